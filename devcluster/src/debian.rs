@@ -1,0 +1,87 @@
+//! Debian packages unpacked into the cache: nothing is installed, no service is started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::cache::{Lock, cache_dir, make_dir, remove};
+use crate::process::find_program;
+use crate::progress::Progress;
+
+/// What a real node runs pods with, and the one program its images are made of.
+const PACKAGES: [&str; 4] = [
+    "containerd",
+    "runc",
+    "containernetworking-plugins",
+    "busybox-static",
+];
+
+/// Where the packages are unpacked, if they are.
+pub(crate) fn unpacked() -> Result<PathBuf> {
+    Ok(cache_dir()?.join("debian").join(PACKAGES.join("+")))
+}
+
+/// The folder with the packages' contents, fetching them first if need be.
+pub(crate) fn ensure(progress: &Progress) -> Result<PathBuf> {
+    let target = unpacked()?;
+    let parent = cache_dir()?.join("debian");
+    let _lock = Lock::acquire(&parent.join("fetch.lock"), || {
+        progress.say("waiting for another fetch of packages");
+    })?;
+    if target.is_dir() {
+        return Ok(target);
+    }
+    for program in ["apt-get", "dpkg"] {
+        if find_program(program).is_none() {
+            bail!(
+                "{program} is missing: a real node is made of Debian's {}",
+                PACKAGES.join(", ")
+            );
+        }
+    }
+    progress.say(format!("fetching Debian's {} (once)", PACKAGES.join(", ")));
+    let archives = parent.join("archives.unfinished");
+    remove(&archives)?;
+    make_dir(&archives)?;
+    if download(&archives, progress).is_err() {
+        let mut update = Command::new("apt-get");
+        update.args(["update", "-qq"]);
+        progress.run_logged("apt-get update", &mut update, &parent.join("update.log"))?;
+        download(&archives, progress)?;
+    }
+    let unfinished = parent.join("root.unfinished");
+    remove(&unfinished)?;
+    for entry in
+        fs::read_dir(&archives).with_context(|| format!("failed to read {}", archives.display()))?
+    {
+        let archive = entry.context("failed to read a folder")?.path();
+        if archive
+            .extension()
+            .is_some_and(|extension| extension == "deb")
+        {
+            let mut unpack = Command::new("dpkg");
+            unpack.arg("-x").arg(&archive).arg(&unfinished);
+            progress.run_logged("unpacking", &mut unpack, &parent.join("unpack.log"))?;
+        }
+    }
+    fs::rename(&unfinished, &target)
+        .with_context(|| format!("failed to write {}", target.display()))?;
+    remove(&archives)?;
+    Ok(target)
+}
+
+fn download(folder: &Path, progress: &Progress) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    // The sandbox user of apt may not write here.
+    command
+        .args(["download", "-qq", "-o", "APT::Sandbox::User=root"])
+        .args(PACKAGES)
+        .current_dir(folder);
+    progress.run_logged(
+        "fetching packages",
+        &mut command,
+        &folder.join("download.log"),
+    )
+}

@@ -1,0 +1,226 @@
+//! What the commands have in common: finding programs, running them, and building components.
+//!
+//! Nothing here decides what a command does; it only finds or sets up what the command needs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use operon_devcluster::{Lock, Progress, cache_dir, find_program, output_of};
+
+/// What WebAssembly components are compiled for.
+const WASM_TARGET: &str = "wasm32-wasip2";
+
+/// The packages of the fallback, where rustup cannot fetch the target's standard library.
+const DEBIAN_PACKAGES: [&str; 5] = [
+    "rustc-web",
+    "cargo-web",
+    "rust-web-src",
+    "rust-web-llvm",
+    "wasi-libc",
+];
+
+/// The root of the checkout.
+pub(crate) fn workspace_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => workspace_dir().join(folder),
+        None => workspace_dir().join("target"),
+    }
+}
+
+/// A cargo command in the root of the checkout.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace_dir());
+    command
+}
+
+/// The kubectl that people type, if there is one.
+pub(crate) fn kubectl_in_path() -> Option<PathBuf> {
+    find_program("kubectl")
+}
+
+/// Runs `command` with its output in sight; a line every ten seconds says that it still runs.
+pub(crate) fn run(progress: &Progress, what: &str, command: &mut Command) -> Result<()> {
+    progress.say(what);
+    let status = progress.run(what, command)?;
+    if !status.success() {
+        bail!("{what} failed ({status}): {command:?}");
+    }
+    Ok(())
+}
+
+/// A program from crates.io in this version; installed into our cache if it is not there yet.
+pub(crate) fn cargo_tool(progress: &Progress, name: &str, version: &str) -> Result<PathBuf> {
+    let tools = cache_dir()?.join("cargo-tools");
+    let root = tools.join(format!("{name}-{version}"));
+    let program = root.join("bin").join(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    let _lock = Lock::acquire(&tools.join("install.lock"), || {
+        progress.say("another installation of a tool is running; waiting for it");
+    })?;
+    if program.is_file() {
+        return Ok(program);
+    }
+    progress.say(format!(
+        "{name} {version} is built once, which takes minutes"
+    ));
+    let mut install = cargo();
+    install
+        .args(["install", "--quiet", "--locked", name, "--version", version])
+        .arg("--root")
+        .arg(&root)
+        // What it is compiled to is of no use to the next build here.
+        .env_remove("CARGO_TARGET_DIR");
+    run(progress, &format!("installing {name} {version}"), &mut install)?;
+    Ok(program)
+}
+
+/// How components are compiled on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WasmToolchain {
+    /// The workspace's own toolchain, with the target's standard library from rustup.
+    Rustup,
+    /// Debian's compiler and sources of the standard library.
+    Debian,
+}
+
+/// Makes sure that components can be compiled; says how where that is not the ordinary way.
+pub(crate) fn ensure_wasm_target(progress: &Progress) -> Result<WasmToolchain> {
+    if has_wasm_target() {
+        return Ok(WasmToolchain::Rustup);
+    }
+    progress.say(format!("adding the target {WASM_TARGET} with rustup"));
+    let mut add = Command::new("rustup");
+    add.args(["target", "add", WASM_TARGET])
+        .current_dir(workspace_dir());
+    let failure = match output_of(&mut add) {
+        Ok(_) if has_wasm_target() => return Ok(WasmToolchain::Rustup),
+        Ok(_) => String::from("rustup added it, but the compiler does not have it"),
+        Err(error) => format!("{error:#}"),
+    };
+    if Path::new("/usr/lib/wasm32-wasi").is_dir() && Path::new("/usr/bin/cargo").is_file() {
+        progress.say("compiling components with Debian's Rust: rustup cannot add the target");
+        return Ok(WasmToolchain::Debian);
+    }
+    if !is_root() || find_program("apt-get").is_none() {
+        bail!(
+            "the Rust target {WASM_TARGET} is missing and could not be added: {failure}\n  \
+             Run `rustup target add {WASM_TARGET}` where there is a network, or, on Debian:\n  \
+             apt-get install --no-install-recommends {}",
+            DEBIAN_PACKAGES.join(" ")
+        );
+    }
+    progress.say("rustup cannot add the target; installing Debian's Rust for components instead");
+    let mut install = Command::new("apt-get");
+    install
+        .args(["install", "-y", "-qq", "--no-install-recommends"])
+        .args(DEBIAN_PACKAGES);
+    run(progress, "installing Debian's Rust", &mut install)?;
+    Ok(WasmToolchain::Debian)
+}
+
+fn is_root() -> bool {
+    output_of(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+fn sysroot() -> Result<PathBuf> {
+    let mut rustc = Command::new("rustc");
+    let printed = output_of(
+        rustc
+            .args(["--print", "sysroot"])
+            .current_dir(workspace_dir()),
+    )?;
+    Ok(PathBuf::from(printed.trim()))
+}
+
+fn has_wasm_target() -> bool {
+    sysroot().is_ok_and(|sysroot| {
+        sysroot
+            .join("lib/rustlib")
+            .join(WASM_TARGET)
+            .join("lib")
+            .is_dir()
+    })
+}
+
+/// Builds a package of the workspace as a component and returns the file.
+pub(crate) fn build_wasm(progress: &Progress, package: &str) -> Result<PathBuf> {
+    let toolchain = ensure_wasm_target(progress)?;
+    let mut command = match toolchain {
+        WasmToolchain::Rustup => cargo(),
+        WasmToolchain::Debian => debian_cargo()?,
+    };
+    command.args([
+        "build",
+        "--quiet",
+        "--package",
+        package,
+        "--target",
+        WASM_TARGET,
+        "--profile",
+        "plugin",
+    ]);
+    run(
+        progress,
+        &format!("building the component {package}"),
+        &mut command,
+    )?;
+    let target = match toolchain {
+        WasmToolchain::Rustup => target_dir(),
+        WasmToolchain::Debian => debian_target_dir(),
+    };
+    let file = target
+        .join(WASM_TARGET)
+        .join("plugin")
+        .join(format!("{}.wasm", package.replace('-', "_")));
+    if !file.is_file() {
+        bail!(
+            "package {package} built, but there is no {}: is its crate-type cdylib?",
+            file.display()
+        );
+    }
+    Ok(file)
+}
+
+/// A folder of its own: another compiler would make cargo build everything anew each time.
+fn debian_target_dir() -> PathBuf {
+    target_dir().join("debian")
+}
+
+/// Debian's cargo and compiler, with the linkers of the workspace's toolchain.
+fn debian_cargo() -> Result<Command> {
+    let host = output_of(
+        Command::new("rustc")
+            .args(["--print", "host-tuple"])
+            .current_dir(workspace_dir()),
+    )?;
+    let linkers = sysroot()?.join("lib/rustlib").join(host.trim()).join("bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(linkers).chain(std::env::split_paths(&path)))
+        .context("PATH cannot be extended")?;
+    let mut command = Command::new("/usr/bin/cargo");
+    command
+        .current_dir(workspace_dir())
+        .env("PATH", path)
+        .env("CARGO_TARGET_DIR", debian_target_dir())
+        .env("RUSTC", "/usr/bin/rustc")
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env(
+            "RUSTFLAGS",
+            "-C link-self-contained=no -L /usr/lib/wasm32-wasi",
+        )
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .arg("-Zbuild-std=std,panic_abort");
+    Ok(command)
+}
