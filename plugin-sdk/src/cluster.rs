@@ -1,0 +1,77 @@
+//! What an action can read: the trait, implemented here by the host's imports and in `testing` by the
+//! fake cluster. Only kinds that `setup` declared, only the job's namespace, and never a write.
+
+use serde_json::Value;
+
+use crate::bindings::operon::action::cluster;
+use crate::{ActionError, ObjectReference, Pod, ReadError};
+
+/// The cluster as the host's stores have it: reading costs no request to the API server, and may be
+/// a moment behind it.
+pub trait Cluster {
+    /// The whole object as JSON; none if it does not exist.
+    fn get(&self, object: &ObjectReference) -> Result<Option<Value>, ReadError>;
+
+    /// All objects of a kind that a label selector (`app=foo,tier in (a,b)`) matches.
+    fn find(
+        &self,
+        api_version: &str,
+        kind: &str,
+        label_selector: &str,
+    ) -> Result<Vec<Value>, ReadError>;
+
+    /// All pods that a label selector matches. Cheaper than [`find`](Self::find).
+    fn find_pods(&self, label_selector: &str) -> Result<Vec<Pod>, ReadError>;
+
+    /// The pod of this name.
+    fn get_pod(&self, name: &str) -> Result<Option<Pod>, ReadError> {
+        let object = self.get(&ObjectReference::new("v1", "Pod", name))?;
+        Ok(object.as_ref().and_then(Pod::from_object))
+    }
+}
+
+/// The host's own stores, through the component's imports.
+pub(crate) struct HostCluster;
+
+impl Cluster for HostCluster {
+    fn get(&self, object: &ObjectReference) -> Result<Option<Value>, ReadError> {
+        Ok(cluster::get(object)?.map(|text| parse(&text)))
+    }
+
+    fn find(
+        &self,
+        api_version: &str,
+        kind: &str,
+        label_selector: &str,
+    ) -> Result<Vec<Value>, ReadError> {
+        let found = cluster::find(api_version, kind, label_selector)?;
+        Ok(found.iter().map(|text| parse(text)).collect())
+    }
+
+    fn find_pods(&self, label_selector: &str) -> Result<Vec<Pod>, ReadError> {
+        cluster::find_pods(label_selector)
+    }
+}
+
+/// The host promises JSON. Should it break that, the object reads as null, which has no field.
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// A failed read is tried again: a kind may not be watched yet, a store may be refilling.
+impl From<ReadError> for ActionError {
+    fn from(error: ReadError) -> Self {
+        let message = match error {
+            ReadError::NotDeclared(kind) => {
+                format!("the action read {kind}, which it did not declare in setup")
+            }
+            ReadError::BadSelector(selector) => {
+                format!("the action asked with a label selector that can't be read: {selector}")
+            }
+            ReadError::TooMuch(what) => {
+                format!("the action read more than one call may: {what}")
+            }
+        };
+        ActionError::retry("ReadFailed", message)
+    }
+}

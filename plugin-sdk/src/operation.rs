@@ -1,0 +1,188 @@
+//! Builders for what an action answers: operations, progress reports and errors. All of them start
+//! from the target, because an answer holds the target's `extra_info` whole.
+
+use serde_json::Value;
+
+use crate::{
+    ActionError, Attributes, Delete, Effect, Event, Evict, Failure, Operation, Patch, Progress,
+    ProgressReport, Severity, Target,
+};
+
+impl Operation {
+    /// No effects, and what is remembered of the target stays as it is.
+    pub fn of(target: &Target) -> Self {
+        Self {
+            effects: Vec::new(),
+            extra_info: target.extra_info.clone(),
+        }
+    }
+
+    /// Adds any effect.
+    #[must_use]
+    pub fn effect(mut self, effect: Effect) -> Self {
+        self.effects.push(effect);
+        self
+    }
+
+    /// Adds a patch.
+    #[must_use]
+    pub fn patch(self, patch: impl Into<Patch>) -> Self {
+        self.effect(Effect::Patch(patch.into()))
+    }
+
+    /// Adds the server-side apply of a whole object.
+    #[must_use]
+    pub fn apply(self, object: &Value) -> Self {
+        self.effect(Effect::Apply(object.to_string()))
+    }
+
+    /// Adds the creation of an object.
+    #[must_use]
+    pub fn create(self, object: &Value) -> Self {
+        self.effect(Effect::Create(object.to_string()))
+    }
+
+    /// Adds a deletion.
+    #[must_use]
+    pub fn delete(self, delete: Delete) -> Self {
+        self.effect(Effect::Delete(delete))
+    }
+
+    /// Adds an eviction, which respects a `PodDisruptionBudget`.
+    #[must_use]
+    pub fn evict(self, evict: Evict) -> Self {
+        self.effect(Effect::Evict(evict))
+    }
+
+    /// Adds an event of severity Normal. Send one per transition, not one per pass.
+    #[must_use]
+    pub fn event(self, reason: &str, message: impl Into<String>) -> Self {
+        self.effect(Effect::Event(Event {
+            severity: Severity::Normal,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }))
+    }
+
+    /// Sets one entry of the target's `extra_info`.
+    #[must_use]
+    pub fn remember(mut self, key: &str, value: impl Into<String>) -> Self {
+        set(&mut self.extra_info, key, value.into());
+        self
+    }
+
+    /// Removes one entry of the target's `extra_info`.
+    #[must_use]
+    pub fn forget(mut self, key: &str) -> Self {
+        self.extra_info.retain(|(name, _)| name != key);
+        self
+    }
+}
+
+impl ProgressReport {
+    /// The target is not finished. Say why with [`waiting_for`](Self::waiting_for).
+    pub fn processing(target: &Target) -> Self {
+        Self::new(target, Progress::Processing)
+    }
+
+    /// The target is done.
+    pub fn succeeded(target: &Target) -> Self {
+        Self::new(target, Progress::Succeeded)
+    }
+
+    /// The target can't be done.
+    pub fn failed(target: &Target, failure: Failure) -> Self {
+        Self {
+            failure: Some(failure),
+            ..Self::new(target, Progress::Failed)
+        }
+    }
+
+    fn new(target: &Target, progress: Progress) -> Self {
+        Self {
+            progress,
+            failure: None,
+            extra_info: target.extra_info.clone(),
+            recheck_after: None,
+        }
+    }
+
+    /// Says what the target waits for.
+    #[must_use]
+    pub fn waiting_for(mut self, reason: &str, message: impl Into<String>) -> Self {
+        self.failure = Some(Failure::new(reason, message));
+        self
+    }
+
+    /// Asks to be asked again after so many milliseconds, even if nothing changed in the cluster.
+    #[must_use]
+    pub fn recheck_after(mut self, milliseconds: u32) -> Self {
+        self.recheck_after = Some(milliseconds);
+        self
+    }
+
+    /// Sets one entry of the target's `extra_info`.
+    #[must_use]
+    pub fn remember(mut self, key: &str, value: impl Into<String>) -> Self {
+        set(&mut self.extra_info, key, value.into());
+        self
+    }
+
+    /// Removes one entry of the target's `extra_info`.
+    #[must_use]
+    pub fn forget(mut self, key: &str) -> Self {
+        self.extra_info.retain(|(name, _)| name != key);
+        self
+    }
+}
+
+impl Failure {
+    /// `reason` is one CamelCase word; `message` says what is wrong and what to do about it.
+    pub fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+impl ActionError {
+    /// It may go better later: the host asks again, with backoff.
+    pub fn retry(reason: &str, message: impl Into<String>) -> Self {
+        Self::Retry((Failure::new(reason, message), None))
+    }
+
+    /// It may go better later: the host asks again after so many milliseconds.
+    pub fn retry_after(reason: &str, message: impl Into<String>, milliseconds: u32) -> Self {
+        Self::Retry((Failure::new(reason, message), Some(milliseconds)))
+    }
+
+    /// It will never go better: the target is Failed.
+    pub fn terminal(reason: &str, message: impl Into<String>) -> Self {
+        Self::Terminal(Failure::new(reason, message))
+    }
+}
+
+fn set(attributes: &mut Attributes, key: &str, value: String) {
+    match attributes.iter_mut().find(|(name, _)| name == key) {
+        Some((_, present)) => *present = value,
+        None => attributes.push((key.to_owned(), value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn remembering_a_key_twice_keeps_one_entry_and_the_last_value() {
+        let target = testing::target_without_pod("foo", None);
+        let operation = Operation::of(&target)
+            .remember("NewPod", "a")
+            .remember("Other", "x")
+            .remember("NewPod", "b")
+            .forget("Other");
+        assert_eq!(operation.extra_info, [("NewPod".into(), "b".into())]);
+    }
+}

@@ -1,0 +1,66 @@
+//! Builders for what an action says of itself in `setup`, and the reading of settings.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{Mapping, Registration, Watch};
+
+impl Default for Registration {
+    /// Nothing is watched, all settings are taken.
+    fn default() -> Self {
+        Self {
+            watches: Vec::new(),
+            settings_schema: "{}".to_owned(),
+        }
+    }
+}
+
+impl Registration {
+    /// Adds a kind to read.
+    #[must_use]
+    pub fn watch(mut self, watch: Watch) -> Self {
+        self.watches.push(watch);
+        self
+    }
+
+    /// Sets the JSON Schema of the settings; the host refuses settings that do not fit.
+    #[must_use]
+    pub fn schema(mut self, schema: &Value) -> Self {
+        self.settings_schema = schema.to_string();
+        self
+    }
+}
+
+impl Watch {
+    /// All objects of a kind: `Watch::of("apps/v1", "ReplicaSet")`.
+    pub fn of(api_version: &str, kind: &str) -> Self {
+        Self {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            label_selector: String::new(),
+            mappings: Vec::new(),
+        }
+    }
+
+    /// Only objects that this label selector matches.
+    #[must_use]
+    pub fn selecting(mut self, label_selector: &str) -> Self {
+        label_selector.clone_into(&mut self.label_selector);
+        self
+    }
+
+    /// Says which targets a changed object wakes; each mapping adds some.
+    #[must_use]
+    pub fn waking(mut self, mapping: Mapping) -> Self {
+        self.mappings.push(mapping);
+        self
+    }
+}
+
+/// Reads settings (JSON) as a type of the author's.
+///
+/// # Errors
+/// A sentence that says which part does not fit.
+pub fn settings<T: DeserializeOwned>(settings: &str) -> Result<T, String> {
+    serde_json::from_str(settings).map_err(|error| format!("the settings do not fit: {error}"))
+}

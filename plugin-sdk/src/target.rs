@@ -1,0 +1,36 @@
+//! Accessors for what the host asks with: the target and the job.
+
+use serde::de::DeserializeOwned;
+
+use crate::{ActionError, Job, Pod, Target};
+
+impl Target {
+    /// The target's pod.
+    ///
+    /// # Errors
+    /// Terminal `PodNotFound` if it does not exist (any more).
+    pub fn existing_pod(&self) -> Result<&Pod, ActionError> {
+        self.pod.as_ref().ok_or_else(|| {
+            ActionError::terminal("PodNotFound", format!("there is no pod {:?}", self.name))
+        })
+    }
+
+    /// One entry of what this action recorded for this target.
+    pub fn extra(&self, key: &str) -> Option<&str> {
+        self.extra_info
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl Job {
+    /// The action's settings, as a type of the author's.
+    ///
+    /// # Errors
+    /// Terminal `BadSettings` if they do not fit. A schema in `setup` says so earlier.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ActionError> {
+        crate::settings(&self.settings)
+            .map_err(|message| ActionError::terminal("BadSettings", message))
+    }
+}

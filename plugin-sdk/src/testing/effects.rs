@@ -1,0 +1,212 @@
+//! Effects, performed on the fake cluster as an API server would: preconditions first, then the
+//! change, then a new resource version. Each write is recorded.
+
+use serde_json::{Value, json};
+
+use super::FakeCluster;
+use super::cluster::merge;
+use crate::{Delete, Effect, Evict, Failure, ObjectReference, Patch, PatchKind};
+
+/// One write that an effect made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// `patch`, `apply`, `create`, `delete`, `evict`
+    pub verb: &'static str,
+    /// `Pod`
+    pub kind: String,
+    /// The object's name.
+    pub name: String,
+}
+
+impl FakeCluster {
+    /// Performs effects in their order; the first that fails ends the list.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict` (a precondition), `AlreadyExists`, `BadEffect`, as an API server refuses.
+    pub fn perform(&mut self, effects: &[Effect]) -> Result<(), Failure> {
+        effects
+            .iter()
+            .try_for_each(|effect| self.perform_one(effect))
+    }
+
+    fn perform_one(&mut self, effect: &Effect) -> Result<(), Failure> {
+        match effect {
+            Effect::Patch(patch) => self.patch(patch),
+            Effect::Apply(body) => self.create_or_apply("apply", body),
+            Effect::Create(body) => self.create_or_apply("create", body),
+            Effect::Delete(delete) => self.delete(delete),
+            Effect::Evict(evict) => self.evict(evict),
+            Effect::Event(event) => {
+                self.events.push(event.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn patch(&mut self, patch: &Patch) -> Result<(), Failure> {
+        if patch.kind == PatchKind::Json {
+            return Err(refused(
+                "BadEffect",
+                "the fake cluster takes no JSON patches",
+            ));
+        }
+        let version = patch.resource_version.as_deref();
+        let mut object = self.checked(&patch.object, patch.uid.as_deref(), version)?;
+        merge(&mut object, &parsed(&patch.body)?);
+        self.record("patch", &patch.object);
+        self.put(object);
+        Ok(())
+    }
+
+    fn create_or_apply(&mut self, verb: &'static str, body: &str) -> Result<(), Failure> {
+        let body = parsed(body)?;
+        let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let reference = ObjectReference {
+            api_version: part(&body["apiVersion"]),
+            kind: part(&body["kind"]),
+            name: part(&body["metadata"]["name"]),
+        };
+        if reference.kind.is_empty() || reference.name.is_empty() {
+            return Err(refused("BadEffect", "an object needs a kind and a name"));
+        }
+        let present = self.object(&reference.api_version, &reference.kind, &reference.name);
+        let object = match (verb, present) {
+            (_, None) => {
+                let mut object = body;
+                if reference.kind == "Pod" {
+                    object["status"] = json!({"phase": "Pending"});
+                }
+                object
+            }
+            ("create", Some(present)) => {
+                let owner = controller(present);
+                if owner.is_some() && owner == controller(&body) {
+                    return Ok(());
+                }
+                let message = format!("there is a {} {:?}", reference.kind, reference.name);
+                return Err(refused("AlreadyExists", &message));
+            }
+            (_, Some(present)) => {
+                let mut object = present.clone();
+                merge(&mut object, &body);
+                object
+            }
+        };
+        self.record(verb, &reference);
+        self.put(object);
+        Ok(())
+    }
+
+    fn delete(&mut self, delete: &Delete) -> Result<(), Failure> {
+        let version = delete.resource_version.as_deref();
+        self.checked(&delete.object, delete.uid.as_deref(), version)?;
+        self.record("delete", &delete.object);
+        if delete.object.kind == "Pod" {
+            self.start_deleting(&delete.object.name);
+        } else {
+            let object = &delete.object;
+            self.remove(&object.api_version, &object.kind, &object.name);
+        }
+        Ok(())
+    }
+
+    fn evict(&mut self, evict: &Evict) -> Result<(), Failure> {
+        let reference = ObjectReference::new("v1", "Pod", &evict.pod);
+        self.checked(&reference, evict.uid.as_deref(), None)?;
+        self.record("evict", &reference);
+        self.start_deleting(&evict.pod);
+        Ok(())
+    }
+
+    /// The object, if it is the one that the preconditions mean.
+    fn checked(
+        &self,
+        reference: &ObjectReference,
+        uid: Option<&str>,
+        resource_version: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let found = self.object(&reference.api_version, &reference.kind, &reference.name);
+        let Some(object) = found else {
+            let message = format!("there is no {} {:?}", reference.kind, reference.name);
+            return Err(refused("NotFound", &message));
+        };
+        let metadata = &object["metadata"];
+        let same = |expected: Option<&str>, actual: &Value| {
+            expected.is_none_or(|expected| actual.as_str() == Some(expected))
+        };
+        if same(uid, &metadata["uid"]) && same(resource_version, &metadata["resourceVersion"]) {
+            Ok(object.clone())
+        } else {
+            let message = format!("{} {:?} is another by now", reference.kind, reference.name);
+            Err(refused("Conflict", &message))
+        }
+    }
+
+    fn record(&mut self, verb: &'static str, reference: &ObjectReference) {
+        self.writes.push(Write {
+            verb,
+            kind: reference.kind.clone(),
+            name: reference.name.clone(),
+        });
+    }
+}
+
+fn controller(object: &Value) -> Option<&Value> {
+    let owners = object["metadata"]["ownerReferences"].as_array()?;
+    let controller = owners.iter().find(|owner| owner["controller"] == true)?;
+    controller.get("uid")
+}
+
+fn parsed(body: &str) -> Result<Value, Failure> {
+    serde_json::from_str(body).map_err(|error| refused("BadEffect", &error.to_string()))
+}
+
+fn refused(reason: &str, message: &str) -> Failure {
+    Failure::new(reason, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_of_a_pod_that_changed_meanwhile_is_refused() {
+        let mut world = FakeCluster::new();
+        let pod = world.add_pod("foo", &json!({}));
+        world.make_unready("foo");
+        let patch = Patch::from(pod.edit().set_label("a", "b"));
+        let refusal = world
+            .perform(&[Effect::Patch(patch)])
+            .expect_err("it is stale");
+        assert_eq!(refusal.reason, "Conflict");
+        assert_eq!(world.expect_pod("foo").label("a"), None);
+        assert!(world.writes().is_empty());
+    }
+
+    #[test]
+    fn a_deletion_means_the_uid_and_not_a_later_pod_of_the_name() {
+        let mut world = FakeCluster::new();
+        let old = world.add_pod("foo", &json!({}));
+        world.remove_pod("foo");
+        world.add_pod("foo", &json!({}));
+        let refusal = world
+            .perform(&[Effect::Delete(old.delete())])
+            .expect_err("it is another");
+        assert_eq!(refusal.reason, "Conflict");
+        let new = world.expect_pod("foo");
+        world
+            .perform(&[Effect::Evict(new.evict())])
+            .expect("it is the pod");
+        assert!(world.expect_pod("foo").deleting);
+    }
+
+    #[test]
+    fn a_second_creation_is_refused() {
+        let mut world = FakeCluster::new();
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "foo"}});
+        let create = [Effect::Create(body.to_string())];
+        world.perform(&create).expect("the name is free");
+        let refusal = world.perform(&create).expect_err("the name is taken");
+        assert_eq!(refusal.reason, "AlreadyExists");
+    }
+}

@@ -1,0 +1,54 @@
+//! A small world to play an action's stories on, natively and without a cluster: [`FakeCluster`]
+//! holds objects and performs effects as an API server would; [`FakeJob`] asks the action pass by
+//! pass, as the host would. What is asserted is the state of the world, not the calls made.
+
+mod cluster;
+mod effects;
+mod replica_set;
+mod selector;
+mod story;
+
+pub use cluster::FakeCluster;
+pub use effects::Write;
+pub use story::{FakeJob, FakeTarget};
+
+use crate::{Job, Pod, Target};
+
+/// A target with its pod, of which nothing is recorded yet.
+pub fn target_of(pod: &Pod) -> Target {
+    Target {
+        name: pod.name.clone(),
+        uid: Some(pod.uid.clone()),
+        containers: pod
+            .containers
+            .iter()
+            .map(|container| container.name.clone())
+            .collect(),
+        pod: Some(pod.clone()),
+        extra_info: Vec::new(),
+    }
+}
+
+/// A target without a pod; `uid` is none if it never had one.
+pub fn target_without_pod(name: &str, uid: Option<&str>) -> Target {
+    Target {
+        name: name.to_owned(),
+        uid: uid.map(str::to_owned),
+        containers: Vec::new(),
+        pod: None,
+        extra_info: Vec::new(),
+    }
+}
+
+/// A job with this uid, at this time, with these settings.
+pub fn job(uid: &str, now: i64, settings: &str) -> Job {
+    Job {
+        namespace: "default".to_owned(),
+        name: format!("job-{uid}"),
+        uid: uid.to_owned(),
+        action: "Test".to_owned(),
+        deleting: false,
+        now,
+        settings: settings.to_owned(),
+    }
+}

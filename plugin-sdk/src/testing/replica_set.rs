@@ -1,0 +1,173 @@
+//! `ReplicaSets`, as kube-controller-manager runs them: pods are adopted and released by label, missing
+//! ones are created, surplus ones deleted in the controller's own order.
+
+use std::cmp::Reverse;
+
+use serde_json::{Value, json};
+
+use super::FakeCluster;
+use super::cluster::merge;
+use crate::Pod;
+
+/// The letters of generated names.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+impl FakeCluster {
+    /// Adds the `ReplicaSet` `name` of a Deployment, whose pods carry `pod-template-hash: <hash>`, and
+    /// its ready pods.
+    pub fn add_replica_set(&mut self, name: &str, hash: &str, replicas: u32) {
+        let labels = json!({"app": name, "pod-template-hash": hash});
+        self.put(json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {"name": name, "namespace": "default", "generation": 1},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [
+                    {"name": "app", "image": "app:1"}
+                ]}}
+            }
+        }));
+        self.run_replica_sets();
+        self.make_all_ready();
+    }
+
+    /// Sets a `ReplicaSet`'s `spec.replicas`.
+    pub fn scale(&mut self, name: &str, replicas: u32) {
+        let patch = json!({"spec": {"replicas": replicas}});
+        self.change("apps/v1", "ReplicaSet", name, &patch);
+    }
+
+    /// Every pod that neither ended nor is being deleted becomes ready.
+    pub fn make_all_ready(&mut self) {
+        for pod in self.pods() {
+            if pod.live() && !pod.ready {
+                self.make_ready(&pod.name);
+            }
+        }
+    }
+
+    /// One pass of the `ReplicaSet` controller over all `ReplicaSets`.
+    pub fn run_replica_sets(&mut self) {
+        for replica_set in self.objects_of("apps/v1", "ReplicaSet") {
+            self.run_replica_set(&replica_set);
+        }
+    }
+
+    fn run_replica_set(&mut self, replica_set: &Value) {
+        let selector = &replica_set["spec"]["selector"]["matchLabels"];
+        for pod in self.pods().into_iter().filter(Pod::live) {
+            let owned = pod.controller_uid() == replica_set["metadata"]["uid"].as_str();
+            let selected = selects(selector, &pod);
+            if owned && !selected {
+                self.change_pod(&pod.name, &json!({"metadata": {"ownerReferences": null}}));
+            } else if selected && pod.controller().is_none() {
+                let owners = json!([reference_to(replica_set)]);
+                self.change_pod(&pod.name, &json!({"metadata": {"ownerReferences": owners}}));
+            }
+        }
+        let uid = replica_set["metadata"]["uid"].as_str();
+        let mut owned = self.pods();
+        owned.retain(|pod| pod.live() && pod.controller_uid() == uid);
+        owned.sort_by_key(deletion_rank);
+        let wanted = replica_set["spec"]["replicas"].as_u64().unwrap_or(1);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        for surplus in owned.iter().take(owned.len().saturating_sub(wanted)) {
+            self.start_deleting(&surplus.name);
+        }
+        for _ in owned.len()..wanted {
+            self.create_substitute(replica_set);
+        }
+    }
+
+    fn create_substitute(&mut self, replica_set: &Value) {
+        let base = replica_set["metadata"]["name"].as_str().unwrap_or_default();
+        let suffixes = (0_usize..).map(suffix);
+        let mut names = suffixes.map(|suffix| format!("{base}-{suffix}"));
+        // A name is never given twice, as a generated one would not be.
+        let taken = |name: &String| {
+            let made = self.writes.iter().any(|write| write.name == *name);
+            made || self.object("v1", "Pod", name).is_some()
+        };
+        let name = names.find(|name| !taken(name)).unwrap_or_default();
+        let template = &replica_set["spec"]["template"];
+        let mut pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default",
+                "ownerReferences": [reference_to(replica_set)]},
+            "status": {"phase": "Pending"}
+        });
+        merge(&mut pod, template);
+        self.put(pod);
+    }
+}
+
+/// The controller's order: not running first, then not ready, then ready for the shortest time, then
+/// the youngest.
+fn deletion_rank(pod: &Pod) -> (bool, bool, Reverse<Option<i64>>, Reverse<i64>, String) {
+    (
+        pod.phase == "Running",
+        pod.ready,
+        Reverse(pod.ready_since),
+        Reverse(pod.created_at),
+        pod.name.clone(),
+    )
+}
+
+fn selects(match_labels: &Value, pod: &Pod) -> bool {
+    let required = match_labels.as_object().into_iter().flatten();
+    let mut required = required.map(|(key, value)| pod.label(key) == value.as_str());
+    required.all(|fits| fits)
+}
+
+fn reference_to(replica_set: &Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": true,
+        "name": replica_set["metadata"]["name"], "uid": replica_set["metadata"]["uid"]
+    })
+}
+
+/// Five letters that count upwards.
+fn suffix(mut number: usize) -> String {
+    let mut letters = [LETTERS[0]; 5];
+    for letter in letters.iter_mut().rev() {
+        *letter = LETTERS[number % LETTERS.len()];
+        number /= LETTERS.len();
+    }
+    letters.iter().map(|letter| char::from(*letter)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_loses_its_label_is_released_and_substituted_and_adopted_again_with_it() {
+        let mut world = FakeCluster::new();
+        world.add_replica_set("foo", "h", 2);
+        let unlabelled = json!({"metadata": {"labels": {"pod-template-hash": null}}});
+        world.change_pod("foo-bbbbb", &unlabelled);
+        world.run_replica_sets();
+        assert_eq!(world.expect_pod("foo-bbbbb").controller(), None);
+        assert_eq!(world.staying_pods().len(), 3);
+
+        let labelled = json!({"metadata": {"labels": {"pod-template-hash": "h"}}});
+        world.change_pod("foo-bbbbb", &labelled);
+        world.run_replica_sets();
+        assert!(world.expect_pod("foo-bbbbb").controller().is_some());
+        assert_eq!(
+            world.staying_pods(),
+            ["foo-bbbbb", "foo-bbbbc"],
+            "the pod that is not ready goes"
+        );
+    }
+
+    #[test]
+    fn scaling_to_zero_deletes_every_pod() {
+        let mut world = FakeCluster::new();
+        world.add_replica_set("foo", "h", 2);
+        world.scale("foo", 0);
+        world.run_replica_sets();
+        assert!(world.staying_pods().is_empty());
+    }
+}

@@ -1,0 +1,184 @@
+//! The host's part of a story: a job whose targets are asked pass by pass. As in the host, all
+//! targets of a pass see the world as it was at its start; effects are performed after all were asked.
+
+use super::{FakeCluster, job};
+use crate::{Action, ActionError, Failure, Job, Progress, Target};
+
+/// A job with its targets.
+#[derive(Debug, Clone)]
+pub struct FakeJob {
+    /// What the action is asked with; a test may change it, `deleting` for one.
+    pub job: Job,
+    /// In the order of `spec.targets`.
+    pub targets: Vec<FakeTarget>,
+}
+
+/// What the host knows of one target.
+#[derive(Debug, Clone, Default)]
+pub struct FakeTarget {
+    /// The pod's name.
+    pub name: String,
+    /// The uid of the pod when the target started; none before, or without a pod.
+    pub uid: Option<String>,
+    /// None before the first pass.
+    pub progress: Option<Progress>,
+    /// Why it failed, or what it waits for.
+    pub failure: Option<Failure>,
+    /// Milliseconds after which the action wants to be asked again.
+    pub recheck_after: Option<u32>,
+    /// What the action recorded.
+    pub extra_info: Vec<(String, String)>,
+}
+
+impl FakeTarget {
+    /// One entry of what the action recorded.
+    pub fn extra(&self, key: &str) -> Option<&str> {
+        let entry = self.extra_info.iter().find(|(name, _)| name == key);
+        entry.map(|(_, value)| value.as_str())
+    }
+
+    /// The word for why it failed, or what it waits for.
+    pub fn reason(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| failure.reason.as_str())
+    }
+
+    fn finished(&self) -> bool {
+        matches!(self.progress, Some(Progress::Succeeded | Progress::Failed))
+    }
+
+    fn as_seen(&self, world: &FakeCluster) -> Target {
+        let mut pod = world.pod(&self.name);
+        if let Some(uid) = &self.uid {
+            pod = pod.filter(|pod| pod.uid == *uid);
+        }
+        Target {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            containers: Vec::new(),
+            pod,
+            extra_info: self.extra_info.clone(),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.progress = Some(Progress::Failed);
+        self.failure = Some(failure);
+    }
+}
+
+impl FakeJob {
+    /// A job with this uid, over pods of these names.
+    pub fn new(uid: &str, targets: &[&str]) -> Self {
+        let targets = targets.iter().map(|name| FakeTarget {
+            name: (*name).to_owned(),
+            ..FakeTarget::default()
+        });
+        Self {
+            job: job(uid, 0, "{}"),
+            targets: targets.collect(),
+        }
+    }
+
+    /// The target of this name.
+    ///
+    /// # Panics
+    /// If there is none: the test is wrong.
+    pub fn target(&self, name: &str) -> &FakeTarget {
+        let mut targets = self.targets.iter();
+        let found = targets.find(|target| target.name == name);
+        found.expect("the test names a target of the job")
+    }
+
+    /// How far each target is.
+    pub fn progress(&self) -> Vec<Option<Progress>> {
+        self.targets.iter().map(|target| target.progress).collect()
+    }
+
+    /// One pass over all unfinished targets. Returns whether one failed; the test then decides when
+    /// to [`release`](Self::release) it.
+    pub fn pass<A: Action>(&mut self, world: &mut FakeCluster) -> bool {
+        let action = A::default();
+        let snapshot = world.clone();
+        self.job.now = snapshot.now();
+        for target in self.targets.iter_mut().filter(|target| !target.finished()) {
+            if target.progress.is_none() {
+                target.progress = Some(Progress::Processing);
+                target.uid = snapshot.pod(&target.name).map(|pod| pod.uid);
+            }
+            operate(&action, target, &self.job, &snapshot, world);
+            if !target.finished() {
+                ask(&action, target, &self.job, &snapshot);
+            }
+        }
+        let mut targets = self.targets.iter();
+        targets.any(|target| target.progress == Some(Progress::Failed))
+    }
+
+    /// Ends the job early, as its deletion or a deadline does: progress is asked once more, then
+    /// what did not succeed is failed and released.
+    pub fn cancel<A: Action>(&mut self, world: &mut FakeCluster) {
+        let action = A::default();
+        for target in self.targets.iter_mut().filter(|target| !target.finished()) {
+            if target.progress.is_some() {
+                ask(&action, target, &self.job, world);
+            }
+            if !target.finished() {
+                target.fail(Failure::new("Canceled", "the job was cancelled"));
+            }
+        }
+        self.release::<A>(world);
+    }
+
+    /// Releases every failed target.
+    ///
+    /// # Panics
+    /// If the action errs or its effects are refused: no story here expects that.
+    pub fn release<A: Action>(&mut self, world: &mut FakeCluster) {
+        let action = A::default();
+        let failed = self.targets.iter_mut();
+        for target in failed.filter(|target| target.progress == Some(Progress::Failed)) {
+            let seen = target.as_seen(world);
+            let released = action.release_target(&seen, &self.job, world);
+            let operation = released.expect("the action releases its target");
+            let performed = world.perform(&operation.effects);
+            performed.expect("the effects of a release are not refused");
+            target.extra_info = operation.extra_info;
+        }
+    }
+}
+
+fn operate<A: Action>(
+    action: &A,
+    target: &mut FakeTarget,
+    job: &Job,
+    snapshot: &FakeCluster,
+    world: &mut FakeCluster,
+) {
+    match action.operate_target(&target.as_seen(snapshot), job, snapshot) {
+        Ok(operation) => match world.perform(&operation.effects) {
+            Ok(()) => target.extra_info = operation.extra_info,
+            Err(refusal) => target.failure = Some(refusal),
+        },
+        Err(ActionError::Retry((failure, after))) => {
+            target.failure = Some(failure);
+            target.recheck_after = after;
+        }
+        Err(ActionError::Terminal(failure)) => target.fail(failure),
+    }
+}
+
+fn ask<A: Action>(action: &A, target: &mut FakeTarget, job: &Job, seen: &FakeCluster) {
+    match action.get_ops_progress(&target.as_seen(seen), job, seen) {
+        Ok(report) => {
+            target.progress = Some(report.progress);
+            target.failure = report.failure;
+            target.recheck_after = report.recheck_after;
+            target.extra_info = report.extra_info;
+        }
+        Err(ActionError::Retry((failure, after))) => {
+            target.failure = Some(failure);
+            target.recheck_after = after;
+        }
+        Err(ActionError::Terminal(failure)) => target.fail(failure),
+    }
+}

@@ -1,0 +1,118 @@
+//! Which substitute goes to which origin, when several origins of one `ReplicaSet` wait at once. Every
+//! target is decided alone, but all see the same snapshot: so each works out the whole assignment
+//! and takes its own part, and no two take the same.
+
+use std::cmp::Reverse;
+
+use operon_sdk::Pod;
+
+use crate::mark::Mark;
+
+/// A released origin that has no live substitute yet.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The origin's uid.
+    pub uid: String,
+    /// The origin's name.
+    pub name: String,
+    /// Which substitutes it may have.
+    pub mark: Mark,
+}
+
+/// The candidate for the origin with this uid, if there is one for it.
+///
+/// An origin released later may have fewer of the candidates, so it chooses first; each takes the
+/// first by name. No order of choosing would give more origins a substitute.
+pub fn candidate_for<'a>(
+    uid: &str,
+    mut waiting: Vec<Waiting>,
+    mut candidates: Vec<&'a Pod>,
+) -> Option<&'a Pod> {
+    let fewest_first = |origin: &Waiting| {
+        let mark = &origin.mark;
+        (
+            Reverse(mark.newest),
+            Reverse(mark.peers.len()),
+            origin.name.clone(),
+        )
+    };
+    waiting.sort_by_key(fewest_first);
+    candidates.sort_by(|a, b| a.name.cmp(&b.name));
+    for origin in waiting {
+        let first = candidates.iter().position(|pod| origin.mark.precedes(pod));
+        let taken = first.map(|index| candidates.remove(index));
+        if origin.uid == uid {
+            return taken;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use operon_sdk::json;
+    use operon_sdk::testing::FakeCluster;
+
+    fn waiting(name: &str, newest: i64) -> Waiting {
+        let mark = Mark {
+            job: "j".into(),
+            hash: "h".into(),
+            replica_set: "foo".into(),
+            newest,
+            peers: Vec::new(),
+        };
+        Waiting {
+            uid: format!("uid-of-{name}"),
+            name: name.into(),
+            mark,
+        }
+    }
+
+    /// Pods `n0`, `n1`, … created at these seconds after the start of the world.
+    fn pods(seconds: &[i64]) -> (i64, Vec<Pod>) {
+        let mut world = FakeCluster::new();
+        let start = world.now();
+        let mut pods = Vec::new();
+        for (index, second) in seconds.iter().enumerate() {
+            world.advance(start + second - world.now());
+            pods.push(world.add_pod(&format!("n{index}"), &json!({})));
+        }
+        (start, pods)
+    }
+
+    #[test]
+    fn each_waiting_origin_gets_a_substitute_of_its_own() {
+        // Origins as (name, newest), substitutes by second of creation, who gets which.
+        type Case = (
+            &'static [(&'static str, i64)],
+            &'static [i64],
+            &'static [Option<&'static str>],
+        );
+        let table: &[Case] = &[
+            (&[("a", 0)], &[], &[None]),
+            (&[("a", 0)], &[1], &[Some("n0")]),
+            (&[("a", 5)], &[1], &[None]),
+            (&[("a", 0), ("b", 0)], &[1, 1], &[Some("n0"), Some("n1")]),
+            (&[("b", 0), ("a", 0)], &[1, 1], &[Some("n1"), Some("n0")]),
+            (&[("a", 0), ("b", 0)], &[1], &[Some("n0"), None]),
+            // The later release has only the later pod, and gets it.
+            (&[("a", 0), ("b", 3)], &[5, 1], &[Some("n1"), Some("n0")]),
+        ];
+        for (origins, seconds, expected) in table {
+            let (start, pods) = pods(seconds);
+            let all: Vec<Waiting> = origins
+                .iter()
+                .map(|(name, newest)| waiting(name, start + newest))
+                .collect();
+            let got: Vec<Option<&str>> = all
+                .iter()
+                .map(|origin| {
+                    let candidates = pods.iter().collect();
+                    candidate_for(&origin.uid, all.clone(), candidates).map(|pod| pod.name.as_str())
+                })
+                .collect();
+            assert_eq!(&got, expected, "{origins:?} {seconds:?}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Replacing a pod that nobody controls: a copy of it is created under a name that follows from the
+//! origin's uid, so that a second attempt finds the first one's; when the copy is ready the origin is
+//! deleted. Giving up deletes the copy, as long as the origin is intact.
+
+use operon_sdk::{Cluster, Effect, Job, ObjectReference, Pod, ReadError};
+
+use crate::copy;
+use crate::keys;
+use crate::plan::{self, Plan};
+
+/// What to do about a pod that exists.
+pub fn plan(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
+    if let Some(origin) = crate::unfinished_origin(pod, cluster)? {
+        return Ok(Plan::not_allowed(pod, &origin));
+    }
+    let name = copy::name(pod);
+    match cluster.get_pod(&name)? {
+        Some(new_pod) => Ok(decide(pod, &new_pod, job)),
+        None => plan_creation(pod, &name, job, cluster),
+    }
+}
+
+fn plan_creation(
+    pod: &Pod,
+    name: &str,
+    job: &Job,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
+    if pod.deleting {
+        let message = format!(
+            "pod {:?} is already being deleted, and nothing stands for it",
+            pod.name
+        );
+        return Ok(Plan::wait("OriginTerminating", message));
+    }
+    let origin = cluster.get(&ObjectReference::new("v1", "Pod", &pod.name))?;
+    let same = origin.filter(|object| object["metadata"]["uid"] == pod.uid.as_str());
+    let Some(origin) = same else {
+        let message = format!("pod {:?} is just going", pod.name);
+        return Ok(Plan::wait("OriginTerminating", message));
+    };
+    let body = copy::of(&origin, name, &job.uid).to_string();
+    Ok(Plan::wait(
+        "WaitingForNewPod",
+        format!("waiting for the copy {name:?} to be ready"),
+    )
+    .with_new_pod(name)
+    .doing(Effect::Create(body))
+    .event(
+        "ReplaceOriginPod",
+        format!("replaced by its copy {name:?} as soon as that is ready"),
+    ))
+}
+
+/// The decision while there is a pod of the copy's name.
+fn decide(pod: &Pod, new_pod: &Pod, job: &Job) -> Plan {
+    if new_pod.label(keys::REPLACES) != Some(&pod.uid) {
+        let message = format!(
+            "the copy of {:?} would be named {:?}, which another pod is: delete or rename that one",
+            pod.name, new_pod.name
+        );
+        return Plan::fail("NameTaken", message);
+    }
+    if new_pod.deleting {
+        let message = format!(
+            "the copy {:?} is being deleted; another is made then",
+            new_pod.name
+        );
+        return Plan::wait("NewPodTerminating", message).with_new_pod(&new_pod.name);
+    }
+    if new_pod.ended() {
+        let message = format!(
+            "the copy {:?} has ended ({}) before it was ready: read its log",
+            new_pod.name, new_pod.phase
+        );
+        return Plan::fail(keys::NEW_POD_FAILED, message);
+    }
+    if !new_pod.ready {
+        return plan::wait_for_ready(new_pod);
+    }
+    if pod.deleting {
+        return plan::wait_for_origin_to_go(pod, new_pod, job);
+    }
+    let plan = plan::wait_for_origin_to_go(
+        pod,
+        new_pod,
+        &Job {
+            deleting: false,
+            ..job.clone()
+        },
+    );
+    if made_by(new_pod, job) {
+        plan.doing(Effect::Delete(pod.delete()))
+    } else {
+        plan
+    }
+}
+
+/// Deletes the copy that this job made of a pod that is still there.
+pub fn release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
+    let new_pod = cluster.get_pod(&copy::name(pod))?;
+    let copy = new_pod.filter(|new_pod| {
+        new_pod.label(keys::REPLACES) == Some(&pod.uid)
+            && made_by(new_pod, job)
+            && !new_pod.deleting
+    });
+    Ok(copy
+        .iter()
+        .map(|copy| Effect::Delete(copy.delete()))
+        .collect())
+}
+
+fn made_by(new_pod: &Pod, job: &Job) -> bool {
+    new_pod.annotation(keys::JOB) == Some(&job.uid)
+}

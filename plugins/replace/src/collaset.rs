@@ -1,0 +1,228 @@
+//! Replacing a pod of a `CollaSet`, by `KusionStack`'s label protocol: the origin is labelled, the
+//! `CollaSet`'s controller makes the new pod, pairs the two, and deletes the origin through its
+//! lifecycle. No finalizer is placed: the `CollaSet` itself keeps the order, and none can leak.
+
+use operon_sdk::{Cluster, Effect, Job, Patch, Pod, ReadError, Target};
+
+use crate::keys;
+use crate::plan::{self, Plan};
+
+/// Whether a pod is a `CollaSet`'s.
+pub fn owns(pod: &Pod) -> bool {
+    pod.label(keys::INSTANCE_ID).is_some()
+}
+
+/// Whether a pod of a `CollaSet` serves, as the pod lifecycle says.
+pub fn available(pod: &Pod) -> bool {
+    pod.label(keys::SERVICE_AVAILABLE).is_some()
+}
+
+/// What to do about a pod that exists.
+pub fn plan(
+    target: &Target,
+    pod: &Pod,
+    job: &Job,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
+    if let Some(origin) = pod.label(keys::PAIR_ORIGIN_NAME) {
+        return Ok(Plan::not_allowed(pod, origin));
+    }
+    let new_pod = new_pod(target, pod, cluster)?;
+    let plan = decide(pod, new_pod.as_ref(), job);
+    Ok(match new_pod {
+        Some(new_pod) if target.extra(keys::NEW_POD) != Some(&new_pod.name) => {
+            let message = format!("pod {:?} stands for it as soon as it serves", new_pod.name);
+            plan.with_new_pod(&new_pod.name)
+                .event("ReplaceNewPod", message)
+        }
+        Some(_) | None => plan,
+    })
+}
+
+/// The live pod that the `CollaSet` paired with this one. A pod that ended after pairing is
+/// unpaired by the `CollaSet`: then it is the pod recorded before.
+fn new_pod(target: &Target, pod: &Pod, cluster: &dyn Cluster) -> Result<Option<Pod>, ReadError> {
+    let Some(id) = pod.label(keys::PAIR_NEW_ID) else {
+        let recorded = target.extra(keys::NEW_POD).filter(|_| pod.ended());
+        let found = recorded
+            .map(|name| cluster.get_pod(name))
+            .transpose()?
+            .flatten();
+        return Ok(found.filter(stays));
+    };
+    let paired = cluster.find_pods(&format!("{}={}", keys::PAIR_ORIGIN_NAME, pod.name))?;
+    let mut paired = paired.into_iter();
+    Ok(paired.find(|new_pod| new_pod.label(keys::INSTANCE_ID) == Some(id) && stays(new_pod)))
+}
+
+fn stays(pod: &Pod) -> bool {
+    pod.live() && pod.label(keys::TO_DELETE).is_none()
+}
+
+/// The decision, from the pod and the one that stands for it.
+fn decide(pod: &Pod, new_pod: Option<&Pod>, job: &Job) -> Plan {
+    let serving = new_pod.filter(|new_pod| available(new_pod));
+    match (serving, new_pod) {
+        (Some(new_pod), _) if pod.ended() && !pod.deleting => {
+            let message = format!("pod {:?} has ended and is deleted", pod.name);
+            Plan::wait("OriginEnded", message)
+                .with_new_pod(&new_pod.name)
+                .doing(Effect::Delete(pod.delete()))
+        }
+        (Some(new_pod), _) if going(pod) => plan::wait_for_origin_to_go(pod, new_pod, job),
+        (Some(new_pod), _) => {
+            let message = format!(
+                "the new pod {:?} serves; the CollaSet takes {:?} away",
+                new_pod.name, pod.name
+            );
+            Plan::wait("WaitingForCollaSet", message).with_new_pod(&new_pod.name)
+        }
+        (None, Some(new_pod)) => plan::wait_for_ready(new_pod),
+        (None, None) => decide_alone(pod, job),
+    }
+}
+
+/// The decision while no pod stands for this one.
+fn decide_alone(pod: &Pod, job: &Job) -> Plan {
+    if pod.deleting {
+        let message = format!("pod {:?} is already being deleted", pod.name);
+        return Plan::wait("OriginTerminating", message);
+    }
+    if pod.ended() {
+        let message = format!(
+            "pod {:?} has ended ({}): its CollaSet has already put another in its place; delete it",
+            pod.name, pod.phase
+        );
+        return Plan::fail("OriginEnded", message);
+    }
+    if requested(pod) {
+        let message = format!(
+            "waiting for the CollaSet to make a new pod for {:?}",
+            pod.name
+        );
+        return Plan::wait("WaitingForNewPod", message);
+    }
+    if going(pod) {
+        let message = format!(
+            "pod {:?} is being scaled in: no new pod is made for it",
+            pod.name
+        );
+        return Plan::fail(keys::OWNER_SCALED_DOWN, message);
+    }
+    let edit = pod
+        .edit()
+        .set_label(keys::TO_REPLACE, "true")
+        .set_annotation(keys::JOB, &job.uid);
+    let message = format!(
+        "waiting for the CollaSet to make a new pod for {:?}",
+        pod.name
+    );
+    Plan::wait("WaitingForNewPod", message)
+        .doing(Effect::Patch(Patch::from(edit)))
+        .event(
+            "ReplaceOriginPod",
+            "labelled to be replaced by its CollaSet",
+        )
+}
+
+fn requested(pod: &Pod) -> bool {
+    let signs = [
+        keys::TO_REPLACE,
+        keys::REPLACED_BY_UPDATE,
+        keys::PAIR_NEW_ID,
+    ];
+    signs.iter().any(|key| pod.label(key).is_some())
+}
+
+fn going(pod: &Pod) -> bool {
+    pod.deleting || pod.label(keys::TO_DELETE).is_some()
+}
+
+/// Takes the request back if this job made it and the `CollaSet` has not yet acted on it for good. A
+/// new pod that serves already would stay for ever beside the origin: it is sent away explicitly.
+pub fn release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
+    if pod.annotation(keys::JOB) != Some(&job.uid) || going(pod) {
+        return Ok(Vec::new());
+    }
+    let edit = pod
+        .edit()
+        .remove_label(keys::TO_REPLACE)
+        .remove_annotation(keys::JOB);
+    let mut effects = vec![Effect::Patch(Patch::from(edit))];
+    let paired = cluster.find_pods(&format!("{}={}", keys::PAIR_ORIGIN_NAME, pod.name))?;
+    for new_pod in paired
+        .iter()
+        .filter(|new_pod| stays(new_pod) && available(new_pod))
+    {
+        let moment = format!("{}000000000", job.now);
+        let edit = new_pod.edit().set_label(keys::TO_DELETE, &moment);
+        effects.push(Effect::Patch(Patch::from(edit)));
+    }
+    Ok(effects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Outcome;
+    use operon_sdk::json;
+    use operon_sdk::testing::{FakeCluster, job};
+
+    #[test]
+    fn the_decision_follows_from_the_labels_of_the_pair() {
+        let to_replace = json!({keys::TO_REPLACE: "true"});
+        let to_delete = json!({keys::TO_REPLACE: "true", keys::TO_DELETE: "1"});
+        let scaled_in = json!({keys::TO_DELETE: "1"});
+        let by_update = json!({keys::REPLACED_BY_UPDATE: "rev"});
+        let serves = json!({keys::SERVICE_AVAILABLE: "1"});
+        // The origin's labels and phase, the new pod's labels, the reason, the number of effects.
+        let table = [
+            (json!({}), "Running", None, "WaitingForNewPod", 2),
+            (to_replace.clone(), "Running", None, "WaitingForNewPod", 0),
+            (by_update, "Running", None, "WaitingForNewPod", 0),
+            (scaled_in, "Running", None, keys::OWNER_SCALED_DOWN, 0),
+            (json!({}), "Failed", None, "OriginEnded", 0),
+            (
+                to_replace.clone(),
+                "Running",
+                Some(json!({})),
+                "NewPodNotReady",
+                0,
+            ),
+            (
+                to_replace.clone(),
+                "Running",
+                Some(serves.clone()),
+                "WaitingForCollaSet",
+                0,
+            ),
+            (
+                to_delete,
+                "Running",
+                Some(serves.clone()),
+                "OriginTerminating",
+                0,
+            ),
+            (to_replace, "Failed", Some(serves), "OriginEnded", 1),
+        ];
+        for (labels, phase, new_labels, reason, effects) in table {
+            let mut world = FakeCluster::new();
+            world.add_pod("foo", &json!({"labels": labels}));
+            world.end_pod("foo", phase);
+            let new_pod = new_labels.map(|labels| world.add_pod("new", &json!({"labels": labels})));
+            let plan = decide(
+                &world.expect_pod("foo"),
+                new_pod.as_ref(),
+                &job("j", 0, "{}"),
+            );
+            let (Outcome::Wait(failure, _) | Outcome::Failed(failure)) = &plan.outcome else {
+                unreachable!("no case of the table succeeds");
+            };
+            assert_eq!(
+                (failure.reason.as_str(), plan.effects.len()),
+                (reason, effects),
+                "{labels}"
+            );
+        }
+    }
+}

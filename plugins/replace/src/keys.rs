@@ -1,0 +1,47 @@
+//! Every label, annotation, `extra_info` key and reason of this action, once. Those of `CollaSets` are
+//! `KusionStack`'s and stay as they are; the others are ours.
+
+/// Label on a released origin: the uid of the `ReplicaSet` it was released from.
+pub const RELEASED_FROM: &str = "replace.operon.dev/released-from";
+/// Annotation on a released origin: what it takes to put it back (see `mark.rs`).
+pub const ORIGIN: &str = "replace.operon.dev/origin";
+/// Label on a new pod: the uid of the pod it stands for. Annotation of the same key: that pod's name.
+pub const REPLACES: &str = "replace.operon.dev/replaces";
+/// Annotation on what a job has set up: the job's uid. Only that job undoes it.
+pub const JOB: &str = "replace.operon.dev/job";
+/// Annotation on a copy: the name that its own copies derive their names from.
+pub const BASE_NAME: &str = "replace.operon.dev/base-name";
+
+/// The label by which a `ReplicaSet` of a Deployment tells its pods from its siblings'.
+pub const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// Label on an origin: replace this pod.
+pub const TO_REPLACE: &str = "collaset.kusionstack.io/to-replace";
+/// Label on an origin: it is being replaced by an update.
+pub const REPLACED_BY_UPDATE: &str = "collaset.kusionstack.io/replaced-by-replace-update";
+/// Label on a pod: it is to be deleted, through its lifecycle.
+pub const TO_DELETE: &str = "collaset.kusionstack.io/to-delete";
+/// Label on an origin: the instance id of its new pod.
+pub const PAIR_NEW_ID: &str = "collaset.kusionstack.io/replace-pair-new-id";
+/// Label on a new pod: the name of its origin.
+pub const PAIR_ORIGIN_NAME: &str = "collaset.kusionstack.io/replace-pair-origin-name";
+/// Label on every pod of a `CollaSet`.
+pub const INSTANCE_ID: &str = "collaset.kusionstack.io/instance-id";
+/// Label on a pod that serves; its presence counts.
+pub const SERVICE_AVAILABLE: &str = "podopslifecycle.kusionstack.io/service-available";
+
+/// `extra_info`: the name of the pod that stands for the target's.
+pub const NEW_POD: &str = "NewPod";
+/// `extra_info`: why the target has to wait for another replacement to end.
+pub const NOT_ALLOWED: &str = "NotAllowedToReplaceNewPod";
+
+/// The target's pod does not exist, and nothing says that it was replaced.
+pub const POD_NOT_FOUND: &str = "PodNotFound";
+/// The kind of the pod's controller gives no way to have a new pod before the old one goes.
+pub const UNSUPPORTED_OWNER: &str = "UnsupportedOwner";
+/// The pod's controller wants fewer pods by now, and will make no new one.
+pub const OWNER_SCALED_DOWN: &str = "OwnerScaledDown";
+/// The new pod ended before it was ready.
+pub const NEW_POD_FAILED: &str = "NewPodFailed";
+/// The new pod vanished, and nothing stands for it.
+pub const NEW_POD_NOT_FOUND: &str = "NewPodNotFound";

@@ -1,0 +1,197 @@
+//! The action Replace: a new pod is ready before the old one goes. How that is done depends on who
+//! controls the pod, one file per way: `replica_set`, `collaset`, `bare`; `gone` is the end of all.
+//! Each way turns a snapshot into a [`plan::Plan`]; nothing is written here, effects are returned.
+
+pub mod assignment;
+pub mod bare;
+pub mod collaset;
+pub mod copy;
+pub mod gone;
+pub mod keys;
+pub mod mark;
+pub mod plan;
+pub mod replica_set;
+
+use operon_sdk::prelude::*;
+use operon_sdk::{OwnerReference, ReadError};
+
+use crate::plan::Plan;
+
+/// The action.
+#[derive(Debug, Default)]
+pub struct Replace;
+
+impl Action for Replace {
+    fn setup(&self, _settings: &str) -> Result<Registration, String> {
+        let released_from = || Mapping::UidInLabel(keys::RELEASED_FROM.to_owned());
+        let pods = Watch::of("v1", "Pod")
+            .waking(released_from())
+            .waking(Mapping::ExtraInfo(keys::NEW_POD.to_owned()))
+            .waking(Mapping::Label(keys::PAIR_ORIGIN_NAME.to_owned()));
+        let replica_sets = Watch::of("apps/v1", "ReplicaSet").waking(released_from());
+        Ok(Registration::default()
+            .watch(pods)
+            .watch(replica_sets)
+            .schema(&json!({"type": "object", "additionalProperties": false})))
+    }
+
+    fn operate_target(
+        &self,
+        target: &Target,
+        job: &Job,
+        cluster: &dyn Cluster,
+    ) -> Result<Operation, ActionError> {
+        plan(target, job, cluster)?.operation(target)
+    }
+
+    fn get_ops_progress(
+        &self,
+        target: &Target,
+        job: &Job,
+        cluster: &dyn Cluster,
+    ) -> Result<ProgressReport, ActionError> {
+        Ok(plan(target, job, cluster)?.report(target))
+    }
+
+    fn release_target(
+        &self,
+        target: &Target,
+        job: &Job,
+        cluster: &dyn Cluster,
+    ) -> Result<Operation, ActionError> {
+        let effects = match &target.pod {
+            // A pod that is gone or going needs nothing any more, and nothing would bring it back.
+            None => Vec::new(),
+            Some(pod) if pod.deleting => Vec::new(),
+            Some(pod) => match Way::of(pod) {
+                Way::ReplicaSet => replica_set::release(pod, job, cluster)?,
+                Way::CollaSet => collaset::release(pod, job, cluster)?,
+                Way::Bare => bare::release(pod, job, cluster)?,
+                Way::Unsupported(_) => Vec::new(),
+            },
+        };
+        Ok(effects
+            .into_iter()
+            .fold(Operation::of(target), Operation::effect))
+    }
+}
+
+operon_sdk::register!(Replace);
+
+fn plan(target: &Target, job: &Job, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
+    let Some(pod) = &target.pod else {
+        return gone::plan(target, cluster);
+    };
+    match Way::of(pod) {
+        Way::ReplicaSet => replica_set::plan(pod, job, cluster),
+        Way::CollaSet => collaset::plan(target, pod, job, cluster),
+        Way::Bare => bare::plan(pod, job, cluster),
+        Way::Unsupported(owner) => Ok(unsupported(pod, owner)),
+    }
+}
+
+/// How a pod can be replaced: by who controls it.
+#[derive(Debug, PartialEq, Eq)]
+enum Way<'a> {
+    ReplicaSet,
+    CollaSet,
+    Bare,
+    Unsupported(&'a OwnerReference),
+}
+
+impl<'a> Way<'a> {
+    fn of(pod: &'a Pod) -> Self {
+        // A released pod has no controller any more, as soon as its ReplicaSet has noticed.
+        if pod.label(keys::RELEASED_FROM).is_some() {
+            return Self::ReplicaSet;
+        }
+        let Some(owner) = pod.controller() else {
+            return Self::Bare;
+        };
+        let group = owner
+            .api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group);
+        match (group, owner.kind.as_str()) {
+            ("apps", "ReplicaSet") => Self::ReplicaSet,
+            ("apps.kusionstack.io", "CollaSet") => Self::CollaSet,
+            _ => Self::Unsupported(owner),
+        }
+    }
+}
+
+fn unsupported(pod: &Pod, owner: &OwnerReference) -> Plan {
+    let instead = match owner.kind.as_str() {
+        "StatefulSet" | "DaemonSet" => {
+            "it gives each pod one place, so the old one has to go first: delete the pod, or use \
+             `kubectl rollout restart`"
+        }
+        "Job" => "its pods run once: delete the pod, and the Job runs it again",
+        "Node" => "it is a static pod: change its manifest on the node",
+        _ => {
+            "only pods of a Deployment, a ReplicaSet, a CollaSet, or of nobody can be replaced: delete the pod and let its controller act"
+        }
+    };
+    let message = format!(
+        "pod {:?} is controlled by {} {:?}; {instead}",
+        pod.name, owner.kind, owner.name
+    );
+    Plan::fail(keys::UNSUPPORTED_OWNER, message)
+}
+
+/// The new pod among those that say they stand for this one: the ready one first, then by name.
+fn new_pod_of(uid: &str, cluster: &dyn Cluster) -> Result<Option<Pod>, ReadError> {
+    let mut pods = cluster.find_pods(&format!("{}={uid}", keys::REPLACES))?;
+    pods.retain(Pod::live);
+    pods.sort_by(|a, b| (!a.ready, &a.name).cmp(&(!b.ready, &b.name)));
+    Ok(pods.into_iter().next())
+}
+
+/// The origin that this pod stands for, if that replacement has not ended: the origin still exists.
+fn unfinished_origin(pod: &Pod, cluster: &dyn Cluster) -> Result<Option<String>, ReadError> {
+    let (Some(uid), Some(name)) = (pod.label(keys::REPLACES), pod.annotation(keys::REPLACES))
+    else {
+        return Ok(None);
+    };
+    let origin = cluster.get_pod(name)?.filter(|origin| origin.uid == uid);
+    // A pod that is back in its ReplicaSet is nobody's origin any more.
+    let waits =
+        |origin: &Pod| origin.label(keys::RELEASED_FROM).is_some() || origin.controller().is_none();
+    Ok(origin.filter(waits).map(|origin| origin.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use operon_sdk::testing::FakeCluster;
+
+    #[test]
+    fn the_way_follows_from_the_controller() {
+        let table = [
+            (Some(("apps/v1", "ReplicaSet")), None, "ReplicaSet"),
+            (
+                Some(("apps.kusionstack.io/v1alpha1", "CollaSet")),
+                None,
+                "CollaSet",
+            ),
+            (Some(("apps/v1", "StatefulSet")), None, "Unsupported"),
+            (Some(("example.com/v1", "ReplicaSet")), None, "Unsupported"),
+            (Some(("batch/v1", "Job")), None, "Unsupported"),
+            (None, None, "Bare"),
+            (None, Some("r1"), "ReplicaSet"),
+        ];
+        for (owner, released_from, expected) in table {
+            let mut world = FakeCluster::new();
+            let owners = owner.map(|(api_version, kind)| {
+                json!([{"apiVersion": api_version, "kind": kind, "name": "o", "uid": "u",
+                    "controller": true}])
+            });
+            let metadata = json!({
+                "ownerReferences": owners, "labels": {keys::RELEASED_FROM: released_from}
+            });
+            let pod = world.add_pod("foo", &metadata);
+            let way = format!("{:?}", Way::of(&pod));
+            assert!(way.starts_with(expected), "{owner:?}: {way}");
+        }
+    }
+}

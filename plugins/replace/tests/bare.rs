@@ -1,0 +1,120 @@
+//! Stories of Replace on pods that nobody controls.
+
+use operon_action_replace::{Replace, copy, keys};
+use operon_sdk::testing::{FakeCluster, FakeJob};
+use operon_sdk::{Progress, json};
+
+fn world() -> (FakeCluster, String) {
+    let mut world = FakeCluster::new();
+    let pod = world.add_pod("foo", &json!({"labels": {"app": "foo"}}));
+    let name = copy::name(&pod);
+    (world, name)
+}
+
+#[test]
+fn a_copy_is_ready_before_the_pod_goes() {
+    let (mut world, copy) = world();
+    let mut job = FakeJob::new("j1", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(world.staying_pods(), ["foo", &copy]);
+    assert_eq!(job.target("foo").reason(), Some("NewPodNotReady"));
+    let made = world
+        .object("v1", "Pod", &copy)
+        .cloned()
+        .expect("it was made");
+    assert!(made["spec"]["nodeName"].is_null());
+    assert_eq!(made["metadata"]["labels"]["app"], "foo");
+
+    world.make_ready(&copy);
+    job.pass::<Replace>(&mut world);
+    world.finish_deletions();
+    job.pass::<Replace>(&mut world);
+    assert_eq!(world.staying_pods(), [copy.as_str()]);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(job.target("foo").extra(keys::NEW_POD), Some(copy.as_str()));
+    assert_eq!(world.writes().len(), 2);
+}
+
+#[test]
+fn cancelling_deletes_the_copy_and_keeps_the_pod_until_the_pod_is_on_its_way_out() {
+    let (mut world, copy) = world();
+    let mut job = FakeJob::new("j1", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    world.make_ready(&copy);
+    let mut cancelled = (job.clone(), world.clone());
+    cancelled.0.cancel::<Replace>(&mut cancelled.1);
+    assert_eq!(cancelled.1.staying_pods(), ["foo"]);
+
+    job.pass::<Replace>(&mut world);
+    job.cancel::<Replace>(&mut world);
+    assert_eq!(world.staying_pods(), [copy.as_str()]);
+}
+
+#[test]
+fn a_copy_that_ends_or_whose_name_is_taken_fails_with_a_reason() {
+    let (mut world, copy) = world();
+    let mut job = FakeJob::new("j1", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    world.end_pod(&copy, "Failed");
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo").reason(), Some(keys::NEW_POD_FAILED));
+    job.release::<Replace>(&mut world);
+    assert_eq!(world.staying_pods(), ["foo"]);
+
+    world.remove_pod(&copy);
+    world.add_pod(&copy, &json!({}));
+    let mut job = FakeJob::new("j2", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo").reason(), Some("NameTaken"));
+    job.release::<Replace>(&mut world);
+    assert_eq!(world.staying_pods(), ["foo", &copy]);
+}
+
+#[test]
+fn a_copy_that_somebody_deletes_is_made_again() {
+    let (mut world, copy) = world();
+    let mut job = FakeJob::new("j1", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    world.start_deleting(&copy);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo").reason(), Some("NewPodTerminating"));
+    world.finish_deletions();
+    job.pass::<Replace>(&mut world);
+    assert_eq!(world.staying_pods(), ["foo", &copy]);
+}
+
+#[test]
+fn a_second_job_watches_the_first_ones_copy_and_a_job_on_the_copy_waits() {
+    let (mut world, copy) = world();
+    let mut first = FakeJob::new("j1", &["foo"]);
+    first.pass::<Replace>(&mut world);
+    let mut second = FakeJob::new("j2", &["foo", &copy]);
+    second.pass::<Replace>(&mut world);
+    assert!(second.target(&copy).extra(keys::NOT_ALLOWED).is_some());
+    second.clone().cancel::<Replace>(&mut world);
+    assert_eq!(world.staying_pods(), ["foo", &copy]);
+
+    world.make_ready(&copy);
+    first.pass::<Replace>(&mut world);
+    world.finish_deletions();
+    second.pass::<Replace>(&mut world);
+    assert_eq!(second.target("foo").progress, Some(Progress::Succeeded));
+    assert_eq!(
+        second.target("foo").extra(keys::NEW_POD),
+        Some(copy.as_str())
+    );
+    assert_eq!(second.target(&copy).extra(keys::NOT_ALLOWED), None);
+}
+
+#[test]
+fn a_pod_that_goes_before_its_copy_is_made_was_not_replaced() {
+    let (mut world, _) = world();
+    world.start_deleting("foo");
+    let mut job = FakeJob::new("j1", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    world.finish_deletions();
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo").reason(), Some(keys::POD_NOT_FOUND));
+    assert!(world.writes().is_empty());
+}

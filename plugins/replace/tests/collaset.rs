@@ -1,0 +1,208 @@
+//! Stories of Replace on pods of a `CollaSet`, whose controller's part is played by hand, step by step
+//! as `KusionStack`'s does it.
+
+use operon_action_replace::{Replace, keys};
+use operon_sdk::testing::{FakeCluster, FakeJob};
+use operon_sdk::{Progress, Value, json};
+
+fn metadata(labels: &Value) -> Value {
+    let owner = json!([{"apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "CollaSet",
+        "name": "foo", "uid": "c", "controller": true}]);
+    json!({"labels": labels, "ownerReferences": owner})
+}
+
+fn label(world: &mut FakeCluster, pod: &str, labels: &Value) {
+    world.change_pod(pod, &json!({"metadata": {"labels": labels}}));
+}
+
+/// `foo-a` serves.
+fn world() -> FakeCluster {
+    let mut world = FakeCluster::new();
+    let labels = json!({keys::INSTANCE_ID: "0", keys::SERVICE_AVAILABLE: "1"});
+    world.add_pod("foo-a", &metadata(&labels));
+    world
+}
+
+/// The `CollaSet` makes `foo-n` and pairs it with `foo-a`.
+fn pair(world: &mut FakeCluster) {
+    let labels = json!({keys::INSTANCE_ID: "2", keys::PAIR_ORIGIN_NAME: "foo-a"});
+    world.add_pod("foo-n", &metadata(&labels));
+    label(world, "foo-a", &json!({keys::PAIR_NEW_ID: "2"}));
+}
+
+fn serve(world: &mut FakeCluster) {
+    label(world, "foo-n", &json!({keys::SERVICE_AVAILABLE: "1"}));
+}
+
+/// The `CollaSet` takes the origin away.
+fn take_away(world: &mut FakeCluster) {
+    world.remove_pod("foo-a");
+    label(world, "foo-n", &json!({keys::PAIR_ORIGIN_NAME: null}));
+}
+
+#[test]
+fn the_collaset_replaces_the_pod_and_one_label_is_all_we_write() {
+    let mut world = world();
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.pass::<Replace>(&mut world);
+    let origin = world.expect_pod("foo-a");
+    assert_eq!(origin.label(keys::TO_REPLACE), Some("true"));
+    assert!(origin.finalizers.is_empty());
+    pair(&mut world);
+    job.pass::<Replace>(&mut world);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo-a").extra(keys::NEW_POD), Some("foo-n"));
+    serve(&mut world);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Processing)]);
+    take_away(&mut world);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(world.writes().len(), 1);
+    let events: Vec<_> = world
+        .events()
+        .iter()
+        .map(|event| event.reason.as_str())
+        .collect();
+    assert_eq!(events, ["ReplaceOriginPod", "ReplaceNewPod"]);
+}
+
+#[test]
+fn a_new_pod_that_stops_serving_is_waited_for_and_one_that_vanishes_fails() {
+    let mut world = world();
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.pass::<Replace>(&mut world);
+    pair(&mut world);
+    job.pass::<Replace>(&mut world);
+    take_away(&mut world);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo-a").reason(), Some("NewPodNotReady"));
+    world.remove_pod("foo-n");
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo-a").reason(), Some(keys::NEW_POD_NOT_FOUND));
+}
+
+#[test]
+fn only_the_job_that_asked_takes_the_request_back() {
+    let mut world = world();
+    let (mut first, mut second) = (
+        FakeJob::new("j1", &["foo-a"]),
+        FakeJob::new("j2", &["foo-a"]),
+    );
+    first.pass::<Replace>(&mut world);
+    second.pass::<Replace>(&mut world);
+    second.cancel::<Replace>(&mut world);
+    assert_eq!(
+        world.expect_pod("foo-a").label(keys::TO_REPLACE),
+        Some("true")
+    );
+    first.cancel::<Replace>(&mut world);
+    let origin = world.expect_pod("foo-a");
+    assert_eq!(
+        (origin.label(keys::TO_REPLACE), origin.annotation(keys::JOB)),
+        (None, None)
+    );
+
+    label(&mut world, "foo-a", &json!({keys::TO_REPLACE: "by a user"}));
+    let mut third = FakeJob::new("j3", &["foo-a"]);
+    third.pass::<Replace>(&mut world);
+    third.cancel::<Replace>(&mut world);
+    assert_eq!(
+        world.expect_pod("foo-a").label(keys::TO_REPLACE),
+        Some("by a user")
+    );
+}
+
+#[test]
+fn cancelling_while_both_serve_sends_the_new_pod_away() {
+    let mut world = world();
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.pass::<Replace>(&mut world);
+    pair(&mut world);
+    serve(&mut world);
+    job.pass::<Replace>(&mut world);
+    job.cancel::<Replace>(&mut world);
+    assert_eq!(world.expect_pod("foo-a").label(keys::TO_REPLACE), None);
+    assert!(world.expect_pod("foo-n").label(keys::TO_DELETE).is_some());
+}
+
+#[test]
+fn a_job_deleted_after_the_collaset_gave_the_origin_up_has_succeeded() {
+    let mut world = world();
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.pass::<Replace>(&mut world);
+    pair(&mut world);
+    serve(&mut world);
+    label(&mut world, "foo-a", &json!({keys::TO_DELETE: "1"}));
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Processing)]);
+    job.job.deleting = true;
+    job.cancel::<Replace>(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(world.expect_pod("foo-n").label(keys::TO_DELETE), None);
+}
+
+#[test]
+fn an_origin_that_died_after_pairing_is_deleted_when_the_new_pod_serves() {
+    let mut world = world();
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.pass::<Replace>(&mut world);
+    pair(&mut world);
+    job.pass::<Replace>(&mut world);
+    world.end_pod("foo-a", "Failed");
+    label(&mut world, "foo-a", &json!({keys::PAIR_NEW_ID: null}));
+    label(&mut world, "foo-n", &json!({keys::PAIR_ORIGIN_NAME: null}));
+    serve(&mut world);
+    job.pass::<Replace>(&mut world);
+    world.finish_deletions();
+    job.pass::<Replace>(&mut world);
+    assert!(world.pod("foo-a").is_none());
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+}
+
+#[test]
+fn the_new_pod_of_a_pair_has_to_wait_for_the_origin_to_go() {
+    let mut world = world();
+    pair(&mut world);
+    let mut job = FakeJob::new("j1", &["foo-n"]);
+    job.pass::<Replace>(&mut world);
+    assert!(
+        job.target("foo-n")
+            .extra(keys::NOT_ALLOWED)
+            .is_some_and(|text| text.contains("foo-a"))
+    );
+    take_away(&mut world);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo-n").extra(keys::NOT_ALLOWED), None);
+    assert_eq!(
+        world.expect_pod("foo-n").label(keys::TO_REPLACE),
+        Some("true")
+    );
+}
+
+#[test]
+fn a_pod_that_is_already_scaled_in_is_left_alone() {
+    let mut world = world();
+    label(&mut world, "foo-a", &json!({keys::TO_DELETE: "1"}));
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo-a").reason(), Some(keys::OWNER_SCALED_DOWN));
+    job.release::<Replace>(&mut world);
+    assert!(world.writes().is_empty());
+}
+
+#[test]
+fn nothing_is_taken_back_once_the_collaset_has_given_the_origin_up() {
+    let mut world = world();
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.pass::<Replace>(&mut world);
+    pair(&mut world);
+    serve(&mut world);
+    label(&mut world, "foo-a", &json!({keys::TO_DELETE: "1"}));
+    job.cancel::<Replace>(&mut world);
+    assert_eq!(
+        world.expect_pod("foo-a").label(keys::TO_REPLACE),
+        Some("true")
+    );
+    assert_eq!(world.expect_pod("foo-n").label(keys::TO_DELETE), None);
+}

@@ -1,0 +1,7 @@
+//! Stories of Replace on pods of a `ReplicaSet`, played pass by pass on the fake cluster beside a
+//! `ReplicaSet` controller that behaves as the real one. They assert on the state of the world.
+
+mod common;
+mod ends;
+mod story;
+mod two_jobs;

@@ -1,0 +1,89 @@
+//! Stories of two jobs that replace the same pods of a `ReplicaSet`, or each other's new pods.
+
+use crate::common::*;
+use operon_action_replace::{Replace, keys};
+use operon_sdk::Progress;
+use operon_sdk::testing::FakeJob;
+
+#[test]
+fn two_jobs_on_one_pod_both_succeed_with_the_same_new_pod() {
+    let mut world = world(1);
+    let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[FIRST]));
+    for _ in 0..5 {
+        first.pass::<Replace>(&mut world);
+        second.pass::<Replace>(&mut world);
+        world.run_replica_sets();
+        world.make_all_ready();
+        world.finish_deletions();
+        world.advance(1);
+    }
+    assert_eq!(first.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(first.target(FIRST).extra(keys::NEW_POD), Some(SECOND));
+    assert_eq!(second.target(FIRST).extra(keys::NEW_POD), Some(SECOND));
+    assert_eq!(world.writes().len(), 3);
+}
+
+#[test]
+fn an_observing_job_undoes_nothing_and_starts_when_the_other_was_cancelled() {
+    let mut world = world(1);
+    let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[FIRST]));
+    turn(&mut first, &mut world);
+    turn(&mut second, &mut world);
+    assert_eq!(second.target(FIRST).reason(), Some("ReplacedByOtherJob"));
+    let before = world.writes().len();
+    second.clone().cancel::<Replace>(&mut world);
+    assert_eq!(world.writes().len(), before);
+
+    first.cancel::<Replace>(&mut world);
+    world.run_replica_sets();
+    world.finish_deletions();
+    assert_untouched(&world, &[FIRST]);
+    ready_turns(&mut second, &mut world, 5);
+    assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
+}
+
+#[test]
+fn the_new_pod_of_an_unfinished_replacement_has_to_wait_for_its_end() {
+    let mut world = world(1);
+    let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[SECOND]));
+    turn(&mut first, &mut world);
+    turn(&mut first, &mut world);
+    turn(&mut second, &mut world);
+    let sentence = second
+        .target(SECOND)
+        .extra(keys::NOT_ALLOWED)
+        .map(str::to_owned);
+    assert!(sentence.is_some_and(|sentence| sentence.contains(FIRST)));
+    world.make_ready(SECOND);
+    ready_turns(&mut first, &mut world, 2);
+    assert_eq!(first.progress(), [Some(Progress::Succeeded)]);
+    ready_turns(&mut second, &mut world, 5);
+    assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(second.target(SECOND).extra(keys::NOT_ALLOWED), None);
+    assert_eq!(
+        second.target(SECOND).extra(keys::NEW_POD),
+        Some(world.staying_pods()[0].as_str())
+    );
+}
+
+#[test]
+fn a_substitute_for_another_pod_does_not_confuse_two_jobs_of_one_replica_set() {
+    let mut world = world(3);
+    let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[SECOND]));
+    turn(&mut first, &mut world);
+    assert_eq!(world.staying_pods(), [FIRST, SECOND, THIRD, FOURTH]);
+    for _ in 0..5 {
+        first.pass::<Replace>(&mut world);
+        second.pass::<Replace>(&mut world);
+        world.run_replica_sets();
+        world.make_all_ready();
+        world.finish_deletions();
+        world.advance(1);
+    }
+    let new = |job: &FakeJob, name| job.target(name).extra(keys::NEW_POD).map(str::to_owned);
+    assert_eq!(first.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
+    assert_ne!(new(&first, FIRST), new(&second, SECOND));
+    assert_eq!(world.staying_pods().len(), 3);
+}
