@@ -1,0 +1,64 @@
+//! The three conditions that every kind of Operon carries, as kstatus reads them: `Ready`,
+//! `Reconciling`, `Stalled`.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
+/// The object does what it is for.
+pub const READY: &str = "Ready";
+/// Something is on its way; present only while it is.
+pub const RECONCILING: &str = "Reconciling";
+/// Nothing will happen until somebody changes something; present only then.
+pub const STALLED: &str = "Stalled";
+
+/// Where an object stands; it decides all three conditions at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Ready.
+    Ready,
+    /// Not ready yet, but on the way.
+    Reconciling,
+    /// Not ready, and it will stay so until something is changed.
+    Stalled,
+}
+
+/// The conditions for this standing. A condition whose status did not change keeps its transition
+/// time from `previous`, so that writing the same again is no change.
+pub fn conditions(
+    previous: &[Condition],
+    standing: Standing,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let one = |type_: &str, status: bool| {
+        let status = if status { "True" } else { "False" };
+        let since = previous
+            .iter()
+            .find(|old| old.type_ == type_ && old.status == status)
+            .map_or(Time(now), |old| old.last_transition_time.clone());
+        Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: since,
+            observed_generation: generation,
+        }
+    };
+    let mut conditions = vec![one(READY, standing == Standing::Ready)];
+    match standing {
+        Standing::Ready => {}
+        Standing::Reconciling => conditions.push(one(RECONCILING, true)),
+        Standing::Stalled => conditions.push(one(STALLED, true)),
+    }
+    conditions
+}
+
+/// The condition of this type, if the object has one.
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}

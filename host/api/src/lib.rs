@@ -1,0 +1,26 @@
+//! Operon's resources as Rust types: what `crds/` is generated from, and what every other crate reads
+//! and writes.
+//!
+//! One file per kind; [`keys`] holds every name that Operon puts on an object. Nothing here decides.
+
+pub mod action_plugin;
+pub mod conditions;
+pub mod keys;
+pub mod operation_job;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+pub use action_plugin::ActionPlugin;
+pub use operation_job::OperationJob;
+
+/// Every CustomResourceDefinition of Operon, in the order in which they are documented.
+pub fn all_crds() -> Vec<CustomResourceDefinition> {
+    let mut crds = vec![OperationJob::crd(), ActionPlugin::crd()];
+    for crd in &mut crds {
+        let annotations = crd.metadata.annotations.get_or_insert_default();
+        // `helm uninstall` must not take users' objects with it.
+        annotations.insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+    }
+    crds
+}

@@ -1,0 +1,233 @@
+//! OperationJob: a one-shot operation (`spec.action`) on a batch of pods.
+//!
+//! Field names, casing and meaning are those of KusionStack's `apps.kusionstack.io/v1alpha1`, so its
+//! manifests apply unchanged. What its webhooks check and default is CEL, schema and defaults here.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The most targets one job may have.
+pub const MAX_TARGETS: usize = 10_000;
+
+/// What to do, to which pods, how fast and how long.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "apps.kusionstack.io",
+    version = "v1alpha1",
+    kind = "OperationJob",
+    plural = "operationjobs",
+    shortname = "opj",
+    namespaced,
+    status = "OperationJobStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "A one-shot operation on a batch of pods of its namespace: spec.action says what is done, spec.partition how many targets are operated by now.",
+    printcolumn(name = "PROGRESS", type_ = "string", json_path = ".status.progress"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "ACTION", type_ = "string", json_path = ".spec.action", priority = 1),
+    printcolumn(name = "SUCCEEDED", type_ = "integer", json_path = ".status.succeededPodCount", priority = 1),
+    printcolumn(name = "FAILED", type_ = "integer", json_path = ".status.failedPodCount", priority = 1),
+    printcolumn(name = "TOTAL", type_ = "integer", json_path = ".status.totalPodCount", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.partition) || (has(oldSelf.partition) && self.partition >= oldSelf.partition)",
+        "message": "partition may only grow; leaving it out means all targets, so it can't be set on a job that has none",
+        "fieldPath": ".partition"
+    }
+]))]
+pub struct OperationJobSpec {
+    /// What is done to each target: the `spec.action` of an ActionPlugin, for example `Replace`.
+    /// Can't be changed.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
+        extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "action can't be changed; create another job"}])
+    )]
+    pub action: String,
+
+    /// The pods to operate, by name, in this order. At least one, at most 10,000, each once. Can't be
+    /// changed.
+    #[schemars(
+        length(min = 1, max = 10_000),
+        extend(
+            "x-kubernetes-list-type" = "map",
+            "x-kubernetes-list-map-keys" = ["name"],
+            "x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "targets can't be changed; create another job"}]
+        )
+    )]
+    pub targets: Vec<PodTarget>,
+
+    /// How many targets, counted from the first, are operated by now. Absent means all. May only
+    /// grow: raise it step by step to go on, or remove it to operate the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub partition: Option<i32>,
+
+    /// How long a target may take, in seconds since it started. A target that takes longer is
+    /// released and Failed; targets that have not started are not concerned. 3 hours unless set.
+    #[serde(default = "default_deadline", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub active_deadline_seconds: Option<i32>,
+
+    /// How long the job is kept after it finished, in seconds; then it is deleted. 30 minutes unless
+    /// set.
+    #[serde(
+        rename = "TTLSecondsAfterFinished",
+        default = "default_ttl",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(range(min = 1))]
+    pub ttl_seconds_after_finished: Option<i32>,
+
+    /// How many seconds to wait, after a pod was permitted to be operated, before operating it. For
+    /// actions that follow the PodOpsLifecycle; others ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub operation_delay_seconds: Option<i32>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde asks for the field's own type")]
+fn default_deadline() -> Option<i32> {
+    Some(3 * 60 * 60)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde asks for the field's own type")]
+fn default_ttl() -> Option<i32> {
+    Some(30 * 60)
+}
+
+/// One pod to operate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodTarget {
+    /// The name of a pod in the job's namespace.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub name: String,
+
+    /// The containers to act on, each once; absent or empty means all of the pod's ordinary
+    /// containers. Replace ignores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub containers: Option<Vec<String>>,
+}
+
+/// How far a job or a target is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum Progress {
+    /// Waiting to be operated.
+    #[default]
+    Pending,
+    /// Being operated.
+    Processing,
+    /// Finished, in vain; `error` says why.
+    Failed,
+    /// Finished.
+    Succeeded,
+}
+
+impl Progress {
+    /// Succeeded or Failed: it stays so.
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+}
+
+/// What is known of the job.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationJobStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Pending: no target started. Processing: some did. Succeeded: all did. Failed: all are finished
+    /// and some failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+
+    /// When the job was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When the job finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Time>,
+
+    /// The same as `endTime`, under the name it had first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_timestamp: Option<Time>,
+
+    /// The number of targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_pod_count: Option<i32>,
+
+    /// How many targets succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded_pod_count: Option<i32>,
+
+    /// How many targets failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_pod_count: Option<i32>,
+
+    /// Every target with its progress: those that started come first, then the order of
+    /// `spec.targets`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub target_details: Vec<TargetDetail>,
+
+    /// `Ready` once the job succeeded, `Reconciling` until it is finished, `Stalled` when it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What is known of one target.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetDetail {
+    /// The pod's name, from `spec.targets`.
+    pub name: String,
+
+    /// Pending, Processing, Failed or Succeeded.
+    #[serde(default)]
+    pub progress: Progress,
+
+    /// The uid of the pod when the target started; a later pod of the same name is not this target.
+    #[serde(default, rename = "podUID", skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+
+    /// When the target started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When the target finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Time>,
+
+    /// What the action recorded; Replace records `NewPod`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra_info: BTreeMap<String, String>,
+
+    /// What went wrong last, or what the target waits for; cleared on success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TargetError>,
+}
+
+/// Why a target failed, or what keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetError {
+    /// One CamelCase word.
+    pub reason: String,
+    /// What is wrong and what to do about it.
+    pub message: String,
+}

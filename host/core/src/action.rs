@@ -1,0 +1,500 @@
+//! What an action is to the host: the values that cross the boundary, and the trait that a loaded
+//! component implements.
+//!
+//! The shapes are those of `wit/action.wit`, which defines them; the plugin runtime converts. They
+//! live here so that decisions and controllers do not know WebAssembly.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+
+/// Names with values: labels, annotations, extra-info.
+pub type Attributes = BTreeMap<String, String>;
+
+/// A loaded action, ready to be asked. All calls are idempotent and isolated from each other.
+pub trait Action: Send + Sync {
+    /// What the action said of itself in `setup`.
+    fn registration(&self) -> &Registration;
+
+    /// Operates the target: asked in every pass until the target is finished.
+    fn operate_target<'a>(
+        &'a self,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<Operation, ActionError>>;
+
+    /// How far the target is.
+    fn get_ops_progress<'a>(
+        &'a self,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<ProgressReport, ActionError>>;
+
+    /// Cleans up after a target that failed, was cancelled, or whose job is deleted.
+    fn release_target<'a>(
+        &'a self,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<Operation, ActionError>>;
+}
+
+/// Turns the bytes of a component into an [`Action`]. Implemented by the plugin runtime.
+pub trait ActionLoader: Send + Sync {
+    /// Compiles the component (out of process, within limits), checks its world and runs `setup`.
+    fn load<'a>(
+        &'a self,
+        name: &'a str,
+        component: &'a [u8],
+        settings: &'a Value,
+        limits: &'a Limits,
+    ) -> BoxFuture<'a, Result<Arc<dyn Action>, LoadError>>;
+}
+
+/// What an action may read of the cluster. Implemented by the controllers' stores.
+pub trait ClusterView: Send + Sync {
+    /// One object of the view's namespace, as JSON.
+    fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError>;
+    /// All objects of a kind that a label selector matches, as JSON.
+    fn find(
+        &self,
+        api_version: &str,
+        kind: &str,
+        label_selector: &str,
+    ) -> Result<Vec<Value>, ReadError>;
+    /// All pods that a label selector matches.
+    fn find_pods(&self, label_selector: &str) -> Result<Vec<PodView>, ReadError>;
+}
+
+/// One question to an action.
+#[derive(Clone)]
+pub struct Request<'a> {
+    /// The target it is about.
+    pub target: &'a Target,
+    /// The job that asks.
+    pub job: &'a JobView,
+    /// What it may read.
+    pub cluster: Arc<dyn ClusterView>,
+}
+
+/// How much one call of an action may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of linear memory.
+    pub memory: u64,
+    /// Time for one call, waiting included.
+    pub call_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 32 << 20,
+            call_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why a component could not be loaded: a CamelCase reason for the condition, and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct LoadError {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// What is wrong and what to do about it.
+    pub message: String,
+    /// Whether trying the same bytes again can help.
+    pub transient: bool,
+}
+
+/// Why an answer could not be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// One CamelCase word.
+    pub reason: String,
+    /// What is wrong and what to do about it.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of this reason, explained by this message.
+    pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// How an answer can fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActionError {
+    /// The action asks to be asked again, after the given time or with backoff.
+    Retry(Failure, Option<Duration>),
+    /// It will never go better: the target is Failed.
+    Terminal(Failure),
+    /// The component itself broke a rule (trap, timeout, memory, answer that can't be read).
+    Plugin(Failure),
+}
+
+impl ActionError {
+    /// What went wrong, whatever its class.
+    pub fn failure(&self) -> &Failure {
+        match self {
+            Self::Retry(failure, _) | Self::Terminal(failure) | Self::Plugin(failure) => failure,
+        }
+    }
+}
+
+/// Why a read was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The kind was not declared in `setup`.
+    #[error("kind {0:?} was not declared in setup")]
+    NotDeclared(String),
+    /// The selector can't be read.
+    #[error("label selector {0:?} can't be read")]
+    BadSelector(String),
+}
+
+/// An object in the namespace of the job.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectReference {
+    /// `v1`, `apps/v1`
+    pub api_version: String,
+    /// `Pod`, `ReplicaSet`
+    pub kind: String,
+    /// The object's name.
+    pub name: String,
+}
+
+/// An owner of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerView {
+    /// `v1`, `apps/v1`
+    pub api_version: String,
+    /// `ReplicaSet`
+    pub kind: String,
+    /// The owner's name.
+    pub name: String,
+    /// The owner's uid.
+    pub uid: String,
+    /// Whether this owner is the controller.
+    pub controller: bool,
+}
+
+/// Where a container is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerPhase {
+    /// Not started yet, or between two runs.
+    Waiting,
+    /// Running.
+    Running,
+    /// Ended.
+    Terminated,
+}
+
+/// One of the pod's ordinary containers, with its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerView {
+    /// The container's name.
+    pub name: String,
+    /// Its readiness.
+    pub ready: bool,
+    /// How often it was restarted.
+    pub restart_count: u32,
+    /// Where it is in its life.
+    pub phase: ContainerPhase,
+    /// Why it waits or ended.
+    pub reason: Option<String>,
+    /// The running or last ended instance.
+    pub container_id: Option<String>,
+}
+
+/// What an action mostly needs of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodView {
+    /// The pod's name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version this view was taken from.
+    pub resource_version: String,
+    /// Seconds since the Unix epoch.
+    pub created_at: i64,
+    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`
+    pub phase: String,
+    /// The condition `Ready` is true.
+    pub ready: bool,
+    /// When that condition last changed, in seconds since the Unix epoch.
+    pub ready_since: Option<i64>,
+    /// The pod has a deletion timestamp.
+    pub deleting: bool,
+    /// The node it is bound to.
+    pub node: Option<String>,
+    /// Its labels.
+    pub labels: Attributes,
+    /// Its annotations.
+    pub annotations: Attributes,
+    /// Its finalizers.
+    pub finalizers: Vec<String>,
+    /// Its owners.
+    pub owners: Vec<OwnerView>,
+    /// Its ordinary containers.
+    pub containers: Vec<ContainerView>,
+}
+
+/// One entry of `spec.targets`, with the pod it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The pod's name.
+    pub name: String,
+    /// The uid of the pod when the target started.
+    pub uid: Option<String>,
+    /// The containers to act on.
+    pub containers: Vec<String>,
+    /// The pod of this name and uid.
+    pub pod: Option<PodView>,
+    /// What the action recorded.
+    pub extra_info: Attributes,
+}
+
+/// The job that asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobView {
+    /// The job's namespace, and that of everything an action sees or touches.
+    pub namespace: String,
+    /// The job's name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// `spec.action`
+    pub action: String,
+    /// The job is being deleted.
+    pub deleting: bool,
+    /// Seconds since the Unix epoch, the same for a whole pass.
+    pub now: i64,
+    /// The action's settings, as JSON text.
+    pub settings: String,
+}
+
+/// How a patch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    /// JSON merge patch
+    Merge,
+    /// JSON patch
+    Json,
+    /// Strategic merge patch
+    Strategic,
+}
+
+/// How loud an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Something happened.
+    Normal,
+    /// Something went wrong.
+    Warning,
+}
+
+/// What the host shall do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Changes an object.
+    Patch {
+        /// Which.
+        object: ObjectReference,
+        /// `status` and the like.
+        subresource: Option<String>,
+        /// How the body is written.
+        kind: PatchKind,
+        /// The patch.
+        body: Value,
+        /// Precondition.
+        uid: Option<String>,
+        /// Precondition.
+        resource_version: Option<String>,
+    },
+    /// Server-side apply of a whole object.
+    Apply(Value),
+    /// Creates an object.
+    Create(Value),
+    /// Deletes an object.
+    Delete {
+        /// Which.
+        object: ObjectReference,
+        /// Precondition.
+        uid: Option<String>,
+        /// Precondition.
+        resource_version: Option<String>,
+        /// Overrides the object's own.
+        grace_period_seconds: Option<u32>,
+    },
+    /// Asks for a pod's eviction.
+    Evict {
+        /// The pod's name.
+        pod: String,
+        /// Precondition.
+        uid: Option<String>,
+        /// Overrides the pod's own.
+        grace_period_seconds: Option<u32>,
+    },
+    /// A Kubernetes Event about the target's pod, or the job where there is no pod.
+    Event {
+        /// How loud.
+        severity: Severity,
+        /// One CamelCase word.
+        reason: String,
+        /// A sentence.
+        message: String,
+    },
+}
+
+impl Effect {
+    /// The effect's kind in one word, as metrics and logs name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Patch { .. } => "patch",
+            Self::Apply(_) => "apply",
+            Self::Create(_) => "create",
+            Self::Delete { .. } => "delete",
+            Self::Evict { .. } => "evict",
+            Self::Event { .. } => "event",
+        }
+    }
+}
+
+/// What to do, and what to remember.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Operation {
+    /// Performed in this order; the first that fails ends the list.
+    pub effects: Vec<Effect>,
+    /// The target's extra-info from now on, whole.
+    pub extra_info: Attributes,
+}
+
+/// What an action says of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpsProgress {
+    /// Not finished.
+    Processing,
+    /// Finished, in vain.
+    Failed,
+    /// Finished.
+    Succeeded,
+}
+
+/// How far a target is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgressReport {
+    /// How far.
+    pub progress: OpsProgress,
+    /// Why it failed, or what it waits for.
+    pub failure: Option<Failure>,
+    /// The target's extra-info from now on, whole.
+    pub extra_info: Attributes,
+    /// Ask again after this time even if nothing changed.
+    pub recheck_after: Option<Duration>,
+}
+
+/// How an object of a watched kind tells which targets it matters to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// The value of this label is a target's name.
+    Label(String),
+    /// The object's name is the value of this key in a target's extra-info.
+    ExtraInfo(String),
+    /// The uid of the object, or of its controller, is what a target's pod carries in this label.
+    UidInLabel(String),
+    /// Every object of the kind matters to every started target in its namespace.
+    Namespace,
+}
+
+/// A kind that an action reads, and whose changes wake its targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// `v1`, `apps/v1`
+    pub api_version: String,
+    /// `Pod`, `ReplicaSet`
+    pub kind: String,
+    /// Only objects with these labels; empty: all.
+    pub label_selector: String,
+    /// How an object finds its targets.
+    pub mappings: Vec<Mapping>,
+}
+
+/// What an action says of itself when it is loaded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registration {
+    /// What it reads.
+    pub watches: Vec<Watch>,
+    /// JSON Schema of its settings.
+    pub settings_schema: Value,
+}
+
+impl From<&Pod> for PodView {
+    fn from(pod: &Pod) -> Self {
+        let meta = &pod.metadata;
+        let status = pod.status.as_ref();
+        let ready = status
+            .and_then(|s| s.conditions.as_ref())
+            .and_then(|conditions| conditions.iter().find(|c| c.type_ == "Ready"));
+        let owners = meta.owner_references.iter().flatten().map(|owner| OwnerView {
+            api_version: owner.api_version.clone(),
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+            controller: owner.controller.unwrap_or_default(),
+        });
+        Self {
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+            created_at: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
+            phase: status.and_then(|s| s.phase.clone()).unwrap_or_default(),
+            ready: ready.is_some_and(|c| c.status == "True"),
+            ready_since: ready
+                .and_then(|c| c.last_transition_time.as_ref())
+                .map(|t| t.0.as_second()),
+            deleting: meta.deletion_timestamp.is_some(),
+            node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
+            labels: meta.labels.clone().unwrap_or_default(),
+            annotations: meta.annotations.clone().unwrap_or_default(),
+            finalizers: meta.finalizers.clone().unwrap_or_default(),
+            owners: owners.collect(),
+            containers: containers(pod),
+        }
+    }
+}
+
+/// The pod's ordinary containers in the order of its spec; one without a status yet is waiting.
+fn containers(pod: &Pod) -> Vec<ContainerView> {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.container_statuses.as_deref())
+        .unwrap_or_default();
+    let spec = pod.spec.as_ref().map(|s| s.containers.as_slice()).unwrap_or_default();
+    spec.iter()
+        .map(|container| {
+            let status = statuses.iter().find(|s| s.name == container.name);
+            let state = status.and_then(|s| s.state.as_ref());
+            let running = state.is_some_and(|s| s.running.is_some());
+            let terminated = state.and_then(|s| s.terminated.as_ref());
+            let waiting = state.and_then(|s| s.waiting.as_ref());
+            ContainerView {
+                name: container.name.clone(),
+                ready: status.is_some_and(|s| s.ready),
+                restart_count: status.map_or(0, |s| u32::try_from(s.restart_count).unwrap_or(0)),
+                phase: match (running, terminated) {
+                    (true, _) => ContainerPhase::Running,
+                    (false, Some(_)) => ContainerPhase::Terminated,
+                    (false, None) => ContainerPhase::Waiting,
+                },
+                reason: terminated
+                    .and_then(|t| t.reason.clone())
+                    .or_else(|| waiting.and_then(|w| w.reason.clone())),
+                container_id: status.and_then(|s| s.container_id.clone()),
+            }
+        })
+        .collect()
+}

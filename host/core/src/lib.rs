@@ -1,0 +1,11 @@
+//! The decisions of Operon: pure functions from what was observed to what must be done.
+//!
+//! Nothing here is async, holds a client, reads a clock or does I/O; `now` is an argument. One folder
+//! per kind. The traits of [`action`] are what the layers beside this one meet in: the plugin runtime
+//! implements [`action::Action`] and [`action::ActionLoader`], the controllers
+//! [`action::ClusterView`].
+
+pub mod action;
+pub mod action_plugin;
+pub mod operation_job;
+pub mod selector;

@@ -1,0 +1,237 @@
+//! What a pass means: the next status, the events that its transitions are worth, and when to look
+//! again. Pure: it reads what was observed, planned and answered.
+
+use std::{collections::HashMap, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
+
+use super::{
+    Observed, RELEASED,
+    plan::{Cause, Run, Step, TargetPlan, deadline_exceeded},
+    sooner, status,
+};
+use crate::action::{ActionError, Attributes, Failure, OpsProgress, ProgressReport, Severity};
+
+/// What came of asking the action about one target, effects included.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The action's report.
+    Report(ProgressReport),
+    /// The target has been released.
+    Released {
+        /// Its extra-info from now on.
+        extra_info: Attributes,
+    },
+    /// No answer, or an effect that could not be performed.
+    Error {
+        /// What went wrong.
+        error: ActionError,
+        /// The extra-info that the action returned before it did.
+        extra_info: Option<Attributes>,
+    },
+}
+
+/// An Event about the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEvent {
+    /// How loud.
+    pub severity: Severity,
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+/// What a pass means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conclusion {
+    /// The status from now on.
+    pub status: OperationJobStatus,
+    /// What became different, worth telling; only to be told once the status is written.
+    pub events: Vec<JobEvent>,
+    /// When to look again even if nothing changes.
+    pub requeue_after: Option<Duration>,
+    /// Something failed that may go better: look again with backoff.
+    pub retry: bool,
+    /// Every target is released: the finalizer of a deleted job can go.
+    pub released: bool,
+}
+
+/// Concludes a pass; `answers` are by the target's place in the spec.
+pub fn conclude(
+    observed: &Observed<'_>,
+    run: &Run,
+    answers: &HashMap<usize, Answer>,
+) -> Conclusion {
+    let mut requeue_after = run.requeue_after;
+    let mut retry = false;
+    let mut blocked: Option<Failure> = None;
+    let mut released = true;
+    let mut details = Vec::with_capacity(run.targets.len());
+    for target in &run.targets {
+        let next = conclude_target(observed, target, answers.get(&target.index));
+        requeue_after = sooner(requeue_after, next.requeue_after);
+        retry |= next.retry;
+        released &= !next.holds;
+        if let (None, Step::Await(failure)) = (&blocked, &target.step) {
+            blocked = Some(failure.clone());
+        }
+        details.push(next.detail);
+    }
+    let details = status::in_order(observed.job, details);
+    let status = status::next(observed, details, blocked.as_ref());
+    let events = status::events(observed.job, &status);
+    Conclusion { status, events, requeue_after, retry, released }
+}
+
+/// One target's part of the conclusion.
+struct Next {
+    detail: TargetDetail,
+    requeue_after: Option<Duration>,
+    retry: bool,
+    /// It still has to be released.
+    holds: bool,
+}
+
+impl Next {
+    fn settled(detail: TargetDetail) -> Self {
+        Self { detail, requeue_after: None, retry: false, holds: false }
+    }
+}
+
+fn conclude_target(
+    observed: &Observed<'_>,
+    target: &TargetPlan,
+    answer: Option<&Answer>,
+) -> Next {
+    let now = Time(observed.now);
+    let mut detail = target.detail.clone();
+    match (&target.step, answer) {
+        (Step::Keep, _) => Next::settled(detail),
+        (Step::Start { uid }, _) => {
+            detail.progress = Progress::Processing;
+            detail.start_time = Some(now);
+            detail.pod_uid = Some(uid.clone());
+            Next::settled(detail)
+        }
+        (Step::Fail(failure), _) => {
+            fail(&mut detail, now, failure);
+            Next::settled(detail)
+        }
+        (Step::Await(failure), _) => {
+            if detail.progress == Progress::Processing {
+                detail.error = Some(error(failure));
+            }
+            let holds = observed.job.metadata.deletion_timestamp.is_some();
+            Next { detail, requeue_after: None, retry: holds, holds }
+        }
+        (Step::Operate, Some(answer)) => operated(detail, now, answer),
+        (Step::Release(cause), Some(answer)) => released(observed, detail, now, *cause, answer),
+        (Step::Operate | Step::Release(_), None) => {
+            // Not asked in this pass: nothing is known, so nothing changes.
+            Next { detail, requeue_after: None, retry: true, holds: true }
+        }
+    }
+}
+
+fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
+    match answer {
+        Answer::Report(report) => {
+            let requeue_after = report.recheck_after;
+            report_progress(&mut detail, now, report);
+            Next { detail, requeue_after, retry: false, holds: false }
+        }
+        Answer::Released { extra_info } => {
+            detail.extra_info.clone_from(extra_info);
+            Next::settled(detail)
+        }
+        Answer::Error { error: cause, extra_info } => {
+            if let Some(extra_info) = extra_info {
+                detail.extra_info.clone_from(extra_info);
+            }
+            match cause {
+                ActionError::Terminal(failure) => {
+                    fail(&mut detail, now, failure);
+                    Next { detail, requeue_after: Some(Duration::ZERO), retry: false, holds: true }
+                }
+                ActionError::Retry(failure, after) => {
+                    detail.error = Some(error(failure));
+                    let retry = after.is_none();
+                    Next { detail, requeue_after: *after, retry, holds: true }
+                }
+                ActionError::Plugin(failure) => {
+                    detail.error = Some(error(failure));
+                    Next { detail, requeue_after: None, retry: true, holds: true }
+                }
+            }
+        }
+    }
+}
+
+fn report_progress(detail: &mut TargetDetail, now: Time, report: &ProgressReport) {
+    detail.extra_info.clone_from(&report.extra_info);
+    match report.progress {
+        OpsProgress::Processing => detail.error = report.failure.as_ref().map(error),
+        OpsProgress::Succeeded => {
+            detail.progress = Progress::Succeeded;
+            detail.end_time = Some(now);
+            detail.error = None;
+        }
+        OpsProgress::Failed => {
+            let unexplained = Failure::new("ActionFailed", "the action reported failure without a reason");
+            fail(detail, now, report.failure.as_ref().unwrap_or(&unexplained));
+        }
+    }
+}
+
+/// The outcome of a release: the target is Failed, unless the action found it done after all.
+fn released(
+    observed: &Observed<'_>,
+    mut detail: TargetDetail,
+    now: Time,
+    cause: Cause,
+    answer: &Answer,
+) -> Next {
+    match answer {
+        Answer::Report(report) if report.progress == OpsProgress::Succeeded => {
+            report_progress(&mut detail, now, report);
+            return Next::settled(detail);
+        }
+        Answer::Report(_) | Answer::Released { .. } | Answer::Error { .. } => {}
+    }
+    if !detail.progress.is_finished() {
+        let why = match cause {
+            Cause::Deadline | Cause::Failed => deadline_exceeded(observed.job),
+            Cause::Deleted => Failure::new("Canceled", "the job was deleted before the target was finished"),
+        };
+        fail(&mut detail, now, &why);
+    }
+    match answer {
+        Answer::Released { extra_info } => {
+            detail.extra_info.clone_from(extra_info);
+            detail.extra_info.insert(RELEASED.to_owned(), "true".to_owned());
+            Next::settled(detail)
+        }
+        Answer::Error { error: cause, .. } => {
+            let note = cause.failure();
+            if let Some(known) = detail.error.as_mut() {
+                // The reason stays why it failed; the message adds what keeps it from being clean.
+                let first = known.message.split("; release failed: ").next().unwrap_or_default();
+                known.message = format!("{first}; release failed: {}", note.message);
+            }
+            Next { detail, requeue_after: None, retry: true, holds: true }
+        }
+        Answer::Report(_) => Next { detail, requeue_after: None, retry: true, holds: true },
+    }
+}
+
+fn fail(detail: &mut TargetDetail, now: Time, failure: &Failure) {
+    detail.progress = Progress::Failed;
+    detail.end_time.get_or_insert(now);
+    detail.error = Some(error(failure));
+}
+
+fn error(failure: &Failure) -> TargetError {
+    TargetError { reason: failure.reason.clone(), message: failure.message.clone() }
+}

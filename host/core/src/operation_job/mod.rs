@@ -1,0 +1,75 @@
+//! OperationJob: the decisions of one pass.
+//!
+//! [`plan`](plan::plan) says what each target needs now; the controller asks the action accordingly;
+//! [`conclude`](conclude::conclude) turns the answers into the next status. Both see the same
+//! [`Observed`], so a pass is a function of the world, and can be repeated after any crash.
+//!
+//! A target is started in two passes: the first only records it (progress, time, the pod's uid), the
+//! second operates it. So whatever an action did, the status already says to which pod.
+
+pub mod conclude;
+pub mod plan;
+pub mod status;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use operon_api::OperationJob;
+
+/// Everything that a pass decides from.
+pub struct Observed<'a> {
+    /// The job.
+    pub job: &'a OperationJob,
+    /// The pods that have the name of a target.
+    pub pods: &'a HashMap<String, Arc<Pod>>,
+    /// Whether the job's action can be asked.
+    pub action: &'a ActionState,
+    /// The clock at the start of the pass, in whole seconds.
+    pub now: Timestamp,
+}
+
+/// Whether an action can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActionState {
+    /// A component serves it.
+    Loaded,
+    /// An ActionPlugin claims it, but no component of it could be loaded (yet).
+    NotLoaded {
+        /// Why, for people.
+        message: String,
+    },
+    /// No ActionPlugin claims it.
+    NotFound,
+    /// It asks for something that this host does not do.
+    Unsupported {
+        /// What, for people.
+        message: String,
+    },
+}
+
+/// Marks a target of which nothing is left to clean up. The key is upstream's.
+pub const RELEASED: &str = "Released";
+
+/// How long a job waits for an ActionPlugin that does not exist before it fails. It covers an
+/// ActionPlugin and a job applied together.
+pub const ACTION_GRACE: Duration = Duration::from_secs(30);
+
+/// How long a new job waits for a pod that does not exist. It covers a pod and a job created together.
+pub const POD_GRACE: Duration = Duration::from_secs(3);
+
+/// How long a deleted job is held for an action that can't release its targets.
+pub const RELEASE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What is left of `limit` since `start`; none when it is over.
+fn remaining(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {
+    let passed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
+    limit.checked_sub(passed).filter(|left| !left.is_zero())
+}
+
+/// The sooner of two moments, where none is never.
+fn sooner(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,299 @@
+//! What each target needs in this pass. Pure: it reads [`Observed`] and nothing else.
+
+use std::{collections::HashMap, time::Duration};
+
+use operon_api::{
+    OperationJob,
+    operation_job::{Progress, TargetDetail},
+};
+
+use super::{
+    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT, RELEASED, remaining, sooner,
+};
+use crate::action::Failure;
+
+/// What a pass does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// The job finished long enough ago: delete it.
+    Expire,
+    /// Everything else.
+    Run(Run),
+}
+
+/// What a pass does to the targets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Every target, those that started first, then in the order of the spec.
+    pub targets: Vec<TargetPlan>,
+    /// When time alone changes the plan.
+    pub requeue_after: Option<Duration>,
+}
+
+/// What a pass does to one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetPlan {
+    /// Its place in `spec.targets`.
+    pub index: usize,
+    /// What the status says of it.
+    pub detail: TargetDetail,
+    /// What happens now.
+    pub step: Step,
+}
+
+/// What happens to a target.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Nothing: it is finished and clean, or its turn has not come.
+    Keep,
+    /// Record that it starts, on the pod of this uid. The next pass operates it.
+    Start {
+        /// The pod's uid.
+        uid: String,
+    },
+    /// Ask the action to operate it, then how far it is.
+    Operate,
+    /// Ask the action to clean up after it.
+    Release(Cause),
+    /// It fails without asking the action.
+    Fail(Failure),
+    /// It waits for the action itself.
+    Await(Failure),
+}
+
+/// Why a target is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It took longer than `spec.activeDeadlineSeconds`.
+    Deadline,
+    /// The job is being deleted.
+    Deleted,
+    /// It failed before.
+    Failed,
+}
+
+/// Decides what this pass does.
+pub fn plan(observed: &Observed<'_>) -> Plan {
+    match expiry(observed) {
+        Expiry::Now => Plan::Expire,
+        Expiry::In(ttl) => Plan::Run(run(observed, ttl)),
+    }
+}
+
+enum Expiry {
+    Now,
+    In(Option<Duration>),
+}
+
+/// `TTLSecondsAfterFinished`, counted from the job's end whatever else is going on.
+fn expiry(observed: &Observed<'_>) -> Expiry {
+    let job = observed.job;
+    let end = job.status.as_ref().and_then(|status| status.end_time.as_ref());
+    let ttl = job.spec.ttl_seconds_after_finished.map(seconds);
+    match (end, ttl) {
+        (Some(end), Some(ttl)) if job.metadata.deletion_timestamp.is_none() => {
+            match remaining(end.0, ttl, observed.now) {
+                Some(left) => Expiry::In(Some(left)),
+                None => Expiry::Now,
+            }
+        }
+        _ => Expiry::In(None),
+    }
+}
+
+fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> Run {
+    let mut requeue_after = ttl;
+    let targets = in_order(observed.job)
+        .into_iter()
+        .enumerate()
+        .map(|(rank, (index, detail))| {
+            let (step, due) = step(observed, rank, &detail);
+            requeue_after = sooner(requeue_after, due);
+            TargetPlan { index, detail, step }
+        })
+        .collect();
+    Run { targets, requeue_after }
+}
+
+/// Every target with what the status says of it: those that left Pending come first, and so keep the
+/// place that they have in the partition.
+fn in_order(job: &OperationJob) -> Vec<(usize, TargetDetail)> {
+    let details = job.status.as_ref().map(|s| s.target_details.as_slice()).unwrap_or_default();
+    let known: HashMap<&str, &TargetDetail> =
+        details.iter().map(|detail| (detail.name.as_str(), detail)).collect();
+    let mut targets: Vec<_> = job
+        .spec
+        .targets
+        .iter()
+        .enumerate()
+        .map(|(index, target)| {
+            let detail = known.get(target.name.as_str()).map_or_else(
+                || TargetDetail { name: target.name.clone(), ..TargetDetail::default() },
+                |detail| (*detail).clone(),
+            );
+            (index, detail)
+        })
+        .collect();
+    targets.sort_by_key(|(index, detail)| (detail.progress == Progress::Pending, *index));
+    targets
+}
+
+/// The step of one target, and when time alone may change it.
+fn step(observed: &Observed<'_>, rank: usize, detail: &TargetDetail) -> (Step, Option<Duration>) {
+    let job = observed.job;
+    if job.metadata.deletion_timestamp.is_some() {
+        return (step_of_deleted(observed, detail), None);
+    }
+    match detail.progress {
+        Progress::Succeeded => (Step::Keep, None),
+        Progress::Failed => (step_of_failed(observed, detail), None),
+        Progress::Pending if rank >= partition(job) => (Step::Keep, None),
+        Progress::Pending => step_of_pending(observed, detail),
+        Progress::Processing => step_of_processing(observed, detail),
+    }
+}
+
+/// Only a started target can have left something behind.
+fn step_of_deleted(observed: &Observed<'_>, detail: &TargetDetail) -> Step {
+    match detail.progress {
+        Progress::Pending | Progress::Succeeded => return Step::Keep,
+        Progress::Processing | Progress::Failed => {}
+    }
+    if detail.extra_info.contains_key(RELEASED) || detail.start_time.is_none() {
+        return Step::Keep;
+    }
+    let deleted = observed.job.metadata.deletion_timestamp.as_ref().map_or(observed.now, |t| t.0);
+    let over = remaining(deleted, RELEASE_LIMIT, observed.now).is_none();
+    match (observed.action, over) {
+        (ActionState::Loaded, false) => Step::Release(Cause::Deleted),
+        (ActionState::NotLoaded { message }, false) => {
+            Step::Await(Failure::new("ActionNotReady", message))
+        }
+        (ActionState::Loaded | ActionState::NotLoaded { .. }, true) => Step::Fail(Failure::new(
+            "ReleaseAbandoned",
+            format!(
+                "the action could not release the target within {} s of the job's deletion; look at its pod",
+                RELEASE_LIMIT.as_secs()
+            ),
+        )),
+        (ActionState::NotFound | ActionState::Unsupported { .. }, _) => Step::Fail(Failure::new(
+            "ReleaseAbandoned",
+            format!(
+                "no ActionPlugin serves action {:?} any more, so the target could not be released; look at its pod",
+                observed.job.spec.action
+            ),
+        )),
+    }
+}
+
+/// A failed target is released once, if it ever started.
+fn step_of_failed(observed: &Observed<'_>, detail: &TargetDetail) -> Step {
+    let clean = detail.extra_info.contains_key(RELEASED) || detail.start_time.is_none();
+    match observed.action {
+        ActionState::Loaded if !clean => Step::Release(Cause::Failed),
+        _ => Step::Keep,
+    }
+}
+
+fn step_of_pending(
+    observed: &Observed<'_>,
+    detail: &TargetDetail,
+) -> (Step, Option<Duration>) {
+    if let Some(blocked) = blocked_by_action(observed) {
+        return blocked;
+    }
+    if let Some(pod) = observed.pods.get(&detail.name) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        return (Step::Start { uid }, None);
+    }
+    match remaining(started(observed), POD_GRACE, observed.now) {
+        Some(left) => (Step::Keep, Some(left)),
+        None => (Step::Fail(pod_not_found(observed.job, &detail.name)), None),
+    }
+}
+
+/// What becomes of a target that has not started while its action can't be asked.
+fn blocked_by_action(observed: &Observed<'_>) -> Option<(Step, Option<Duration>)> {
+    match observed.action {
+        ActionState::Loaded => None,
+        ActionState::NotLoaded { message } => {
+            Some((Step::Await(Failure::new("ActionNotReady", message)), None))
+        }
+        ActionState::Unsupported { message } => {
+            Some((Step::Fail(Failure::new("ActionNotSupported", message)), None))
+        }
+        ActionState::NotFound => {
+            let failure = action_not_found(observed.job);
+            Some(match remaining(started(observed), ACTION_GRACE, observed.now) {
+                Some(left) => (Step::Await(failure), Some(left)),
+                None => (Step::Fail(failure), None),
+            })
+        }
+    }
+}
+
+fn step_of_processing(
+    observed: &Observed<'_>,
+    detail: &TargetDetail,
+) -> (Step, Option<Duration>) {
+    let deadline = observed.job.spec.active_deadline_seconds.map(seconds);
+    let left = match (deadline, detail.start_time.as_ref()) {
+        (Some(deadline), Some(start)) => remaining(start.0, deadline, observed.now),
+        _ => Some(Duration::MAX),
+    };
+    let due = left.filter(|left| *left != Duration::MAX);
+    let step = match (observed.action, left) {
+        (ActionState::Loaded, Some(_)) => Step::Operate,
+        (ActionState::Loaded, None) => Step::Release(Cause::Deadline),
+        (ActionState::NotLoaded { message }, Some(_)) => {
+            Step::Await(Failure::new("ActionNotReady", message))
+        }
+        (ActionState::NotFound, Some(_)) => Step::Await(action_not_found(observed.job)),
+        (ActionState::Unsupported { message }, Some(_)) => {
+            Step::Await(Failure::new("ActionNotSupported", message))
+        }
+        (_, None) => Step::Fail(deadline_exceeded(observed.job)),
+    };
+    (step, due)
+}
+
+/// How many targets may have started.
+fn partition(job: &OperationJob) -> usize {
+    job.spec
+        .partition
+        .map_or(usize::MAX, |partition| usize::try_from(partition).unwrap_or(0))
+}
+
+/// When the job was first seen; now, if this is the first time.
+fn started(observed: &Observed<'_>) -> k8s_openapi::jiff::Timestamp {
+    let status = observed.job.status.as_ref();
+    status.and_then(|s| s.start_time.as_ref()).map_or(observed.now, |time| time.0)
+}
+
+fn seconds(value: i32) -> Duration {
+    Duration::from_secs(u64::try_from(value).unwrap_or(0))
+}
+
+fn action_not_found(job: &OperationJob) -> Failure {
+    Failure::new(
+        "ActionNotFound",
+        format!(
+            "no ActionPlugin serves action {:?}; `kubectl get actionplugins` lists the actions there are",
+            job.spec.action
+        ),
+    )
+}
+
+fn pod_not_found(job: &OperationJob, name: &str) -> Failure {
+    let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+    Failure::new("PodNotFound", format!("there is no pod {name:?} in namespace {namespace:?}"))
+}
+
+/// The failure of a target that took too long.
+pub(super) fn deadline_exceeded(job: &OperationJob) -> Failure {
+    let deadline = job.spec.active_deadline_seconds.unwrap_or_default();
+    Failure::new(
+        "DeadlineExceeded",
+        format!("the target was not finished {deadline} s after it started (spec.activeDeadlineSeconds)"),
+    )
+}

@@ -1,0 +1,110 @@
+//! Label selectors as kubectl writes them: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+
+use std::collections::BTreeMap;
+
+/// A label selector, read once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector(Vec<Requirement>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Requirement {
+    In(String, Vec<String>),
+    NotIn(String, Vec<String>),
+    Exists(String),
+    Absent(String),
+}
+
+impl Selector {
+    /// Reads a selector; the empty one selects everything.
+    ///
+    /// # Errors
+    /// The part that can't be read.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        split(text).map(|part| requirement(part).ok_or_else(|| part.to_owned())).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether an object with these labels is selected.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0.iter().all(|requirement| match requirement {
+            Requirement::In(key, values) => labels.get(key).is_some_and(|v| values.contains(v)),
+            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|v| !values.contains(v)),
+            Requirement::Exists(key) => labels.contains_key(key),
+            Requirement::Absent(key) => !labels.contains_key(key),
+        })
+    }
+}
+
+/// The parts between commas, those inside of parentheses excepted.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_i32;
+    text.split(move |c| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        c == ',' && depth == 0
+    })
+    .map(str::trim)
+    .filter(|part| !part.is_empty())
+}
+
+fn requirement(part: &str) -> Option<Requirement> {
+    if let Some((key, rest)) = part.split_once(char::is_whitespace) {
+        let (operator, values) = rest.trim().split_once('(')?;
+        let values = values.strip_suffix(')')?.split(',').map(|v| v.trim().to_owned()).collect();
+        return match operator.trim() {
+            "in" => Some(Requirement::In(word(key)?, values)),
+            "notin" => Some(Requirement::NotIn(word(key)?, values)),
+            _ => None,
+        };
+    }
+    if let Some((key, value)) = part.split_once("!=") {
+        return Some(Requirement::NotIn(word(key)?, vec![value.to_owned()]));
+    }
+    if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
+        return Some(Requirement::In(word(key)?, vec![value.to_owned()]));
+    }
+    match part.strip_prefix('!') {
+        Some(key) => word(key).map(Requirement::Absent),
+        None => word(part).map(Requirement::Exists),
+    }
+}
+
+/// A label key, or none if this can't be one.
+fn word(text: &str) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    (!text.is_empty() && text.chars().all(fits)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_requirement_selects_as_kubectl_does() {
+        let labels: BTreeMap<_, _> =
+            [("app", "foo"), ("tier", "a")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        for (selector, expected) in [
+            ("", true),
+            ("app=foo", true),
+            ("app==foo,tier=a", true),
+            ("app=bar", false),
+            ("app!=foo", false),
+            ("other!=foo", true),
+            ("tier in (a, b)", true),
+            ("tier in (b,c),app=foo", false),
+            ("tier notin (b,c),app=foo", true),
+            ("other notin (x)", true),
+            ("app", true),
+            ("!app", false),
+            ("!other,app", true),
+        ] {
+            let parsed = Selector::parse(selector).expect(selector);
+            assert_eq!(parsed.matches(&labels), expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn a_selector_that_can_not_be_read_names_its_part() {
+        assert_eq!(Selector::parse("app=foo,tier of (a)"), Err("tier of (a)".to_owned()));
+        assert_eq!(Selector::parse("a b"), Err("a b".to_owned()));
+        assert_eq!(Selector::parse("!"), Err("!".to_owned()));
+    }
+}
