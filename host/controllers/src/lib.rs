@@ -1,0 +1,19 @@
+//! The reconcilers of Operon: observe from stores, ask the core what to do, apply it, write the status.
+//!
+//! What all controllers share is written once: [`store`] (caches that see their own writes), [`apply`]
+//! (the only writer of objects), [`status`] (the only writer of statuses), [`events`], [`error`] and
+//! [`run`] (the queue, retries, metrics). A controller is one file of steps on top of them.
+
+pub mod action_plugin;
+pub mod apply;
+pub mod catalogue;
+pub mod error;
+pub mod events;
+pub mod metrics;
+pub mod operation_job;
+pub mod plugin_watch;
+pub mod run;
+pub mod status;
+pub mod store;
+pub mod triggers;
+pub mod view;

@@ -1,0 +1,116 @@
+//! What the controllers count, under OpenMetrics names.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::error::Class;
+
+/// Every metric of the controllers; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    reconciles: Family<Reconcile, Counter>,
+    durations: Family<Controller, Histogram, fn() -> Histogram>,
+    errors: Family<ErrorClass, Counter>,
+    queued: Family<Controller, Gauge>,
+    effects: Family<EffectKind, Counter>,
+    plugins: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Controller {
+    controller: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reconcile {
+    controller: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ErrorClass {
+    controller: &'static str,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EffectKind {
+    plugin: String,
+    kind: &'static str,
+    result: &'static str,
+}
+
+impl Metrics {
+    /// Metrics that `registry` exposes.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconciles: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            errors: Family::default(),
+            queued: Family::default(),
+            effects: Family::default(),
+            plugins: Gauge::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("operon");
+        registry.register(
+            "reconciles",
+            "Passes over an object, by their result",
+            metrics.reconciles.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time of a pass",
+            Unit::Seconds,
+            metrics.durations.clone(),
+        );
+        registry.register(
+            "reconcile_errors",
+            "Passes that failed, by the class of the error",
+            metrics.errors.clone(),
+        );
+        registry.register(
+            "queue_depth",
+            "Requests for a pass that wait",
+            metrics.queued.clone(),
+        );
+        registry.register(
+            "action_effects",
+            "Effects of actions, by kind and result",
+            metrics.effects.clone(),
+        );
+        registry.register(
+            "plugins_loaded",
+            "Actions that a component serves",
+            metrics.plugins.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn reconciled(&self, controller: &'static str, result: &'static str, time: Duration) {
+        self.reconciles.get_or_create(&Reconcile { controller, result }).inc();
+        self.durations.get_or_create(&Controller { controller }).observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn failed(&self, controller: &'static str, class: Class) {
+        self.errors.get_or_create(&ErrorClass { controller, class: class.as_str() }).inc();
+    }
+
+    pub(crate) fn queued(&self, controller: &'static str, change: i64) {
+        self.queued.get_or_create(&Controller { controller }).inc_by(change);
+    }
+
+    pub(crate) fn effect(&self, plugin: &str, kind: &'static str, result: &'static str) {
+        self.effects.get_or_create(&EffectKind { plugin: plugin.to_owned(), kind, result }).inc();
+    }
+
+    pub(crate) fn plugins_loaded(&self, count: usize) {
+        self.plugins.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];

@@ -1,0 +1,313 @@
+//! The OperationJob controller. Everything that is decided is decided in `operon_core::operation_job`;
+//! this file observes, asks the action, and applies.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures::{StreamExt, stream};
+use k8s_openapi::{
+    api::core::v1::{ObjectReference as EventSubject, Pod},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    runtime::reflector::ObjectRef,
+};
+use operon_api::{OperationJob, keys, operation_job::Progress};
+use operon_core::{
+    action::{
+        ActionError, ClusterView, Effect, JobView, Operation, OpsProgress, PodView, Request,
+        Severity, Target,
+    },
+    operation_job::{
+        ActionState, Observed,
+        conclude::{Answer, Conclusion, conclude},
+        plan::{Cause, Plan, Run, Step, TargetPlan, plan},
+    },
+};
+
+use crate::{
+    apply::{self, Performed},
+    catalogue::{Catalogue, Loaded},
+    error::Error,
+    events::Events,
+    metrics::Metrics,
+    run::{Next, Reconciler},
+    status::{StatusWriter, Written},
+    store::Cache,
+    view::View,
+};
+
+/// How many targets of one job are asked about at once.
+const TARGETS_AT_ONCE: usize = 16;
+
+/// The controller's parts.
+pub struct OperationJobs {
+    /// Writes jobs.
+    pub client: Client,
+    /// All jobs.
+    pub jobs: Cache<OperationJob>,
+    /// All pods.
+    pub pods: Cache<Pod>,
+    /// The actions.
+    pub catalogue: Arc<Catalogue>,
+    /// Sends Events.
+    pub events: Events,
+    /// Writes statuses.
+    pub status: StatusWriter,
+    /// Counts effects.
+    pub metrics: Metrics,
+}
+
+impl Reconciler for OperationJobs {
+    type Object = OperationJob;
+    const NAME: &'static str = "operationjob";
+
+    async fn reconcile(&self, job: Arc<OperationJob>) -> Result<Next, Error> {
+        let api = Api::namespaced(self.client.clone(), &job.namespace().unwrap_or_default());
+        let (action, loaded) = self.catalogue.find(&job.spec.action);
+        let pods = self.target_pods(&job);
+        let now = whole_seconds(Timestamp::now());
+        let observed = Observed { job: &job, pods: &pods, action: &action, now }; // (no client)
+        let run = match plan(&observed) {
+            Plan::Expire => return self.expire(&api, &job).await, // (client)
+            Plan::Run(run) => run,
+        };
+        if job.metadata.deletion_timestamp.is_none() {
+            self.hold(&api, &job).await?; // (client)
+        }
+        let answers = self.act(&observed, &run, loaded.as_deref()).await; // (client, as the plugin)
+        let conclusion = conclude(&observed, &run, &answers); // (no client)
+        let next = self.write_status(&api, &job, &conclusion).await?; // (client)
+        if conclusion.released && next.requeue_after.is_none() {
+            self.let_go(&api, &job).await?; // (client)
+        }
+        Ok(next)
+    }
+}
+
+impl OperationJobs {
+    fn target_pods(&self, job: &OperationJob) -> HashMap<String, Arc<Pod>> {
+        let namespace = job.namespace().unwrap_or_default();
+        let pod = |name: &str| {
+            let reference = ObjectRef::new(name).within(&namespace);
+            self.pods.store.get(&reference).map(|pod| (name.to_owned(), pod))
+        };
+        job.spec.targets.iter().filter_map(|target| pod(&target.name)).collect()
+    }
+
+    async fn expire(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<Next, Error> {
+        let ttl = job.spec.ttl_seconds_after_finished.unwrap_or_default();
+        apply::delete(api, job).await?;
+        let message = format!("deleted {ttl} s after it finished (spec.TTLSecondsAfterFinished)");
+        self.events.send(job, Severity::Normal, "TTL", "Expire", &message).await;
+        Ok(Next::default())
+    }
+
+    async fn hold(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<(), Error> {
+        if let Some(held) = apply::set_finalizer(api, job, keys::OPERATION_JOB_FINALIZER, true).await? {
+            self.jobs.wrote(held);
+        }
+        Ok(())
+    }
+
+    async fn let_go(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<(), Error> {
+        if job.metadata.deletion_timestamp.is_some() {
+            let latest = self.jobs.store.get(&ObjectRef::from_obj(job));
+            let latest = latest.as_deref().unwrap_or(job);
+            apply::set_finalizer(api, latest, keys::OPERATION_JOB_FINALIZER, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the action about every target that the plan names.
+    async fn act(
+        &self,
+        observed: &Observed<'_>,
+        run: &Run,
+        loaded: Option<&Loaded>,
+    ) -> HashMap<usize, Answer> {
+        let (ActionState::Loaded, Some(loaded)) = (observed.action, loaded) else {
+            return HashMap::new();
+        };
+        let job = job_view(observed, loaded);
+        let namespace = job.namespace.as_str();
+        let view: Arc<dyn ClusterView> =
+            Arc::new(View::new(namespace, loaded.watch.declared.clone()));
+        let mut answers = Vec::new();
+        for target in &run.targets {
+            if matches!(target.step, Step::Operate | Step::Release(_)) {
+                let view = Arc::clone(&view);
+                let call = Call { controller: self, loaded, job: &job, observed, view };
+                answers.push(async move { (target.index, call.ask(target).await) });
+            }
+        }
+        stream::iter(answers).buffer_unordered(TARGETS_AT_ONCE).collect().await
+    }
+
+    async fn write_status(
+        &self,
+        api: &Api<OperationJob>,
+        job: &OperationJob,
+        conclusion: &Conclusion,
+    ) -> Result<Next, Error> {
+        let manager = keys::OPERATION_JOB_MANAGER;
+        let written =
+            self.status.write(api, manager, job, job.status.as_ref(), &conclusion.status).await?;
+        let mut next = Next { requeue_after: conclusion.requeue_after, retry: conclusion.retry };
+        match written {
+            Written::Unchanged => {}
+            Written::Later(wait) => {
+                next.requeue_after = Some(next.requeue_after.map_or(wait, |after| after.min(wait)));
+            }
+            Written::Yes(written) => {
+                self.jobs.wrote(*written);
+                for event in &conclusion.events {
+                    self.events
+                        .send(job, event.severity, event.reason, &job.spec.action, &event.message)
+                        .await;
+                }
+            }
+        }
+        Ok(next)
+    }
+}
+
+/// Everything that asking about one target takes.
+struct Call<'a> {
+    controller: &'a OperationJobs,
+    loaded: &'a Loaded,
+    job: &'a JobView,
+    observed: &'a Observed<'a>,
+    view: Arc<dyn ClusterView>,
+}
+
+impl Call<'_> {
+    async fn ask(&self, plan: &TargetPlan) -> Answer {
+        let mut target = self.target(plan);
+        match &plan.step {
+            Step::Operate => self.operate(&mut target).await,
+            Step::Release(cause) => self.release(&mut target, plan, *cause).await,
+            Step::Keep | Step::Start { .. } | Step::Fail(_) | Step::Await(_) => {
+                Answer::Released { extra_info: target.extra_info }
+            }
+        }
+    }
+
+    /// The target as the action sees it: its pod is the one it started with, or none.
+    fn target(&self, plan: &TargetPlan) -> Target {
+        let detail = &plan.detail;
+        let pod = self.observed.pods.get(&detail.name);
+        let pod = pod.filter(|pod| detail.pod_uid.is_none() || pod.metadata.uid == detail.pod_uid);
+        let pod = pod.map(|pod| PodView::from(&**pod));
+        let named = self.observed.job.spec.targets.get(plan.index).and_then(|t| t.containers.clone());
+        let containers = named.filter(|names| !names.is_empty()).unwrap_or_else(|| {
+            pod.iter().flat_map(|pod| &pod.containers).map(|c| c.name.clone()).collect()
+        });
+        Target {
+            name: detail.name.clone(),
+            uid: detail.pod_uid.clone(),
+            containers,
+            pod,
+            extra_info: detail.extra_info.clone(),
+        }
+    }
+
+    fn request<'r>(&'r self, target: &'r Target) -> Request<'r> {
+        Request { target, job: self.job, cluster: Arc::clone(&self.view) }
+    }
+
+    async fn operate(&self, target: &mut Target) -> Answer {
+        match self.loaded.action.operate_target(self.request(target)).await {
+            Err(error) => return Answer::Error { error, extra_info: None },
+            Ok(operation) => {
+                if let Err(error) = self.perform(target, &operation).await {
+                    return Answer::Error { error, extra_info: None };
+                }
+                target.extra_info = operation.extra_info;
+            }
+        }
+        match self.loaded.action.get_ops_progress(self.request(target)).await {
+            Ok(report) => Answer::Report(report),
+            Err(error) => Answer::Error { error, extra_info: Some(target.extra_info.clone()) },
+        }
+    }
+
+    /// A target that is not finished is asked once more how far it is: what was done in the end need
+    /// not be undone.
+    async fn release(&self, target: &mut Target, plan: &TargetPlan, cause: Cause) -> Answer {
+        if plan.detail.progress == Progress::Processing && cause != Cause::Failed {
+            let report = self.loaded.action.get_ops_progress(self.request(target)).await;
+            if let Ok(report) = report
+                && report.progress == OpsProgress::Succeeded
+            {
+                return Answer::Report(report);
+            }
+        }
+        match self.loaded.action.release_target(self.request(target)).await {
+            Err(error) => Answer::Error { error, extra_info: None },
+            Ok(operation) => match self.perform(target, &operation).await {
+                Ok(()) => Answer::Released { extra_info: operation.extra_info },
+                Err(error) => Answer::Error { error, extra_info: None },
+            },
+        }
+    }
+
+    /// Performs the effects of one answer, in order; the first that fails ends the list.
+    async fn perform(&self, target: &Target, operation: &Operation) -> Result<(), ActionError> {
+        for effect in &operation.effects {
+            let result = self.perform_one(target, effect).await;
+            let word = if result.is_ok() { "ok" } else { "error" };
+            self.controller.metrics.effect(&self.loaded.plugin, effect.kind(), word);
+            tracing::debug!(
+                action = self.job.action,
+                plugin = self.loaded.plugin,
+                namespace = self.job.namespace,
+                job = self.job.name,
+                target = target.name,
+                effect = effect.kind(),
+                result = word,
+                "effect"
+            );
+            result?;
+        }
+        Ok(())
+    }
+
+    async fn perform_one(&self, target: &Target, effect: &Effect) -> Result<(), ActionError> {
+        if let Effect::Event { severity, reason, message } = effect {
+            let subject = self.subject(target);
+            let events = &self.controller.events;
+            events.send_about(&subject, *severity, reason, &self.job.action, message).await;
+            return Ok(());
+        }
+        let performed = self.loaded.performer.perform(&self.job.namespace, effect).await;
+        if let Performed::Pod(pod) = performed.map_err(Error::into_action_error)? {
+            self.controller.pods.wrote(*pod);
+        }
+        Ok(())
+    }
+
+    /// The target's pod, or the job where there is none.
+    fn subject(&self, target: &Target) -> EventSubject {
+        let pod = target.pod.as_ref().and_then(|_| self.observed.pods.get(&target.name));
+        pod.map_or_else(|| self.observed.job.object_ref(&()), |pod| pod.object_ref(&()))
+    }
+}
+
+fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
+    let job = observed.job;
+    JobView {
+        namespace: job.namespace().unwrap_or_default(),
+        name: job.name_any(),
+        uid: job.uid().unwrap_or_default(),
+        action: job.spec.action.clone(),
+        deleting: job.metadata.deletion_timestamp.is_some(),
+        now: observed.now.as_second(),
+        settings: loaded.version.settings.clone(),
+    }
+}
+
+/// Times in a status are whole seconds, so that writing one and reading it back is no change.
+fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}

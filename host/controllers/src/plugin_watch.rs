@@ -1,0 +1,172 @@
+//! What a loaded action may read: a cache for every kind that it declared, watched as its own
+//! ServiceAccount. Pods come from the host's own cache, once the account proved that it may read them.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::{
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    core::v1::Pod,
+};
+use kube::{
+    Api, Client,
+    api::PostParams,
+    core::{ApiResource, DynamicObject},
+    runtime::watcher,
+};
+use operon_core::{
+    action::{LoadError, Registration, Watch},
+    selector::Selector,
+};
+
+use crate::{
+    apply::Performers,
+    store::{Cache, OnChange},
+    triggers::Triggers,
+    view::Declared,
+};
+
+/// How long a kind may take to be listed for the first time.
+const LIST_LIMIT: Duration = Duration::from_secs(20);
+
+/// The caches of one loaded action.
+pub struct PluginWatch {
+    /// What its view of the cluster is made of.
+    pub declared: Declared,
+    /// Keeps the caches going.
+    _caches: Vec<Cache<DynamicObject>>,
+}
+
+/// For whom and with what the caches are made.
+pub struct Watcher<'a> {
+    /// Makes clients.
+    pub performers: &'a Performers,
+    /// The plugin's ServiceAccount.
+    pub service_account: &'a str,
+    /// The action that is woken.
+    pub action: &'a str,
+    /// The host's pods.
+    pub pods: &'a Cache<Pod>,
+    /// What is woken.
+    pub triggers: &'a Arc<Triggers>,
+}
+
+impl Watcher<'_> {
+    /// Makes the caches that a registration asks for, and waits until each is complete.
+    ///
+    /// # Errors
+    /// The account may not read a kind, the API server does not serve it, or it could not be listed.
+    pub async fn start(&self, registration: &Registration) -> Result<PluginWatch, LoadError> {
+        let client = self.performers.client(self.service_account).map_err(|message| LoadError {
+            reason: "InvalidServiceAccount",
+            message,
+            transient: false,
+        })?;
+        let mut declared = Declared::default();
+        let mut caches = Vec::new();
+        for watch in &registration.watches {
+            self.check_selector(watch)?;
+            let resource = self.resource(watch).await?;
+            self.check_access(&client, &resource).await?;
+            if (watch.api_version.as_str(), watch.kind.as_str()) == ("v1", "Pod") {
+                declared.pods = Some(self.pods.store.clone());
+                continue;
+            }
+            let cache = self.cache(&client, watch, &resource).await?;
+            let key = (watch.api_version.clone(), watch.kind.clone());
+            declared.others.insert(key, cache.store.clone());
+            caches.push(cache);
+        }
+        Ok(PluginWatch { declared, _caches: caches })
+    }
+
+    fn check_selector(&self, watch: &Watch) -> Result<(), LoadError> {
+        Selector::parse(&watch.label_selector).map(drop).map_err(|part| LoadError {
+            reason: "BadSelector",
+            message: format!(
+                "setup of action {:?} declares a watch of {} with a label selector that can't be read at {part:?}",
+                self.action, watch.kind
+            ),
+            transient: false,
+        })
+    }
+
+    async fn resource(&self, watch: &Watch) -> Result<ApiResource, LoadError> {
+        let found = self.performers.kind(&watch.api_version, &watch.kind).await;
+        found.map_err(|error| LoadError {
+            reason: "UnknownKind",
+            message: error.chain(),
+            transient: true,
+        })
+    }
+
+    /// Asks the API server whether the account may list and watch the kind, in all namespaces.
+    async fn check_access(&self, client: &Client, resource: &ApiResource) -> Result<(), LoadError> {
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+        for verb in ["list", "watch"] {
+            let attributes = ResourceAttributes {
+                group: Some(resource.group.clone()),
+                resource: Some(resource.plural.clone()),
+                verb: Some(verb.to_owned()),
+                ..ResourceAttributes::default()
+            };
+            let review = SelfSubjectAccessReview {
+                spec: SelfSubjectAccessReviewSpec {
+                    resource_attributes: Some(attributes),
+                    ..SelfSubjectAccessReviewSpec::default()
+                },
+                ..SelfSubjectAccessReview::default()
+            };
+            let answer = reviews.create(&PostParams::default(), &review).await;
+            let answer = answer.map_err(|error| LoadError {
+                reason: "AccessReviewFailed",
+                message: format!(
+                    "whether ServiceAccount {:?} may {verb} {} could not be asked: {error}",
+                    self.service_account, resource.plural
+                ),
+                transient: true,
+            })?;
+            if !answer.status.is_some_and(|status| status.allowed) {
+                return Err(LoadError {
+                    reason: "WatchForbidden",
+                    message: format!(
+                        "ServiceAccount {:?} may not {verb} {} in all namespaces, which the action declares to read; grant it by a ClusterRole and a ClusterRoleBinding",
+                        self.service_account, resource.plural
+                    ),
+                    transient: true,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn cache(
+        &self,
+        client: &Client,
+        watch: &Watch,
+        resource: &ApiResource,
+    ) -> Result<Cache<DynamicObject>, LoadError> {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
+        let mut config = watcher::Config::default();
+        if !watch.label_selector.is_empty() {
+            config = config.labels(&watch.label_selector);
+        }
+        let (triggers, pods) = (Arc::clone(self.triggers), self.pods.store.clone());
+        let (action, watched) = (self.action.to_owned(), watch.clone());
+        let on_change: OnChange<DynamicObject> =
+            Arc::new(move |object, _| triggers.object_changed(&action, &watched, object, &pods));
+        let cache = Cache::start(api, config, resource.clone(), on_change);
+        if cache.ready_within(LIST_LIMIT).await {
+            return Ok(cache);
+        }
+        Err(LoadError {
+            reason: "WatchTimeout",
+            message: format!(
+                "{} could not be listed within {} s",
+                resource.plural,
+                LIST_LIMIT.as_secs()
+            ),
+            transient: true,
+        })
+    }
+}
+

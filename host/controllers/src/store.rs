@@ -1,0 +1,199 @@
+//! Caches of objects, kept by a watch, that also see what this process wrote.
+//!
+//! A store never goes back: an older version of an object does not replace a newer one, whichever
+//! arrives first, the watch or the answer to our own write. So a pass that follows a write always sees
+//! it, and nothing is done twice because a cache lagged.
+
+use std::{collections::HashSet, fmt::Debug, hash::Hash, sync::Arc, time::Duration};
+
+use futures::{StreamExt, TryStreamExt};
+use kube::{
+    Api, Resource, ResourceExt,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+/// Called with every object that changed, or is gone, after the store says so.
+pub type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
+
+/// A kind that can be cached.
+pub trait Cached:
+    Resource<DynamicType: Clone + Debug + Eq + Hash + Unpin + Send + Sync>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Cached for K where
+    K: Resource<DynamicType: Clone + Debug + Eq + Hash + Unpin + Send + Sync>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// A cache being kept: read it by `store`, tell it of a write by [`Cache::wrote`]. Dropping the last
+/// clone ends the watch.
+pub struct Cache<K: Cached> {
+    /// The readable side.
+    pub store: Store<K>,
+    wrote: mpsc::UnboundedSender<K>,
+    task: Arc<AbortOnDrop>,
+}
+
+impl<K: Cached> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), wrote: self.wrote.clone(), task: Arc::clone(&self.task) }
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<K: Cached> Cache<K> {
+    /// Starts to watch what `api` lists, with a watch that begins again, with backoff, whatever ends it.
+    pub fn start(
+        api: Api<K>,
+        config: watcher::Config,
+        dyntype: K::DynamicType,
+        on_change: OnChange<K>,
+    ) -> Self {
+        let writer = reflector::store::Writer::new(dyntype.clone());
+        let store = writer.as_reader();
+        let (wrote, written) = mpsc::unbounded_channel();
+        let pump = Pump { writer, store: store.clone(), dyntype, on_change, deleted: HashSet::new() };
+        let task = tokio::spawn(pump.run(api, config, written));
+        Self { store, wrote, task: Arc::new(AbortOnDrop(task)) }
+    }
+
+    /// Tells the cache of an object as the API server returned it from a write.
+    pub fn wrote(&self, object: K) {
+        // A closed channel means that the process is going down.
+        let _ = self.wrote.send(object);
+    }
+
+    /// Waits until the first list is complete.
+    pub async fn ready(&self) {
+        // The writer lives as long as the task, which lives as long as `self`.
+        let _ = self.store.wait_until_ready().await;
+    }
+
+    /// Waits until the first list is complete, but no longer than this.
+    pub async fn ready_within(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.ready()).await.is_ok()
+    }
+}
+
+/// The task that keeps a cache.
+struct Pump<K: Cached> {
+    writer: reflector::store::Writer<K>,
+    store: Store<K>,
+    dyntype: K::DynamicType,
+    on_change: OnChange<K>,
+    /// The uids of the objects deleted since the last list: a late answer to
+    /// our own write must not bring it back.
+    deleted: HashSet<String>,
+}
+
+impl<K: Cached> Pump<K> {
+    async fn run(
+        mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        mut written: mpsc::UnboundedReceiver<K>,
+    ) {
+        let kind = K::kind(&self.dyntype).into_owned();
+        let events = watcher(api, config).default_backoff();
+        let mut events = std::pin::pin!(events.inspect_err(|error| {
+            tracing::warn!(kind, error = %error, "watch interrupted; it starts again");
+        }));
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.watched(event),
+                    Some(Err(_)) => {} // logged above; the stream backs off by itself
+                    None => return,
+                },
+                Some(object) = written.recv() => self.written(object),
+            }
+        }
+    }
+
+    fn watched(&mut self, event: watcher::Event<K>) {
+        let event = event.modify(|object| object.managed_fields_mut().clear());
+        match &event {
+            watcher::Event::Apply(object) => {
+                if !self.is_newer(object) {
+                    return;
+                }
+                self.writer.apply_watcher_event(&event);
+                (self.on_change)(object, &self.store);
+            }
+            watcher::Event::Delete(object) => {
+                self.deleted.insert(object.uid().unwrap_or_default());
+                self.writer.apply_watcher_event(&event);
+                (self.on_change)(object, &self.store);
+            }
+            watcher::Event::Init | watcher::Event::InitApply(_) => {
+                self.writer.apply_watcher_event(&event);
+            }
+            watcher::Event::InitDone => {
+                let before = self.store.state();
+                self.writer.apply_watcher_event(&event);
+                self.deleted.clear();
+                // What vanished while nobody watched is a change as well.
+                let now = self.store.state();
+                for object in before.iter().filter(|old| !self.has(old)).chain(&now) {
+                    (self.on_change)(object, &self.store);
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, mut object: K) {
+        let deleted = self.deleted.contains(&object.uid().unwrap_or_default());
+        if deleted || !self.is_newer(&object) {
+            return;
+        }
+        object.managed_fields_mut().clear();
+        let event = watcher::Event::Apply(object);
+        self.writer.apply_watcher_event(&event);
+        if let watcher::Event::Apply(object) = &event {
+            (self.on_change)(object, &self.store);
+        }
+    }
+
+    fn has(&self, object: &K) -> bool {
+        self.store.get(&ObjectRef::from_obj_with(object, self.dyntype.clone())).is_some()
+    }
+
+    /// Whether this is a later version than the one the store has, or another object of that name.
+    fn is_newer(&self, object: &K) -> bool {
+        let reference = ObjectRef::from_obj_with(object, self.dyntype.clone());
+        self.store.get(&reference).is_none_or(|known| {
+            known.uid() != object.uid() || version(object) > version(&*known)
+        })
+    }
+}
+
+/// An object's version as a number: the API server's versions of one kind are ordered that way.
+fn version<K: Resource>(object: &K) -> u128 {
+    object.meta().resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
+}

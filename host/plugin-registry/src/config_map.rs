@@ -1,0 +1,138 @@
+//! Components in ConfigMaps: `binaryData` of one key, as it is or gzipped (told by its first bytes).
+
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+use operon_api::action_plugin::ConfigMapSource;
+use operon_core::{action::LoadError, action_plugin::source::ConfigMaps};
+
+use crate::{MAX_COMPONENT, refused};
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// The bytes that the source refers to, uncompressed.
+pub(crate) fn find(
+    namespace: &str,
+    source: &ConfigMapSource,
+    config_maps: &dyn ConfigMaps,
+) -> Result<Vec<u8>, LoadError> {
+    let ConfigMapSource { namespace: wanted, name, key } = source;
+    if let Some(other) = wanted.as_deref().filter(|other| *other != namespace) {
+        return Err(refused(
+            "ForeignNamespace",
+            format!("spec.source.configMap.namespace is {other:?}, but components are taken only from the operator's own namespace {namespace:?}"),
+        ));
+    }
+    let config_map = config_maps.get(name).ok_or_else(|| {
+        refused("ConfigMapNotFound", format!("there is no ConfigMap {name:?} in namespace {namespace:?}"))
+    })?;
+    let binary = config_map.binary_data.as_ref().and_then(|data| data.get(key));
+    let Some(bytes) = binary else {
+        return Err(missing_key(name, key, &config_map));
+    };
+    if bytes.0.starts_with(&GZIP) { unzip(name, key, &bytes.0) } else { Ok(bytes.0.clone()) }
+}
+
+/// Says what is there instead of the key.
+fn missing_key(
+    name: &str,
+    key: &str,
+    config_map: &k8s_openapi::api::core::v1::ConfigMap,
+) -> LoadError {
+    if config_map.data.as_ref().is_some_and(|data| data.contains_key(key)) {
+        return refused(
+            "NotWasm",
+            format!("key {key:?} of ConfigMap {name:?} is text (data), not a component (binaryData); create it with `kubectl create configmap {name} --from-file={key}=FILE.wasm`"),
+        );
+    }
+    let keys: Vec<_> = config_map.binary_data.iter().flatten().map(|(key, _)| key.as_str()).collect();
+    let there = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+    refused(
+        "KeyNotFound",
+        format!("ConfigMap {name:?} has no key {key:?} in binaryData; its keys there: {there}"),
+    )
+}
+
+fn unzip(name: &str, key: &str, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let mut component = Vec::new();
+    let limit = MAX_COMPONENT as u64 + 1;
+    GzDecoder::new(bytes).take(limit).read_to_end(&mut component).map_err(|error| {
+        refused("BadGzip", format!("key {key:?} of ConfigMap {name:?} begins like gzip but can't be unzipped: {error}"))
+    })?;
+    if component.len() > MAX_COMPONENT {
+        return Err(refused(
+            "TooLarge",
+            format!("key {key:?} of ConfigMap {name:?} is larger than {} MiB when unzipped", MAX_COMPONENT >> 20),
+        ));
+    }
+    Ok(component)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, io::Write as _, sync::Arc};
+
+    use flate2::{Compression, write::GzEncoder};
+    use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
+
+    use super::*;
+
+    struct One(ConfigMap);
+
+    impl ConfigMaps for One {
+        fn get(&self, name: &str) -> Option<Arc<ConfigMap>> {
+            (name == "plugin").then(|| Arc::new(self.0.clone()))
+        }
+    }
+
+    fn with(key: &str, bytes: Vec<u8>) -> One {
+        let data = BTreeMap::from([(key.to_owned(), ByteString(bytes))]);
+        One(ConfigMap { binary_data: Some(data), ..ConfigMap::default() })
+    }
+
+    fn source(namespace: Option<&str>, name: &str) -> ConfigMapSource {
+        ConfigMapSource {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+            key: "plugin.wasm".to_owned(),
+        }
+    }
+
+    fn reason(found: Result<Vec<u8>, LoadError>) -> &'static str {
+        found.expect_err("refused").reason
+    }
+
+    #[test]
+    fn raw_and_gzipped_bytes_are_the_same_component() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(b"component").expect("in memory");
+        let gzipped = gzip.finish().expect("in memory");
+        for bytes in [b"component".to_vec(), gzipped] {
+            let maps = with("plugin.wasm", bytes);
+            assert_eq!(find("own", &source(None, "plugin"), &maps), Ok(b"component".to_vec()));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_foreign_is_refused_with_its_own_reason() {
+        let maps = with("other.wasm", Vec::new());
+        assert_eq!(reason(find("own", &source(Some("elsewhere"), "plugin"), &maps)), "ForeignNamespace");
+        assert_eq!(reason(find("own", &source(Some("own"), "absent"), &maps)), "ConfigMapNotFound");
+        assert_eq!(reason(find("own", &source(None, "plugin"), &maps)), "KeyNotFound");
+        let text = BTreeMap::from([("plugin.wasm".to_owned(), "hello".to_owned())]);
+        let maps = One(ConfigMap { data: Some(text), ..ConfigMap::default() });
+        assert_eq!(reason(find("own", &source(None, "plugin"), &maps)), "NotWasm");
+    }
+
+    #[test]
+    fn a_gzip_bomb_ends_at_the_size_limit() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        for _ in 0..=(MAX_COMPONENT >> 20) {
+            gzip.write_all(&vec![0; 1 << 20]).expect("in memory");
+        }
+        let maps = with("plugin.wasm", gzip.finish().expect("in memory"));
+        assert_eq!(reason(find("own", &source(None, "plugin"), &maps)), "TooLarge");
+        let maps = with("plugin.wasm", vec![0x1f, 0x8b, 1, 2]);
+        assert_eq!(reason(find("own", &source(None, "plugin"), &maps)), "BadGzip");
+    }
+}

@@ -1,0 +1,79 @@
+//! Finds the bytes of a component by reference, and checks them against their pin.
+//!
+//! One file per kind of source. A source only finds bytes; the digest is computed and compared here, for
+//! every source, so that none can forget it. Nothing here looks into a component.
+
+mod config_map;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use operon_api::ActionPlugin;
+use operon_core::{
+    action::LoadError,
+    action_plugin::source::{Component, ComponentSource, ConfigMaps},
+};
+use sha2::{Digest, Sha256};
+
+/// The largest component that is taken, uncompressed.
+pub const MAX_COMPONENT: usize = 16 << 20;
+
+/// Finds components for plugins of this operator.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    namespace: String,
+}
+
+impl Registry {
+    /// A registry that reads ConfigMaps of the operator's namespace only.
+    pub fn new(namespace: String) -> Self {
+        Self { namespace }
+    }
+
+    fn find(&self, plugin: &ActionPlugin, config_maps: &dyn ConfigMaps) -> Result<Vec<u8>, LoadError> {
+        match &plugin.spec.source.config_map {
+            Some(source) => config_map::find(&self.namespace, source, config_maps),
+            None => Err(refused("NoSource", "spec.source names no source: set configMap".to_owned())),
+        }
+    }
+}
+
+impl ComponentSource for Registry {
+    fn fetch<'a>(
+        &'a self,
+        plugin: &'a ActionPlugin,
+        config_maps: &'a dyn ConfigMaps,
+    ) -> BoxFuture<'a, Result<Component, LoadError>> {
+        Box::pin(async move {
+            let bytes = self.find(plugin, config_maps)?;
+            verified(plugin, bytes)
+        })
+    }
+}
+
+/// The component, if it has the digest that the plugin pins.
+fn verified(plugin: &ActionPlugin, bytes: Vec<u8>) -> Result<Component, LoadError> {
+    let digest = digest(&bytes);
+    match &plugin.spec.digest {
+        Some(pinned) if *pinned != digest => Err(refused(
+            "DigestMismatch",
+            format!("the component's digest is {digest}, but spec.digest pins {pinned}; nothing of it was run"),
+        )),
+        _ => Ok(Component { bytes: Arc::from(bytes), digest }),
+    }
+}
+
+/// `sha256:` and the digest of these bytes in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from("sha256:");
+    for byte in Sha256::digest(bytes) {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn refused(reason: &'static str, message: String) -> LoadError {
+    LoadError { reason, message, transient: false }
+}
