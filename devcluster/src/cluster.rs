@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cache::{Lock, make_dir, remove, write_private};
 use crate::certificates::{Certificates, Names};
 use crate::control_plane::Launcher;
-use crate::process::output_of;
+use crate::process::{Process, output_of};
 use crate::progress::Progress;
 use crate::record::{Record, choose_ports, choose_real_node, clusters_dir, state_dir};
 use crate::tools::Tool;
@@ -204,6 +204,24 @@ impl Cluster {
         Ok(command)
     }
 
+    /// Starts a program that ends with the cluster, for example the host where nodes are simulated; one of
+    /// the same name that was attached before is ended first. Its output goes to the cluster's logs.
+    pub fn attach(&mut self, component: &str, command: &mut Command) -> Result<Process> {
+        let state = self.state_dir();
+        let (Some(record), Some(state)) = (self.record.as_mut(), state) else {
+            bail!("nothing can be attached to a cluster of your own");
+        };
+        for earlier in record.attached.iter().filter(|p| p.component == component) {
+            earlier.end(PATIENCE)?;
+        }
+        record.attached.retain(|p| p.component != component);
+        let log = state.join("logs").join(format!("{component}.log"));
+        let process = Process::start(component, command, &log)?;
+        record.attached.push(process.clone());
+        record.save()?;
+        Ok(process)
+    }
+
     /// Gives the real node an image, as [`crate::image_from_rootfs`] writes it.
     ///
     /// # Errors
@@ -283,6 +301,7 @@ fn reserve(options: &Options) -> Result<Record> {
         ports: choose_ports(&others)?,
         real,
         processes: Vec::new(),
+        attached: Vec::new(),
     };
     record.save()?;
     Ok(record)
@@ -364,6 +383,9 @@ fn end_processes(record: &Record) -> Result<Vec<String>> {
     } else {
         PATIENCE
     };
+    for process in &record.attached {
+        process.end(PATIENCE)?;
+    }
     for process in record.processes.iter().rev() {
         process.end(patience)?;
     }

@@ -37,6 +37,9 @@ pub struct Record {
     pub real: Option<RealNode>,
     /// Everything that was started, in order.
     pub processes: Vec<Process>,
+    /// What others started against it: no part of it, but it ends with it.
+    #[serde(default)]
+    pub attached: Vec<Process>,
 }
 
 /// Ports on 127.0.0.1, chosen free when the cluster starts.
@@ -258,6 +261,7 @@ mod tests {
             ports,
             real,
             processes: Vec::new(),
+            attached: Vec::new(),
         }
     }
 

@@ -65,11 +65,20 @@ pub(crate) struct Kubectl {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum NodesArgument {
+pub(crate) enum NodesArgument {
     /// Pods run, by kubelet, containerd and runc; needs root
     Real,
     /// Pods become Ready and Jobs complete, but nothing runs
     Simulated,
+}
+
+impl From<NodesArgument> for Nodes {
+    fn from(argument: NodesArgument) -> Self {
+        match argument {
+            NodesArgument::Real => Self::Real,
+            NodesArgument::Simulated => Self::Simulated,
+        }
+    }
 }
 
 /// Runs one of the commands.
@@ -97,8 +106,7 @@ pub(crate) fn default_nodes(progress: &Progress) -> Nodes {
 fn up(arguments: &Up) -> Result<()> {
     let progress = Progress::stderr();
     let nodes = match arguments.nodes {
-        Some(NodesArgument::Real) => Nodes::Real,
-        Some(NodesArgument::Simulated) => Nodes::Simulated,
+        Some(nodes) => nodes.into(),
         // Not used with a cluster of the user's own.
         None if arguments.kubeconfig.is_some() => Nodes::Real,
         None => default_nodes(&progress),

@@ -1,0 +1,84 @@
+//! Counts the ready endpoints of a Service as long as a story is told.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+use operon_devcluster::{Cluster, Progress, output_of};
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    service: String,
+    /// The fewest endpoints that were ready at a time.
+    pub(crate) lowest: usize,
+    highest: usize,
+    changes: usize,
+}
+
+impl Seen {
+    pub(crate) fn in_words(&self) -> String {
+        format!(
+            "Service {} had at least {} and at most {} ready endpoints throughout ({} changes watched).",
+            self.service, self.lowest, self.highest, self.changes
+        )
+    }
+}
+
+/// A `kubectl get --watch` of the Service's only EndpointSlice.
+pub(crate) struct EndpointWatch {
+    child: Child,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl EndpointWatch {
+    /// Waits until the Service has as many ready endpoints as expected, then watches.
+    pub(crate) fn start(
+        cluster: &Cluster,
+        progress: &Progress,
+        service: &str,
+        expected: usize,
+    ) -> Result<Self> {
+        let selector = format!("--selector=kubernetes.io/service-name={service}");
+        let ready = "{range .items[*].endpoints[?(@.conditions.ready==true)]}{.addresses[0]}{\"\\n\"}{end}";
+        let count = || -> Result<usize> {
+            let mut get = cluster.kubectl(progress)?;
+            get.args(["get", "endpointslices", &selector, &format!("--output=jsonpath={ready}")]);
+            Ok(output_of(&mut get)?.lines().count())
+        };
+        for _ in 0..100 {
+            if count()? == expected {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        // One line per version of the slice: a mark for each endpoint that is ready.
+        let line = "--output=jsonpath={range .endpoints[?(@.conditions.ready==true)]}x{end}{\"\\n\"}";
+        let mut watch = cluster.kubectl(progress)?;
+        watch.args(["get", "endpointslices", &selector, "--watch", line]);
+        let mut child =
+            watch.stdout(Stdio::piped()).spawn().context("failed to watch the Service's endpoints")?;
+        let lines = BufReader::new(child.stdout.take().context("kubectl prints nowhere")?).lines();
+        let none = Seen { service: service.to_owned(), lowest: usize::MAX, highest: 0, changes: 0 };
+        let seen = Arc::new(Mutex::new(none));
+        let shared = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let ready = line.len();
+                let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.lowest = seen.lowest.min(ready);
+                seen.highest = seen.highest.max(ready);
+                seen.changes += 1;
+            }
+        });
+        Ok(Self { child, seen })
+    }
+
+    /// Ends the watch and says what it saw.
+    pub(crate) fn stop(mut self) -> Result<Seen> {
+        self.child.kill().context("failed to end the watch of endpoints")?;
+        self.child.wait().context("failed to end the watch of endpoints")?;
+        Ok(self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}

@@ -1,0 +1,158 @@
+//! Installs the host into a cluster by its chart, as a user would: what demo, tests and measurements
+//! share.
+//!
+//! On a real node the host runs as the chart's own Deployment, from an image made here. On simulated
+//! nodes nothing runs, so the chart is installed with no replicas and the host runs as a process here,
+//! with a token of the chart's ServiceAccount: the chart's RBAC is what is tested in both.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use operon_devcluster::{Cluster, Nodes, Process, Progress, assemble_rootfs, output_of};
+
+use crate::{chart, image, tools};
+
+/// Where the host is installed.
+pub(crate) const NAMESPACE: &str = "operon-system";
+/// The release's name, and so the Deployment's and the ServiceAccount's.
+pub(crate) const RELEASE: &str = "operon";
+
+/// What was built for an installation.
+pub(crate) struct Built {
+    /// The program.
+    pub(crate) binary: PathBuf,
+    /// The installable chart.
+    pub(crate) chart: PathBuf,
+}
+
+/// An installed host.
+pub(crate) struct Host {
+    /// A kubeconfig with the rights of the chart's ServiceAccount.
+    pub(crate) kubeconfig: PathBuf,
+    /// The host itself, where nodes are simulated.
+    pub(crate) process: Option<Process>,
+    /// Where its metrics are served, where nodes are simulated.
+    pub(crate) metrics: Option<String>,
+}
+
+/// Builds the program and the chart; `release` asks for an optimised program.
+pub(crate) fn build(progress: &Progress, release: bool) -> Result<Built> {
+    let mut command = tools::cargo();
+    command.args(["build", "--quiet", "--package", "operon"]);
+    if release {
+        command.arg("--release");
+    }
+    tools::run(progress, "building the host (some minutes the first time)", &mut command)?;
+    let profile = if release { "release" } else { "debug" };
+    Ok(Built {
+        binary: tools::target_dir().join(profile).join("operon"),
+        chart: chart::stage(progress)?,
+    })
+}
+
+/// Installs the host and waits until it serves.
+pub(crate) fn install(cluster: &mut Cluster, built: &Built, progress: &Progress) -> Result<Host> {
+    if cluster.record().is_none() {
+        bail!("a cluster of your own can't take an image from here: install the chart with helm instead");
+    }
+    match cluster.nodes() {
+        Nodes::Real => install_on_node(cluster, built, progress),
+        Nodes::Simulated => install_beside(cluster, built, progress),
+    }
+}
+
+/// As the chart's own Deployment.
+fn install_on_node(cluster: &Cluster, built: &Built, progress: &Progress) -> Result<Host> {
+    let rootfs = tools::target_dir().join("image");
+    assemble_rootfs(&built.binary, &rootfs)?;
+    image::load(cluster, &rootfs, image::HOST_IMAGE, progress)?;
+    let (repository, tag) = image::HOST_IMAGE.rsplit_once(':').context("the image has no tag")?;
+    let repository = format!("image.repository={repository}");
+    let tag = format!("image.tag={tag}");
+    let image = ["--set", &repository, "--set", &tag, "--set", "image.pullPolicy=Never"];
+    helm_install(cluster, built, &image, progress)?;
+    wait_for_action(cluster, progress)?;
+    Ok(Host { kubeconfig: account_kubeconfig(cluster, progress)?, process: None, metrics: None })
+}
+
+/// As a process of this machine.
+fn install_beside(cluster: &mut Cluster, built: &Built, progress: &Progress) -> Result<Host> {
+    helm_install(cluster, built, &["--set", "replicas=0"], progress)?;
+    let kubeconfig = account_kubeconfig(cluster, progress)?;
+    let (process, metrics) = start_process(cluster, built, &kubeconfig, progress)?;
+    Ok(Host { kubeconfig, process: Some(process), metrics: Some(metrics) })
+}
+
+/// Starts the host as a process, with the rights of the chart's ServiceAccount.
+pub(crate) fn start_process(
+    cluster: &mut Cluster,
+    built: &Built,
+    kubeconfig: &Path,
+    progress: &Progress,
+) -> Result<(Process, String)> {
+    let state = cluster.state_dir().context("the cluster has no state folder")?;
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let mut command = Command::new(&built.binary);
+    command
+        .args(["run", "--log-format", "text", "--listen", &listen, "--namespace", NAMESPACE])
+        .args(["--instance", "operon-process"])
+        .arg("--cache-dir")
+        .arg(state.join("compiled"))
+        .env("KUBECONFIG", kubeconfig);
+    let process = cluster.attach("operon", &mut command)?;
+    progress.say(format!("the host runs as a process (its log: {})", process.log.display()));
+    wait_for_action(cluster, progress).and_then(|()| process.expect_alive())?;
+    Ok((process, listen))
+}
+
+fn helm_install(
+    cluster: &Cluster,
+    built: &Built,
+    settings: &[&str],
+    progress: &Progress,
+) -> Result<()> {
+    let mut helm = cluster.helm(progress)?;
+    helm.args(["upgrade", "--install", RELEASE])
+        .arg(&built.chart)
+        .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"])
+        .args(settings);
+    progress.say(format!("helm upgrade --install {RELEASE} … --namespace {NAMESPACE} --wait"));
+    output_of(&mut helm).context("helm could not install the chart")?;
+    Ok(())
+}
+
+/// Waits until the built-in action serves.
+fn wait_for_action(cluster: &Cluster, progress: &Progress) -> Result<()> {
+    let mut wait = cluster.kubectl(progress)?;
+    wait.args(["wait", "--for=condition=Ready", "actionplugin/replace", "--timeout=120s"]);
+    output_of(&mut wait).context("the action Replace is not served")?;
+    Ok(())
+}
+
+/// A kubeconfig with a token of the chart's ServiceAccount, made from the administrator's.
+fn account_kubeconfig(cluster: &Cluster, progress: &Progress) -> Result<PathBuf> {
+    let state = cluster.state_dir().context("the cluster has no state folder")?;
+    let file = state.join("operon.kubeconfig");
+    let mut token = cluster.kubectl(progress)?;
+    token.args(["--namespace", NAMESPACE, "create", "token", RELEASE, "--duration=24h"]);
+    let token = output_of(&mut token).context("no token for the chart's ServiceAccount")?;
+    fs::copy(cluster.kubeconfig(), &file)
+        .with_context(|| format!("failed to write {}", file.display()))?;
+    for arguments in [
+        vec!["config", "set-credentials", "operon", "--token", token.trim()],
+        vec!["config", "set-context", "--current", "--user=operon"],
+    ] {
+        let mut config = cluster.kubectl(progress)?;
+        output_of(config.args(&arguments).env("KUBECONFIG", &file))
+            .context("failed to write the host's kubeconfig")?;
+    }
+    Ok(file)
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("no free port on loopback")?;
+    Ok(listener.local_addr().context("no free port on loopback")?.port())
+}

@@ -1,0 +1,80 @@
+//! `cargo xtask`: every developer command of this project, each in a file of its own.
+//!
+//! What a command needs (the control plane's programs, the WebAssembly target) it sets up
+//! by itself, saying so; the second time it is quick.
+
+mod chart;
+mod cluster;
+mod crds;
+mod demo;
+mod deny;
+mod host;
+mod image;
+mod tools;
+mod wasm;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use operon_devcluster::Progress;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Every developer command of Operon",
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A Kubernetes cluster on this machine: bring it up, look at it, end it
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Make the installable Helm chart: with the built-in actions' components in it
+    Chart(chart::Arguments),
+    /// Generate the `CustomResourceDefinitions` from the types, into crds/ and the chart
+    Crds(crds::Arguments),
+    /// Tell the story of Replace on a cluster of its own: what a user would see with kubectl
+    Demo(demo::Arguments),
+    /// Check licences, duplicates and sources of all dependencies
+    Deny,
+    /// Container images of the host
+    #[command(subcommand)]
+    Image(image::Command),
+    /// Build a package of the workspace as a WebAssembly component and print the file's path
+    Wasm(wasm::Arguments),
+    /// Pass TCP connections on; what pods of the cluster reach the API server by
+    #[command(hide = true)]
+    Forward {
+        /// The address to listen on
+        from: SocketAddr,
+        /// The address to pass connections on to
+        to: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Cluster(command) => cluster::run(command),
+        Command::Chart(arguments) => chart::run(arguments),
+        Command::Crds(arguments) => crds::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Deny => deny::check(&Progress::stderr()),
+        Command::Image(command) => image::run(command),
+        Command::Wasm(arguments) => wasm::run(&arguments),
+        Command::Forward { from, to } => operon_devcluster::forward(from, to),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
