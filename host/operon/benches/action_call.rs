@@ -1,0 +1,110 @@
+//! What a call of an action costs, and what compiling once saves: a table on standard output.
+//!
+//! `cargo bench -p operon --bench action_call`. Plain clocks, no framework: each row is the median
+//! and the 99th percentile of its runs.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use operon_core::action::Limits;
+use operon_plugin_runtime::{Loader, LoaderConfig};
+use support::{Question, config, hostile, load};
+
+const CALLS: usize = 10_000;
+const LOADS: usize = 100;
+const COMPILATIONS: usize = 5;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    println!("{:<52} {:>7} {:>10} {:>10}", "", "runs", "p50", "p99");
+    calls().await?;
+    compilations().await?;
+    loads().await
+}
+
+/// A fresh instance, one question with a pod as a typed record, and its answer.
+async fn calls() -> Result<()> {
+    let loader = Loader::new(config())?;
+    let action = load(&loader, hostile()?, &Limits::default()).await?;
+    let question = Question::about("web-0");
+    let mut times = Vec::with_capacity(CALLS);
+    for _ in 0..CALLS {
+        let started = Instant::now();
+        black_box(action.operate_target(question.request()).await.is_ok());
+        times.push(started.elapsed());
+    }
+    row("operate-target, fresh instance, typed pod", times);
+
+    let mut times = Vec::with_capacity(CALLS);
+    for _ in 0..CALLS {
+        let started = Instant::now();
+        black_box(action.release_target(question.request()).await.is_ok());
+        times.push(started.elapsed());
+    }
+    row("release-target, fresh instance, empty answer", times);
+    Ok(())
+}
+
+/// The compile child, from its start to the set-up action.
+async fn compilations() -> Result<()> {
+    let mut times = Vec::with_capacity(COMPILATIONS);
+    for _ in 0..COMPILATIONS {
+        let loader = Loader::new(config())?;
+        let started = Instant::now();
+        load(&loader, hostile()?, &Limits::default()).await?;
+        times.push(started.elapsed());
+    }
+    let what = format!(
+        "load, compiled by the child ({} KiB)",
+        hostile()?.len() >> 10
+    );
+    row(&what, times);
+    Ok(())
+}
+
+/// A verified file, from reading it to the set-up action.
+async fn loads() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let config = LoaderConfig {
+        cache_dir: Some(directory.path().join("compiled")),
+        ..config()
+    };
+    load(
+        &Loader::new(config.clone())?,
+        hostile()?,
+        &Limits::default(),
+    )
+    .await?;
+    let loader = Loader::new(config)?;
+    let mut times = Vec::with_capacity(LOADS);
+    for _ in 0..LOADS {
+        let started = Instant::now();
+        // The action is dropped at once, so the next load finds only the file.
+        load(&loader, hostile()?, &Limits::default()).await?;
+        times.push(started.elapsed());
+    }
+    row("load, from the cache", times);
+    Ok(())
+}
+
+fn row(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |percent: usize| {
+        times
+            .get(times.len() * percent / 100)
+            .copied()
+            .unwrap_or_default()
+    };
+    println!(
+        "{what:<52} {:>7} {:>10.1?} {:>10.1?}",
+        times.len(),
+        at(50),
+        at(99)
+    );
+}

@@ -1,0 +1,47 @@
+//! The program: reads its arguments and starts what they name. Nothing is decided here.
+
+mod compile;
+mod crds;
+mod leader;
+mod metrics;
+mod probes;
+mod run;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Operates workloads on Kubernetes, and runs actions as WebAssembly components
+#[derive(Debug, Parser)]
+#[command(name = "operon", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the host: all controllers, in the cluster that it finds itself in or that KUBECONFIG names
+    Run(run::Arguments),
+    /// Prints the CustomResourceDefinitions as YAML, or writes them to a folder, one file per kind
+    Crds(crds::Arguments),
+    /// Compiles a component, within limits; the host starts this itself
+    #[command(hide = true)]
+    Compile(compile::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Compile(arguments) => return compile::run(arguments),
+        Command::Crds(arguments) => crds::run(&arguments),
+        Command::Run(arguments) => run::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("operon: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `operon run`: the host, from its arguments to its end.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use kube::{Client, Config};
+use operon_controllers::{apply::client_config, metrics::Metrics};
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    leader::Leadership,
+    metrics::PluginMetrics,
+    probes::{self, Readiness},
+    wiring,
+};
+
+/// How the host runs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The operator's own namespace: its Lease, the plugins' `ConfigMaps` and `ServiceAccounts`
+    #[arg(long, env = "POD_NAMESPACE", default_value = "operon-system")]
+    namespace: String,
+
+    /// This instance's name, unique among the replicas
+    #[arg(long, env = "POD_NAME")]
+    instance: Option<String>,
+
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(long, env = "OPERON_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+
+    /// Where compiled components are kept between restarts; a folder of this user alone
+    #[arg(long, env = "OPERON_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+
+    /// How log lines are written
+    #[arg(long, env = "OPERON_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    log_format: LogFormat,
+
+    /// What is logged: a level, or levels by module (info,operon_controllers=debug)
+    #[arg(long, env = "OPERON_LOG", default_value = "info")]
+    log: String,
+
+    /// Run without leader election; for a single instance on a developer's machine
+    #[arg(long)]
+    no_leader_election: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// One JSON object per line
+    Json,
+    /// For people
+    Text,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    start_logging(&arguments)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?
+        .block_on(host(arguments))
+}
+
+fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&arguments.log)
+        .with_context(|| format!("failed to read --log {:?}", arguments.log))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match arguments.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => lines.with_target(false).init(),
+    }
+    Ok(())
+}
+
+/// From the first connection to the last write.
+async fn host(arguments: Arguments) -> anyhow::Result<()> {
+    let mut end = Termination::listen()?;
+    let config = Config::infer().await.context("failed to find a cluster: neither in a pod nor a KUBECONFIG")?;
+    let config = client_config(config);
+    let client = Client::try_from(config.clone()).context("failed to build a client")?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let plugin_metrics = PluginMetrics::register(&mut registry);
+    let readiness = Readiness::default();
+    probes::serve(arguments.listen, readiness.clone(), registry).await?;
+    let identity = arguments.instance.clone().unwrap_or_else(|| format!("operon-{}", std::process::id()));
+    // A replica that waits to lead is ready: it would serve as soon as it leads.
+    readiness.set(true);
+    let leadership = if arguments.no_leader_election {
+        None
+    } else {
+        let acquired = Leadership::acquire(config.clone(), &arguments.namespace, &identity);
+        tokio::select! {
+            leadership = acquired => Some(leadership?),
+            () = end.asked() => return Ok(()),
+        }
+    };
+    let parts = wiring::Parts {
+        config,
+        client,
+        namespace: arguments.namespace,
+        instance: Some(identity),
+        cache_dir: arguments.cache_dir,
+        metrics,
+        plugin_metrics,
+    };
+    readiness.set(false);
+    let mut running = tokio::select! {
+        running = wiring::start(parts) => running?,
+        () = end.asked() => return Ok(()),
+    };
+    readiness.set(true);
+    tokio::select! {
+        () = end.asked() => tracing::info!("asked to end; finishing the passes under way"),
+        () = running.ended() => anyhow::bail!("a controller ended by itself"),
+        () = lost(leadership.as_ref()) => anyhow::bail!("leadership was lost; nothing more is written"),
+    }
+    running.stop().await;
+    if let Some(leadership) = leadership {
+        leadership.release().await;
+    }
+    Ok(())
+}
+
+async fn lost(leadership: Option<&Leadership>) {
+    match leadership {
+        Some(leadership) => leadership.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Termination {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Termination {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("failed to listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What the tests and the benchmark of components share: guests, a loader that uses the shipped
+//! compile child, a cluster of a few objects, and a target to ask about.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use operon_core::action::{
+    Action, ActionError, ActionLoader as _, Attributes, ClusterView, ContainerPhase, ContainerView,
+    JobView, Limits, LoadError, ObjectReference, OwnerView, PodView, ReadError, Request, Target,
+};
+use operon_plugin_runtime::{
+    CallObserver, CodeSource, CompileCommand, Loader, LoaderConfig, Outcome,
+};
+use serde_json::{Value, json};
+
+/// The hostile guest. Built once, or taken from the folder that `OPERON_WASM_DIR` names.
+pub(crate) fn hostile() -> Result<&'static [u8]> {
+    static GUEST: OnceLock<Result<Vec<u8>, String>> = OnceLock::new();
+    let guest = GUEST.get_or_init(|| build("operon-hostile-guest").map_err(|e| format!("{e:#}")));
+    guest.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn build(package: &str) -> Result<Vec<u8>> {
+    let file = format!("{}.wasm", package.replace('-', "_"));
+    let folder = if let Some(folder) = std::env::var_os("OPERON_WASM_DIR") {
+        PathBuf::from(folder)
+    } else {
+        let target = Path::new(env!("CARGO_BIN_EXE_operon"))
+            .ancestors()
+            .nth(2)
+            .context("the program is not in a target folder")?;
+        let status = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+            .args(["build", "--package", package, "--target", "wasm32-wasip2"])
+            .args(["--profile", "plugin", "--quiet", "--target-dir"])
+            .arg(target)
+            .status()?;
+        ensure!(status.success(), "failed to build {package}");
+        target.join("wasm32-wasip2/plugin")
+    };
+    std::fs::read(folder.join(&file)).with_context(|| format!("failed to read {file}"))
+}
+
+/// Remembers how calls ended and where code came from.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pub(crate) calls: Mutex<Vec<(&'static str, Outcome, Duration)>>,
+    pub(crate) code: Mutex<Vec<CodeSource>>,
+}
+
+impl Recorder {
+    pub(crate) fn code(&self) -> Vec<CodeSource> {
+        self.code
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn last_call(&self) -> Option<(&'static str, Outcome)> {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls
+            .last()
+            .map(|(function, outcome, _)| (*function, *outcome))
+    }
+}
+
+impl CallObserver for Recorder {
+    fn called(&self, _: &str, function: &'static str, outcome: Outcome, duration: Duration) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.push((function, outcome, duration));
+    }
+
+    fn compiled(&self, _: &str, source: CodeSource, _: Duration) {
+        self.code
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(source);
+    }
+}
+
+/// A configuration whose compiler is the program under test.
+pub(crate) fn config() -> LoaderConfig {
+    let program = env!("CARGO_BIN_EXE_operon");
+    LoaderConfig {
+        compile_command: Some(CompileCommand::subcommand_of(program)),
+        max_instances: 8,
+        ..LoaderConfig::default()
+    }
+}
+
+/// Loads a component without settings.
+pub(crate) async fn load(
+    loader: &Loader,
+    component: &[u8],
+    limits: &Limits,
+) -> Result<Arc<dyn Action>, LoadError> {
+    loader.load("hostile", component, &json!({}), limits).await
+}
+
+/// The error of a load that must fail.
+pub(crate) async fn refusal(loader: &Loader, component: &[u8]) -> Result<LoadError> {
+    match load(loader, component, &Limits::default()).await {
+        Ok(_) => anyhow::bail!("it was loaded"),
+        Err(error) => Ok(error),
+    }
+}
+
+/// The reason of an error, and whether the component is to blame.
+pub(crate) fn blame(error: &ActionError) -> (&str, bool) {
+    (
+        &error.failure().reason,
+        matches!(error, ActionError::Plugin(_)),
+    )
+}
+
+/// A view of large `ConfigMaps` and one pod.
+pub(crate) struct FakeCluster;
+
+impl ClusterView for FakeCluster {
+    fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
+        Ok((reference.kind == "Pod").then(|| json!({"metadata": {"name": reference.name}})))
+    }
+
+    fn find(&self, _: &str, kind: &str, _: &str) -> Result<Vec<Value>, ReadError> {
+        if kind != "ConfigMap" {
+            return Err(ReadError::NotDeclared(kind.to_owned()));
+        }
+        Ok(vec![json!({"data": {"key": "v".repeat(1 << 20)}})])
+    }
+
+    fn find_pods(&self, _: &str) -> Result<Vec<PodView>, ReadError> {
+        Ok(vec![pod("one")])
+    }
+}
+
+/// One question, with everything it borrows.
+pub(crate) struct Question {
+    pub(crate) target: Target,
+    pub(crate) job: JobView,
+}
+
+impl Question {
+    /// About the target of this name, which is how the hostile guest is told what to do.
+    pub(crate) fn about(name: &str) -> Self {
+        let target = Target {
+            name: name.to_owned(),
+            uid: Some("4d1f2a52-7c0f-4f0a-9d5c-0f3f1f4ad6c1".to_owned()),
+            containers: vec!["main".to_owned()],
+            pod: Some(pod(name)),
+            extra_info: Attributes::new(),
+        };
+        let job = JobView {
+            namespace: "default".to_owned(),
+            name: "job".to_owned(),
+            uid: "6c2f7a0e-53d0-4a0b-8f5a-2f6f4d9b7a11".to_owned(),
+            action: "Hostile".to_owned(),
+            deleting: false,
+            now: 1_760_000_000,
+            settings: "{}".to_owned(),
+        };
+        Self { target, job }
+    }
+
+    pub(crate) fn request(&self) -> Request<'_> {
+        Request {
+            target: &self.target,
+            job: &self.job,
+            cluster: Arc::new(FakeCluster),
+        }
+    }
+}
+
+/// A pod with as much on it as a pod of a Deployment has.
+pub(crate) fn pod(name: &str) -> PodView {
+    let attributes = |pairs: &[(&str, &str)]| -> Attributes {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let container = |name: &str| ContainerView {
+        name: name.to_owned(),
+        ready: true,
+        restart_count: 1,
+        phase: ContainerPhase::Running,
+        reason: None,
+        container_id: Some("containerd://0a1b2c3d4e5f60718293a4b5c6d7e8f9".to_owned()),
+    };
+    PodView {
+        name: name.to_owned(),
+        uid: "4d1f2a52-7c0f-4f0a-9d5c-0f3f1f4ad6c1".to_owned(),
+        resource_version: "123456".to_owned(),
+        created_at: 1_759_990_000,
+        phase: "Running".to_owned(),
+        ready: true,
+        ready_since: Some(1_759_990_030),
+        deleting: false,
+        node: Some("node-1.example".to_owned()),
+        labels: attributes(&[
+            ("app.kubernetes.io/name", "web"),
+            ("app.kubernetes.io/instance", "web-production"),
+            ("app.kubernetes.io/component", "frontend"),
+            ("pod-template-hash", "5d4f8c7b9"),
+        ]),
+        annotations: attributes(&[
+            ("kubectl.kubernetes.io/restartedAt", "2025-10-09T08:53:20Z"),
+            ("prometheus.io/scrape", "true"),
+        ]),
+        finalizers: Vec::new(),
+        owners: vec![OwnerView {
+            api_version: "apps/v1".to_owned(),
+            kind: "ReplicaSet".to_owned(),
+            name: "web-5d4f8c7b9".to_owned(),
+            uid: "9b0f4f43-52b2-4f6f-8a43-7a0f8d2b5c77".to_owned(),
+            controller: true,
+        }],
+        containers: vec![container("main"), container("sidecar")],
+    }
+}

@@ -1,0 +1,87 @@
+//! A loaded component as the core's `Action`: three questions, each one call.
+
+use futures::future::BoxFuture;
+use operon_core::action::{Action, ActionError, Operation, ProgressReport, Registration, Request};
+
+use crate::{
+    answer,
+    call::{Callable, Context},
+    convert,
+    log::LogLines,
+};
+
+/// A component that has set up.
+pub(crate) struct LoadedAction {
+    pub(crate) component: Callable,
+    pub(crate) registration: Registration,
+}
+
+impl LoadedAction {
+    fn context(&self, request: &Request<'_>) -> Context {
+        let log = LogLines::of_target(&self.component.name, request.job, request.target);
+        Context {
+            cluster: Some(request.cluster.clone()),
+            log,
+        }
+    }
+}
+
+impl Action for LoadedAction {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    fn operate_target<'a>(
+        &'a self,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<Operation, ActionError>> {
+        let (target, job) = (convert::target(request.target), convert::job(request.job));
+        Box::pin(self.component.ask(
+            "operate-target",
+            self.context(&request),
+            move |store, action| {
+                Box::pin(async move {
+                    let handler = action.operon_action_handler();
+                    handler.call_operate_target(store, &target, &job).await
+                })
+            },
+            |answer| answer.map_err(answer::error).and_then(answer::operation),
+        ))
+    }
+
+    fn get_ops_progress<'a>(
+        &'a self,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<ProgressReport, ActionError>> {
+        let (target, job) = (convert::target(request.target), convert::job(request.job));
+        Box::pin(self.component.ask(
+            "get-ops-progress",
+            self.context(&request),
+            move |store, action| {
+                Box::pin(async move {
+                    let handler = action.operon_action_handler();
+                    handler.call_get_ops_progress(store, &target, &job).await
+                })
+            },
+            |answer| answer.map_err(answer::error).and_then(answer::progress),
+        ))
+    }
+
+    fn release_target<'a>(
+        &'a self,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<Operation, ActionError>> {
+        let (target, job) = (convert::target(request.target), convert::job(request.job));
+        Box::pin(self.component.ask(
+            "release-target",
+            self.context(&request),
+            move |store, action| {
+                Box::pin(async move {
+                    let handler = action.operon_action_handler();
+                    handler.call_release_target(store, &target, &job).await
+                })
+            },
+            |answer| answer.map_err(answer::error).and_then(answer::operation),
+        ))
+    }
+}

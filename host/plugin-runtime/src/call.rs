@@ -1,0 +1,142 @@
+//! One call of a component: a store of its own, an instance of its own, and an end.
+//!
+//! `tokio`'s timeout ends a call that waits; the epoch ends one that computes and lets others run
+//! meanwhile. The store is dropped whatever happened, so nothing of a call outlives it.
+
+use std::{sync::Arc, time::Instant};
+
+use futures::future::BoxFuture;
+use operon_core::action::{ActionError, ClusterView, Limits};
+use tokio::sync::Semaphore;
+use wasmtime::{Engine, Store};
+
+use crate::{
+    bindings::{Action, ActionPre},
+    engine::TICK,
+    fault::Fault,
+    limits::{Budget, HANDED_BYTES},
+    log::LogLines,
+    observer::{CallObserver, Outcome},
+    state::State,
+};
+
+/// What all calls share.
+pub(crate) struct Runtime {
+    /// Where instances live.
+    pub(crate) engine: Engine,
+    /// As many permits as the engine has room for instances.
+    pub(crate) slots: Semaphore,
+    /// Who counts.
+    pub(crate) observer: Arc<dyn CallObserver>,
+}
+
+/// What a call is about: what it may read, and where its log goes.
+pub(crate) struct Context {
+    /// Nothing, while the component sets up.
+    pub(crate) cluster: Option<Arc<dyn ClusterView>>,
+    /// Carries the action, the job and the target.
+    pub(crate) log: LogLines,
+}
+
+/// A component that may be called: its code and its limits.
+pub(crate) struct Callable {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) component: Arc<ActionPre<State>>,
+    pub(crate) name: String,
+    pub(crate) limits: Limits,
+}
+
+impl Callable {
+    /// Asks the component and translates its answer. `call` is what the bindings generated for a
+    /// function; `translate` checks what comes back.
+    ///
+    /// Waiting for a free slot is not the component's fault and does not count.
+    pub(crate) async fn ask<A, T>(
+        &self,
+        function: &'static str,
+        context: Context,
+        call: impl for<'a> FnOnce(
+            &'a mut Store<State>,
+            &'a Action,
+        ) -> BoxFuture<'a, wasmtime::Result<A>>
+        + Send,
+        translate: impl FnOnce(A) -> Result<T, ActionError> + Send,
+    ) -> Result<T, ActionError>
+    where
+        A: Send,
+    {
+        // The semaphore is never closed; without a permit the pool itself would refuse.
+        let _slot = self.runtime.slots.acquire().await.ok();
+        let started = Instant::now();
+        let (outcome, result) = match self.call(function, context, call).await {
+            Ok(answer) => {
+                let result = translate(answer);
+                (outcome(&result), result)
+            }
+            Err(fault) => (fault.outcome, Err(fault.into_error())),
+        };
+        self.runtime
+            .observer
+            .called(&self.name, function, outcome, started.elapsed());
+        result
+    }
+
+    async fn call<A>(
+        &self,
+        function: &'static str,
+        context: Context,
+        call: impl for<'a> FnOnce(
+            &'a mut Store<State>,
+            &'a Action,
+        ) -> BoxFuture<'a, wasmtime::Result<A>>
+        + Send,
+    ) -> Result<A, Fault>
+    where
+        A: Send,
+    {
+        let mut store = self.store(context);
+        let Limits {
+            memory,
+            call_timeout,
+        } = self.limits;
+        let answer = tokio::time::timeout(call_timeout, async {
+            let instance = self.component.instantiate_async(&mut store).await?;
+            call(&mut store, &instance).await
+        })
+        .await;
+        let state = store.data();
+        let output = state.output.text();
+        let result = match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(Fault::of(&error, state, &output, memory, call_timeout)),
+            Err(_elapsed) => Err(Fault::timeout(call_timeout)),
+        };
+        state.log.conclude(function, &output, result.as_ref().err());
+        result
+    }
+
+    fn store(&self, context: Context) -> Store<State> {
+        let Context { cluster, log } = context;
+        let ticks = self
+            .limits
+            .call_timeout
+            .as_nanos()
+            .div_ceil(TICK.as_nanos());
+        let budget = Budget::new(self.limits.memory, u64::try_from(ticks).unwrap_or(u64::MAX));
+        let mut store = Store::new(&self.runtime.engine, State::new(budget, cluster, log));
+        store.limiter(|state| &mut state.budget);
+        store.set_hostcall_fuel(HANDED_BYTES);
+        store.epoch_deadline_callback(|mut store| store.data_mut().budget.tick());
+        store.set_epoch_deadline(1);
+        store
+    }
+}
+
+/// How an answer that could be read counts.
+fn outcome<T>(result: &Result<T, ActionError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Ok,
+        Err(ActionError::Plugin(_)) => Outcome::ResultTooLarge,
+        Err(ActionError::Retry(..) | ActionError::Terminal(_)) => Outcome::ActionError,
+    }
+}

@@ -1,0 +1,124 @@
+//! What went wrong in a call that has no answer: from wasmtime's error and what the store remembers
+//! to one outcome and one sentence.
+
+use std::time::Duration;
+
+use operon_core::action::{ActionError, Failure};
+use wasmtime::{Trap, WasmBacktrace};
+
+use crate::{
+    engine::TRACE_FRAMES,
+    limits::{HANDED_BYTES, HOST_CALLS, TimeUsed},
+    log::one_line,
+    observer::Outcome,
+    state::State,
+};
+
+/// How much of a panic's text a message carries.
+const PANIC_BYTES: usize = 512;
+/// What wasmtime says if the guest hands over more than `HANDED_BYTES`; the error has no public type.
+const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// What to count.
+    pub(crate) outcome: Outcome,
+    /// What to say.
+    pub(crate) message: String,
+}
+
+impl Fault {
+    /// The call took longer than it may, waiting included.
+    pub(crate) fn timeout(limit: Duration) -> Self {
+        let message = format!("the call took longer than {} ms", limit.as_millis());
+        Self {
+            outcome: Outcome::Timeout,
+            message,
+        }
+    }
+
+    /// The guest was stopped, or stopped itself. `output` is what it wrote before.
+    pub(crate) fn of(
+        error: &wasmtime::Error,
+        state: &State,
+        output: &str,
+        memory: u64,
+        timeout: Duration,
+    ) -> Self {
+        let outcome = classify(error, state);
+        let message = match outcome {
+            Outcome::Timeout => return Self::timeout(timeout),
+            Outcome::Memory => {
+                let mebibytes = memory >> 20;
+                format!(
+                    "the component needs more than {mebibytes} MiB of memory: raise spec.limits.memory"
+                )
+            }
+            Outcome::HostCalls => {
+                format!("the component called the host more than {HOST_CALLS} times")
+            }
+            Outcome::ResultTooLarge => {
+                format!(
+                    "the component handed more than {} MiB to the host at once",
+                    HANDED_BYTES >> 20
+                )
+            }
+            Outcome::StackOverflow => "the component recursed too deep".to_owned(),
+            Outcome::Ok | Outcome::ActionError | Outcome::Trap if output.is_empty() => {
+                format!(
+                    "the component trapped: {}",
+                    one_line(&root(error), PANIC_BYTES)
+                )
+            }
+            Outcome::Ok | Outcome::ActionError | Outcome::Trap => {
+                format!("the component trapped: {}", one_line(output, PANIC_BYTES))
+            }
+        };
+        Self { outcome, message }
+    }
+
+    /// The fault as the core's error.
+    pub(crate) fn into_error(self) -> ActionError {
+        let reason = match self.outcome {
+            Outcome::Ok | Outcome::ActionError | Outcome::Trap => "PluginTrapped",
+            Outcome::Timeout => "PluginTimeout",
+            Outcome::Memory => "PluginOutOfMemory",
+            Outcome::StackOverflow => "PluginStackOverflow",
+            Outcome::HostCalls => "PluginHostCallBudget",
+            Outcome::ResultTooLarge => "PluginResultTooLarge",
+        };
+        ActionError::Plugin(Failure::new(reason, self.message))
+    }
+}
+
+fn classify(error: &wasmtime::Error, state: &State) -> Outcome {
+    if state.budget.host_calls_denied {
+        return Outcome::HostCalls;
+    }
+    if error.downcast_ref::<TimeUsed>().is_some() {
+        return Outcome::Timeout;
+    }
+    if error
+        .chain()
+        .any(|cause| cause.to_string().contains(TOO_MUCH_DATA))
+    {
+        return Outcome::ResultTooLarge;
+    }
+    // A recursion meets the end of wasmtime's stack or that of its own, which lies in its memory.
+    let deep = error
+        .downcast_ref::<WasmBacktrace>()
+        .is_some_and(|trace| trace.frames().len() >= TRACE_FRAMES);
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => Outcome::StackOverflow,
+        Some(Trap::MemoryOutOfBounds) if deep => Outcome::StackOverflow,
+        Some(Trap::Interrupt) => Outcome::Timeout,
+        _ if state.budget.memory_denied => Outcome::Memory,
+        _ => Outcome::Trap,
+    }
+}
+
+/// The innermost cause: outside of it wasmtime prints a trace of nameless functions.
+fn root(error: &wasmtime::Error) -> String {
+    error.root_cause().to_string()
+}

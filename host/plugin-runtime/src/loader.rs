@@ -1,0 +1,309 @@
+//! From bytes to an action: check, compile or find compiled, link, set up, validate the settings.
+//!
+//! One compilation runs at a time, so that the memory it may take is taken once. Components are
+//! known by their digest: the same bytes under two names, or with other settings, compile once.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Instant,
+};
+
+use futures::future::BoxFuture;
+use operon_compiled_code::{
+    Cache, CacheError, CompileCommand, CompileLimits, CompiledComponent, Key, compile,
+};
+use operon_core::action::{
+    Action, ActionError, ActionLoader, Failure, Limits, LoadError, Registration,
+};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tracing::warn;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::{
+    action::LoadedAction,
+    answer,
+    bindings::{self, ActionPre},
+    call::{Callable, Context, Runtime},
+    compile::explain,
+    engine::{self, MAX_MEMORY},
+    log::{LogLines, one_line},
+    observer::{CallObserver, CodeSource, NoObserver},
+    schema,
+    state::State,
+    world,
+};
+
+/// How much of an action's own refusal is kept.
+const REFUSAL_BYTES: usize = 1 << 10;
+
+/// How a loader works.
+#[derive(Clone)]
+pub struct LoaderConfig {
+    /// Where compiled code is kept; nowhere if none. Created if needed; must be ours alone.
+    pub cache_dir: Option<PathBuf>,
+    /// The compiler; this program's own subcommand `compile` if none.
+    pub compile_command: Option<CompileCommand>,
+    /// How much one compilation may use.
+    pub compile_limits: CompileLimits,
+    /// How many calls run at a time, of all actions together.
+    pub max_instances: u32,
+    /// Who counts.
+    pub observer: Arc<dyn CallObserver>,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            compile_command: None,
+            compile_limits: CompileLimits::default(),
+            max_instances: 64,
+            observer: Arc::new(NoObserver),
+        }
+    }
+}
+
+/// Why a loader can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The WebAssembly engine refused, for example for lack of address space.
+    #[error("failed to start the WebAssembly engine: {0}")]
+    Engine(String),
+    /// The directory for compiled code can't be used.
+    #[error("failed to open the cache of compiled components")]
+    Cache(#[from] CacheError),
+    /// The path of this program is unknown.
+    #[error("failed to find this program's own executable")]
+    Program(#[source] std::io::Error),
+}
+
+/// Loads actions, and runs their calls.
+pub struct Loader {
+    runtime: Arc<Runtime>,
+    linker: Linker<State>,
+    cache: Option<Cache>,
+    command: CompileCommand,
+    compile_limits: CompileLimits,
+    compiler: Semaphore,
+    loaded: Mutex<HashMap<[u8; 32], Weak<ActionPre<State>>>>,
+}
+
+impl Loader {
+    /// Starts the engine and checks the cache's directory.
+    ///
+    /// Errors: see [`StartError`].
+    pub fn new(config: LoaderConfig) -> Result<Self, StartError> {
+        let LoaderConfig {
+            cache_dir,
+            compile_command,
+            compile_limits,
+            max_instances,
+            observer,
+        } = config;
+        let max_instances = max_instances.max(1);
+        let refused = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
+        let engine = engine::running(max_instances).map_err(refused)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(refused)?;
+        bindings::Action::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
+            .map_err(refused)?;
+        Ok(Self {
+            linker,
+            cache: cache_dir.map(Cache::open).transpose()?,
+            command: match compile_command {
+                Some(command) => command,
+                None => CompileCommand::this_program().map_err(StartError::Program)?,
+            },
+            compile_limits,
+            compiler: Semaphore::new(1),
+            loaded: Mutex::default(),
+            runtime: Arc::new(Runtime {
+                engine,
+                slots: Semaphore::new(max_instances as usize),
+                observer,
+            }),
+        })
+    }
+
+    async fn load_action(
+        &self,
+        name: &str,
+        component: &[u8],
+        settings: &Value,
+        limits: &Limits,
+    ) -> Result<LoadedAction, LoadError> {
+        world::check_bytes(component)?;
+        if limits.memory > MAX_MEMORY {
+            let (memory, most) = (limits.memory >> 20, MAX_MEMORY >> 20);
+            let message =
+                format!("spec.limits.memory is {memory} MiB; at most {most} MiB are allowed");
+            return Err(world::refusal("BadLimits", message));
+        }
+        let component = Callable {
+            component: self.executable(name, component).await?,
+            runtime: self.runtime.clone(),
+            name: name.to_owned(),
+            limits: limits.clone(),
+        };
+        let registration = set_up(&component, settings).await?;
+        schema::check(&registration.settings_schema, settings)
+            .map_err(|message| world::refusal("BadSettings", message))?;
+        Ok(LoadedAction {
+            component,
+            registration,
+        })
+    }
+
+    /// The component, linked: from memory, from the cache, or from the compiler.
+    async fn executable(
+        &self,
+        name: &str,
+        component: &[u8],
+    ) -> Result<Arc<ActionPre<State>>, LoadError> {
+        let started = Instant::now();
+        let observer = &self.runtime.observer;
+        let done = |source| observer.compiled(name, source, started.elapsed());
+        let key = Key::new(&self.runtime.engine, component);
+        if let Some(executable) = self.known(&key) {
+            done(CodeSource::Memory);
+            return Ok(executable);
+        }
+        if let Some(compiled) = self.cached(key).await {
+            let executable = self.link(key, compiled).await?;
+            done(CodeSource::Cache);
+            return Ok(executable);
+        }
+        // The semaphore is never closed.
+        let _turn = self.compiler.acquire().await.ok();
+        if let Some(executable) = self.known(&key) {
+            done(CodeSource::Memory);
+            return Ok(executable);
+        }
+        let compiled = compile(
+            &self.command,
+            &key.compatibility,
+            component,
+            &self.compile_limits,
+        )
+        .await
+        .map_err(|error| explain(&error))?;
+        self.keep(key, &compiled);
+        let executable = self.link(key, compiled).await?;
+        done(CodeSource::Compiler);
+        Ok(executable)
+    }
+
+    fn known(&self, key: &Key) -> Option<Arc<ActionPre<State>>> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.get(&key.component).and_then(Weak::upgrade)
+    }
+
+    async fn cached(&self, key: Key) -> Option<CompiledComponent> {
+        let cache = self.cache.clone()?;
+        match tokio::task::spawn_blocking(move || cache.read(&key))
+            .await
+            .ok()?
+        {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                warn!("compiling anew: {}", explained(&error));
+                None
+            }
+        }
+    }
+
+    fn keep(&self, key: Key, compiled: &CompiledComponent) {
+        let written = self
+            .cache
+            .as_ref()
+            .map_or(Ok(()), |cache| cache.write(&key, compiled));
+        if let Err(error) = written {
+            warn!(
+                "the compiled component will not survive a restart: {}",
+                explained(&error)
+            );
+        }
+    }
+
+    /// Makes code executable, checks its world and links it.
+    async fn link(
+        &self,
+        key: Key,
+        compiled: CompiledComponent,
+    ) -> Result<Arc<ActionPre<State>>, LoadError> {
+        let engine = self.runtime.engine.clone();
+        let loaded = tokio::task::spawn_blocking(move || compiled.load(&engine)).await;
+        let component = loaded
+            .map_err(wasmtime::Error::new)
+            .flatten()
+            .map_err(|error| world::refusal("CompileFailed", format!("{error:#}")))?;
+        world::check(&self.runtime.engine, &component)?;
+        let executable = self
+            .linker
+            .instantiate_pre(&component)
+            .and_then(ActionPre::new)
+            .map_err(|error| world::unlinkable(&error))?;
+        let executable = Arc::new(executable);
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|_, known| known.strong_count() > 0);
+        loaded.insert(key.component, Arc::downgrade(&executable));
+        Ok(executable)
+    }
+}
+
+impl ActionLoader for Loader {
+    fn load<'a>(
+        &'a self,
+        name: &'a str,
+        component: &'a [u8],
+        settings: &'a Value,
+        limits: &'a Limits,
+    ) -> BoxFuture<'a, Result<Arc<dyn Action>, LoadError>> {
+        Box::pin(async move {
+            let action = self.load_action(name, component, settings, limits).await?;
+            Ok(Arc::new(action) as Arc<dyn Action>)
+        })
+    }
+}
+
+/// Asks the component what it watches and which settings it takes.
+async fn set_up(component: &Callable, settings: &Value) -> Result<Registration, LoadError> {
+    let settings = settings.to_string();
+    let context = Context {
+        cluster: None,
+        log: LogLines::of_action(&component.name),
+    };
+    let refused = |message: String| {
+        ActionError::Terminal(Failure::new(
+            "SetupFailed",
+            one_line(&message, REFUSAL_BYTES),
+        ))
+    };
+    let answer = component.ask(
+        "setup",
+        context,
+        move |store, action| {
+            Box::pin(async move {
+                action
+                    .operon_action_handler()
+                    .call_setup(store, &settings)
+                    .await
+            })
+        },
+        |answer| answer.and_then(answer::registration).map_err(refused),
+    );
+    answer.await.map_err(|error| LoadError {
+        reason: "SetupFailed",
+        message: format!("setup failed: {}", error.failure().message),
+        transient: matches!(error, ActionError::Plugin(_)),
+    })
+}
+
+/// An error with its causes, on one line.
+fn explained(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,127 @@
+//! The host's side of the import `log`: a component's lines in the host's log.
+//!
+//! Each line carries the action, the job and the target. A call has a budget of lines and bytes; what
+//! is beyond is counted and dropped, so that a chatty action can't drown the host's own log.
+
+use operon_core::action::{JobView, Target};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    bindings::operon::action::log::{Host, Level},
+    fault::Fault,
+    state::State,
+};
+
+/// Lines of one call.
+const LINES: u32 = 100;
+/// Bytes of one call's lines.
+const BYTES: usize = 32 << 10;
+/// Bytes of one line.
+const LINE_BYTES: usize = 2 << 10;
+
+/// Where one call's lines go.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogLines {
+    action: String,
+    namespace: String,
+    job: String,
+    target: String,
+    lines: u32,
+    bytes: usize,
+    dropped: u32,
+}
+
+impl LogLines {
+    /// The log of a call for this action, outside of any job.
+    pub(crate) fn of_action(action: &str) -> Self {
+        Self {
+            action: action.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The log of a call for this target.
+    pub(crate) fn of_target(action: &str, job: &JobView, target: &Target) -> Self {
+        Self {
+            namespace: job.namespace.clone(),
+            job: job.name.clone(),
+            target: target.name.clone(),
+            ..Self::of_action(action)
+        }
+    }
+
+    /// Writes a line, or drops it if the budget is used up.
+    pub(crate) fn write(&mut self, level: Level, message: &str) {
+        if self.lines >= LINES || self.bytes >= BYTES {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        let message = one_line(message, LINE_BYTES);
+        self.lines += 1;
+        self.bytes += message.len();
+        let Self {
+            action,
+            namespace,
+            job,
+            target,
+            ..
+        } = self;
+        match level {
+            Level::Debug => debug!(action, namespace, job, target, "{message}"),
+            Level::Info => info!(action, namespace, job, target, "{message}"),
+            Level::Warn => warn!(action, namespace, job, target, "{message}"),
+            Level::Error => error!(action, namespace, job, target, "{message}"),
+        }
+    }
+
+    /// The call is over: says how many lines were dropped, what the component wrote to its standard
+    /// output, and what stopped it.
+    pub(crate) fn conclude(&self, function: &str, output: &str, fault: Option<&Fault>) {
+        let Self {
+            action,
+            namespace,
+            job,
+            target,
+            dropped,
+            ..
+        } = self;
+        if *dropped > 0 {
+            warn!(
+                action,
+                namespace, job, target, function, dropped, "dropped log lines of one call"
+            );
+        }
+        let output = one_line(output, LINE_BYTES);
+        if let Some(fault) = fault {
+            let outcome = fault.outcome.as_str();
+            let message = &fault.message;
+            warn!(
+                action,
+                namespace, job, target, function, outcome, output, "{message}"
+            );
+        } else if !output.is_empty() {
+            debug!(
+                action,
+                namespace, job, target, function, "standard output: {output}"
+            );
+        }
+    }
+}
+
+impl Host for State {
+    fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        self.budget.host_call()?;
+        self.log.write(level, &message);
+        Ok(())
+    }
+}
+
+/// Text without control characters, cut to at most so many bytes.
+pub(crate) fn one_line(text: &str, bytes: usize) -> String {
+    let end = text.floor_char_boundary(bytes);
+    let mut line = text[..end].replace(char::is_control, " ");
+    if end < text.len() {
+        line.push('…');
+    }
+    line
+}

@@ -1,0 +1,219 @@
+//! The guest: one function per misbehaviour, chosen by `target.name` in `operate-target`.
+//!
+//! `release-target` sleeps by way of WASI and `get-ops-progress` answers in full, so that each
+//! function of the contract is called by some test.
+
+#![expect(clippy::panic, reason = "panicking is one of the misbehaviours")]
+
+mod bindings {
+    #![expect(unsafe_code, reason = "generated code calls across the boundary")]
+    wit_bindgen::generate!({ path: "../../../../wit", world: "action" });
+    use super::Hostile;
+    export!(Hostile);
+}
+
+use std::{hint::black_box, time::Duration};
+
+use bindings::{
+    exports::operon::action::handler::{
+        ActionError, Guest, Job, Operation, ProgressReport, Registration, Target,
+    },
+    operon::action::{
+        cluster, log,
+        types::{
+            Effect, Evict, Failure, Mapping, ObjectReference, Patch, PatchKind, Progress, Watch,
+        },
+    },
+};
+
+struct Hostile;
+
+impl Guest for Hostile {
+    fn setup(settings: String) -> Result<Registration, String> {
+        if settings.contains("refuse") {
+            return Err("these settings are refused".into());
+        }
+        if settings.contains("loop") {
+            endless_loop();
+        }
+        Ok(Registration {
+            watches: vec![Watch {
+                api_version: "v1".into(),
+                kind: "ConfigMap".into(),
+                label_selector: "app=hostile".into(),
+                mappings: vec![Mapping::ExtraInfo("name".into()), Mapping::Namespace],
+            }],
+            settings_schema: if settings.contains("recursive-schema") {
+                r##"{"allOf": [{"$ref": "#"}]}"##.into()
+            } else {
+                r#"{"type": "object", "properties": {"seconds": {"type": "integer"}}}"#.into()
+            },
+        })
+    }
+
+    fn operate_target(target: Target, job: Job) -> Result<Operation, ActionError> {
+        match target.name.as_str() {
+            "endless-loop" => endless_loop(),
+            "memory-bomb" => memory_bomb(),
+            "deep-recursion" => {
+                black_box(recurse(0));
+            }
+            "panic" => panic!("boom on purpose"),
+            "host-call-flood" => host_call_flood(),
+            "log-flood" => log_flood(100_000_000),
+            "log-much" => log_flood(1_000),
+            "log-giant" => log::log(log::Level::Info, &"l".repeat(8 << 20)),
+            "giant-result" => return Ok(operation("x".repeat(8 << 20))),
+            "empty-strings" => {
+                let extra_info = vec![(String::new(), String::new()); 500_000];
+                return Ok(Operation {
+                    effects: Vec::new(),
+                    extra_info,
+                });
+            }
+            "much-extra-info" => {
+                let extra_info = (0..40)
+                    .map(|n| (format!("key-{n}"), String::new()))
+                    .collect();
+                return Ok(Operation {
+                    effects: Vec::new(),
+                    extra_info,
+                });
+            }
+            "bad-json" => return Ok(operation("{not json".into())),
+            "retry" => return Err(ActionError::Retry((failure(), Some(u32::MAX)))),
+            "terminal" => return Err(ActionError::Terminal(failure())),
+            "read-until-refused" => return Ok(read_until_refused()),
+            "exit" => std::process::exit(3),
+            _ => {}
+        }
+        Ok(fine(&target, &job))
+    }
+
+    fn get_ops_progress(target: Target, _job: Job) -> Result<ProgressReport, ActionError> {
+        Ok(ProgressReport {
+            progress: Progress::Processing,
+            failure: Some(Failure {
+                reason: "not a word".into(),
+                message: "line\nline".into(),
+            }),
+            extra_info: target.extra_info,
+            recheck_after: Some(u32::MAX),
+        })
+    }
+
+    fn release_target(target: Target, _job: Job) -> Result<Operation, ActionError> {
+        if target.name == "sleep" {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        Ok(Operation {
+            effects: Vec::new(),
+            extra_info: Vec::new(),
+        })
+    }
+}
+
+/// What a decent action answers: a patch of the pod, and what it saw.
+fn fine(target: &Target, job: &Job) -> Operation {
+    let labels = target.pod.as_ref().map_or(0, |pod| pod.labels.len());
+    Operation {
+        effects: vec![
+            Effect::Patch(Patch {
+                object: ObjectReference {
+                    api_version: "v1".into(),
+                    kind: "Pod".into(),
+                    name: target.name.clone(),
+                },
+                subresource: None,
+                kind: PatchKind::Merge,
+                body: format!(
+                    r#"{{"metadata":{{"annotations":{{"job":"{}"}}}}}}"#,
+                    job.name
+                ),
+                uid: target.uid.clone(),
+                resource_version: None,
+            }),
+            Effect::Evict(Evict {
+                pod: target.name.clone(),
+                uid: None,
+                grace_period_seconds: Some(1),
+            }),
+        ],
+        extra_info: vec![("labels".into(), labels.to_string())],
+    }
+}
+
+fn operation(body: String) -> Operation {
+    Operation {
+        effects: vec![Effect::Apply(body)],
+        extra_info: Vec::new(),
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        reason: "OnPurpose".into(),
+        message: "as the test asked".into(),
+    }
+}
+
+fn endless_loop() {
+    loop {
+        black_box(0);
+    }
+}
+
+fn memory_bomb() {
+    let mut hoard: Vec<Vec<u8>> = Vec::new();
+    loop {
+        hoard.push(black_box(vec![1; 1 << 20]));
+    }
+}
+
+/// Each frame keeps an array alive, so that nothing turns the recursion into a loop.
+#[expect(unconditional_recursion, reason = "it ends where the stack does")]
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 16]);
+    recurse(depth + 1) + black_box(frame)[3]
+}
+
+fn host_call_flood() {
+    let object = ObjectReference {
+        api_version: "v1".into(),
+        kind: "Pod".into(),
+        name: "any".into(),
+    };
+    loop {
+        let _ = black_box(cluster::get(&object));
+    }
+}
+
+fn log_flood(lines: u32) {
+    for number in 0..lines {
+        log::log(
+            log::Level::Info,
+            &format!("line {number}\nwith a forged line"),
+        );
+    }
+}
+
+/// Reads until it is told that it was too much, and says how far it came.
+fn read_until_refused() -> Operation {
+    let mut read = 0;
+    let refused = loop {
+        match cluster::find("v1", "ConfigMap", "") {
+            Ok(objects) => read += objects.len(),
+            Err(error) => break error,
+        }
+    };
+    let pods = cluster::find_pods("").map_or(0, |pods| pods.len());
+    let extra_info = vec![
+        ("read".into(), read.to_string()),
+        ("refused".into(), format!("{refused:?}")),
+        ("pods".into(), pods.to_string()),
+    ];
+    Operation {
+        effects: Vec::new(),
+        extra_info,
+    }
+}
