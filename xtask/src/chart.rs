@@ -60,7 +60,10 @@ fn stage_in(progress: &Progress, parent: &Path) -> Result<PathBuf> {
     if chart.exists() {
         // Only what this command made: anything else in the way is somebody's own.
         if !chart.join("Chart.yaml").is_file() {
-            bail!("{} is there and no chart; name another folder", chart.display());
+            bail!(
+                "{} is there and no chart; name another folder",
+                chart.display()
+            );
         }
         fs::remove_dir_all(&chart)
             .with_context(|| format!("failed to remove {}", chart.display()))?;
@@ -72,7 +75,11 @@ fn stage_in(progress: &Progress, parent: &Path) -> Result<PathBuf> {
     for (name, component) in components {
         let file = plugins.join(format!("{name}.wasm.gz"));
         let (before, after) = gzip(&component, &file)?;
-        progress.say(format!("action {name}: {} KiB, gzipped {} KiB", kib(before), kib(after)));
+        progress.say(format!(
+            "action {name}: {} KiB, gzipped {} KiB",
+            kib(before),
+            kib(after)
+        ));
         size += after;
     }
     if size > MAX_COMPONENTS {
@@ -91,9 +98,15 @@ fn check_version(file: &Path) -> Result<()> {
     let text =
         fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     let version = env!("CARGO_PKG_VERSION");
-    for line in [format!("version: {version}"), format!("appVersion: {version:?}")] {
+    for line in [
+        format!("version: {version}"),
+        format!("appVersion: {version:?}"),
+    ] {
         if !text.lines().any(|found| found == line) {
-            bail!("{} lacks the line `{line}`: the workspace has that version", file.display());
+            bail!(
+                "{} lacks the line `{line}`: the workspace has that version",
+                file.display()
+            );
         }
     }
     Ok(())

@@ -37,14 +37,20 @@ type Files = BTreeMap<String, String>;
 /// Writes the CRDs, or compares them with those that are there.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let progress = Progress::stderr();
-    if arguments.check { check(&progress) } else { write(&progress) }
+    if arguments.check {
+        check(&progress)
+    } else {
+        write(&progress)
+    }
 }
 
 /// Fails if a generated file is not what the types say.
 pub(crate) fn check(progress: &Progress) -> Result<()> {
     for (folder, wanted) in generate(progress)? {
         let found = read(&tools::workspace_dir().join(folder))?;
-        let differs = wanted.iter().find(|(name, text)| found.get(*name) != Some(text));
+        let differs = wanted
+            .iter()
+            .find(|(name, text)| found.get(*name) != Some(text));
         let foreign = found.iter().find(|(name, _)| !wanted.contains_key(*name));
         if let Some((name, _)) = differs.or(foreign) {
             bail!("{folder}/{name} is not what the types in host/api say; run: cargo xtask crds");
@@ -73,11 +79,24 @@ fn generate(progress: &Progress) -> Result<[(&'static str, Files); 2]> {
     let fresh = tools::target_dir().join("crds");
     clear(&fresh)?;
     let mut command = tools::cargo();
-    command.args(["run", "--quiet", "--package", "operon", "--", "crds", "--directory"]).arg(&fresh);
+    command
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "operon",
+            "--",
+            "crds",
+            "--directory",
+        ])
+        .arg(&fresh);
     tools::run(progress, "generating the CRDs", &mut command)?;
     let plain = read(&fresh)?;
     if plain.is_empty() {
-        bail!("`operon crds --directory` wrote nothing to {}", fresh.display());
+        bail!(
+            "`operon crds --directory` wrote nothing to {}",
+            fresh.display()
+        );
     }
     let owned = plain
         .iter()
@@ -116,8 +135,7 @@ fn read(folder: &Path) -> Result<Files> {
 
 /// Makes the folder and removes the YAML files in it.
 fn clear(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder)
-        .with_context(|| format!("failed to create {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     for name in read(folder)?.into_keys() {
         let file = folder.join(name);
         fs::remove_file(&file).with_context(|| format!("failed to remove {}", file.display()))?;

@@ -57,6 +57,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The demo as a check: on a cluster of its own, which ends with it.
+pub(crate) fn check(nodes: Option<cluster::NodesArgument>) -> Result<()> {
+    run(&Arguments { story: Story::Replace, name: "test-demo".to_owned(), nodes, down: true })
+}
+
 fn farewell(cluster: &Cluster, name: &str, nodes: Nodes) {
     println!("\nTo look around:");
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());

@@ -14,8 +14,18 @@ const VERSION: &str = "0.20.2";
 pub(crate) fn check(progress: &Progress) -> Result<()> {
     let program = tools::cargo_tool(progress, "cargo-deny", VERSION)?;
     let mut command = std::process::Command::new(program);
-    command
-        .current_dir(tools::workspace_dir())
-        .args(["--log-level", "warn", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
-    tools::run(progress, "checking licences, duplicates and sources", &mut command)
+    command.current_dir(tools::workspace_dir()).args([
+        "--log-level",
+        "warn",
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ]);
+    tools::run(
+        progress,
+        "checking licences, duplicates and sources",
+        &mut command,
+    )
 }

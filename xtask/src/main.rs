@@ -10,6 +10,7 @@ mod demo;
 mod deny;
 mod host;
 mod image;
+mod test;
 mod tools;
 mod wasm;
 
@@ -47,6 +48,10 @@ enum Command {
     /// Container images of the host
     #[command(subcommand)]
     Image(image::Command),
+    /// Run every check there is, or the steps that are named
+    Test(test::Arguments),
+    /// Run every check there is, as the public CI does
+    Ci,
     /// Build a package of the workspace as a WebAssembly component and print the file's path
     Wasm(wasm::Arguments),
     /// Pass TCP connections on; what pods of the cluster reach the API server by
@@ -67,6 +72,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Deny => deny::check(&Progress::stderr()),
         Command::Image(command) => image::run(command),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Ci => test::run(&test::Arguments::default()),
         Command::Wasm(arguments) => wasm::run(&arguments),
         Command::Forward { from, to } => operon_devcluster::forward(from, to),
     };

@@ -82,7 +82,11 @@ pub(crate) fn cargo_tool(progress: &Progress, name: &str, version: &str) -> Resu
         .arg(&root)
         // What it is compiled to is of no use to the next build here.
         .env_remove("CARGO_TARGET_DIR");
-    run(progress, &format!("installing {name} {version}"), &mut install)?;
+    run(
+        progress,
+        &format!("installing {name} {version}"),
+        &mut install,
+    )?;
     Ok(program)
 }
 

@@ -1,11 +1,12 @@
 //! Counts the ready endpoints of a Service as long as a story is told.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::BufReader;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use operon_devcluster::{Cluster, Progress, output_of};
+use serde_json::Value;
 
 /// What was seen.
 #[derive(Clone, Debug)]
@@ -53,19 +54,18 @@ impl EndpointWatch {
             }
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
-        // One line per version of the slice: a mark for each endpoint that is ready.
-        let line = "--output=jsonpath={range .endpoints[?(@.conditions.ready==true)]}x{end}{\"\\n\"}";
         let mut watch = cluster.kubectl(progress)?;
-        watch.args(["get", "endpointslices", &selector, "--watch", line]);
+        watch.args(["get", "endpointslices", &selector, "--watch", "--output=json"]);
         let mut child =
             watch.stdout(Stdio::piped()).spawn().context("failed to watch the Service's endpoints")?;
-        let lines = BufReader::new(child.stdout.take().context("kubectl prints nowhere")?).lines();
+        let output = BufReader::new(child.stdout.take().context("kubectl prints nowhere")?);
         let none = Seen { service: service.to_owned(), lowest: usize::MAX, highest: 0, changes: 0 };
         let seen = Arc::new(Mutex::new(none));
         let shared = Arc::clone(&seen);
         std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let ready = line.len();
+            let slices = serde_json::Deserializer::from_reader(output).into_iter::<Value>();
+            for slice in slices.map_while(Result::ok) {
+                let ready = ready_endpoints(&slice);
                 let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.lowest = seen.lowest.min(ready);
                 seen.highest = seen.highest.max(ready);
@@ -81,4 +81,10 @@ impl EndpointWatch {
         self.child.wait().context("failed to end the watch of endpoints")?;
         Ok(self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
+}
+
+/// How many endpoints of a slice are ready.
+fn ready_endpoints(slice: &Value) -> usize {
+    let endpoints = slice["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default();
+    endpoints.iter().filter(|endpoint| endpoint["conditions"]["ready"] == true).count()
 }
