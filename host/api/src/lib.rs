@@ -3,6 +3,11 @@
 //!
 //! One file per kind; [`keys`] holds every name that Operon puts on an object. Nothing here decides.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "columns of kube's derive repeat json_path and type_ on purpose"
+)]
+
 pub mod action_plugin;
 pub mod conditions;
 pub mod keys;

@@ -80,8 +80,9 @@ impl Error {
                 400 | 403 | 405 | 413 | 415 | 422 => Class::Terminal,
                 _ => Class::Transient,
             },
-            Self::Write { .. } | Self::Timeout { .. } => Class::Transient,
-            Self::UnknownKind { source: Some(_), .. } => Class::Transient,
+            Self::Write { .. }
+            | Self::Timeout { .. }
+            | Self::UnknownKind { source: Some(_), .. } => Class::Transient,
             Self::UnknownKind { source: None, .. } | Self::Effect { .. } => Class::Terminal,
         }
     }

@@ -1,7 +1,7 @@
 //! The OperationJob controller. Everything that is decided is decided in `operon_core::operation_job`;
 //! this file observes, asks the action, and applies.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::{BTreeMap, HashMap}, sync::Arc};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::{
@@ -125,9 +125,9 @@ impl OperationJobs {
         observed: &Observed<'_>,
         run: &Run,
         loaded: Option<&Loaded>,
-    ) -> HashMap<usize, Answer> {
+    ) -> BTreeMap<usize, Answer> {
         let (ActionState::Loaded, Some(loaded)) = (observed.action, loaded) else {
-            return HashMap::new();
+            return BTreeMap::new();
         };
         let job = job_view(observed, loaded);
         let namespace = job.namespace.as_str();
@@ -186,7 +186,7 @@ impl Call<'_> {
         let mut target = self.target(plan);
         match &plan.step {
             Step::Operate => self.operate(&mut target).await,
-            Step::Release(cause) => self.release(&mut target, plan, *cause).await,
+            Step::Release(cause) => self.release(&target, plan, *cause).await,
             Step::Keep | Step::Start { .. } | Step::Fail(_) | Step::Await(_) => {
                 Answer::Released { extra_info: target.extra_info }
             }
@@ -212,12 +212,12 @@ impl Call<'_> {
         }
     }
 
-    fn request<'r>(&'r self, target: &'r Target) -> Request<'r> {
-        Request { target, job: self.job, cluster: Arc::clone(&self.view) }
+    fn request<'r>(&'r self, target: &'r Target, job: &'r JobView) -> Request<'r> {
+        Request { target, job, cluster: Arc::clone(&self.view) }
     }
 
     async fn operate(&self, target: &mut Target) -> Answer {
-        match self.loaded.action.operate_target(self.request(target)).await {
+        match self.loaded.action.operate_target(self.request(target, self.job)).await {
             Err(error) => return Answer::Error { error, extra_info: None },
             Ok(operation) => {
                 if let Err(error) = self.perform(target, &operation).await {
@@ -226,7 +226,7 @@ impl Call<'_> {
                 target.extra_info = operation.extra_info;
             }
         }
-        match self.loaded.action.get_ops_progress(self.request(target)).await {
+        match self.loaded.action.get_ops_progress(self.request(target, self.job)).await {
             Ok(report) => Answer::Report(report),
             Err(error) => Answer::Error { error, extra_info: Some(target.extra_info.clone()) },
         }
@@ -234,16 +234,17 @@ impl Call<'_> {
 
     /// A target that is not finished is asked once more how far it is: what was done in the end need
     /// not be undone.
-    async fn release(&self, target: &mut Target, plan: &TargetPlan, cause: Cause) -> Answer {
+    async fn release(&self, target: &Target, plan: &TargetPlan, cause: Cause) -> Answer {
+        let job = &JobView { ending: true, ..self.job.clone() };
         if plan.detail.progress == Progress::Processing && cause != Cause::Failed {
-            let report = self.loaded.action.get_ops_progress(self.request(target)).await;
+            let report = self.loaded.action.get_ops_progress(self.request(target, job)).await;
             if let Ok(report) = report
                 && report.progress == OpsProgress::Succeeded
             {
                 return Answer::Report(report);
             }
         }
-        match self.loaded.action.release_target(self.request(target)).await {
+        match self.loaded.action.release_target(self.request(target, job)).await {
             Err(error) => Answer::Error { error, extra_info: None },
             Ok(operation) => match self.perform(target, &operation).await {
                 Ok(()) => Answer::Released { extra_info: operation.extra_info },
@@ -301,7 +302,7 @@ fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
         name: job.name_any(),
         uid: job.uid().unwrap_or_default(),
         action: job.spec.action.clone(),
-        deleting: job.metadata.deletion_timestamp.is_some(),
+        ending: false,
         now: observed.now.as_second(),
         settings: loaded.version.settings.clone(),
     }

@@ -52,7 +52,7 @@ pub trait Reconciler: Send + Sync + 'static {
 const PACE: Duration = Duration::from_millis(50);
 
 /// The first and the longest wait after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
 /// How many objects are looked at at once.
 const CONCURRENCY: u16 = 16;
@@ -65,7 +65,7 @@ pub async fn run<R: Reconciler>(
     metrics: Metrics,
 ) {
     let runner = Arc::new(Runner { reconciler, metrics, objects: Mutex::default() });
-    let queue = queue.map(|object| Ok::<_, std::convert::Infallible>(object));
+    let queue = queue.map(Ok::<_, std::convert::Infallible>);
     let passes = controller::applier(
         |object, runner: Arc<Runner<R>>| -> BoxFuture<'static, Result<Action, std::convert::Infallible>> {
             async move { Ok(runner.pass(object).await) }.boxed()

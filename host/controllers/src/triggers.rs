@@ -78,13 +78,13 @@ impl Triggers {
         let name = pod.name_any();
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
         let Some(entries) = jobs.get(&namespace) else { return };
-        let watches: HashMap<_, _> = self.catalogue.pod_watches().into_iter().collect();
+        let declared: HashMap<_, _> = self.catalogue.pod_watches().into_iter().collect();
         for (job, entry) in entries {
-            let watched = || {
-                let watches = watches.get(&entry.action);
+            let is_watched = || {
+                let watches = declared.get(&entry.action);
                 watches.is_some_and(|all| all.iter().any(|w| concerns(w, pod, &namespace, entry, pods)))
             };
-            if entry.open.contains(&name) || watched() {
+            if entry.open.contains(&name) || is_watched() {
                 self.wake(&namespace, job);
             }
         }

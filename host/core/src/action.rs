@@ -268,8 +268,8 @@ pub struct JobView {
     pub uid: String,
     /// `spec.action`
     pub action: String,
-    /// The job is being deleted.
-    pub deleting: bool,
+    /// The target is about to be released.
+    pub ending: bool,
     /// Seconds since the Unix epoch, the same for a whole pass.
     pub now: i64,
     /// The action's settings, as JSON text.

@@ -31,7 +31,7 @@ pub(crate) fn job(job: &core::JobView) -> types::Job {
         name,
         uid,
         action,
-        deleting,
+        ending,
         now,
         settings,
     } = job;
@@ -40,7 +40,7 @@ pub(crate) fn job(job: &core::JobView) -> types::Job {
         name: name.clone(),
         uid: uid.clone(),
         action: action.clone(),
-        deleting: *deleting,
+        ending: *ending,
         now: *now,
         settings: settings.clone(),
     }

@@ -47,7 +47,7 @@ pub fn job(uid: &str, now: i64, settings: &str) -> Job {
         name: format!("job-{uid}"),
         uid: uid.to_owned(),
         action: "Test".to_owned(),
-        deleting: false,
+        ending: false,
         now,
         settings: settings.to_owned(),
     }

@@ -7,7 +7,7 @@ use crate::{Action, ActionError, Failure, Job, Progress, Target};
 /// A job with its targets.
 #[derive(Debug, Clone)]
 pub struct FakeJob {
-    /// What the action is asked with; a test may change it, `deleting` for one.
+    /// What the action is asked with; a test may change it, `ending` for one.
     pub job: Job,
     /// In the order of `spec.targets`.
     pub targets: Vec<FakeTarget>,

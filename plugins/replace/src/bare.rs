@@ -85,7 +85,7 @@ fn decide(pod: &Pod, new_pod: &Pod, job: &Job) -> Plan {
         pod,
         new_pod,
         &Job {
-            deleting: false,
+            ending: false,
             ..job.clone()
         },
     );

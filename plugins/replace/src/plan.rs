@@ -164,7 +164,7 @@ pub fn wait_for_ready(new_pod: &Pod) -> Plan {
 /// The plan while the origin is going and the new pod serves. A job that ends now has replaced the
 /// pod all the same: nothing brings the origin back, so it counts as done.
 pub fn wait_for_origin_to_go(origin: &Pod, new_pod: &Pod, job: &Job) -> Plan {
-    let plan = if job.deleting {
+    let plan = if job.ending {
         Plan::succeed()
     } else {
         let message = format!(

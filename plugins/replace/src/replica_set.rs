@@ -271,7 +271,7 @@ fn plan_claimed(
         pod,
         new_pod,
         &Job {
-            deleting: false,
+            ending: false,
             ..job.clone()
         },
     );

@@ -136,7 +136,7 @@ fn a_job_deleted_after_the_collaset_gave_the_origin_up_has_succeeded() {
     label(&mut world, "foo-a", &json!({keys::TO_DELETE: "1"}));
     job.pass::<Replace>(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Processing)]);
-    job.job.deleting = true;
+    job.job.ending = true;
     job.cancel::<Replace>(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
     assert_eq!(world.expect_pod("foo-n").label(keys::TO_DELETE), None);

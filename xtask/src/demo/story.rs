@@ -15,7 +15,7 @@ const FOO: &str = include_str!("../../../examples/replace/deployment.yaml");
 const JOB: &str = include_str!("../../../examples/replace/operationjob.yaml");
 
 /// How long a step may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The seed's story: two pods, replaced one after the other.
 pub(crate) fn replace(cluster: &Cluster, progress: &Progress) -> Result<()> {
@@ -150,5 +150,5 @@ impl Teller<'_> {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect()
+    text.lines().fold(String::new(), |text, line| text + "    " + line + "\n")
 }

@@ -1,7 +1,7 @@
 //! What a pass means: the next status, the events that its transitions are worth, and when to look
 //! again. Pure: it reads what was observed, planned and answered.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
@@ -62,7 +62,7 @@ pub struct Conclusion {
 pub fn conclude(
     observed: &Observed<'_>,
     run: &Run,
-    answers: &HashMap<usize, Answer>,
+    answers: &BTreeMap<usize, Answer>,
 ) -> Conclusion {
     let mut requeue_after = run.requeue_after;
     let mut retry = false;

@@ -58,7 +58,7 @@ pub const ACTION_GRACE: Duration = Duration::from_secs(30);
 pub const POD_GRACE: Duration = Duration::from_secs(3);
 
 /// How long a deleted job is held for an action that can't release its targets.
-pub const RELEASE_LIMIT: Duration = Duration::from_secs(60);
+pub const RELEASE_LIMIT: Duration = Duration::from_mins(1);
 
 /// What is left of `limit` since `start`; none when it is over.
 fn remaining(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {

@@ -160,7 +160,7 @@ impl Question {
             name: "job".to_owned(),
             uid: "6c2f7a0e-53d0-4a0b-8f5a-2f6f4d9b7a11".to_owned(),
             action: "Hostile".to_owned(),
-            deleting: false,
+            ending: false,
             now: 1_760_000_000,
             settings: "{}".to_owned(),
         };

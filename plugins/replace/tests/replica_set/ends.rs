@@ -51,7 +51,7 @@ fn cancelling_at_any_point_leaves_as_many_pods_as_belong_and_no_trace() {
                     world.make_all_ready();
                 }
             }
-            job.job.deleting = true;
+            job.job.ending = true;
             job.cancel::<Replace>(&mut world);
             world.run_replica_sets();
             world.finish_deletions();
@@ -77,7 +77,7 @@ fn a_job_that_is_deleted_while_the_old_pod_terminates_has_succeeded() {
     ready_turns(&mut job, &mut world, 2);
     job.pass::<Replace>(&mut world);
     assert!(world.expect_pod(FIRST).deleting);
-    job.job.deleting = true;
+    job.job.ending = true;
     job.cancel::<Replace>(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
 }
