@@ -1,4 +1,4 @@
-//! `cargo xtask crds`: the CustomResourceDefinitions, from the types to `crds/` and into the chart.
+//! `cargo xtask crds`: the CRDs, from the types to `crds/` and into the chart.
 //!
 //! The chart's copies differ in one thing: they say which Helm release they belong to, because Helm
 //! upgrades nothing that does not say so (see `charts/operon/templates/crds.yaml`).
@@ -124,7 +124,7 @@ fn read(folder: &Path) -> Result<Files> {
     for entry in entries {
         let entry = entry.with_context(|| format!("failed to read {}", folder.display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".yaml") {
+        if entry.path().extension().is_some_and(|it| it == "yaml") {
             let text = fs::read_to_string(entry.path())
                 .with_context(|| format!("failed to read {}", entry.path().display()))?;
             files.insert(name, text);

@@ -1,0 +1,83 @@
+{{/*
+A built-in action: the component, the account that it acts as, that account's rights, and the
+ActionPlugin that joins them. Called with a dict: root (the chart's context), name (the key in `actions`
+and the name of the ActionPlugin), action (what spec.action of a job selects), rules (RBAC, as YAML).
+*/}}
+{{- define "operon.action" -}}
+{{- $root := .root }}
+{{- $values := index $root.Values.actions .name }}
+{{- $file := printf "files/plugins/%s.wasm.gz" .name }}
+{{- $component := $root.Files.Get $file }}
+{{- if not $component }}
+{{- fail (printf "%s is not in the chart: run `cargo xtask chart` and use the chart that it makes, or set actions.%s.enabled=false" $file .name) }}
+{{- end -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: action-{{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "operon.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: action
+automountServiceAccountToken: false
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: {{ include "operon.fullname" $root }}-action-{{ .name }}
+  labels:
+    {{- include "operon.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: action
+rules:
+  {{- .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: {{ include "operon.fullname" $root }}-action-{{ .name }}
+  labels:
+    {{- include "operon.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: action
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: {{ include "operon.fullname" $root }}-action-{{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: action-{{ .name }}
+    namespace: {{ $root.Release.Namespace }}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: action-{{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "operon.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: action
+binaryData:
+  plugin.wasm: {{ $component | b64enc }}
+---
+apiVersion: operon.dev/v1alpha1
+kind: ActionPlugin
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "operon.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: action
+spec:
+  action: {{ .action }}
+  source:
+    configMap:
+      name: action-{{ .name }}
+      key: plugin.wasm
+  serviceAccountName: action-{{ .name }}
+  {{- with $values.settings }}
+  settings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.limits }}
+  limits:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}

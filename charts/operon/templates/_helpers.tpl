@@ -1,0 +1,47 @@
+{{/* The name of what the release has one of: the release's name, with the chart's where that says more. */}}
+{{- define "operon.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{ .Release.Name | trunc 53 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "operon.serviceAccountName" -}}
+{{ .Values.serviceAccount.name | default (include "operon.fullname" .) }}
+{{- end -}}
+
+{{/* What the host's pods, and no others, have. Never changes: a Deployment's selector can't. */}}
+{{- define "operon.selectorLabels" -}}
+app.kubernetes.io/name: operon
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: host
+{{- end -}}
+
+{{/* What every object has. */}}
+{{- define "operon.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: operon
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: operon
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "operon.image" -}}
+{{- if .Values.image.digest -}}
+{{ printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else -}}
+{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- end -}}
+{{- end -}}
+
+{{/* The release that a CRD of the cluster belongs to, as namespace/name; "" if to none. */}}
+{{- define "operon.owner" -}}
+{{- with (.metadata).annotations -}}
+{{- with index . "meta.helm.sh/release-name" }}{{ index $.metadata.annotations "meta.helm.sh/release-namespace" }}/{{ . }}{{ end -}}
+{{- end -}}
+{{- end -}}
