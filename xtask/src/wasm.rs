@@ -9,7 +9,7 @@ use crate::tools;
 /// What to build.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The package, for example `operon-plugin-replace`
+    /// The package, for example `operon-action-replace`
     package: String,
 }
 

@@ -26,10 +26,11 @@ use operon_core::{
         source::{Component, ComponentSource, ConfigMaps},
         status::{Load, Serving, status},
     },
+    operation_job::ActionState,
 };
 
 use crate::{
-    apply::Performers,
+    apply::{Performers, service_account_user},
     catalogue::{Catalogue, Entry, Loaded, Version},
     error::Error,
     events::Events,
@@ -47,6 +48,8 @@ pub struct ActionPlugins {
     pub client: Client,
     /// The operator's namespace.
     pub namespace: String,
+    /// The user that the host itself is.
+    pub host_user: String,
     /// All plugins.
     pub plugins: Cache<ActionPlugin>,
     /// The ConfigMaps of the operator's namespace.
@@ -117,6 +120,10 @@ impl ActionPlugins {
     /// Sees to it that the plugin's component serves its action. Says what became of it, and whether
     /// trying again may help.
     async fn load(&self, plugin: &ActionPlugin) -> (Load, bool) {
+        if self.catalogue.find(&plugin.spec.action).0 == ActionState::NotFound {
+            let message = format!("ActionPlugin {:?} is being loaded", plugin.name_any());
+            self.set(&plugin.spec.action, Entry::NotLoaded(message));
+        }
         match self.try_load(plugin).await {
             Ok(()) => (Load::Loaded, false),
             Err(error) => {
@@ -204,6 +211,15 @@ impl ActionPlugins {
     }
 
     async fn check_service_account(&self, name: &str) -> Result<(), LoadError> {
+        if self.host_user == service_account_user(&self.namespace, name) {
+            return Err(LoadError {
+                reason: "HostServiceAccount",
+                message: format!(
+                    "spec.serviceAccountName {name:?} is the host's own account; give the action one of its own, with only the rights that it needs"
+                ),
+                transient: false,
+            });
+        }
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.namespace);
         match accounts.get_opt(name).await {
             Ok(Some(_)) => Ok(()),
@@ -284,13 +300,14 @@ pub fn plugin_changed(
     store: &Store<ActionPlugin>,
     catalogue: &Catalogue,
     triggers: &Triggers,
+    metrics: &Metrics,
 ) -> Vec<ObjectRef<ActionPlugin>> {
     let action = &plugin.spec.action;
     let gone = store.get(&ObjectRef::from_obj(plugin)).is_none();
     let claimants: Vec<_> =
         store.state().into_iter().filter(|other| other.spec.action == *action).collect();
     if gone && claimants.is_empty() {
-        catalogue.set(action, None);
+        metrics.plugins_loaded(catalogue.set(action, None));
         triggers.action_changed(action);
     }
     claimants.iter().map(|claimant| ObjectRef::from_obj(&**claimant)).collect()

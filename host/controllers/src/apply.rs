@@ -17,7 +17,7 @@ use kube::{
     Api, Client, Config, Resource, ResourceExt,
     api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions},
     core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta},
-    discovery,
+    discovery::{self, Scope},
 };
 use operon_api::keys;
 use operon_core::action::{Effect, ObjectReference, PatchKind};
@@ -114,6 +114,11 @@ where
     timely("delete", object, api.delete(&object.name_any(), &params)).await.map(drop)
 }
 
+/// The user that a ServiceAccount is.
+pub fn service_account_user(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
+}
+
 /// What an effect left behind.
 #[derive(Debug)]
 pub enum Performed {
@@ -155,7 +160,7 @@ impl Performers {
         if let Some(client) = clients.get(service_account) {
             return Ok(client.clone());
         }
-        let user = format!("system:serviceaccount:{}:{service_account}", self.namespace);
+        let user = service_account_user(&self.namespace, service_account);
         let user = HeaderValue::from_str(&user).map_err(|error| error.to_string())?;
         let mut config = self.config.clone();
         config.headers.push((HeaderName::from_static("impersonate-user"), user));
@@ -217,6 +222,7 @@ impl Performer {
         kind: PatchKind,
         body: Value,
     ) -> Result<Performed, Error> {
+        subresource.map_or(Ok(()), check_segment)?;
         let api = self.api(namespace, object).await?;
         let params = PatchParams { field_manager: Some(self.manager.clone()), ..PatchParams::default() };
         let patch = match kind {
@@ -279,6 +285,7 @@ impl Performer {
         uid: Option<&str>,
         grace_period_seconds: Option<u32>,
     ) -> Result<Performed, Error> {
+        check_segment(pod)?;
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = EvictParams {
             delete_options: Some(DeleteParams {
@@ -295,6 +302,7 @@ impl Performer {
     }
 
     async fn api(&self, namespace: &str, object: &ObjectReference) -> Result<Api<DynamicObject>, Error> {
+        check_segment(&object.name)?;
         let resource = self.kinds.find(&object.api_version, &object.kind).await?;
         Ok(Api::namespaced_with(self.client.clone(), namespace, &resource))
     }
@@ -320,7 +328,12 @@ impl Kinds {
         let types = TypeMeta { api_version: api_version.to_owned(), kind: kind.to_owned() };
         let gvk = GroupVersionKind::try_from(&types).map_err(|_| unknown(None))?;
         let found = discovery::pinned_kind(&self.client, &gvk).await;
-        let (resource, _) = found.map_err(|error| unknown(Some(error)))?;
+        let (resource, capabilities) = found.map_err(|error| unknown(Some(error)))?;
+        if capabilities.scope == Scope::Cluster {
+            return Err(Error::Effect {
+                message: format!("{kind} is not namespaced, so it is outside of every job's namespace"),
+            });
+        }
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, resource.clone());
         Ok(resource)
     }
@@ -333,6 +346,16 @@ fn performed(object: DynamicObject) -> Performed {
         return Performed::Nothing;
     }
     object.try_parse().map_or(Performed::Nothing, |pod| Performed::Pod(Box::new(pod)))
+}
+
+/// A name becomes a part of the request's path: it must be one segment of it and no more, or an effect
+/// could reach what it does not name.
+fn check_segment(name: &str) -> Result<(), Error> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if !name.is_empty() && name.len() <= 253 && name.chars().all(fits) && !name.starts_with('.') {
+        return Ok(());
+    }
+    Err(Error::Effect { message: format!("{name:?} is no name of an object or subresource") })
 }
 
 fn named(namespace: &str, object: &ObjectReference) -> String {

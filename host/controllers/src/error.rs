@@ -76,7 +76,9 @@ impl Error {
         match self {
             Self::Write { source: kube::Error::Api(status), .. } => match status.code {
                 409 => Class::Conflict,
+                422 if is_another(status) => Class::Conflict,
                 404 | 410 => Class::Gone,
+                422 if is_precondition(status) => Class::Conflict,
                 400 | 403 | 405 | 413 | 415 | 422 => Class::Terminal,
                 _ => Class::Transient,
             },
@@ -90,6 +92,9 @@ impl Error {
     /// The CamelCase reason that the API server gave, or one of ours.
     pub fn reason(&self) -> String {
         match self {
+            Self::Write { source: kube::Error::Api(status), .. } if is_another(status) => {
+                "Conflict".to_owned()
+            }
             Self::Write { source: kube::Error::Api(status), .. } if !status.reason.is_empty() => {
                 status.reason.clone()
             }
@@ -100,11 +105,16 @@ impl Error {
         }
     }
 
-    /// This error and its causes in one line.
+    /// This error and its causes in one line. Of a refusal it is the API server's own sentence:
+    /// kube's text for it has the whole answer, twice.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
+            if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
+                let said = if status.message.is_empty() { &status.reason } else { &status.message };
+                return format!("{text}: {said}");
+            }
             text = format!("{text}: {cause}");
             source = cause.source();
         }
@@ -119,4 +129,52 @@ impl Error {
             Class::Conflict | Class::Gone | Class::Transient => ActionError::Retry(failure, None),
         }
     }
+}
+
+/// A patch that names a uid is refused as invalid, not as a conflict, if the object of that name is
+/// another by now: its uid "can't be changed".
+fn is_another(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.field == "metadata.uid")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn refused(status: Value) -> Error {
+        let status: kube::core::Status = serde_json::from_value(status).expect("a Status");
+        let source = kube::Error::Api(Box::new(status));
+        Error::Write { verb: "patch", object: "Pod shop/web-0".to_owned(), source }
+    }
+
+    #[test]
+    fn a_uid_that_is_another_by_now_is_a_conflict_and_no_invalid_object() {
+        let invalid = |field: &str| {
+            refused(json!({
+                "code": 422, "reason": "Invalid", "message": "is invalid",
+                "details": {"causes": [{"reason": "FieldValueInvalid", "field": field}]}
+            }))
+        };
+        let (uid, image) = (invalid("metadata.uid"), invalid("spec.containers[0].image"));
+        assert_eq!((uid.class(), uid.reason().as_str()), (Class::Conflict, "Conflict"));
+        assert_eq!((image.class(), image.reason().as_str()), (Class::Terminal, "Invalid"));
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_in_the_api_servers_words() {
+        let message = "pods \"web-0\" is forbidden: User \"u\" cannot patch it";
+        let error = refused(json!({"code": 403, "reason": "Forbidden", "message": message}));
+        assert_eq!(error.chain(), format!("failed to patch Pod shop/web-0: {message}"));
+    }
+}
+
+/// Whether a patch was refused because the object is another one by now. The API server says so by 422:
+/// of a merge patch that names another uid, and of a JSON patch whose `test` failed.
+fn is_precondition(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.field == "metadata.uid")
+        || status.message.ends_with("test failed")
 }

@@ -75,7 +75,7 @@ impl Metrics {
         );
         registry.register(
             "queue_depth",
-            "Requests for a pass that wait",
+            "Objects that wait for a pass",
             metrics.queued.clone(),
         );
         registry.register(
@@ -100,8 +100,9 @@ impl Metrics {
         self.errors.get_or_create(&ErrorClass { controller, class: class.as_str() }).inc();
     }
 
-    pub(crate) fn queued(&self, controller: &'static str, change: i64) {
-        self.queued.get_or_create(&Controller { controller }).inc_by(change);
+    pub(crate) fn queued(&self, controller: &'static str, depth: usize) {
+        let depth = i64::try_from(depth).unwrap_or(i64::MAX);
+        self.queued.get_or_create(&Controller { controller }).set(depth);
     }
 
     pub(crate) fn effect(&self, plugin: &str, kind: &'static str, result: &'static str) {

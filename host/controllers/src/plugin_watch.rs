@@ -64,11 +64,12 @@ impl Watcher<'_> {
         let mut declared = Declared::default();
         let mut caches = Vec::new();
         for watch in &registration.watches {
-            self.check_selector(watch)?;
+            let selector = self.selector(watch)?;
+            self.check_once(registration, watch)?;
             let resource = self.resource(watch).await?;
             self.check_access(&client, &resource).await?;
             if (watch.api_version.as_str(), watch.kind.as_str()) == ("v1", "Pod") {
-                declared.pods = Some(self.pods.store.clone());
+                declared.pods = Some((self.pods.store.clone(), selector));
                 continue;
             }
             let cache = self.cache(&client, watch, &resource).await?;
@@ -79,8 +80,26 @@ impl Watcher<'_> {
         Ok(PluginWatch { declared, _caches: caches })
     }
 
-    fn check_selector(&self, watch: &Watch) -> Result<(), LoadError> {
-        Selector::parse(&watch.label_selector).map(drop).map_err(|part| LoadError {
+    /// One watch per kind: two would be two views of it.
+    fn check_once(&self, registration: &Registration, watch: &Watch) -> Result<(), LoadError> {
+        let same = |other: &&Watch| {
+            (&other.api_version, &other.kind) == (&watch.api_version, &watch.kind)
+        };
+        if registration.watches.iter().filter(same).count() == 1 {
+            return Ok(());
+        }
+        Err(LoadError {
+            reason: "BadRegistration",
+            message: format!(
+                "setup of action {:?} declares {} {} more than once; declare it once with all its mappings",
+                self.action, watch.api_version, watch.kind
+            ),
+            transient: false,
+        })
+    }
+
+    fn selector(&self, watch: &Watch) -> Result<Selector, LoadError> {
+        Selector::parse(&watch.label_selector).map_err(|part| LoadError {
             reason: "BadSelector",
             message: format!(
                 "setup of action {:?} declares a watch of {} with a label selector that can't be read at {part:?}",

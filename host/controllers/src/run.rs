@@ -2,7 +2,7 @@
 //! retries with backoff, metrics, and an end that waits for the passes under way.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Debug,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
@@ -64,8 +64,17 @@ pub async fn run<R: Reconciler>(
     queue: UnboundedReceiver<ObjectRef<R::Object>>,
     metrics: Metrics,
 ) {
-    let runner = Arc::new(Runner { reconciler, metrics, objects: Mutex::default() });
-    let queue = queue.map(Ok::<_, std::convert::Infallible>);
+    let runner = Arc::new(Runner {
+        reconciler,
+        metrics,
+        objects: Mutex::default(),
+        waiting: Mutex::default(),
+    });
+    let (asked, told) = (Arc::clone(&runner), Arc::clone(&runner));
+    let queue = queue.map(move |object| {
+        asked.waits(object.namespace.clone(), object.name.clone(), true);
+        Ok::<_, std::convert::Infallible>(object)
+    });
     let passes = controller::applier(
         |object, runner: Arc<Runner<R>>| -> BoxFuture<'static, Result<Action, std::convert::Infallible>> {
             async move { Ok(runner.pass(object).await) }.boxed()
@@ -76,14 +85,22 @@ pub async fn run<R: Reconciler>(
         queue,
         controller::Config::default().concurrency(CONCURRENCY),
     );
-    // What applier reports beyond a pass is an object that vanished before its turn.
-    passes.for_each(|_| std::future::ready(())).await;
+    passes
+        .for_each(|pass| {
+            if let Err(controller::Error::ObjectNotFound(vanished)) = pass {
+                told.waits(vanished.namespace.clone(), vanished.name.clone(), false);
+            }
+            std::future::ready(())
+        })
+        .await;
 }
 
 struct Runner<R> {
     reconciler: Arc<R>,
     metrics: Metrics,
     objects: Mutex<HashMap<String, Pacing>>,
+    /// Objects whose turn has not come.
+    waiting: Mutex<HashSet<(Option<String>, String)>>,
 }
 
 /// When an object was last looked at, and how often in vain.
@@ -99,10 +116,9 @@ impl<R: Reconciler> Runner<R> {
         if let Some(wait) = self.too_soon(&key) {
             return Action::requeue(wait);
         }
-        self.metrics.queued(R::NAME, 1);
+        self.waits(object.namespace(), object.name_any(), false);
         let started = Instant::now();
         let result = self.reconciler.reconcile(Arc::clone(&object)).await;
-        self.metrics.queued(R::NAME, -1);
         self.metrics.reconciled(R::NAME, outcome(&result), started.elapsed());
         match result {
             Ok(next) if !next.retry => {
@@ -140,6 +156,18 @@ impl<R: Reconciler> Runner<R> {
                 Action::requeue(wait)
             }
         }
+    }
+
+    /// Notes that an object waits for its turn, or does not any more.
+    fn waits(&self, namespace: Option<String>, name: String, waits: bool) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace, name);
+        if waits {
+            waiting.insert(key);
+        } else {
+            waiting.remove(&key);
+        }
+        self.metrics.queued(R::NAME, waiting.len());
     }
 
     fn too_soon(&self, key: &str) -> Option<Duration> {

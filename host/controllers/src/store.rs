@@ -4,9 +4,15 @@
 //! arrives first, the watch or the answer to our own write. So a pass that follows a write always sees
 //! it, and nothing is done twice because a cache lagged.
 
-use std::{collections::HashSet, fmt::Debug, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt::Debug,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use kube::{
     Api, Resource, ResourceExt,
     runtime::{
@@ -16,7 +22,6 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
 
 /// Called with every object that changed, or is gone, after the store says so.
 pub type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
@@ -49,13 +54,17 @@ impl<K> Cached for K where
 pub struct Cache<K: Cached> {
     /// The readable side.
     pub store: Store<K>,
-    wrote: mpsc::UnboundedSender<K>,
+    keeper: Arc<Mutex<Keeper<K>>>,
     task: Arc<AbortOnDrop>,
 }
 
 impl<K: Cached> Clone for Cache<K> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), wrote: self.wrote.clone(), task: Arc::clone(&self.task) }
+        Self {
+            store: self.store.clone(),
+            keeper: Arc::clone(&self.keeper),
+            task: Arc::clone(&self.task),
+        }
     }
 }
 
@@ -77,21 +86,23 @@ impl<K: Cached> Cache<K> {
     ) -> Self {
         let writer = reflector::store::Writer::new(dyntype.clone());
         let store = writer.as_reader();
-        let (wrote, written) = mpsc::unbounded_channel();
-        let pump = Pump { writer, store: store.clone(), dyntype, on_change, deleted: HashSet::new() };
-        let task = tokio::spawn(pump.run(api, config, written));
-        Self { store, wrote, task: Arc::new(AbortOnDrop(task)) }
+        let kind = K::kind(&dyntype).into_owned();
+        let keeper =
+            Keeper { writer, store: store.clone(), dyntype, on_change, deleted: HashSet::new() };
+        let keeper = Arc::new(Mutex::new(keeper));
+        let task = tokio::spawn(watch(kind, api, config, Arc::clone(&keeper)));
+        Self { store, keeper, task: Arc::new(AbortOnDrop(task)) }
     }
 
-    /// Tells the cache of an object as the API server returned it from a write.
+    /// Tells the cache of an object as the API server returned it from a write. When this returns,
+    /// every reader sees it.
     pub fn wrote(&self, object: K) {
-        // A closed channel means that the process is going down.
-        let _ = self.wrote.send(object);
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).written(object);
     }
 
     /// Waits until the first list is complete.
     pub async fn ready(&self) {
-        // The writer lives as long as the task, which lives as long as `self`.
+        // The writer lives as long as `self`, so it is never dropped while this waits.
         let _ = self.store.wait_until_ready().await;
     }
 
@@ -101,41 +112,34 @@ impl<K: Cached> Cache<K> {
     }
 }
 
-/// The task that keeps a cache.
-struct Pump<K: Cached> {
+/// The task that brings what the watch reports.
+async fn watch<K: Cached>(
+    kind: String,
+    api: Api<K>,
+    config: watcher::Config,
+    keeper: Arc<Mutex<Keeper<K>>>,
+) {
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => keeper.lock().unwrap_or_else(PoisonError::into_inner).watched(event),
+            Err(error) => tracing::warn!(kind, error = %error, "watch interrupted; it starts again"),
+        }
+    }
+}
+
+/// Keeps a cache: the one place where it changes.
+struct Keeper<K: Cached> {
     writer: reflector::store::Writer<K>,
     store: Store<K>,
     dyntype: K::DynamicType,
     on_change: OnChange<K>,
-    /// The uids of the objects deleted since the last list: a late answer to
-    /// our own write must not bring it back.
+    /// The uids of the objects deleted since the last list: a late answer to our own write must not
+    /// bring one back.
     deleted: HashSet<String>,
 }
 
-impl<K: Cached> Pump<K> {
-    async fn run(
-        mut self,
-        api: Api<K>,
-        config: watcher::Config,
-        mut written: mpsc::UnboundedReceiver<K>,
-    ) {
-        let kind = K::kind(&self.dyntype).into_owned();
-        let events = watcher(api, config).default_backoff();
-        let mut events = std::pin::pin!(events.inspect_err(|error| {
-            tracing::warn!(kind, error = %error, "watch interrupted; it starts again");
-        }));
-        loop {
-            tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(event)) => self.watched(event),
-                    Some(Err(_)) => {} // logged above; the stream backs off by itself
-                    None => return,
-                },
-                Some(object) = written.recv() => self.written(object),
-            }
-        }
-    }
-
+impl<K: Cached> Keeper<K> {
     fn watched(&mut self, event: watcher::Event<K>) {
         let event = event.modify(|object| object.managed_fields_mut().clear());
         match &event {

@@ -17,8 +17,8 @@ use serde_json::Value;
 /// The stores of the kinds that an action declared.
 #[derive(Clone, Default)]
 pub struct Declared {
-    /// All pods of the cluster, if pods were declared.
-    pub pods: Option<Store<Pod>>,
+    /// All pods of the cluster, and which of them may be read, if pods were declared.
+    pub pods: Option<(Store<Pod>, Selector)>,
     /// Everything else, by `apiVersion` and kind.
     pub others: HashMap<(String, String), Store<DynamicObject>>,
 }
@@ -43,10 +43,14 @@ impl View {
     }
 
     fn pods(&self) -> Result<&[Arc<Pod>], ReadError> {
-        let store =
-            self.declared.pods.as_ref().ok_or_else(|| ReadError::NotDeclared("v1/Pod".to_owned()))?;
+        let declared = self.declared.pods.as_ref();
+        let (store, selector) =
+            declared.ok_or_else(|| ReadError::NotDeclared("v1/Pod".to_owned()))?;
         Ok(self.pods.get_or_init(|| {
-            store.state_filter(|pod| pod.metadata.namespace.as_deref() == Some(&self.namespace))
+            store.state_filter(|pod| {
+                pod.metadata.namespace.as_deref() == Some(&self.namespace)
+                    && selector.matches(pod.labels())
+            })
         }))
     }
 

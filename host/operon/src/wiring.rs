@@ -3,9 +3,9 @@
 use std::{path::PathBuf, sync::{Arc, Mutex}};
 
 use anyhow::Context;
-use futures::channel::mpsc::unbounded;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::{Api, Client, Config, runtime::{reflector::ObjectRef, watcher}};
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use k8s_openapi::api::{authentication::v1::SelfSubjectReview, core::v1::{ConfigMap, Pod}};
+use kube::{Api, Client, Config, api::PostParams, runtime::{reflector::ObjectRef, watcher}};
 use operon_api::{ActionPlugin, OperationJob};
 use operon_controllers::{
     action_plugin::{self, ActionPlugins},
@@ -71,7 +71,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     let (job_queue, job_requests) = unbounded();
     let (plugin_queue, plugin_requests) = unbounded::<ObjectRef<ActionPlugin>>();
     let triggers = Arc::new(Triggers::new(job_queue.clone(), Arc::clone(&catalogue)));
-    let stores = Stores::start(&client, &namespace, &catalogue, &triggers, &plugin_queue);
+    let stores = Stores::start(&client, &namespace, &catalogue, &triggers, &plugin_queue, &metrics);
     stores.ready().await;
     tracing::info!(
         jobs = stores.jobs.store.len(),
@@ -79,10 +79,12 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         plugins = stores.plugins.store.len(),
         "caches are full"
     );
+    let host_user = whoami(&client).await?;
     let events = Events::new(client.clone(), instance);
     let plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace: namespace.clone(),
+        host_user,
         plugins: stores.plugins.clone(),
         config_maps: stores.config_maps,
         pods: stores.pods.clone(),
@@ -116,6 +118,14 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     Ok(Running { controllers, end })
 }
 
+/// The user that this host is to the API server.
+async fn whoami(client: &Client) -> anyhow::Result<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let status = review.context("failed to ask the API server who this host is")?.status;
+    Ok(status.and_then(|status| status.user_info?.username).unwrap_or_default())
+}
+
 struct Stores {
     jobs: Cache<OperationJob>,
     pods: Cache<Pod>,
@@ -129,7 +139,8 @@ impl Stores {
         namespace: &str,
         catalogue: &Arc<Catalogue>,
         triggers: &Arc<Triggers>,
-        plugin_queue: &futures::channel::mpsc::UnboundedSender<ObjectRef<ActionPlugin>>,
+        plugin_queue: &UnboundedSender<ObjectRef<ActionPlugin>>,
+        metrics: &Metrics,
     ) -> Self {
         let all = watcher::Config::default;
         let on_job = {
@@ -142,9 +153,9 @@ impl Stores {
         };
         let on_plugin = {
             let (catalogue, triggers) = (Arc::clone(catalogue), Arc::clone(triggers));
-            let queue = plugin_queue.clone();
+            let (queue, metrics) = (plugin_queue.clone(), metrics.clone());
             move |plugin: &ActionPlugin, plugins: &_| {
-                for reference in action_plugin::plugin_changed(plugin, plugins, &catalogue, &triggers) {
+                for reference in action_plugin::plugin_changed(plugin, plugins, &catalogue, &triggers, &metrics) {
                     // A closed queue means that the process is going down.
                     let _ = queue.unbounded_send(reference);
                 }
