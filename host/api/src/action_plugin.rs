@@ -19,10 +19,23 @@ use serde::{Deserialize, Serialize};
     doc = "An action that OperationJobs select by spec.action: a WebAssembly component, where it comes from and as whom it acts.",
     printcolumn(name = "ACTION", type_ = "string", json_path = ".spec.action"),
     printcolumn(name = "SOURCE", type_ = "string", json_path = ".status.source"),
-    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "READY",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "DIGEST", type_ = "string", json_path = ".status.shortDigest"),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "REASON", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1)
+    printcolumn(
+        name = "AGE",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "REASON",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ActionPluginSpec {

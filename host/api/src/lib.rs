@@ -13,6 +13,10 @@ pub mod conditions;
 pub mod keys;
 pub mod operation_job;
 
+mod schema;
+#[cfg(test)]
+mod tests;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
@@ -26,6 +30,14 @@ pub fn all_crds() -> Vec<CustomResourceDefinition> {
         let annotations = crd.metadata.annotations.get_or_insert_default();
         // `helm uninstall` must not take users' objects with it.
         annotations.insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+        let schemas = crd
+            .spec
+            .versions
+            .iter_mut()
+            .filter_map(|version| version.schema.as_mut());
+        schemas
+            .filter_map(|schema| schema.open_api_v3_schema.as_mut())
+            .for_each(schema::tidy);
     }
     crds
 }

@@ -438,18 +438,25 @@ impl From<&Pod> for PodView {
         let ready = status
             .and_then(|s| s.conditions.as_ref())
             .and_then(|conditions| conditions.iter().find(|c| c.type_ == "Ready"));
-        let owners = meta.owner_references.iter().flatten().map(|owner| OwnerView {
-            api_version: owner.api_version.clone(),
-            kind: owner.kind.clone(),
-            name: owner.name.clone(),
-            uid: owner.uid.clone(),
-            controller: owner.controller.unwrap_or_default(),
-        });
+        let owners = meta
+            .owner_references
+            .iter()
+            .flatten()
+            .map(|owner| OwnerView {
+                api_version: owner.api_version.clone(),
+                kind: owner.kind.clone(),
+                name: owner.name.clone(),
+                uid: owner.uid.clone(),
+                controller: owner.controller.unwrap_or_default(),
+            });
         Self {
             name: meta.name.clone().unwrap_or_default(),
             uid: meta.uid.clone().unwrap_or_default(),
             resource_version: meta.resource_version.clone().unwrap_or_default(),
-            created_at: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
+            created_at: meta
+                .creation_timestamp
+                .as_ref()
+                .map_or(0, |t| t.0.as_second()),
             phase: status.and_then(|s| s.phase.clone()).unwrap_or_default(),
             ready: ready.is_some_and(|c| c.status == "True"),
             ready_since: ready
@@ -473,7 +480,11 @@ fn containers(pod: &Pod) -> Vec<ContainerView> {
         .as_ref()
         .and_then(|s| s.container_statuses.as_deref())
         .unwrap_or_default();
-    let spec = pod.spec.as_ref().map(|s| s.containers.as_slice()).unwrap_or_default();
+    let spec = pod
+        .spec
+        .as_ref()
+        .map(|s| s.containers.as_slice())
+        .unwrap_or_default();
     spec.iter()
         .map(|container| {
             let status = statuses.iter().find(|s| s.name == container.name);

@@ -20,7 +20,10 @@ impl Selector {
     /// # Errors
     /// The part that can't be read.
     pub fn parse(text: &str) -> Result<Self, String> {
-        split(text).map(|part| requirement(part).ok_or_else(|| part.to_owned())).collect::<Result<_, _>>().map(Self)
+        split(text)
+            .map(|part| requirement(part).ok_or_else(|| part.to_owned()))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Whether an object with these labels is selected.
@@ -48,7 +51,11 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 fn requirement(part: &str) -> Option<Requirement> {
     if let Some((key, rest)) = part.split_once(char::is_whitespace) {
         let (operator, values) = rest.trim().split_once('(')?;
-        let values = values.strip_suffix(')')?.split(',').map(|v| v.trim().to_owned()).collect();
+        let values = values
+            .strip_suffix(')')?
+            .split(',')
+            .map(|v| v.trim().to_owned())
+            .collect();
         return match operator.trim() {
             "in" => Some(Requirement::In(word(key)?, values)),
             "notin" => Some(Requirement::NotIn(word(key)?, values)),
@@ -79,8 +86,9 @@ mod tests {
 
     #[test]
     fn every_form_of_requirement_selects_as_kubectl_does() {
-        let labels: BTreeMap<_, _> =
-            [("app", "foo"), ("tier", "a")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let labels: BTreeMap<_, _> = [("app", "foo"), ("tier", "a")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
         for (selector, expected) in [
             ("", true),
             ("app=foo", true),
@@ -103,7 +111,10 @@ mod tests {
 
     #[test]
     fn a_selector_that_can_not_be_read_names_its_part() {
-        assert_eq!(Selector::parse("app=foo,tier of (a)"), Err("tier of (a)".to_owned()));
+        assert_eq!(
+            Selector::parse("app=foo,tier of (a)"),
+            Err("tier of (a)".to_owned())
+        );
         assert_eq!(Selector::parse("a b"), Err("a b".to_owned()));
         assert_eq!(Selector::parse("!"), Err("!".to_owned()));
     }

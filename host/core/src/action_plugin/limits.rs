@@ -34,7 +34,10 @@ pub fn limits(spec: Option<&PluginLimits>) -> Result<Limits, String> {
 /// A whole number with one of these units.
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     units.iter().find_map(|(unit, factor)| {
-        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(*factor)
+        text.strip_suffix(unit)?
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(*factor)
     })
 }
 
@@ -57,9 +60,13 @@ mod tests {
             read(None, Some("250ms")).map(|l| l.call_timeout),
             Ok(Duration::from_millis(250))
         );
-        for (memory, timeout) in
-            [(Some("1Gi"), None), (Some("257Mi"), None), (Some("x"), None), (None, Some("31s")), (None, Some("5ms"))]
-        {
+        for (memory, timeout) in [
+            (Some("1Gi"), None),
+            (Some("257Mi"), None),
+            (Some("x"), None),
+            (None, Some("31s")),
+            (None, Some("5ms")),
+        ] {
             let refused = read(memory, timeout).expect_err("out of range");
             assert!(refused.contains("spec.limits."), "{refused}");
         }

@@ -20,7 +20,11 @@ pub fn elect<'a>(
         .filter(|plugin| plugin.spec.action == action)
         .filter(|plugin| plugin.metadata.deletion_timestamp.is_none())
         .min_by_key(|plugin| {
-            let created = plugin.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            let created = plugin
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0);
             (created, plugin.metadata.name.clone())
         })
 }
@@ -33,7 +37,10 @@ mod tests {
     use super::*;
 
     fn plugin(name: &str, action: &str, created: i64) -> ActionPlugin {
-        let spec = ActionPluginSpec { action: action.to_owned(), ..ActionPluginSpec::default() };
+        let spec = ActionPluginSpec {
+            action: action.to_owned(),
+            ..ActionPluginSpec::default()
+        };
         let mut plugin = ActionPlugin::new(name, spec);
         plugin.metadata.creation_timestamp = Timestamp::from_second(created).ok().map(Time);
         plugin
@@ -45,7 +52,11 @@ mod tests {
 
     #[test]
     fn the_oldest_plugin_serves_the_action() {
-        let plugins = [plugin("b", "Replace", 20), plugin("c", "Replace", 10), plugin("a", "Other", 1)];
+        let plugins = [
+            plugin("b", "Replace", 20),
+            plugin("c", "Replace", 10),
+            plugin("a", "Other", 1),
+        ];
         assert_eq!(elected(&plugins).as_deref(), Some("c"));
     }
 
@@ -60,6 +71,9 @@ mod tests {
         let mut old = plugin("a", "Replace", 1);
         old.metadata.deletion_timestamp = Timestamp::from_second(30).ok().map(Time);
         assert_eq!(elected(&[old.clone()]), None);
-        assert_eq!(elected(&[old, plugin("b", "Replace", 2)]).as_deref(), Some("b"));
+        assert_eq!(
+            elected(&[old, plugin("b", "Replace", 2)]).as_deref(),
+            Some("b")
+        );
     }
 }

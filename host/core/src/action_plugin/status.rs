@@ -48,7 +48,11 @@ pub fn status(
     now: Timestamp,
 ) -> ActionPluginStatus {
     let (standing, reason, message) = describe(serving, load);
-    let previous = plugin.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let previous = plugin
+        .status
+        .as_ref()
+        .map(|s| s.conditions.as_slice())
+        .unwrap_or_default();
     ActionPluginStatus {
         observed_generation: plugin.metadata.generation,
         digest: serving.map(|s| s.digest.to_owned()),
@@ -74,9 +78,11 @@ fn describe(serving: Option<&Serving<'_>>, load: &Load) -> (Standing, String, St
             "Loaded".to_owned(),
             format!("component {} serves the action", short(serving.digest)),
         ),
-        (None, Load::Loaded) => {
-            (Standing::Reconciling, "Loading".to_owned(), "the component is being loaded".to_owned())
-        }
+        (None, Load::Loaded) => (
+            Standing::Reconciling,
+            "Loading".to_owned(),
+            "the component is being loaded".to_owned(),
+        ),
         (_, Load::Shadowed { by }) => (
             Standing::Stalled,
             "ActionTaken".to_owned(),
@@ -90,7 +96,9 @@ fn describe(serving: Option<&Serving<'_>>, load: &Load) -> (Standing, String, St
                 short(serving.digest)
             ),
         ),
-        (None, Load::Failed { reason, message }) => (Standing::Stalled, reason.clone(), message.clone()),
+        (None, Load::Failed { reason, message }) => {
+            (Standing::Stalled, reason.clone(), message.clone())
+        }
     }
 }
 
@@ -117,4 +125,166 @@ fn watches(registration: &Registration) -> Vec<String> {
             selector => format!("{}/{} ({selector})", watch.api_version, watch.kind),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use operon_api::{
+        action_plugin::{ActionPluginSpec, ConfigMapSource, PluginSource},
+        conditions::{READY, RECONCILING, STALLED},
+    };
+
+    use super::*;
+    use crate::action::Watch;
+
+    const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn plugin(source: Option<(&str, &str)>) -> ActionPlugin {
+        let config_map = source.map(|(name, key)| ConfigMapSource {
+            namespace: None,
+            name: name.to_owned(),
+            key: key.to_owned(),
+        });
+        let spec = ActionPluginSpec {
+            source: PluginSource { config_map },
+            ..ActionPluginSpec::default()
+        };
+        let mut plugin = ActionPlugin::new("replace", spec);
+        plugin.metadata.generation = Some(3);
+        plugin
+    }
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn registration() -> Registration {
+        let watch = |kind: &str, selector: &str| Watch {
+            api_version: "apps/v1".to_owned(),
+            kind: kind.to_owned(),
+            label_selector: selector.to_owned(),
+            mappings: Vec::new(),
+        };
+        let watches = vec![watch("ReplicaSet", ""), watch("StatefulSet", "a=b")];
+        Registration {
+            watches,
+            ..Registration::default()
+        }
+    }
+
+    fn failed() -> Load {
+        Load::Failed {
+            reason: "DigestMismatch".to_owned(),
+            message: "it is another".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_conditions_say_what_serves_and_what_is_wrong() {
+        let registration = registration();
+        let serving = Serving {
+            digest: DIGEST,
+            registration: &registration,
+        };
+        let shadowed = Load::Shadowed {
+            by: "older".to_owned(),
+        };
+        let taken = "the older ActionPlugin \"older\" serves this action; delete one of the two";
+        let still = "component 0123456789ab still serves the action; the new version can't be loaded: it is another";
+        // What serves, what became of loading; the condition that is true, its reason, the message.
+        let table = [
+            (
+                Some(&serving),
+                Load::Loaded,
+                READY,
+                "Loaded",
+                "component 0123456789ab serves the action",
+            ),
+            (
+                None,
+                Load::Loaded,
+                RECONCILING,
+                "Loading",
+                "the component is being loaded",
+            ),
+            (None, shadowed.clone(), STALLED, "ActionTaken", taken),
+            (Some(&serving), shadowed, STALLED, "ActionTaken", taken),
+            (Some(&serving), failed(), READY, "DigestMismatch", still),
+            (None, failed(), STALLED, "DigestMismatch", "it is another"),
+        ];
+        for (serving, load, type_, reason, message) in table {
+            let status = status(&plugin(None), serving, &load, second(5));
+            let held: Vec<_> = status
+                .conditions
+                .iter()
+                .filter(|c| c.status == "True")
+                .collect();
+            let [held] = held.as_slice() else {
+                unreachable!("one condition is true: {held:?}")
+            };
+            let told = (
+                held.type_.as_str(),
+                held.reason.as_str(),
+                held.message.as_str(),
+            );
+            assert_eq!(told, (type_, reason, message));
+            assert_eq!(held.observed_generation, Some(3));
+        }
+    }
+
+    #[test]
+    fn only_a_component_that_serves_is_described() {
+        let registration = registration();
+        let serving = Serving {
+            digest: DIGEST,
+            registration: &registration,
+        };
+        let plugin = plugin(Some(("replace", "plugin.wasm.gz")));
+        let full = status(&plugin, Some(&serving), &failed(), second(5));
+        assert_eq!(full.digest.as_deref(), Some(DIGEST));
+        assert_eq!(full.short_digest.as_deref(), Some("0123456789ab"));
+        assert_eq!(full.interface_version.as_deref(), Some(INTERFACE_VERSION));
+        assert_eq!(
+            full.watches,
+            ["apps/v1/ReplicaSet", "apps/v1/StatefulSet (a=b)"]
+        );
+        let empty = status(&plugin, None, &failed(), second(5));
+        assert_eq!(
+            (empty.digest, empty.short_digest, empty.interface_version),
+            (None, None, None)
+        );
+        assert_eq!(empty.watches, Vec::<String>::new());
+        for described in [full.source, empty.source] {
+            assert_eq!(
+                described.as_deref(),
+                Some("configmap/replace:plugin.wasm.gz")
+            );
+        }
+    }
+
+    #[test]
+    fn a_plugin_without_a_source_says_so() {
+        let status = status(&plugin(None), None, &failed(), second(5));
+        assert_eq!(status.source.as_deref(), Some("none"));
+    }
+
+    #[test]
+    fn a_digest_that_is_none_is_shown_as_it_is() {
+        for (digest, wanted) in [
+            (DIGEST, "0123456789ab"),
+            ("sha256:01", "01"),
+            ("", ""),
+            ("é", "é"),
+        ] {
+            assert_eq!(short(digest), wanted);
+        }
+    }
+
+    #[test]
+    fn the_same_again_is_the_same_status() {
+        let mut plugin = plugin(Some(("replace", "plugin.wasm")));
+        let first = status(&plugin, None, &failed(), second(5));
+        plugin.status = Some(first.clone());
+        assert_eq!(status(&plugin, None, &failed(), second(9)), first);
+    }
 }

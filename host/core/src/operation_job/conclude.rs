@@ -9,7 +9,8 @@ use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, Targ
 use super::{
     Observed, RELEASED,
     plan::{Cause, Run, Step, TargetPlan, deadline_exceeded},
-    sooner, status,
+    size, sooner,
+    status::{self, Counts},
 };
 use crate::action::{ActionError, Attributes, Failure, OpsProgress, ProgressReport, Severity};
 
@@ -79,10 +80,31 @@ pub fn conclude(
         }
         details.push(next.detail);
     }
-    let details = status::in_order(observed.job, details);
-    let status = status::next(observed, details, blocked.as_ref());
-    let events = status::events(observed.job, &status);
-    Conclusion { status, events, requeue_after, retry, released }
+    if run.targets.iter().any(|target| is_unasked(target, answers)) && !retry {
+        // Its turn comes at once; but not before the backoff, if those that were asked need one.
+        requeue_after = Some(Duration::ZERO);
+    }
+    if released && observed.job.metadata.deletion_timestamp.is_some() {
+        requeue_after = None;
+    }
+    let mut details = status::in_order(observed.job, details);
+    let counts = Counts::of(&details);
+    let mut events = status::failures(observed.job, &details);
+    size::shorten(observed.job, &mut details);
+    let status = status::next(observed, &counts, details, blocked.as_ref());
+    events.extend(status::change(observed.job, &status));
+    Conclusion {
+        status,
+        events,
+        requeue_after,
+        retry,
+        released,
+    }
+}
+
+/// Whether the plan names a target that the action was not asked about.
+fn is_unasked(target: &TargetPlan, answers: &BTreeMap<usize, Answer>) -> bool {
+    matches!(target.step, Step::Operate | Step::Release(_)) && !answers.contains_key(&target.index)
 }
 
 /// One target's part of the conclusion.
@@ -96,15 +118,16 @@ struct Next {
 
 impl Next {
     fn settled(detail: TargetDetail) -> Self {
-        Self { detail, requeue_after: None, retry: false, holds: false }
+        Self {
+            detail,
+            requeue_after: None,
+            retry: false,
+            holds: false,
+        }
     }
 }
 
-fn conclude_target(
-    observed: &Observed<'_>,
-    target: &TargetPlan,
-    answer: Option<&Answer>,
-) -> Next {
+fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<&Answer>) -> Next {
     let now = Time(observed.now);
     let mut detail = target.detail.clone();
     match (&target.step, answer) {
@@ -124,45 +147,80 @@ fn conclude_target(
                 detail.error = Some(error(failure));
             }
             let holds = observed.job.metadata.deletion_timestamp.is_some();
-            Next { detail, requeue_after: None, retry: holds, holds }
+            Next {
+                detail,
+                requeue_after: None,
+                retry: holds,
+                holds,
+            }
         }
         (Step::Operate, Some(answer)) => operated(detail, now, answer),
         (Step::Release(cause), Some(answer)) => released(observed, detail, now, *cause, answer),
         (Step::Operate | Step::Release(_), None) => {
             // Not asked in this pass: nothing is known, so nothing changes.
-            Next { detail, requeue_after: None, retry: true, holds: true }
+            Next {
+                detail,
+                requeue_after: None,
+                retry: false,
+                holds: true,
+            }
         }
     }
 }
 
 fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
+    // The Go operator's oldest version did not note it.
+    detail.start_time.get_or_insert_with(|| now.clone());
     match answer {
         Answer::Report(report) => {
             let requeue_after = report.recheck_after;
             report_progress(&mut detail, now, report);
-            Next { detail, requeue_after, retry: false, holds: false }
+            Next {
+                detail,
+                requeue_after,
+                retry: false,
+                holds: false,
+            }
         }
         Answer::Released { extra_info } => {
-            detail.extra_info.clone_from(extra_info);
+            record(&mut detail, extra_info);
             Next::settled(detail)
         }
-        Answer::Error { error: cause, extra_info } => {
+        Answer::Error {
+            error: cause,
+            extra_info,
+        } => {
             if let Some(extra_info) = extra_info {
-                detail.extra_info.clone_from(extra_info);
+                record(&mut detail, extra_info);
             }
             match cause {
                 ActionError::Terminal(failure) => {
                     fail(&mut detail, now, failure);
-                    Next { detail, requeue_after: Some(Duration::ZERO), retry: false, holds: true }
+                    Next {
+                        detail,
+                        requeue_after: None,
+                        retry: false,
+                        holds: true,
+                    }
                 }
                 ActionError::Retry(failure, after) => {
                     detail.error = Some(error(failure));
                     let retry = after.is_none();
-                    Next { detail, requeue_after: *after, retry, holds: true }
+                    Next {
+                        detail,
+                        requeue_after: *after,
+                        retry,
+                        holds: true,
+                    }
                 }
                 ActionError::Plugin(failure) => {
                     detail.error = Some(error(failure));
-                    Next { detail, requeue_after: None, retry: true, holds: true }
+                    Next {
+                        detail,
+                        requeue_after: None,
+                        retry: true,
+                        holds: true,
+                    }
                 }
             }
         }
@@ -170,7 +228,7 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
 }
 
 fn report_progress(detail: &mut TargetDetail, now: Time, report: &ProgressReport) {
-    detail.extra_info.clone_from(&report.extra_info);
+    record(detail, &report.extra_info);
     match report.progress {
         OpsProgress::Processing => detail.error = report.failure.as_ref().map(error),
         OpsProgress::Succeeded => {
@@ -179,7 +237,10 @@ fn report_progress(detail: &mut TargetDetail, now: Time, report: &ProgressReport
             detail.error = None;
         }
         OpsProgress::Failed => {
-            let unexplained = Failure::new("ActionFailed", "the action reported failure without a reason");
+            let unexplained = Failure::new(
+                "ActionFailed",
+                "the action reported failure without a reason",
+            );
             fail(detail, now, report.failure.as_ref().unwrap_or(&unexplained));
         }
     }
@@ -203,27 +264,65 @@ fn released(
     if !detail.progress.is_finished() {
         let why = match cause {
             Cause::Deadline | Cause::Failed => deadline_exceeded(observed.job),
-            Cause::Deleted => Failure::new("Canceled", "the job was deleted before the target was finished"),
+            Cause::Deleted => Failure::new(
+                "Canceled",
+                "the job was deleted before the target was finished",
+            ),
         };
         fail(&mut detail, now, &why);
     }
     match answer {
         Answer::Released { extra_info } => {
             detail.extra_info.clone_from(extra_info);
-            detail.extra_info.insert(RELEASED.to_owned(), "true".to_owned());
+            detail
+                .extra_info
+                .insert(RELEASED.to_owned(), "true".to_owned());
+            note_release(&mut detail, None);
             Next::settled(detail)
         }
         Answer::Error { error: cause, .. } => {
-            let note = cause.failure();
-            if let Some(known) = detail.error.as_mut() {
-                // The reason stays why it failed; the message adds what keeps it from being clean.
-                let first = known.message.split("; release failed: ").next().unwrap_or_default();
-                known.message = format!("{first}; release failed: {}", note.message);
+            note_release(&mut detail, Some(cause.failure()));
+            let requeue_after = match cause {
+                ActionError::Retry(_, after) => *after,
+                ActionError::Terminal(_) | ActionError::Plugin(_) => None,
+            };
+            Next {
+                detail,
+                requeue_after,
+                retry: requeue_after.is_none(),
+                holds: true,
             }
-            Next { detail, requeue_after: None, retry: true, holds: true }
         }
-        Answer::Report(_) => Next { detail, requeue_after: None, retry: true, holds: true },
+        Answer::Report(_) => Next {
+            detail,
+            requeue_after: None,
+            retry: true,
+            holds: true,
+        },
     }
+}
+
+/// The reason stays why the target failed; the message adds what keeps it from being released.
+fn note_release(detail: &mut TargetDetail, failure: Option<&Failure>) {
+    const NOTE: &str = "; release failed: ";
+    let Some(error) = detail.error.as_mut() else {
+        return;
+    };
+    if let Some(place) = error.message.find(NOTE) {
+        error.message.truncate(place);
+    }
+    if let Some(failure) = failure {
+        // Whatever is cut to keep the whole short, it is not this.
+        size::truncate(&mut error.message, size::MESSAGE / 2);
+        error.message.push_str(NOTE);
+        error.message.push_str(&failure.message);
+    }
+}
+
+/// What the action recorded. The mark of a released target is not its to give.
+fn record(detail: &mut TargetDetail, extra_info: &Attributes) {
+    detail.extra_info.clone_from(extra_info);
+    detail.extra_info.remove(RELEASED);
 }
 
 fn fail(detail: &mut TargetDetail, now: Time, failure: &Failure) {
@@ -233,5 +332,8 @@ fn fail(detail: &mut TargetDetail, now: Time, failure: &Failure) {
 }
 
 fn error(failure: &Failure) -> TargetError {
-    TargetError { reason: failure.reason.clone(), message: failure.message.clone() }
+    TargetError {
+        reason: failure.reason.clone(),
+        message: failure.message.clone(),
+    }
 }

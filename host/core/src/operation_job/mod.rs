@@ -9,7 +9,10 @@
 
 pub mod conclude;
 pub mod plan;
+mod size;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -49,6 +52,9 @@ pub enum ActionState {
 
 /// Marks a target of which nothing is left to clean up. The key is upstream's.
 pub const RELEASED: &str = "Released";
+
+/// The reason of a target that could not be released before its job went.
+const RELEASE_ABANDONED: &str = "ReleaseAbandoned";
 
 /// How long a job waits for an ActionPlugin that does not exist before it fails. It covers an
 /// ActionPlugin and a job applied together.

@@ -8,7 +8,8 @@ use operon_api::{
 };
 
 use super::{
-    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT, RELEASED, remaining, sooner,
+    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_ABANDONED, RELEASE_LIMIT, remaining,
+    size, sooner,
 };
 use crate::action::Failure;
 
@@ -88,7 +89,10 @@ enum Expiry {
 /// `TTLSecondsAfterFinished`, counted from the job's end whatever else is going on.
 fn expiry(observed: &Observed<'_>) -> Expiry {
     let job = observed.job;
-    let end = job.status.as_ref().and_then(|status| status.end_time.as_ref());
+    let end = job
+        .status
+        .as_ref()
+        .and_then(|status| status.end_time.as_ref());
     let ttl = job.spec.ttl_seconds_after_finished.map(seconds);
     match (end, ttl) {
         (Some(end), Some(ttl)) if job.metadata.deletion_timestamp.is_none() => {
@@ -103,24 +107,63 @@ fn expiry(observed: &Observed<'_>) -> Expiry {
 
 fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> Run {
     let mut requeue_after = ttl;
-    let targets = in_order(observed.job)
+    let targets: Vec<_> = in_order(observed.job)
         .into_iter()
         .enumerate()
         .map(|(rank, (index, detail))| {
             let (step, due) = step(observed, rank, &detail);
             requeue_after = sooner(requeue_after, due);
-            TargetPlan { index, detail, step }
+            TargetPlan {
+                index,
+                detail,
+                step,
+            }
         })
         .collect();
-    Run { targets, requeue_after }
+    Run {
+        targets: within_window(observed.job, targets),
+        requeue_after,
+    }
+}
+
+/// Holds back what would start beyond what the status has room for: it starts when others are done.
+fn within_window(job: &OperationJob, mut targets: Vec<TargetPlan>) -> Vec<TargetPlan> {
+    if !targets
+        .iter()
+        .any(|target| matches!(target.step, Step::Start { .. }))
+    {
+        return targets;
+    }
+    let under_way = targets
+        .iter()
+        .filter(|target| size::is_under_way(&target.detail))
+        .count();
+    let window = size::window(job).map(|window| window.saturating_sub(under_way));
+    let starts = targets
+        .iter_mut()
+        .filter(|target| matches!(target.step, Step::Start { .. }));
+    for (rank, target) in starts.enumerate() {
+        match &window {
+            Ok(free) if rank < *free => {}
+            Ok(_) => target.step = Step::Keep,
+            Err(too_large) => target.step = Step::Await(too_large.clone()),
+        }
+    }
+    targets
 }
 
 /// Every target with what the status says of it: those that left Pending come first, and so keep the
 /// place that they have in the partition.
 fn in_order(job: &OperationJob) -> Vec<(usize, TargetDetail)> {
-    let details = job.status.as_ref().map(|s| s.target_details.as_slice()).unwrap_or_default();
-    let known: HashMap<&str, &TargetDetail> =
-        details.iter().map(|detail| (detail.name.as_str(), detail)).collect();
+    let details = job
+        .status
+        .as_ref()
+        .map(|s| s.target_details.as_slice())
+        .unwrap_or_default();
+    let known: HashMap<&str, &TargetDetail> = details
+        .iter()
+        .map(|detail| (detail.name.as_str(), detail))
+        .collect();
     let mut targets: Vec<_> = job
         .spec
         .targets
@@ -128,7 +171,10 @@ fn in_order(job: &OperationJob) -> Vec<(usize, TargetDetail)> {
         .enumerate()
         .map(|(index, target)| {
             let detail = known.get(target.name.as_str()).map_or_else(
-                || TargetDetail { name: target.name.clone(), ..TargetDetail::default() },
+                || TargetDetail {
+                    name: target.name.clone(),
+                    ..TargetDetail::default()
+                },
                 |detail| (*detail).clone(),
             );
             (index, detail)
@@ -141,8 +187,11 @@ fn in_order(job: &OperationJob) -> Vec<(usize, TargetDetail)> {
 /// The step of one target, and when time alone may change it.
 fn step(observed: &Observed<'_>, rank: usize, detail: &TargetDetail) -> (Step, Option<Duration>) {
     let job = observed.job;
-    if job.metadata.deletion_timestamp.is_some() {
-        return (step_of_deleted(observed, detail), None);
+    if let Some(deleted) = &job.metadata.deletion_timestamp {
+        let left = remaining(deleted.0, RELEASE_LIMIT, observed.now);
+        let step = step_of_deleted(observed, left.is_none(), detail);
+        let holds = matches!(step, Step::Release(_) | Step::Await(_));
+        return (step, left.filter(|_| holds));
     }
     match detail.progress {
         Progress::Succeeded => (Step::Keep, None),
@@ -154,30 +203,24 @@ fn step(observed: &Observed<'_>, rank: usize, detail: &TargetDetail) -> (Step, O
 }
 
 /// Only a started target can have left something behind.
-fn step_of_deleted(observed: &Observed<'_>, detail: &TargetDetail) -> Step {
-    match detail.progress {
-        Progress::Pending | Progress::Succeeded => return Step::Keep,
-        Progress::Processing | Progress::Failed => {}
-    }
-    if detail.extra_info.contains_key(RELEASED) || detail.start_time.is_none() {
+fn step_of_deleted(observed: &Observed<'_>, over: bool, detail: &TargetDetail) -> Step {
+    if !size::is_under_way(detail) {
         return Step::Keep;
     }
-    let deleted = observed.job.metadata.deletion_timestamp.as_ref().map_or(observed.now, |t| t.0);
-    let over = remaining(deleted, RELEASE_LIMIT, observed.now).is_none();
     match (observed.action, over) {
         (ActionState::Loaded, false) => Step::Release(Cause::Deleted),
         (ActionState::NotLoaded { message }, false) => {
             Step::Await(Failure::new("ActionNotReady", message))
         }
         (ActionState::Loaded | ActionState::NotLoaded { .. }, true) => Step::Fail(Failure::new(
-            "ReleaseAbandoned",
+            RELEASE_ABANDONED,
             format!(
                 "the action could not release the target within {} s of the job's deletion; look at its pod",
                 RELEASE_LIMIT.as_secs()
             ),
         )),
         (ActionState::NotFound | ActionState::Unsupported { .. }, _) => Step::Fail(Failure::new(
-            "ReleaseAbandoned",
+            RELEASE_ABANDONED,
             format!(
                 "no ActionPlugin serves action {:?} any more, so the target could not be released; look at its pod",
                 observed.job.spec.action
@@ -188,17 +231,13 @@ fn step_of_deleted(observed: &Observed<'_>, detail: &TargetDetail) -> Step {
 
 /// A failed target is released once, if it ever started.
 fn step_of_failed(observed: &Observed<'_>, detail: &TargetDetail) -> Step {
-    let clean = detail.extra_info.contains_key(RELEASED) || detail.start_time.is_none();
     match observed.action {
-        ActionState::Loaded if !clean => Step::Release(Cause::Failed),
+        ActionState::Loaded if !size::is_clean(detail) => Step::Release(Cause::Failed),
         _ => Step::Keep,
     }
 }
 
-fn step_of_pending(
-    observed: &Observed<'_>,
-    detail: &TargetDetail,
-) -> (Step, Option<Duration>) {
+fn step_of_pending(observed: &Observed<'_>, detail: &TargetDetail) -> (Step, Option<Duration>) {
     if let Some(blocked) = blocked_by_action(observed) {
         return blocked;
     }
@@ -219,23 +258,23 @@ fn blocked_by_action(observed: &Observed<'_>) -> Option<(Step, Option<Duration>)
         ActionState::NotLoaded { message } => {
             Some((Step::Await(Failure::new("ActionNotReady", message)), None))
         }
-        ActionState::Unsupported { message } => {
-            Some((Step::Fail(Failure::new("ActionNotSupported", message)), None))
-        }
+        ActionState::Unsupported { message } => Some((
+            Step::Fail(Failure::new("ActionNotSupported", message)),
+            None,
+        )),
         ActionState::NotFound => {
             let failure = action_not_found(observed.job);
-            Some(match remaining(started(observed), ACTION_GRACE, observed.now) {
-                Some(left) => (Step::Await(failure), Some(left)),
-                None => (Step::Fail(failure), None),
-            })
+            Some(
+                match remaining(started(observed), ACTION_GRACE, observed.now) {
+                    Some(left) => (Step::Await(failure), Some(left)),
+                    None => (Step::Fail(failure), None),
+                },
+            )
         }
     }
 }
 
-fn step_of_processing(
-    observed: &Observed<'_>,
-    detail: &TargetDetail,
-) -> (Step, Option<Duration>) {
+fn step_of_processing(observed: &Observed<'_>, detail: &TargetDetail) -> (Step, Option<Duration>) {
     let deadline = observed.job.spec.active_deadline_seconds.map(seconds);
     let left = match (deadline, detail.start_time.as_ref()) {
         (Some(deadline), Some(start)) => remaining(start.0, deadline, observed.now),
@@ -259,15 +298,17 @@ fn step_of_processing(
 
 /// How many targets may have started.
 fn partition(job: &OperationJob) -> usize {
-    job.spec
-        .partition
-        .map_or(usize::MAX, |partition| usize::try_from(partition).unwrap_or(0))
+    job.spec.partition.map_or(usize::MAX, |partition| {
+        usize::try_from(partition).unwrap_or(0)
+    })
 }
 
 /// When the job was first seen; now, if this is the first time.
 fn started(observed: &Observed<'_>) -> k8s_openapi::jiff::Timestamp {
     let status = observed.job.status.as_ref();
-    status.and_then(|s| s.start_time.as_ref()).map_or(observed.now, |time| time.0)
+    status
+        .and_then(|s| s.start_time.as_ref())
+        .map_or(observed.now, |time| time.0)
 }
 
 fn seconds(value: i32) -> Duration {
@@ -286,7 +327,10 @@ fn action_not_found(job: &OperationJob) -> Failure {
 
 fn pod_not_found(job: &OperationJob, name: &str) -> Failure {
     let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
-    Failure::new("PodNotFound", format!("there is no pod {name:?} in namespace {namespace:?}"))
+    Failure::new(
+        "PodNotFound",
+        format!("there is no pod {name:?} in namespace {namespace:?}"),
+    )
 }
 
 /// The failure of a target that took too long.
@@ -294,6 +338,8 @@ pub(super) fn deadline_exceeded(job: &OperationJob) -> Failure {
     let deadline = job.spec.active_deadline_seconds.unwrap_or_default();
     Failure::new(
         "DeadlineExceeded",
-        format!("the target was not finished {deadline} s after it started (spec.activeDeadlineSeconds)"),
+        format!(
+            "the target was not finished {deadline} s after it started (spec.activeDeadlineSeconds)"
+        ),
     )
 }

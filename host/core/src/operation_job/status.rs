@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::{
     OperationJob,
-    conditions::{Standing, conditions},
+    conditions::{STALLED, Standing, conditions, find},
     operation_job::{OperationJobStatus, Progress, TargetDetail},
 };
 
-use super::{Observed, conclude::JobEvent};
+use super::{ActionState, Observed, RELEASE_ABANDONED, conclude::JobEvent, size};
 use crate::action::{Failure, Severity};
 
 /// Details in the order of the status: those that left Pending first, then the order of the spec.
@@ -23,52 +23,92 @@ pub(super) fn in_order(job: &OperationJob, mut details: Vec<TargetDetail>) -> Ve
         .map(|(index, target)| (target.name.as_str(), index))
         .collect();
     details.sort_by_key(|detail| {
-        let place = index.get(detail.name.as_str()).copied().unwrap_or(usize::MAX);
+        let place = index
+            .get(detail.name.as_str())
+            .copied()
+            .unwrap_or(usize::MAX);
         (detail.progress == Progress::Pending, place)
     });
     details
 }
 
-/// The status that these details make.
+/// How many targets there are, and how far they are.
+pub(super) struct Counts {
+    total: usize,
+    pending: usize,
+    processing: usize,
+    succeeded: usize,
+    failed: usize,
+}
+
+impl Counts {
+    /// Counts all targets.
+    pub(super) fn of(details: &[TargetDetail]) -> Self {
+        let count = |wanted: Progress| details.iter().filter(|d| d.progress == wanted).count();
+        Self {
+            total: details.len(),
+            pending: count(Progress::Pending),
+            processing: count(Progress::Processing),
+            succeeded: count(Progress::Succeeded),
+            failed: count(Progress::Failed),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        match (self.pending, self.processing, self.failed) {
+            (0, 0, 0) => Progress::Succeeded,
+            (0, 0, _) => Progress::Failed,
+            (pending, _, _) if pending == self.total => Progress::Pending,
+            _ => Progress::Processing,
+        }
+    }
+
+    fn sentence(&self) -> String {
+        let Self {
+            total,
+            succeeded,
+            failed,
+            ..
+        } = self;
+        match failed {
+            0 => format!("{succeeded} of {total} targets succeeded"),
+            failed => format!("{succeeded} of {total} targets succeeded, {failed} failed"),
+        }
+    }
+}
+
+/// The status with these details, which may have been shortened after they were counted.
 pub(super) fn next(
     observed: &Observed<'_>,
-    mut details: Vec<TargetDetail>,
+    counts: &Counts,
+    details: Vec<TargetDetail>,
     blocked: Option<&Failure>,
 ) -> OperationJobStatus {
     let job = observed.job;
     let previous = job.status.clone().unwrap_or_default();
     let now = Time(observed.now);
-    let count = |wanted: Progress| details.iter().filter(|d| d.progress == wanted).count();
-    let (total, succeeded, failed) =
-        (details.len(), count(Progress::Succeeded), count(Progress::Failed));
-    let progress = match (count(Progress::Pending), succeeded + failed) {
-        (_, finished) if finished == total && failed > 0 => Progress::Failed,
-        (_, finished) if finished == total => Progress::Succeeded,
-        (pending, _) if pending == total => Progress::Pending,
-        _ => Progress::Processing,
-    };
+    let progress = counts.progress();
     let finished = progress.is_finished().then(|| now.clone());
-    let end_time = previous.end_time.or(finished);
-    let (standing, reason, message) =
-        describe(job, progress, (total, succeeded, failed), &details, blocked);
+    // The Go operator's oldest version wrote only `endTimestamp`.
+    let end_time = previous.end_time.or(previous.end_timestamp).or(finished);
+    let (standing, reason, message) = describe(observed, counts, &details, blocked);
     let conditions = conditions(
         &previous.conditions,
         standing,
         &reason,
-        &message,
+        &size::bounded(message),
         job.metadata.generation,
         observed.now,
     );
-    shorten(&mut details);
     OperationJobStatus {
         observed_generation: job.metadata.generation,
         progress: Some(progress),
         start_time: previous.start_time.or(Some(now)),
         end_timestamp: end_time.clone(),
         end_time,
-        total_pod_count: some_count(total),
-        succeeded_pod_count: some_count(succeeded),
-        failed_pod_count: some_count(failed),
+        total_pod_count: some_count(counts.total),
+        succeeded_pod_count: some_count(counts.succeeded),
+        failed_pod_count: some_count(counts.failed),
         target_details: details,
         conditions,
     }
@@ -76,44 +116,64 @@ pub(super) fn next(
 
 /// Where the job stands, why, and in words.
 fn describe(
-    job: &OperationJob,
-    progress: Progress,
-    (total, succeeded, failed): (usize, usize, usize),
+    observed: &Observed<'_>,
+    counts: &Counts,
     details: &[TargetDetail],
     blocked: Option<&Failure>,
 ) -> (Standing, String, String) {
-    let counts = match failed {
-        0 => format!("{succeeded} of {total} targets succeeded"),
-        failed => format!("{succeeded} of {total} targets succeeded, {failed} failed"),
-    };
-    let running = details.iter().any(|d| d.progress == Progress::Processing);
+    let told = counts.sentence();
+    let progress = counts.progress();
     match progress {
-        Progress::Succeeded => (Standing::Ready, "Succeeded".to_owned(), counts),
+        Progress::Succeeded => (Standing::Ready, "Succeeded".to_owned(), told),
         Progress::Failed => {
-            let first = details.iter().find_map(|d| Some((&d.name, d.error.as_ref()?)));
+            let first = details
+                .iter()
+                .find_map(|d| Some((&d.name, d.error.as_ref()?)));
             let (reason, why) = first.map_or_else(
                 || ("Failed".to_owned(), String::new()),
                 |(name, error)| (error.reason.clone(), format!("; {name}: {}", error.message)),
             );
-            (Standing::Stalled, reason, format!("{counts}{why}"))
+            (Standing::Stalled, reason, format!("{told}{why}"))
         }
-        Progress::Pending | Progress::Processing => match (blocked, job.spec.partition) {
-            (Some(failure), _) => {
-                (Standing::Stalled, failure.reason.clone(), format!("{counts}; {}", failure.message))
+        Progress::Pending | Progress::Processing => {
+            match (blocked, held_back(observed.job, counts)) {
+                (Some(failure), _) => {
+                    // A job that has not started waits only a moment for an ActionPlugin to appear.
+                    let passes =
+                        progress == Progress::Pending && *observed.action == ActionState::NotFound;
+                    let standing = if passes {
+                        Standing::Reconciling
+                    } else {
+                        Standing::Stalled
+                    };
+                    (
+                        standing,
+                        failure.reason.clone(),
+                        format!("{told}; {}", failure.message),
+                    )
+                }
+                (None, Some(partition)) => (
+                    Standing::Reconciling,
+                    "WaitingForPartition".to_owned(),
+                    format!("{told}; partition {partition} holds back the rest"),
+                ),
+                (None, None) => (
+                    Standing::Reconciling,
+                    progress_word(progress).to_owned(),
+                    told,
+                ),
             }
-            (None, Some(partition)) if !running && progress == Progress::Processing => (
-                Standing::Reconciling,
-                "WaitingForPartition".to_owned(),
-                format!("{counts}; partition {partition} holds back the rest"),
-            ),
-            (None, Some(0)) => (
-                Standing::Reconciling,
-                "WaitingForPartition".to_owned(),
-                format!("{counts}; partition 0 holds back all"),
-            ),
-            (None, _) => (Standing::Reconciling, progress_word(progress).to_owned(), counts),
-        },
+        }
     }
+}
+
+/// The partition, if nothing goes on until it is raised.
+fn held_back(job: &OperationJob, counts: &Counts) -> Option<i32> {
+    let started = counts.total - counts.pending;
+    job.spec.partition.filter(|partition| {
+        let admitted = usize::try_from(*partition).unwrap_or(0);
+        counts.processing == 0 && counts.pending > 0 && started >= admitted
+    })
 }
 
 fn progress_word(progress: Progress) -> &'static str {
@@ -129,83 +189,80 @@ fn some_count(count: usize) -> Option<i32> {
     (count > 0).then(|| i32::try_from(count).unwrap_or(i32::MAX))
 }
 
-/// Above this many targets, details keep only what the controller itself needs: an object may not be
-/// larger than 1.5 MiB, its spec included.
-const DETAILED: usize = 2_000;
+/// The most Events of one pass about targets.
+const TOLD: usize = 20;
 
-/// The longest error message of a target in a job of ordinary size, and in a large one.
-const MESSAGE: (usize, usize) = (1024, 0);
-
-/// Keeps a large job's status within what one object may hold.
-fn shorten(details: &mut Vec<TargetDetail>) {
-    let large = details.len() > DETAILED;
-    if large {
-        // An absent entry reads as Pending.
-        details.retain(|detail| detail.progress != Progress::Pending);
-    }
-    for detail in details {
-        let limit = if large { MESSAGE.1 } else { MESSAGE.0 };
-        if let Some(error) = detail.error.as_mut() {
-            truncate(&mut error.message, limit);
-        }
-        if large && detail.progress == Progress::Succeeded {
-            detail.pod_uid = None;
-            detail.start_time = None;
-            detail.end_time = None;
-            detail.extra_info.clear();
-        }
-        if large && detail.progress == Progress::Failed {
-            detail.end_time = None;
-        }
-    }
-}
-
-fn truncate(text: &mut String, limit: usize) {
-    if text.len() > limit {
-        let end = (0..=limit).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-    }
-}
-
-/// The events that going from the job's present status to `next` is worth: one per target that
-/// failed, and one when the job finished.
-pub(super) fn events(job: &OperationJob, next: &OperationJobStatus) -> Vec<JobEvent> {
-    let previous = job.status.clone().unwrap_or_default();
-    let known: HashMap<&str, Progress> =
-        previous.target_details.iter().map(|d| (d.name.as_str(), d.progress)).collect();
-    let failures = next
-        .target_details
+/// One Event per target that failed since the job's present status, or whose release was given up.
+/// `details` are all there are, not shortened.
+pub(super) fn failures(job: &OperationJob, details: &[TargetDetail]) -> Vec<JobEvent> {
+    let previous = job
+        .status
+        .as_ref()
+        .map(|s| s.target_details.as_slice())
+        .unwrap_or_default();
+    let known: HashMap<&str, &TargetDetail> = previous
         .iter()
-        .filter(|d| d.progress == Progress::Failed)
-        .filter(|d| known.get(d.name.as_str()) != Some(&Progress::Failed))
-        .take(20)
+        .map(|detail| (detail.name.as_str(), detail))
+        .collect();
+    let is_new = |detail: &TargetDetail| {
+        let before = known.get(detail.name.as_str());
+        let failed_before = before.is_some_and(|d| d.progress == Progress::Failed);
+        !failed_before || (is_abandoned(detail) && !before.is_some_and(|d| is_abandoned(d)))
+    };
+    details
+        .iter()
+        .filter(|detail| detail.progress == Progress::Failed && is_new(detail))
+        .take(TOLD)
         .map(|detail| {
             let error = detail.error.clone().unwrap_or_default();
-            let reason = if error.reason == "DeadlineExceeded" { "Timeout" } else { "TargetFailed" };
+            let reason = match error.reason.as_str() {
+                "DeadlineExceeded" => "Timeout",
+                RELEASE_ABANDONED => RELEASE_ABANDONED,
+                _ => "TargetFailed",
+            };
             JobEvent {
                 severity: Severity::Warning,
                 reason,
                 message: format!("{}: {}: {}", detail.name, error.reason, error.message),
             }
-        });
-    let mut events: Vec<_> = failures.collect();
-    let condition = next.conditions.first();
-    let message = condition.map(|c| c.message.clone()).unwrap_or_default();
-    match (previous.progress, next.progress) {
-        (before, Some(Progress::Succeeded)) if before != Some(Progress::Succeeded) => {
-            events.push(JobEvent { severity: Severity::Normal, reason: "Succeeded", message });
-        }
-        (before, Some(Progress::Failed)) if before != Some(Progress::Failed) => {
-            events.push(JobEvent { severity: Severity::Warning, reason: "Failed", message });
-        }
-        _ => {
-            let stalled = |s: &OperationJobStatus| {
-                s.conditions.iter().find(|c| c.type_ == "Stalled").map(|c| c.reason.clone())
-            };
-            if stalled(next).is_some() && stalled(next) != stalled(&previous) {
-                events.push(JobEvent { severity: Severity::Warning, reason: "Blocked", message });
+        })
+        .collect()
+}
+
+fn is_abandoned(detail: &TargetDetail) -> bool {
+    detail
+        .error
+        .as_ref()
+        .is_some_and(|error| error.reason == RELEASE_ABANDONED)
+}
+
+/// The Event that going from the job's present status to `next` is worth: it finished, or can't go on.
+pub(super) fn change(job: &OperationJob, next: &OperationJobStatus) -> Option<JobEvent> {
+    let previous = job.status.as_ref();
+    let stalled = |status: &OperationJobStatus| {
+        find(&status.conditions, STALLED).map(|condition| condition.reason.clone())
+    };
+    let same_progress = previous.and_then(|s| s.progress) == next.progress;
+    let (severity, reason) = match next.progress {
+        Some(Progress::Succeeded) if !same_progress => (Severity::Normal, "Succeeded"),
+        Some(Progress::Failed) if !same_progress => (Severity::Warning, "Failed"),
+        Some(Progress::Succeeded | Progress::Failed) => return None,
+        Some(Progress::Pending | Progress::Processing) | None => {
+            let now = stalled(next)?;
+            if previous.and_then(stalled) == Some(now) {
+                return None;
             }
+            (Severity::Warning, "Blocked")
         }
-    }
-    events
+    };
+    let message = next
+        .conditions
+        .first()
+        .map(|c| c.message.clone())
+        .unwrap_or_default();
+    Some(JobEvent {
+        severity,
+        reason,
+        message,
+    })
 }

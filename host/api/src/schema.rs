@@ -1,0 +1,32 @@
+//! What the schemas need beyond what is derived from the types.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+
+/// Makes a schema, and all within it, take `null` for absent and read well.
+///
+/// A field that is `nullable` keeps a null that a user wrote, and so misses its default: a job with
+/// `activeDeadlineSeconds: null` would have none. An API server drops the null of any other field.
+pub(crate) fn tidy(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if let Some(description) = &mut schema.description {
+        *description = unwrapped(description);
+    }
+    let properties = schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut());
+    properties.for_each(tidy);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        tidy(items);
+    }
+}
+
+/// A text without the line breaks of the source; paragraphs stay.
+fn unwrapped(text: &str) -> String {
+    let paragraphs = text
+        .split("\n\n")
+        .map(|paragraph| paragraph.replace('\n', " "));
+    paragraphs.collect::<Vec<_>>().join("\n\n")
+}

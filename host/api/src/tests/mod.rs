@@ -1,0 +1,5 @@
+//! Tests of the generated CustomResourceDefinitions, and of manifests against the types.
+
+mod conditions;
+mod crds;
+mod manifests;

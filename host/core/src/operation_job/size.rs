@@ -1,0 +1,216 @@
+//! What one object can hold: how many targets may be under way at once, and what the status leaves out
+//! when there is more to say than room for it. Pure, and a function of the spec and the details alone.
+//!
+//! An API server stores no object of more than 1.5 MiB. A target's name takes a part of that three
+//! times: in the spec, in `metadata.managedFields` and in the status. So it is the length of the names
+//! that limits a job: 10,000 targets fit if their names have up to about 20 characters, 5,000 up to 60.
+
+use operon_api::{
+    OperationJob,
+    operation_job::{PodTarget, Progress, TargetDetail},
+};
+use serde::Serialize;
+
+use super::RELEASED;
+use crate::action::{Attributes, Failure};
+
+/// The most bytes of an object (etcd's `--max-request-bytes`).
+const OBJECT: usize = 1_572_864;
+
+/// Kept free for the job's own part of the status, and for the request around the object.
+const RESERVE: usize = 40 << 10;
+
+/// What details may take where they can be shortened: a status is written often.
+const COMFORT: usize = 512 << 10;
+
+/// A finished target that is shortened as far as can be, besides its name.
+const FINISHED: usize = 36;
+
+/// What a target that is under way takes more than that, besides the name of one other pod in its
+/// extra-info.
+const UNDER_WAY: usize = 256;
+
+/// What a target takes that is not shortened, besides two names.
+const USUAL: usize = 220;
+
+/// The longest message of one target.
+pub(super) const MESSAGE: usize = 1024;
+
+/// The same where there are many.
+const SHORT_MESSAGE: usize = 128;
+
+/// So many failed targets keep their message and reason, whatever the others lose.
+const EXPLAINED: usize = 20;
+
+/// How many targets may be under way at once, so that the status can say what must not be lost of
+/// them. No limit to a job of ordinary size.
+///
+/// # Errors
+/// The job has no room for its own status.
+pub(super) fn window(job: &OperationJob) -> Result<usize, Failure> {
+    let targets = &job.spec.targets;
+    let names: usize = targets.iter().map(|target| target.name.len()).sum();
+    let finished = names + targets.len() * FINISHED;
+    let each = UNDER_WAY + names.checked_div(targets.len()).unwrap_or_default();
+    match room(job).saturating_sub(finished) / each {
+        0 if !targets.is_empty() => Err(Failure::new(
+            "JobTooLarge",
+            format!(
+                "the names of {} targets leave no room for their status in one object; split them into several jobs",
+                targets.len()
+            ),
+        )),
+        window => Ok(window),
+    }
+}
+
+/// Whether a target holds a place in the window: what its status says is needed to go on.
+pub(super) fn is_under_way(detail: &TargetDetail) -> bool {
+    match detail.progress {
+        Progress::Pending | Progress::Succeeded => false,
+        Progress::Processing => true,
+        Progress::Failed => !is_clean(detail),
+    }
+}
+
+/// Whether nothing is left to release of a failed target: it was released, or never started.
+pub(super) fn is_clean(detail: &TargetDetail) -> bool {
+    detail.extra_info.contains_key(RELEASED) || detail.start_time.is_none()
+}
+
+/// Shortens details until they fit, the least useful first; each step only if those before it were not
+/// enough:
+///
+/// 1. in a large job, targets that are Pending: they are in the spec, and an absent one reads as such;
+/// 2. messages, beyond 128 bytes;
+/// 3. when targets started and ended, and their pods' uids, where they succeeded or were released;
+/// 4. messages, except those of the first 20 failed targets;
+/// 5. what the action recorded of targets that succeeded or were released (`NewPod`);
+/// 6. what targets under way wait for;
+/// 7. the reasons of failed targets, except the first 20.
+///
+/// What remains is needed to go on: the names and progress of all that started, and the times, uids
+/// and extra-info of those that are under way or not released. Doing it twice changes nothing.
+pub(super) fn shorten(job: &OperationJob, details: &mut Vec<TargetDetail>) {
+    messages(details, MESSAGE);
+    let names: usize = details.iter().map(|detail| detail.name.len()).sum();
+    if 2 * names + details.len() * USUAL > COMFORT {
+        details.retain(|detail| detail.progress != Progress::Pending);
+    }
+    let room = room(job);
+    let comfort = room.min(COMFORT);
+    let steps: [(usize, Step); 6] = [
+        (comfort, |details| messages(details, SHORT_MESSAGE)),
+        (comfort, times),
+        (comfort, explanations),
+        (comfort, |details| {
+            done(details).for_each(|detail| detail.extra_info = Attributes::new());
+        }),
+        (room, |details| {
+            running(details).for_each(|detail| detail.error = None);
+        }),
+        (room, |details| {
+            unexplained(details).for_each(|detail| detail.error = None);
+        }),
+    ];
+    for (limit, step) in steps {
+        if bytes(details) <= limit {
+            break;
+        }
+        step(details);
+    }
+}
+
+/// One way to make details shorter.
+type Step = fn(&mut [TargetDetail]);
+
+/// Cuts a text to so many bytes, or a little less.
+pub(super) fn truncate(text: &mut String, limit: usize) {
+    if text.len() > limit {
+        let end = (0..=limit)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
+        text.truncate(end);
+    }
+}
+
+/// The longest message of a condition.
+pub(super) fn bounded(mut message: String) -> String {
+    truncate(&mut message, 2 * MESSAGE);
+    message
+}
+
+fn messages(details: &mut [TargetDetail], limit: usize) {
+    for error in details
+        .iter_mut()
+        .filter_map(|detail| detail.error.as_mut())
+    {
+        truncate(&mut error.message, limit);
+    }
+}
+
+/// The targets of which nothing but their outcome is needed.
+fn done(details: &mut [TargetDetail]) -> impl Iterator<Item = &mut TargetDetail> {
+    details
+        .iter_mut()
+        .filter(|detail| detail.progress.is_finished() && !is_under_way(detail))
+}
+
+/// A failed target without a start is one of which nothing is left, so the mark goes too.
+fn times(details: &mut [TargetDetail]) {
+    for detail in done(details) {
+        detail.start_time = None;
+        detail.end_time = None;
+        detail.pod_uid = None;
+        detail.extra_info.remove(RELEASED);
+    }
+}
+
+fn explanations(details: &mut [TargetDetail]) {
+    let clear = |detail: &mut TargetDetail| {
+        if let Some(error) = detail.error.as_mut() {
+            error.message.clear();
+        }
+    };
+    unexplained(details).for_each(clear);
+    running(details).for_each(clear);
+}
+
+fn running(details: &mut [TargetDetail]) -> impl Iterator<Item = &mut TargetDetail> {
+    details
+        .iter_mut()
+        .filter(|detail| detail.progress == Progress::Processing)
+}
+
+/// All but the first failed targets.
+fn unexplained(details: &mut [TargetDetail]) -> impl Iterator<Item = &mut TargetDetail> {
+    details
+        .iter_mut()
+        .filter(|detail| detail.progress == Progress::Failed)
+        .skip(EXPLAINED)
+}
+
+/// What the details of a job may take, if one field manager made its spec.
+fn room(job: &OperationJob) -> usize {
+    // Caches drop them, so they are mostly not known.
+    let managed = match job.metadata.managed_fields {
+        Some(_) => 0,
+        None => job.spec.targets.iter().map(managed).sum(),
+    };
+    let others = bytes(&job.spec) + bytes(&job.metadata) + managed + RESERVE;
+    OBJECT.saturating_sub(others)
+}
+
+/// What one target takes in `metadata.managedFields`.
+fn managed(target: &PodTarget) -> usize {
+    let containers = target.containers.as_ref().map_or(0, |containers| {
+        30 + containers.iter().map(|name| name.len() + 12).sum::<usize>()
+    });
+    target.name.len() + 41 + containers
+}
+
+/// The length of a value as JSON. What can't be written takes nothing.
+fn bytes(value: &(impl Serialize + ?Sized)) -> usize {
+    serde_json::to_vec(value).map_or(0, |json| json.len())
+}

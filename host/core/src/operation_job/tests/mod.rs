@@ -1,0 +1,10 @@
+//! Tests of the decisions of one pass, and of passes in a row.
+
+mod conclude;
+mod deletion;
+mod passes;
+mod plan;
+mod release;
+mod size;
+mod status;
+mod world;

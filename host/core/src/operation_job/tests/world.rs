@@ -1,0 +1,297 @@
+//! A world that tests observe: a job, its pods, its action and a clock.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::{
+    api::core::v1::Pod,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use operon_api::{
+    OperationJob,
+    conditions::find,
+    operation_job::{
+        OperationJobSpec, OperationJobStatus, PodTarget, Progress, TargetDetail, TargetError,
+    },
+};
+
+use crate::{
+    action::{ActionError, Attributes, Failure, OpsProgress, ProgressReport},
+    operation_job::{
+        ActionState, Observed,
+        conclude::{Answer, Conclusion, conclude},
+        plan::{Plan, Run, Step, plan},
+    },
+};
+
+/// The second at which every world begins.
+pub(super) const START: i64 = 1_000_000;
+
+pub(super) struct World {
+    pub(super) job: OperationJob,
+    pub(super) pods: HashMap<String, Arc<Pod>>,
+    pub(super) action: ActionState,
+    pub(super) now: i64,
+}
+
+impl World {
+    /// A new job without deadline or TTL, whose targets all have a pod, of an action that is loaded.
+    pub(super) fn new(names: &[&str]) -> Self {
+        let targets = names
+            .iter()
+            .map(|name| PodTarget {
+                name: (*name).to_owned(),
+                containers: None,
+            })
+            .collect();
+        let spec = OperationJobSpec {
+            action: "Replace".to_owned(),
+            targets,
+            ..Default::default()
+        };
+        let mut job = OperationJob::new("job", spec);
+        job.metadata.namespace = Some("default".to_owned());
+        job.metadata.generation = Some(1);
+        let mut world = Self {
+            job,
+            pods: HashMap::new(),
+            action: ActionState::Loaded,
+            now: START,
+        };
+        for name in names {
+            world.add_pod(name, &format!("uid-{name}"));
+        }
+        world
+    }
+
+    /// The same with this said of its targets, by a status as old as the world.
+    pub(super) fn with(details: &[TargetDetail]) -> Self {
+        let names: Vec<&str> = details.iter().map(|detail| detail.name.as_str()).collect();
+        let mut world = Self::new(&names);
+        world.job.status = Some(OperationJobStatus {
+            start_time: Some(time(START)),
+            target_details: details.to_vec(),
+            ..Default::default()
+        });
+        world
+    }
+
+    pub(super) fn add_pod(&mut self, name: &str, uid: &str) {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(name.to_owned());
+        pod.metadata.uid = Some(uid.to_owned());
+        self.pods.insert(name.to_owned(), Arc::new(pod));
+    }
+
+    pub(super) fn delete_job(&mut self) {
+        self.job.metadata.deletion_timestamp = Some(time(self.now));
+    }
+
+    pub(super) fn observed(&self) -> Observed<'_> {
+        Observed {
+            job: &self.job,
+            pods: &self.pods,
+            action: &self.action,
+            now: time(self.now).0,
+        }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        plan(&self.observed())
+    }
+
+    /// What this pass does, which is not to delete the job.
+    pub(super) fn run(&self) -> Run {
+        match self.plan() {
+            Plan::Run(run) => run,
+            Plan::Expire => unreachable!("the job expires"),
+        }
+    }
+
+    /// The steps in the order of the plan.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        self.run()
+            .targets
+            .into_iter()
+            .map(|target| target.step)
+            .collect()
+    }
+
+    /// The step of the only target.
+    pub(super) fn step(&self) -> Step {
+        self.steps().remove(0)
+    }
+
+    /// In how many seconds time alone changes the plan.
+    pub(super) fn due(&self) -> Option<u64> {
+        self.run().requeue_after.map(|after| after.as_secs())
+    }
+
+    /// One pass in which the action answers so by target; nothing is written.
+    pub(super) fn conclude(&self, answers: &[(&str, Answer)]) -> Conclusion {
+        let run = self.run();
+        let place = |name: &str| {
+            self.job
+                .spec
+                .targets
+                .iter()
+                .position(|t| t.name == name)
+                .expect("a target of the job")
+        };
+        let answers: BTreeMap<usize, Answer> = answers
+            .iter()
+            .map(|(name, answer)| (place(name), answer.clone()))
+            .collect();
+        conclude(&self.observed(), &run, &answers)
+    }
+
+    /// One pass, whose status is written.
+    pub(super) fn pass(&mut self, answers: &[(&str, Answer)]) -> Conclusion {
+        let conclusion = self.conclude(answers);
+        self.job.status = Some(conclusion.status.clone());
+        conclusion
+    }
+
+    pub(super) fn status(&self) -> &OperationJobStatus {
+        self.job.status.as_ref().expect("a status")
+    }
+
+    /// What the written status says of a target.
+    pub(super) fn detail(&self, name: &str) -> &TargetDetail {
+        self.status()
+            .target_details
+            .iter()
+            .find(|d| d.name == name)
+            .expect("a detail")
+    }
+}
+
+pub(super) fn time(second: i64) -> Time {
+    Time(Timestamp::from_second(second).expect("a time"))
+}
+
+pub(super) fn pending(name: &str) -> TargetDetail {
+    TargetDetail {
+        name: name.to_owned(),
+        ..TargetDetail::default()
+    }
+}
+
+/// Started when the world began.
+pub(super) fn processing(name: &str) -> TargetDetail {
+    started_at(name, START)
+}
+
+pub(super) fn started_at(name: &str, second: i64) -> TargetDetail {
+    TargetDetail {
+        progress: Progress::Processing,
+        pod_uid: Some(format!("uid-{name}")),
+        start_time: Some(time(second)),
+        ..pending(name)
+    }
+}
+
+pub(super) fn succeeded(name: &str) -> TargetDetail {
+    TargetDetail {
+        progress: Progress::Succeeded,
+        end_time: Some(time(START)),
+        ..processing(name)
+    }
+}
+
+/// Failed after it started; not released.
+pub(super) fn failed(name: &str, reason: &str) -> TargetDetail {
+    TargetDetail {
+        progress: Progress::Failed,
+        end_time: Some(time(START)),
+        error: Some(said(reason, "it went wrong")),
+        ..processing(name)
+    }
+}
+
+pub(super) fn released(name: &str, reason: &str) -> TargetDetail {
+    TargetDetail {
+        extra_info: attributes(&[("Released", "true")]),
+        ..failed(name, reason)
+    }
+}
+
+pub(super) fn said(reason: &str, message: &str) -> TargetError {
+    TargetError {
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+pub(super) fn attributes(pairs: &[(&str, &str)]) -> Attributes {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// The action's report, with `NewPod` as its extra-info.
+pub(super) fn report(progress: OpsProgress, failure: Option<Failure>) -> Answer {
+    Answer::Report(ProgressReport {
+        progress,
+        failure,
+        extra_info: attributes(&[("NewPod", "new")]),
+        recheck_after: None,
+    })
+}
+
+pub(super) fn retry(message: &str, after: Option<u64>) -> Answer {
+    error(ActionError::Retry(
+        Failure::new("Busy", message),
+        after.map(Duration::from_secs),
+    ))
+}
+
+pub(super) fn terminal(message: &str) -> Answer {
+    error(ActionError::Terminal(Failure::new("Forbidden", message)))
+}
+
+pub(super) fn plugin(message: &str) -> Answer {
+    error(ActionError::Plugin(Failure::new("Trap", message)))
+}
+
+fn error(error: ActionError) -> Answer {
+    Answer::Error {
+        error,
+        extra_info: None,
+    }
+}
+
+pub(super) fn clean() -> Answer {
+    Answer::Released {
+        extra_info: attributes(&[("NewPod", "new")]),
+    }
+}
+
+pub(super) fn condition<'a>(status: &'a OperationJobStatus, type_: &str) -> Option<&'a Condition> {
+    find(&status.conditions, type_)
+}
+
+/// The conditions that are true, with their reasons.
+pub(super) fn standing(status: &OperationJobStatus) -> Vec<(&str, &str)> {
+    let is_true = |c: &&Condition| c.status == "True";
+    status
+        .conditions
+        .iter()
+        .filter(is_true)
+        .map(|c| (c.type_.as_str(), c.reason.as_str()))
+        .collect()
+}
+
+/// The reasons and messages of a pass's Events.
+pub(super) fn events(conclusion: &Conclusion) -> Vec<(&str, &str)> {
+    conclusion
+        .events
+        .iter()
+        .map(|event| (event.reason, event.message.as_str()))
+        .collect()
+}
