@@ -6,7 +6,9 @@
 mod story;
 mod watch;
 
-use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use operon_devcluster::{Cluster, Nodes, Options, Progress};
 
@@ -27,6 +29,9 @@ pub(crate) struct Arguments {
     /// End the cluster afterwards
     #[arg(long)]
     down: bool,
+    /// Tell the story on a cluster of your own, in its namespace `default`; install the chart there first
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "down", "name"])]
+    kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -38,6 +43,9 @@ enum Story {
 /// Brings up a cluster, installs the host and tells the story.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let progress = Progress::stderr();
+    if let Some(kubeconfig) = &arguments.kubeconfig {
+        return tell_on(kubeconfig, arguments.story, &progress);
+    }
     let nodes = match arguments.nodes {
         Some(nodes) => nodes.into(),
         None => cluster::default_nodes(&progress),
@@ -45,9 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let built = host::build(&progress, false)?;
     let mut cluster = Cluster::up(&Options::new(&arguments.name, nodes), &progress)?;
     host::install(&mut cluster, &built, &progress)?;
-    let told = match arguments.story {
-        Story::Replace => story::replace(&cluster, &progress),
-    };
+    let told = tell(arguments.story, &cluster, &progress);
     if arguments.down {
         Cluster::down(&arguments.name, &progress)?;
         return told;
@@ -57,9 +63,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// On a cluster of the user's own, where nothing is installed and nothing is ended.
+fn tell_on(kubeconfig: &Path, story: Story, progress: &Progress) -> Result<()> {
+    let options = Options {
+        kubeconfig: Some(kubeconfig.to_path_buf()),
+        ..Options::new("own", Nodes::Real)
+    };
+    let cluster = Cluster::up(&options, progress)?;
+    host::wait_for_action(&cluster, progress)
+        .context("install the chart in this cluster first: `cargo xtask chart` makes it")?;
+    tell(story, &cluster, progress)
+}
+
+fn tell(story: Story, cluster: &Cluster, progress: &Progress) -> Result<()> {
+    match story {
+        Story::Replace => story::replace(cluster, progress),
+    }
+}
+
 /// The demo as a check: on a cluster of its own, which ends with it.
 pub(crate) fn check(nodes: Option<cluster::NodesArgument>) -> Result<()> {
-    run(&Arguments { story: Story::Replace, name: "test-demo".to_owned(), nodes, down: true })
+    run(&Arguments {
+        story: Story::Replace,
+        name: "test-demo".to_owned(),
+        nodes,
+        down: true,
+        kubeconfig: None,
+    })
 }
 
 fn farewell(cluster: &Cluster, name: &str, nodes: Nodes) {
@@ -68,8 +98,14 @@ fn farewell(cluster: &Cluster, name: &str, nodes: Nodes) {
     println!("  kubectl get opj,actionplugins,pods");
     println!("  kubectl describe opj opj-replace");
     match nodes {
-        Nodes::Real => println!("  kubectl logs -n {} deploy/{}", host::NAMESPACE, host::RELEASE),
-        Nodes::Simulated => println!("  (the nodes are simulated: pods become Ready, nothing runs in them)"),
+        Nodes::Real => println!(
+            "  kubectl logs -n {} deploy/{}",
+            host::NAMESPACE,
+            host::RELEASE
+        ),
+        Nodes::Simulated => {
+            println!("  (the nodes are simulated: pods become Ready, nothing runs in them)")
+        }
     }
     println!("To stop and remove everything:");
     println!("  cargo xtask cluster down --name {name}");

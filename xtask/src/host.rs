@@ -41,11 +41,18 @@ pub(crate) struct Host {
 /// Builds the program and the chart; `release` asks for an optimised program.
 pub(crate) fn build(progress: &Progress, release: bool) -> Result<Built> {
     let mut command = tools::cargo();
-    command.args(["build", "--quiet", "--package", "operon"]);
+    command.args(["build", "--quiet", "--bin", "operon"]);
     if release {
-        command.arg("--release");
+        command.args(["--package", "operon", "--release"]);
+    } else {
+        // With the whole workspace selected, dependencies are built once for this and for all tests.
+        command.arg("--workspace");
     }
-    tools::run(progress, "building the host (some minutes the first time)", &mut command)?;
+    tools::run(
+        progress,
+        "building the host (some minutes the first time)",
+        &mut command,
+    )?;
     let profile = if release { "release" } else { "debug" };
     Ok(Built {
         binary: tools::target_dir().join(profile).join("operon"),
@@ -56,7 +63,9 @@ pub(crate) fn build(progress: &Progress, release: bool) -> Result<Built> {
 /// Installs the host and waits until it serves.
 pub(crate) fn install(cluster: &mut Cluster, built: &Built, progress: &Progress) -> Result<Host> {
     if cluster.record().is_none() {
-        bail!("a cluster of your own can't take an image from here: install the chart with helm instead");
+        bail!(
+            "a cluster of your own can't take an image from here: install the chart with helm instead"
+        );
     }
     match cluster.nodes() {
         Nodes::Real => install_on_node(cluster, built, progress),
@@ -69,13 +78,26 @@ fn install_on_node(cluster: &Cluster, built: &Built, progress: &Progress) -> Res
     let rootfs = tools::target_dir().join("image");
     assemble_rootfs(&built.binary, &rootfs)?;
     image::load(cluster, &rootfs, image::HOST_IMAGE, progress)?;
-    let (repository, tag) = image::HOST_IMAGE.rsplit_once(':').context("the image has no tag")?;
+    let (repository, tag) = image::HOST_IMAGE
+        .rsplit_once(':')
+        .context("the image has no tag")?;
     let repository = format!("image.repository={repository}");
     let tag = format!("image.tag={tag}");
-    let image = ["--set", &repository, "--set", &tag, "--set", "image.pullPolicy=Never"];
+    let image = [
+        "--set",
+        &repository,
+        "--set",
+        &tag,
+        "--set",
+        "image.pullPolicy=Never",
+    ];
     helm_install(cluster, built, &image, progress)?;
     wait_for_action(cluster, progress)?;
-    Ok(Host { kubeconfig: account_kubeconfig(cluster, progress)?, process: None, metrics: None })
+    Ok(Host {
+        kubeconfig: account_kubeconfig(cluster, progress)?,
+        process: None,
+        metrics: None,
+    })
 }
 
 /// As a process of this machine.
@@ -83,7 +105,11 @@ fn install_beside(cluster: &mut Cluster, built: &Built, progress: &Progress) -> 
     helm_install(cluster, built, &["--set", "replicas=0"], progress)?;
     let kubeconfig = account_kubeconfig(cluster, progress)?;
     let (process, metrics) = start_process(cluster, built, &kubeconfig, progress)?;
-    Ok(Host { kubeconfig, process: Some(process), metrics: Some(metrics) })
+    Ok(Host {
+        kubeconfig,
+        process: Some(process),
+        metrics: Some(metrics),
+    })
 }
 
 /// Starts the host as a process, with the rights of the chart's ServiceAccount.
@@ -93,17 +119,30 @@ pub(crate) fn start_process(
     kubeconfig: &Path,
     progress: &Progress,
 ) -> Result<(Process, String)> {
-    let state = cluster.state_dir().context("the cluster has no state folder")?;
+    let state = cluster
+        .state_dir()
+        .context("the cluster has no state folder")?;
     let listen = format!("127.0.0.1:{}", free_port()?);
     let mut command = Command::new(&built.binary);
     command
-        .args(["run", "--log-format", "text", "--listen", &listen, "--namespace", NAMESPACE])
+        .args([
+            "run",
+            "--log-format",
+            "text",
+            "--listen",
+            &listen,
+            "--namespace",
+            NAMESPACE,
+        ])
         .args(["--instance", "operon-process"])
         .arg("--cache-dir")
         .arg(state.join("compiled"))
         .env("KUBECONFIG", kubeconfig);
     let process = cluster.attach("operon", &mut command)?;
-    progress.say(format!("the host runs as a process (its log: {})", process.log.display()));
+    progress.say(format!(
+        "the host runs as a process (its log: {})",
+        process.log.display()
+    ));
     wait_for_action(cluster, progress).and_then(|()| process.expect_alive())?;
     Ok((process, listen))
 }
@@ -117,32 +156,61 @@ fn helm_install(
     let mut helm = cluster.helm(progress)?;
     helm.args(["upgrade", "--install", RELEASE])
         .arg(&built.chart)
-        .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"])
+        .args([
+            "--namespace",
+            NAMESPACE,
+            "--create-namespace",
+            "--wait",
+            "--timeout",
+            "3m",
+        ])
         .args(settings);
-    progress.say(format!("helm upgrade --install {RELEASE} … --namespace {NAMESPACE} --wait"));
+    progress.say(format!(
+        "helm upgrade --install {RELEASE} … --namespace {NAMESPACE} --wait"
+    ));
     output_of(&mut helm).context("helm could not install the chart")?;
     Ok(())
 }
 
 /// Waits until the built-in action serves.
-fn wait_for_action(cluster: &Cluster, progress: &Progress) -> Result<()> {
+pub(crate) fn wait_for_action(cluster: &Cluster, progress: &Progress) -> Result<()> {
     let mut wait = cluster.kubectl(progress)?;
-    wait.args(["wait", "--for=condition=Ready", "actionplugin/replace", "--timeout=120s"]);
+    wait.args([
+        "wait",
+        "--for=condition=Ready",
+        "actionplugin/replace",
+        "--timeout=120s",
+    ]);
     output_of(&mut wait).context("the action Replace is not served")?;
     Ok(())
 }
 
 /// A kubeconfig with a token of the chart's ServiceAccount, made from the administrator's.
 fn account_kubeconfig(cluster: &Cluster, progress: &Progress) -> Result<PathBuf> {
-    let state = cluster.state_dir().context("the cluster has no state folder")?;
+    let state = cluster
+        .state_dir()
+        .context("the cluster has no state folder")?;
     let file = state.join("operon.kubeconfig");
     let mut token = cluster.kubectl(progress)?;
-    token.args(["--namespace", NAMESPACE, "create", "token", RELEASE, "--duration=24h"]);
+    token.args([
+        "--namespace",
+        NAMESPACE,
+        "create",
+        "token",
+        RELEASE,
+        "--duration=24h",
+    ]);
     let token = output_of(&mut token).context("no token for the chart's ServiceAccount")?;
     fs::copy(cluster.kubeconfig(), &file)
         .with_context(|| format!("failed to write {}", file.display()))?;
     for arguments in [
-        vec!["config", "set-credentials", "operon", "--token", token.trim()],
+        vec![
+            "config",
+            "set-credentials",
+            "operon",
+            "--token",
+            token.trim(),
+        ],
         vec!["config", "set-context", "--current", "--user=operon"],
     ] {
         let mut config = cluster.kubectl(progress)?;
@@ -154,5 +222,8 @@ fn account_kubeconfig(cluster: &Cluster, progress: &Progress) -> Result<PathBuf>
 
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no free port on loopback")?;
-    Ok(listener.local_addr().context("no free port on loopback")?.port())
+    Ok(listener
+        .local_addr()
+        .context("no free port on loopback")?
+        .port())
 }

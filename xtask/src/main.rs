@@ -3,6 +3,7 @@
 //! What a command needs (the control plane's programs, the WebAssembly target) it sets up
 //! by itself, saying so; the second time it is quick.
 
+mod bench;
 mod chart;
 mod cluster;
 mod crds;
@@ -34,6 +35,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure how fast the host is, and what it asks of the API server; lists the benches
+    Bench(bench::Arguments),
     /// A Kubernetes cluster on this machine: bring it up, look at it, end it
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -66,6 +69,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Cluster(command) => cluster::run(command),
         Command::Chart(arguments) => chart::run(arguments),
         Command::Crds(arguments) => crds::run(&arguments),

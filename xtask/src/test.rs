@@ -60,8 +60,11 @@ const ALL: [Step; 8] = [
 ];
 
 /// Components that tests load, by package.
-const COMPONENTS: [&str; 3] =
-    ["operon-action-replace", "operon-example-annotate", "operon-hostile-guest"];
+const COMPONENTS: [&str; 3] = [
+    "operon-action-replace",
+    "operon-example-annotate",
+    "operon-hostile-guest",
+];
 
 /// The cluster of the end-to-end stories.
 const CLUSTER: &str = "test";
@@ -69,10 +72,16 @@ const CLUSTER: &str = "test";
 /// Runs the steps that were asked for; the first that fails ends the run.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let progress = Progress::stderr();
-    let steps = if arguments.steps.is_empty() { &ALL[..] } else { &arguments.steps };
+    let steps = if arguments.steps.is_empty() {
+        &ALL[..]
+    } else {
+        &arguments.steps
+    };
     let mut times = Vec::new();
     for step in steps {
-        let name = step.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
+        let name = step
+            .to_possible_value()
+            .map_or_else(String::new, |v| v.get_name().to_owned());
         eprintln!("\n━━ {name}");
         let begin = Instant::now();
         run_step(*step, arguments, &progress).with_context(|| format!("step {name}"))?;
@@ -95,7 +104,15 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
         Step::Lint => cargo(
             progress,
             "cargo clippy",
-            &["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"],
+            &[
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "--deny",
+                "warnings",
+            ],
         ),
         Step::Unit => unit(progress),
         Step::Generated => crds::check(progress),
@@ -116,7 +133,11 @@ fn unit(progress: &Progress) -> Result<()> {
     command
         .args(["test", "--quiet", "--workspace", "--exclude", "operon-e2e"])
         .env("OPERON_WASM_DIR", components);
-    tools::run(progress, "cargo test, all but the end-to-end stories", &mut command)
+    tools::run(
+        progress,
+        "cargo test, all but the end-to-end stories",
+        &mut command,
+    )
 }
 
 /// Builds the components that tests load and returns their folder.
@@ -132,7 +153,11 @@ fn components(progress: &Progress) -> Result<PathBuf> {
 fn lint_chart(progress: &Progress) -> Result<()> {
     let chart = chart::stage(progress)?;
     let mut helm = std::process::Command::new(Tool::Helm.ensure(progress)?);
-    tools::run(progress, "helm lint --strict", helm.args(["lint", "--strict"]).arg(chart))
+    tools::run(
+        progress,
+        "helm lint --strict",
+        helm.args(["lint", "--strict"]).arg(chart),
+    )
 }
 
 /// Brings up a cluster, installs the host, runs the stories, and ends the cluster again.
@@ -145,7 +170,12 @@ fn end_to_end(arguments: &Arguments, progress: &Progress) -> Result<()> {
     let components = components(progress)?;
     let mut cluster = Cluster::up(&Options::new(CLUSTER, nodes), progress)?;
     let stories = host::install(&mut cluster, &built, progress).and_then(|host| {
-        let stories = Stories { cluster: &cluster, host: &host, built: &built, components: &components };
+        let stories = Stories {
+            cluster: &cluster,
+            host: &host,
+            built: &built,
+            components: &components,
+        };
         stories.run(arguments.story.as_deref(), progress)
     });
     if let Err(error) = &stories {
@@ -153,7 +183,10 @@ fn end_to_end(arguments: &Arguments, progress: &Progress) -> Result<()> {
         show_host_log(&cluster, progress);
     }
     if arguments.keep {
-        progress.say(format!("cluster {CLUSTER} is left up: export KUBECONFIG={}", cluster.kubeconfig().display()));
+        progress.say(format!(
+            "cluster {CLUSTER} is left up: export KUBECONFIG={}",
+            cluster.kubeconfig().display()
+        ));
     } else {
         Cluster::down(CLUSTER, progress)?;
     }
@@ -179,8 +212,14 @@ impl Stories<'_> {
         tools::run(progress, "end-to-end stories", &mut shared)?;
         self.stop_host(progress)?;
         let mut crash = self.cargo_test(progress)?;
-        crash.args(["--test", "crash", "--", "--test-threads=1"]).args(only);
-        tools::run(progress, "end-to-end stories in which hosts are killed", &mut crash)
+        crash
+            .args(["--test", "crash", "--", "--test-threads=1"])
+            .args(only);
+        tools::run(
+            progress,
+            "end-to-end stories in which hosts are killed",
+            &mut crash,
+        )
     }
 
     /// The test files beside `crash`.
@@ -203,7 +242,7 @@ impl Stories<'_> {
     fn cargo_test(&self, progress: &Progress) -> Result<std::process::Command> {
         let mut command = tools::cargo();
         command
-            .args(["test", "--quiet", "--package", "operon-e2e"])
+            .args(["test", "--quiet", "--workspace"])
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .env("OPERON_NODES", self.cluster.nodes().to_string())
             .env("OPERON_KUBECTL", Tool::Kubectl.ensure(progress)?)
@@ -221,11 +260,28 @@ impl Stories<'_> {
             process.end(Duration::from_secs(10))?;
         }
         let mut scale = self.cluster.kubectl(progress)?;
-        scale.args(["--namespace", host::NAMESPACE, "scale", "deployment", host::RELEASE, "--replicas=0"]);
+        scale.args([
+            "--namespace",
+            host::NAMESPACE,
+            "scale",
+            "deployment",
+            host::RELEASE,
+            "--replicas=0",
+        ]);
         output_of(&mut scale)?;
         let mut gone = self.cluster.kubectl(progress)?;
-        gone.args(["--namespace", host::NAMESPACE, "wait", "--for=delete", "pods", "--all", "--timeout=60s"]);
-        output_of(&mut gone).context("the chart's host does not end").map(drop)
+        gone.args([
+            "--namespace",
+            host::NAMESPACE,
+            "wait",
+            "--for=delete",
+            "pods",
+            "--all",
+            "--timeout=60s",
+        ]);
+        output_of(&mut gone)
+            .context("the chart's host does not end")
+            .map(drop)
     }
 }
 
@@ -233,7 +289,13 @@ impl Stories<'_> {
 fn show_host_log(cluster: &Cluster, progress: &Progress) {
     let printed = match cluster.nodes() {
         Nodes::Real => cluster.kubectl(progress).and_then(|mut kubectl| {
-            output_of(kubectl.args(["--namespace", host::NAMESPACE, "logs", "deployment/operon", "--tail=40"]))
+            output_of(kubectl.args([
+                "--namespace",
+                host::NAMESPACE,
+                "logs",
+                "deployment/operon",
+                "--tail=40",
+            ]))
         }),
         Nodes::Simulated => cluster
             .state_dir()

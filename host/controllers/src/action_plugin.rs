@@ -17,7 +17,11 @@ use kube::{
     Api, Client, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::{ActionPlugin, conditions::{self, READY}, keys};
+use operon_api::{
+    ActionPlugin,
+    conditions::{self, READY},
+    keys,
+};
 use operon_core::{
     action::{ActionLoader, LoadError, Severity},
     action_plugin::{
@@ -129,11 +133,22 @@ impl ActionPlugins {
             Err(error) => {
                 let action = &plugin.spec.action;
                 if self.serving(plugin).is_none() {
-                    let message = format!("ActionPlugin {:?}: {}", plugin.name_any(), error.message);
+                    let message =
+                        format!("ActionPlugin {:?}: {}", plugin.name_any(), error.message);
                     self.set(action, Entry::NotLoaded(message));
                 }
-                let LoadError { reason, message, transient } = error;
-                (Load::Failed { reason: reason.to_owned(), message }, transient)
+                let LoadError {
+                    reason,
+                    message,
+                    transient,
+                } = error;
+                (
+                    Load::Failed {
+                        reason: reason.to_owned(),
+                        message,
+                    },
+                    transient,
+                )
             }
         }
     }
@@ -143,7 +158,10 @@ impl ActionPlugins {
         let component = self.source.fetch(plugin, &maps).await?;
         let version = version(plugin, &component);
         let serving = self.serving(plugin);
-        if serving.as_ref().is_some_and(|loaded| loaded.version == version) {
+        if serving
+            .as_ref()
+            .is_some_and(|loaded| loaded.version == version)
+        {
             return Ok(());
         }
         let uid = plugin.uid().unwrap_or_default();
@@ -152,7 +170,12 @@ impl ActionPlugins {
         }
         match self.load_version(plugin, &component, version.clone()).await {
             Ok(loaded) => {
-                tracing::info!(plugin = loaded.plugin, action = plugin.spec.action, digest = loaded.version.digest, "action loaded");
+                tracing::info!(
+                    plugin = loaded.plugin,
+                    action = plugin.spec.action,
+                    digest = loaded.version.digest,
+                    "action loaded"
+                );
                 self.set(&plugin.spec.action, Entry::Loaded(Arc::new(loaded)));
                 Ok(())
             }
@@ -169,7 +192,10 @@ impl ActionPlugins {
 
     fn known_refusal(&self, uid: &str, version: &Version) -> Option<LoadError> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.get(uid).filter(|(known, _)| known == version).map(|(_, error)| error.clone())
+        refused
+            .get(uid)
+            .filter(|(known, _)| known == version)
+            .map(|(_, error)| error.clone())
     }
 
     async fn load_version(
@@ -184,9 +210,13 @@ impl ActionPlugins {
             message,
             transient: false,
         })?;
-        self.check_service_account(&spec.service_account_name).await?;
+        self.check_service_account(&spec.service_account_name)
+            .await?;
         let settings = serde_json::Value::Object(spec.settings.clone());
-        let action = self.loader.load(&spec.action, &component.bytes, &settings, &limits).await?;
+        let action = self
+            .loader
+            .load(&spec.action, &component.bytes, &settings, &limits)
+            .await?;
         let watcher = Watcher {
             performers: &self.performers,
             service_account: &spec.service_account_name,
@@ -246,7 +276,8 @@ impl ActionPlugins {
     }
 
     fn set(&self, action: &str, entry: Entry) {
-        self.metrics.plugins_loaded(self.catalogue.set(action, Some(entry)));
+        self.metrics
+            .plugins_loaded(self.catalogue.set(action, Some(entry)));
         self.triggers.action_changed(action);
     }
 
@@ -260,10 +291,16 @@ impl ActionPlugins {
         let next = status(plugin, serving.as_ref(), load, now);
         let api = Api::all(self.client.clone());
         let manager = keys::ACTION_PLUGIN_MANAGER;
-        let written = self.status.write(&api, manager, plugin, plugin.status.as_ref(), &next).await?;
+        let written = self
+            .status
+            .write(&api, manager, plugin, plugin.status.as_ref(), &next)
+            .await?;
         match written {
             Written::Unchanged => Ok(Next::default()),
-            Written::Later(wait) => Ok(Next { requeue_after: Some(wait), retry: false }),
+            Written::Later(wait) => Ok(Next {
+                requeue_after: Some(wait),
+                retry: false,
+            }),
             Written::Yes(written) => {
                 self.plugins.wrote(*written);
                 self.tell(plugin, load, &next.conditions).await;
@@ -279,9 +316,15 @@ impl ActionPlugins {
         load: &Load,
         now: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
     ) {
-        let before = plugin.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        let before = plugin
+            .status
+            .as_ref()
+            .map(|s| s.conditions.as_slice())
+            .unwrap_or_default();
         let said = conditions::find(before, READY).map(|c| (&c.status, &c.message));
-        let Some(ready) = conditions::find(now, READY) else { return };
+        let Some(ready) = conditions::find(now, READY) else {
+            return;
+        };
         if said == Some((&ready.status, &ready.message)) {
             return;
         }
@@ -289,7 +332,9 @@ impl ActionPlugins {
             Load::Loaded => Severity::Normal,
             Load::Shadowed { .. } | Load::Failed { .. } => Severity::Warning,
         };
-        self.events.send(plugin, severity, &ready.reason, "Load", &ready.message).await;
+        self.events
+            .send(plugin, severity, &ready.reason, "Load", &ready.message)
+            .await;
     }
 }
 
@@ -304,13 +349,19 @@ pub fn plugin_changed(
 ) -> Vec<ObjectRef<ActionPlugin>> {
     let action = &plugin.spec.action;
     let gone = store.get(&ObjectRef::from_obj(plugin)).is_none();
-    let claimants: Vec<_> =
-        store.state().into_iter().filter(|other| other.spec.action == *action).collect();
+    let claimants: Vec<_> = store
+        .state()
+        .into_iter()
+        .filter(|other| other.spec.action == *action)
+        .collect();
     if gone && claimants.is_empty() {
         metrics.plugins_loaded(catalogue.set(action, None));
         triggers.action_changed(action);
     }
-    claimants.iter().map(|claimant| ObjectRef::from_obj(&**claimant)).collect()
+    claimants
+        .iter()
+        .map(|claimant| ObjectRef::from_obj(&**claimant))
+        .collect()
 }
 
 /// A ConfigMap changed: the plugins whose component it holds must be looked at.
@@ -320,9 +371,18 @@ pub fn config_map_changed(
 ) -> Vec<ObjectRef<ActionPlugin>> {
     let name = config_map.name_any();
     let refers = |plugin: &ActionPlugin| {
-        plugin.spec.source.config_map.as_ref().is_some_and(|source| source.name == name)
+        plugin
+            .spec
+            .source
+            .config_map
+            .as_ref()
+            .is_some_and(|source| source.name == name)
     };
-    store.state_filter(refers).iter().map(|plugin| ObjectRef::from_obj(&**plugin)).collect()
+    store
+        .state_filter(refers)
+        .iter()
+        .map(|plugin| ObjectRef::from_obj(&**plugin))
+        .collect()
 }
 
 fn version(plugin: &ActionPlugin, component: &Component) -> Version {

@@ -47,7 +47,13 @@ pub(crate) async fn timely<K, T>(
 where
     K: Resource<DynamicType = ()>,
 {
-    let name = || describe(&K::kind(&()), object.namespace().as_deref(), &object.name_any());
+    let name = || {
+        describe(
+            &K::kind(&()),
+            object.namespace().as_deref(),
+            &object.name_any(),
+        )
+    };
     within_limit(verb, name, request).await
 }
 
@@ -58,8 +64,16 @@ async fn within_limit<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(WRITE_LIMIT, request).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(Error::Write { verb, object: object(), source }),
-        Err(_) => Err(Error::Timeout { verb, object: object(), seconds: WRITE_LIMIT.as_secs() }),
+        Ok(Err(source)) => Err(Error::Write {
+            verb,
+            object: object(),
+            source,
+        }),
+        Err(_) => Err(Error::Timeout {
+            verb,
+            object: object(),
+            seconds: WRITE_LIMIT.as_secs(),
+        }),
     }
 }
 
@@ -84,8 +98,12 @@ where
     if object.finalizers().iter().any(|f| f == finalizer) == wanted {
         return Ok(None);
     }
-    let mut finalizers: Vec<_> =
-        object.finalizers().iter().filter(|f| *f != finalizer).cloned().collect();
+    let mut finalizers: Vec<_> = object
+        .finalizers()
+        .iter()
+        .filter(|f| *f != finalizer)
+        .cloned()
+        .collect();
     if wanted {
         finalizers.push(finalizer.to_owned());
     }
@@ -99,7 +117,13 @@ where
     let name = object.name_any();
     let params = PatchParams::default();
     let patch = Patch::Merge(&patch);
-    timely("set the finalizer of", object, api.patch(&name, &params, &patch)).await.map(Some)
+    timely(
+        "set the finalizer of",
+        object,
+        api.patch(&name, &params, &patch),
+    )
+    .await
+    .map(Some)
 }
 
 /// Deletes an object, if it is still this one.
@@ -108,10 +132,15 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: object.uid(),
+            resource_version: None,
+        }),
         ..DeleteParams::background()
     };
-    timely("delete", object, api.delete(&object.name_any(), &params)).await.map(drop)
+    timely("delete", object, api.delete(&object.name_any(), &params))
+        .await
+        .map(drop)
 }
 
 /// The user that a ServiceAccount is.
@@ -147,8 +176,16 @@ pub struct Performers {
 impl Performers {
     /// Performers that impersonate ServiceAccounts of the operator's namespace.
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
-        let kinds = Arc::new(Kinds { client, known: Mutex::default() });
-        Self { config: client_config(config), namespace, clients: Mutex::default(), kinds }
+        let kinds = Arc::new(Kinds {
+            client,
+            known: Mutex::default(),
+        });
+        Self {
+            config: client_config(config),
+            namespace,
+            clients: Mutex::default(),
+            kinds,
+        }
     }
 
     /// A client that acts as this ServiceAccount.
@@ -163,7 +200,9 @@ impl Performers {
         let user = service_account_user(&self.namespace, service_account);
         let user = HeaderValue::from_str(&user).map_err(|error| error.to_string())?;
         let mut config = self.config.clone();
-        config.headers.push((HeaderName::from_static("impersonate-user"), user));
+        config
+            .headers
+            .push((HeaderName::from_static("impersonate-user"), user));
         let client = Client::try_from(config).map_err(|error| error.to_string())?;
         clients.insert(service_account.to_owned(), client.clone());
         Ok(client)
@@ -191,15 +230,31 @@ impl Performer {
     /// Performs one effect in `namespace`. Events are not effects on objects; the caller sends them.
     pub async fn perform(&self, namespace: &str, effect: &Effect) -> Result<Performed, Error> {
         match effect {
-            Effect::Patch { object, subresource, kind, body, uid, resource_version } => {
-                let body = with_preconditions(*kind, body, uid.as_deref(), resource_version.as_deref())?;
-                self.patch(namespace, object, subresource.as_deref(), *kind, body).await
+            Effect::Patch {
+                object,
+                subresource,
+                kind,
+                body,
+                uid,
+                resource_version,
+            } => {
+                let body =
+                    with_preconditions(*kind, body, uid.as_deref(), resource_version.as_deref())?;
+                self.patch(namespace, object, subresource.as_deref(), *kind, body)
+                    .await
             }
             Effect::Apply(body) => self.apply(namespace, body).await,
             Effect::Create(body) => self.create(namespace, body).await,
-            Effect::Delete { object, uid, resource_version, grace_period_seconds } => {
-                let preconditions =
-                    Preconditions { uid: uid.clone(), resource_version: resource_version.clone() };
+            Effect::Delete {
+                object,
+                uid,
+                resource_version,
+                grace_period_seconds,
+            } => {
+                let preconditions = Preconditions {
+                    uid: uid.clone(),
+                    resource_version: resource_version.clone(),
+                };
                 let params = DeleteParams {
                     grace_period_seconds: *grace_period_seconds,
                     preconditions: Some(preconditions),
@@ -207,8 +262,13 @@ impl Performer {
                 };
                 self.delete(namespace, object, &params).await
             }
-            Effect::Evict { pod, uid, grace_period_seconds } => {
-                self.evict(namespace, pod, uid.as_deref(), *grace_period_seconds).await
+            Effect::Evict {
+                pod,
+                uid,
+                grace_period_seconds,
+            } => {
+                self.evict(namespace, pod, uid.as_deref(), *grace_period_seconds)
+                    .await
             }
             Effect::Event { .. } => Ok(Performed::Nothing),
         }
@@ -224,18 +284,26 @@ impl Performer {
     ) -> Result<Performed, Error> {
         subresource.map_or(Ok(()), check_segment)?;
         let api = self.api(namespace, object).await?;
-        let params = PatchParams { field_manager: Some(self.manager.clone()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(self.manager.clone()),
+            ..PatchParams::default()
+        };
         let patch = match kind {
             PatchKind::Merge => Patch::Merge(body),
             PatchKind::Strategic => Patch::Strategic(body),
-            PatchKind::Json => Patch::Json(serde_json::from_value(body).map_err(|error| {
-                Error::Effect { message: format!("its JSON patch can't be read: {error}") }
-            })?),
+            PatchKind::Json => {
+                Patch::Json(serde_json::from_value(body).map_err(|error| Error::Effect {
+                    message: format!("its JSON patch can't be read: {error}"),
+                })?)
+            }
         };
         let request = async {
             match subresource {
                 None => api.patch(&object.name, &params, &patch).await,
-                Some(part) => api.patch_subresource(part, &object.name, &params, &patch).await,
+                Some(part) => {
+                    api.patch_subresource(part, &object.name, &params, &patch)
+                        .await
+                }
             }
         };
         let done = within_limit("patch", || named(namespace, object), request).await?;
@@ -248,17 +316,26 @@ impl Performer {
         let params = PatchParams::apply(&self.manager);
         let patch = Patch::Apply(&body);
         let request = api.patch(&object.name, &params, &patch);
-        within_limit("apply", || named(namespace, &object), request).await.map(performed)
+        within_limit("apply", || named(namespace, &object), request)
+            .await
+            .map(performed)
     }
 
     async fn create(&self, namespace: &str, body: &Value) -> Result<Performed, Error> {
         let (object, body) = placed(namespace, body)?;
         let api = self.api(namespace, &object).await?;
-        let dynamic: DynamicObject = serde_json::from_value(body)
-            .map_err(|error| Error::Effect { message: format!("its object can't be read: {error}") })?;
-        let params = PostParams { field_manager: Some(self.manager.clone()), ..PostParams::default() };
+        let dynamic: DynamicObject =
+            serde_json::from_value(body).map_err(|error| Error::Effect {
+                message: format!("its object can't be read: {error}"),
+            })?;
+        let params = PostParams {
+            field_manager: Some(self.manager.clone()),
+            ..PostParams::default()
+        };
         let request = api.create(&params, &dynamic);
-        within_limit("create", || named(namespace, &object), request).await.map(performed)
+        within_limit("create", || named(namespace, &object), request)
+            .await
+            .map(performed)
     }
 
     async fn delete(
@@ -271,9 +348,10 @@ impl Performer {
         let request = api.delete(&object.name, params);
         match within_limit("delete", || named(namespace, object), request).await {
             Ok(done) => Ok(done.left().map_or(Performed::Nothing, performed)),
-            Err(Error::Write { source: kube::Error::Api(status), .. }) if status.code == 404 => {
-                Ok(Performed::Nothing)
-            }
+            Err(Error::Write {
+                source: kube::Error::Api(status),
+                ..
+            }) if status.code == 404 => Ok(Performed::Nothing),
             Err(error) => Err(error),
         }
     }
@@ -290,8 +368,10 @@ impl Performer {
         let params = EvictParams {
             delete_options: Some(DeleteParams {
                 grace_period_seconds,
-                preconditions: uid
-                    .map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+                preconditions: uid.map(|uid| Preconditions {
+                    uid: Some(uid.to_owned()),
+                    resource_version: None,
+                }),
                 ..DeleteParams::default()
             }),
             ..EvictParams::default()
@@ -301,10 +381,18 @@ impl Performer {
         Ok(Performed::Nothing)
     }
 
-    async fn api(&self, namespace: &str, object: &ObjectReference) -> Result<Api<DynamicObject>, Error> {
+    async fn api(
+        &self,
+        namespace: &str,
+        object: &ObjectReference,
+    ) -> Result<Api<DynamicObject>, Error> {
         check_segment(&object.name)?;
         let resource = self.kinds.find(&object.api_version, &object.kind).await?;
-        Ok(Api::namespaced_with(self.client.clone(), namespace, &resource))
+        Ok(Api::namespaced_with(
+            self.client.clone(),
+            namespace,
+            &resource,
+        ))
     }
 }
 
@@ -317,7 +405,12 @@ struct Kinds {
 impl Kinds {
     async fn find(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
         let key = (api_version.to_owned(), kind.to_owned());
-        if let Some(resource) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(resource) = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
             return Ok(resource.clone());
         }
         let unknown = |source| Error::UnknownKind {
@@ -325,27 +418,40 @@ impl Kinds {
             kind: kind.to_owned(),
             source,
         };
-        let types = TypeMeta { api_version: api_version.to_owned(), kind: kind.to_owned() };
+        let types = TypeMeta {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+        };
         let gvk = GroupVersionKind::try_from(&types).map_err(|_| unknown(None))?;
         let found = discovery::pinned_kind(&self.client, &gvk).await;
         let (resource, capabilities) = found.map_err(|error| unknown(Some(error)))?;
         if capabilities.scope == Scope::Cluster {
             return Err(Error::Effect {
-                message: format!("{kind} is not namespaced, so it is outside of every job's namespace"),
+                message: format!(
+                    "{kind} is not namespaced, so it is outside of every job's namespace"
+                ),
             });
         }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, resource.clone());
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, resource.clone());
         Ok(resource)
     }
 }
 
 /// A pod is worth telling the cache of.
 fn performed(object: DynamicObject) -> Performed {
-    let is_pod = object.types.as_ref().is_some_and(|t| t.kind == "Pod" && t.api_version == "v1");
+    let is_pod = object
+        .types
+        .as_ref()
+        .is_some_and(|t| t.kind == "Pod" && t.api_version == "v1");
     if !is_pod {
         return Performed::Nothing;
     }
-    object.try_parse().map_or(Performed::Nothing, |pod| Performed::Pod(Box::new(pod)))
+    object
+        .try_parse()
+        .map_or(Performed::Nothing, |pod| Performed::Pod(Box::new(pod)))
 }
 
 /// A name becomes a part of the request's path: it must be one segment of it and no more, or an effect
@@ -355,7 +461,9 @@ fn check_segment(name: &str) -> Result<(), Error> {
     if !name.is_empty() && name.len() <= 253 && name.chars().all(fits) && !name.starts_with('.') {
         return Ok(());
     }
-    Err(Error::Effect { message: format!("{name:?} is no name of an object or subresource") })
+    Err(Error::Effect {
+        message: format!("{name:?} is no name of an object or subresource"),
+    })
 }
 
 fn named(namespace: &str, object: &ObjectReference) -> String {
@@ -398,22 +506,26 @@ fn with_preconditions(
 ) -> Result<Value, Error> {
     let mut body = body.clone();
     let conditions = [("uid", uid), ("resourceVersion", resource_version)];
-    let conditions = conditions.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let conditions = conditions
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)));
     match kind {
         PatchKind::Merge | PatchKind::Strategic => {
             let metadata = body
                 .as_object_mut()
                 .map(|object| object.entry("metadata").or_insert_with(|| json!({})))
                 .and_then(Value::as_object_mut)
-                .ok_or_else(|| Error::Effect { message: "a merge patch is an object".to_owned() })?;
+                .ok_or_else(|| Error::Effect {
+                    message: "a merge patch is an object".to_owned(),
+                })?;
             for (key, value) in conditions {
                 metadata.insert(key.to_owned(), value.into());
             }
         }
         PatchKind::Json => {
-            let steps = body
-                .as_array_mut()
-                .ok_or_else(|| Error::Effect { message: "a JSON patch is a list".to_owned() })?;
+            let steps = body.as_array_mut().ok_or_else(|| Error::Effect {
+                message: "a JSON patch is a list".to_owned(),
+            })?;
             for (key, value) in conditions {
                 let path = format!("/metadata/{key}");
                 steps.insert(0, json!({ "op": "test", "path": path, "value": value }));

@@ -64,9 +64,12 @@ impl Catalogue {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         match entries.get(action) {
             None => (ActionState::NotFound, None),
-            Some(Entry::NotLoaded(message)) => {
-                (ActionState::NotLoaded { message: message.clone() }, None)
-            }
+            Some(Entry::NotLoaded(message)) => (
+                ActionState::NotLoaded {
+                    message: message.clone(),
+                },
+                None,
+            ),
             Some(Entry::Loaded(loaded)) if loaded.version.lifecycle => {
                 let message = format!(
                     "ActionPlugin {:?} asks for enablePodOpsLifecycle, which this version does not do yet",
@@ -94,7 +97,10 @@ impl Catalogue {
             Some(entry) => entries.insert(action.to_owned(), entry),
             None => entries.remove(action),
         };
-        entries.values().filter(|entry| matches!(entry, Entry::Loaded(_))).count()
+        entries
+            .values()
+            .filter(|entry| matches!(entry, Entry::Loaded(_)))
+            .count()
     }
 
     /// The watches of pods, by action.
@@ -103,10 +109,16 @@ impl Catalogue {
         let watches = |entry: &Entry| match entry {
             Entry::Loaded(loaded) => {
                 let all = &loaded.action.registration().watches;
-                all.iter().filter(|w| w.kind == "Pod" && w.api_version == "v1").cloned().collect()
+                all.iter()
+                    .filter(|w| w.kind == "Pod" && w.api_version == "v1")
+                    .cloned()
+                    .collect()
             }
             Entry::NotLoaded(_) => Vec::new(),
         };
-        entries.iter().map(|(action, entry)| (action.clone(), watches(entry))).collect()
+        entries
+            .iter()
+            .map(|(action, entry)| (action.clone(), watches(entry)))
+            .collect()
     }
 }

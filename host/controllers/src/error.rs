@@ -27,7 +27,9 @@ pub enum Error {
         seconds: u64,
     },
     /// A kind that the API server does not serve.
-    #[error("failed to find kind {kind:?} of {api_version:?}; is its CustomResourceDefinition installed?")]
+    #[error(
+        "failed to find kind {kind:?} of {api_version:?}; is its CustomResourceDefinition installed?"
+    )]
     UnknownKind {
         /// `v1`, `apps/v1`
         api_version: String,
@@ -74,17 +76,21 @@ impl Error {
     /// How this error is tried again.
     pub fn class(&self) -> Class {
         match self {
-            Self::Write { source: kube::Error::Api(status), .. } => match status.code {
+            Self::Write {
+                source: kube::Error::Api(status),
+                ..
+            } => match status.code {
                 409 => Class::Conflict,
                 422 if is_another(status) => Class::Conflict,
                 404 | 410 => Class::Gone,
-                422 if is_precondition(status) => Class::Conflict,
                 400 | 403 | 405 | 413 | 415 | 422 => Class::Terminal,
                 _ => Class::Transient,
             },
             Self::Write { .. }
             | Self::Timeout { .. }
-            | Self::UnknownKind { source: Some(_), .. } => Class::Transient,
+            | Self::UnknownKind {
+                source: Some(_), ..
+            } => Class::Transient,
             Self::UnknownKind { source: None, .. } | Self::Effect { .. } => Class::Terminal,
         }
     }
@@ -92,12 +98,14 @@ impl Error {
     /// The CamelCase reason that the API server gave, or one of ours.
     pub fn reason(&self) -> String {
         match self {
-            Self::Write { source: kube::Error::Api(status), .. } if is_another(status) => {
-                "Conflict".to_owned()
-            }
-            Self::Write { source: kube::Error::Api(status), .. } if !status.reason.is_empty() => {
-                status.reason.clone()
-            }
+            Self::Write {
+                source: kube::Error::Api(status),
+                ..
+            } if is_another(status) => "Conflict".to_owned(),
+            Self::Write {
+                source: kube::Error::Api(status),
+                ..
+            } if !status.reason.is_empty() => status.reason.clone(),
             Self::Write { .. } => "RequestFailed".to_owned(),
             Self::Timeout { .. } => "RequestTimeout".to_owned(),
             Self::UnknownKind { .. } => "UnknownKind".to_owned(),
@@ -112,7 +120,11 @@ impl Error {
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
             if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
-                let said = if status.message.is_empty() { &status.reason } else { &status.message };
+                let said = if status.message.is_empty() {
+                    &status.reason
+                } else {
+                    &status.message
+                };
                 return format!("{text}: {said}");
             }
             text = format!("{text}: {cause}");
@@ -132,10 +144,13 @@ impl Error {
 }
 
 /// A patch that names a uid is refused as invalid, not as a conflict, if the object of that name is
-/// another by now: its uid "can't be changed".
+/// another by now: its uid "can't be changed". So is a JSON patch whose `test` of it failed.
 fn is_another(status: &kube::core::Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    causes.into_iter().any(|cause| cause.field == "metadata.uid")
+    causes
+        .into_iter()
+        .any(|cause| cause.field == "metadata.uid")
+        || (status.code == 422 && status.message.ends_with("test failed"))
 }
 
 #[cfg(test)]
@@ -147,7 +162,11 @@ mod tests {
     fn refused(status: Value) -> Error {
         let status: kube::core::Status = serde_json::from_value(status).expect("a Status");
         let source = kube::Error::Api(Box::new(status));
-        Error::Write { verb: "patch", object: "Pod shop/web-0".to_owned(), source }
+        Error::Write {
+            verb: "patch",
+            object: "Pod shop/web-0".to_owned(),
+            source,
+        }
     }
 
     #[test]
@@ -159,22 +178,23 @@ mod tests {
             }))
         };
         let (uid, image) = (invalid("metadata.uid"), invalid("spec.containers[0].image"));
-        assert_eq!((uid.class(), uid.reason().as_str()), (Class::Conflict, "Conflict"));
-        assert_eq!((image.class(), image.reason().as_str()), (Class::Terminal, "Invalid"));
+        assert_eq!(
+            (uid.class(), uid.reason().as_str()),
+            (Class::Conflict, "Conflict")
+        );
+        assert_eq!(
+            (image.class(), image.reason().as_str()),
+            (Class::Terminal, "Invalid")
+        );
     }
 
     #[test]
     fn a_refusal_is_told_once_in_the_api_servers_words() {
         let message = "pods \"web-0\" is forbidden: User \"u\" cannot patch it";
         let error = refused(json!({"code": 403, "reason": "Forbidden", "message": message}));
-        assert_eq!(error.chain(), format!("failed to patch Pod shop/web-0: {message}"));
+        assert_eq!(
+            error.chain(),
+            format!("failed to patch Pod shop/web-0: {message}")
+        );
     }
-}
-
-/// Whether a patch was refused because the object is another one by now. The API server says so by 422:
-/// of a merge patch that names another uid, and of a JSON patch whose `test` failed.
-fn is_precondition(status: &kube::core::Status) -> bool {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    causes.into_iter().any(|cause| cause.field == "metadata.uid")
-        || status.message.ends_with("test failed")
 }

@@ -1,6 +1,9 @@
 //! Kubernetes Events, sent after the status that they tell of has been written. An Event that can't be
-//! sent is logged; it never fails a pass.
+//! sent is logged; it never fails a pass, and a pass does not wait for it.
 
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource,
@@ -8,26 +11,55 @@ use kube::{
 };
 use operon_api::keys::EVENT_COMPONENT;
 use operon_core::action::Severity;
+use tokio::sync::mpsc;
 
-/// Sends Events.
+/// How many Events wait to be sent before whoever has another waits as well.
+const QUEUE: usize = 256;
+
+/// How many are sent at once: fewer than there are effects under way, which matter more.
+const AT_ONCE: usize = 4;
+
+/// How long the end of the process waits for what is queued.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+
+/// Sends Events, in the background.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    queue: mpsc::Sender<(Event, ObjectReference)>,
 }
 
 impl Events {
     /// Events from this instance of the host (its pod's name).
     pub fn new(client: Client, instance: Option<String>) -> Self {
-        let reporter = Reporter { controller: EVENT_COMPONENT.to_owned(), instance };
-        Self { recorder: Recorder::new(client, reporter) }
+        let reporter = Reporter {
+            controller: EVENT_COMPONENT.to_owned(),
+            instance,
+        };
+        let recorder = Recorder::new(client, reporter);
+        let (queue, queued) = mpsc::channel(QUEUE);
+        tokio::spawn(publish_all(recorder, queued));
+        Self { queue }
+    }
+
+    /// Waits until what was queued before is under way, but not for long.
+    pub async fn flush(&self) {
+        // Every place of the queue is free then. A failure is a time that ran out.
+        let _ = tokio::time::timeout(FLUSH_LIMIT, self.queue.reserve_many(QUEUE)).await;
     }
 
     /// Sends an Event about an object.
-    pub async fn send<K>(&self, object: &K, severity: Severity, reason: &str, action: &str, message: &str)
-    where
+    pub async fn send<K>(
+        &self,
+        object: &K,
+        severity: Severity,
+        reason: &str,
+        action: &str,
+        message: &str,
+    ) where
         K: Resource<DynamicType = ()>,
     {
-        self.send_about(&object.object_ref(&()), severity, reason, action, message).await;
+        self.send_about(&object.object_ref(&()), severity, reason, action, message)
+            .await;
     }
 
     /// Sends an Event about whatever `reference` names.
@@ -49,13 +81,27 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, reference).await {
-            tracing::warn!(
-                reason,
-                object = reference.name.as_deref().unwrap_or_default(),
-                error = %error,
-                "an Event could not be sent"
-            );
-        }
+        // The queue ends with the process.
+        let _ = self.queue.send((event, reference.clone())).await;
     }
+}
+
+async fn publish_all(recorder: Recorder, queued: mpsc::Receiver<(Event, ObjectReference)>) {
+    let events = stream::unfold(queued, |mut queued| async {
+        let next = queued.recv().await?;
+        Some((next, queued))
+    });
+    let recorder = &recorder;
+    events
+        .for_each_concurrent(AT_ONCE, |(event, reference)| async move {
+            if let Err(error) = recorder.publish(&event, &reference).await {
+                tracing::warn!(
+                    reason = event.reason,
+                    object = reference.name.as_deref().unwrap_or_default(),
+                    error = %error,
+                    "an Event could not be sent"
+                );
+            }
+        })
+        .await;
 }

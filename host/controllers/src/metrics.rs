@@ -91,22 +91,44 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn reconciled(&self, controller: &'static str, result: &'static str, time: Duration) {
-        self.reconciles.get_or_create(&Reconcile { controller, result }).inc();
-        self.durations.get_or_create(&Controller { controller }).observe(time.as_secs_f64());
+    pub(crate) fn reconciled(
+        &self,
+        controller: &'static str,
+        result: &'static str,
+        time: Duration,
+    ) {
+        self.reconciles
+            .get_or_create(&Reconcile { controller, result })
+            .inc();
+        self.durations
+            .get_or_create(&Controller { controller })
+            .observe(time.as_secs_f64());
     }
 
     pub(crate) fn failed(&self, controller: &'static str, class: Class) {
-        self.errors.get_or_create(&ErrorClass { controller, class: class.as_str() }).inc();
+        self.errors
+            .get_or_create(&ErrorClass {
+                controller,
+                class: class.as_str(),
+            })
+            .inc();
     }
 
     pub(crate) fn queued(&self, controller: &'static str, depth: usize) {
         let depth = i64::try_from(depth).unwrap_or(i64::MAX);
-        self.queued.get_or_create(&Controller { controller }).set(depth);
+        self.queued
+            .get_or_create(&Controller { controller })
+            .set(depth);
     }
 
     pub(crate) fn effect(&self, plugin: &str, kind: &'static str, result: &'static str) {
-        self.effects.get_or_create(&EffectKind { plugin: plugin.to_owned(), kind, result }).inc();
+        self.effects
+            .get_or_create(&EffectKind {
+                plugin: plugin.to_owned(),
+                kind,
+                result,
+            })
+            .inc();
     }
 
     pub(crate) fn plugins_loaded(&self, count: usize) {
@@ -114,4 +136,6 @@ impl Metrics {
     }
 }
 
-const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
+const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0,
+];

@@ -1,17 +1,20 @@
 //! The OperationJob controller. Everything that is decided is decided in `operon_core::operation_job`;
 //! this file observes, asks the action, and applies.
 
-use std::{collections::{BTreeMap, HashMap}, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::{
     api::core::v1::{ObjectReference as EventSubject, Pod},
     jiff::Timestamp,
 };
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    runtime::reflector::ObjectRef,
-};
+use kube::{Api, Client, Resource, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{OperationJob, keys, operation_job::Progress};
 use operon_core::{
     action::{
@@ -40,6 +43,11 @@ use crate::{
 /// How many targets of one job are asked about at once.
 const TARGETS_AT_ONCE: usize = 16;
 
+/// After effects on this many targets a pass asks no further: the next one, which follows at once, sees
+/// what became of them. So a large job is never decided from a view that is many seconds old, and its
+/// status moves on.
+const TARGETS_CHANGED: usize = 64;
+
 /// The controller's parts.
 pub struct OperationJobs {
     /// Writes jobs.
@@ -67,7 +75,12 @@ impl Reconciler for OperationJobs {
         let (action, loaded) = self.catalogue.find(&job.spec.action);
         let pods = self.target_pods(&job);
         let now = whole_seconds(Timestamp::now());
-        let observed = Observed { job: &job, pods: &pods, action: &action, now }; // (no client)
+        let observed = Observed {
+            job: &job,
+            pods: &pods,
+            action: &action,
+            now,
+        }; // (no client)
         let run = match plan(&observed) {
             Plan::Expire => return self.expire(&api, &job).await, // (client)
             Plan::Run(run) => run,
@@ -90,21 +103,32 @@ impl OperationJobs {
         let namespace = job.namespace().unwrap_or_default();
         let pod = |name: &str| {
             let reference = ObjectRef::new(name).within(&namespace);
-            self.pods.store.get(&reference).map(|pod| (name.to_owned(), pod))
+            self.pods
+                .store
+                .get(&reference)
+                .map(|pod| (name.to_owned(), pod))
         };
-        job.spec.targets.iter().filter_map(|target| pod(&target.name)).collect()
+        job.spec
+            .targets
+            .iter()
+            .filter_map(|target| pod(&target.name))
+            .collect()
     }
 
     async fn expire(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<Next, Error> {
         let ttl = job.spec.ttl_seconds_after_finished.unwrap_or_default();
         apply::delete(api, job).await?;
         let message = format!("deleted {ttl} s after it finished (spec.TTLSecondsAfterFinished)");
-        self.events.send(job, Severity::Normal, "TTL", "Expire", &message).await;
+        self.events
+            .send(job, Severity::Normal, "TTL", "Expire", &message)
+            .await;
         Ok(Next::default())
     }
 
     async fn hold(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<(), Error> {
-        if let Some(held) = apply::set_finalizer(api, job, keys::OPERATION_JOB_FINALIZER, true).await? {
+        if let Some(held) =
+            apply::set_finalizer(api, job, keys::OPERATION_JOB_FINALIZER, true).await?
+        {
             self.jobs.wrote(held);
         }
         Ok(())
@@ -119,7 +143,8 @@ impl OperationJobs {
         Ok(())
     }
 
-    /// Asks the action about every target that the plan names.
+    /// Asks the action about the targets that the plan names: first those that are further on, because
+    /// ending a target makes room in the cluster, and starting one takes some.
     async fn act(
         &self,
         observed: &Observed<'_>,
@@ -133,15 +158,31 @@ impl OperationJobs {
         let namespace = job.namespace.as_str();
         let view: Arc<dyn ClusterView> =
             Arc::new(View::new(namespace, loaded.watch.declared.clone()));
-        let mut answers = Vec::new();
-        for target in &run.targets {
-            if matches!(target.step, Step::Operate | Step::Release(_)) {
-                let view = Arc::clone(&view);
-                let call = Call { controller: self, loaded, job: &job, observed, view };
-                answers.push(async move { (target.index, call.ask(target).await) });
+        let asks = |target: &&TargetPlan| matches!(target.step, Step::Operate | Step::Release(_));
+        let mut targets: Vec<_> = run.targets.iter().filter(asks).collect();
+        targets.sort_by_key(|t| (t.detail.extra_info.is_empty(), t.detail.error.is_none()));
+        let changed = AtomicUsize::new(0);
+        let answers = targets.into_iter().map(|target| {
+            let view = Arc::clone(&view);
+            let call = Call {
+                controller: self,
+                loaded,
+                job: &job,
+                observed,
+                view,
+                changed: &changed,
+            };
+            async move {
+                if call.changed.load(Ordering::Relaxed) >= TARGETS_CHANGED {
+                    return None;
+                }
+                Some((target.index, call.ask(target).await))
             }
-        }
-        stream::iter(answers).buffer_unordered(TARGETS_AT_ONCE).collect().await
+        });
+        // Collected first: a lazy iterator of borrowing futures is more than the compiler can prove Send.
+        let answers: Vec<_> = answers.collect();
+        let answers = stream::iter(answers).buffer_unordered(TARGETS_AT_ONCE);
+        answers.filter_map(std::future::ready).collect().await
     }
 
     async fn write_status(
@@ -151,9 +192,14 @@ impl OperationJobs {
         conclusion: &Conclusion,
     ) -> Result<Next, Error> {
         let manager = keys::OPERATION_JOB_MANAGER;
-        let written =
-            self.status.write(api, manager, job, job.status.as_ref(), &conclusion.status).await?;
-        let mut next = Next { requeue_after: conclusion.requeue_after, retry: conclusion.retry };
+        let written = self
+            .status
+            .write(api, manager, job, job.status.as_ref(), &conclusion.status)
+            .await?;
+        let mut next = Next {
+            requeue_after: conclusion.requeue_after,
+            retry: conclusion.retry,
+        };
         match written {
             Written::Unchanged => {}
             Written::Later(wait) => {
@@ -163,7 +209,13 @@ impl OperationJobs {
                 self.jobs.wrote(*written);
                 for event in &conclusion.events {
                     self.events
-                        .send(job, event.severity, event.reason, &job.spec.action, &event.message)
+                        .send(
+                            job,
+                            event.severity,
+                            event.reason,
+                            &job.spec.action,
+                            &event.message,
+                        )
                         .await;
                 }
             }
@@ -179,6 +231,9 @@ struct Call<'a> {
     job: &'a JobView,
     observed: &'a Observed<'a>,
     view: Arc<dyn ClusterView>,
+    /// On how many targets effects were performed in this pass. Those that failed do not count: they
+    /// must not keep the others waiting.
+    changed: &'a AtomicUsize,
 }
 
 impl Call<'_> {
@@ -187,9 +242,9 @@ impl Call<'_> {
         match &plan.step {
             Step::Operate => self.operate(&mut target).await,
             Step::Release(cause) => self.release(&target, plan, *cause).await,
-            Step::Keep | Step::Start { .. } | Step::Fail(_) | Step::Await(_) => {
-                Answer::Released { extra_info: target.extra_info }
-            }
+            Step::Keep | Step::Start { .. } | Step::Fail(_) | Step::Await(_) => Answer::Released {
+                extra_info: target.extra_info,
+            },
         }
     }
 
@@ -199,9 +254,18 @@ impl Call<'_> {
         let pod = self.observed.pods.get(&detail.name);
         let pod = pod.filter(|pod| detail.pod_uid.is_none() || pod.metadata.uid == detail.pod_uid);
         let pod = pod.map(|pod| PodView::from(&**pod));
-        let named = self.observed.job.spec.targets.get(plan.index).and_then(|t| t.containers.clone());
+        let named = self
+            .observed
+            .job
+            .spec
+            .targets
+            .get(plan.index)
+            .and_then(|t| t.containers.clone());
         let containers = named.filter(|names| !names.is_empty()).unwrap_or_else(|| {
-            pod.iter().flat_map(|pod| &pod.containers).map(|c| c.name.clone()).collect()
+            pod.iter()
+                .flat_map(|pod| &pod.containers)
+                .map(|c| c.name.clone())
+                .collect()
         });
         Target {
             name: detail.name.clone(),
@@ -213,42 +277,87 @@ impl Call<'_> {
     }
 
     fn request<'r>(&'r self, target: &'r Target, job: &'r JobView) -> Request<'r> {
-        Request { target, job, cluster: Arc::clone(&self.view) }
+        Request {
+            target,
+            job,
+            cluster: Arc::clone(&self.view),
+        }
     }
 
     async fn operate(&self, target: &mut Target) -> Answer {
-        match self.loaded.action.operate_target(self.request(target, self.job)).await {
-            Err(error) => return Answer::Error { error, extra_info: None },
+        match self
+            .loaded
+            .action
+            .operate_target(self.request(target, self.job))
+            .await
+        {
+            Err(error) => {
+                return Answer::Error {
+                    error,
+                    extra_info: None,
+                };
+            }
             Ok(operation) => {
                 if let Err(error) = self.perform(target, &operation).await {
-                    return Answer::Error { error, extra_info: None };
+                    return Answer::Error {
+                        error,
+                        extra_info: None,
+                    };
                 }
                 target.extra_info = operation.extra_info;
             }
         }
-        match self.loaded.action.get_ops_progress(self.request(target, self.job)).await {
+        match self
+            .loaded
+            .action
+            .get_ops_progress(self.request(target, self.job))
+            .await
+        {
             Ok(report) => Answer::Report(report),
-            Err(error) => Answer::Error { error, extra_info: Some(target.extra_info.clone()) },
+            Err(error) => Answer::Error {
+                error,
+                extra_info: Some(target.extra_info.clone()),
+            },
         }
     }
 
     /// A target that is not finished is asked once more how far it is: what was done in the end need
     /// not be undone.
     async fn release(&self, target: &Target, plan: &TargetPlan, cause: Cause) -> Answer {
-        let job = &JobView { ending: true, ..self.job.clone() };
+        let job = &JobView {
+            ending: true,
+            ..self.job.clone()
+        };
         if plan.detail.progress == Progress::Processing && cause != Cause::Failed {
-            let report = self.loaded.action.get_ops_progress(self.request(target, job)).await;
+            let report = self
+                .loaded
+                .action
+                .get_ops_progress(self.request(target, job))
+                .await;
             if let Ok(report) = report
                 && report.progress == OpsProgress::Succeeded
             {
                 return Answer::Report(report);
             }
         }
-        match self.loaded.action.release_target(self.request(target, job)).await {
-            Err(error) => Answer::Error { error, extra_info: None },
+        match self
+            .loaded
+            .action
+            .release_target(self.request(target, job))
+            .await
+        {
+            Err(error) => Answer::Error {
+                error,
+                extra_info: None,
+            },
             Ok(operation) => match self.perform(target, &operation).await {
-                Ok(()) => Answer::Released { extra_info: operation.extra_info },
-                Err(error) => Answer::Error { error, extra_info: None },
+                Ok(()) => Answer::Released {
+                    extra_info: operation.extra_info,
+                },
+                Err(error) => Answer::Error {
+                    error,
+                    extra_info: None,
+                },
             },
         }
     }
@@ -258,7 +367,9 @@ impl Call<'_> {
         for effect in &operation.effects {
             let result = self.perform_one(target, effect).await;
             let word = if result.is_ok() { "ok" } else { "error" };
-            self.controller.metrics.effect(&self.loaded.plugin, effect.kind(), word);
+            self.controller
+                .metrics
+                .effect(&self.loaded.plugin, effect.kind(), word);
             tracing::debug!(
                 action = self.job.action,
                 plugin = self.loaded.plugin,
@@ -271,17 +382,31 @@ impl Call<'_> {
             );
             result?;
         }
+        if !operation.effects.is_empty() {
+            self.changed.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 
     async fn perform_one(&self, target: &Target, effect: &Effect) -> Result<(), ActionError> {
-        if let Effect::Event { severity, reason, message } = effect {
+        if let Effect::Event {
+            severity,
+            reason,
+            message,
+        } = effect
+        {
             let subject = self.subject(target);
             let events = &self.controller.events;
-            events.send_about(&subject, *severity, reason, &self.job.action, message).await;
+            events
+                .send_about(&subject, *severity, reason, &self.job.action, message)
+                .await;
             return Ok(());
         }
-        let performed = self.loaded.performer.perform(&self.job.namespace, effect).await;
+        let performed = self
+            .loaded
+            .performer
+            .perform(&self.job.namespace, effect)
+            .await;
         if let Performed::Pod(pod) = performed.map_err(Error::into_action_error)? {
             self.controller.pods.wrote(*pod);
         }
@@ -290,8 +415,14 @@ impl Call<'_> {
 
     /// The target's pod, or the job where there is none.
     fn subject(&self, target: &Target) -> EventSubject {
-        let pod = target.pod.as_ref().and_then(|_| self.observed.pods.get(&target.name));
-        pod.map_or_else(|| self.observed.job.object_ref(&()), |pod| pod.object_ref(&()))
+        let pod = target
+            .pod
+            .as_ref()
+            .and_then(|_| self.observed.pods.get(&target.name));
+        pod.map_or_else(
+            || self.observed.job.object_ref(&()),
+            |pod| pod.object_ref(&()),
+        )
     }
 }
 

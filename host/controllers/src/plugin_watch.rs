@@ -56,11 +56,14 @@ impl Watcher<'_> {
     /// # Errors
     /// The account may not read a kind, the API server does not serve it, or it could not be listed.
     pub async fn start(&self, registration: &Registration) -> Result<PluginWatch, LoadError> {
-        let client = self.performers.client(self.service_account).map_err(|message| LoadError {
-            reason: "InvalidServiceAccount",
-            message,
-            transient: false,
-        })?;
+        let client = self
+            .performers
+            .client(self.service_account)
+            .map_err(|message| LoadError {
+                reason: "InvalidServiceAccount",
+                message,
+                transient: false,
+            })?;
         let mut declared = Declared::default();
         let mut caches = Vec::new();
         for watch in &registration.watches {
@@ -77,14 +80,16 @@ impl Watcher<'_> {
             declared.others.insert(key, cache.store.clone());
             caches.push(cache);
         }
-        Ok(PluginWatch { declared, _caches: caches })
+        Ok(PluginWatch {
+            declared,
+            _caches: caches,
+        })
     }
 
     /// One watch per kind: two would be two views of it.
     fn check_once(&self, registration: &Registration, watch: &Watch) -> Result<(), LoadError> {
-        let same = |other: &&Watch| {
-            (&other.api_version, &other.kind) == (&watch.api_version, &watch.kind)
-        };
+        let same =
+            |other: &&Watch| (&other.api_version, &other.kind) == (&watch.api_version, &watch.kind);
         if registration.watches.iter().filter(same).count() == 1 {
             return Ok(());
         }
@@ -188,4 +193,3 @@ impl Watcher<'_> {
         })
     }
 }
-

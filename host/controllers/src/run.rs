@@ -76,7 +76,9 @@ pub async fn run<R: Reconciler>(
         Ok::<_, std::convert::Infallible>(object)
     });
     let passes = controller::applier(
-        |object, runner: Arc<Runner<R>>| -> BoxFuture<'static, Result<Action, std::convert::Infallible>> {
+        |object,
+         runner: Arc<Runner<R>>|
+         -> BoxFuture<'static, Result<Action, std::convert::Infallible>> {
             async move { Ok(runner.pass(object).await) }.boxed()
         },
         |_, never, _| match *never {},
@@ -119,11 +121,13 @@ impl<R: Reconciler> Runner<R> {
         self.waits(object.namespace(), object.name_any(), false);
         let started = Instant::now();
         let result = self.reconciler.reconcile(Arc::clone(&object)).await;
-        self.metrics.reconciled(R::NAME, outcome(&result), started.elapsed());
+        self.metrics
+            .reconciled(R::NAME, outcome(&result), started.elapsed());
         match result {
             Ok(next) if !next.retry => {
                 self.note(key, started, false);
-                next.requeue_after.map_or_else(Action::await_change, Action::requeue)
+                next.requeue_after
+                    .map_or_else(Action::await_change, Action::requeue)
             }
             Ok(next) => {
                 let wait = self.note(key, started, true);
@@ -139,7 +143,13 @@ impl<R: Reconciler> Runner<R> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         match class {
             Class::Conflict => {
-                tracing::debug!(controller = R::NAME, namespace, name, error = error.chain(), "changed meanwhile");
+                tracing::debug!(
+                    controller = R::NAME,
+                    namespace,
+                    name,
+                    error = error.chain(),
+                    "changed meanwhile"
+                );
                 Action::requeue(PACE)
             }
             Class::Gone => Action::await_change(),
@@ -172,14 +182,20 @@ impl<R: Reconciler> Runner<R> {
 
     fn too_soon(&self, key: &str) -> Option<Duration> {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.get(key).and_then(|pacing| PACE.checked_sub(pacing.started.elapsed()))
+        objects
+            .get(key)
+            .and_then(|pacing| PACE.checked_sub(pacing.started.elapsed()))
     }
 
     /// Notes a pass, and says how long to wait if it failed.
     fn note(&self, key: String, started: Instant, failed: bool) -> Duration {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         let failures = objects.get(&key).map_or(0, |pacing| pacing.failures);
-        let failures = if failed { failures.saturating_add(1) } else { 0 };
+        let failures = if failed {
+            failures.saturating_add(1)
+        } else {
+            0
+        };
         objects.insert(key, Pacing { started, failures });
         if objects.len() > 10_000 {
             objects.retain(|_, pacing| pacing.failures > 0 || pacing.started.elapsed() < PACE);

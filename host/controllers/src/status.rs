@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::{Api, Resource, ResourceExt, api::{Patch, PatchParams}};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
@@ -64,18 +67,31 @@ impl StatusWriter {
         });
         let params = PatchParams::apply(manager).force();
         let patch = Patch::Apply(&body);
-        let written = timely("write the status of", object, api.patch_status(&name, &params, &patch)).await?;
+        let written = timely(
+            "write the status of",
+            object,
+            api.patch_status(&name, &params, &patch),
+        )
+        .await?;
         self.note(uid);
         Ok(Written::Yes(Box::new(written)))
     }
 
     fn wait(&self, uid: &str) -> Option<Duration> {
-        let last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        last.get(uid).and_then(|at| INTERVAL.checked_sub(at.elapsed())).filter(|left| !left.is_zero())
+        let last = self
+            .last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        last.get(uid)
+            .and_then(|at| INTERVAL.checked_sub(at.elapsed()))
+            .filter(|left| !left.is_zero())
     }
 
     fn note(&self, uid: String) {
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self
+            .last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         last.retain(|_, at| at.elapsed() < INTERVAL);
         last.insert(uid, Instant::now());
     }

@@ -87,17 +87,29 @@ impl<K: Cached> Cache<K> {
         let writer = reflector::store::Writer::new(dyntype.clone());
         let store = writer.as_reader();
         let kind = K::kind(&dyntype).into_owned();
-        let keeper =
-            Keeper { writer, store: store.clone(), dyntype, on_change, deleted: HashSet::new() };
+        let keeper = Keeper {
+            writer,
+            store: store.clone(),
+            dyntype,
+            on_change,
+            deleted: HashSet::new(),
+        };
         let keeper = Arc::new(Mutex::new(keeper));
         let task = tokio::spawn(watch(kind, api, config, Arc::clone(&keeper)));
-        Self { store, keeper, task: Arc::new(AbortOnDrop(task)) }
+        Self {
+            store,
+            keeper,
+            task: Arc::new(AbortOnDrop(task)),
+        }
     }
 
     /// Tells the cache of an object as the API server returned it from a write. When this returns,
     /// every reader sees it.
     pub fn wrote(&self, object: K) {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).written(object);
+        self.keeper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .written(object);
     }
 
     /// Waits until the first list is complete.
@@ -122,8 +134,13 @@ async fn watch<K: Cached>(
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => keeper.lock().unwrap_or_else(PoisonError::into_inner).watched(event),
-            Err(error) => tracing::warn!(kind, error = %error, "watch interrupted; it starts again"),
+            Ok(event) => keeper
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .watched(event),
+            Err(error) => {
+                tracing::warn!(kind, error = %error, "watch interrupted; it starts again")
+            }
         }
     }
 }
@@ -185,19 +202,26 @@ impl<K: Cached> Keeper<K> {
     }
 
     fn has(&self, object: &K) -> bool {
-        self.store.get(&ObjectRef::from_obj_with(object, self.dyntype.clone())).is_some()
+        self.store
+            .get(&ObjectRef::from_obj_with(object, self.dyntype.clone()))
+            .is_some()
     }
 
     /// Whether this is a later version than the one the store has, or another object of that name.
     fn is_newer(&self, object: &K) -> bool {
         let reference = ObjectRef::from_obj_with(object, self.dyntype.clone());
-        self.store.get(&reference).is_none_or(|known| {
-            known.uid() != object.uid() || version(object) > version(&*known)
-        })
+        self.store
+            .get(&reference)
+            .is_none_or(|known| known.uid() != object.uid() || version(object) > version(&*known))
     }
 }
 
 /// An object's version as a number: the API server's versions of one kind are ordered that way.
 fn version<K: Resource>(object: &K) -> u128 {
-    object.meta().resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
+    object
+        .meta()
+        .resource_version
+        .as_deref()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0)
 }

@@ -10,8 +10,14 @@ use std::{
 
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Resource, ResourceExt, runtime::reflector::{ObjectRef, Store}};
-use operon_api::{OperationJob, operation_job::{Progress, TargetDetail}};
+use kube::{
+    Resource, ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
+use operon_api::{
+    OperationJob,
+    operation_job::{Progress, TargetDetail},
+};
 use operon_core::{
     action::{Mapping, Watch},
     operation_job::RELEASED,
@@ -41,7 +47,11 @@ struct Entry {
 impl Triggers {
     /// Triggers that send to this queue.
     pub fn new(queue: UnboundedSender<ObjectRef<OperationJob>>, catalogue: Arc<Catalogue>) -> Self {
-        Self { queue, catalogue, jobs: RwLock::default() }
+        Self {
+            queue,
+            catalogue,
+            jobs: RwLock::default(),
+        }
     }
 
     /// A job changed: index it anew and look at it.
@@ -77,12 +87,17 @@ impl Triggers {
         let namespace = pod.namespace().unwrap_or_default();
         let name = pod.name_any();
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(entries) = jobs.get(&namespace) else { return };
+        let Some(entries) = jobs.get(&namespace) else {
+            return;
+        };
         let declared: HashMap<_, _> = self.catalogue.pod_watches().into_iter().collect();
         for (job, entry) in entries {
             let is_watched = || {
                 let watches = declared.get(&entry.action);
-                watches.is_some_and(|all| all.iter().any(|w| concerns(w, pod, &namespace, entry, pods)))
+                watches.is_some_and(|all| {
+                    all.iter()
+                        .any(|w| concerns(w, pod, &namespace, entry, pods))
+                })
             };
             if entry.open.contains(&name) || is_watched() {
                 self.wake(&namespace, job);
@@ -91,10 +106,18 @@ impl Triggers {
     }
 
     /// An object that an action watches changed.
-    pub fn object_changed<K: Resource>(&self, action: &str, watch: &Watch, object: &K, pods: &Store<Pod>) {
+    pub fn object_changed<K: Resource>(
+        &self,
+        action: &str,
+        watch: &Watch,
+        object: &K,
+        pods: &Store<Pod>,
+    ) {
         let namespace = object.namespace().unwrap_or_default();
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(entries) = jobs.get(&namespace) else { return };
+        let Some(entries) = jobs.get(&namespace) else {
+            return;
+        };
         for (job, entry) in entries.iter().filter(|(_, entry)| entry.action == action) {
             if concerns(watch, object, &namespace, entry, pods) {
                 self.wake(&namespace, job);
@@ -104,14 +127,21 @@ impl Triggers {
 
     fn wake(&self, namespace: &str, name: &str) {
         // A closed queue means that the process is going down.
-        let _ = self.queue.unbounded_send(ObjectRef::new(name).within(namespace));
+        let _ = self
+            .queue
+            .unbounded_send(ObjectRef::new(name).within(namespace));
     }
 }
 
 /// What the index holds of a job; none once nothing is left to do.
 fn entry(job: &OperationJob) -> Option<Entry> {
-    let details = job.status.as_ref().map(|s| s.target_details.as_slice()).unwrap_or_default();
-    let known: HashMap<&str, &TargetDetail> = details.iter().map(|d| (d.name.as_str(), d)).collect();
+    let details = job
+        .status
+        .as_ref()
+        .map(|s| s.target_details.as_slice())
+        .unwrap_or_default();
+    let known: HashMap<&str, &TargetDetail> =
+        details.iter().map(|d| (d.name.as_str(), d)).collect();
     let closed = |name: &str| {
         known.get(name).is_some_and(|detail| match detail.progress {
             Progress::Succeeded => true,
@@ -121,8 +151,13 @@ fn entry(job: &OperationJob) -> Option<Entry> {
             Progress::Pending | Progress::Processing => false,
         })
     };
-    let open: HashSet<String> =
-        job.spec.targets.iter().filter(|t| !closed(&t.name)).map(|t| t.name.clone()).collect();
+    let open: HashSet<String> = job
+        .spec
+        .targets
+        .iter()
+        .filter(|t| !closed(&t.name))
+        .map(|t| t.name.clone())
+        .collect();
     if open.is_empty() && job.metadata.deletion_timestamp.is_none() {
         return None;
     }
@@ -132,7 +167,12 @@ fn entry(job: &OperationJob) -> Option<Entry> {
         .collect();
     let extra_info = started.iter().flat_map(|d| d.extra_info.clone()).collect();
     let started = started.iter().map(|d| d.name.clone()).collect();
-    Some(Entry { action: job.spec.action.clone(), open, started, extra_info })
+    Some(Entry {
+        action: job.spec.action.clone(),
+        open,
+        started,
+        extra_info,
+    })
 }
 
 /// Whether an object of a watched kind matters to a job.
@@ -146,14 +186,16 @@ fn concerns<K: Resource>(
     let selected = Selector::parse(&watch.label_selector).is_ok_and(|s| s.matches(object.labels()));
     selected
         && watch.mappings.iter().any(|mapping| match mapping {
-            Mapping::Label(key) => {
-                object.labels().get(key).is_some_and(|target| job.open.contains(target))
-            }
-            Mapping::ExtraInfo(key) => {
-                job.extra_info.contains(&(key.clone(), object.name_any()))
-            }
+            Mapping::Label(key) => object
+                .labels()
+                .get(key)
+                .is_some_and(|target| job.open.contains(target)),
+            Mapping::ExtraInfo(key) => job.extra_info.contains(&(key.clone(), object.name_any())),
             Mapping::UidInLabel(key) => {
-                let controller = object.owner_references().iter().find(|o| o.controller == Some(true));
+                let controller = object
+                    .owner_references()
+                    .iter()
+                    .find(|o| o.controller == Some(true));
                 let uids = [object.uid(), controller.map(|owner| owner.uid.clone())];
                 job.started.iter().any(|target| {
                     let pod = pods.get(&ObjectRef::new(target).within(namespace));

@@ -66,7 +66,9 @@ impl ClusterView for View {
     fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
         if is_pod(&reference.api_version, &reference.kind) {
             let pods = self.pods()?;
-            let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&reference.name));
+            let pod = pods
+                .iter()
+                .find(|pod| pod.metadata.name.as_deref() == Some(&reference.name));
             return Ok(pod.and_then(|pod| whole(&**pod, "v1", "Pod")));
         }
         let store = self.others(&reference.api_version, &reference.kind)?;
@@ -85,14 +87,20 @@ impl ClusterView for View {
     ) -> Result<Vec<Value>, ReadError> {
         let selector = Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
         if is_pod(api_version, kind) {
-            let pods = self.pods()?.iter().filter(|pod| selector.matches(pod.labels()));
+            let pods = self
+                .pods()?
+                .iter()
+                .filter(|pod| selector.matches(pod.labels()));
             return Ok(pods.filter_map(|pod| whole(&**pod, "v1", "Pod")).collect());
         }
         let objects = self.others(api_version, kind)?.state_filter(|object| {
             object.metadata.namespace.as_deref() == Some(&self.namespace)
                 && selector.matches(object.labels())
         });
-        Ok(objects.iter().filter_map(|object| whole(&**object, api_version, kind)).collect())
+        Ok(objects
+            .iter()
+            .filter_map(|object| whole(&**object, api_version, kind))
+            .collect())
     }
 
     fn find_pods(&self, label_selector: &str) -> Result<Vec<PodView>, ReadError> {

@@ -43,7 +43,9 @@ impl Leadership {
             .with_context(|| format!("failed to reach Lease {namespace}/{LEASE}"))?;
         let (mut held, renewal) = manager.watch().await;
         tracing::info!(lease = LEASE, identity, "waiting for leadership");
-        held.wait_for(|leading| *leading).await.context("the lease's renewal ended")?;
+        held.wait_for(|leading| *leading)
+            .await
+            .context("the lease's renewal ended")?;
         tracing::info!(lease = LEASE, identity, "leading");
         Ok(Self { held, renewal })
     }
@@ -62,7 +64,9 @@ impl Leadership {
         drop(self.held);
         match tokio::time::timeout(Duration::from_secs(5), self.renewal).await {
             Ok(Ok(Ok(_))) => tracing::info!("leadership released"),
-            Ok(Ok(Err(error))) => tracing::warn!(error = %error, "leadership could not be released"),
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(error = %error, "leadership could not be released")
+            }
             Ok(Err(_)) | Err(_) => tracing::warn!("leadership could not be released in time"),
         }
     }

@@ -49,23 +49,48 @@ impl PluginMetrics {
             "Calls of actions, by function and outcome; an outcome beside ok and action_error is a limit that was hit or a trap",
             metrics.calls.clone(),
         );
-        registry.register_with_unit("call_duration", "Time of a call", Unit::Seconds, metrics.durations.clone());
-        registry.register("loads", "Components made executable, by where the code came from", metrics.loads.clone());
+        registry.register_with_unit(
+            "call_duration",
+            "Time of a call",
+            Unit::Seconds,
+            metrics.durations.clone(),
+        );
+        registry.register(
+            "loads",
+            "Components made executable, by where the code came from",
+            metrics.loads.clone(),
+        );
         metrics
     }
 }
 
 impl CallObserver for PluginMetrics {
     fn called(&self, action: &str, function: &'static str, outcome: Outcome, duration: Duration) {
-        let call = Call { action: action.to_owned(), function, outcome: outcome.as_str() };
+        let call = Call {
+            action: action.to_owned(),
+            function,
+            outcome: outcome.as_str(),
+        };
         self.calls.get_or_create(&call).inc();
-        let function = Function { action: action.to_owned(), function };
-        self.durations.get_or_create(&function).observe(duration.as_secs_f64());
+        let function = Function {
+            action: action.to_owned(),
+            function,
+        };
+        self.durations
+            .get_or_create(&function)
+            .observe(duration.as_secs_f64());
     }
 
     fn compiled(&self, action: &str, source: CodeSource, _: Duration) {
-        self.loads.get_or_create(&Load { action: action.to_owned(), source: source.as_str() }).inc();
+        self.loads
+            .get_or_create(&Load {
+                action: action.to_owned(),
+                source: source.as_str(),
+            })
+            .inc();
     }
 }
 
-const BUCKETS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0];
+const BUCKETS: [f64; 10] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0,
+];

@@ -69,7 +69,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&arguments.log)
         .with_context(|| format!("failed to read --log {:?}", arguments.log))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match arguments.log_format {
         LogFormat::Json => lines.json().flatten_event(true).init(),
         LogFormat::Text => lines.with_target(false).init(),
@@ -80,7 +82,9 @@ fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
 /// From the first connection to the last write.
 async fn host(arguments: Arguments) -> anyhow::Result<()> {
     let mut end = Termination::listen()?;
-    let config = Config::infer().await.context("failed to find a cluster: neither in a pod nor a KUBECONFIG")?;
+    let config = Config::infer()
+        .await
+        .context("failed to find a cluster: neither in a pod nor a KUBECONFIG")?;
     let config = client_config(config);
     let client = Client::try_from(config.clone()).context("failed to build a client")?;
     let mut registry = Registry::default();
@@ -88,7 +92,10 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
     let plugin_metrics = PluginMetrics::register(&mut registry);
     let readiness = Readiness::default();
     probes::serve(arguments.listen, readiness.clone(), registry).await?;
-    let identity = arguments.instance.clone().unwrap_or_else(|| format!("operon-{}", std::process::id()));
+    let identity = arguments
+        .instance
+        .clone()
+        .unwrap_or_else(|| format!("operon-{}", std::process::id()));
     // A replica that waits to lead is ready: it would serve as soon as it leads.
     readiness.set(true);
     let leadership = if arguments.no_leader_election {
@@ -143,7 +150,10 @@ struct Termination {
 impl Termination {
     fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("failed to listen for signals");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     async fn asked(&mut self) {

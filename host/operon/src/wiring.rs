@@ -1,11 +1,21 @@
 //! Joins the layers: stores, catalogue, loader, registry and the controllers on top of them.
 
-use std::{path::PathBuf, sync::{Arc, Mutex}};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use anyhow::Context;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
-use k8s_openapi::api::{authentication::v1::SelfSubjectReview, core::v1::{ConfigMap, Pod}};
-use kube::{Api, Client, Config, api::PostParams, runtime::{reflector::ObjectRef, watcher}};
+use k8s_openapi::api::{
+    authentication::v1::SelfSubjectReview,
+    core::v1::{ConfigMap, Pod},
+};
+use kube::{
+    Api, Client, Config,
+    api::PostParams,
+    runtime::{reflector::ObjectRef, watcher},
+};
 use operon_api::{ActionPlugin, OperationJob};
 use operon_controllers::{
     action_plugin::{self, ActionPlugins},
@@ -39,6 +49,7 @@ pub(crate) struct Parts {
 /// The controllers, running.
 pub(crate) struct Running {
     controllers: JoinSet<()>,
+    events: Events,
     end: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -48,19 +59,28 @@ impl Running {
         self.controllers.join_next().await;
     }
 
-    /// Ends the queues and waits for the passes under way.
+    /// Ends the queues and waits for the passes under way, and for the Events that they sent.
     pub(crate) async fn stop(mut self) {
         for end in self.end {
             end();
         }
         while self.controllers.join_next().await.is_some() {}
+        self.events.flush().await;
     }
 }
 
 /// Fills the stores and starts the controllers. Jobs are looked at only once every action that exists
 /// has been looked at, so that none waits for one that is merely late.
 pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
-    let Parts { config, client, namespace, instance, cache_dir, metrics, plugin_metrics } = parts;
+    let Parts {
+        config,
+        client,
+        namespace,
+        instance,
+        cache_dir,
+        metrics,
+        plugin_metrics,
+    } = parts;
     let loader = Loader::new(LoaderConfig {
         cache_dir,
         observer: Arc::new(plugin_metrics),
@@ -71,7 +91,14 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     let (job_queue, job_requests) = unbounded();
     let (plugin_queue, plugin_requests) = unbounded::<ObjectRef<ActionPlugin>>();
     let triggers = Arc::new(Triggers::new(job_queue.clone(), Arc::clone(&catalogue)));
-    let stores = Stores::start(&client, &namespace, &catalogue, &triggers, &plugin_queue, &metrics);
+    let stores = Stores::start(
+        &client,
+        &namespace,
+        &catalogue,
+        &triggers,
+        &plugin_queue,
+        &metrics,
+    );
     stores.ready().await;
     tracing::info!(
         jobs = stores.jobs.store.len(),
@@ -104,26 +131,41 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         jobs: stores.jobs.clone(),
         pods: stores.pods,
         catalogue,
-        events,
+        events: events.clone(),
         status: StatusWriter::default(),
         metrics: metrics.clone(),
     });
     let mut controllers = JoinSet::new();
-    controllers.spawn(run::run(plugins, stores.plugins.store, plugin_requests, metrics.clone()));
+    controllers.spawn(run::run(
+        plugins,
+        stores.plugins.store,
+        plugin_requests,
+        metrics.clone(),
+    ));
     controllers.spawn(run::run(jobs, stores.jobs.store, job_requests, metrics));
     let end: Vec<Box<dyn FnOnce() + Send>> = vec![
         Box::new(move || job_queue.close_channel()),
         Box::new(move || plugin_queue.close_channel()),
     ];
-    Ok(Running { controllers, end })
+    Ok(Running {
+        controllers,
+        events,
+        end,
+    })
 }
 
 /// The user that this host is to the API server.
 async fn whoami(client: &Client) -> anyhow::Result<String> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
-    let status = review.context("failed to ask the API server who this host is")?.status;
-    Ok(status.and_then(|status| status.user_info?.username).unwrap_or_default())
+    let review = reviews
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await;
+    let status = review
+        .context("failed to ask the API server who this host is")?
+        .status;
+    Ok(status
+        .and_then(|status| status.user_info?.username)
+        .unwrap_or_default())
 }
 
 struct Stores {
@@ -155,7 +197,9 @@ impl Stores {
             let (catalogue, triggers) = (Arc::clone(catalogue), Arc::clone(triggers));
             let (queue, metrics) = (plugin_queue.clone(), metrics.clone());
             move |plugin: &ActionPlugin, plugins: &_| {
-                for reference in action_plugin::plugin_changed(plugin, plugins, &catalogue, &triggers, &metrics) {
+                for reference in
+                    action_plugin::plugin_changed(plugin, plugins, &catalogue, &triggers, &metrics)
+                {
                     // A closed queue means that the process is going down.
                     let _ = queue.unbounded_send(reference);
                 }

@@ -16,21 +16,37 @@ pub(crate) fn find(
     source: &ConfigMapSource,
     config_maps: &dyn ConfigMaps,
 ) -> Result<Vec<u8>, LoadError> {
-    let ConfigMapSource { namespace: wanted, name, key } = source;
+    let ConfigMapSource {
+        namespace: wanted,
+        name,
+        key,
+    } = source;
     if let Some(other) = wanted.as_deref().filter(|other| *other != namespace) {
         return Err(refused(
             "ForeignNamespace",
-            format!("spec.source.configMap.namespace is {other:?}, but components are taken only from the operator's own namespace {namespace:?}"),
+            format!(
+                "spec.source.configMap.namespace is {other:?}, but components are taken only from the operator's own namespace {namespace:?}"
+            ),
         ));
     }
     let config_map = config_maps.get(name).ok_or_else(|| {
-        refused("ConfigMapNotFound", format!("there is no ConfigMap {name:?} in namespace {namespace:?}"))
+        refused(
+            "ConfigMapNotFound",
+            format!("there is no ConfigMap {name:?} in namespace {namespace:?}"),
+        )
     })?;
-    let binary = config_map.binary_data.as_ref().and_then(|data| data.get(key));
+    let binary = config_map
+        .binary_data
+        .as_ref()
+        .and_then(|data| data.get(key));
     let Some(bytes) = binary else {
         return Err(missing_key(name, key, &config_map));
     };
-    if bytes.0.starts_with(&GZIP) { unzip(name, key, &bytes.0) } else { Ok(bytes.0.clone()) }
+    if bytes.0.starts_with(&GZIP) {
+        unzip(name, key, &bytes.0)
+    } else {
+        Ok(bytes.0.clone())
+    }
 }
 
 /// Says what is there instead of the key.
@@ -39,14 +55,29 @@ fn missing_key(
     key: &str,
     config_map: &k8s_openapi::api::core::v1::ConfigMap,
 ) -> LoadError {
-    if config_map.data.as_ref().is_some_and(|data| data.contains_key(key)) {
+    if config_map
+        .data
+        .as_ref()
+        .is_some_and(|data| data.contains_key(key))
+    {
         return refused(
             "NotWasm",
-            format!("key {key:?} of ConfigMap {name:?} is text (data), not a component (binaryData); create it with `kubectl create configmap {name} --from-file={key}=FILE.wasm`"),
+            format!(
+                "key {key:?} of ConfigMap {name:?} is text (data), not a component (binaryData); create it with `kubectl create configmap {name} --from-file={key}=FILE.wasm`"
+            ),
         );
     }
-    let keys: Vec<_> = config_map.binary_data.iter().flatten().map(|(key, _)| key.as_str()).collect();
-    let there = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+    let keys: Vec<_> = config_map
+        .binary_data
+        .iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect();
+    let there = if keys.is_empty() {
+        "none".to_owned()
+    } else {
+        keys.join(", ")
+    };
     refused(
         "KeyNotFound",
         format!("ConfigMap {name:?} has no key {key:?} in binaryData; its keys there: {there}"),
@@ -62,7 +93,10 @@ fn unzip(name: &str, key: &str, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     if component.len() > MAX_COMPONENT {
         return Err(refused(
             "TooLarge",
-            format!("key {key:?} of ConfigMap {name:?} is larger than {} MiB when unzipped", MAX_COMPONENT >> 20),
+            format!(
+                "key {key:?} of ConfigMap {name:?} is larger than {} MiB when unzipped",
+                MAX_COMPONENT >> 20
+            ),
         ));
     }
     Ok(component)
@@ -87,7 +121,10 @@ mod tests {
 
     fn with(key: &str, bytes: Vec<u8>) -> One {
         let data = BTreeMap::from([(key.to_owned(), ByteString(bytes))]);
-        One(ConfigMap { binary_data: Some(data), ..ConfigMap::default() })
+        One(ConfigMap {
+            binary_data: Some(data),
+            ..ConfigMap::default()
+        })
     }
 
     fn source(namespace: Option<&str>, name: &str) -> ConfigMapSource {
@@ -109,19 +146,37 @@ mod tests {
         let gzipped = gzip.finish().expect("in memory");
         for bytes in [b"component".to_vec(), gzipped] {
             let maps = with("plugin.wasm", bytes);
-            assert_eq!(find("own", &source(None, "plugin"), &maps), Ok(b"component".to_vec()));
+            assert_eq!(
+                find("own", &source(None, "plugin"), &maps),
+                Ok(b"component".to_vec())
+            );
         }
     }
 
     #[test]
     fn what_is_missing_or_foreign_is_refused_with_its_own_reason() {
         let maps = with("other.wasm", Vec::new());
-        assert_eq!(reason(find("own", &source(Some("elsewhere"), "plugin"), &maps)), "ForeignNamespace");
-        assert_eq!(reason(find("own", &source(Some("own"), "absent"), &maps)), "ConfigMapNotFound");
-        assert_eq!(reason(find("own", &source(None, "plugin"), &maps)), "KeyNotFound");
+        assert_eq!(
+            reason(find("own", &source(Some("elsewhere"), "plugin"), &maps)),
+            "ForeignNamespace"
+        );
+        assert_eq!(
+            reason(find("own", &source(Some("own"), "absent"), &maps)),
+            "ConfigMapNotFound"
+        );
+        assert_eq!(
+            reason(find("own", &source(None, "plugin"), &maps)),
+            "KeyNotFound"
+        );
         let text = BTreeMap::from([("plugin.wasm".to_owned(), "hello".to_owned())]);
-        let maps = One(ConfigMap { data: Some(text), ..ConfigMap::default() });
-        assert_eq!(reason(find("own", &source(None, "plugin"), &maps)), "NotWasm");
+        let maps = One(ConfigMap {
+            data: Some(text),
+            ..ConfigMap::default()
+        });
+        assert_eq!(
+            reason(find("own", &source(None, "plugin"), &maps)),
+            "NotWasm"
+        );
     }
 
     #[test]
@@ -131,8 +186,14 @@ mod tests {
             gzip.write_all(&vec![0; 1 << 20]).expect("in memory");
         }
         let maps = with("plugin.wasm", gzip.finish().expect("in memory"));
-        assert_eq!(reason(find("own", &source(None, "plugin"), &maps)), "TooLarge");
+        assert_eq!(
+            reason(find("own", &source(None, "plugin"), &maps)),
+            "TooLarge"
+        );
         let maps = with("plugin.wasm", vec![0x1f, 0x8b, 1, 2]);
-        assert_eq!(reason(find("own", &source(None, "plugin"), &maps)), "BadGzip");
+        assert_eq!(
+            reason(find("own", &source(None, "plugin"), &maps)),
+            "BadGzip"
+        );
     }
 }

@@ -30,10 +30,17 @@ impl Registry {
         Self { namespace }
     }
 
-    fn find(&self, plugin: &ActionPlugin, config_maps: &dyn ConfigMaps) -> Result<Vec<u8>, LoadError> {
+    fn find(
+        &self,
+        plugin: &ActionPlugin,
+        config_maps: &dyn ConfigMaps,
+    ) -> Result<Vec<u8>, LoadError> {
         match &plugin.spec.source.config_map {
             Some(source) => config_map::find(&self.namespace, source, config_maps),
-            None => Err(refused("NoSource", "spec.source names no source: set configMap".to_owned())),
+            None => Err(refused(
+                "NoSource",
+                "spec.source names no source: set configMap".to_owned(),
+            )),
         }
     }
 }
@@ -57,9 +64,14 @@ fn verified(plugin: &ActionPlugin, bytes: Vec<u8>) -> Result<Component, LoadErro
     match &plugin.spec.digest {
         Some(pinned) if *pinned != digest => Err(refused(
             "DigestMismatch",
-            format!("the component's digest is {digest}, but spec.digest pins {pinned}; nothing of it was run"),
+            format!(
+                "the component's digest is {digest}, but spec.digest pins {pinned}; nothing of it was run"
+            ),
         )),
-        _ => Ok(Component { bytes: Arc::from(bytes), digest }),
+        _ => Ok(Component {
+            bytes: Arc::from(bytes),
+            digest,
+        }),
     }
 }
 
@@ -75,5 +87,9 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 fn refused(reason: &'static str, message: String) -> LoadError {
-    LoadError { reason, message, transient: false }
+    LoadError {
+        reason,
+        message,
+        transient: false,
+    }
 }

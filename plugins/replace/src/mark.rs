@@ -2,7 +2,8 @@
 //! the same patch that takes the hash label away. It holds what it takes to put the pod back, and
 //! what tells a substitute from the pods that were there before, without a clock of ours.
 
-use operon_sdk::{MetadataEdit, Pod};
+use operon_sdk::patch::merge;
+use operon_sdk::{MetadataEdit, Patch, Pod, json};
 use serde::{Deserialize, Serialize};
 
 use crate::keys;
@@ -54,12 +55,28 @@ impl Mark {
             .set_annotation(keys::ORIGIN, &text)
     }
 
-    /// The patch that puts the pod back: its `ReplicaSet` adopts it again.
-    pub fn take_off(&self, pod: &Pod) -> MetadataEdit {
-        pod.edit()
-            .set_label(keys::TEMPLATE_HASH, &self.hash)
-            .remove_label(keys::RELEASED_FROM)
-            .remove_annotation(keys::ORIGIN)
+    /// The patch that puts the pod back. It names the `ReplicaSet` as the pod's controller, instead of
+    /// waiting for it to adopt the pod: so the pod is at no moment nobody's, and should the
+    /// `ReplicaSet` be gone by then, the garbage collector takes the pod as it took the others.
+    pub fn take_off(&self, pod: &Pod, replica_set_uid: &str) -> Patch {
+        let mut metadata = json!({
+            "labels": {keys::TEMPLATE_HASH: self.hash, keys::RELEASED_FROM: null},
+            "annotations": {keys::ORIGIN: null}
+        });
+        if pod.controller().is_none() {
+            let others = pod.owners.iter().map(|owner| {
+                json!({"apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name,
+                    "uid": owner.uid})
+            });
+            let controller = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "name": self.replica_set, "uid": replica_set_uid, "controller": true});
+            metadata["ownerReferences"] = others.chain([controller]).collect();
+        }
+        Patch {
+            uid: Some(pod.uid.clone()),
+            resource_version: Some(pod.resource_version.clone()),
+            ..merge(pod.reference(), &json!({ "metadata": metadata }))
+        }
     }
 
     /// Whether a pod of the same `ReplicaSet` was created after the release.
@@ -77,7 +94,6 @@ fn ending(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use operon_sdk::json;
     use operon_sdk::testing::FakeCluster;
 
     #[test]

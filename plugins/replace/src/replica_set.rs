@@ -306,7 +306,7 @@ fn waiting_origins(
     Ok(waiting.collect())
 }
 
-/// Puts a pod back that this job released and that is still there: its `ReplicaSet` adopts it and
+/// Puts a pod back that this job released and that is still there: it is its `ReplicaSet`'s again, which
 /// removes the surplus. Where it could not be adopted, it is deleted instead.
 pub fn release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
     let (Some(uid), Some(mark)) = (pod.label(keys::RELEASED_FROM), Mark::of(pod)) else {
@@ -335,7 +335,7 @@ pub fn release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Vec<Effect
         .filter(|new_pod| !new_pod.deleting)
         .map(disclaim)
         .collect();
-    effects.push(patch(mark.take_off(pod)));
+    effects.push(Effect::Patch(mark.take_off(pod, uid)));
     Ok(effects)
 }
 

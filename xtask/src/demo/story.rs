@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use operon_devcluster::{Cluster, Progress, output_of};
 
 use super::watch::EndpointWatch;
+use crate::tools;
 
 /// Two pods behind a Service, one of which takes a moment to become ready.
 const FOO: &str = include_str!("../../../examples/replace/deployment.yaml");
@@ -21,7 +22,13 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub(crate) fn replace(cluster: &Cluster, progress: &Progress) -> Result<()> {
     let teller = Teller { cluster, progress };
     println!("\n── A Deployment of two pods, behind a Service ──");
-    teller.quietly(&["delete", "opj", "opj-replace", "--ignore-not-found", "--wait"])?;
+    teller.quietly(&[
+        "delete",
+        "opj",
+        "opj-replace",
+        "--ignore-not-found",
+        "--wait",
+    ])?;
     teller.apply("deployment.yaml", FOO)?;
     teller.quietly(&["rollout", "status", "deployment/foo", "--timeout=120s"])?;
     teller.show(&["get", "pods", "--selector=app=foo"])?;
@@ -30,7 +37,9 @@ pub(crate) fn replace(cluster: &Cluster, progress: &Progress) -> Result<()> {
 
     println!("\n── An OperationJob replaces the first of them (partition: 1) ──");
     let [first, second] = teller.two_pods()?;
-    let job = JOB.replace("foo-jttd5", &first).replace("foo-752sz", &second);
+    let job = JOB
+        .replace("foo-jttd5", &first)
+        .replace("foo-752sz", &second);
     println!("{}", indented(&job));
     teller.apply("operationjob.yaml", &job)?;
     teller.until("the new pod to appear", |t| Ok(t.pods()?.len() >= 3))?;
@@ -39,25 +48,53 @@ pub(crate) fn replace(cluster: &Cluster, progress: &Progress) -> Result<()> {
     teller.until("the first target to be replaced", |t| {
         Ok(t.field(".status.succeededPodCount")? == "1")
     })?;
-    teller.until("the first pod to be gone", |t| Ok(!t.pods()?.contains(&first)))?;
+    teller.until("the first pod to be gone", |t| {
+        Ok(!t.pods()?.contains(&first))
+    })?;
     teller.show(&["get", "opj"])?;
     teller.show(&["get", "pods", "--selector=app=foo"])?;
 
     println!("\n── The partition is raised to 2: the second follows ──");
-    teller.show(&["patch", "opj", "opj-replace", "--type=merge", "--patch={\"spec\":{\"partition\":2}}"])?;
-    teller.quietly(&["wait", "--for=condition=Ready", "opj/opj-replace", "--timeout=120s"])?;
+    teller.show(&[
+        "patch",
+        "opj",
+        "opj-replace",
+        "--type=merge",
+        "--patch={\"spec\":{\"partition\":2}}",
+    ])?;
+    teller.quietly(&[
+        "wait",
+        "--for=condition=Ready",
+        "opj/opj-replace",
+        "--timeout=120s",
+    ])?;
     teller.show(&["get", "opj"])?;
     teller.show(&["get", "pods", "--selector=app=foo"])?;
-    teller.show(&["get", "opj", "opj-replace", "--output=jsonpath-as-json={.status}"])?;
-    teller.show(&["get", "events", "--field-selector=reportingComponent=operon", "--output=custom-columns=REASON:.reason,OBJECT:.involvedObject.name,MESSAGE:.message"])?;
+    teller.show(&[
+        "get",
+        "opj",
+        "opj-replace",
+        "--output=jsonpath-as-json={.status}",
+    ])?;
+    teller.show(&[
+        "get",
+        "events",
+        "--field-selector=reportingComponent=operon",
+        "--output=custom-columns=REASON:.reason,OBJECT:.involvedObject.name,MESSAGE:.message",
+    ])?;
 
     let seen = endpoints.stop()?;
     println!("\n{}", seen.in_words());
     check(&teller, &first, &second)?;
     if seen.lowest < 2 {
-        bail!("the Service foo had only {} ready endpoints for a while", seen.lowest);
+        bail!(
+            "the Service foo had only {} ready endpoints for a while",
+            seen.lowest
+        );
     }
-    println!("The action that did this is a WebAssembly component in ConfigMap action-replace; nothing of it is compiled into the host.");
+    println!(
+        "The action that did this is a WebAssembly component in ConfigMap action-replace; nothing of it is compiled into the host."
+    );
     Ok(())
 }
 
@@ -114,9 +151,15 @@ impl Teller<'_> {
     }
 
     fn apply(&self, file: &str, manifest: &str) -> Result<()> {
-        let folder = self.cluster.state_dir().context("the cluster has no state folder")?;
+        let folder = self
+            .cluster
+            .state_dir()
+            .unwrap_or_else(|| tools::target_dir().join("demo"));
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("failed to create {}", folder.display()))?;
         let path = folder.join(file);
-        std::fs::write(&path, manifest).with_context(|| format!("failed to write {}", path.display()))?;
+        std::fs::write(&path, manifest)
+            .with_context(|| format!("failed to write {}", path.display()))?;
         println!("\n$ kubectl apply -f {file}");
         let path = path.to_string_lossy();
         print!("{}", self.quietly(&["apply", "--filename", &path])?);
@@ -124,17 +167,28 @@ impl Teller<'_> {
     }
 
     fn pods(&self) -> Result<Vec<String>> {
-        let names = self.quietly(&["get", "pods", "--selector=app=foo", "--output=jsonpath={.items[*].metadata.name}"])?;
+        let names = self.quietly(&[
+            "get",
+            "pods",
+            "--selector=app=foo",
+            "--output=jsonpath={.items[*].metadata.name}",
+        ])?;
         Ok(names.split_whitespace().map(str::to_owned).collect())
     }
 
     fn two_pods(&self) -> Result<[String; 2]> {
         let pods = self.pods()?;
-        <[String; 2]>::try_from(pods).map_err(|pods| anyhow::anyhow!("foo should have two pods, but has {pods:?}"))
+        <[String; 2]>::try_from(pods)
+            .map_err(|pods| anyhow::anyhow!("foo should have two pods, but has {pods:?}"))
     }
 
     fn field(&self, path: &str) -> Result<String> {
-        self.quietly(&["get", "opj", "opj-replace", &format!("--output=jsonpath={{{path}}}")])
+        self.quietly(&[
+            "get",
+            "opj",
+            "opj-replace",
+            &format!("--output=jsonpath={{{path}}}"),
+        ])
     }
 
     fn until(&self, what: &str, done: impl Fn(&Self) -> Result<bool>) -> Result<()> {
@@ -150,5 +204,6 @@ impl Teller<'_> {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().fold(String::new(), |text, line| text + "    " + line + "\n")
+    text.lines()
+        .fold(String::new(), |text, line| text + "    " + line + "\n")
 }

@@ -42,10 +42,16 @@ impl EndpointWatch {
         expected: usize,
     ) -> Result<Self> {
         let selector = format!("--selector=kubernetes.io/service-name={service}");
-        let ready = "{range .items[*].endpoints[?(@.conditions.ready==true)]}{.addresses[0]}{\"\\n\"}{end}";
+        let ready =
+            "{range .items[*].endpoints[?(@.conditions.ready==true)]}{.addresses[0]}{\"\\n\"}{end}";
         let count = || -> Result<usize> {
             let mut get = cluster.kubectl(progress)?;
-            get.args(["get", "endpointslices", &selector, &format!("--output=jsonpath={ready}")]);
+            get.args([
+                "get",
+                "endpointslices",
+                &selector,
+                &format!("--output=jsonpath={ready}"),
+            ]);
             Ok(output_of(&mut get)?.lines().count())
         };
         for _ in 0..100 {
@@ -55,11 +61,24 @@ impl EndpointWatch {
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
         let mut watch = cluster.kubectl(progress)?;
-        watch.args(["get", "endpointslices", &selector, "--watch", "--output=json"]);
-        let mut child =
-            watch.stdout(Stdio::piped()).spawn().context("failed to watch the Service's endpoints")?;
+        watch.args([
+            "get",
+            "endpointslices",
+            &selector,
+            "--watch",
+            "--output=json",
+        ]);
+        let mut child = watch
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("failed to watch the Service's endpoints")?;
         let output = BufReader::new(child.stdout.take().context("kubectl prints nowhere")?);
-        let none = Seen { service: service.to_owned(), lowest: usize::MAX, highest: 0, changes: 0 };
+        let none = Seen {
+            service: service.to_owned(),
+            lowest: usize::MAX,
+            highest: 0,
+            changes: 0,
+        };
         let seen = Arc::new(Mutex::new(none));
         let shared = Arc::clone(&seen);
         std::thread::spawn(move || {
@@ -77,14 +96,28 @@ impl EndpointWatch {
 
     /// Ends the watch and says what it saw.
     pub(crate) fn stop(mut self) -> Result<Seen> {
-        self.child.kill().context("failed to end the watch of endpoints")?;
-        self.child.wait().context("failed to end the watch of endpoints")?;
-        Ok(self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        self.child
+            .kill()
+            .context("failed to end the watch of endpoints")?;
+        self.child
+            .wait()
+            .context("failed to end the watch of endpoints")?;
+        Ok(self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone())
     }
 }
 
 /// How many endpoints of a slice are ready.
 fn ready_endpoints(slice: &Value) -> usize {
-    let endpoints = slice["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default();
-    endpoints.iter().filter(|endpoint| endpoint["conditions"]["ready"] == true).count()
+    let endpoints = slice["endpoints"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    endpoints
+        .iter()
+        .filter(|endpoint| endpoint["conditions"]["ready"] == true)
+        .count()
 }

@@ -71,6 +71,21 @@ fn cancelling_at_any_point_leaves_as_many_pods_as_belong_and_no_trace() {
 }
 
 #[test]
+fn a_pod_that_is_put_back_is_its_replica_sets_before_that_has_noticed() {
+    let mut world = world(1);
+    let owner = world.expect_pod(FIRST).controller_uid().map(str::to_owned);
+    let mut job = FakeJob::new("j1", &[FIRST]);
+    turn(&mut job, &mut world);
+    assert!(world.expect_pod(FIRST).controller().is_none());
+    let other = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "c1"}]);
+    world.change_pod(FIRST, &json!({"metadata": {"ownerReferences": other}}));
+    job.cancel::<Replace>(&mut world);
+    let pod = world.expect_pod(FIRST);
+    assert!(owner.is_some() && pod.controller_uid() == owner.as_deref());
+    assert_eq!(pod.owners.len(), 2);
+}
+
+#[test]
 fn a_job_that_is_deleted_while_the_old_pod_terminates_has_succeeded() {
     let mut world = world(1);
     let mut job = FakeJob::new("j1", &[FIRST]);
