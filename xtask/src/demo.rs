@@ -104,7 +104,7 @@ fn farewell(cluster: &Cluster, name: &str, nodes: Nodes) {
             host::RELEASE
         ),
         Nodes::Simulated => {
-            println!("  (the nodes are simulated: pods become Ready, nothing runs in them)")
+            println!("  (the nodes are simulated: pods become Ready, nothing runs in them)");
         }
     }
     println!("To stop and remove everything:");

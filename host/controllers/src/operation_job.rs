@@ -18,8 +18,8 @@ use kube::{Api, Client, Resource, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{OperationJob, keys, operation_job::Progress};
 use operon_core::{
     action::{
-        ActionError, ClusterView, Effect, JobView, Operation, OpsProgress, PodView, Request,
-        Severity, Target,
+        ActionError, ClusterView, Effect, JobView, ObjectReference, Operation, OpsProgress,
+        PodView, Request, Severity, Target,
     },
     operation_job::{
         ActionState, Observed,
@@ -405,7 +405,7 @@ impl Call<'_> {
         let performed = self
             .loaded
             .performer
-            .perform(&self.job.namespace, effect)
+            .perform(&self.job.namespace, &pinned(effect, target))
             .await;
         if let Performed::Pod(pod) = performed.map_err(Error::into_action_error)? {
             self.controller.pods.wrote(*pod);
@@ -426,6 +426,30 @@ impl Call<'_> {
     }
 }
 
+/// An effect on the target's own pod means that pod and no later one of its name, also if the action
+/// did not say so.
+fn pinned(effect: &Effect, target: &Target) -> Effect {
+    let mut effect = effect.clone();
+    let is_target = |object: &ObjectReference| {
+        (object.api_version.as_str(), object.kind.as_str()) == ("v1", "Pod")
+            && object.name == target.name
+    };
+    match &mut effect {
+        Effect::Patch { object, uid, .. } | Effect::Delete { object, uid, .. } => {
+            if uid.is_none() && is_target(object) {
+                uid.clone_from(&target.uid);
+            }
+        }
+        Effect::Evict { pod, uid, .. } => {
+            if uid.is_none() && *pod == target.name {
+                uid.clone_from(&target.uid);
+            }
+        }
+        Effect::Apply(_) | Effect::Create(_) | Effect::Event { .. } => {}
+    }
+    effect
+}
+
 fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
     let job = observed.job;
     JobView {
@@ -442,4 +466,51 @@ fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
 /// Times in a status are whole seconds, so that writing one and reading it back is no change.
 fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_effect_on_the_targets_pod_never_means_a_later_pod_of_its_name() {
+        let target = Target {
+            name: "web-0".to_owned(),
+            uid: Some("first".to_owned()),
+            containers: Vec::new(),
+            pod: None,
+            extra_info: BTreeMap::default(),
+        };
+        let evict = |pod: &str, uid: Option<&str>| Effect::Evict {
+            pod: pod.to_owned(),
+            uid: uid.map(str::to_owned),
+            grace_period_seconds: None,
+        };
+        let table = [
+            (("web-0", None), ("web-0", Some("first"))),
+            (("web-0", Some("other")), ("web-0", Some("other"))),
+            (("web-1", None), ("web-1", None)),
+        ];
+        for ((pod, uid), (same, expected)) in table {
+            assert_eq!(pinned(&evict(pod, uid), &target), evict(same, expected));
+        }
+        let delete = |kind: &str, uid: Option<&str>| Effect::Delete {
+            object: ObjectReference {
+                api_version: "v1".to_owned(),
+                kind: kind.to_owned(),
+                name: "web-0".to_owned(),
+            },
+            uid: uid.map(str::to_owned),
+            resource_version: None,
+            grace_period_seconds: None,
+        };
+        assert_eq!(
+            pinned(&delete("Pod", None), &target),
+            delete("Pod", Some("first"))
+        );
+        assert_eq!(
+            pinned(&delete("ConfigMap", None), &target),
+            delete("ConfigMap", None)
+        );
+    }
 }

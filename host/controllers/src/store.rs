@@ -139,7 +139,7 @@ async fn watch<K: Cached>(
                 .unwrap_or_else(PoisonError::into_inner)
                 .watched(event),
             Err(error) => {
-                tracing::warn!(kind, error = %error, "watch interrupted; it starts again")
+                tracing::warn!(kind, error = %error, "watch interrupted; it starts again");
             }
         }
     }

@@ -4,16 +4,25 @@
 //! that lost the lease, or slept through its time (a paused machine), exits at once: it must not write
 //! any more, and a new process begins with fresh caches.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::ready,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
-use kube::{Client, Config};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, Config, runtime::watcher::watch_object};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use tokio::{sync::watch, task::JoinHandle};
 
 /// How long a lease holds without renewal, and how long before its end it is renewed.
 const DURATION: u64 = 15;
 const GRACE: u64 = 5;
+
+/// How long to wait after the lease could not be reached.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// The name of the Lease.
 const LEASE: &str = "operon";
@@ -25,27 +34,34 @@ pub(crate) struct Leadership {
 }
 
 impl Leadership {
-    /// Waits until this process leads.
+    /// Waits until this process leads. A lease that its holder gives up is taken at once; one whose
+    /// holder is silent, when it has run out.
     pub(crate) async fn acquire(
         config: Config,
         namespace: &str,
         identity: &str,
     ) -> anyhow::Result<Self> {
         let client = Client::try_from(config).context("failed to build the lease's client")?;
-        let manager = LeaseManagerBuilder::new(client, LEASE)
-            .with_namespace(namespace)
-            .with_identity(identity)
-            .with_field_manager("operon-lease")
-            .with_duration(DURATION)
-            .with_grace(GRACE)
-            .build()
-            .await
-            .with_context(|| format!("failed to reach Lease {namespace}/{LEASE}"))?;
-        let (mut held, renewal) = manager.watch().await;
+        let mut manager = manager(client.clone(), namespace, identity).await?;
+        let mut given_up = pin!(given_up(client.clone(), namespace));
         tracing::info!(lease = LEASE, identity, "waiting for leadership");
-        held.wait_for(|leading| *leading)
-            .await
-            .context("the lease's renewal ended")?;
+        loop {
+            tokio::select! {
+                changed = manager.changed() => match changed {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(error = %error, "the lease can't be reached; trying again");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                },
+                Some(()) = given_up.next() => {
+                    // The old one sleeps until the lease would have run out; a new one looks at once.
+                    manager = self::manager(client.clone(), namespace, identity).await?;
+                }
+            }
+        }
+        let (held, renewal) = manager.watch().await;
         tracing::info!(lease = LEASE, identity, "leading");
         Ok(Self { held, renewal })
     }
@@ -65,11 +81,39 @@ impl Leadership {
         match tokio::time::timeout(Duration::from_secs(5), self.renewal).await {
             Ok(Ok(Ok(_))) => tracing::info!("leadership released"),
             Ok(Ok(Err(error))) => {
-                tracing::warn!(error = %error, "leadership could not be released")
+                tracing::warn!(error = %error, "leadership could not be released");
             }
             Ok(Err(_)) | Err(_) => tracing::warn!("leadership could not be released in time"),
         }
     }
+}
+
+async fn manager(client: Client, namespace: &str, identity: &str) -> anyhow::Result<LeaseManager> {
+    LeaseManagerBuilder::new(client, LEASE)
+        .with_namespace(namespace)
+        .with_identity(identity)
+        .with_field_manager("operon-lease")
+        .with_duration(DURATION)
+        .with_grace(GRACE)
+        .build()
+        .await
+        .with_context(|| format!("failed to reach Lease {namespace}/{LEASE}"))
+}
+
+/// An item whenever somebody who held the lease does not hold it any more.
+fn given_up(client: Client, namespace: &str) -> impl Stream<Item = ()> + use<> {
+    let leases: Api<Lease> = Api::namespaced(client, namespace);
+    let holders = watch_object(leases, LEASE).filter_map(|lease| {
+        // A watch that fails begins again by itself; until then the lease's own time decides.
+        let spec = lease.ok().map(|lease| lease.and_then(|lease| lease.spec));
+        ready(spec.map(|spec| spec.and_then(|spec| spec.holder_identity)))
+    });
+    let changes = holders.scan(None, |before: &mut Option<String>, holder| {
+        let given_up = before.is_some() && holder.is_none();
+        *before = holder;
+        ready(Some(given_up))
+    });
+    changes.filter_map(|given_up| ready(given_up.then_some(())))
 }
 
 /// Ends when the process did not run for so long that its lease may be another's.

@@ -1,0 +1,77 @@
+//! Where the cluster and the built programs are: environment variables, set by `cargo xtask test`.
+
+use std::path::PathBuf;
+
+/// What the pods of the cluster are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// Containers that run.
+    Real,
+    /// Objects whose status somebody plays.
+    Simulated,
+}
+
+/// What the nodes are (`OPERON_NODES`).
+pub fn nodes() -> Nodes {
+    match text("OPERON_NODES").as_str() {
+        "real" => Nodes::Real,
+        "simulated" => Nodes::Simulated,
+        other => {
+            panic!("OPERON_NODES is {other:?}, neither real nor simulated; run `cargo xtask test`")
+        }
+    }
+}
+
+/// The program kubectl (`OPERON_KUBECTL`).
+pub fn kubectl() -> PathBuf {
+    path("OPERON_KUBECTL")
+}
+
+/// The program helm (`OPERON_HELM`).
+pub fn helm() -> PathBuf {
+    path("OPERON_HELM")
+}
+
+/// The folder of the installable chart (`OPERON_CHART`).
+pub fn chart() -> PathBuf {
+    path("OPERON_CHART")
+}
+
+/// The host program (`OPERON_BINARY`).
+pub fn binary() -> PathBuf {
+    path("OPERON_BINARY")
+}
+
+/// A kubeconfig with the token of the chart's ServiceAccount (`OPERON_HOST_KUBECONFIG`).
+pub fn host_kubeconfig() -> PathBuf {
+    path("OPERON_HOST_KUBECONFIG")
+}
+
+/// An administrator's kubeconfig (`KUBECONFIG`).
+pub fn kubeconfig() -> PathBuf {
+    path("KUBECONFIG")
+}
+
+/// A component built from this workspace (in `OPERON_WASM_DIR`).
+pub fn component(name: &str) -> Vec<u8> {
+    let file = path("OPERON_WASM_DIR").join(name).with_extension("wasm");
+    std::fs::read(&file).unwrap_or_else(|error| {
+        panic!(
+            "failed to read {}: {error}; run `cargo xtask test`",
+            file.display()
+        )
+    })
+}
+
+/// The root of this repository.
+pub fn repository() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(text(name))
+}
+
+fn text(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run `cargo xtask test`"))
+}

@@ -1,0 +1,401 @@
+//! A story's own world: a namespace named after the test, deleted at the end, and what is asked of it.
+
+use std::{
+    any::type_name,
+    fmt::Write as _,
+    future::Future,
+    panic::{AssertUnwindSafe, resume_unwind},
+    process::Output,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures::FutureExt as _;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        core::v1::{Namespace, Pod, ServiceAccount},
+        events::v1::Event,
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use operon_api::OperationJob;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{environment, job, plugin, pods};
+
+/// How long a story waits for something that is on its way.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A kind that stories read and write.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + std::fmt::Debug
+    + Serialize
+    + DeserializeOwned
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned
+{
+}
+
+/// A namespace of a story's own.
+pub struct World {
+    /// An administrator's client.
+    pub client: Client,
+    /// The namespace's name.
+    pub namespace: String,
+}
+
+/// Tells a story in a world of its own. When it ends, well or not, what it made is deleted; a story
+/// that ends badly prints what its world looked like. In the end no job may be held by a finalizer.
+pub async fn story<S: AsyncFnOnce(&World)>(story: S) {
+    story_named(test_name::<S>(), story).await;
+}
+
+/// As [`story`], where the name of the test can't be told from the story.
+pub async fn story_named(name: &str, story: impl AsyncFnOnce(&World)) {
+    let world = World::begin(name).await;
+    let told = AssertUnwindSafe(story(&world)).catch_unwind().await;
+    if told.is_err() {
+        eprintln!("{}", world.state().await);
+    }
+    let ended = AssertUnwindSafe(world.end()).catch_unwind().await;
+    for result in [told, ended] {
+        if let Err(panic) = result {
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// The name of the test function that an async closure was written in.
+pub fn test_name<S>() -> &'static str {
+    let path = type_name::<S>();
+    let mut parts = path.split("::").filter(|part| !part.starts_with('{'));
+    parts.nth(1).unwrap_or(path)
+}
+
+impl World {
+    async fn begin(test: &str) -> Self {
+        let client = Client::try_default().await.unwrap_or_else(|error| {
+            panic!("no cluster ({error}); run `cargo xtask test`");
+        });
+        let namespace = unique(test);
+        let object = Namespace {
+            metadata: serde_json::from_value(json!({"name": namespace})).unwrap_or_default(),
+            ..Namespace::default()
+        };
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let made = namespaces.create(&PostParams::default(), &object).await;
+        made.unwrap_or_else(|error| panic!("failed to create namespace {namespace}: {error}"));
+        let world = Self { client, namespace };
+        world
+            .eventually("the namespace has its ServiceAccount", async || {
+                world.get::<ServiceAccount>("default").await.map(drop)
+            })
+            .await;
+        world
+    }
+
+    async fn end(&self) {
+        let jobs = self.api::<OperationJob>();
+        let deleted = jobs
+            .delete_collection(&DeleteParams::default(), &ListParams::default())
+            .await;
+        if deleted.is_ok() {
+            self.eventually("every job can be deleted", async || {
+                let left = self.list::<OperationJob>().await?;
+                ensure!(
+                    left.is_empty(),
+                    "still there: {:?}",
+                    left.iter()
+                        .map(kube::ResourceExt::name_any)
+                        .collect::<Vec<_>>()
+                );
+                Ok(())
+            })
+            .await;
+        }
+        plugin::remove_all(self).await;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        // Its end is the namespace controller's business; nobody waits for it.
+        let _ = namespaces
+            .delete(&self.namespace, &DeleteParams::default())
+            .await;
+    }
+
+    /// The objects of a kind.
+    pub fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// An object.
+    pub async fn get<K: Kind>(&self, name: &str) -> Result<K> {
+        let kind = K::kind(&());
+        self.api()
+            .get(name)
+            .await
+            .with_context(|| format!("failed to get {kind} {name}"))
+    }
+
+    /// An object, if it is there.
+    pub async fn find<K: Kind>(&self, name: &str) -> Option<K> {
+        let found = self.api().get_opt(name).await;
+        found.unwrap_or_else(|error| panic!("failed to get {} {name}: {error}", K::kind(&())))
+    }
+
+    /// All objects of a kind.
+    pub async fn list<K: Kind>(&self) -> Result<Vec<K>> {
+        let listed = self.api::<K>().list(&ListParams::default()).await;
+        listed
+            .map(|list| list.items)
+            .with_context(|| format!("failed to list {}", K::plural(&())))
+    }
+
+    /// Creates an object.
+    pub async fn create<K: Kind>(&self, object: &K) -> K {
+        let created = self.api::<K>().create(&PostParams::default(), object).await;
+        created.unwrap_or_else(|error| {
+            panic!(
+                "failed to create {} {}: {error}",
+                K::kind(&()),
+                object.name_any()
+            )
+        })
+    }
+
+    /// Creates an object from its JSON.
+    pub async fn make<K: Kind>(&self, object: Value) -> K {
+        let object = serde_json::from_value(object)
+            .unwrap_or_else(|error| panic!("a {} that can't be read: {error}", K::kind(&())));
+        self.create::<K>(&object).await
+    }
+
+    /// Patches an object as `kubectl patch --type=merge` does.
+    pub async fn patch<K: Kind>(&self, name: &str, patch: Value) -> K {
+        let patched = self
+            .api::<K>()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched.unwrap_or_else(|error| panic!("failed to patch {} {name}: {error}", K::kind(&())))
+    }
+
+    /// Asks for an object's deletion.
+    pub async fn delete<K: Kind>(&self, name: &str) {
+        let deleted = self
+            .api::<K>()
+            .delete(name, &DeleteParams::background())
+            .await;
+        deleted.unwrap_or_else(|error| panic!("failed to delete {} {name}: {error}", K::kind(&())));
+    }
+
+    /// Deletes a pod at once, if it is still this one.
+    pub async fn delete_pod(&self, pod: &Pod) {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: pod.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let deleted = self.api::<Pod>().delete(&pod.name_any(), &params).await;
+        deleted.unwrap_or_else(|error| panic!("failed to delete pod {}: {error}", pod.name_any()));
+    }
+
+    /// Looks until `probe` finds what it looks for, and returns that.
+    pub async fn eventually<T>(&self, what: &str, probe: impl AsyncFnMut() -> Result<T>) -> T {
+        self.eventually_within(PATIENCE, what, probe).await
+    }
+
+    /// As [`World::eventually`], with a patience of its own.
+    pub async fn eventually_within<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        mut probe: impl AsyncFnMut() -> Result<T>,
+    ) -> T {
+        let start = Instant::now();
+        loop {
+            match probe().await {
+                Ok(found) => return found,
+                Err(error) if start.elapsed() > limit => {
+                    let seconds = limit.as_secs();
+                    panic!("expected within {seconds} s: {what}; at last: {error:#}");
+                }
+                Err(_) => tokio::time::sleep(INTERVAL).await,
+            }
+        }
+    }
+
+    /// Looks for a while whether `probe` goes on finding what it should.
+    pub async fn for_a_while(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<()>) {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(3) {
+            if let Err(error) = probe().await {
+                panic!(
+                    "expected to stay so: {what}; after {:?}: {error:#}",
+                    start.elapsed()
+                );
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// Waits until an object is gone.
+    pub async fn gone<K: Kind>(&self, name: &str) {
+        let what = format!("{} {name} is gone", K::kind(&()));
+        self.eventually(&what, async || {
+            let found: Option<K> = self.api().get_opt(name).await?;
+            ensure!(found.is_none(), "it is still there");
+            Ok(())
+        })
+        .await;
+    }
+
+    /// The job of this name.
+    pub async fn job(&self, name: &str) -> Result<OperationJob> {
+        self.get(name).await
+    }
+
+    /// Waits for a job to look as it should.
+    pub async fn job_until(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&OperationJob) -> bool,
+    ) -> OperationJob {
+        self.eventually(&format!("job {name}: {what}"), async || {
+            let job = self.job(name).await?;
+            if !wanted(&job) {
+                bail!("{}", serde_json::to_string(&job.status)?);
+            }
+            Ok(job)
+        })
+        .await
+    }
+
+    /// Waits until a job is finished, and for its verdict.
+    pub async fn finished(&self, name: &str) -> OperationJob {
+        self.job_until(name, "is finished", |found| {
+            job::progress(found).is_finished()
+        })
+        .await
+    }
+
+    /// All pods, sorted by name.
+    pub async fn all_pods(&self) -> Result<Vec<Pod>> {
+        let mut pods = self.list::<Pod>().await?;
+        pods.sort_by_key(kube::ResourceExt::name_any);
+        Ok(pods)
+    }
+
+    /// The pods with the label `app=<app>`, sorted by name.
+    pub async fn pods(&self, app: &str) -> Result<Vec<Pod>> {
+        let mut pods = self.all_pods().await?;
+        pods.retain(|pod| pod.labels().get("app").is_some_and(|label| label == app));
+        Ok(pods)
+    }
+
+    /// The reasons of the Events about an object, by its name.
+    pub async fn event_reasons(&self, regarding: &str) -> Result<Vec<String>> {
+        let mut events = self.list::<Event>().await?;
+        events.retain(|event| {
+            event
+                .regarding
+                .as_ref()
+                .and_then(|object| object.name.as_deref())
+                == Some(regarding)
+        });
+        Ok(events
+            .into_iter()
+            .filter_map(|event| event.reason)
+            .collect())
+    }
+
+    /// Runs kubectl in the world's namespace, unless the arguments name another.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(environment::kubectl());
+        command.args(arguments);
+        if !arguments.contains(&"--namespace") {
+            command.arg("--namespace").arg(&self.namespace);
+        }
+        command
+            .output()
+            .await
+            .unwrap_or_else(|error| panic!("failed to run kubectl: {error}"))
+    }
+
+    /// Everything that helps to see what went wrong.
+    pub async fn state(&self) -> String {
+        let mut text = format!(
+            "\n--- the world {} at the end of a story that failed ---\n",
+            self.namespace
+        );
+        for mut job in self.list::<OperationJob>().await.unwrap_or_default() {
+            job.metadata.managed_fields = None;
+            let _ = writeln!(
+                text,
+                "{}",
+                serde_yaml_ng::to_string(&job).unwrap_or_default()
+            );
+        }
+        for pod in self.all_pods().await.unwrap_or_default() {
+            let _ = writeln!(text, "pod {}", pods::describe(&pod));
+        }
+        for event in self.list::<Event>().await.unwrap_or_default() {
+            let object = event.regarding.clone().unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "event {}/{} {}: {}",
+                object.kind.unwrap_or_default(),
+                object.name.unwrap_or_default(),
+                event.reason.clone().unwrap_or_default(),
+                event.note.clone().unwrap_or_default()
+            );
+        }
+        text
+    }
+
+    /// Something whose name is derived from this world's, for what has no namespace.
+    pub fn named(&self, what: &str) -> String {
+        let unique = self
+            .namespace
+            .rsplit_once('-')
+            .map_or("", |(_, unique)| unique);
+        format!("{what}-{unique}")
+    }
+}
+
+/// A name for the test's namespace that no earlier run has used.
+fn unique(test: &str) -> String {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut name = test.replace('_', "-");
+    name.truncate(48);
+    format!(
+        "{}-{:x}",
+        name.trim_end_matches('-'),
+        since.as_micros() % 0xf_ffff_ffff
+    )
+}
+
+/// Runs several futures at once, on this task.
+pub async fn together<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    futures::future::join_all(futures).await
+}

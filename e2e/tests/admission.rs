@@ -1,0 +1,199 @@
+//! What the API server refuses, changes or lets pass before the host sees it: schema, defaults and rules of
+//! the CustomResourceDefinition, no webhook.
+
+use kube::api::{Patch, PatchParams, PostParams};
+use operon_e2e::prelude::*;
+use serde_json::Value;
+
+/// A job that no action serves: nothing but the API server acts on it.
+fn valid() -> Value {
+    json!({
+        "apiVersion": "apps.kusionstack.io/v1alpha1",
+        "kind": "OperationJob",
+        "metadata": {"name": "opj"},
+        "spec": {"action": "Nothing", "partition": 0, "targets": [{"name": "a"}, {"name": "b"}]}
+    })
+}
+
+/// What the API server says of creating this.
+async fn creating(world: &World, object: Value) -> Result<OperationJob, String> {
+    let object: kube::core::DynamicObject = serde_json::from_value(object).expect("an object");
+    let resource = kube::core::ApiResource::erase::<OperationJob>(&());
+    let api = kube::Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
+    let created: Result<kube::core::DynamicObject, _> =
+        api.create(&PostParams::default(), &object).await;
+    match created {
+        Ok(created) => Ok(created.try_parse().expect("an OperationJob")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn patching(world: &World, patch: Value) -> Result<(), String> {
+    let jobs = world.api::<OperationJob>();
+    let patched = jobs
+        .patch("opj", &PatchParams::default(), &Patch::Merge(patch))
+        .await;
+    patched.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_job_that_makes_no_sense_is_refused_with_the_field_at_fault() {
+    story(async |world: &World| {
+        let targets = |count: usize| -> Value {
+            (0..count)
+                .map(|n| json!({"name": format!("pod-{n}")}))
+                .collect()
+        };
+        let table = [
+            ("action", Value::Null, "spec.action"),
+            ("action", json!(""), "spec.action"),
+            ("action", json!("x".repeat(1000)), "spec.action"),
+            ("action", json!("two words"), "spec.action"),
+            ("targets", Value::Null, "spec.targets"),
+            ("targets", json!([]), "spec.targets"),
+            ("targets", targets(10_001), "spec.targets"),
+            (
+                "targets",
+                json!([{"name": "a"}, {"name": "a"}]),
+                "Duplicate value",
+            ),
+            ("targets", json!([{"name": ""}]), "spec.targets[0].name"),
+            (
+                "targets",
+                json!([{"name": "No_Pod"}]),
+                "spec.targets[0].name",
+            ),
+            (
+                "targets",
+                json!([{"name": "a", "containers": ["x", "x"]}]),
+                "spec.targets[0].containers[1]",
+            ),
+            ("partition", json!(-1), "spec.partition"),
+            ("partition", json!("1"), "spec.partition"),
+            (
+                "activeDeadlineSeconds",
+                json!(0),
+                "spec.activeDeadlineSeconds",
+            ),
+            (
+                "TTLSecondsAfterFinished",
+                json!(0),
+                "spec.TTLSecondsAfterFinished",
+            ),
+            (
+                "operationDelaySeconds",
+                json!(-1),
+                "spec.operationDelaySeconds",
+            ),
+        ];
+        for (field, value, fault) in table {
+            let mut object = valid();
+            object["spec"][field] = value;
+            let refusal = creating(world, object).await.expect_err(field);
+            assert!(
+                refusal.contains(fault),
+                "{field}: {}",
+                &refusal[..refusal.len().min(500)]
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_misspelt_field_is_refused_by_kubectl_with_its_name() {
+    story(async |world: &World| {
+        let mut object = valid();
+        object["spec"]["ttlSecondsAfterFinished"] = json!(60);
+        let file = std::env::temp_dir().join(world.named("typo.json"));
+        std::fs::write(&file, object.to_string()).expect("written");
+        let applied = world
+            .kubectl(&["apply", "-f", &file.to_string_lossy()])
+            .await;
+        let _ = std::fs::remove_file(file);
+        let said = String::from_utf8_lossy(&applied.stderr);
+        assert!(
+            !applied.status.success() && said.contains("spec.ttlSecondsAfterFinished"),
+            "{said}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_filled_in() {
+    story(async |world: &World| {
+        let mut object = valid();
+        object["spec"]["partition"] = Value::Null;
+        let created = creating(world, object).await.expect("valid");
+        assert_eq!(created.spec.active_deadline_seconds, Some(10_800));
+        assert_eq!(created.spec.ttl_seconds_after_finished, Some(1800));
+        assert_eq!(
+            (created.spec.partition, created.spec.operation_delay_seconds),
+            (None, None)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_job_does_can_not_be_changed_and_its_partition_only_grows() {
+    story(async |world: &World| {
+        let mut object = valid();
+        object["spec"]["partition"] = json!(1);
+        creating(world, object).await.expect("valid");
+        let refused = [
+            (json!({"action": "Other"}), "action can't be changed"),
+            (
+                json!({"targets": [{"name": "a"}]}),
+                "targets can't be changed",
+            ),
+            (
+                json!({"targets": [{"name": "b"}, {"name": "a"}]}),
+                "targets can't be changed",
+            ),
+            (json!({"partition": 0}), "partition may only grow"),
+            (json!({"partition": -1}), "spec.partition"),
+        ];
+        for (spec, fault) in refused {
+            let refusal = patching(world, json!({"spec": spec}))
+                .await
+                .expect_err(fault);
+            assert!(refusal.contains(fault), "{refusal}");
+        }
+        patching(world, json!({"spec": {"partition": 2}}))
+            .await
+            .expect("it grows");
+        patching(world, json!({"spec": {"activeDeadlineSeconds": 5}}))
+            .await
+            .expect("it may change");
+        patching(world, json!({"spec": {"TTLSecondsAfterFinished": 5}}))
+            .await
+            .expect("it may change");
+        patching(world, json!({"spec": {"partition": null}}))
+            .await
+            .expect("all is more than two");
+        let refusal = patching(world, json!({"spec": {"partition": 2}}))
+            .await
+            .expect_err("it shrinks");
+        assert!(refusal.contains("partition may only grow"), "{refusal}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ten_thousand_targets_are_let_pass_and_looked_at() {
+    story(async |world: &World| {
+        let mut object = valid();
+        object["spec"]["targets"] = (0..10_000)
+            .map(|n| json!({"name": format!("pod-{n}")}))
+            .collect();
+        creating(world, object).await.expect("valid");
+        world
+            .job_until("opj", "is counted", |found| {
+                job::status(found).total_pod_count == Some(10_000)
+            })
+            .await;
+    })
+    .await;
+}

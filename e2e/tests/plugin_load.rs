@@ -1,0 +1,159 @@
+//! Plugins that can't be loaded, or whose account may not do what the action asks for: each says why, and
+//! comes as soon as what was missing does.
+
+use operon_e2e::{
+    environment,
+    plugin::{Plugin, REPLACE_VERBS, SYSTEM, digest, pod_rules, said},
+    prelude::*,
+};
+
+#[tokio::test]
+async fn a_plugin_that_can_not_be_loaded_says_why() {
+    story(async |world: &World| {
+        let wasm = || environment::component("operon_example_annotate");
+        let map = |name: &str, key: &str| json!({"configMap": {"name": name, "key": key}});
+        let pinned = format!("sha256:{}", "0".repeat(64));
+        let base = || Plugin::annotate(world);
+        let named = |plugin: Plugin, name: &str| {
+            let name = world.named(name);
+            let action = json!(format!("{}-{name}", plugin.action));
+            plugin.named(&name).with("action", action)
+        };
+        let broken = |content: Vec<u8>, name: &str| {
+            named(
+                Plugin::of(world, "Annotate", content, pod_rules(&["get", "patch"])),
+                name,
+            )
+        };
+        let module = b"\0asm\x01\0\0\0".to_vec();
+        let cut = wasm()[..1000].to_vec();
+        let absent = named(base(), "key");
+        let source = map(&absent.name, "other.wasm");
+        let table = [
+            (
+                named(base(), "pin").with("digest", json!(pinned)),
+                "DigestMismatch",
+                "sha256:",
+            ),
+            (absent.with("source", source), "KeyNotFound", "other.wasm"),
+            (
+                named(base(), "map").without_component(),
+                "ConfigMapNotFound",
+                "ConfigMap",
+            ),
+            (
+                named(base(), "settings").with("settings", json!({"kee": "x"})),
+                "SetupFailed",
+                "kee",
+            ),
+            (
+                named(base(), "limits").with("limits", json!({"memory": "999Mi"})),
+                "BadLimits",
+                "256Mi",
+            ),
+            (
+                named(base(), "account").without_account(),
+                "ServiceAccountNotFound",
+                "account",
+            ),
+            (broken(b"this is text".to_vec(), "text"), "NotWasm", ""),
+            (broken(module, "module"), "CoreModule", ""),
+            (broken(cut, "cut"), "Truncated", "cut off"),
+        ];
+        for (plugin, reason, part) in table {
+            let plugin = plugin.install(world).await;
+            let found = world.plugin_until(&plugin.name, "False", reason).await;
+            assert!(said(&found).contains(part), "{reason}: {}", said(&found));
+            assert_eq!(digest(&found), None);
+        }
+        // What was missing may come.
+        let (late, account) = (world.named("map"), world.named("account"));
+        world.component(&late, &wasm()).await;
+        world.plugin_until(&late, "True", "Loaded").await;
+        world.account(&account, &pod_rules(&["get", "patch"])).await;
+        world.plugin_until(&account, "True", "Loaded").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_of_a_plugin_that_can_not_be_loaded_waits_and_says_why() {
+    story(async |world: &World| {
+        let plugin = Plugin::annotate(world)
+            .without_component()
+            .install(world)
+            .await;
+        world
+            .plugin_until(&plugin.name, "False", "ConfigMapNotFound")
+            .await;
+        let pods = Deployment::of("foo", 1).up(world).await;
+        world
+            .create(&Job::of("opj", &plugin.action, &names(&pods)).object())
+            .await;
+        world
+            .job_until("opj", "is stalled", |found| {
+                job::reason(found, "Stalled").as_deref() == Some("ActionNotReady")
+            })
+            .await;
+        world
+            .component(
+                &plugin.name,
+                &environment::component("operon_example_annotate"),
+            )
+            .await;
+        assert_eq!(
+            job::progress(&world.finished("opj").await),
+            Progress::Succeeded
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_delete_pods_fails_the_target_in_the_api_servers_words() {
+    story(async |world: &World| {
+        let plugin = Plugin::replace(world, &["get", "list", "watch", "create", "patch"])
+            .up(world)
+            .await;
+        let before = Deployment::of("foo", 2).up(world).await;
+        let target = before[0].name_any();
+        world
+            .create(&Job::of("opj", &plugin.action, &[&target]).object())
+            .await;
+        let done = world.finished("opj").await;
+        assert_eq!(job::progress(&done), Progress::Failed);
+        let error = job::error(&done, &target);
+        assert_eq!(error.reason, "Forbidden");
+        let user = format!("system:serviceaccount:{SYSTEM}:{}", plugin.name);
+        assert!(
+            error.message.contains(&user) && error.message.contains("cannot delete"),
+            "{}",
+            error.message
+        );
+        assert_eq!(
+            error.message.matches("forbidden").count(),
+            1,
+            "said once: {}",
+            error.message
+        );
+        let after = world.settled("foo", 2).await;
+        assert!(names(&after).len() == 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_read_what_the_action_declares_is_refused() {
+    story(async |world: &World| {
+        let rules = pod_rules(&REPLACE_VERBS);
+        let component = environment::component("operon_action_replace");
+        let plugin = Plugin::of(world, "Swap", component, rules)
+            .install(world)
+            .await;
+        let found = world
+            .plugin_until(&plugin.name, "False", "WatchForbidden")
+            .await;
+        assert!(said(&found).contains("replicasets"), "{}", said(&found));
+    })
+    .await;
+}
