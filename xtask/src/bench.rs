@@ -1,0 +1,89 @@
+//! `cargo xtask bench`: the measurements that `docs/benchmarks.md` quotes.
+//!
+//! A bench prints a Markdown table, with the machine it ran on. Nothing is compared with an
+//! earlier run and nothing fails because it was slow: numbers are for people to judge.
+
+mod audit;
+mod load;
+mod machine;
+mod measures;
+mod metrics;
+mod operation_job;
+mod table;
+
+use anyhow::Result;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use operon_devcluster::Progress;
+
+use crate::tools;
+
+/// What is measured.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    bench: Option<Bench>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// One `OperationJob` replaces all pods of many Deployments; every request is counted
+    ///
+    /// On a cluster of its own with simulated nodes, which ends with it; some minutes.
+    #[command(name = "operationjob")]
+    OperationJob(operation_job::Arguments),
+    /// What one call of an action costs, and what it takes to load one
+    ActionCall,
+}
+
+/// Runs a bench, or lists them.
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    let progress = Progress::stderr();
+    match arguments.bench {
+        None => {
+            list();
+            Ok(())
+        }
+        Some(Bench::OperationJob(arguments)) => operation_job::run(&arguments, &progress),
+        Some(Bench::ActionCall) => action_call(&progress),
+    }
+}
+
+fn list() {
+    #[derive(Parser)]
+    struct Benches {
+        #[command(subcommand)]
+        _bench: Bench,
+    }
+    for bench in Benches::command().get_subcommands() {
+        let about = bench.get_about().map(ToString::to_string);
+        println!(
+            "cargo xtask bench {:<14} {}",
+            bench.get_name(),
+            about.unwrap_or_default()
+        );
+    }
+}
+
+fn action_call(progress: &Progress) -> Result<()> {
+    let components = tools::build_wasm(progress, "operon-hostile-guest")?;
+    let mut command = tools::cargo();
+    command
+        .args([
+            "bench",
+            "--quiet",
+            "--package",
+            "operon",
+            "--bench",
+            "action_call",
+        ])
+        .env(
+            "OPERON_WASM_DIR",
+            components.parent().unwrap_or(&components),
+        );
+    println!("{}\n", machine::description());
+    tools::run(
+        progress,
+        "cargo bench (builds the optimised host first)",
+        &mut command,
+    )
+}

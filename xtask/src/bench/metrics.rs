@@ -1,0 +1,91 @@
+//! The host's own metrics, read once before and once after the job.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use anyhow::{Context as _, Result};
+
+/// What the host counted so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counted {
+    /// Passes over OperationJobs.
+    pub(super) passes: f64,
+    /// Their time in seconds.
+    pub(super) pass_time: f64,
+    /// Calls of the action.
+    pub(super) calls: f64,
+    /// Their time in seconds.
+    pub(super) call_time: f64,
+}
+
+impl Counted {
+    /// Asks the host that serves its metrics at this address.
+    pub(super) fn ask(address: &str) -> Result<Self> {
+        let mut stream = TcpStream::connect(address)
+            .with_context(|| format!("the host does not serve its metrics at {address}"))?;
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut text = String::new();
+        stream
+            .read_to_string(&mut text)
+            .context("the host's metrics can't be read")?;
+        let passes = |part: &str| {
+            let name = format!("operon_reconcile_duration_seconds_{part}");
+            sum(&text, &name, "controller=\"operationjob\"")
+        };
+        let calls = |part: &str| {
+            let name = format!("operon_action_call_duration_seconds_{part}");
+            sum(&text, &name, "action=")
+        };
+        Ok(Self {
+            passes: passes("count"),
+            pass_time: passes("sum"),
+            calls: calls("count"),
+            call_time: calls("sum"),
+        })
+    }
+
+    /// What was counted since `earlier`.
+    pub(super) fn since(self, earlier: Self) -> Self {
+        Self {
+            passes: self.passes - earlier.passes,
+            pass_time: self.pass_time - earlier.pass_time,
+            calls: self.calls - earlier.calls,
+            call_time: self.call_time - earlier.call_time,
+        }
+    }
+}
+
+/// The sum of the samples of this name whose labels hold this.
+fn sum(text: &str, name: &str, label: &str) -> f64 {
+    let value = |line: &str| {
+        let (labels, value) = line
+            .strip_prefix(name)?
+            .strip_prefix('{')?
+            .split_once('}')?;
+        if labels.contains(label) {
+            value.trim().parse::<f64>().ok()
+        } else {
+            None
+        }
+    };
+    text.lines().filter_map(value).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_summed_by_name_and_label() {
+        let text = "\
+# TYPE x histogram
+x_count{a=\"1\",b=\"c\"} 2
+x_count{a=\"1\"} 3.5
+x_count{a=\"2\"} 7
+x_counted{a=\"1\"} 11
+";
+        assert!((sum(text, "x_count", "a=\"1\"") - 5.5).abs() < 1e-9);
+    }
+}
