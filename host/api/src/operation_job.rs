@@ -89,7 +89,11 @@ pub struct OperationJobSpec {
         extend(
             "x-kubernetes-list-type" = "map",
             "x-kubernetes-list-map-keys" = ["name"],
-            "x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "targets can't be changed; create another job"}]
+            // Equality of a list with keys does not look at the order, which the partition counts by.
+            "x-kubernetes-validations" = [{
+                "rule": "self == oldSelf && self.map(t, t.name) == oldSelf.map(t, t.name)",
+                "message": "targets can't be changed, nor their order; create another job"
+            }]
         )
     )]
     pub targets: Vec<PodTarget>,
