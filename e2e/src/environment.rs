@@ -2,39 +2,9 @@
 
 use std::path::PathBuf;
 
-/// What the pods of the cluster are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nodes {
-    /// Containers that run.
-    Real,
-    /// Objects whose status somebody plays.
-    Simulated,
-}
-
-/// What the nodes are (`OPERON_NODES`).
-pub fn nodes() -> Nodes {
-    match text("OPERON_NODES").as_str() {
-        "real" => Nodes::Real,
-        "simulated" => Nodes::Simulated,
-        other => {
-            panic!("OPERON_NODES is {other:?}, neither real nor simulated; run `cargo xtask test`")
-        }
-    }
-}
-
 /// The program kubectl (`OPERON_KUBECTL`).
 pub fn kubectl() -> PathBuf {
     path("OPERON_KUBECTL")
-}
-
-/// The program helm (`OPERON_HELM`).
-pub fn helm() -> PathBuf {
-    path("OPERON_HELM")
-}
-
-/// The folder of the installable chart (`OPERON_CHART`).
-pub fn chart() -> PathBuf {
-    path("OPERON_CHART")
 }
 
 /// The host program (`OPERON_BINARY`).
@@ -45,11 +15,6 @@ pub fn binary() -> PathBuf {
 /// A kubeconfig with the token of the chart's ServiceAccount (`OPERON_HOST_KUBECONFIG`).
 pub fn host_kubeconfig() -> PathBuf {
     path("OPERON_HOST_KUBECONFIG")
-}
-
-/// An administrator's kubeconfig (`KUBECONFIG`).
-pub fn kubeconfig() -> PathBuf {
-    path("KUBECONFIG")
 }
 
 /// A component built from this workspace (in `OPERON_WASM_DIR`).

@@ -11,10 +11,12 @@ use kube::{
     ResourceExt as _,
     api::{Patch, PatchParams},
 };
+use operon_api::OperationJob;
 use serde_json::{Value, json};
 
 use crate::{
     endpoints::Endpoints,
+    job,
     pods::{self, PodExt as _},
     world::World,
 };
@@ -212,7 +214,27 @@ impl World {
             .api::<Pod>()
             .patch_status(&name, &PatchParams::default(), &patch)
             .await;
-        opened.unwrap_or_else(|error| panic!("failed to open the gate of pod {name}: {error}"));
+        match opened {
+            Ok(_) => {}
+            // It went meanwhile.
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => panic!("failed to open the gate of pod {name}: {error}"),
+        }
+    }
+
+    /// Waits until a job is finished, while every pod of the app is let be ready, whichever comes.
+    pub async fn finished_when_all_open(&self, name: &str, app: &str) -> OperationJob {
+        self.eventually(&format!("job {name} is finished"), async || {
+            for pod in &self.pods(app).await? {
+                if pod.is_live() && !pod.is_ready() {
+                    self.open(pod).await;
+                }
+            }
+            let found = self.job(name).await?;
+            ensure!(job::progress(&found).is_finished(), "{:?}", found.status);
+            Ok(found)
+        })
+        .await
     }
 
     /// A Service of an app, watched from when all these endpoints are ready.

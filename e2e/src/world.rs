@@ -3,7 +3,6 @@
 use std::{
     any::type_name,
     fmt::Write as _,
-    future::Future,
     panic::{AssertUnwindSafe, resume_unwind},
     process::Output,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -393,9 +392,4 @@ fn unique(test: &str) -> String {
         name.trim_end_matches('-'),
         since.as_micros() % 0xf_ffff_ffff
     )
-}
-
-/// Runs several futures at once, on this task.
-pub async fn together<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    futures::future::join_all(futures).await
 }

@@ -215,21 +215,7 @@ async fn what_happened_while_no_host_ran_is_found_afterwards() {
         let second = Host::start_with(world, "second", &["--no-leader-election"]);
         world.gone::<OperationJob>("deleted").await;
         for name in ["origin-deleted", "goes-on"] {
-            let done = world
-                .eventually(&format!("{name} ends"), async || {
-                    for pod in world
-                        .pods("foo")
-                        .await?
-                        .iter()
-                        .filter(|pod| !pod.is_ready() && pod.is_live())
-                    {
-                        world.open(pod).await;
-                    }
-                    let found = world.job(name).await?;
-                    ensure!(job::progress(&found).is_finished(), "{:?}", found.status);
-                    Ok(found)
-                })
-                .await;
+            let done = world.finished_when_all_open(name, "foo").await;
             assert_eq!(
                 job::progress(&done),
                 Progress::Succeeded,

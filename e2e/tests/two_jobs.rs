@@ -61,24 +61,7 @@ async fn of_two_jobs_on_one_pod_either_can_be_deleted_and_the_other_goes_on() {
             }
             world.delete::<OperationJob>(leaves).await;
             world.gone::<OperationJob>(leaves).await;
-            let done = world
-                .eventually(
-                    &format!("{stays} succeeds, whichever pod it waits for"),
-                    async || {
-                        for pod in world
-                            .pods("foo")
-                            .await?
-                            .iter()
-                            .filter(|pod| !pod.is_ready() && pod.is_live())
-                        {
-                            world.open(pod).await;
-                        }
-                        let found = world.job(stays).await?;
-                        ensure!(job::progress(&found).is_finished(), "{:?}", found.status);
-                        Ok(found)
-                    },
-                )
-                .await;
+            let done = world.finished_when_all_open(stays, "foo").await;
             assert_eq!(
                 job::progress(&done),
                 Progress::Succeeded,
@@ -136,6 +119,40 @@ async fn a_target_that_is_the_new_pod_of_another_replacement_waits_for_its_end()
         );
         let after = world.settled("foo", 1).await;
         assert_eq!(identities(&after), identities([&last]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_deleted_beside_another_of_the_same_deployment_does_it_no_harm() {
+    story(async |world: &World| {
+        let before = Deployment::of("foo", 3).gated().up(world).await;
+        let endpoints = world.service("foo", 3).await;
+        let targets = names(&before);
+        for (name, target) in ["one", "two", "three"].iter().zip(&targets) {
+            world.create(&Job::replace(name, &[target]).object()).await;
+            world
+                .job_until(name, "knows the new pod", |found| {
+                    job::new_pod(found, target).is_some()
+                })
+                .await;
+        }
+        // The ReplicaSet removes the surplus as it likes: the youngest, which is the third's new pod.
+        world.delete::<OperationJob>("one").await;
+        world.gone::<OperationJob>("one").await;
+        for name in ["two", "three"] {
+            let done = world.finished_when_all_open(name, "foo").await;
+            assert_eq!(
+                job::progress(&done),
+                Progress::Succeeded,
+                "{:?}",
+                done.status
+            );
+        }
+        let after = world.settled("foo", 3).await;
+        let stays = |pod: &Pod| identities(&after).contains(&pod.identity());
+        assert!(stays(&before[0]) && !stays(&before[1]) && !stays(&before[2]));
+        assert!(endpoints.least() >= 3, "{}", endpoints.least());
     })
     .await;
 }

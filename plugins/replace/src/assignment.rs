@@ -23,10 +23,15 @@ pub struct Waiting {
 ///
 /// An origin released later may have fewer of the candidates, so it chooses first; each takes the
 /// first by name. No order of choosing would give more origins a substitute.
+///
+/// If the `ReplicaSet` has all the pods it wants (`full_at` so many) and did not want more when the
+/// origin was released, it makes no further one, because one is there that stood for an origin that
+/// was put back. Any that nobody claimed will do then: those that are left, the least settled first.
 pub fn candidate_for<'a>(
     uid: &str,
     mut waiting: Vec<Waiting>,
     mut candidates: Vec<&'a Pod>,
+    full_at: Option<usize>,
 ) -> Option<&'a Pod> {
     let fewest_first = |origin: &Waiting| {
         let mark = &origin.mark;
@@ -38,14 +43,19 @@ pub fn candidate_for<'a>(
     };
     waiting.sort_by_key(fewest_first);
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut left = Vec::new();
     for origin in waiting {
         let first = candidates.iter().position(|pod| origin.mark.precedes(pod));
-        let taken = first.map(|index| candidates.remove(index));
-        if origin.uid == uid {
-            return taken;
+        match first.map(|index| candidates.remove(index)) {
+            Some(taken) if origin.uid == uid => return Some(taken),
+            Some(_) => {}
+            None => left.push(origin),
         }
     }
-    None
+    left.retain(|origin| full_at.is_some_and(|replicas| origin.mark.replicas <= replicas));
+    let index = left.iter().position(|origin| origin.uid == uid)?;
+    candidates.sort_by_key(|pod| (pod.ready, Reverse(pod.created_at), pod.name.clone()));
+    candidates.get(index).copied()
 }
 
 #[cfg(test)]
@@ -59,6 +69,7 @@ mod tests {
             job: "j".into(),
             hash: "h".into(),
             replica_set: "foo".into(),
+            replicas: 2,
             newest,
             peers: Vec::new(),
         };
@@ -109,10 +120,29 @@ mod tests {
                 .iter()
                 .map(|origin| {
                     let candidates = pods.iter().collect();
-                    candidate_for(&origin.uid, all.clone(), candidates).map(|pod| pod.name.as_str())
+                    candidate_for(&origin.uid, all.clone(), candidates, None)
+                        .map(|pod| pod.name.as_str())
                 })
                 .collect();
             assert_eq!(&got, expected, "{origins:?} {seconds:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_full_replica_set_that_was_not_scaled_down_each_gets_what_is_left() {
+        let (start, pods) = pods(&[1, 2, 3]);
+        let all = vec![waiting("a", start + 9), waiting("b", start + 9)];
+        let get = |uid: &str, full_at: Option<usize>| {
+            let candidates = pods.iter().collect();
+            candidate_for(uid, all.clone(), candidates, full_at).map(|pod| pod.name.as_str())
+        };
+        for (full_at, a, b) in [
+            (None, None, None),
+            (Some(1), None, None),
+            (Some(2), Some("n2"), Some("n1")),
+            (Some(3), Some("n2"), Some("n1")),
+        ] {
+            assert_eq!((get("uid-of-a", full_at), get("uid-of-b", full_at)), (a, b));
         }
     }
 }

@@ -7,6 +7,7 @@ use operon_sdk::{MetadataEdit, Patch, Pod, json};
 use serde::{Deserialize, Serialize};
 
 use crate::keys;
+use crate::replica_set::ReplicaSet;
 
 /// The annotation [`keys::ORIGIN`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct Mark {
     pub hash: String,
     /// The name of the `ReplicaSet`; its uid is the label [`keys::RELEASED_FROM`].
     pub replica_set: String,
+    /// How many pods the `ReplicaSet` wanted at the release.
+    #[serde(default)]
+    pub replicas: usize,
     /// When the youngest pod of the `ReplicaSet` was created that was known at the release.
     pub newest: i64,
     /// How the names of those end that were created in that same second.
@@ -26,7 +30,7 @@ pub struct Mark {
 
 impl Mark {
     /// The mark for releasing a pod now, while its `ReplicaSet` has these pods.
-    pub fn new(job: &str, hash: &str, replica_set: &str, pods: &[Pod]) -> Self {
+    pub fn new(job: &str, hash: &str, replica_set: &ReplicaSet, pods: &[Pod]) -> Self {
         let newest = pods.iter().map(|pod| pod.created_at).max().unwrap_or(0);
         let peers = pods.iter().filter(|pod| pod.created_at == newest);
         let mut peers: Vec<String> = peers.map(|pod| ending(&pod.name).to_owned()).collect();
@@ -34,7 +38,8 @@ impl Mark {
         Self {
             job: job.to_owned(),
             hash: hash.to_owned(),
-            replica_set: replica_set.to_owned(),
+            replica_set: replica_set.name.clone(),
+            replicas: replica_set.replicas,
             newest,
             peers,
         }
@@ -102,7 +107,15 @@ mod tests {
         let old = world.add_pod("foo-aaaaa", &json!({}));
         world.advance(5);
         let peer = world.add_pod("foo-bbbbb", &json!({}));
-        let mark = Mark::new("j", "h", "foo", &[old.clone(), peer.clone()]);
+        let replica_set = ReplicaSet {
+            uid: "r".into(),
+            name: "foo".into(),
+            deleting: false,
+            replicas: 2,
+            min_ready_seconds: 0,
+            match_labels: Vec::new(),
+        };
+        let mark = Mark::new("j", "h", &replica_set, &[old.clone(), peer.clone()]);
         let same_second = world.add_pod("foo-ccccc", &json!({}));
         world.advance(1);
         let later = world.add_pod("foo-ddddd", &json!({}));

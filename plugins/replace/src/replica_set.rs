@@ -125,7 +125,7 @@ fn plan_release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Plan, Rea
     }
     let siblings = replica_set.pods(cluster)?;
     let hash = pod.label(keys::TEMPLATE_HASH).unwrap_or_default();
-    let mark = Mark::new(&job.uid, hash, &replica_set.name, &siblings);
+    let mark = Mark::new(&job.uid, hash, &replica_set, &siblings);
     let message = format!(
         "released from ReplicaSet {:?}: it serves on until a new pod is ready",
         replica_set.name
@@ -215,7 +215,10 @@ fn decide_claim(
     let unclaimed = siblings
         .iter()
         .filter(|sibling| sibling.label(keys::REPLACES).is_none());
-    if let Some(new_pod) = assignment::candidate_for(&pod.uid, waiting, unclaimed.collect()) {
+    let full = siblings.len() >= replica_set.replicas;
+    let full_at = full.then_some(replica_set.replicas);
+    let candidate = assignment::candidate_for(&pod.uid, waiting, unclaimed.collect(), full_at);
+    if let Some(new_pod) = candidate {
         let edit = new_pod
             .edit()
             .set_label(keys::REPLACES, &pod.uid)
@@ -228,7 +231,7 @@ fn decide_claim(
             .doing(patch(edit))
             .event("ReplaceNewPod", message);
     }
-    if siblings.len() >= replica_set.replicas && !pod.deleting {
+    if full && !pod.deleting {
         let message = format!(
             "ReplicaSet {:?} was scaled to {} and has them: it makes no new pod for {:?}",
             replica_set.name, replica_set.replicas, pod.name

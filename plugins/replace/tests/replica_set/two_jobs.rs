@@ -87,3 +87,23 @@ fn a_substitute_for_another_pod_does_not_confuse_two_jobs_of_one_replica_set() {
     assert_ne!(new(&first, FIRST), new(&second, SECOND));
     assert_eq!(world.staying_pods().len(), 3);
 }
+
+#[test]
+fn a_job_whose_new_pod_goes_when_another_is_cancelled_takes_what_that_one_left() {
+    let mut world = world(2);
+    let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[SECOND]));
+    turn(&mut first, &mut world);
+    turn(&mut first, &mut world);
+    turn(&mut second, &mut world);
+    turn(&mut second, &mut world);
+    assert_eq!(second.target(SECOND).extra(keys::NEW_POD), Some(FOURTH));
+    first.cancel::<Replace>(&mut world);
+    // The surplus that goes is the youngest pod: the new pod of the other job.
+    world.run_replica_sets();
+    world.finish_deletions();
+    assert_eq!(world.staying_pods(), [FIRST, SECOND, THIRD]);
+    ready_turns(&mut second, &mut world, 5);
+    assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(second.target(SECOND).extra(keys::NEW_POD), Some(THIRD));
+    assert_eq!(world.staying_pods(), [FIRST, THIRD]);
+}
