@@ -7,6 +7,16 @@ pub fn kubectl() -> PathBuf {
     path("OPERON_KUBECTL")
 }
 
+/// The program helm (`OPERON_HELM`).
+pub fn helm() -> PathBuf {
+    path("OPERON_HELM")
+}
+
+/// The folder of the installable chart (`OPERON_CHART`).
+pub fn chart() -> PathBuf {
+    path("OPERON_CHART")
+}
+
 /// The host program (`OPERON_BINARY`).
 pub fn binary() -> PathBuf {
     path("OPERON_BINARY")

@@ -13,6 +13,8 @@ async fn an_action_that_misbehaves_fails_its_own_targets_only() {
             ("panic", "PluginTrapped"),
             ("host-call-flood", "PluginHostCallBudget"),
             ("giant-result", "PluginResultTooLarge"),
+            ("foreign-object", "InvalidEffect"),
+            ("crooked-name", "InvalidEffect"),
         ];
         for (name, _) in table {
             world
@@ -45,7 +47,7 @@ async fn an_action_that_misbehaves_fails_its_own_targets_only() {
         world.settled("foo", 3).await;
         let done = world.finished("bad").await;
         assert_eq!(job::progress(&done), Progress::Failed);
-        assert_eq!(job::status(&done).failed_pod_count, Some(6));
+        assert_eq!(job::status(&done).failed_pod_count, Some(8));
     })
     .await;
 }

@@ -58,14 +58,16 @@ impl Events {
     ) where
         K: Resource<DynamicType = ()>,
     {
-        self.send_about(&object.object_ref(&()), severity, reason, action, message)
+        let reference = object.object_ref(&());
+        self.send_about(&reference, None, severity, reason, action, message)
             .await;
     }
 
-    /// Sends an Event about whatever `reference` names.
+    /// Sends an Event about whatever `reference` names, and another object that it has to do with.
     pub async fn send_about(
         &self,
         reference: &ObjectReference,
+        related: Option<ObjectReference>,
         severity: Severity,
         reason: &str,
         action: &str,
@@ -79,7 +81,7 @@ impl Events {
             reason: reason.to_owned(),
             note: Some(message.chars().take(1000).collect()),
             action: action.to_owned(),
-            secondary: None,
+            secondary: related,
         };
         // The queue ends with the process.
         let _ = self.queue.send((event, reference.clone())).await;

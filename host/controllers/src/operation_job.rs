@@ -208,12 +208,15 @@ impl OperationJobs {
             Written::Yes(written) => {
                 self.jobs.wrote(*written);
                 for event in &conclusion.events {
+                    let target = event.target.as_deref().map(|name| pod_reference(job, name));
+                    let (reason, action) = (event.reason, &job.spec.action);
                     self.events
-                        .send(
-                            job,
+                        .send_about(
+                            &job.object_ref(&()),
+                            target,
                             event.severity,
-                            event.reason,
-                            &job.spec.action,
+                            reason,
+                            action,
                             &event.message,
                         )
                         .await;
@@ -398,7 +401,7 @@ impl Call<'_> {
             let subject = self.subject(target);
             let events = &self.controller.events;
             events
-                .send_about(&subject, *severity, reason, &self.job.action, message)
+                .send_about(&subject, None, *severity, reason, &self.job.action, message)
                 .await;
             return Ok(());
         }
@@ -448,6 +451,17 @@ fn pinned(effect: &Effect, target: &Target) -> Effect {
         Effect::Apply(_) | Effect::Create(_) | Effect::Event { .. } => {}
     }
     effect
+}
+
+/// The pod that a target names, there or not.
+fn pod_reference(job: &OperationJob, name: &str) -> EventSubject {
+    EventSubject {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: job.namespace(),
+        name: Some(name.to_owned()),
+        ..EventSubject::default()
+    }
 }
 
 fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {

@@ -40,6 +40,8 @@ pub struct JobEvent {
     pub severity: Severity,
     /// One CamelCase word.
     pub reason: &'static str,
+    /// The target that it tells of: Events of one reason about different targets are different Events.
+    pub target: Option<String>,
     /// A sentence.
     pub message: String,
 }

@@ -223,6 +223,7 @@ pub(super) fn failures(job: &OperationJob, details: &[TargetDetail]) -> Vec<JobE
             JobEvent {
                 severity: Severity::Warning,
                 reason,
+                target: Some(detail.name.clone()),
                 message: format!("{}: {}: {}", detail.name, error.reason, error.message),
             }
         })
@@ -263,6 +264,7 @@ pub(super) fn change(job: &OperationJob, next: &OperationJobStatus) -> Option<Jo
     Some(JobEvent {
         severity,
         reason,
+        target: None,
         message,
     })
 }

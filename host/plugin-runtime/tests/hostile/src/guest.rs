@@ -85,6 +85,8 @@ impl Guest for Hostile {
             "terminal" => return Err(ActionError::Terminal(failure())),
             "read-until-refused" => return Ok(read_until_refused()),
             "exit" => std::process::exit(3),
+            "foreign-object" => return Ok(foreign_object()),
+            "crooked-name" => return Ok(crooked_name()),
             _ => {}
         }
         Ok(fine(&target, &job))
@@ -110,6 +112,35 @@ impl Guest for Hostile {
             effects: Vec::new(),
             extra_info: Vec::new(),
         })
+    }
+}
+
+/// An object in a namespace that is not the job's.
+fn foreign_object() -> Operation {
+    let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"kube-system"}}"#;
+    Operation {
+        effects: vec![Effect::Create(body.into())],
+        extra_info: Vec::new(),
+    }
+}
+
+/// A name that is more than one part of a path.
+fn crooked_name() -> Operation {
+    let object = ObjectReference {
+        api_version: "v1".into(),
+        kind: "Pod".into(),
+        name: "a/../../../kube-system/pods/b?force=true".into(),
+    };
+    Operation {
+        effects: vec![Effect::Patch(Patch {
+            object,
+            subresource: None,
+            kind: PatchKind::Merge,
+            body: "{}".into(),
+            uid: None,
+            resource_version: None,
+        })],
+        extra_info: Vec::new(),
     }
 }
 
