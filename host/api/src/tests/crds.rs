@@ -216,7 +216,11 @@ fn the_rules_are_these() {
             ][..],
         ),
         (opj(), ".spec.action", &["self == oldSelf"][..]),
-        (opj(), ".spec.targets", &["self == oldSelf"][..]),
+        (
+            opj(),
+            ".spec.targets",
+            &["self == oldSelf && self.map(t, t.name) == oldSelf.map(t, t.name)"][..],
+        ),
         (ap(), ".spec.action", &["self == oldSelf"][..]),
         (ap(), ".spec.source", &["has(self.configMap)"][..]),
     ] {
