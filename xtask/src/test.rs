@@ -242,7 +242,7 @@ impl Stories<'_> {
     fn cargo_test(&self, progress: &Progress) -> Result<std::process::Command> {
         let mut command = tools::cargo();
         command
-            .args(["test", "--quiet", "--workspace"])
+            .args(["test", "--quiet", "--workspace", "--no-fail-fast"])
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .env("OPERON_NODES", self.cluster.nodes().to_string())
             .env("OPERON_KUBECTL", Tool::Kubectl.ensure(progress)?)
@@ -293,7 +293,8 @@ fn show_host_log(cluster: &Cluster, progress: &Progress) {
                 "--namespace",
                 host::NAMESPACE,
                 "logs",
-                "deployment/operon",
+                "--selector=app.kubernetes.io/name=operon",
+                "--prefix",
                 "--tail=40",
             ]))
         }),
