@@ -29,7 +29,7 @@ use tokio::process::Command;
 use crate::{environment, job, plugin, pods};
 
 /// How long a story waits for something that is on its way.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(100);

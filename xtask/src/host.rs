@@ -90,6 +90,9 @@ fn install_on_node(cluster: &Cluster, built: &Built, progress: &Progress) -> Res
         &tag,
         "--set",
         "image.pullPolicy=Never",
+        // The node shares the machine with whatever else is built and run on it.
+        "--set",
+        "resources.requests.cpu=1",
     ];
     helm_install(cluster, built, &image, progress)?;
     wait_for_action(cluster, progress)?;

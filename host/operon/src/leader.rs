@@ -42,7 +42,7 @@ impl Leadership {
         identity: &str,
     ) -> anyhow::Result<Self> {
         let client = Client::try_from(config).context("failed to build the lease's client")?;
-        let mut manager = manager(client.clone(), namespace, identity).await?;
+        let mut manager = reach(&client, namespace, identity).await;
         let mut given_up = pin!(given_up(client.clone(), namespace));
         tracing::info!(lease = LEASE, identity, "waiting for leadership");
         loop {
@@ -57,7 +57,7 @@ impl Leadership {
                 },
                 Some(()) = given_up.next() => {
                     // The old one sleeps until the lease would have run out; a new one looks at once.
-                    manager = self::manager(client.clone(), namespace, identity).await?;
+                    manager = reach(&client, namespace, identity).await;
                 }
             }
         }
@@ -88,16 +88,24 @@ impl Leadership {
     }
 }
 
-async fn manager(client: Client, namespace: &str, identity: &str) -> anyhow::Result<LeaseManager> {
-    LeaseManagerBuilder::new(client, LEASE)
-        .with_namespace(namespace)
-        .with_identity(identity)
-        .with_field_manager("operon-lease")
-        .with_duration(DURATION)
-        .with_grace(GRACE)
-        .build()
-        .await
-        .with_context(|| format!("failed to reach Lease {namespace}/{LEASE}"))
+/// A manager of the lease, as soon as the lease can be read. An API server that does not answer is no
+/// reason to end: a process that begins anew would not reach it either.
+async fn reach(client: &Client, namespace: &str, identity: &str) -> LeaseManager {
+    loop {
+        let manager = LeaseManagerBuilder::new(client.clone(), LEASE)
+            .with_namespace(namespace)
+            .with_identity(identity)
+            .with_field_manager("operon-lease")
+            .with_duration(DURATION)
+            .with_grace(GRACE);
+        match manager.build().await {
+            Ok(manager) => return manager,
+            Err(error) => {
+                tracing::warn!(namespace, lease = LEASE, error = %error, "the lease can't be reached; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
 }
 
 /// An item whenever somebody who held the lease does not hold it any more.
