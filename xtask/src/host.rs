@@ -92,7 +92,7 @@ fn install_on_node(cluster: &Cluster, built: &Built, progress: &Progress) -> Res
         "image.pullPolicy=Never",
         // The node shares the machine with whatever else is built and run on it.
         "--set",
-        "resources.requests.cpu=1",
+        "resources.requests.cpu=500m",
     ];
     helm_install(cluster, built, &image, progress)?;
     wait_for_action(cluster, progress)?;
