@@ -13,13 +13,20 @@ use std::{
 use anyhow::Context;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, Config, runtime::watcher::watch_object};
+use kube::{
+    Api, Client, Config,
+    runtime::{WatchStreamExt, watcher::watch_object},
+};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use tokio::{sync::watch, task::JoinHandle};
 
-/// How long a lease holds without renewal, and how long before its end it is renewed.
+/// How long a lease holds without renewal, and how long before its end it is renewed, in seconds.
 const DURATION: u64 = 15;
-const GRACE: u64 = 5;
+const GRACE: u64 = 10;
+
+/// How old the last renewal may be, as this process sees it, before it counts as lost: less than the
+/// lease holds, so that nobody else leads by then.
+const FRESH: Duration = Duration::from_secs(12);
 
 /// How long to wait after the lease could not be reached.
 const RETRY: Duration = Duration::from_secs(2);
@@ -29,6 +36,9 @@ const LEASE: &str = "operon";
 
 /// The leadership of this process, once it has it.
 pub(crate) struct Leadership {
+    client: Client,
+    namespace: String,
+    identity: String,
     held: watch::Receiver<bool>,
     renewal: JoinHandle<Result<LeaseManager, kube_lease_manager::LeaseManagerError>>,
 }
@@ -63,15 +73,47 @@ impl Leadership {
         }
         let (held, renewal) = manager.watch().await;
         tracing::info!(lease = LEASE, identity, "leading");
-        Ok(Self { held, renewal })
+        Ok(Self {
+            client,
+            namespace: namespace.to_owned(),
+            identity: identity.to_owned(),
+            held,
+            renewal,
+        })
     }
 
-    /// Waits until the lease is lost, or may have been taken while this process slept.
+    /// Waits until the lease is lost, or may be another's because this process slept, or could not
+    /// renew it.
     pub(crate) async fn lost(&self) {
         let mut held = self.held.clone();
         tokio::select! {
             _ = held.wait_for(|leading| !*leading) => {}
             () = slept() => {}
+            () = self.ran_out() => {}
+        }
+    }
+
+    /// Ends when the lease names somebody else, or was not seen to be renewed for too long: a renewal
+    /// that hangs is not one.
+    async fn ran_out(&self) {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut versions = pin!(watch_object(leases, LEASE).default_backoff());
+        let (mut renewed, mut seen) = (None, Instant::now());
+        loop {
+            let left = FRESH.saturating_sub(seen.elapsed());
+            let spec = match tokio::time::timeout(left, versions.next()).await {
+                Ok(Some(Ok(lease))) => lease.and_then(|lease| lease.spec),
+                // The watch begins again by itself; the time goes on.
+                Ok(Some(Err(_))) => continue,
+                Ok(None) | Err(_) => return,
+            };
+            let Some(spec) = spec.filter(|s| s.holder_identity.as_ref() == Some(&self.identity))
+            else {
+                return;
+            };
+            if spec.renew_time != renewed {
+                (renewed, seen) = (spec.renew_time, Instant::now());
+            }
         }
     }
 
@@ -111,11 +153,13 @@ async fn reach(client: &Client, namespace: &str, identity: &str) -> LeaseManager
 /// An item whenever somebody who held the lease does not hold it any more.
 fn given_up(client: Client, namespace: &str) -> impl Stream<Item = ()> + use<> {
     let leases: Api<Lease> = Api::namespaced(client, namespace);
-    let holders = watch_object(leases, LEASE).filter_map(|lease| {
-        // A watch that fails begins again by itself; until then the lease's own time decides.
-        let spec = lease.ok().map(|lease| lease.and_then(|lease| lease.spec));
-        ready(spec.map(|spec| spec.and_then(|spec| spec.holder_identity)))
-    });
+    let holders = watch_object(leases, LEASE)
+        .default_backoff()
+        .filter_map(|lease| {
+            // A watch that fails begins again by itself; until then the lease's own time decides.
+            let spec = lease.ok().map(|lease| lease.and_then(|lease| lease.spec));
+            ready(spec.map(|spec| spec.and_then(|spec| spec.holder_identity)))
+        });
     let changes = holders.scan(None, |before: &mut Option<String>, holder| {
         let given_up = before.is_some() && holder.is_none();
         *before = holder;
