@@ -46,7 +46,7 @@ const TARGETS_AT_ONCE: usize = 16;
 /// After effects on this many targets a pass asks no further: the next one, which follows at once, sees
 /// what became of them. So a large job is never decided from a view that is many seconds old, and its
 /// status moves on.
-const TARGETS_CHANGED: usize = 64;
+const TARGETS_CHANGED: usize = 128;
 
 /// The controller's parts.
 pub struct OperationJobs {

@@ -1,10 +1,10 @@
 //! The only writer of statuses: at most once per pass, only when it differs, and for one object at most
-//! once a second.
+//! once a second, less often where a write takes long.
 
 use std::{
     collections::HashMap,
     fmt::Debug,
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,13 @@ use crate::{apply::timely, error::Error};
 /// The shortest time between two status writes of one object.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// A write that takes long, because the object is large or the API server busy, is followed by so many
+/// times its own time without one: a large job works on its targets instead.
+const REST: u32 = 4;
+
+/// The longest time between two status writes that differ.
+const LONGEST: Duration = Duration::from_secs(5);
+
 /// What became of a status.
 pub enum Written<K> {
     /// It is what the API server already has.
@@ -33,7 +40,8 @@ pub enum Written<K> {
 /// Writes statuses and remembers when, to space them. Forgetting that is harmless.
 #[derive(Default)]
 pub struct StatusWriter {
-    last: Mutex<HashMap<String, Instant>>,
+    /// From when on an object's next write may be, by uid.
+    next: Mutex<HashMap<String, Instant>>,
 }
 
 impl StatusWriter {
@@ -67,32 +75,27 @@ impl StatusWriter {
         });
         let params = PatchParams::apply(manager).force();
         let patch = Patch::Apply(&body);
+        let begin = Instant::now();
         let written = timely(
             "write the status of",
             object,
             api.patch_status(&name, &params, &patch),
         )
         .await?;
-        self.note(uid);
+        self.note(uid, begin.elapsed());
         Ok(Written::Yes(Box::new(written)))
     }
 
     fn wait(&self, uid: &str) -> Option<Duration> {
-        let last = self
-            .last
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        last.get(uid)
-            .and_then(|at| INTERVAL.checked_sub(at.elapsed()))
-            .filter(|left| !left.is_zero())
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = next.get(uid)?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
-    fn note(&self, uid: String) {
-        let mut last = self
-            .last
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        last.retain(|_, at| at.elapsed() < INTERVAL);
-        last.insert(uid, Instant::now());
+    fn note(&self, uid: String, took: Duration) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        next.retain(|_, at| *at > now);
+        next.insert(uid, now + (took * REST).clamp(INTERVAL, LONGEST));
     }
 }

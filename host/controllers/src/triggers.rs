@@ -38,8 +38,8 @@ struct Entry {
     action: String,
     /// Targets that are not finished and clean.
     open: HashSet<String>,
-    /// Those of them that started.
-    started: Vec<String>,
+    /// The pods of those of them that started.
+    started: Vec<ObjectRef<Pod>>,
     /// Their extra-info.
     extra_info: HashSet<(String, String)>,
 }
@@ -94,10 +94,7 @@ impl Triggers {
         for (job, entry) in entries {
             let is_watched = || {
                 let watches = declared.get(&entry.action);
-                watches.is_some_and(|all| {
-                    all.iter()
-                        .any(|w| concerns(w, pod, &namespace, entry, pods))
-                })
+                watches.is_some_and(|all| all.iter().any(|w| concerns(w, pod, entry, pods)))
             };
             if entry.open.contains(&name) || is_watched() {
                 self.wake(&namespace, job);
@@ -119,7 +116,7 @@ impl Triggers {
             return;
         };
         for (job, entry) in entries.iter().filter(|(_, entry)| entry.action == action) {
-            if concerns(watch, object, &namespace, entry, pods) {
+            if concerns(watch, object, entry, pods) {
                 self.wake(&namespace, job);
             }
         }
@@ -166,7 +163,9 @@ fn entry(job: &OperationJob) -> Option<Entry> {
         .filter(|d| d.progress != Progress::Pending && open.contains(&d.name))
         .collect();
     let extra_info = started.iter().flat_map(|d| d.extra_info.clone()).collect();
-    let started = started.iter().map(|d| d.name.clone()).collect();
+    let namespace = job.namespace().unwrap_or_default();
+    let pod = |detail: &&TargetDetail| ObjectRef::new(&detail.name).within(&namespace);
+    let started = started.iter().map(pod).collect();
     Some(Entry {
         action: job.spec.action.clone(),
         open,
@@ -176,13 +175,7 @@ fn entry(job: &OperationJob) -> Option<Entry> {
 }
 
 /// Whether an object of a watched kind matters to a job.
-fn concerns<K: Resource>(
-    watch: &Watch,
-    object: &K,
-    namespace: &str,
-    job: &Entry,
-    pods: &Store<Pod>,
-) -> bool {
+fn concerns<K: Resource>(watch: &Watch, object: &K, job: &Entry, pods: &Store<Pod>) -> bool {
     let selected = Selector::parse(&watch.label_selector).is_ok_and(|s| s.matches(object.labels()));
     selected
         && watch.mappings.iter().any(|mapping| match mapping {
@@ -196,11 +189,13 @@ fn concerns<K: Resource>(
                     .owner_references()
                     .iter()
                     .find(|o| o.controller == Some(true));
-                let uids = [object.uid(), controller.map(|owner| owner.uid.clone())];
+                let uid = object.meta().uid.as_ref();
+                let uids = [uid, controller.map(|owner| &owner.uid)];
                 job.started.iter().any(|target| {
-                    let pod = pods.get(&ObjectRef::new(target).within(namespace));
-                    pod.and_then(|pod| pod.labels().get(key).cloned())
-                        .is_some_and(|value| uids.contains(&Some(value)))
+                    pods.get(target).is_some_and(|pod| {
+                        let value = pod.labels().get(key);
+                        value.is_some() && uids.contains(&value)
+                    })
                 })
             }
             Mapping::Namespace => !job.started.is_empty(),

@@ -2,7 +2,7 @@
 //! first asked for. The same for every target, so that targets that share something agree on it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -23,12 +23,18 @@ pub struct Declared {
     pub others: HashMap<(String, String), Store<DynamicObject>>,
 }
 
+/// Pods by the values that they have of one label.
+type ByValue = HashMap<String, Vec<Arc<Pod>>>;
+
 /// The view of one pass.
 pub struct View {
     namespace: String,
     declared: Declared,
-    pods: OnceLock<Vec<Arc<Pod>>>,
-    found: Mutex<HashMap<String, Arc<Vec<PodView>>>>,
+    /// The namespace's pods, by name.
+    pods: OnceLock<BTreeMap<String, Arc<Pod>>>,
+    /// The same by the labels that were asked for: an action asks about every target in this way.
+    by_label: Mutex<HashMap<String, ByValue>>,
+    found: Mutex<HashMap<String, Vec<PodView>>>,
 }
 
 impl View {
@@ -38,20 +44,45 @@ impl View {
             namespace: namespace.to_owned(),
             declared,
             pods: OnceLock::new(),
+            by_label: Mutex::default(),
             found: Mutex::default(),
         }
     }
 
-    fn pods(&self) -> Result<&[Arc<Pod>], ReadError> {
+    fn pods(&self) -> Result<&BTreeMap<String, Arc<Pod>>, ReadError> {
         let declared = self.declared.pods.as_ref();
         let (store, selector) =
             declared.ok_or_else(|| ReadError::NotDeclared("v1/Pod".to_owned()))?;
         Ok(self.pods.get_or_init(|| {
-            store.state_filter(|pod| {
+            let pods = store.state_filter(|pod| {
                 pod.metadata.namespace.as_deref() == Some(&self.namespace)
                     && selector.matches(pod.labels())
-            })
+            });
+            pods.into_iter().map(|pod| (pod.name_any(), pod)).collect()
         }))
+    }
+
+    fn selected_pods(&self, selector: &Selector) -> Result<Vec<Arc<Pod>>, ReadError> {
+        let pods = self.pods()?;
+        let selected = |pod: &&Arc<Pod>| selector.matches(pod.labels());
+        let Some((key, value)) = selector.exact() else {
+            return Ok(pods.values().filter(selected).cloned().collect());
+        };
+        let mut by_label = self.by_label.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_value = by_label.entry(key.to_owned()).or_insert_with(|| {
+            let mut by_value = ByValue::new();
+            for pod in pods.values() {
+                if let Some(value) = pod.labels().get(key) {
+                    by_value
+                        .entry(value.clone())
+                        .or_default()
+                        .push(Arc::clone(pod));
+                }
+            }
+            by_value
+        });
+        let candidates = by_value.get(value).into_iter().flatten();
+        Ok(candidates.filter(selected).cloned().collect())
     }
 
     fn others(&self, api_version: &str, kind: &str) -> Result<&Store<DynamicObject>, ReadError> {
@@ -65,10 +96,7 @@ impl View {
 impl ClusterView for View {
     fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
         if is_pod(&reference.api_version, &reference.kind) {
-            let pods = self.pods()?;
-            let pod = pods
-                .iter()
-                .find(|pod| pod.metadata.name.as_deref() == Some(&reference.name));
+            let pod = self.pods()?.get(&reference.name);
             return Ok(pod.and_then(|pod| whole(&**pod, "v1", "Pod")));
         }
         let store = self.others(&reference.api_version, &reference.kind)?;
@@ -87,10 +115,8 @@ impl ClusterView for View {
     ) -> Result<Vec<Value>, ReadError> {
         let selector = Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
         if is_pod(api_version, kind) {
-            let pods = self
-                .pods()?
-                .iter()
-                .filter(|pod| selector.matches(pod.labels()));
+            let pods = self.selected_pods(&selector)?;
+            let pods = pods.iter();
             return Ok(pods.filter_map(|pod| whole(&**pod, "v1", "Pod")).collect());
         }
         let objects = self.others(api_version, kind)?.state_filter(|object| {
@@ -106,16 +132,12 @@ impl ClusterView for View {
     fn find_pods(&self, label_selector: &str) -> Result<Vec<PodView>, ReadError> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pods) = found.get(label_selector) {
-            return Ok(pods.to_vec());
+            return Ok(pods.clone());
         }
         let selector = Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
-        let pods: Vec<PodView> = self
-            .pods()?
-            .iter()
-            .filter(|pod| selector.matches(pod.labels()))
-            .map(|pod| PodView::from(&**pod))
-            .collect();
-        found.insert(label_selector.to_owned(), Arc::new(pods.clone()));
+        let pods = self.selected_pods(&selector)?;
+        let pods: Vec<_> = pods.iter().map(|pod| PodView::from(&**pod)).collect();
+        found.insert(label_selector.to_owned(), pods.clone());
         Ok(pods)
     }
 }
@@ -131,4 +153,46 @@ fn whole(object: &impl serde::Serialize, api_version: &str, kind: &str) -> Optio
     fields.insert("apiVersion".to_owned(), api_version.into());
     fields.insert("kind".to_owned(), kind.into());
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use serde_json::json;
+
+    #[test]
+    fn pods_are_found_by_any_selector_in_the_namespace_alone() {
+        let mut writer = Writer::<Pod>::default();
+        for (namespace, name, labels) in [
+            ("ns", "a", json!({"app": "x", "tier": "1"})),
+            ("ns", "b", json!({"app": "x"})),
+            ("ns", "c", json!({"app": "y", "tier": "1"})),
+            ("other", "d", json!({"app": "x"})),
+        ] {
+            let metadata = json!({"namespace": namespace, "name": name, "labels": labels});
+            let pod = serde_json::from_value(json!({"metadata": metadata})).expect("a pod");
+            writer.apply_watcher_event(&Event::Apply(pod));
+        }
+        let pods = Some((writer.as_reader(), Selector::default()));
+        let others = HashMap::new();
+        let view = View::new("ns", Declared { pods, others });
+        for (selector, expected) in [
+            ("", vec!["a", "b", "c"]),
+            ("app=x", vec!["a", "b"]),
+            ("app=x,tier=1", vec!["a"]),
+            ("app in (x,y),!tier", vec!["b"]),
+            ("app=z", vec![]),
+            ("nobody=has", vec![]),
+        ] {
+            // Asked twice: the second answer comes from what the first one left.
+            for _ in 0..2 {
+                let found = view.find_pods(selector).expect(selector);
+                let names: Vec<_> = found.iter().map(|pod| pod.name.as_str()).collect();
+                assert_eq!(names, expected, "{selector}");
+            }
+            let whole = view.find("v1", "Pod", selector).expect(selector);
+            assert_eq!(whole.len(), expected.len(), "{selector}");
+        }
+    }
 }

@@ -26,6 +26,17 @@ impl Selector {
             .map(Self)
     }
 
+    /// A label and the one value of it that every selected object has, if the selector names one.
+    pub fn exact(&self) -> Option<(&str, &str)> {
+        self.0.iter().find_map(|requirement| match requirement {
+            Requirement::In(key, values) => match values.as_slice() {
+                [value] => Some((key.as_str(), value.as_str())),
+                _ => None,
+            },
+            Requirement::NotIn(..) | Requirement::Exists(_) | Requirement::Absent(_) => None,
+        })
+    }
+
     /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|requirement| match requirement {
@@ -106,6 +117,20 @@ mod tests {
         ] {
             let parsed = Selector::parse(selector).expect(selector);
             assert_eq!(parsed.matches(&labels), expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn the_exact_label_is_one_that_every_selected_object_has() {
+        for (selector, expected) in [
+            ("", None),
+            ("a=1", Some(("a", "1"))),
+            ("!x,b!=2,c in (3,4),d in (5),e=6", Some(("d", "5"))),
+            ("a in (1,2)", None),
+            ("a", None),
+        ] {
+            let parsed = Selector::parse(selector).expect(selector);
+            assert_eq!(parsed.exact(), expected, "{selector}");
         }
     }
 

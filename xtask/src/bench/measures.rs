@@ -166,26 +166,27 @@ impl Measures {
     }
 
     fn writes(&self, table: &mut Table) {
-        let pods: Vec<&Request> = self
-            .ours
-            .iter()
-            .filter(|r| r.concerns("pods") && r.is_write())
-            .collect();
-        let per_target = self.per_target(pods.len());
+        let pods = |r: &&Request| r.concerns("pods") && r.is_write();
+        let (done, refused): (Vec<_>, Vec<_>) =
+            self.ours.iter().filter(pods).partition(|r| r.succeeded());
+        let per_target = self.per_target(done.len());
         let mut verbs: BTreeMap<&str, usize> = BTreeMap::new();
-        for request in &pods {
+        for request in done {
             *verbs.entry(&request.verb).or_default() += 1;
         }
-        let refused = pods.iter().filter(|r| !r.succeeded()).count();
         let verbs: Vec<String> = verbs
             .iter()
             .map(|(verb, count)| format!("{count} {verb}"))
             .collect();
+        let refused = refused.len();
         table.goal(
             "pod writes of ours per target",
-            format!("{per_target:.2} ({}; {refused} refused)", verbs.join(", ")),
+            format!(
+                "{per_target:.2} ({}); {refused} more were refused",
+                verbs.join(", ")
+            ),
             "at most 3",
-            per_target <= 3.005,
+            per_target < 3.005,
         );
         let statuses: Vec<&Request> = self
             .ours
