@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use operon_devcluster::Progress;
 
-use crate::tools;
+use crate::{host, tools};
 
 /// What the generated CRDs have, and behind which the chart's say whose they are.
 const KEEP: &str = "    helm.sh/resource-policy: keep\n";
@@ -78,18 +79,8 @@ fn write(progress: &Progress) -> Result<()> {
 fn generate(progress: &Progress) -> Result<[(&'static str, Files); 2]> {
     let fresh = tools::target_dir().join("crds");
     clear(&fresh)?;
-    let mut command = tools::cargo();
-    command
-        .args([
-            "run",
-            "--quiet",
-            "--package",
-            "operon",
-            "--",
-            "crds",
-            "--directory",
-        ])
-        .arg(&fresh);
+    let mut command = Command::new(host::build_program(progress, false)?);
+    command.args(["crds", "--directory"]).arg(&fresh);
     tools::run(progress, "generating the CRDs", &mut command)?;
     let plain = read(&fresh)?;
     if plain.is_empty() {

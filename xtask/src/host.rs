@@ -40,6 +40,14 @@ pub(crate) struct Host {
 
 /// Builds the program and the chart; `release` asks for an optimised program.
 pub(crate) fn build(progress: &Progress, release: bool) -> Result<Built> {
+    Ok(Built {
+        binary: build_program(progress, release)?,
+        chart: chart::stage(progress)?,
+    })
+}
+
+/// Builds the program and returns its path.
+pub(crate) fn build_program(progress: &Progress, release: bool) -> Result<PathBuf> {
     let mut command = tools::cargo();
     command.args(["build", "--quiet", "--bin", "operon"]);
     if release {
@@ -54,10 +62,7 @@ pub(crate) fn build(progress: &Progress, release: bool) -> Result<Built> {
         &mut command,
     )?;
     let profile = if release { "release" } else { "debug" };
-    Ok(Built {
-        binary: tools::target_dir().join(profile).join("operon"),
-        chart: chart::stage(progress)?,
-    })
+    Ok(tools::target_dir().join(profile).join("operon"))
 }
 
 /// Installs the host and waits until it serves.
