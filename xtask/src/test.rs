@@ -208,7 +208,7 @@ impl Stories<'_> {
         for test in Self::targets()? {
             shared.args(["--test", &test]);
         }
-        shared.args(["--", "--test-threads=6"]).args(only);
+        shared.args(["--", "--test-threads=4"]).args(only);
         tools::run(progress, "end-to-end stories", &mut shared)?;
         self.stop_host(progress)?;
         let mut crash = self.cargo_test(progress)?;
