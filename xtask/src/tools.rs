@@ -58,7 +58,7 @@ pub(crate) fn run(progress: &Progress, what: &str, command: &mut Command) -> Res
     Ok(())
 }
 
-/// A program from crates.io in this version; installed into our cache if it is not there yet.
+/// A Rust program in this version; installed into our cache if it is not there yet.
 pub(crate) fn cargo_tool(progress: &Progress, name: &str, version: &str) -> Result<PathBuf> {
     let tools = cache_dir()?.join("cargo-tools");
     let root = tools.join(format!("{name}-{version}"));
