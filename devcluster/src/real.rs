@@ -32,6 +32,8 @@ const SETTINGS: [(&str, &str); 4] = [
     ("vm.overcommit_memory", "1"),
     ("vm.panic_on_oom", "0"),
 ];
+/// Locally administered; each bridge is a wire of its own, so all may have the same.
+const BRIDGE_MAC: &str = "02:00:00:00:00:01";
 /// Covered by the node's own inside its namespace, so the state folder may not be there.
 const COVERED: [&str; 3] = ["/run", "/var/lib", "/var/log"];
 
@@ -192,12 +194,15 @@ fn start_namespace(launcher: &mut Launcher<'_>, state: &Path) -> Result<()> {
 }
 
 /// Pods reach the machine at the bridge's first address, and the API server at its second.
+///
+/// The bridge has an address of its own on the wire too. Without one it takes that of one of its pods,
+/// another whenever pods come and go, and all the others lose their way for seconds.
 fn make_bridge(node: &RealNode) -> Result<()> {
     let bridge = node.bridge.as_str();
     let gateway = format!("{}/24", node.gateway());
     let api = format!("{}/32", node.api_address());
     let commands: [&[&str]; 4] = [
-        &["link", "add", bridge, "type", "bridge"],
+        &["link", "add", bridge, "address", BRIDGE_MAC, "type", "bridge"],
         &["addr", "add", &gateway, "dev", bridge],
         &["addr", "add", &api, "dev", bridge],
         &["link", "set", bridge, "up"],
