@@ -202,7 +202,9 @@ fn make_bridge(node: &RealNode) -> Result<()> {
     let gateway = format!("{}/24", node.gateway());
     let api = format!("{}/32", node.api_address());
     let commands: [&[&str]; 4] = [
-        &["link", "add", bridge, "address", BRIDGE_MAC, "type", "bridge"],
+        &[
+            "link", "add", bridge, "address", BRIDGE_MAC, "type", "bridge",
+        ],
         &["addr", "add", &gateway, "dev", bridge],
         &["addr", "add", &api, "dev", bridge],
         &["link", "set", bridge, "up"],
