@@ -34,8 +34,8 @@ use operon_core::{
 };
 
 use crate::{
-    apply::{Performers, service_account_user},
     catalogue::{Catalogue, Entry, Loaded, Version},
+    effects::{Performers, service_account_user},
     error::Error,
     events::Events,
     metrics::Metrics,

@@ -12,7 +12,7 @@ use operon_core::{
     operation_job::ActionState,
 };
 
-use crate::{apply::Performer, plugin_watch::PluginWatch};
+use crate::{effects::Performer, plugin_watch::PluginWatch};
 
 /// A loaded action with all that a pass needs to ask it.
 pub struct Loaded {

@@ -7,6 +7,7 @@
 pub mod action_plugin;
 pub mod apply;
 pub mod catalogue;
+pub mod effects;
 pub mod error;
 pub mod events;
 pub mod metrics;

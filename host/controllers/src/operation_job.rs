@@ -14,7 +14,7 @@ use k8s_openapi::{
     api::core::v1::{ObjectReference as EventSubject, Pod},
     jiff::Timestamp,
 };
-use kube::{Api, Client, Resource, ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Api, Client, Resource, ResourceExt, api::DeleteParams, runtime::reflector::ObjectRef};
 use operon_api::{OperationJob, keys, operation_job::Progress};
 use operon_core::{
     action::{
@@ -29,8 +29,9 @@ use operon_core::{
 };
 
 use crate::{
-    apply::{self, Performed},
+    apply,
     catalogue::{Catalogue, Loaded},
+    effects::Performed,
     error::Error,
     events::Events,
     metrics::Metrics,
@@ -117,7 +118,7 @@ impl OperationJobs {
 
     async fn expire(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<Next, Error> {
         let ttl = job.spec.ttl_seconds_after_finished.unwrap_or_default();
-        apply::delete(api, job).await?;
+        apply::delete(api, job, DeleteParams::background()).await?;
         let message = format!("deleted {ttl} s after it finished (spec.TTLSecondsAfterFinished)");
         self.events
             .send(job, Severity::Normal, "TTL", "Expire", &message)

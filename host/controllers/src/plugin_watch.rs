@@ -19,7 +19,7 @@ use operon_core::{
 };
 
 use crate::{
-    apply::Performers,
+    effects::Performers,
     store::{Cache, OnChange},
     triggers::Triggers,
     view::Declared,

@@ -1,0 +1,418 @@
+//! Performs the effects of actions.
+//!
+//! Effects are performed as the plugin's own ServiceAccount, so Kubernetes RBAC decides what an action
+//! may do; and always in the job's namespace, whatever the effect says.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::{HeaderName, HeaderValue};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions},
+    core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta},
+    discovery::{self, Scope},
+};
+use operon_api::keys;
+use operon_core::action::{Effect, ObjectReference, PatchKind};
+use serde_json::{Value, json};
+
+use crate::{
+    apply::{client_config, describe, within_limit},
+    error::Error,
+};
+
+/// The user that a ServiceAccount is.
+pub fn service_account_user(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
+}
+
+/// What an effect left behind.
+#[derive(Debug)]
+pub enum Performed {
+    /// The pod as it is now.
+    Pod(Box<Pod>),
+    /// Nothing that a cache wants to know.
+    Nothing,
+}
+
+/// Performs effects as a plugin's ServiceAccount.
+#[derive(Clone)]
+pub struct Performer {
+    client: Client,
+    manager: String,
+    kinds: Arc<Kinds>,
+}
+
+/// Makes [`Performer`]s: a client per ServiceAccount, and what the API server serves.
+pub struct Performers {
+    config: Config,
+    namespace: String,
+    clients: Mutex<HashMap<String, Client>>,
+    kinds: Arc<Kinds>,
+}
+
+impl Performers {
+    /// Performers that impersonate ServiceAccounts of the operator's namespace.
+    pub fn new(config: Config, client: Client, namespace: String) -> Self {
+        let kinds = Arc::new(Kinds {
+            client,
+            known: Mutex::default(),
+        });
+        Self {
+            config: client_config(config),
+            namespace,
+            clients: Mutex::default(),
+            kinds,
+        }
+    }
+
+    /// A client that acts as this ServiceAccount.
+    ///
+    /// # Errors
+    /// The account's name can't be sent, or the client can't be built.
+    pub fn client(&self, service_account: &str) -> Result<Client, String> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(service_account) {
+            return Ok(client.clone());
+        }
+        let user = service_account_user(&self.namespace, service_account);
+        let user = HeaderValue::from_str(&user).map_err(|error| error.to_string())?;
+        let mut config = self.config.clone();
+        config
+            .headers
+            .push((HeaderName::from_static("impersonate-user"), user));
+        let client = Client::try_from(config).map_err(|error| error.to_string())?;
+        clients.insert(service_account.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// A performer that acts as this ServiceAccount, on behalf of this plugin.
+    ///
+    /// # Errors
+    /// As [`Performers::client`].
+    pub fn performer(&self, plugin: &str, service_account: &str) -> Result<Performer, String> {
+        Ok(Performer {
+            client: self.client(service_account)?,
+            manager: format!("{}{plugin}", keys::ACTION_MANAGER_PREFIX),
+            kinds: Arc::clone(&self.kinds),
+        })
+    }
+
+    /// What the API server calls this kind.
+    pub async fn kind(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
+        self.kinds.find(api_version, kind).await
+    }
+}
+
+impl Performer {
+    /// Performs one effect in `namespace`. Events are not effects on objects; the caller sends them.
+    pub async fn perform(&self, namespace: &str, effect: &Effect) -> Result<Performed, Error> {
+        match effect {
+            Effect::Patch {
+                object,
+                subresource,
+                kind,
+                body,
+                uid,
+                resource_version,
+            } => {
+                let body =
+                    with_preconditions(*kind, body, uid.as_deref(), resource_version.as_deref())?;
+                self.patch(namespace, object, subresource.as_deref(), *kind, body)
+                    .await
+            }
+            Effect::Apply(body) => self.apply(namespace, body).await,
+            Effect::Create(body) => self.create(namespace, body).await,
+            Effect::Delete {
+                object,
+                uid,
+                resource_version,
+                grace_period_seconds,
+            } => {
+                let preconditions = Preconditions {
+                    uid: uid.clone(),
+                    resource_version: resource_version.clone(),
+                };
+                let params = DeleteParams {
+                    grace_period_seconds: *grace_period_seconds,
+                    preconditions: Some(preconditions),
+                    ..DeleteParams::background()
+                };
+                self.delete(namespace, object, &params).await
+            }
+            Effect::Evict {
+                pod,
+                uid,
+                grace_period_seconds,
+            } => {
+                self.evict(namespace, pod, uid.as_deref(), *grace_period_seconds)
+                    .await
+            }
+            Effect::Event { .. } => Ok(Performed::Nothing),
+        }
+    }
+
+    async fn patch(
+        &self,
+        namespace: &str,
+        object: &ObjectReference,
+        subresource: Option<&str>,
+        kind: PatchKind,
+        body: Value,
+    ) -> Result<Performed, Error> {
+        subresource.map_or(Ok(()), check_segment)?;
+        let api = self.api(namespace, object).await?;
+        let params = PatchParams {
+            field_manager: Some(self.manager.clone()),
+            ..PatchParams::default()
+        };
+        let patch = match kind {
+            PatchKind::Merge => Patch::Merge(body),
+            PatchKind::Strategic => Patch::Strategic(body),
+            PatchKind::Json => {
+                Patch::Json(serde_json::from_value(body).map_err(|error| Error::Effect {
+                    message: format!("its JSON patch can't be read: {error}"),
+                })?)
+            }
+        };
+        let request = async {
+            match subresource {
+                None => api.patch(&object.name, &params, &patch).await,
+                Some(part) => {
+                    api.patch_subresource(part, &object.name, &params, &patch)
+                        .await
+                }
+            }
+        };
+        let done = within_limit("patch", || named(namespace, object), request).await?;
+        Ok(performed(done))
+    }
+
+    async fn apply(&self, namespace: &str, body: &Value) -> Result<Performed, Error> {
+        let (object, body) = placed(namespace, body)?;
+        let api = self.api(namespace, &object).await?;
+        let params = PatchParams::apply(&self.manager);
+        let patch = Patch::Apply(&body);
+        let request = api.patch(&object.name, &params, &patch);
+        within_limit("apply", || named(namespace, &object), request)
+            .await
+            .map(performed)
+    }
+
+    async fn create(&self, namespace: &str, body: &Value) -> Result<Performed, Error> {
+        let (object, body) = placed(namespace, body)?;
+        let api = self.api(namespace, &object).await?;
+        let dynamic: DynamicObject =
+            serde_json::from_value(body).map_err(|error| Error::Effect {
+                message: format!("its object can't be read: {error}"),
+            })?;
+        let params = PostParams {
+            field_manager: Some(self.manager.clone()),
+            ..PostParams::default()
+        };
+        let request = api.create(&params, &dynamic);
+        within_limit("create", || named(namespace, &object), request)
+            .await
+            .map(performed)
+    }
+
+    async fn delete(
+        &self,
+        namespace: &str,
+        object: &ObjectReference,
+        params: &DeleteParams,
+    ) -> Result<Performed, Error> {
+        let api = self.api(namespace, object).await?;
+        let request = api.delete(&object.name, params);
+        match within_limit("delete", || named(namespace, object), request).await {
+            Ok(done) => Ok(done.left().map_or(Performed::Nothing, performed)),
+            Err(Error::Write {
+                source: kube::Error::Api(status),
+                ..
+            }) if status.code == 404 => Ok(Performed::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn evict(
+        &self,
+        namespace: &str,
+        pod: &str,
+        uid: Option<&str>,
+        grace_period_seconds: Option<u32>,
+    ) -> Result<Performed, Error> {
+        check_segment(pod)?;
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let params = EvictParams {
+            delete_options: Some(DeleteParams {
+                grace_period_seconds,
+                preconditions: uid.map(|uid| Preconditions {
+                    uid: Some(uid.to_owned()),
+                    resource_version: None,
+                }),
+                ..DeleteParams::default()
+            }),
+            ..EvictParams::default()
+        };
+        let request = api.evict(pod, &params);
+        within_limit("evict", || describe("Pod", Some(namespace), pod), request).await?;
+        Ok(Performed::Nothing)
+    }
+
+    async fn api(
+        &self,
+        namespace: &str,
+        object: &ObjectReference,
+    ) -> Result<Api<DynamicObject>, Error> {
+        check_segment(&object.name)?;
+        let resource = self.kinds.find(&object.api_version, &object.kind).await?;
+        Ok(Api::namespaced_with(
+            self.client.clone(),
+            namespace,
+            &resource,
+        ))
+    }
+}
+
+/// The plural names of kinds, asked of the API server once.
+struct Kinds {
+    client: Client,
+    known: Mutex<HashMap<(String, String), ApiResource>>,
+}
+
+impl Kinds {
+    async fn find(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
+        let key = (api_version.to_owned(), kind.to_owned());
+        if let Some(resource) = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return Ok(resource.clone());
+        }
+        let unknown = |source| Error::UnknownKind {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            source,
+        };
+        let types = TypeMeta {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+        };
+        let gvk = GroupVersionKind::try_from(&types).map_err(|_| unknown(None))?;
+        let found = discovery::pinned_kind(&self.client, &gvk).await;
+        let (resource, capabilities) = found.map_err(|error| unknown(Some(error)))?;
+        if capabilities.scope == Scope::Cluster {
+            return Err(Error::Effect {
+                message: format!(
+                    "{kind} is not namespaced, so it is outside of every job's namespace"
+                ),
+            });
+        }
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, resource.clone());
+        Ok(resource)
+    }
+}
+
+/// A pod is worth telling the cache of.
+fn performed(object: DynamicObject) -> Performed {
+    let is_pod = object
+        .types
+        .as_ref()
+        .is_some_and(|t| t.kind == "Pod" && t.api_version == "v1");
+    if !is_pod {
+        return Performed::Nothing;
+    }
+    object
+        .try_parse()
+        .map_or(Performed::Nothing, |pod| Performed::Pod(Box::new(pod)))
+}
+
+/// A name becomes a part of the request's path: it must be one segment of it and no more, or an effect
+/// could reach what it does not name.
+fn check_segment(name: &str) -> Result<(), Error> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if !name.is_empty() && name.len() <= 253 && name.chars().all(fits) && !name.starts_with('.') {
+        return Ok(());
+    }
+    Err(Error::Effect {
+        message: format!("{name:?} is no name of an object or subresource"),
+    })
+}
+
+fn named(namespace: &str, object: &ObjectReference) -> String {
+    describe(&object.kind, Some(namespace), &object.name)
+}
+
+/// A whole object with its namespace set, refused if it names another.
+fn placed(namespace: &str, body: &Value) -> Result<(ObjectReference, Value), Error> {
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
+    let (Some(api_version), Some(kind), Some(name)) =
+        (text("/apiVersion"), text("/kind"), text("/metadata/name"))
+    else {
+        return Err(Error::Effect {
+            message: "an object needs apiVersion, kind and metadata.name".to_owned(),
+        });
+    };
+    if let Some(other) = text("/metadata/namespace").filter(|other| *other != namespace) {
+        return Err(Error::Effect {
+            message: format!("{kind} {other}/{name} is outside the job's namespace {namespace:?}"),
+        });
+    }
+    let reference = ObjectReference {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    };
+    let mut body = body.clone();
+    if let Some(metadata) = body.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        metadata.insert("namespace".to_owned(), namespace.into());
+    }
+    Ok((reference, body))
+}
+
+/// The patch with its preconditions in it, in the patch's own language.
+fn with_preconditions(
+    kind: PatchKind,
+    body: &Value,
+    uid: Option<&str>,
+    resource_version: Option<&str>,
+) -> Result<Value, Error> {
+    let mut body = body.clone();
+    let conditions = [("uid", uid), ("resourceVersion", resource_version)];
+    let conditions = conditions
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)));
+    match kind {
+        PatchKind::Merge | PatchKind::Strategic => {
+            let metadata = body
+                .as_object_mut()
+                .map(|object| object.entry("metadata").or_insert_with(|| json!({})))
+                .and_then(Value::as_object_mut)
+                .ok_or_else(|| Error::Effect {
+                    message: "a merge patch is an object".to_owned(),
+                })?;
+            for (key, value) in conditions {
+                metadata.insert(key.to_owned(), value.into());
+            }
+        }
+        PatchKind::Json => {
+            let steps = body.as_array_mut().ok_or_else(|| Error::Effect {
+                message: "a JSON patch is a list".to_owned(),
+            })?;
+            for (key, value) in conditions {
+                let path = format!("/metadata/{key}");
+                steps.insert(0, json!({ "op": "test", "path": path, "value": value }));
+            }
+        }
+    }
+    Ok(body)
+}
