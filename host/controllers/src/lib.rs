@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod effects;
 pub mod error;
 pub mod events;
+pub mod index;
 pub mod metrics;
 pub mod operation_job;
 pub mod plugin_watch;

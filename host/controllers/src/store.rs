@@ -5,14 +5,14 @@
 //! it, and nothing is done twice because a cache lagged.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fmt::Debug,
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use kube::{
     Api, Resource, ResourceExt,
     runtime::{
@@ -25,6 +25,9 @@ use serde::de::DeserializeOwned;
 
 /// Called with every object that changed, or is gone, after the store says so.
 pub type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
+
+/// The longest time after which an answer to our own write may come: longer than a write may take.
+const LATE: Duration = Duration::from_mins(1);
 
 /// A kind that can be cached.
 pub trait Cached:
@@ -55,6 +58,7 @@ pub struct Cache<K: Cached> {
     /// The readable side.
     pub store: Store<K>,
     keeper: Arc<Mutex<Keeper<K>>>,
+    trouble: Arc<Mutex<Option<String>>>,
     task: Arc<AbortOnDrop>,
 }
 
@@ -63,6 +67,7 @@ impl<K: Cached> Clone for Cache<K> {
         Self {
             store: self.store.clone(),
             keeper: Arc::clone(&self.keeper),
+            trouble: Arc::clone(&self.trouble),
             task: Arc::clone(&self.task),
         }
     }
@@ -92,13 +97,20 @@ impl<K: Cached> Cache<K> {
             store: store.clone(),
             dyntype,
             on_change,
-            deleted: HashSet::new(),
+            deleted: HashMap::new(),
         };
         let keeper = Arc::new(Mutex::new(keeper));
-        let task = tokio::spawn(watch(kind, api, config, Arc::clone(&keeper)));
+        let trouble = Arc::new(Mutex::new(None));
+        let watch = Watch {
+            kind,
+            keeper: Arc::clone(&keeper),
+            trouble: Arc::clone(&trouble),
+        };
+        let task = tokio::spawn(watch.run(api, config));
         Self {
             store,
             keeper,
+            trouble,
             task: Arc::new(AbortOnDrop(task)),
         }
     }
@@ -116,6 +128,19 @@ impl<K: Cached> Cache<K> {
     pub async fn ready(&self) {
         // The writer lives as long as `self`, so it is never dropped while this waits.
         let _ = self.store.wait_until_ready().await;
+        // Whoever is told of changes has been told of the first list too, once the keeper is free.
+        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether the first list is complete.
+    pub fn is_ready(&self) -> bool {
+        self.store.wait_until_ready().now_or_never().is_some()
+    }
+
+    /// Why the watch has nothing to report, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.clone()
     }
 
     /// Waits until the first list is complete, but no longer than this.
@@ -125,23 +150,34 @@ impl<K: Cached> Cache<K> {
 }
 
 /// The task that brings what the watch reports.
-async fn watch<K: Cached>(
+struct Watch<K: Cached> {
     kind: String,
-    api: Api<K>,
-    config: watcher::Config,
     keeper: Arc<Mutex<Keeper<K>>>,
-) {
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => keeper
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .watched(event),
-            Err(error) => {
-                tracing::warn!(kind, error = %error, "watch interrupted; it starts again");
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl<K: Cached> Watch<K> {
+    async fn run(self, api: Api<K>, config: watcher::Config) {
+        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    self.note(None);
+                    self.keeper
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .watched(event);
+                }
+                Err(error) => {
+                    tracing::warn!(kind = self.kind, error = %error, "watch interrupted; it starts again");
+                    self.note(Some(error.to_string()));
+                }
             }
         }
+    }
+
+    fn note(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 }
 
@@ -151,9 +187,9 @@ struct Keeper<K: Cached> {
     store: Store<K>,
     dyntype: K::DynamicType,
     on_change: OnChange<K>,
-    /// The uids of the objects deleted since the last list: a late answer to our own write must not
-    /// bring one back.
-    deleted: HashSet<String>,
+    /// The uids of the objects deleted lately, and when: a late answer to our own write must not bring
+    /// one back.
+    deleted: HashMap<String, Instant>,
 }
 
 impl<K: Cached> Keeper<K> {
@@ -168,7 +204,9 @@ impl<K: Cached> Keeper<K> {
                 (self.on_change)(object, &self.store);
             }
             watcher::Event::Delete(object) => {
-                self.deleted.insert(object.uid().unwrap_or_default());
+                self.deleted.retain(|_, at| at.elapsed() < LATE);
+                self.deleted
+                    .insert(object.uid().unwrap_or_default(), Instant::now());
                 self.writer.apply_watcher_event(&event);
                 (self.on_change)(object, &self.store);
             }
@@ -178,7 +216,6 @@ impl<K: Cached> Keeper<K> {
             watcher::Event::InitDone => {
                 let before = self.store.state();
                 self.writer.apply_watcher_event(&event);
-                self.deleted.clear();
                 // What vanished while nobody watched is a change as well.
                 let now = self.store.state();
                 for object in before.iter().filter(|old| !self.has(old)).chain(&now) {
@@ -189,7 +226,7 @@ impl<K: Cached> Keeper<K> {
     }
 
     fn written(&mut self, mut object: K) {
-        let deleted = self.deleted.contains(&object.uid().unwrap_or_default());
+        let deleted = self.deleted.contains_key(&object.uid().unwrap_or_default());
         if deleted || !self.is_newer(&object) {
             return;
         }
