@@ -36,18 +36,7 @@ pub fn conditions(
 ) -> Vec<Condition> {
     let one = |type_: &str, status: bool| {
         let status = if status { "True" } else { "False" };
-        let since = previous
-            .iter()
-            .find(|old| old.type_ == type_ && old.status == status)
-            .map_or(Time(now), |old| old.last_transition_time.clone());
-        Condition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            last_transition_time: since,
-            observed_generation: generation,
-        }
+        condition(previous, type_, status, reason, message, generation, now)
     };
     let mut conditions = vec![one(READY, standing == Standing::Ready)];
     match standing {
@@ -56,6 +45,29 @@ pub fn conditions(
         Standing::Stalled => conditions.push(one(STALLED, true)),
     }
     conditions
+}
+
+/// One condition. It keeps its transition time from `previous` if its status did not change.
+pub fn condition(
+    previous: &[Condition],
+    type_: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let since = find(previous, type_)
+        .filter(|old| old.status == status)
+        .map_or(Time(now), |old| old.last_transition_time.clone());
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: since,
+        observed_generation: generation,
+    }
 }
 
 /// The condition of this type, if the object has one.

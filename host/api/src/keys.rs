@@ -15,3 +15,46 @@ pub const ACTION_MANAGER_PREFIX: &str = "operon-action-";
 
 /// The component name under which Operon's Events appear.
 pub const EVENT_COMPONENT: &str = "operon";
+
+/// Holds a ReactiveJob until its Jobs are gone, and its newest Job until there is a newer one. The name
+/// is SAP's, as are those of the two labels and two annotations: its Jobs are taken over as they are.
+pub const REACTIVE_JOB_FINALIZER: &str = "batch.cs.sap.com/reactivejob-operator";
+
+/// On a Job: the uid of its ReactiveJob.
+pub const CONTROLLER_UID: &str = "batch.cs.sap.com/controller-uid";
+
+/// On a Job: the name of its ReactiveJob.
+pub const CONTROLLER_NAME: &str = "batch.cs.sap.com/controller-name";
+
+/// On a Job: the `metadata.generation` of its ReactiveJob when it was made.
+pub const CONTROLLER_GENERATION: &str = "batch.cs.sap.com/controller-generation";
+
+/// On a Job: the hash of the template that it was made from.
+pub const CONTROLLER_HASH: &str = "batch.cs.sap.com/controller-hash";
+
+/// On a Job: the hash of `spec.template` in the template that it was made from.
+pub const POD_TEMPLATE_HASH: &str = "operon.dev/pod-template-hash";
+
+/// On a Job: the ConfigMaps and Secrets that it was made for, with their digests, as a JSON object.
+pub const CONFIG: &str = "operon.dev/config";
+
+/// On a Job: its number among the Jobs of its ReactiveJob; the newest has the highest.
+pub const RUN: &str = "operon.dev/run";
+
+/// On a Job: why it was made.
+pub const RUN_REASON: &str = "operon.dev/run-reason";
+
+/// On a Job: how many Jobs in a row were made for the same template because the one before failed.
+pub const RUN_ATTEMPT: &str = "operon.dev/run-attempt";
+
+/// On a Job: the uid of the Job before; its name is derived from it.
+pub const RUN_AFTER: &str = "operon.dev/run-after";
+
+/// On a Job that another operator made: its own uid. A copy of it has another.
+pub const ADOPTED: &str = "operon.dev/adopted";
+
+/// On a ReactiveJob: another value than before runs its Job again. On a Job: the value that it ran for.
+pub const RERUN: &str = "operon.dev/rerun";
+
+/// The field manager of what the ReactiveJob controller writes.
+pub const REACTIVE_JOB_MANAGER: &str = "operon-reactivejob";

@@ -10,8 +10,10 @@
 
 pub mod action_plugin;
 pub mod conditions;
+pub mod embedded;
 pub mod keys;
 pub mod operation_job;
+pub mod reactive_job;
 
 mod schema;
 #[cfg(test)]
@@ -22,10 +24,15 @@ use kube::CustomResourceExt;
 
 pub use action_plugin::ActionPlugin;
 pub use operation_job::OperationJob;
+pub use reactive_job::ReactiveJob;
 
 /// Every CustomResourceDefinition of Operon, in the order in which they are documented.
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![OperationJob::crd(), ActionPlugin::crd()];
+    let mut crds = vec![
+        OperationJob::crd(),
+        reactive_job::crd(),
+        ActionPlugin::crd(),
+    ];
     for crd in &mut crds {
         let annotations = crd.metadata.annotations.get_or_insert_default();
         // `helm uninstall` must not take users' objects with it.
