@@ -7,5 +7,7 @@
 
 pub mod action;
 pub mod action_plugin;
+pub mod jobs;
 pub mod operation_job;
+pub mod reactive_job;
 pub mod selector;

@@ -1,0 +1,138 @@
+//! What a Job waits for: quota, a node, an image, a ConfigMap. Read off its pods.
+
+use std::sync::Arc;
+
+use k8s_openapi::{
+    api::{
+        batch::v1::Job,
+        core::v1::{ContainerStatus, Pod, PodStatus},
+    },
+    jiff::Timestamp,
+};
+use kube::ResourceExt;
+
+use super as job;
+
+/// Why a container that waits does not start by itself.
+const TROUBLES: [&str; 7] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+];
+
+/// A Job that can't progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// One CamelCase word.
+    pub reason: String,
+    /// What it waits for.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// The uid of the object whose Events say more, if the pods alone do not say it all.
+    pub ask: Option<String>,
+}
+
+/// What a Job waits for, if none of its pods gets anywhere.
+pub(crate) fn blocked(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
+    if job::finish(job).is_some() || job::is_suspended(job) || job::is_deleted(job) {
+        return None;
+    }
+    let mut live: Vec<_> = pods.iter().filter(|pod| is_live(pod)).collect();
+    if live.is_empty() {
+        return without_pods(job, pods);
+    }
+    // Of several pods always the same one is told, however its words change.
+    live.sort_by_key(|pod| pod.name_any());
+    let waits: Option<Vec<_>> = live.iter().map(|pod| waits_for(pod)).collect();
+    waits?.into_iter().min_by_key(|blocked| blocked.since)
+}
+
+/// Whether a pod may still get somewhere.
+pub(crate) fn is_live(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// A Job that has no pod at all may not make one.
+fn without_pods(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
+    let status = job.status.as_ref();
+    let active = status.and_then(|status| status.active).unwrap_or(0);
+    if active > 0 || !pods.is_empty() {
+        return None;
+    }
+    let started = status.and_then(|status| status.start_time.as_ref());
+    let since = started.or(job.metadata.creation_timestamp.as_ref())?.0;
+    Some(Blocked {
+        reason: "NoPods".to_owned(),
+        message: "no pod of it has been made".to_owned(),
+        since,
+        ask: job.metadata.uid.clone(),
+    })
+}
+
+/// What one pod waits for; nothing, if it runs.
+fn waits_for(pod: &Pod) -> Option<Blocked> {
+    let status = pod.status.as_ref()?;
+    let name = pod.name_any();
+    let created = pod.metadata.creation_timestamp.as_ref()?.0;
+    let scheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled");
+    let since = scheduled
+        .and_then(|condition| condition.last_transition_time.as_ref())
+        .map_or(created, |time| time.0);
+    if let Some(condition) = scheduled.filter(|condition| condition.status == "False") {
+        let message = condition.message.clone().unwrap_or_default();
+        let reason = condition.reason.as_deref().filter(|r| !r.is_empty());
+        return Some(Blocked {
+            reason: reason.unwrap_or("Unschedulable").to_owned(),
+            message: format!("pod {name:?} has no node: {message}"),
+            since,
+            ask: None,
+        });
+    }
+    let trouble = containers(status).find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref()?;
+        TROUBLES.contains(&reason).then(|| {
+            let said = waiting.message.as_deref().unwrap_or(reason);
+            let message = format!("container {:?} of pod {name:?}: {said}", container.name);
+            // An image that is tried again and again alternates between the two.
+            let reason = reason.replace("ErrImagePull", "ImagePullBackOff");
+            (reason, message)
+        })
+    });
+    if let Some((reason, message)) = trouble {
+        return Some(Blocked {
+            reason,
+            message,
+            since,
+            ask: None,
+        });
+    }
+    let is_running = containers(status).any(|container| {
+        let state = container.state.as_ref();
+        state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    });
+    (!is_running && status.phase.as_deref() == Some("Pending")).then(|| Blocked {
+        reason: "ContainerCreating".to_owned(),
+        message: format!("pod {name:?} does not start"),
+        since,
+        ask: pod.metadata.uid.clone(),
+    })
+}
+
+fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    let init = status.init_container_statuses.iter().flatten();
+    init.chain(status.container_statuses.iter().flatten())
+}

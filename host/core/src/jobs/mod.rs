@@ -1,0 +1,122 @@
+//! What is known of any Job, whoever it was made for: how it went, what it waits for, how it failed, and
+//! how one is made of what a user wrote.
+
+pub mod blocked;
+pub mod failure;
+pub(crate) mod name;
+
+use std::{collections::HashMap, sync::Arc};
+
+use k8s_openapi::{
+    api::batch::v1::{Job, JobCondition},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::Timestamp,
+};
+use kube::ResourceExt;
+use operon_api::reactive_job::Outcome;
+use serde_json::Value;
+
+use crate::action::{Failure, Severity};
+
+/// How a Job ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finish {
+    /// Succeeded or Failed.
+    pub outcome: Outcome,
+    /// `CompletionsReached`, `BackoffLimitExceeded`, …
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+    /// When.
+    pub time: Option<Time>,
+}
+
+/// How a Job ended, if it did: the first of its conditions that says so.
+pub fn finish(job: &Job) -> Option<Finish> {
+    conditions(job).find_map(|condition| {
+        let outcome = match condition.type_.as_str() {
+            "Failed" => Outcome::Failed,
+            "Complete" => Outcome::Succeeded,
+            _ => return None,
+        };
+        Some(Finish {
+            outcome,
+            reason: condition.reason.clone().unwrap_or_default(),
+            message: condition.message.clone().unwrap_or_default(),
+            time: condition.last_transition_time.clone(),
+        })
+    })
+}
+
+/// Whether a Job is going to be Failed, or is: its pods may go any moment.
+pub(crate) fn is_failing(job: &Job) -> bool {
+    conditions(job).any(is_failure)
+}
+
+/// When a Job failed, or was going to.
+pub(crate) fn failed_at(job: &Job) -> Option<Timestamp> {
+    let mut failed = conditions(job).filter(|condition| is_failure(condition));
+    Some(failed.next()?.last_transition_time.as_ref()?.0)
+}
+
+fn is_failure(condition: &JobCondition) -> bool {
+    matches!(condition.type_.as_str(), "FailureTarget" | "Failed")
+}
+
+/// Whether a Job is suspended by its own spec.
+pub(crate) fn is_suspended(job: &Job) -> bool {
+    job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
+}
+
+fn conditions(job: &Job) -> impl Iterator<Item = &JobCondition> {
+    let conditions = job.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .flatten()
+        .filter(|condition| condition.status == "True")
+}
+
+/// Whether a Job is being deleted.
+pub(crate) fn is_deleted(job: &Job) -> bool {
+    job.metadata.deletion_timestamp.is_some()
+}
+
+/// A number in an annotation.
+pub(crate) fn number(job: &Job, key: &str) -> Option<i64> {
+    job.annotations().get(key)?.parse().ok()
+}
+
+/// A Job to make for an object that has several: a step of a flow, a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// What it is for: the step's name, or the node's uid.
+    pub subject: String,
+    /// The names that it may have; the first that nobody else has.
+    pub names: Vec<String>,
+    /// All of it but its name.
+    pub body: Value,
+}
+
+/// What came of making a Job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Made {
+    /// It is there.
+    Job(Arc<Job>),
+    /// The API server refused it.
+    Refused(Failure),
+}
+
+/// What came of the Jobs that were to be made, by what they are for.
+pub type AllMade = HashMap<String, Made>;
+
+/// An Event about an object that has Jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEvent {
+    /// How loud.
+    pub severity: Severity,
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+    /// The name of the Job that it is about, if it is about one.
+    pub job: Option<String>,
+}

@@ -1,0 +1,146 @@
+//! What is different between two Jobs, field by field, for people. Both come from the API server, so
+//! its defaults are in both. Values that may be secret are not shown.
+
+use k8s_openapi::api::batch::v1::Job;
+use serde_json::{Map, Value, json};
+
+/// How many differences are told.
+const TOLD: usize = 10;
+
+/// The longest text of a value that is told, in characters.
+const VALUE: usize = 48;
+
+/// Keys that Kubernetes or a controller put on every Job anew.
+const OF_EVERY_JOB: [&str; 4] = [
+    "batch.cs.sap.com/",
+    "operon.dev/",
+    "batch.kubernetes.io/",
+    "controller-uid",
+];
+
+/// Fields whose values may be secret.
+const HIDDEN: [&str; 7] = [
+    "env",
+    "command",
+    "args",
+    "httpGet",
+    "volumeAttributes",
+    "flexVolume",
+    "gitRepo",
+];
+
+/// The differences, as `path: old → new`.
+pub(super) fn changes(old: &Job, new: &Job) -> Vec<String> {
+    let mut found = Vec::new();
+    compare("", Some(&essence(old)), Some(&essence(new)), &mut found);
+    let more = found.len().saturating_sub(TOLD);
+    if more > 0 {
+        found.truncate(TOLD);
+        found.push(format!("and {more} more"));
+    }
+    found
+}
+
+/// What a user's template says of a Job.
+fn essence(job: &Job) -> Value {
+    let texts = |map: Option<&std::collections::BTreeMap<String, String>>| {
+        let own = |key: &&String| {
+            !OF_EVERY_JOB.iter().any(|prefix| key.starts_with(prefix)) && *key != "job-name"
+        };
+        let pairs = map.into_iter().flatten().filter(|(key, _)| own(key));
+        json!(pairs.collect::<std::collections::BTreeMap<_, _>>())
+    };
+    let mut spec = json!(job.spec);
+    if let Some(spec) = spec.as_object_mut() {
+        spec.remove("selector");
+    }
+    let template = job.spec.as_ref().map(|spec| &spec.template);
+    let pod = template.and_then(|template| template.metadata.as_ref());
+    if let Some(metadata) = spec.pointer_mut("/template/metadata") {
+        metadata["labels"] = texts(pod.and_then(|pod| pod.labels.as_ref()));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.remove("creationTimestamp");
+        }
+    }
+    json!({
+        "metadata": {
+            "labels": texts(job.metadata.labels.as_ref()),
+            "annotations": texts(job.metadata.annotations.as_ref()),
+        },
+        "spec": spec,
+    })
+}
+
+fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<String>) {
+    if old == new {
+        return;
+    }
+    let none = Value::Null;
+    match (old.unwrap_or(&none), new.unwrap_or(&none)) {
+        (Value::Object(old), Value::Object(new)) => compare_fields(path, old, new, found),
+        (Value::Array(old), Value::Array(new)) => {
+            compare_fields(path, &by_name(old), &by_name(new), found);
+        }
+        (old, new) => found.push(describe(path, old, new)),
+    }
+}
+
+fn compare_fields(
+    path: &str,
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    found: &mut Vec<String>,
+) {
+    let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    for key in keys {
+        let inner = if key.starts_with('[') || path.is_empty() {
+            format!("{path}{key}")
+        } else {
+            format!("{path}.{key}")
+        };
+        compare(&inner, old.get(key), new.get(key), found);
+    }
+}
+
+/// A list by the names of its items, or by their places.
+fn by_name(list: &[Value]) -> Map<String, Value> {
+    let items = list.iter().enumerate().map(|(place, item)| {
+        let name = item.get("name").and_then(Value::as_str);
+        let key = name.map_or_else(|| format!("[{place}]"), |name| format!("[{name}]"));
+        (key, item.clone())
+    });
+    items.collect()
+}
+
+fn describe(path: &str, old: &Value, new: &Value) -> String {
+    if is_hidden(path) {
+        return format!("{path} changed");
+    }
+    match (old, new) {
+        (Value::Null, new) => format!("{path}: added {}", text(new)),
+        (_, Value::Null) => format!("{path}: removed"),
+        (old, new) => format!("{path}: {} → {}", text(old), text(new)),
+    }
+}
+
+/// Whether a value may be a secret: those are written into commands, environment variables, the headers
+/// and paths of probes, and what is told to the drivers of volumes.
+fn is_hidden(path: &str) -> bool {
+    path.split('.').any(|part| {
+        let field = part.split('[').next().unwrap_or_default();
+        HIDDEN.contains(&field)
+    })
+}
+
+fn text(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Object(_) | Value::Array(_) => return "(an object)".to_owned(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    };
+    let mut short: String = text.chars().take(VALUE).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

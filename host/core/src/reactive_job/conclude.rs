@@ -1,0 +1,409 @@
+//! What a pass means: the next status, and the events that its transitions are worth. Pure.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use operon_api::{
+    conditions::{STALLED, find},
+    keys,
+    reactive_job::{Inputs, Outcome, ReactiveJobStatus, Run, RunFailure, RunReason, State},
+};
+
+use super::{
+    Observed, changes, config,
+    family::family,
+    job,
+    plan::{self, End},
+    status::{self, CANNOT_PROGRESS, Case, Standing, Verdict},
+};
+use crate::{
+    action::{Failure, Severity},
+    jobs::{
+        self, JobEvent,
+        blocked::{self, Blocked},
+        failure::{self, LogSource},
+    },
+};
+
+/// How many runs the status tells of.
+const RUNS: usize = 5;
+
+/// What came of making a Job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Made {
+    /// Nothing was to be made.
+    Nothing,
+    /// It was made, and stands for this.
+    Job(Inputs),
+    /// The API server refused it.
+    Refused(Failure),
+}
+
+/// What was asked about the newest Job because its end, or its standstill, asks for more than caches
+/// hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The log of the container that failed last.
+    pub log: Option<String>,
+    /// The last warning about what is blocked: reason and message.
+    pub warning: Option<Failure>,
+}
+
+/// What to ask about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The log of a container that failed.
+    Log(LogSource),
+    /// The Events about the object of this uid.
+    Events(String),
+}
+
+/// What a pass means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conclusion {
+    /// The status from now on.
+    pub status: ReactiveJobStatus,
+    /// What became different, worth telling once the status is written.
+    pub events: Vec<JobEvent>,
+    /// When to look again even if nothing changes.
+    pub requeue_after: Option<Duration>,
+}
+
+/// What must be asked before the pass can be concluded. Nothing is asked twice: what is known is in
+/// the status.
+pub fn question(observed: &Observed<'_>) -> Option<Question> {
+    let own = family(observed.object, observed.jobs).own;
+    if let Some(failing) = fails_unrecorded(observed, &own) {
+        return failure::log_source(pods(observed, failing)).map(Question::Log);
+    }
+    let newest = own.first()?;
+    let pods = pods(observed, newest);
+    let blocked = blocked::blocked(newest, pods)?;
+    let deadline = status::progress_deadline(observed.object);
+    let is_over = plan::left(blocked.since, deadline, observed.now).is_none();
+    let is_known = status::known_stall(observed.object, &newest.name_any()).is_some();
+    blocked
+        .ask
+        .filter(|_| is_over && !is_known)
+        .map(Question::Events)
+}
+
+/// The last Job that fails, if the status does not say how yet.
+fn fails_unrecorded<'a>(observed: &Observed<'_>, own: &'a [Arc<Job>]) -> Option<&'a Arc<Job>> {
+    let status = observed.object.status.as_ref();
+    let known = status.and_then(|status| status.last_failure.as_ref());
+    // One that is known and gone is not forgotten for one that failed before it.
+    let is_later = |job: &Job, known: &RunFailure| {
+        known.job_name != job.name_any()
+            && jobs::failed_at(job) >= known.time.as_ref().map(|time| time.0)
+    };
+    own.iter()
+        .find(|job| jobs::is_failing(job))
+        .filter(|job| known.is_none_or(|known| is_later(job, known)))
+}
+
+fn pods<'a>(observed: &'a Observed<'_>, job: &Job) -> &'a [Arc<k8s_openapi::api::core::v1::Pod>] {
+    let uid = job.metadata.uid.as_deref().unwrap_or_default();
+    observed
+        .pods
+        .get(uid)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+}
+
+/// Concludes a pass over an object that is not being deleted. `observed` is what there is after the
+/// plan was carried out.
+pub fn conclude(
+    observed: &Observed<'_>,
+    run: &plan::Run,
+    made: &Made,
+    asked: &Asked,
+) -> Conclusion {
+    let own = family(observed.object, observed.jobs).own;
+    let newest = own.first().map(|job| &**job);
+    let blocked = newest.and_then(|job| explained(observed, job, asked));
+    let verdict = status::verdict(&Case {
+        observed,
+        newest,
+        is_new: matches!(made, Made::Job(_)),
+        refusal: match made {
+            Made::Refused(failure) => Some(failure),
+            Made::Nothing | Made::Job(_) => None,
+        },
+        waiting: run.waiting.as_ref(),
+        blocked: blocked.as_ref(),
+    });
+    let previous = observed.object.status.clone().unwrap_or_default();
+    let next = ReactiveJobStatus {
+        observed_generation: observed.object.metadata.generation,
+        state: Some(verdict.state),
+        current_job_name: newest.map(ResourceExt::name_any),
+        current_inputs: match made {
+            Made::Job(inputs) => Some(inputs.clone()),
+            // Of a Job that is gone it is remembered what it stood for: the next one says what changed.
+            Made::Nothing => run.inputs.clone().or(previous.current_inputs.clone()),
+            Made::Refused(_) => previous.current_inputs.clone(),
+        },
+        pending: match made {
+            Made::Job(_) => None,
+            Made::Nothing | Made::Refused(_) => run.pending.clone(),
+        },
+        runs: runs(observed, &own),
+        last_failure: last_failure(observed, &own, asked),
+        conditions: status::conditions(observed.object, &verdict, observed.now),
+    };
+    let stall = blocked.as_ref().and_then(|blocked| {
+        let deadline = status::progress_deadline(observed.object);
+        plan::left(blocked.since, deadline, observed.now)
+    });
+    Conclusion {
+        events: events(&previous, &next),
+        requeue_after: run.requeue_after.into_iter().chain(stall).min(),
+        status: next,
+    }
+}
+
+/// What a Job waits for, in the words of the Events about it if its pods do not say it.
+fn explained(observed: &Observed<'_>, job: &Job, asked: &Asked) -> Option<Blocked> {
+    let mut blocked = blocked::blocked(job, pods(observed, job))?;
+    if let Some(warning) = asked.warning.as_ref().filter(|_| blocked.ask.is_some()) {
+        blocked.reason.clone_from(&warning.reason);
+        blocked.message = format!("{}: {}", blocked.message, warning.message);
+        return Some(blocked);
+    }
+    // The words of the first time stay: each new try words it a little differently.
+    let known = status::known_stall(observed.object, &job.name_any())
+        .filter(|known| blocked.ask.is_some() || known.reason == blocked.reason);
+    if let Some(known) = known {
+        blocked.reason.clone_from(&known.reason);
+        if let Some((_, message)) = known.message.split_once(CANNOT_PROGRESS) {
+            message.clone_into(&mut blocked.message);
+        }
+    }
+    Some(blocked)
+}
+
+/// How the last Job that failed did so.
+fn last_failure(observed: &Observed<'_>, own: &[Arc<Job>], asked: &Asked) -> Option<RunFailure> {
+    if let Some(job) = fails_unrecorded(observed, own) {
+        let log = asked.log.as_deref();
+        return Some(failure::failure(job, pods(observed, job), log));
+    }
+    let status = observed.object.status.as_ref();
+    let mut known = status.and_then(|status| status.last_failure.clone())?;
+    let job = own.iter().find(|job| job.name_any() == known.job_name);
+    // The Job's own words may come later than its pods went.
+    if let Some(finish) = job
+        .and_then(|job| jobs::finish(job))
+        .filter(|_| known.reason.is_empty())
+    {
+        known.reason = finish.reason;
+        known.message = finish.message;
+        known.time = finish.time;
+    }
+    Some(known)
+}
+
+/// The last runs: those that are new, and what the status told of, with what is known now.
+fn runs(observed: &Observed<'_>, own: &[Arc<Job>]) -> Vec<Run> {
+    let status = observed.object.status.as_ref();
+    let told = status.map(|s| s.runs.as_slice()).unwrap_or_default();
+    let is_told = |job: &Job| told.iter().any(|run| run.job_name == job.name_any());
+    // One that comes after one of those was told of once, and is forgotten.
+    let new = own.iter().take_while(|job| !is_told(job)).take(RUNS);
+    let new = new.enumerate().map(|(place, job)| {
+        let before = own.get(place + 1).map(|before| &**before);
+        with_outcome(new_run(observed, job, before), job)
+    });
+    let told = told.iter().cloned().map(|mut run| {
+        if let Some(job) = own.iter().find(|job| job.name_any() == run.job_name) {
+            return with_outcome(run, job);
+        }
+        run.outcome.get_or_insert(Outcome::Lost);
+        run
+    });
+    let mut runs: Vec<_> = new.chain(told).collect();
+    runs.sort_by_key(|run| std::cmp::Reverse(run.start_time.as_ref().map(|time| time.0)));
+    runs.truncate(RUNS);
+    runs
+}
+
+fn new_run(observed: &Observed<'_>, job: &Job, before: Option<&Job>) -> Run {
+    let reason = job::reason(job);
+    let changes = match (reason, before) {
+        (RunReason::TemplateChanged, Some(before)) => changes::changes(before, job),
+        (RunReason::ConfigChanged, _) => config_changes(observed, job),
+        _ => Vec::new(),
+    };
+    let retries = observed.object.spec.retry.is_some();
+    Run {
+        job_name: job.name_any(),
+        reason,
+        changes,
+        attempt: retries.then(|| i32::try_from(job::attempt(job)).unwrap_or(i32::MAX)),
+        start_time: job.metadata.creation_timestamp.clone(),
+        completion_time: None,
+        outcome: None,
+    }
+}
+
+/// Which ConfigMaps and Secrets changed before this Job was made.
+fn config_changes(observed: &Observed<'_>, job: &Job) -> Vec<String> {
+    let status = observed.object.status.as_ref();
+    let before = status
+        .and_then(|status| status.current_inputs.as_ref())
+        .and_then(|inputs| inputs.config.as_ref());
+    let now = job.annotations().get(keys::CONFIG);
+    let now = now.and_then(|text| serde_json::from_str(text).ok());
+    match (before, now) {
+        (Some(before), Some(now)) => config::changed(before, &now)
+            .map(|name| format!("{name} changed"))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn with_outcome(mut run: Run, job: &Job) -> Run {
+    if let Some(finish) = jobs::finish(job) {
+        run.outcome = Some(finish.outcome);
+        run.completion_time = finish.time;
+    } else if jobs::is_deleted(job) {
+        run.outcome = Some(Outcome::Lost);
+    }
+    run
+}
+
+/// Concludes a pass over an object that is being deleted and not gone yet.
+pub fn conclude_end(observed: &Observed<'_>, end: &End) -> Conclusion {
+    let previous = observed.object.status.clone().unwrap_or_default();
+    let (state, reason, message) = match end {
+        End::Blocked(foreign) => (
+            State::DeletionBlocked,
+            "ForeignFinalizers",
+            format!(
+                "Deletion blocked due to foreign finalizers: {}",
+                foreign.join(", ")
+            ),
+        ),
+        End::Delete { left, .. } => (State::Deleting, "DeletingJobs", deleting(left)),
+    };
+    let verdict = Verdict {
+        state,
+        standing: Standing::Reconciling(Failure::new(reason, message.clone())),
+        message,
+    };
+    let status = ReactiveJobStatus {
+        observed_generation: observed.object.metadata.generation,
+        state: Some(state),
+        conditions: status::conditions(observed.object, &verdict, observed.now),
+        ..previous
+    };
+    Conclusion {
+        status,
+        events: Vec::new(),
+        requeue_after: None,
+    }
+}
+
+/// What holds the Jobs that are left, if it is not their pods.
+fn deleting(left: &[Arc<Job>]) -> String {
+    let ours = [keys::REACTIVE_JOB_FINALIZER, "foregroundDeletion"];
+    let held = left.iter().find_map(|job| {
+        let foreign: Vec<_> = job
+            .finalizers()
+            .iter()
+            .filter(|finalizer| !ours.contains(&finalizer.as_str()))
+            .cloned()
+            .collect();
+        (!foreign.is_empty()).then(|| (job.name_any(), foreign.join(", ")))
+    });
+    let waiting = "waiting for deletion of dependent jobs";
+    match held {
+        Some((job, finalizers)) => {
+            format!("{waiting}: Job {job:?} is held by finalizers that are not ours: {finalizers}")
+        }
+        None => waiting.to_owned(),
+    }
+}
+
+/// What the transition from one status to the next is worth telling.
+fn events(previous: &ReactiveJobStatus, next: &ReactiveJobStatus) -> Vec<JobEvent> {
+    let mut events = Vec::new();
+    for run in next.runs.iter().rev() {
+        let before = previous.runs.iter().find(|b| b.job_name == run.job_name);
+        if before.is_none() {
+            events.push(started(run));
+        }
+        if before.and_then(|before| before.outcome) != run.outcome {
+            events.extend(ended(run, next.last_failure.as_ref()));
+        }
+    }
+    let said = |status: &ReactiveJobStatus| {
+        find(&status.conditions, STALLED).map(|c| (c.reason.clone(), c.message.clone()))
+    };
+    if let Some((reason, message)) = said(next)
+        && reason != "JobFailed"
+        && said(previous).is_none_or(|(before, _)| before != reason)
+    {
+        events.push(JobEvent {
+            severity: Severity::Warning,
+            reason: "Stalled",
+            message: format!("{reason}: {message}"),
+            job: next.current_job_name.clone(),
+        });
+    }
+    events
+}
+
+fn started(run: &Run) -> JobEvent {
+    let job = &run.job_name;
+    let reason = run.reason.as_str();
+    let (what, message) = match run.reason {
+        RunReason::Adopted => ("Adopted", format!("took over Job {job:?}")),
+        _ if run.changes.is_empty() => ("RunStarted", format!("made Job {job:?}: {reason}")),
+        _ => (
+            "RunStarted",
+            format!("made Job {job:?}: {reason}: {}", run.changes.join("; ")),
+        ),
+    };
+    JobEvent {
+        severity: Severity::Normal,
+        reason: what,
+        message,
+        job: Some(job.clone()),
+    }
+}
+
+fn ended(run: &Run, failure: Option<&RunFailure>) -> Option<JobEvent> {
+    let job = &run.job_name;
+    let (severity, reason, message) = match run.outcome? {
+        Outcome::Succeeded => (
+            Severity::Normal,
+            "RunSucceeded",
+            format!("Job {job:?} succeeded"),
+        ),
+        Outcome::Failed => {
+            let why = failure
+                .filter(|f| f.job_name == *job)
+                .map(|f| format!(": {}: {}", f.reason, f.message))
+                .unwrap_or_default();
+            (
+                Severity::Warning,
+                "RunFailed",
+                format!("Job {job:?} failed{why}"),
+            )
+        }
+        Outcome::Lost => (
+            Severity::Warning,
+            "RunLost",
+            format!("Job {job:?} was deleted before it was finished"),
+        ),
+    };
+    Some(JobEvent {
+        severity,
+        reason,
+        message,
+        job: Some(job.clone()),
+    })
+}

@@ -1,0 +1,82 @@
+//! ReactiveJob: the decisions of one pass.
+//!
+//! [`family`](family::family) says which Jobs are this object's own, [`plan`](plan::plan) what is done
+//! to them and whether a new one runs, [`conclude`](conclude::conclude) turns what there is afterwards
+//! into the next status. What must be remembered is on the Jobs or in the status, so a pass can be
+//! repeated after any crash.
+//!
+//! There are never two Jobs for one change: the name of a Job is derived from the Job before it and
+//! from what it is made for, so whoever makes it again makes the same.
+
+mod changes;
+pub mod conclude;
+pub mod config;
+pub mod family;
+pub mod job;
+pub mod plan;
+mod sap_hash;
+pub mod status;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::Pod},
+    jiff::Timestamp,
+};
+use operon_api::ReactiveJob;
+
+pub use template::Hashes;
+
+/// Everything that a pass decides from.
+pub struct Observed<'a> {
+    /// The object.
+    pub object: &'a ReactiveJob,
+    /// The Jobs of its namespace that have its name on them, with its uid or one that no ReactiveJob has.
+    pub jobs: &'a [Arc<Job>],
+    /// The pods of those Jobs, and of the one that the status names, by the Job's uid.
+    pub pods: &'a HashMap<String, Vec<Arc<Pod>>>,
+    /// The hashes of `spec.jobTemplate`.
+    pub template: &'a Hashes,
+    /// The ConfigMaps and Secrets that the template refers to.
+    pub config: &'a ConfigState,
+    /// The clock at the start of the pass, in whole seconds.
+    pub now: Timestamp,
+}
+
+/// What is known of the ConfigMaps and Secrets that `spec.triggers` asks to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigState {
+    /// Nobody asks.
+    Off,
+    /// They can't be looked at.
+    Unknown {
+        /// Why, for people.
+        message: String,
+    },
+    /// Each as `ConfigMap/name`, with a digest of its content, or `absent`.
+    Known(BTreeMap<String, String>),
+}
+
+/// How long a Job may be blocked before that is said, unless `spec.progressDeadlineSeconds` is set.
+pub const PROGRESS_DEADLINE: Duration = Duration::from_mins(5);
+
+/// How long ConfigMaps must have stayed the same, unless `spec.triggers.debounceSeconds` is set.
+pub const DEBOUNCE: Duration = Duration::from_secs(10);
+
+/// The wait before the first retry, unless `spec.retry.backoffSeconds` is set, and the longest.
+pub const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
+
+/// How often is looked whether the pods of a Job that is gone are gone too: nothing else tells.
+const PODS_RECHECK: Duration = Duration::from_secs(2);
+
+/// `seconds` of a spec as a duration.
+fn seconds(value: i32) -> Duration {
+    Duration::from_secs(u64::try_from(value).unwrap_or(0))
+}

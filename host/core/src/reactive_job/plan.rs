@@ -1,0 +1,584 @@
+//! What a pass does to the Jobs, and whether a new one runs. Pure: it reads [`Observed`] and nothing
+//! else.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    api::batch::v1::Job,
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
+use kube::ResourceExt;
+use operon_api::{
+    ReactiveJob, keys,
+    reactive_job::{
+        ConcurrencyPolicy, Inputs, Outcome, Pending, RunReason, TemplateTrigger, Triggers,
+    },
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    ConfigState, DEBOUNCE, Observed, PODS_RECHECK, RETRY_BACKOFF, config,
+    family::{self, Family, family},
+    job::{self, Purpose},
+    seconds,
+};
+use crate::jobs::{self, blocked};
+
+/// What a pass does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// The object is being deleted.
+    End(End),
+    /// Everything else.
+    Run(Box<Run>),
+}
+
+/// What is done while the object is being deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// Nothing: these finalizers of others hold it.
+    Blocked(Vec<String>),
+    /// Its Jobs are deleted.
+    Delete {
+        /// They lose our finalizer.
+        release: Vec<Arc<Job>>,
+        /// They are deleted.
+        delete: Vec<Arc<Job>>,
+        /// Those that are left.
+        left: Vec<Arc<Job>>,
+    },
+}
+
+/// What is done otherwise, in this order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Run {
+    /// These Jobs get the marks of the object's own.
+    pub adopt: Vec<Arc<Job>>,
+    /// A new Job is made.
+    pub start: Option<Start>,
+    /// The newest Job gets this merge patch.
+    pub adjust: Option<(Arc<Job>, Value)>,
+    /// These Jobs lose our finalizer.
+    pub release: Vec<Arc<Job>>,
+    /// These Jobs are deleted, pods first.
+    pub delete: Vec<Arc<Job>>,
+    /// Why a Job that is due is not made yet.
+    pub waiting: Option<Waiting>,
+    /// What the newest Job stands for from now on; none while another is due.
+    pub inputs: Option<Inputs>,
+    /// A change that is waited out.
+    pub pending: Option<Pending>,
+    /// When time alone changes the plan.
+    pub requeue_after: Option<Duration>,
+}
+
+/// A Job to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// The names that it may have; the first that nobody else has.
+    pub names: Vec<String>,
+    /// All of it but its name.
+    pub body: Value,
+    /// What it will stand for; its uid is known once it is made.
+    pub inputs: Inputs,
+}
+
+/// Why a Job that is due is not made yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// `spec.suspend`.
+    Suspended,
+    /// This Job still runs (`spec.concurrencyPolicy`).
+    Busy(String),
+    /// The Job before is gone, and its pods are not yet.
+    Pods,
+    /// ConfigMaps changed a moment ago.
+    Debounce,
+    /// A failed Job is run again at this time.
+    Retry(Timestamp),
+}
+
+/// Decides what this pass does.
+pub fn plan(observed: &Observed<'_>) -> Plan {
+    let family = family(observed.object, observed.jobs);
+    if observed.object.metadata.deletion_timestamp.is_some() {
+        Plan::End(end(observed.object, &family))
+    } else {
+        Plan::Run(Box::new(run(observed, family)))
+    }
+}
+
+/// What a garbage collector puts on an object that is deleted with `--cascade`; it waits for us, so we
+/// don't wait for it.
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+fn end(object: &ReactiveJob, family: &Family) -> End {
+    let is_foreign = |finalizer: &&String| {
+        ![keys::REACTIVE_JOB_FINALIZER, ORPHAN, FOREGROUND].contains(&finalizer.as_str())
+    };
+    let foreign: Vec<_> = object
+        .finalizers()
+        .iter()
+        .filter(is_foreign)
+        .cloned()
+        .collect();
+    if !foreign.is_empty() {
+        return End::Blocked(foreign);
+    }
+    let keeps_all = object.finalizers().iter().any(|f| f == ORPHAN);
+    let of_uid =
+        |job: &&Arc<Job>| job.labels().get(keys::CONTROLLER_UID) == object.metadata.uid.as_ref();
+    let (kept, left): (Vec<_>, Vec<_>) = family
+        .own
+        .iter()
+        .filter(of_uid)
+        .cloned()
+        .partition(|job| keeps_all || family::is_orphaned(object, job));
+    let held = kept.iter().chain(&left).filter(|job| is_held(job));
+    let release = held.chain(held_copies(&family.strangers));
+    End::Delete {
+        release: release.cloned().collect(),
+        delete: left
+            .iter()
+            .filter(|job| !jobs::is_deleted(job))
+            .cloned()
+            .collect(),
+        left,
+    }
+}
+
+/// Copies of our Jobs that somebody deletes: the finalizer was copied too, and nobody else takes it off.
+fn held_copies(strangers: &[Arc<Job>]) -> impl Iterator<Item = &Arc<Job>> {
+    let are_held = |job: &&Arc<Job>| jobs::is_deleted(job) && is_held(job);
+    strangers.iter().filter(are_held)
+}
+
+/// Whether our finalizer is on a Job.
+fn is_held(job: &Job) -> bool {
+    job.finalizers()
+        .iter()
+        .any(|finalizer| finalizer == keys::REACTIVE_JOB_FINALIZER)
+}
+
+fn run(observed: &Observed<'_>, family: Family) -> Run {
+    let Family {
+        own,
+        adopt,
+        strangers,
+    } = family;
+    let newest = own.first();
+    // Until the status tells of the newest Job, the one before is needed: it says what changed.
+    let is_told = newest.is_none_or(|job| is_told(observed.object, job));
+    let older = own.get(1..).filter(|_| is_told).unwrap_or_default();
+    let mut run = Run {
+        adopt,
+        release: older
+            .iter()
+            .filter(|job| is_held(job))
+            .chain(held_copies(&strangers))
+            .cloned()
+            .collect(),
+        delete: beyond_history(observed.object, older),
+        ..Run::default()
+    };
+    let stands_for = newest.map(|job| stands_for(observed, job));
+    let (due, pending) = due(observed, newest, stands_for.as_ref());
+    run.pending = pending;
+    match due {
+        Due::No => {}
+        Due::Later(waiting, wait) => {
+            run.waiting = Some(waiting);
+            run.requeue_after = Some(wait);
+        }
+        Due::Now(reason) => match hindrance(observed, &own) {
+            Some(waiting) => wait_for(observed, &own, waiting, &mut run),
+            None => run.start = Some(start(observed, newest, reason)),
+        },
+    }
+    let is_due = run.start.is_some() || run.waiting.is_some();
+    if let (Some(job), Some(inputs), false) = (newest, stands_for, is_due) {
+        run.adjust = adjust(observed, job, &inputs);
+        // What is not what the Job stands for, and runs nothing new, is accepted.
+        run.inputs = Some(accepted(observed, job, inputs));
+    }
+    run
+}
+
+/// Whether a Job is to be made.
+enum Due {
+    No,
+    Now(RunReason),
+    Later(Waiting, Duration),
+}
+
+/// Whether a Job is due and why, and whether a change is being waited out.
+fn due(
+    observed: &Observed<'_>,
+    newest: Option<&Arc<Job>>,
+    stands_for: Option<&Inputs>,
+) -> (Due, Option<Pending>) {
+    let last = newest.filter(|job| !is_before_gone(observed, job));
+    let (Some(job), Some(inputs)) = (last, stands_for) else {
+        return (Due::Now(reason_of_none(observed)), None);
+    };
+    if !is_same_template(observed, job, inputs) {
+        return (Due::Now(RunReason::TemplateChanged), None);
+    }
+    let rerun = rerun(observed.object);
+    if rerun.is_some() && rerun != job.annotations().get(keys::RERUN) {
+        return (Due::Now(RunReason::RerunRequested), None);
+    }
+    if jobs::is_deleted(job) && jobs::finish(job).is_none() {
+        return (Due::Now(RunReason::JobLost), None);
+    }
+    if let Some(pending) = pending(observed, job, inputs) {
+        let left = left(pending.since.0, debounce(observed.object), observed.now);
+        return match left {
+            None => (Due::Now(RunReason::ConfigChanged), Some(pending)),
+            Some(wait) => (Due::Later(Waiting::Debounce, wait), Some(pending)),
+        };
+    }
+    (retry(observed, job), None)
+}
+
+/// Whether the status names this Job as the newest.
+fn is_told(object: &ReactiveJob, job: &Job) -> bool {
+    let status = object.status.as_ref();
+    status.and_then(|status| status.current_job_name.as_ref()) == Some(&job.name_any())
+}
+
+/// Whether the Job that was the newest is gone, and this one was there before it. Restored from a
+/// backup, a Job has another uid and its name.
+fn is_before_gone(observed: &Observed<'_>, job: &Job) -> bool {
+    let last_run = observed.object.status.iter().flat_map(|s| &s.runs).next();
+    let is_another = last_run.is_some_and(|run| run.job_name != job.name_any());
+    let is_before = |gone: &String| job.annotations().get(keys::RUN_AFTER) != Some(gone);
+    is_another && gone(observed).is_some_and(is_before)
+}
+
+/// The uid of the Job that was the newest, if it is gone.
+fn gone<'a>(observed: &Observed<'a>) -> Option<&'a String> {
+    let status = observed.object.status.as_ref()?;
+    let last = &status.current_inputs.as_ref()?.job_uid;
+    let is_it = |job: &Arc<Job>| job.metadata.uid.as_ref() == Some(last);
+    (!observed.jobs.iter().any(is_it)).then_some(last)
+}
+
+/// Why a Job is made although there is none.
+fn reason_of_none(observed: &Observed<'_>) -> RunReason {
+    let before = observed
+        .object
+        .status
+        .as_ref()
+        .and_then(|status| status.current_inputs.as_ref());
+    match before {
+        None => RunReason::Created,
+        Some(before) if observed.template.is_whole(&before.template_hash) => RunReason::JobLost,
+        Some(_) => RunReason::TemplateChanged,
+    }
+}
+
+/// What a Job stands for: as the status has it, or as it was made.
+fn stands_for(observed: &Observed<'_>, job: &Job) -> Inputs {
+    let uid = job.uid().unwrap_or_default();
+    let status = observed.object.status.as_ref();
+    let known = status.and_then(|status| status.current_inputs.as_ref());
+    if let Some(known) = known.filter(|known| known.job_uid == uid) {
+        return known.clone();
+    }
+    let annotation = |key: &str| job.annotations().get(key).cloned();
+    Inputs {
+        job_uid: uid,
+        generation: family::generation(observed.object, job),
+        template_hash: annotation(keys::CONTROLLER_HASH).unwrap_or_default(),
+        pod_template_hash: annotation(keys::POD_TEMPLATE_HASH).unwrap_or_default(),
+        config: annotation(keys::CONFIG).and_then(|text| serde_json::from_str(&text).ok()),
+    }
+}
+
+/// Whether the template, or the part of it that counts, is what the Job stands for. What has not been
+/// edited since the Job was made is the same whatever its hash says: a schema may have got a default,
+/// or another operator may have made the Job.
+fn is_same_template(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> bool {
+    let Inputs {
+        job_uid: _,
+        generation,
+        template_hash,
+        pod_template_hash,
+        config: _,
+    } = inputs;
+    let made_for = job.annotations().get(keys::CONTROLLER_HASH);
+    let is_whole = observed.template.is_whole(template_hash)
+        || made_for.is_some_and(|hash| observed.template.is_whole(hash));
+    let counts = triggers(observed.object).template.unwrap_or_default();
+    let is_pod = match counts {
+        TemplateTrigger::JobTemplate => false,
+        TemplateTrigger::PodTemplate => pod_template_hash == observed.template.pod(),
+    };
+    let now = observed.object.metadata.generation;
+    let is_unedited = *generation == now || family::generation(observed.object, job) == now;
+    is_whole || is_pod || is_unedited
+}
+
+/// What a Job stands for once it is clear that nothing new runs.
+fn accepted(observed: &Observed<'_>, job: &Job, before: Inputs) -> Inputs {
+    Inputs {
+        job_uid: job.uid().unwrap_or_default(),
+        generation: observed.object.metadata.generation,
+        template_hash: observed.template.whole().to_owned(),
+        pod_template_hash: observed.template.pod().to_owned(),
+        config: match observed.config {
+            ConfigState::Off => None,
+            ConfigState::Unknown { .. } => before.config,
+            ConfigState::Known(digests) => Some(digests.clone()),
+        },
+    }
+}
+
+/// The change of ConfigMaps or Secrets that is being waited out.
+fn pending(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> Option<Pending> {
+    let ConfigState::Known(digests) = observed.config else {
+        return None;
+    };
+    let before = inputs.config.as_ref()?;
+    // A Job that is not finished has waited for what appears now: it is what it runs with.
+    let is_awaited = |name: &str| {
+        jobs::finish(job).is_none()
+            && before
+                .get(name)
+                .is_some_and(|digest| digest == config::ABSENT)
+    };
+    config::changed(before, digests).find(|name| !is_awaited(name))?;
+    let status = observed.object.status.as_ref();
+    let known = status.and_then(|status| status.pending.as_ref());
+    let known = known.filter(|pending| pending.config == *digests);
+    Some(known.cloned().unwrap_or_else(|| Pending {
+        since: Time(observed.now),
+        config: digests.clone(),
+    }))
+}
+
+/// Whether a failed Job is run again, and when.
+fn retry(observed: &Observed<'_>, job: &Job) -> Due {
+    let (Some(retry), Some(finish)) = (&observed.object.spec.retry, jobs::finish(job)) else {
+        return Due::No;
+    };
+    let attempt = job::attempt(job);
+    if finish.outcome != Outcome::Failed || attempt > i64::from(retry.limit) {
+        return Due::No;
+    }
+    let first = retry.backoff_seconds.map_or(RETRY_BACKOFF.0, seconds);
+    let doublings = u32::try_from(attempt - 1).unwrap_or(0).min(16);
+    let wait = first
+        .saturating_mul(2_u32.saturating_pow(doublings))
+        .min(RETRY_BACKOFF.1);
+    let failed = finish
+        .time
+        .or(job.metadata.creation_timestamp.clone())
+        .map_or(observed.now, |time| time.0);
+    match left(failed, wait, observed.now) {
+        None => Due::Now(RunReason::Retry),
+        Some(left) => {
+            let at = SignedDuration::try_from(wait).map_or(failed, |wait| failed + wait);
+            Due::Later(Waiting::Retry(at), left)
+        }
+    }
+}
+
+/// What keeps a Job that is due from being made.
+fn hindrance(observed: &Observed<'_>, own: &[Arc<Job>]) -> Option<Waiting> {
+    let spec = &observed.object.spec;
+    if spec.suspend == Some(true) {
+        return Some(Waiting::Suspended);
+    }
+    if spec.concurrency_policy.unwrap_or_default() == ConcurrencyPolicy::Allow {
+        return None;
+    }
+    if let Some(busy) = own.iter().find(|job| is_busy(observed, job)) {
+        return Some(Waiting::Busy(busy.name_any()));
+    }
+    // A Job that failed, or is gone, leaves pods behind for a moment.
+    let uids = own.iter().filter_map(|job| job.metadata.uid.as_ref());
+    uids.chain(gone(observed))
+        .any(|uid| has_live_pods(observed, uid))
+        .then_some(Waiting::Pods)
+}
+
+/// Whether a Job may still do something: it is not finished, or not gone yet.
+fn is_busy(observed: &Observed<'_>, job: &Job) -> bool {
+    let is_over = jobs::is_deleted(job) && job.finalizers() == [keys::REACTIVE_JOB_FINALIZER];
+    let has_pods = has_live_pods(observed, &job.uid().unwrap_or_default());
+    jobs::finish(job).is_none() && (!is_over || has_pods)
+}
+
+fn has_live_pods(observed: &Observed<'_>, uid: &str) -> bool {
+    let pods = observed.pods.get(uid);
+    pods.is_some_and(|pods| pods.iter().any(|pod| blocked::is_live(pod)))
+}
+
+/// Waits, and does what ends the wait.
+fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &mut Run) {
+    match waiting {
+        Waiting::Busy(_) => {
+            let policy = observed.object.spec.concurrency_policy.unwrap_or_default();
+            let replaces = policy == ConcurrencyPolicy::Replace;
+            let busy = own.iter().filter(|job| is_busy(observed, job));
+            for job in busy {
+                if !jobs::is_deleted(job) && replaces {
+                    run.delete.push(Arc::clone(job));
+                } else if is_lost(job) && is_held(job) {
+                    // Deleted in the background: its pods are only deleted once it is gone.
+                    run.release.push(Arc::clone(job));
+                }
+            }
+        }
+        Waiting::Pods => run.requeue_after = Some(PODS_RECHECK),
+        Waiting::Suspended => {
+            let lost = own.first().filter(|job| jobs::finish(job).is_none());
+            let lost = lost.filter(|job| jobs::is_deleted(job) && is_held(job));
+            run.release.extend(lost.cloned());
+        }
+        Waiting::Debounce | Waiting::Retry(_) => {}
+    }
+    run.waiting = Some(waiting);
+}
+
+/// Whether somebody deleted a Job without asking to delete its pods first.
+fn is_lost(job: &Job) -> bool {
+    jobs::is_deleted(job) && !job.finalizers().iter().any(|f| f == FOREGROUND)
+}
+
+/// The Job to make.
+fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) -> Start {
+    let object = observed.object;
+    let number = newest.and_then(|job| jobs::number(job, keys::RUN));
+    let attempt = match (reason, newest) {
+        (RunReason::Retry, Some(failed)) => job::attempt(failed).saturating_add(1),
+        _ => 1,
+    };
+    let config = match observed.config {
+        ConfigState::Known(digests) => Some(digests.clone()),
+        ConfigState::Off | ConfigState::Unknown { .. } => None,
+    };
+    let purpose = Purpose {
+        number: number.unwrap_or(0).saturating_add(1),
+        attempt,
+        reason,
+        after: predecessor(observed, newest),
+        template_hash: observed.template.whole().to_owned(),
+        pod_template_hash: observed.template.pod().to_owned(),
+        config: config.as_ref().map(|digests| json!(digests).to_string()),
+        rerun: rerun(object).cloned(),
+    };
+    Start {
+        names: job::names(
+            &object.name_any(),
+            &object.uid().unwrap_or_default(),
+            &purpose,
+        ),
+        body: job::body(object, &purpose),
+        inputs: Inputs {
+            job_uid: String::new(),
+            generation: object.metadata.generation,
+            template_hash: purpose.template_hash,
+            pod_template_hash: purpose.pod_template_hash,
+            config,
+        },
+    }
+}
+
+/// The uid of the Job before: the newest, or the one that was the newest and is gone. A Job that
+/// follows one that is gone must not get its name.
+fn predecessor(observed: &Observed<'_>, newest: Option<&Arc<Job>>) -> String {
+    gone(observed)
+        .cloned()
+        .or_else(|| newest.and_then(|job| job.uid()))
+        .unwrap_or_default()
+}
+
+/// The fields that Kubernetes lets one change while a Job runs, if only the pod template counts.
+const ADJUSTABLE: [&str; 5] = [
+    "suspend",
+    "parallelism",
+    "backoffLimit",
+    "activeDeadlineSeconds",
+    "ttlSecondsAfterFinished",
+];
+
+/// What the template says otherwise than the newest Job, of what can be changed in place.
+fn adjust(
+    observed: &Observed<'_>,
+    newest: &Arc<Job>,
+    inputs: &Inputs,
+) -> Option<(Arc<Job>, Value)> {
+    let counts = triggers(observed.object).template.unwrap_or_default();
+    // What others change meanwhile is theirs, until the template is edited.
+    let is_edited = !observed.template.is_whole(&inputs.template_hash);
+    if counts == TemplateTrigger::JobTemplate || !is_edited || jobs::is_deleted(newest) {
+        return None;
+    }
+    let wanted = observed.object.spec.job_template.at(&["spec"])?;
+    let spec = json!(newest.spec);
+    let is_finished = jobs::finish(newest).is_some();
+    let mut patch = Map::new();
+    for field in ADJUSTABLE {
+        let wanted = match (field, wanted.get(field)) {
+            ("suspend", None) => &Value::Bool(false),
+            (_, Some(wanted)) => wanted,
+            (_, None) => continue,
+        };
+        let is_pointless = is_finished && field != "ttlSecondsAfterFinished";
+        let now = match (field, spec.get(field)) {
+            ("suspend", None) => &Value::Bool(false),
+            (_, now) => now.unwrap_or(&Value::Null),
+        };
+        if !is_pointless && now != wanted {
+            patch.insert(field.to_owned(), wanted.clone());
+        }
+    }
+    (!patch.is_empty()).then(|| (Arc::clone(newest), json!({"spec": patch})))
+}
+
+/// The finished Jobs that the history has no room for.
+fn beyond_history(object: &ReactiveJob, older: &[Arc<Job>]) -> Vec<Arc<Job>> {
+    let limit =
+        |limit: Option<i32>| limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(0));
+    let of = |outcome: Outcome| {
+        let ended = move |job: &&Arc<Job>| jobs::finish(job).is_some_and(|f| f.outcome == outcome);
+        older.iter().filter(ended)
+    };
+    let succeeded = of(Outcome::Succeeded).skip(limit(object.spec.successful_history_limit));
+    let failed = of(Outcome::Failed).skip(limit(object.spec.failed_history_limit));
+    succeeded
+        .chain(failed)
+        .filter(|job| !jobs::is_deleted(job) && is_end_told(object, job))
+        .cloned()
+        .collect()
+}
+
+/// Whether the status tells how a Job ended, or has forgotten it; with the Job goes what its pods say.
+fn is_end_told(object: &ReactiveJob, job: &Job) -> bool {
+    let runs = object.status.iter().flat_map(|status| &status.runs);
+    let mut waiting = runs.filter(|run| run.outcome.is_none());
+    waiting.all(|run| run.job_name != job.name_any())
+}
+
+fn triggers(object: &ReactiveJob) -> Triggers {
+    object.spec.triggers.clone().unwrap_or_default()
+}
+
+fn rerun(object: &ReactiveJob) -> Option<&String> {
+    object.annotations().get(keys::RERUN)
+}
+
+fn debounce(object: &ReactiveJob) -> Duration {
+    triggers(object).debounce_seconds.map_or(DEBOUNCE, seconds)
+}
+
+/// What is left of `limit` since `start`; none when it is over.
+pub(super) fn left(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {
+    let passed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
+    limit.checked_sub(passed).filter(|left| !left.is_zero())
+}

@@ -1,0 +1,281 @@
+//! Where a ReactiveJob stands: state, conditions, and the sentence that says why. Pure.
+
+use k8s_openapi::{
+    api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp,
+};
+use kube::ResourceExt;
+use operon_api::{
+    ReactiveJob,
+    conditions::{READY, RECONCILING, STALLED, condition, find},
+    reactive_job::{ConcurrencyPolicy, Outcome, State},
+};
+
+use super::{
+    ConfigState, Observed, PROGRESS_DEADLINE, job,
+    plan::{self, Waiting},
+    seconds,
+};
+use crate::{
+    action::Failure,
+    jobs::{self, blocked::Blocked},
+};
+
+/// Between the Job and what it waits for.
+pub(super) const CANNOT_PROGRESS: &str = " can't progress: ";
+
+/// Where an object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) state: State,
+    /// What `Ready` says.
+    pub(super) message: String,
+    /// Whether only a change helps, and why; otherwise what is on its way, if anything is.
+    pub(super) standing: Standing,
+}
+
+/// What kstatus reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Settled,
+    Reconciling(Failure),
+    Stalled(Failure),
+}
+
+/// What the verdict is made from.
+pub(super) struct Case<'a> {
+    pub(super) observed: &'a Observed<'a>,
+    /// The newest Job.
+    pub(super) newest: Option<&'a Job>,
+    /// Whether it was made in this pass.
+    pub(super) is_new: bool,
+    /// Why a Job could not be made.
+    pub(super) refusal: Option<&'a Failure>,
+    /// Why a Job that is due is not made yet.
+    pub(super) waiting: Option<&'a Waiting>,
+    /// What the newest Job waits for.
+    pub(super) blocked: Option<&'a Blocked>,
+}
+
+/// Decides where an object stands that is not being deleted.
+pub(super) fn verdict(case: &Case<'_>) -> Verdict {
+    if let Some(refusal) = case.refusal {
+        return Verdict {
+            state: State::Error,
+            message: refusal.message.clone(),
+            standing: Standing::Stalled(refusal.clone()),
+        };
+    }
+    if let Some(waiting) = case.waiting {
+        let verdict = while_waiting(case, waiting);
+        return match waiting {
+            Waiting::Busy(job) => with_what_blocks(case, job, verdict),
+            Waiting::Suspended | Waiting::Pods | Waiting::Debounce | Waiting::Retry(_) => verdict,
+        };
+    }
+    let Some(job) = case.newest else {
+        return processing(State::New, "NoJob", "no Job was made yet");
+    };
+    match jobs::finish(job) {
+        Some(finish) => {
+            let message = format!("{}: {}", finish.reason, finish.message);
+            match finish.outcome {
+                Outcome::Succeeded => succeeded(case.observed, message),
+                Outcome::Failed | Outcome::Lost => Verdict {
+                    state: State::Error,
+                    standing: Standing::Stalled(Failure::new(
+                        "JobFailed",
+                        format!(
+                            "Job {:?} failed: {message}; change spec.jobTemplate, or set the annotation operon.dev/rerun to another value, to run it again",
+                            job.name_any()
+                        ),
+                    )),
+                    message,
+                },
+            }
+        }
+        None if case.is_new => processing(State::Processing, "JobRunning", "job created"),
+        None => while_running(case, job),
+    }
+}
+
+/// The newest Job succeeded; what may be wrong nevertheless is that nobody notices a change.
+fn succeeded(observed: &Observed<'_>, message: String) -> Verdict {
+    let standing = match observed.config {
+        ConfigState::Unknown { message } => {
+            Standing::Reconciling(Failure::new("TriggersUnknown", message))
+        }
+        ConfigState::Off | ConfigState::Known(_) => Standing::Settled,
+    };
+    Verdict {
+        state: State::Ready,
+        message,
+        standing,
+    }
+}
+
+fn processing(state: State, reason: &str, message: &str) -> Verdict {
+    Verdict {
+        state,
+        message: message.to_owned(),
+        standing: Standing::Reconciling(Failure::new(reason, message)),
+    }
+}
+
+fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
+    let state = match case.newest {
+        None => State::New,
+        Some(_) => State::Processing,
+    };
+    let policy = case
+        .observed
+        .object
+        .spec
+        .concurrency_policy
+        .unwrap_or_default();
+    match waiting {
+        Waiting::Suspended => processing(
+            state,
+            "Suspended",
+            "a new Job is due and is not made while spec.suspend is true",
+        ),
+        Waiting::Busy(job) => {
+            let message = match policy {
+                ConcurrencyPolicy::Replace => {
+                    format!("waiting for Job {job:?} to be gone (spec.concurrencyPolicy: Replace)")
+                }
+                ConcurrencyPolicy::Queue | ConcurrencyPolicy::Allow
+                    if is_newest_and_suspended(case, job) =>
+                {
+                    format!(
+                        "waiting for Job {job:?} to finish, which is suspended: resume or delete it (spec.concurrencyPolicy: Queue)"
+                    )
+                }
+                ConcurrencyPolicy::Queue | ConcurrencyPolicy::Allow => {
+                    format!("waiting for Job {job:?} to finish (spec.concurrencyPolicy: Queue)")
+                }
+            };
+            processing(state, "Waiting", &message)
+        }
+        Waiting::Pods => processing(
+            state,
+            "Waiting",
+            "waiting for the pods of the Job before to be gone",
+        ),
+        Waiting::Debounce => processing(
+            state,
+            "Debouncing",
+            "a ConfigMap or Secret changed; a new Job is made when nothing more has changed for a while",
+        ),
+        Waiting::Retry(at) => {
+            let failed = case.newest.map(Job::name_any).unwrap_or_default();
+            let attempt = case.newest.map_or(1, job::attempt);
+            let retry = case.observed.object.spec.retry.as_ref();
+            let limit = retry.map_or(0, |retry| retry.limit);
+            let message = format!(
+                "Job {failed:?} failed; retry {attempt} of {limit} at {}",
+                whole(*at)
+            );
+            processing(state, "Retry", &message)
+        }
+    }
+}
+
+fn is_newest_and_suspended(case: &Case<'_>, job: &str) -> bool {
+    let newest = case.newest.filter(|newest| newest.name_any() == job);
+    newest.is_some_and(jobs::is_suspended)
+}
+
+/// A time without fractions of a second.
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn while_running(case: &Case<'_>, job: &Job) -> Verdict {
+    if jobs::is_suspended(job) {
+        return processing(
+            State::Processing,
+            "JobSuspended",
+            "the Job is suspended (spec.jobTemplate.spec.suspend)",
+        );
+    }
+    let running = processing(
+        State::Processing,
+        "JobRunning",
+        "waiting for job to complete",
+    );
+    with_what_blocks(case, &job.name_any(), running)
+}
+
+/// What is waited for can't get on if the newest Job, `job`, can't.
+fn with_what_blocks(case: &Case<'_>, job: &str, verdict: Verdict) -> Verdict {
+    let is_newest = case.newest.is_some_and(|newest| newest.name_any() == job);
+    let deadline = progress_deadline(case.observed.object);
+    // Reasons come and go while an image is tried again; before the deadline that is nothing to write.
+    let is_over = |blocked: &&Blocked| {
+        is_newest && plan::left(blocked.since, deadline, case.observed.now).is_none()
+    };
+    let Some(blocked) = case.blocked.filter(is_over) else {
+        return verdict;
+    };
+    let said = &blocked.message;
+    let message = format!("{}: Job {job:?}{CANNOT_PROGRESS}{said}", verdict.message);
+    Verdict {
+        state: verdict.state,
+        standing: Standing::Stalled(Failure::new(blocked.reason.clone(), message.clone())),
+        message,
+    }
+}
+
+/// How long a Job may be blocked before that is said.
+pub(super) fn progress_deadline(object: &ReactiveJob) -> std::time::Duration {
+    object
+        .spec
+        .progress_deadline_seconds
+        .map_or(PROGRESS_DEADLINE, seconds)
+}
+
+/// The conditions of a verdict.
+pub(super) fn conditions(
+    object: &ReactiveJob,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let previous = object
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    let one = |type_: &str, status: &str, reason: &str, message: &str| {
+        let generation = object.metadata.generation;
+        let message: String = message.chars().take(4096).collect();
+        condition(previous, type_, status, reason, &message, generation, now)
+    };
+    let Verdict {
+        state,
+        message,
+        standing,
+    } = verdict;
+    let ready = match state {
+        State::Ready => "True",
+        State::Error => "False",
+        State::New | State::Processing | State::Deleting | State::DeletionBlocked => "Unknown",
+    };
+    let mut conditions = vec![one(READY, ready, state.as_str(), message)];
+    match standing {
+        Standing::Settled => {}
+        Standing::Reconciling(why) => {
+            conditions.push(one(RECONCILING, "True", &why.reason, &why.message));
+        }
+        Standing::Stalled(why) => conditions.push(one(STALLED, "True", &why.reason, &why.message)),
+    }
+    conditions
+}
+
+/// What was said to stall the object, if it was this Job that could not progress.
+pub(super) fn known_stall<'a>(object: &'a ReactiveJob, job: &str) -> Option<&'a Condition> {
+    let status = object.status.as_ref()?;
+    (status.current_job_name.as_deref() == Some(job))
+        .then(|| find(&status.conditions, STALLED))
+        .flatten()
+        .filter(|stalled| stalled.message.contains(CANNOT_PROGRESS))
+}

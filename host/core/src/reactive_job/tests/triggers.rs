@@ -1,0 +1,304 @@
+//! What runs a Job, and what does not: ConfigMaps and Secrets that came to rest, and `spec.suspend`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use operon_api::{
+    conditions::{READY, RECONCILING},
+    keys,
+    reactive_job::{RunReason, State, Triggers},
+};
+use serde_json::json;
+
+use super::world::World;
+use crate::reactive_job::{ConfigState, config};
+
+pub(super) fn known(digests: &[(&str, &str)]) -> ConfigState {
+    let pairs = digests.iter().map(|(name, digest)| {
+        let name = format!("ConfigMap/{name}");
+        (name, (*digest).to_owned())
+    });
+    ConfigState::Known(pairs.collect())
+}
+
+/// One that looks at its ConfigMaps, whose first Job has succeeded.
+pub(super) fn looking(debounce_seconds: Option<i32>) -> World {
+    let mut world = World::new();
+    world.object.spec.triggers = Some(Triggers {
+        config_maps: Some(true),
+        debounce_seconds,
+        ..Triggers::default()
+    });
+    world.config = known(&[("a", "1"), ("b", "1")]);
+    world.settle();
+    world.succeed(&world.newest());
+    world.settle();
+    world
+}
+
+fn requeue_after(world: &World) -> Option<Duration> {
+    world.clone().pass().expect("a conclusion").requeue_after
+}
+
+#[test]
+fn a_config_map_that_changed_and_came_to_rest_runs_the_job_once() {
+    let mut world = looking(None);
+    world.now += 100;
+    world.config = known(&[("a", "2"), ("b", "1")]);
+    world.settle();
+    assert_eq!(world.made, 1);
+    assert_eq!(
+        world.standing(),
+        [
+            (READY, "Unknown", "Processing"),
+            (RECONCILING, "True", "Debouncing")
+        ]
+    );
+    assert_eq!(requeue_after(&world), Some(Duration::from_secs(10)));
+
+    // Each further change is waited out anew.
+    world.now += 9;
+    world.config = known(&[("a", "2"), ("b", "2")]);
+    world.settle();
+    assert_eq!(requeue_after(&world), Some(Duration::from_secs(10)));
+    world.now += 9;
+    world.settle();
+    assert_eq!(world.made, 1);
+    assert_eq!(requeue_after(&world), Some(Duration::from_secs(1)));
+    world.now += 1;
+    world.settle();
+    assert_eq!(world.made, 2);
+    let status = world.status();
+    assert_eq!(status.pending, None);
+    assert_eq!(status.runs[0].reason, RunReason::ConfigChanged);
+    assert_eq!(
+        status.runs[0].changes,
+        ["ConfigMap/a changed", "ConfigMap/b changed"]
+    );
+    world.succeed(&world.newest());
+    assert_eq!(world.settle().state, Some(State::Ready));
+    world.now += 1_000_000;
+    world.settle();
+    assert_eq!(world.made, 2);
+}
+
+#[test]
+fn a_config_map_that_is_changed_back_in_time_runs_nothing() {
+    let mut world = looking(None);
+    world.config = known(&[("a", "2"), ("b", "1")]);
+    world.settle();
+    world.now += 5;
+    world.config = known(&[("a", "1"), ("b", "1")]);
+    assert_eq!(world.settle().state, Some(State::Ready));
+    assert_eq!(world.status().pending, None);
+    assert_eq!(world.made, 1);
+}
+
+#[test]
+fn how_long_a_change_is_waited_out_is_up_to_the_user() {
+    let mut world = looking(Some(0));
+    world.config = known(&[("a", "2"), ("b", "1")]);
+    world.settle();
+    assert_eq!(world.made, 2);
+
+    let mut world = looking(Some(3600));
+    world.config = known(&[("a", "2"), ("b", "1")]);
+    world.settle();
+    assert_eq!(requeue_after(&world), Some(Duration::from_hours(1)));
+    // What the user changes does not wait for it, and is made for the ConfigMap as it is.
+    world.edit_digest("next");
+    world.settle();
+    assert_eq!(world.made, 2);
+    assert_eq!(world.status().pending, None);
+    world.now += 3600;
+    world.settle();
+    assert_eq!(world.made, 2);
+}
+
+#[test]
+fn a_config_map_that_goes_or_comes_is_a_change() {
+    let mut world = looking(Some(0));
+    for (digest, made) in [("absent", 2), ("1", 3)] {
+        world.config = known(&[("a", digest), ("b", "1")]);
+        world.settle();
+        assert_eq!(world.made, made);
+        world.succeed(&world.newest());
+        world.settle();
+    }
+}
+
+#[test]
+fn to_begin_or_to_stop_looking_runs_nothing() {
+    let mut world = World::ready();
+    let seen = [
+        known(&[("a", "1")]),
+        known(&[("a", "1"), ("b", "7")]),
+        known(&[("b", "7")]),
+        ConfigState::Off,
+        known(&[("a", "3")]),
+    ];
+    for config in seen {
+        world.config = config;
+        world.edit_spec(|spec| spec.triggers = Some(Triggers::default()));
+        assert_eq!(world.settle().state, Some(State::Ready));
+    }
+    assert_eq!(world.made, 1);
+    // From there on a change is one.
+    world.config = known(&[("a", "4")]);
+    world.settle();
+    world.now += 10;
+    world.settle();
+    assert_eq!(world.made, 2);
+}
+
+#[test]
+fn what_can_not_be_looked_at_is_said_and_runs_nothing() {
+    let mut world = looking(None);
+    world.config = ConfigState::Unknown {
+        message: "Secrets can't be watched".to_owned(),
+    };
+    assert_eq!(world.settle().state, Some(State::Ready));
+    assert_eq!(
+        world.standing(),
+        [
+            (READY, "True", "Ready"),
+            (RECONCILING, "True", "TriggersUnknown")
+        ]
+    );
+    assert_eq!(
+        world.condition(RECONCILING).message,
+        "Secrets can't be watched"
+    );
+    // What changed meanwhile is seen afterwards.
+    world.config = known(&[("a", "2"), ("b", "1")]);
+    world.settle();
+    world.now += 10;
+    world.settle();
+    assert_eq!(world.made, 2);
+    assert_eq!(world.status().runs[0].changes, ["ConfigMap/a changed"]);
+}
+
+#[test]
+fn the_references_of_every_kind_are_looked_at_as_asked() {
+    let mut world = World::new();
+    world.edit(|template| {
+        template["spec"]["template"]["spec"] = json!({
+            "initContainers": [{"name": "i", "envFrom": [
+                {"configMapRef": {"name": "from"}}, {"secretRef": {"name": "from"}},
+            ]}],
+            "containers": [{"name": "main", "env": [
+                {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "key", "key": "a"}}},
+                {"name": "B", "valueFrom": {"secretKeyRef": {"name": "key", "key": "a"}}},
+                {"name": "configMap", "value": "name"},
+            ]}],
+            "volumes": [
+                {"name": "a", "configMap": {"name": "volume"}},
+                {"name": "b", "secret": {"secretName": "volume"}},
+                {"name": "c", "projected": {"sources": [
+                    {"configMap": {"name": "projected"}}, {"secret": {"name": "projected"}},
+                ]}},
+            ],
+        });
+    });
+    let mut looked_at = |config_maps, secrets| {
+        world.object.spec.triggers = Some(Triggers {
+            config_maps,
+            secrets,
+            ..Triggers::default()
+        });
+        let names = config::references(&world.object).into_iter();
+        names.map(|name| name.to_string()).collect::<Vec<_>>()
+    };
+    let of =
+        |kind: &str| ["from", "key", "projected", "volume"].map(|name| format!("{kind}/{name}"));
+    assert_eq!(looked_at(Some(true), None), of("ConfigMap"));
+    assert_eq!(looked_at(Some(false), Some(true)), of("Secret"));
+    assert_eq!(looked_at(Some(true), Some(true)).len(), 8);
+    assert_eq!(looked_at(None, None), [] as [&str; 0]);
+}
+
+#[test]
+fn a_job_says_what_it_was_made_for() {
+    let world = looking(None);
+    let job = world.job(&world.newest());
+    let said: BTreeMap<String, String> = serde_json::from_str(
+        &job.metadata.annotations.as_ref().expect("annotations")[keys::CONFIG],
+    )
+    .expect("an object");
+    assert_eq!(known(&[("a", "1"), ("b", "1")]), ConfigState::Known(said));
+}
+
+#[test]
+fn while_it_is_suspended_nothing_runs_and_then_the_last_change_does() {
+    let mut world = World::new();
+    world.edit_spec(|spec| spec.suspend = Some(true));
+    assert_eq!(world.settle().state, Some(State::New));
+    assert_eq!(
+        world.standing(),
+        [
+            (READY, "Unknown", "New"),
+            (RECONCILING, "True", "Suspended")
+        ]
+    );
+    assert_eq!(world.made, 0);
+    world.edit_spec(|spec| spec.suspend = Some(false));
+    world.settle();
+    assert_eq!(world.made, 1);
+
+    // What runs goes on, and nothing is due until something changes.
+    let first = world.newest();
+    world.edit_spec(|spec| spec.suspend = Some(true));
+    world.settle();
+    world.succeed(&first);
+    assert_eq!(world.settle().state, Some(State::Ready));
+    for digest in ["b", "c"] {
+        world.now += 1;
+        world.edit_digest(digest);
+        assert_eq!(world.settle().state, Some(State::Processing));
+    }
+    world.annotate(keys::RERUN, "please");
+    world.settle();
+    assert_eq!(world.made, 1);
+    world.edit_spec(|spec| spec.suspend = None);
+    world.settle();
+    assert_eq!(world.made, 2);
+    let run = &world.status().runs[0];
+    assert_eq!(run.changes, ["metadata.annotations.digest: abc123 → c"]);
+}
+
+#[test]
+fn a_change_that_is_taken_back_while_it_is_suspended_runs_nothing() {
+    let mut world = World::ready();
+    world.edit_spec(|spec| spec.suspend = Some(true));
+    world.edit_digest("next");
+    world.settle();
+    world.edit_digest("abc123");
+    assert_eq!(world.settle().state, Some(State::Ready));
+    world.edit_spec(|spec| spec.suspend = None);
+    world.settle();
+    assert_eq!(world.made, 1);
+}
+
+#[test]
+fn a_config_map_that_a_job_waits_for_is_what_it_runs_with() {
+    let mut world = World::new();
+    world.object.spec.triggers = Some(Triggers {
+        config_maps: Some(true),
+        ..Triggers::default()
+    });
+    world.config = known(&[("a", config::ABSENT)]);
+    world.settle();
+    world.config = known(&[("a", "1")]);
+    world.settle();
+    assert_eq!(world.status().pending, None);
+    world.now += 1000;
+    world.succeed(&world.newest());
+    world.settle();
+    assert_eq!(world.made, 1);
+
+    // From then on it counts, its going as well.
+    world.config = known(&[("a", config::ABSENT)]);
+    world.settle();
+    world.now += 10;
+    world.settle();
+    assert_eq!(world.made, 2);
+}
