@@ -7,13 +7,17 @@
 pub mod action_plugin;
 pub mod apply;
 pub mod catalogue;
+pub mod config;
 pub mod effects;
 pub mod error;
 pub mod events;
 pub mod index;
+pub mod jobs;
 pub mod metrics;
 pub mod operation_job;
 pub mod plugin_watch;
+pub mod reactive_job;
+pub mod report;
 pub mod run;
 pub mod status;
 pub mod store;

@@ -89,6 +89,17 @@ impl<K: Cached> Cache<K> {
         dyntype: K::DynamicType,
         on_change: OnChange<K>,
     ) -> Self {
+        Self::start_lean(api, config, dyntype, |_| {}, on_change)
+    }
+
+    /// As [`Cache::start`]; of every object `shed` takes off what nobody here asks for.
+    pub fn start_lean(
+        api: Api<K>,
+        config: watcher::Config,
+        dyntype: K::DynamicType,
+        shed: fn(&mut K),
+        on_change: OnChange<K>,
+    ) -> Self {
         let writer = reflector::store::Writer::new(dyntype.clone());
         let store = writer.as_reader();
         let kind = K::kind(&dyntype).into_owned();
@@ -96,6 +107,7 @@ impl<K: Cached> Cache<K> {
             writer,
             store: store.clone(),
             dyntype,
+            shed,
             on_change,
             deleted: HashMap::new(),
         };
@@ -186,6 +198,7 @@ struct Keeper<K: Cached> {
     writer: reflector::store::Writer<K>,
     store: Store<K>,
     dyntype: K::DynamicType,
+    shed: fn(&mut K),
     on_change: OnChange<K>,
     /// The uids of the objects deleted lately, and when: a late answer to our own write must not bring
     /// one back.
@@ -194,7 +207,7 @@ struct Keeper<K: Cached> {
 
 impl<K: Cached> Keeper<K> {
     fn watched(&mut self, event: watcher::Event<K>) {
-        let event = event.modify(|object| object.managed_fields_mut().clear());
+        let event = event.modify(|object| self.lighten(object));
         match &event {
             watcher::Event::Apply(object) => {
                 if !self.is_newer(object) {
@@ -230,12 +243,17 @@ impl<K: Cached> Keeper<K> {
         if deleted || !self.is_newer(&object) {
             return;
         }
-        object.managed_fields_mut().clear();
+        self.lighten(&mut object);
         let event = watcher::Event::Apply(object);
         self.writer.apply_watcher_event(&event);
         if let watcher::Event::Apply(object) = &event {
             (self.on_change)(object, &self.store);
         }
+    }
+
+    fn lighten(&self, object: &mut K) {
+        object.managed_fields_mut().clear();
+        (self.shed)(object);
     }
 
     fn has(&self, object: &K) -> bool {

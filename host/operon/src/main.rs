@@ -6,6 +6,7 @@ mod leader;
 mod metrics;
 mod probes;
 mod run;
+mod stores;
 mod wiring;
 
 use std::process::ExitCode;

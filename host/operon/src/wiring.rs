@@ -6,34 +6,34 @@ use std::{
 };
 
 use anyhow::Context;
-use futures::channel::mpsc::{UnboundedSender, unbounded};
-use k8s_openapi::api::{
-    authentication::v1::SelfSubjectReview,
-    core::v1::{ConfigMap, Pod},
-};
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config,
     api::PostParams,
-    runtime::{reflector::ObjectRef, watcher},
+    runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::{ActionPlugin, OperationJob};
 use operon_controllers::{
-    action_plugin::{self, ActionPlugins},
-    apply::Performers,
+    action_plugin::ActionPlugins,
     catalogue::Catalogue,
+    config::Configs,
+    effects::Performers,
     events::Events,
     metrics::Metrics,
     operation_job::OperationJobs,
-    run,
+    reactive_job::{ReactiveJobs, Relations},
+    run::{self, Reconciler},
     status::StatusWriter,
-    store::Cache,
     triggers::Triggers,
 };
 use operon_plugin_registry::Registry;
 use operon_plugin_runtime::{Loader, LoaderConfig};
 use tokio::task::JoinSet;
 
-use crate::metrics::PluginMetrics;
+use crate::{
+    metrics::PluginMetrics,
+    stores::{Listeners, Stores},
+};
 
 /// What the controllers are made of.
 pub(crate) struct Parts {
@@ -50,10 +50,37 @@ pub(crate) struct Parts {
 pub(crate) struct Running {
     controllers: JoinSet<()>,
     events: Events,
+    metrics: Metrics,
     end: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Running {
+    fn new(events: Events, metrics: Metrics) -> Self {
+        Self {
+            controllers: JoinSet::new(),
+            events,
+            metrics,
+            end: Vec::new(),
+        }
+    }
+
+    /// Starts a controller on its queue.
+    fn start<R: Reconciler>(
+        &mut self,
+        reconciler: Arc<R>,
+        store: &Store<R::Object>,
+        queue: Queue<R::Object>,
+    ) {
+        let Queue { sender, receiver } = queue;
+        self.controllers.spawn(run::run(
+            reconciler,
+            store.clone(),
+            receiver,
+            self.metrics.clone(),
+        ));
+        self.end.push(Box::new(move || sender.close_channel()));
+    }
+
     /// Waits until a controller ends, which it should not.
     pub(crate) async fn ended(&mut self) {
         self.controllers.join_next().await;
@@ -69,8 +96,21 @@ impl Running {
     }
 }
 
-/// Fills the stores and starts the controllers. Jobs are looked at only once every action that exists
-/// has been looked at, so that none waits for one that is merely late.
+/// The objects that a controller must look at.
+struct Queue<K: kube::Resource<DynamicType = ()>> {
+    sender: UnboundedSender<ObjectRef<K>>,
+    receiver: UnboundedReceiver<ObjectRef<K>>,
+}
+
+impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
+    fn new() -> Self {
+        let (sender, receiver) = unbounded();
+        Self { sender, receiver }
+    }
+}
+
+/// Fills the stores and starts the controllers. OperationJobs are looked at only once every action that
+/// exists has been looked at, so that none waits for one that is merely late.
 pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     let Parts {
         config,
@@ -87,70 +127,83 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         ..LoaderConfig::default()
     })
     .context("failed to start the plugin runtime")?;
+    let (operation_jobs, plugins, reactive_jobs) = (Queue::new(), Queue::new(), Queue::new());
     let catalogue = Arc::new(Catalogue::default());
-    let (job_queue, job_requests) = unbounded();
-    let (plugin_queue, plugin_requests) = unbounded::<ObjectRef<ActionPlugin>>();
-    let triggers = Arc::new(Triggers::new(job_queue.clone(), Arc::clone(&catalogue)));
-    let stores = Stores::start(
-        &client,
-        &namespace,
-        &catalogue,
-        &triggers,
-        &plugin_queue,
-        &metrics,
-    );
+    let listeners = Listeners {
+        triggers: Arc::new(Triggers::new(
+            operation_jobs.sender.clone(),
+            Arc::clone(&catalogue),
+        )),
+        catalogue,
+        relations: Arc::new(Relations::new(reactive_jobs.sender.clone())),
+        pods_of_jobs: Arc::default(),
+        plugin_queue: plugins.sender.clone(),
+        metrics: metrics.clone(),
+    };
+    let stores = Stores::start(&client, &namespace, &listeners);
     stores.ready().await;
-    tracing::info!(
-        jobs = stores.jobs.store.len(),
-        pods = stores.pods.store.len(),
-        plugins = stores.plugins.store.len(),
-        "caches are full"
-    );
-    let host_user = whoami(&client).await?;
     let events = Events::new(client.clone(), instance);
-    let plugins = Arc::new(ActionPlugins {
+    let mut running = Running::new(events.clone(), metrics.clone());
+    let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace: namespace.clone(),
-        host_user,
+        host_user: whoami(&client).await?,
         plugins: stores.plugins.clone(),
-        config_maps: stores.config_maps,
+        config_maps: stores.config_maps.clone(),
         pods: stores.pods.clone(),
         source: Arc::new(Registry::new(namespace.clone())),
         loader: Arc::new(loader),
         performers: Performers::new(config, client.clone(), namespace),
-        catalogue: Arc::clone(&catalogue),
-        triggers: Arc::clone(&triggers),
+        catalogue: Arc::clone(&listeners.catalogue),
+        triggers: Arc::clone(&listeners.triggers),
         events: events.clone(),
         status: StatusWriter::default(),
         metrics: metrics.clone(),
         refused: Mutex::default(),
     });
-    plugins.load_all().await;
+    running.start(
+        reactive_jobs_of(&client, &stores, &listeners, &events),
+        &stores.reactive_jobs.store,
+        reactive_jobs,
+    );
+    action_plugins.load_all().await;
+    running.start(action_plugins, &stores.plugins.store, plugins);
     let jobs = Arc::new(OperationJobs {
         client,
-        jobs: stores.jobs.clone(),
-        pods: stores.pods,
-        catalogue,
+        jobs: stores.operation_jobs.clone(),
+        pods: stores.pods.clone(),
+        catalogue: listeners.catalogue,
+        events,
+        status: StatusWriter::default(),
+        metrics,
+    });
+    running.start(jobs, &stores.operation_jobs.store, operation_jobs);
+    Ok(running)
+}
+
+/// The ReactiveJob controller. ConfigMaps and Secrets are watched when an object asks for them.
+fn reactive_jobs_of(
+    client: &Client,
+    stores: &Stores,
+    listeners: &Listeners,
+    events: &Events,
+) -> Arc<ReactiveJobs> {
+    let relations = Arc::clone(&listeners.relations);
+    let objects = stores.reactive_jobs.store.clone();
+    let on_config = move |namespace: &str, reference: &_| {
+        relations.config_changed(namespace, reference, &objects);
+    };
+    Arc::new(ReactiveJobs {
+        client: client.clone(),
+        objects: stores.reactive_jobs.clone(),
+        jobs: stores.jobs_of_reactive_jobs.clone(),
+        pods: stores.pods.clone(),
+        pods_of_jobs: Arc::clone(&listeners.pods_of_jobs),
+        relations: Arc::clone(&listeners.relations),
+        configs: Configs::new(client.clone(), Arc::new(on_config)),
         events: events.clone(),
         status: StatusWriter::default(),
-        metrics: metrics.clone(),
-    });
-    let mut controllers = JoinSet::new();
-    controllers.spawn(run::run(
-        plugins,
-        stores.plugins.store,
-        plugin_requests,
-        metrics.clone(),
-    ));
-    controllers.spawn(run::run(jobs, stores.jobs.store, job_requests, metrics));
-    let end: Vec<Box<dyn FnOnce() + Send>> = vec![
-        Box::new(move || job_queue.close_channel()),
-        Box::new(move || plugin_queue.close_channel()),
-    ];
-    Ok(Running {
-        controllers,
-        events,
-        end,
+        told: Mutex::default(),
     })
 }
 
@@ -166,69 +219,4 @@ async fn whoami(client: &Client) -> anyhow::Result<String> {
     Ok(status
         .and_then(|status| status.user_info?.username)
         .unwrap_or_default())
-}
-
-struct Stores {
-    jobs: Cache<OperationJob>,
-    pods: Cache<Pod>,
-    plugins: Cache<ActionPlugin>,
-    config_maps: Cache<ConfigMap>,
-}
-
-impl Stores {
-    fn start(
-        client: &Client,
-        namespace: &str,
-        catalogue: &Arc<Catalogue>,
-        triggers: &Arc<Triggers>,
-        plugin_queue: &UnboundedSender<ObjectRef<ActionPlugin>>,
-        metrics: &Metrics,
-    ) -> Self {
-        let all = watcher::Config::default;
-        let on_job = {
-            let triggers = Arc::clone(triggers);
-            move |job: &OperationJob, _: &_| triggers.job_changed(job)
-        };
-        let on_pod = {
-            let triggers = Arc::clone(triggers);
-            move |pod: &Pod, pods: &_| triggers.pod_changed(pod, pods)
-        };
-        let on_plugin = {
-            let (catalogue, triggers) = (Arc::clone(catalogue), Arc::clone(triggers));
-            let (queue, metrics) = (plugin_queue.clone(), metrics.clone());
-            move |plugin: &ActionPlugin, plugins: &_| {
-                for reference in
-                    action_plugin::plugin_changed(plugin, plugins, &catalogue, &triggers, &metrics)
-                {
-                    // A closed queue means that the process is going down.
-                    let _ = queue.unbounded_send(reference);
-                }
-            }
-        };
-        let plugins = Cache::start(Api::all(client.clone()), all(), (), Arc::new(on_plugin));
-        let on_config_map = {
-            let (queue, plugins) = (plugin_queue.clone(), plugins.store.clone());
-            move |config_map: &ConfigMap, _: &_| {
-                for reference in action_plugin::config_map_changed(config_map, &plugins) {
-                    let _ = queue.unbounded_send(reference);
-                }
-            }
-        };
-        let config_maps = Api::namespaced(client.clone(), namespace);
-        Self {
-            jobs: Cache::start(Api::all(client.clone()), all(), (), Arc::new(on_job)),
-            pods: Cache::start(Api::all(client.clone()), all(), (), Arc::new(on_pod)),
-            config_maps: Cache::start(config_maps, all(), (), Arc::new(on_config_map)),
-            plugins,
-        }
-    }
-
-    async fn ready(&self) {
-        tokio::join!(
-            self.jobs.ready(),
-            self.pods.ready(),
-            self.plugins.ready(),
-            self.config_maps.ready()
-        );
-    }
 }
