@@ -1,9 +1,11 @@
-//! `cargo xtask demo`: the story of Replace on real objects, told with the commands a user would type.
+//! `cargo xtask demo`: a story on real objects, told with the commands a user would type.
 //!
-//! Every line with a `$` was run; what follows it is what it printed. A watch beside it counts the ready
-//! endpoints of the Service from begin to end, and the demo fails if there were ever too few.
+//! Every line with a `$` was run; what follows it is what it printed. What a story promises is checked
+//! on the objects in its end, and the demo fails if it is not so.
 
-mod story;
+mod reactive_job;
+mod replace;
+mod teller;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +40,9 @@ pub(crate) struct Arguments {
 enum Story {
     /// An `OperationJob` replaces the pods of a Deployment, one after the other
     Replace,
+    /// A `ReactiveJob` runs its Job again when its template changes
+    #[value(name = "reactivejob")]
+    ReactiveJob,
 }
 
 /// Brings up a cluster, installs the host and tells the story.
@@ -46,6 +51,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(kubeconfig) = &arguments.kubeconfig {
         return tell_on(kubeconfig, arguments.story, &progress);
     }
+    tell_all(arguments, &[arguments.story])
+}
+
+fn tell_all(arguments: &Arguments, stories: &[Story]) -> Result<()> {
+    let progress = Progress::stderr();
     let nodes = match arguments.nodes {
         Some(nodes) => nodes.into(),
         None => cluster::default_nodes(&progress),
@@ -53,13 +63,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let built = host::build(&progress, false)?;
     let mut cluster = Cluster::up(&Options::new(&arguments.name, nodes), &progress)?;
     host::install(&mut cluster, &built, &progress)?;
-    let told = tell(arguments.story, &cluster, &progress);
+    let told = stories
+        .iter()
+        .try_for_each(|story| tell(*story, &cluster, &progress));
     if arguments.down {
         Cluster::down(&arguments.name, &progress)?;
         return told;
     }
     told?;
-    farewell(&cluster, &arguments.name, nodes);
+    farewell(&cluster, arguments, nodes);
     Ok(())
 }
 
@@ -77,26 +89,34 @@ fn tell_on(kubeconfig: &Path, story: Story, progress: &Progress) -> Result<()> {
 
 fn tell(story: Story, cluster: &Cluster, progress: &Progress) -> Result<()> {
     match story {
-        Story::Replace => story::replace(cluster, progress),
+        Story::Replace => replace::tell(cluster, progress),
+        Story::ReactiveJob => reactive_job::tell(cluster, progress),
     }
 }
 
-/// The demo as a check: on a cluster of its own, which ends with it.
+/// The demo as a check: every story, on a cluster of their own, which ends with them.
 pub(crate) fn check(nodes: Option<cluster::NodesArgument>) -> Result<()> {
-    run(&Arguments {
-        story: Story::Replace,
-        name: "test-demo".to_owned(),
-        nodes,
-        down: true,
-        kubeconfig: None,
-    })
+    tell_all(
+        &Arguments {
+            story: Story::Replace,
+            name: "test-demo".to_owned(),
+            nodes,
+            down: true,
+            kubeconfig: None,
+        },
+        Story::value_variants(),
+    )
 }
 
-fn farewell(cluster: &Cluster, name: &str, nodes: Nodes) {
+fn farewell(cluster: &Cluster, arguments: &Arguments, nodes: Nodes) {
+    let (name, described) = match arguments.story {
+        Story::Replace => (&arguments.name, "opj opj-replace"),
+        Story::ReactiveJob => (&arguments.name, "reactivejob test"),
+    };
     println!("\nTo look around:");
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
-    println!("  kubectl get opj,actionplugins,pods");
-    println!("  kubectl describe opj opj-replace");
+    println!("  kubectl get opj,reactivejobs,actionplugins,jobs,pods");
+    println!("  kubectl describe {described}");
     match nodes {
         Nodes::Real => println!(
             "  kubectl logs -n {} deploy/{}",
