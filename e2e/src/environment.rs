@@ -27,6 +27,11 @@ pub fn host_kubeconfig() -> PathBuf {
     path("OPERON_HOST_KUBECONFIG")
 }
 
+/// Whether pods have containers: there are none on simulated nodes (`OPERON_NODES`).
+pub fn has_containers() -> bool {
+    text("OPERON_NODES") == "real"
+}
+
 /// A component built from this workspace (in `OPERON_WASM_DIR`).
 pub fn component(name: &str) -> Vec<u8> {
     let file = path("OPERON_WASM_DIR").join(name).with_extension("wasm");

@@ -16,9 +16,16 @@ use kube::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    sync::Mutex,
+};
 
-use crate::{environment, plugin::SYSTEM, world::World};
+use crate::{
+    environment,
+    plugin::SYSTEM,
+    world::{World, story_named, test_name},
+};
 
 /// The name of the host's Lease, and of the chart's Deployment.
 const OPERON: &str = "operon";
@@ -144,9 +151,36 @@ async fn holder(world: &World) -> anyhow::Result<Option<String>> {
         .filter(|holder| !holder.is_empty() && !over))
 }
 
+/// One story at a time: there is one Lease.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Tells a story in which no host runs but its own.
+pub async fn alone<S: AsyncFnOnce(&World)>(tale: S) {
+    let _guard = ALONE.lock().await;
+    story_named(test_name::<S>(), async |world: &World| {
+        let replicas = end_the_charts(world).await;
+        // Should the story fail, the chart's host stays ended; what is left is only looked at then.
+        tale(world).await;
+        // The last host is still there to let everything go.
+        let last = Host::start_with(world, "last", &["--no-leader-election"]);
+        world.delete_what_hosts_hold().await;
+        last.kill().await;
+        let_run(world, replicas).await;
+    })
+    .await;
+}
+
+/// Two hosts, the first of which leads.
+pub async fn pair(world: &World) -> (Host, Host) {
+    let first = Host::start(world, "first");
+    first.leads(world).await;
+    let second = Host::start(world, "second");
+    (first, second)
+}
+
 /// Sees to it that no host but the story's own runs: ends the chart's, and waits for its Lease.
 /// [`let_run`] brings it back with what this returns.
-pub async fn alone(world: &World) -> i32 {
+async fn end_the_charts(world: &World) -> i32 {
     let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), SYSTEM);
     let found = deployments.get(OPERON).await;
     let found = found.unwrap_or_else(|error| panic!("the chart is not installed: {error}"));
@@ -178,7 +212,7 @@ pub async fn alone(world: &World) -> i32 {
 }
 
 /// Brings the chart's host back.
-pub async fn let_run(world: &World, replicas: i32) {
+async fn let_run(world: &World, replicas: i32) {
     let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), SYSTEM);
     scale(&deployments, replicas).await;
 }

@@ -15,8 +15,10 @@ pub mod endpoints;
 pub mod environment;
 pub mod host;
 pub mod job;
+pub mod kubectl;
 pub mod plugin;
 pub mod pods;
+pub mod reactive_job;
 pub mod workload;
 pub mod world;
 

@@ -259,23 +259,26 @@ impl World {
 
     /// Lets no more than these pods be in the namespace, until [`World::lift_quota`].
     pub async fn set_quota(&self, pods: usize) {
-        let hard = json!({"metadata": {"name": "pods"}, "spec": {"hard": {"count/pods": pods.to_string()}}});
-        self.make::<ResourceQuota>(hard).await;
+        self.set_quota_of("count/pods", pods).await;
+    }
+
+    /// Lets no more of this be in the namespace, until [`World::lift_quota`].
+    pub async fn set_quota_of(&self, what: &str, count: usize) {
+        let quota =
+            json!({"metadata": {"name": "quota"}, "spec": {"hard": {what: count.to_string()}}});
+        self.make::<ResourceQuota>(quota).await;
         self.eventually("the quota counts", async || {
-            let quota: ResourceQuota = self.get("pods").await?;
+            let quota: ResourceQuota = self.get("quota").await?;
             let used = quota.status.and_then(|status| status.used);
-            ensure!(
-                used.is_some_and(|used| used.contains_key("count/pods")),
-                "not yet"
-            );
+            ensure!(used.is_some_and(|used| used.contains_key(what)), "not yet");
             Ok(())
         })
         .await;
     }
 
-    /// Lets pods be made again.
+    /// Lets everything be made again.
     pub async fn lift_quota(&self) {
-        self.delete::<ResourceQuota>("pods").await;
+        self.delete::<ResourceQuota>("quota").await;
     }
 
     /// Sets the number of replicas of a Deployment.

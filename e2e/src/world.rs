@@ -4,7 +4,6 @@ use std::{
     any::type_name,
     fmt::Write as _,
     panic::{AssertUnwindSafe, resume_unwind},
-    process::Output,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -13,6 +12,7 @@ use futures::FutureExt as _;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
+        batch::v1::Job as BatchJob,
         core::v1::{Namespace, Pod, ServiceAccount},
         events::v1::Event,
     },
@@ -21,12 +21,11 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use operon_api::OperationJob;
+use operon_api::{OperationJob, ReactiveJob};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use crate::{environment, job, plugin, pods};
+use crate::{job, plugin, pods};
 
 /// How long a story waits for something that is on its way.
 pub const PATIENCE: Duration = Duration::from_mins(2);
@@ -62,7 +61,7 @@ pub struct World {
 }
 
 /// Tells a story in a world of its own. When it ends, well or not, what it made is deleted; a story
-/// that ends badly prints what its world looked like. In the end no job may be held by a finalizer.
+/// that ends badly prints what its world looked like. In the end nothing may be held by a finalizer.
 pub async fn story<S: AsyncFnOnce(&World)>(story: S) {
     story_named(test_name::<S>(), story).await;
 }
@@ -112,30 +111,37 @@ impl World {
     }
 
     async fn end(&self) {
-        let jobs = self.api::<OperationJob>();
-        let deleted = jobs
-            .delete_collection(&DeleteParams::default(), &ListParams::default())
-            .await;
-        if deleted.is_ok() {
-            self.eventually("every job can be deleted", async || {
-                let left = self.list::<OperationJob>().await?;
-                ensure!(
-                    left.is_empty(),
-                    "still there: {:?}",
-                    left.iter()
-                        .map(kube::ResourceExt::name_any)
-                        .collect::<Vec<_>>()
-                );
-                Ok(())
-            })
-            .await;
-        }
+        self.delete_what_hosts_hold().await;
         plugin::remove_all(self).await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         // Its end is the namespace controller's business; nobody waits for it.
         let _ = namespaces
             .delete(&self.namespace, &DeleteParams::default())
             .await;
+    }
+
+    /// Deletes every object that hosts hold by a finalizer, and waits until a host has let it go.
+    pub async fn delete_what_hosts_hold(&self) {
+        self.delete_all::<OperationJob>().await;
+        self.delete_all::<ReactiveJob>().await;
+    }
+
+    async fn delete_all<K: Kind>(&self) {
+        let deleted = self
+            .api::<K>()
+            .delete_collection(&DeleteParams::default(), &ListParams::default())
+            .await;
+        if deleted.is_err() {
+            return;
+        }
+        let what = format!("every {} can be deleted", K::kind(&()));
+        self.eventually(&what, async || {
+            let left = self.list::<K>().await?;
+            let names: Vec<_> = left.iter().map(kube::ResourceExt::name_any).collect();
+            ensure!(names.is_empty(), "still there: {names:?}");
+            Ok(())
+        })
+        .await;
     }
 
     /// The objects of a kind.
@@ -326,33 +332,15 @@ impl World {
             .collect())
     }
 
-    /// Runs kubectl in the world's namespace, unless the arguments name another.
-    pub async fn kubectl(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(environment::kubectl());
-        command.args(arguments);
-        if !arguments.contains(&"--namespace") {
-            command.arg("--namespace").arg(&self.namespace);
-        }
-        command
-            .output()
-            .await
-            .unwrap_or_else(|error| panic!("failed to run kubectl: {error}"))
-    }
-
     /// Everything that helps to see what went wrong.
     pub async fn state(&self) -> String {
         let mut text = format!(
             "\n--- the world {} at the end of a story that failed ---\n",
             self.namespace
         );
-        for mut job in self.list::<OperationJob>().await.unwrap_or_default() {
-            job.metadata.managed_fields = None;
-            let _ = writeln!(
-                text,
-                "{}",
-                serde_yaml_ng::to_string(&job).unwrap_or_default()
-            );
-        }
+        text += &self.dump::<OperationJob>().await;
+        text += &self.dump::<ReactiveJob>().await;
+        text += &self.dump::<BatchJob>().await;
         for pod in self.all_pods().await.unwrap_or_default() {
             let _ = writeln!(text, "pod {}", pods::describe(&pod));
         }
@@ -366,6 +354,16 @@ impl World {
                 event.reason.clone().unwrap_or_default(),
                 event.note.clone().unwrap_or_default()
             );
+        }
+        text
+    }
+
+    async fn dump<K: Kind>(&self) -> String {
+        let mut text = String::new();
+        for mut object in self.list::<K>().await.unwrap_or_default() {
+            object.meta_mut().managed_fields = None;
+            let object = serde_yaml_ng::to_string(&object).unwrap_or_default();
+            let _ = writeln!(text, "{}\n{object}", K::kind(&()));
         }
         text
     }

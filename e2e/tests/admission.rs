@@ -105,12 +105,7 @@ async fn a_misspelt_field_is_refused_by_kubectl_with_its_name() {
     story(async |world: &World| {
         let mut object = valid();
         object["spec"]["ttlSecondsAfterFinished"] = json!(60);
-        let file = std::env::temp_dir().join(world.named("typo.json"));
-        std::fs::write(&file, object.to_string()).expect("written");
-        let applied = world
-            .kubectl(&["apply", "-f", &file.to_string_lossy()])
-            .await;
-        let _ = std::fs::remove_file(file);
+        let applied = world.kubectl_apply(&object.to_string()).await;
         let said = String::from_utf8_lossy(&applied.stderr);
         assert!(
             !applied.status.success() && said.contains("spec.ttlSecondsAfterFinished"),

@@ -5,59 +5,14 @@
 //! `cargo test -p operon-e2e --test crash -- --test-threads=1`.
 
 use operon_e2e::{
-    host::{self, Host},
+    host::{Host, alone, pair},
     pods::identities,
     prelude::*,
-    world::{story_named, test_name},
 };
 use rustix::process::Signal;
-use tokio::sync::Mutex;
-
-/// One story at a time: there is one Lease.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
 const RELEASED: &str = "replace.operon.dev/released-from";
 const HOLD: &str = "e2e.operon.dev/hold";
-
-/// Tells a story in which no host runs but its own.
-async fn alone<S: AsyncFnOnce(&World)>(tale: S) {
-    let _guard = ALONE.lock().await;
-    story_named(test_name::<S>(), async |world: &World| {
-        let replicas = host::alone(world).await;
-        // Should the story fail, the chart's host stays ended; what is left is only looked at then.
-        tale(world).await;
-        // The last host is still there to let the jobs go.
-        let last = Host::start_with(world, "last", &["--no-leader-election"]);
-        world
-            .api::<OperationJob>()
-            .delete_collection(
-                &kube::api::DeleteParams::default(),
-                &kube::api::ListParams::default(),
-            )
-            .await
-            .expect("jobs can be deleted");
-        world
-            .eventually("every job goes", async || {
-                ensure!(
-                    world.list::<OperationJob>().await?.is_empty(),
-                    "some are left"
-                );
-                Ok(())
-            })
-            .await;
-        last.kill().await;
-        host::let_run(world, replicas).await;
-    })
-    .await;
-}
-
-/// Two hosts, the first of which leads.
-async fn pair(world: &World) -> (Host, Host) {
-    let first = Host::start(world, "first");
-    first.leads(world).await;
-    let second = Host::start(world, "second");
-    (first, second)
-}
 
 #[tokio::test]
 async fn a_leader_killed_when_it_has_accepted_a_job_is_followed_by_another() {

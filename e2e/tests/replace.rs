@@ -8,6 +8,7 @@ use k8s_openapi::api::{
     batch::v1::Job as BatchJob,
 };
 use operon_e2e::{
+    kubectl::rows,
     prelude::*,
     workload::{gated_pod_spec, pod_spec},
 };
@@ -132,20 +133,16 @@ async fn kubectl_prints_a_job_as_its_users_know_it() {
              partition: 1\n  targets:\n  - name: {}\n",
             pods[0].name_any()
         );
-        let file = std::env::temp_dir().join(world.named("opj.yaml"));
-        std::fs::write(&file, manifest).expect("written");
-        let applied = world.kubectl(&["apply", "-f", &file.to_string_lossy()]).await;
+        let applied = world.kubectl_apply(&manifest).await;
         let said = String::from_utf8_lossy(&applied.stdout).into_owned();
         assert_eq!(said.trim(), "operationjob.apps.kusionstack.io/opj-replace created", "{applied:?}");
         world.finished("opj-replace").await;
         let waited = world.kubectl(&["wait", "opj/opj-replace", "--for=condition=Ready"]).await;
         assert!(waited.status.success(), "{waited:?}");
-        let table = world.kubectl(&["get", "opj"]).await.stdout;
-        let table = String::from_utf8_lossy(&table).into_owned();
-        let rows: Vec<Vec<&str>> = table.lines().map(|row| row.split_whitespace().collect()).collect();
+        let table = world.kubectl_says(&["get", "opj"]).await;
+        let rows = rows(&table);
         assert_eq!(rows[0], ["NAME", "PROGRESS", "AGE"]);
         assert_eq!(rows[1][..2], ["opj-replace", "Succeeded"]);
-        let _ = std::fs::remove_file(file);
     })
     .await;
 }

@@ -6,10 +6,12 @@
 mod audit;
 mod load;
 mod machine;
-mod measures;
 mod metrics;
 mod operation_job;
+mod reactive_job;
+mod report;
 mod table;
+mod test_bed;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -31,6 +33,11 @@ enum Bench {
     /// On a cluster of its own with simulated nodes, which ends with it; some minutes.
     #[command(name = "operationjob")]
     OperationJob(operation_job::Arguments),
+    /// The templates of many `ReactiveJob`s change at once; every request is counted, an idle host's too
+    ///
+    /// On a cluster of its own with simulated nodes, which ends with it; some minutes.
+    #[command(name = "reactivejob")]
+    ReactiveJob(reactive_job::Arguments),
     /// What one call of an action costs, and what it takes to load one
     ActionCall,
 }
@@ -44,6 +51,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
             Ok(())
         }
         Some(Bench::OperationJob(arguments)) => operation_job::run(&arguments, &progress),
+        Some(Bench::ReactiveJob(arguments)) => reactive_job::run(&arguments, &progress),
         Some(Bench::ActionCall) => action_call(&progress),
     }
 }

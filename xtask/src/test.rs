@@ -204,25 +204,36 @@ struct Stories<'a> {
 impl Stories<'_> {
     /// First those that share the host, then, alone, those that kill hosts.
     fn run(&self, only: Option<&str>, progress: &Progress) -> Result<()> {
-        let mut shared = self.cargo_test(progress)?;
-        for test in Self::targets()? {
-            shared.args(["--test", &test]);
-        }
-        shared.args(["--", "--test-threads=4"]).args(only);
-        tools::run(progress, "end-to-end stories", &mut shared)?;
+        let (alone, shared): (Vec<_>, Vec<_>) = Self::targets()?
+            .into_iter()
+            .partition(|name| name.ends_with("crash"));
+        let mut stories = self.stories(&shared, 4, progress)?;
+        tools::run(progress, "end-to-end stories", stories.args(only))?;
         self.stop_host(progress)?;
-        let mut crash = self.cargo_test(progress)?;
-        crash
-            .args(["--test", "crash", "--", "--test-threads=1"])
-            .args(only);
+        let mut stories = self.stories(&alone, 1, progress)?;
         tools::run(
             progress,
             "end-to-end stories in which hosts are killed",
-            &mut crash,
+            stories.args(only),
         )
     }
 
-    /// The test files beside `crash`.
+    /// These files of stories, so many stories at a time.
+    fn stories(
+        &self,
+        files: &[String],
+        at_a_time: usize,
+        progress: &Progress,
+    ) -> Result<std::process::Command> {
+        let mut command = self.cargo_test(progress)?;
+        for file in files {
+            command.args(["--test", file]);
+        }
+        command.args(["--", &format!("--test-threads={at_a_time}")]);
+        Ok(command)
+    }
+
+    /// The test files.
     fn targets() -> Result<Vec<String>> {
         let folder = tools::workspace_dir().join("e2e/tests");
         let entries = std::fs::read_dir(&folder)
@@ -230,7 +241,6 @@ impl Stories<'_> {
         let mut names: Vec<String> = entries
             .flatten()
             .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
-            .filter(|name| name != "crash")
             .collect();
         names.sort();
         if names.is_empty() {

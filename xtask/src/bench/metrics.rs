@@ -1,4 +1,4 @@
-//! The host's own metrics, read once before and once after the job.
+//! The host's own metrics, read once before and once after what is measured.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 /// What the host counted so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counted {
-    /// Passes over OperationJobs.
+    /// Passes of one controller.
     pub(super) passes: f64,
     /// Their time in seconds.
     pub(super) pass_time: f64,
@@ -19,8 +19,8 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Asks the host that serves its metrics at this address.
-    pub(super) fn ask(address: &str) -> Result<Self> {
+    /// Asks the host that serves its metrics at this address; of passes, those of this controller count.
+    pub(super) fn ask(address: &str, controller: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(address)
             .with_context(|| format!("the host does not serve its metrics at {address}"))?;
         let request =
@@ -30,9 +30,10 @@ impl Counted {
         stream
             .read_to_string(&mut text)
             .context("the host's metrics can't be read")?;
+        let controller = format!("controller=\"{controller}\"");
         let passes = |part: &str| {
             let name = format!("operon_reconcile_duration_seconds_{part}");
-            sum(&text, &name, "controller=\"operationjob\"")
+            sum(&text, &name, &controller)
         };
         let calls = |part: &str| {
             let name = format!("operon_action_call_duration_seconds_{part}");

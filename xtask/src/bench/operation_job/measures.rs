@@ -1,19 +1,14 @@
 //! What a run of the bench means: the measures that the audit log and the host's process give.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::audit::Request;
-use super::load;
-use super::machine::Usage;
-use super::metrics::Counted;
-use super::table::Table;
-
-/// Whom the host is to the API server.
-const HOST: &str = "system:serviceaccount:operon-system:operon";
+use crate::bench::audit::Request;
+use crate::bench::load;
+use crate::bench::report::{self, HOST, Spent, Writes, count, is_lease, p50_and_p99, seconds};
+use crate::bench::table::Table;
 
 /// What was seen beside the audit log.
 #[derive(Debug)]
@@ -24,11 +19,8 @@ pub(super) struct Run {
     pub(super) scale_out: Duration,
     /// Begin and end of the time in which nothing happened.
     pub(super) idle: (f64, f64),
-    /// What the host used before the job, and after it.
-    pub(super) before: Usage,
-    pub(super) after: Usage,
-    /// What the host counted while the job ran.
-    pub(super) counted: Counted,
+    /// What the host spent on the job.
+    pub(super) spent: Spent,
     /// The job's counts.
     pub(super) succeeded: u64,
     pub(super) failed: u64,
@@ -73,21 +65,12 @@ impl Measures {
             .answered;
         // Events follow the last status.
         let last = end + 5.0;
-        let ours = |from, to| {
-            requests
-                .iter()
-                .filter(move |r| r.user == HOST && r.within(from, to))
-                .cloned()
-        };
         let (reactions, after_claim) = reactions(requests, &run.origins);
         Ok(Self {
             wall: end - begin,
-            ours: ours(begin, last).collect(),
-            all_writes: requests
-                .iter()
-                .filter(|r| r.is_write() && r.succeeded() && r.within(begin, end))
-                .count(),
-            idle: ours(run.idle.0, run.idle.1).collect(),
+            ours: report::ours(requests, begin, last),
+            all_writes: report::writes_of_all(requests, begin, end),
+            idle: report::ours(requests, run.idle.0, run.idle.1),
             reactions,
             after_claim,
             run,
@@ -154,37 +137,17 @@ impl Measures {
                 &self.after_claim,
             ),
         ] {
-            table.row(
-                name,
-                format!(
-                    "{}, {}",
-                    seconds(percentile(times, 50)),
-                    seconds(percentile(times, 99))
-                ),
-            );
+            table.row(name, p50_and_p99(times));
         }
     }
 
     fn writes(&self, table: &mut Table) {
-        let pods = |r: &&Request| r.concerns("pods") && r.is_write();
-        let (done, refused): (Vec<_>, Vec<_>) =
-            self.ours.iter().filter(pods).partition(|r| r.succeeded());
-        let per_target = self.per_target(done.len());
-        let mut verbs: BTreeMap<&str, usize> = BTreeMap::new();
-        for request in done {
-            *verbs.entry(&request.verb).or_default() += 1;
-        }
-        let verbs: Vec<String> = verbs
-            .iter()
-            .map(|(verb, count)| format!("{count} {verb}"))
-            .collect();
-        let refused = refused.len();
+        let pods = Writes::among(&self.ours, |r| r.concerns("pods"));
+        let (verbs, refused) = (pods.by_verb(), pods.refused);
+        let per_target = self.per_target(pods.done());
         table.goal(
             "pod writes of ours per target",
-            format!(
-                "{per_target:.2} ({}); {refused} more were refused",
-                verbs.join(", ")
-            ),
+            format!("{per_target:.2} ({verbs}); {refused} more were refused"),
             "at most 3",
             per_target < 3.005,
         );
@@ -216,17 +179,12 @@ impl Measures {
     }
 
     fn reads(&self, table: &mut Table) {
-        let reads = |requests: &[Request]| {
-            requests
-                .iter()
-                .filter(|r| r.is_read() && !is_lease(r))
-                .count()
-        };
+        let reads = report::reads(&self.ours);
         table.goal(
             "GETs and LISTs of ours, caches being full",
-            reads(&self.ours).to_string(),
+            reads.to_string(),
             "0",
-            reads(&self.ours) == 0,
+            reads == 0,
         );
         let requests = self.ours.iter().filter(|r| !is_lease(r)).count();
         table.row(
@@ -247,72 +205,15 @@ impl Measures {
     }
 
     fn process(&self, table: &mut Table) {
-        let Run {
-            before,
-            after,
-            counted,
-            ..
-        } = &self.run;
-        let mean = |time: f64, count: f64| seconds(time / count.max(1.0));
-        table.row(
-            "passes over the job, mean time of one",
-            format!(
-                "{:.0}, {}",
-                counted.passes,
-                mean(counted.pass_time, counted.passes)
-            ),
-        );
-        table.row(
-            "calls of the action, mean time of one",
-            format!(
-                "{:.0}, {}",
-                counted.calls,
-                mean(counted.call_time, counted.calls)
-            ),
-        );
-        let cpu = after.cpu - before.cpu;
-        let per_target = 1000.0 * cpu / count(self.run.targets);
-        table.row(
-            "the host's processor time for the job",
-            format!("{}, {per_target:.1} ms per target", seconds(cpu)),
-        );
-        table.row(
-            "the host's processor time before the job",
-            seconds(before.cpu),
-        );
-        table.row(
-            "the host's resident memory before and after the job",
-            format!("{:.0} MiB, {:.0} MiB", before.rss, after.rss),
-        );
-        table.goal(
-            "the host's peak resident memory",
-            format!("{:.0} MiB", after.peak_rss),
-            "below 96 MiB",
-            after.peak_rss < 96.0,
-        );
+        let Run { spent, targets, .. } = &self.run;
+        table.row("passes over the job, mean time of one", spent.passes());
+        table.row("calls of the action, mean time of one", spent.calls());
+        spent.process_rows(table, "the job", "target", *targets);
     }
 
     /// What the host asked for because of the job, grouped.
     pub(super) fn requests(&self) -> String {
-        let mut groups: BTreeMap<(&str, &str, &str, u64), usize> = BTreeMap::new();
-        for request in &self.ours {
-            let account = request.acting_as.as_deref().unwrap_or(&request.user);
-            let account = account.rsplit(':').next().unwrap_or_default();
-            *groups
-                .entry((account, &request.verb, &request.resource, request.code))
-                .or_default() += 1;
-        }
-        let mut text = String::from(
-            "| ServiceAccount | verb | resource | status | requests |\n|---|---|---|---|---|\n",
-        );
-        for ((account, verb, resource, code), count) in groups {
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                text,
-                "| {account} | {verb} | {resource} | {code} | {count} |"
-            );
-        }
-        text
+        report::groups(&self.ours)
     }
 
     fn per_target(&self, requests: usize) -> f64 {
@@ -345,7 +246,7 @@ fn reactions(requests: &[Request], origins: &HashMap<String, String>) -> (Vec<f6
             _ => {}
         }
     }
-    let mut both: (Vec<f64>, Vec<f64>) = origins
+    origins
         .iter()
         .filter_map(|(new_pod, origin)| {
             let ready = ready.get(new_pod.as_str())?;
@@ -353,33 +254,5 @@ fn reactions(requests: &[Request], origins: &HashMap<String, String>) -> (Vec<f6
             let claimed = claimed.get(new_pod.as_str())?.max(*ready);
             Some((deleted - ready, deleted - claimed))
         })
-        .unzip();
-    both.0.sort_by(f64::total_cmp);
-    both.1.sort_by(f64::total_cmp);
-    both
-}
-
-fn is_lease(request: &Request) -> bool {
-    request.concerns("leases")
-}
-
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    sorted
-        .get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(f64::NAN)
-}
-
-fn seconds(time: f64) -> String {
-    if time.abs() < 0.01 {
-        format!("{:.2} ms", time * 1000.0)
-    } else if time.abs() < 1.0 {
-        format!("{:.0} ms", time * 1000.0)
-    } else {
-        format!("{time:.2} s")
-    }
-}
-
-fn count(number: usize) -> f64 {
-    u32::try_from(number).map_or(f64::MAX, f64::from)
+        .unzip()
 }
