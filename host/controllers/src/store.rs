@@ -16,7 +16,6 @@ use futures::{FutureExt, StreamExt};
 use kube::{
     Api, Resource, ResourceExt,
     runtime::{
-        WatchStreamExt,
         reflector::{self, ObjectRef, Store},
         watcher,
     },
@@ -28,6 +27,10 @@ pub type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
 
 /// The longest time after which an answer to our own write may come: longer than a write may take.
 const LATE: Duration = Duration::from_mins(1);
+
+/// The wait before a watch that was interrupted starts again; it doubles with every failure up to the
+/// second. An API server that refuses is not asked again and again.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// A kind that can be cached.
 pub trait Cached:
@@ -170,22 +173,41 @@ struct Watch<K: Cached> {
 
 impl<K: Cached> Watch<K> {
     async fn run(self, api: Api<K>, config: watcher::Config) {
-        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut events = std::pin::pin!(watcher(api, config));
+        let mut failures = 0;
         while let Some(event) = events.next().await {
             match event {
+                // A list begins: nothing has been answered yet.
+                Ok(event @ watcher::Event::Init) => self.keep(event),
                 Ok(event) => {
+                    failures = 0;
                     self.note(None);
-                    self.keeper
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .watched(event);
+                    self.keep(event);
                 }
                 Err(error) => {
-                    tracing::warn!(kind = self.kind, error = %error, "watch interrupted; it starts again");
+                    let wait = PAUSES
+                        .0
+                        .saturating_mul(2_u32.saturating_pow(failures))
+                        .min(PAUSES.1);
+                    tracing::warn!(
+                        kind = self.kind,
+                        error = %error,
+                        wait = ?wait,
+                        "watch interrupted; it starts again"
+                    );
                     self.note(Some(error.to_string()));
+                    failures += 1;
+                    tokio::time::sleep(wait).await;
                 }
             }
         }
+    }
+
+    fn keep(&self, event: watcher::Event<K>) {
+        self.keeper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .watched(event);
     }
 
     fn note(&self, trouble: Option<String>) {
