@@ -4,6 +4,7 @@ use std::{
     any::type_name,
     fmt::Write as _,
     panic::{AssertUnwindSafe, resume_unwind},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -378,15 +379,17 @@ impl World {
     }
 }
 
-/// A name for the test's namespace that no earlier run has used.
+/// A name for the test's namespace that no earlier run has used, nor any other test of this one.
 fn unique(test: &str) -> String {
+    static STORIES: AtomicU32 = AtomicU32::new(0);
+    let story = STORIES.fetch_add(1, Ordering::Relaxed);
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let mut name = test.replace('_', "-");
-    name.truncate(48);
+    name.truncate(46);
     format!(
-        "{}-{:x}",
+        "{}-{:x}{story:02}",
         name.trim_end_matches('-'),
         since.as_micros() % 0xf_ffff_ffff
     )
