@@ -105,6 +105,51 @@ async fn an_object_deleted_with_its_orphans_kept_leaves_jobs_that_anybody_can_de
 }
 
 #[tokio::test]
+async fn jobs_of_an_object_whose_finalizers_were_forced_off_go_too() {
+    story(async |world: &World| {
+        Reactive::of("test").apply(world).await;
+        let object = world.comes_to("test", State::Ready).await;
+        let job = status(&object).current_job_name.expect("a Job");
+        let finalizers = [keys::REACTIVE_JOB_FINALIZER, FOREIGN];
+        let both = json!({"metadata": {"finalizers": finalizers}});
+        world.patch::<ReactiveJob>("test", both).await;
+        world.delete::<ReactiveJob>("test").await;
+        let none = json!({"metadata": {"finalizers": null}});
+        world.patch::<ReactiveJob>("test", none).await;
+        world.gone::<ReactiveJob>("test").await;
+        world.gone::<BatchJob>(&job).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_of_a_job_with_all_its_marks_does_not_outlive_their_object() {
+    story(async |world: &World| {
+        let reactive = Reactive::of("test");
+        reactive.apply(world).await;
+        world.comes_to("test", State::Ready).await;
+        let job = world.jobs_are("test", 1).await.remove(0);
+        let mut copy = json!({
+            "metadata": {"name": "copy"}, "spec": reactive.job("suspend", json!(true)).job_spec()
+        });
+        let marks = json!(job.metadata);
+        for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            copy["metadata"][field] = marks[field].clone();
+        }
+        // Kubernetes makes those anew.
+        copy["metadata"]["labels"] = json!({
+            keys::CONTROLLER_UID: job.labels()[keys::CONTROLLER_UID],
+            keys::CONTROLLER_NAME: "test",
+        });
+        world.make::<BatchJob>(copy).await;
+        world.delete::<ReactiveJob>("test").await;
+        world.gone::<ReactiveJob>("test").await;
+        world.gone::<BatchJob>("copy").await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_namespace_goes_with_its_reactive_jobs() {
     story(async |world: &World| {
         Reactive::of("done").apply(world).await;

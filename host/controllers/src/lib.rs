@@ -15,6 +15,7 @@ pub mod index;
 pub mod jobs;
 pub mod metrics;
 pub mod operation_job;
+pub mod orphaned_job;
 pub mod plugin_watch;
 pub mod reactive_job;
 pub mod report;

@@ -27,7 +27,7 @@ use operon_core::{
         ConfigState, Hashes, Observed,
         conclude::{Asked, Conclusion, Made, Question, conclude, conclude_end, question},
         config::{Reference, references},
-        family::{family, generation},
+        family::{family, generation, is_held},
         job,
         plan::{End, Plan, Run, Start, plan},
     },
@@ -404,6 +404,8 @@ fn is_gone(job: &Job) -> bool {
 /// Which ReactiveJob a change in the cluster concerns, and which Jobs are whose.
 pub struct Relations {
     queue: UnboundedSender<ObjectRef<ReactiveJob>>,
+    /// Jobs that may have to be let go because their ReactiveJob is gone.
+    orphan_queue: UnboundedSender<ObjectRef<Job>>,
     /// Jobs by the ReactiveJob that they name.
     jobs: Index<Job>,
     /// ReactiveJobs by their uid, and by the ConfigMaps and Secrets that they look at.
@@ -411,10 +413,14 @@ pub struct Relations {
 }
 
 impl Relations {
-    /// Wakes ReactiveJobs by this queue.
-    pub fn new(queue: UnboundedSender<ObjectRef<ReactiveJob>>) -> Self {
+    /// Wakes ReactiveJobs, and Jobs without one, by these queues.
+    pub fn new(
+        queue: UnboundedSender<ObjectRef<ReactiveJob>>,
+        orphan_queue: UnboundedSender<ObjectRef<Job>>,
+    ) -> Self {
         Self {
             queue,
+            orphan_queue,
             jobs: Index::new(|job| {
                 named(job)
                     .into_iter()
@@ -452,14 +458,33 @@ impl Relations {
     }
 
     /// A ReactiveJob changed.
-    pub fn object_changed(&self, object: &ReactiveJob, objects: &Store<ReactiveJob>) {
+    pub fn object_changed(
+        &self,
+        object: &ReactiveJob,
+        objects: &Store<ReactiveJob>,
+        jobs: &Store<Job>,
+    ) {
         self.objects.changed(object, objects);
-        self.wake(ObjectRef::from_obj(object));
+        let reference = ObjectRef::from_obj(object);
+        if objects.get(&reference).is_none() {
+            let namespace = object.namespace().unwrap_or_default();
+            for job in self.jobs.get(&path(&namespace, &object.name_any()), jobs) {
+                self.wake_orphan(&job);
+            }
+        }
+        self.wake(reference);
+    }
+
+    /// Whether the ReactiveJob is there that a Job was made for.
+    pub fn has_object(&self, job: &Job, objects: &Store<ReactiveJob>) -> bool {
+        let uid = job.labels().get(keys::CONTROLLER_UID);
+        uid.is_some_and(|uid| !self.objects.get(uid, objects).is_empty())
     }
 
     /// A Job changed.
     pub fn job_changed(&self, job: &Job, jobs: &Store<Job>) {
         self.jobs.changed(job, jobs);
+        self.wake_orphan(job);
         if let Some((namespace, name)) = named(job) {
             self.wake(ObjectRef::new(&name).within(&namespace));
         }
@@ -483,6 +508,13 @@ impl Relations {
         let key = path(namespace, &reference.to_string());
         for object in self.objects.get(&key, objects) {
             self.wake(ObjectRef::from_obj(&*object));
+        }
+    }
+
+    fn wake_orphan(&self, job: &Job) {
+        if is_held(job) && job.metadata.deletion_timestamp.is_some() {
+            // A closed queue means that the process is going down.
+            let _ = self.orphan_queue.unbounded_send(ObjectRef::from_obj(job));
         }
     }
 

@@ -47,9 +47,6 @@ impl Stores {
         let triggers = Arc::clone(&listeners.triggers);
         let on_operation_job = move |job: &OperationJob, _: &_| triggers.job_changed(job);
         let relations = Arc::clone(&listeners.relations);
-        let on_reactive_job =
-            move |object: &ReactiveJob, objects: &_| relations.object_changed(object, objects);
-        let relations = Arc::clone(&listeners.relations);
         let on_job = move |job: &Job, jobs: &_| relations.job_changed(job, jobs);
         let jobs_of_reactive_jobs = Cache::start(
             Api::all(client.clone()),
@@ -57,6 +54,11 @@ impl Stores {
             (),
             Arc::new(on_job),
         );
+        let relations = Arc::clone(&listeners.relations);
+        let jobs = jobs_of_reactive_jobs.store.clone();
+        let on_reactive_job = move |object: &ReactiveJob, objects: &_| {
+            relations.object_changed(object, objects, &jobs);
+        };
         let triggers = Arc::clone(&listeners.triggers);
         let relations = Arc::clone(&listeners.relations);
         let pods_of_jobs = Arc::clone(&listeners.pods_of_jobs);

@@ -21,6 +21,7 @@ use operon_controllers::{
     events::Events,
     metrics::Metrics,
     operation_job::OperationJobs,
+    orphaned_job::OrphanedJobs,
     reactive_job::{ReactiveJobs, Relations},
     run::{self, Reconciler},
     status::StatusWriter,
@@ -127,7 +128,8 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         ..LoaderConfig::default()
     })
     .context("failed to start the plugin runtime")?;
-    let (operation_jobs, plugins, reactive_jobs) = (Queue::new(), Queue::new(), Queue::new());
+    let (operation_jobs, plugins) = (Queue::new(), Queue::new());
+    let (reactive_jobs, orphaned_jobs) = (Queue::new(), Queue::new());
     let catalogue = Arc::new(Catalogue::default());
     let listeners = Listeners {
         triggers: Arc::new(Triggers::new(
@@ -135,7 +137,10 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
             Arc::clone(&catalogue),
         )),
         catalogue,
-        relations: Arc::new(Relations::new(reactive_jobs.sender.clone())),
+        relations: Arc::new(Relations::new(
+            reactive_jobs.sender.clone(),
+            orphaned_jobs.sender.clone(),
+        )),
         pods_of_jobs: Arc::default(),
         plugin_queue: plugins.sender.clone(),
         metrics: metrics.clone(),
@@ -166,6 +171,12 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         &stores.reactive_jobs.store,
         reactive_jobs,
     );
+    let orphans = Arc::new(OrphanedJobs {
+        client: client.clone(),
+        objects: stores.reactive_jobs.clone(),
+        relations: Arc::clone(&listeners.relations),
+    });
+    running.start(orphans, &stores.jobs_of_reactive_jobs.store, orphaned_jobs);
     action_plugins.load_all().await;
     running.start(action_plugins, &stores.plugins.store, plugins);
     let jobs = Arc::new(OperationJobs {

@@ -112,3 +112,10 @@ pub(super) fn is_orphaned(object: &ReactiveJob, job: &Job) -> bool {
         .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref());
     is_marked(object, job) && !is_owned
 }
+
+/// Whether our finalizer is on a Job.
+pub fn is_held(job: &Job) -> bool {
+    job.finalizers()
+        .iter()
+        .any(|finalizer| finalizer == keys::REACTIVE_JOB_FINALIZER)
+}

@@ -136,7 +136,7 @@ fn end(object: &ReactiveJob, family: &Family) -> End {
         .filter(of_uid)
         .cloned()
         .partition(|job| keeps_all || family::is_orphaned(object, job));
-    let held = kept.iter().chain(&left).filter(|job| is_held(job));
+    let held = kept.iter().chain(&left).filter(|job| family::is_held(job));
     let release = held.chain(held_copies(&family.strangers));
     End::Delete {
         release: release.cloned().collect(),
@@ -151,15 +151,8 @@ fn end(object: &ReactiveJob, family: &Family) -> End {
 
 /// Copies of our Jobs that somebody deletes: the finalizer was copied too, and nobody else takes it off.
 fn held_copies(strangers: &[Arc<Job>]) -> impl Iterator<Item = &Arc<Job>> {
-    let are_held = |job: &&Arc<Job>| jobs::is_deleted(job) && is_held(job);
+    let are_held = |job: &&Arc<Job>| jobs::is_deleted(job) && family::is_held(job);
     strangers.iter().filter(are_held)
-}
-
-/// Whether our finalizer is on a Job.
-fn is_held(job: &Job) -> bool {
-    job.finalizers()
-        .iter()
-        .any(|finalizer| finalizer == keys::REACTIVE_JOB_FINALIZER)
 }
 
 fn run(observed: &Observed<'_>, family: Family) -> Run {
@@ -176,7 +169,7 @@ fn run(observed: &Observed<'_>, family: Family) -> Run {
         adopt,
         release: older
             .iter()
-            .filter(|job| is_held(job))
+            .filter(|job| family::is_held(job))
             .chain(held_copies(&strangers))
             .cloned()
             .collect(),
@@ -428,7 +421,7 @@ fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &m
             for job in busy {
                 if !jobs::is_deleted(job) && replaces {
                     run.delete.push(Arc::clone(job));
-                } else if is_lost(job) && is_held(job) {
+                } else if is_lost(job) && family::is_held(job) {
                     // Deleted in the background: its pods are only deleted once it is gone.
                     run.release.push(Arc::clone(job));
                 }
@@ -437,7 +430,7 @@ fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &m
         Waiting::Pods => run.requeue_after = Some(PODS_RECHECK),
         Waiting::Suspended => {
             let lost = own.first().filter(|job| jobs::finish(job).is_none());
-            let lost = lost.filter(|job| jobs::is_deleted(job) && is_held(job));
+            let lost = lost.filter(|job| jobs::is_deleted(job) && family::is_held(job));
             run.release.extend(lost.cloned());
         }
         Waiting::Debounce | Waiting::Retry(_) => {}
