@@ -191,10 +191,15 @@ fn run(observed: &Observed<'_>, family: Family) -> Run {
         },
     }
     let is_due = run.start.is_some() || run.waiting.is_some();
-    if let (Some(job), Some(inputs), false) = (newest, stands_for, is_due) {
-        run.adjust = adjust(observed, job, &inputs);
-        // What is not what the Job stands for, and runs nothing new, is accepted.
-        run.inputs = Some(accepted(observed, job, inputs));
+    if let (Some(job), Some(inputs)) = (newest, stands_for) {
+        if !is_due {
+            run.adjust = adjust(observed, job, &inputs);
+            // What is not what the Job stands for, and runs nothing new, is accepted.
+            run.inputs = Some(accepted(observed, job, inputs));
+        } else if !is_before_gone(observed, job) {
+            // Made by a process that died before it wrote that down: the status tells of it before it goes.
+            run.inputs = Some(inputs);
+        }
     }
     run
 }

@@ -1,12 +1,14 @@
 //! The process dies after any of its writes, and another takes over: the same Jobs, and the same status,
 //! as if nothing had happened.
 
+use kube::ResourceExt;
 use operon_api::{
     keys,
-    reactive_job::{ConcurrencyPolicy, Retry},
+    reactive_job::{ConcurrencyPolicy, Retry, State},
 };
 
 use super::{
+    concurrency::busy,
     takeover::{HASH, add_sap, copy},
     triggers::{known, looking},
     world::{World, running},
@@ -320,4 +322,32 @@ fn one_that_has_not_seen_what_another_made_makes_the_same() {
     world.settle();
     assert_eq!(world.made, 3);
     assert_eq!(blind.start().names[0], world.newest());
+}
+
+/// A Job was made and not written down, and is the newest when the next change comes. It is stopped, and
+/// the one that the status named goes in the same moment as the third is made.
+#[test]
+fn one_that_was_replaced_before_it_was_written_down_is_still_what_the_next_follows() {
+    let mut world = busy(Some(ConcurrencyPolicy::Replace));
+    world.edit_digest("2");
+    world.settle();
+    world.remove_pods("job-1");
+    world.die_after(1);
+    assert_eq!(world.made, 2, "and the status does not know");
+    world.now += 1;
+    world.edit_digest("3");
+    let second = world
+        .jobs
+        .values()
+        .find(|job| job.uid().as_deref() == Some("job-2"));
+    let second = second.expect("the second Job").name_any();
+    world.add_pod(&second, "pod-2", running());
+    world.pass();
+    world.remove_pods("job-2");
+    world.die_after(2);
+    assert_eq!(world.made, 3, "and the status does not know");
+    world.settle();
+    assert_eq!(world.made, 3, "there is one for the last change");
+    world.succeed(&world.newest());
+    assert_eq!(world.settle().state, Some(State::Ready));
 }
