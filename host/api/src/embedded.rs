@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::api::batch;
+use k8s_openapi::api::{batch, core};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -48,6 +48,37 @@ embedded!(
     /// `metadata` and `spec` of a Job.
     JobTemplateSpec, batch::v1::JobTemplateSpec
 );
+embedded!(
+    /// The `spec` of a Job.
+    JobSpec, batch::v1::JobSpec
+);
+embedded!(
+    /// A volume of a pod.
+    Volume, core::v1::Volume
+);
+embedded!(
+    /// Where a container mounts a volume.
+    VolumeMount, core::v1::VolumeMount
+);
+embedded!(
+    /// A variable of a container's environment.
+    EnvVar, core::v1::EnvVar
+);
+
+/// The schema of an object of which nothing is said.
+pub(crate) struct AnyObject;
+
+impl JsonSchema for AnyObject {
+    fn schema_name() -> Cow<'static, str> {
+        "AnyObject".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        Schema::try_from(schema).unwrap_or_default()
+    }
+}
+
 /// What a part needs beyond Kubernetes' schema.
 fn complete(name: &str, schema: &mut Value) {
     if name == "JobTemplateSpec" {

@@ -58,3 +58,36 @@ pub const RERUN: &str = "operon.dev/rerun";
 
 /// The field manager of what the ReactiveJob controller writes.
 pub const REACTIVE_JOB_MANAGER: &str = "operon-reactivejob";
+
+/// On a Job of a JobFlow or DaemonJob: the uid of that object.
+pub const OWNER_UID: &str = "operon.dev/owner-uid";
+
+/// On a Job of a JobFlow, a label: the name of its step.
+pub const STEP: &str = "operon.dev/step";
+
+/// On a Job of a DaemonJob, a label: the uid of its node.
+pub const NODE_UID: &str = "operon.dev/node-uid";
+
+/// On a Job of a DaemonJob: the name of its node.
+pub const NODE_NAME: &str = "operon.dev/node-name";
+
+/// On a Job of a DaemonJob: a digest of what it was made from.
+pub const REVISION: &str = "operon.dev/revision";
+
+/// On a Job of a JobFlow or DaemonJob: its `ttlSecondsAfterFinished`, which it gets when its result is
+/// written down.
+pub const TTL: &str = "operon.dev/ttl-seconds-after-finished";
+
+/// On a Job of a JobFlow that was made from a JobTemplate: `<namespace>.<name>` of that. The key is
+/// job-deploy-operator's.
+pub const JOB_TEMPLATE: &str = "createByJobTemplate";
+
+/// On a JobFlow or DaemonJob: another value than before runs again what failed.
+pub const RETRY: &str = "operon.dev/retry";
+
+/// The field managers of what the controllers of JobFlow, JobTemplate and DaemonJob write.
+pub const JOB_FLOW_MANAGER: &str = "operon-jobflow";
+/// See [`JOB_FLOW_MANAGER`].
+pub const JOB_TEMPLATE_MANAGER: &str = "operon-jobtemplate";
+/// See [`JOB_FLOW_MANAGER`].
+pub const DAEMON_JOB_MANAGER: &str = "operon-daemonjob";

@@ -10,7 +10,10 @@
 
 pub mod action_plugin;
 pub mod conditions;
+pub mod daemon_job;
 pub mod embedded;
+pub mod job_flow;
+pub mod job_template;
 pub mod keys;
 pub mod operation_job;
 pub mod reactive_job;
@@ -23,6 +26,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 
 pub use action_plugin::ActionPlugin;
+pub use daemon_job::DaemonJob;
+pub use job_flow::JobFlow;
+pub use job_template::JobTemplate;
 pub use operation_job::OperationJob;
 pub use reactive_job::ReactiveJob;
 
@@ -31,6 +37,9 @@ pub fn all_crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![
         OperationJob::crd(),
         reactive_job::crd(),
+        JobFlow::crd(),
+        JobTemplate::crd(),
+        DaemonJob::crd(),
         ActionPlugin::crd(),
     ];
     for crd in &mut crds {

@@ -1,0 +1,374 @@
+//! DaemonJob: a Job on every node.
+//!
+//! Group, kind and fields are those of job-deploy-operator's `api.practice.com/v1alpha1`: the fields of
+//! a Job's spec stand directly under `spec`. `nodes` and `rollout` are Operon's own, and absent they
+//! change nothing.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::NodeSelector,
+    apimachinery::pkg::{
+        apis::meta::v1::{Condition, LabelSelector, Time},
+        util::intstr::IntOrString,
+    },
+};
+use kube::CustomResource;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+pub use crate::job_flow::FlowState;
+use crate::{
+    embedded::JobSpec,
+    job_flow::{GlobalParams, StepRetry},
+};
+
+/// The spec of a Job, and which nodes it runs on.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "api.practice.com",
+    version = "v1alpha1",
+    kind = "DaemonJob",
+    plural = "daemonjobs",
+    shortname = "dj",
+    namespaced,
+    status = "DaemonJobStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "A Job on every node but those of spec.excludeNodeList: the fields of a Job's spec stand directly under spec.",
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Nodes", type_ = "string", json_path = ".status.progress"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Failed",
+        type_ = "integer",
+        json_path = ".status.failed",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DaemonJobSpec {
+    /// What every Job and pod gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub global_params: Option<GlobalParams>,
+
+    /// The names of nodes that get no Job, separated by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude_node_list: Option<String>,
+
+    /// Which nodes get a Job, beyond that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Nodes>,
+
+    /// In which order, how fast, and what happens when it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+
+    /// The spec of the Jobs.
+    #[serde(flatten)]
+    pub job: JobSpec,
+}
+
+/// The schema of what is not the Job's: what stands beside its fields.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Beside {
+    /// What every Job and pod gets: environment, labels, annotations. Where the template says otherwise
+    /// under the same key, this wins. `nodeName` has no meaning here.
+    #[serde(default)]
+    global_params: Option<GlobalParams>,
+
+    /// The names of nodes that get no Job, separated by commas: `node1, node2`.
+    #[serde(default)]
+    #[schemars(length(max = 262_144))]
+    exclude_node_list: Option<String>,
+
+    /// Which nodes get a Job, beyond `excludeNodeList`. Absent means: every node that is Ready and not
+    /// cordoned, that has no taint which the template does not tolerate, and that the template's own
+    /// nodeSelector and node affinity allow.
+    #[serde(default)]
+    nodes: Option<Nodes>,
+
+    /// In which order, how fast, and what happens when Jobs fail. Absent means: on all nodes at once.
+    #[serde(default)]
+    rollout: Option<Rollout>,
+}
+
+impl JsonSchema for DaemonJobSpec {
+    fn schema_name() -> Cow<'static, str> {
+        "DaemonJobSpec".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = generator.subschema_for::<JobSpec>().to_value();
+        let beside = generator.subschema_for::<Beside>().to_value();
+        if let (Some(properties), Value::Object(beside)) = (
+            schema.get_mut("properties").and_then(Value::as_object_mut),
+            &beside["properties"],
+        ) {
+            for (name, property) in properties.iter_mut() {
+                property["description"] = json!(format!("As `spec.{name}` of a Job."));
+            }
+            properties.extend(beside.clone());
+        }
+        schema["description"] = json!("The spec of the Jobs, and on which nodes they run.");
+        Schema::try_from(schema).unwrap_or_default()
+    }
+}
+
+/// Which nodes get a Job.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Nodes {
+    /// Only nodes with these labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+
+    /// Only nodes that one of these terms allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<NodeSelector>,
+
+    /// Every node, whatever its taints, cordoned and not Ready ones as well; the pods tolerate
+    /// everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_unschedulable: Option<bool>,
+}
+
+/// In which order, how fast, and what happens when it fails.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// No further node gets its Job while this is true. What runs goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+
+    /// On how many nodes Jobs may run at the same time: a number, or a part of all nodes as `10%`.
+    /// Absent means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<IntOrString>,
+
+    /// Always (the default): it is finished when every node is, and a node that comes later gets
+    /// nothing. Never: it is Ready when every node is, and goes on to serve those that come; while it
+    /// does, it is Running again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_policy: Option<CompletionPolicy>,
+
+    /// What more failed nodes than `maxFailures` mean. FailFast (the default): no further node gets a
+    /// Job, what runs goes on, and it is Failed. Continue: every node gets its Job, and it is Failed in
+    /// the end. Pause: no further node gets a Job until failed nodes are retried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_policy: Option<NodeFailurePolicy>,
+
+    /// How many nodes may fail: a number, or a part of all nodes as `10%`. 0 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<IntOrString>,
+
+    /// Runs the Job of a node again that failed. Absent means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<StepRetry>,
+
+    /// How long the Job of one node may take, in seconds, before it is failed. It is the Job's
+    /// `activeDeadlineSeconds`, unless that is lower.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub timeout_seconds: Option<i32>,
+
+    /// The nodes that go first; the others follow when all of these have succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+
+    /// Nodes go in waves, one for each value of this label, in the order of the values:
+    /// `topology.kubernetes.io/zone`. Nodes without it go last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 317))]
+    pub topology_key: Option<String>,
+
+    /// How long to wait, in seconds, after one wave before the next. 0 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 604_800))]
+    pub pause_seconds: Option<i32>,
+}
+
+/// The nodes that go first.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Canary {
+    /// Nodes with these labels. While there is none, nothing starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+
+    /// So many of them, in the order of their names: a number, or a part of all nodes as `10%`. Absent
+    /// means all that the selector allows; 1 if there is no selector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<IntOrString>,
+}
+
+/// When a DaemonJob is finished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum CompletionPolicy {
+    /// When every node is.
+    #[default]
+    Always,
+    /// Never: nodes that come later get a Job.
+    Never,
+}
+
+/// What too many failed nodes mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum NodeFailurePolicy {
+    /// No further node gets a Job.
+    #[default]
+    FailFast,
+    /// Every node gets its Job.
+    Continue,
+    /// No further node gets a Job until failed nodes are retried.
+    Pause,
+}
+
+/// What is known of a DaemonJob.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DaemonJobStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Pending, Running, Succeed, Failed or Terminating.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<FlowState>,
+
+    /// How many nodes have succeeded, of how many: `12/15`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+
+    /// How many nodes are to get a Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<i32>,
+
+    /// On how many a Job runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<i32>,
+
+    /// On how many the Job succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<i32>,
+
+    /// On how many the Job failed, and is not run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<i32>,
+
+    /// How many nodes get no Job because they are excluded, cordoned, tainted or not Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<i32>,
+
+    /// When the first Job was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When it was finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// Nodes whose Job failed, and why; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub failed_nodes: Vec<FailedNode>,
+
+    /// The wave that is under way, or was last, and when its last node was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<Wave>,
+
+    /// What the results below are results of: a digest of the spec's Job and globalParams. Another one
+    /// begins anew on every node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+
+    /// The nodes that have succeeded, each by 12 hexadecimal digits of a digest of its uid; it outlives
+    /// the Jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub completed_nodes: Vec<String>,
+
+    /// The nodes whose Job failed and is not run again, by the same digits; with `:` and how many Jobs
+    /// each has had, if it had more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub failed_node_digests: Vec<String>,
+
+    /// The nodes that have had a Job and are not over, written likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub started_node_digests: Vec<String>,
+
+    /// The nodes whose Job the API server refused, by the same digits; they are tried after the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub refused_node_digests: Vec<String>,
+
+    /// The status of each Job that there is, by `<job>/<namespace>`, if there are at most 100; of one
+    /// that is finished, as they were then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, crate::embedded::AnyObject>")]
+    pub job_status_list: BTreeMap<String, Map<String, Value>>,
+
+    /// The value of the annotation `operon.dev/retry` that was acted upon last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried: Option<String>,
+
+    /// `Ready` is True if every node succeeded, or failed within `maxFailures`. `Reconciling` while Jobs run, `Stalled` when only a
+    /// change helps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A node whose Job failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedNode {
+    /// The node's name.
+    pub name: String,
+
+    /// Why, in one CamelCase word.
+    pub reason: String,
+
+    /// Why, in a sentence.
+    pub message: String,
+
+    /// The name of its last Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_name: Option<String>,
+
+    /// How many Jobs it has had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<i32>,
+
+    /// What the container ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+}
+
+/// A wave of nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Wave {
+    /// `canary`, the value of the label `rollout.topologyKey`, or `rest`.
+    pub name: String,
+
+    /// When the last of its nodes was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+}

@@ -1,0 +1,423 @@
+//! JobFlow: a graph of Jobs, each of which runs when those that it depends on have succeeded.
+//!
+//! Group, kind and fields are those of job-deploy-operator's `api.practice.com/v1alpha1`, so its
+//! manifests apply unchanged. Every field that it does not have is optional, and absent it changes
+//! nothing.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::embedded::{EnvVar, JobSpec, Volume, VolumeMount};
+
+/// The most steps that a flow may have.
+pub const MAX_STEPS: usize = 1000;
+
+/// Steps, and what they have in common.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "api.practice.com",
+    version = "v1alpha1",
+    kind = "JobFlow",
+    plural = "jobflows",
+    shortname = "jf",
+    namespaced,
+    status = "JobFlowStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "A graph of Jobs: each step of spec.flows runs as a Job when the steps that it depends on have succeeded.",
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Steps", type_ = "string", json_path = ".status.progress"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct JobFlowSpec {
+    /// What every Job and pod of the flow gets: environment, labels, annotations, a node. Where a step
+    /// says otherwise under the same key, this wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub global_params: Option<GlobalParams>,
+
+    /// The steps: at least one, at most 1,000. A step that has not started may still be edited;
+    /// editing one that has changes nothing.
+    #[schemars(
+        length(min = 1, max = 1000),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub flows: Vec<Step>,
+
+    /// Volumes that steps may mount by `shareVolumeMounts`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub share_volumes: Vec<Volume>,
+
+    /// Accepted because manifests have it, and ignored: use `onExit`, or a step with `when`.
+    #[serde(
+        rename = "ErrorHandler",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    pub error_handler: Option<Map<String, Value>>,
+
+    /// What a step that failed means for the rest. StopScheduling (the default): no further step
+    /// starts, what runs goes on. Continue: every step that does not depend on it still runs. Cancel:
+    /// what runs is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_policy: Option<FailurePolicy>,
+
+    /// No further step starts while this is true. What runs goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
+    /// How many steps may run at the same time. Absent means any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub parallelism: Option<i32>,
+
+    /// The name of a step that runs last, whatever became of the others. It has no dependencies, and
+    /// nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub on_exit: Option<String>,
+
+    /// How long a flow is kept after it finished, in seconds; then it is deleted with its Jobs. Absent
+    /// means for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// What every Job and pod gets.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GlobalParams {
+    /// Environment variables of every container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 256),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub env: Vec<EnvVar>,
+
+    /// The name of the node that every pod runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node_name: Option<String>,
+
+    /// Labels of every Job and pod.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations of every Job and pod.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// One step: a Job, and when it runs.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.jobTemplate) || has(self.jobTemplateRef)",
+        "message": "a step needs jobTemplate or jobTemplateRef"
+    },
+    {
+        "rule": "!has(self.dependencies) || !(self.name in self.dependencies)",
+        "message": "a step can't depend on itself",
+        "fieldPath": ".dependencies"
+    }
+]))]
+pub struct Step {
+    /// Its name, unique in the flow: the Job is `<flow>-<name>`.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: String,
+
+    /// The Job's `spec`, as in batch/v1. `restartPolicy` is always Never, `backoffLimit` 0 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_template: Option<JobSpec>,
+
+    /// The name of a JobTemplate of this namespace, which is taken instead of `jobTemplate`. It is read
+    /// when the step starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub job_template_ref: Option<String>,
+
+    /// The steps that must have succeeded before this one starts. With `when` they must be over, and it
+    /// decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 100),
+        inner(length(max = 63)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub dependencies: Vec<String>,
+
+    /// Which of `shareVolumes` every container of this step mounts, and where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub share_volume_mounts: Vec<VolumeMount>,
+
+    /// Whether the step runs, as a CEL expression that is evaluated when all its dependencies are over:
+    /// if it is false, the step is Skipped. `steps` holds each step that it depends on, directly or not:
+    /// `steps["build"].phase == "Failed"`, `steps["test"].outputs["coverage"] != "0"`; `"true"` runs it
+    /// in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub when: Option<String>,
+
+    /// The names of what the step leaves for others: keys of the JSON object that its container writes
+    /// as its termination message (`/dev/termination-log`, at most 4 KiB).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 1, max = 63)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub outputs: Vec<String>,
+
+    /// Outputs of steps that this one depends on, as environment variables of every container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["env"])
+    )]
+    pub inputs: Vec<Input>,
+
+    /// Runs the step again when its Job failed. Absent means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<StepRetry>,
+
+    /// How long one Job of the step may take, in seconds, before it is failed. It is the Job's
+    /// `activeDeadlineSeconds`, unless that is lower.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub timeout_seconds: Option<i32>,
+}
+
+/// An output of another step as an environment variable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Input {
+    /// The variable's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub env: String,
+
+    /// The step.
+    #[schemars(length(min = 1, max = 63))]
+    pub step: String,
+
+    /// One of its `outputs`.
+    #[schemars(length(min = 1, max = 63))]
+    pub output: String,
+}
+
+/// Runs a Job again that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepRetry {
+    /// How many more Jobs run, at most.
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: i32,
+
+    /// How long to wait before the first of them, in seconds; each next one waits twice as long, at
+    /// most an hour. 10 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub backoff_seconds: Option<i32>,
+}
+
+/// What a step that failed means for the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum FailurePolicy {
+    /// No further step starts.
+    #[default]
+    StopScheduling,
+    /// Every step that does not depend on it still runs.
+    Continue,
+    /// What runs is deleted.
+    Cancel,
+}
+
+/// Where a flow, or a DaemonJob, stands, in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum FlowState {
+    /// Nothing runs, and nothing has.
+    #[default]
+    Pending,
+    /// Something runs or has succeeded, and there is more to do.
+    Running,
+    /// Everything succeeded that was to run.
+    Succeed,
+    /// Something failed.
+    Failed,
+    /// It is being deleted.
+    Terminating,
+}
+
+impl FlowState {
+    /// The state as the status has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Running => "Running",
+            Self::Succeed => "Succeed",
+            Self::Failed => "Failed",
+            Self::Terminating => "Terminating",
+        }
+    }
+}
+
+/// What is known of a flow.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobFlowStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Pending, Running, Succeed, Failed or Terminating.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<FlowState>,
+
+    /// How many steps are over without having failed, of how many: `3/5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+
+    /// When the first step started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When the flow finished: nothing of it runs any more, and nothing will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// Every step, in the order of the spec; it outlives the Jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub steps: Vec<StepStatus>,
+
+    /// The status of each Job that there is, by `<job>/<namespace>`; of flows of at most 100 steps.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, crate::embedded::AnyObject>")]
+    pub job_status_list: BTreeMap<String, Map<String, Value>>,
+
+    /// The value of the annotation `operon.dev/retry` that was acted upon last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried: Option<String>,
+
+    /// `Ready` is True if the flow succeeded. `Reconciling` while it runs, `Stalled` when only a change
+    /// helps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Phase {
+    /// Something that it depends on is not over yet, or its turn has not come.
+    #[default]
+    Waiting,
+    /// It could start, and something is in its way: the reason says what.
+    Blocked,
+    /// It has a Job that is not finished, or waits to be tried again.
+    Running,
+    /// Its Job succeeded.
+    Succeeded,
+    /// Its Job failed, and is not run again.
+    Failed,
+    /// It does not run: its `when` is false, or something that it depends on has not succeeded.
+    Skipped,
+    /// Its Job was deleted because another step failed.
+    Cancelled,
+}
+
+impl Phase {
+    /// The phase as the status, and a `when`, have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "Waiting",
+            Self::Blocked => "Blocked",
+            Self::Running => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Skipped => "Skipped",
+            Self::Cancelled => "Cancelled",
+        }
+    }
+
+    /// Whether a step of this phase will not change by itself any more.
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed | Self::Skipped | Self::Cancelled => true,
+            Self::Waiting | Self::Blocked | Self::Running => false,
+        }
+    }
+}
+
+/// What is known of a step.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// The step's name.
+    pub name: String,
+
+    /// Waiting, Blocked, Running, Succeeded, Failed, Skipped or Cancelled.
+    pub phase: Phase,
+
+    /// Why, in one CamelCase word, where the phase does not say it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+
+    /// Why, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+
+    /// The name of its last Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_name: Option<String>,
+
+    /// The uid of its last Job.
+    #[serde(rename = "jobUID", default, skip_serializing_if = "Option::is_none")]
+    pub job_uid: Option<String>,
+
+    /// How many Jobs it has had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<i32>,
+
+    /// When its first Job was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// What it left for others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
+
+    /// It was taken out of the spec after it had started: it is not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphaned: Option<bool>,
+}
