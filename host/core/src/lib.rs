@@ -7,6 +7,8 @@
 
 pub mod action;
 pub mod action_plugin;
+pub mod daemon_job;
+pub mod job_flow;
 pub mod jobs;
 pub mod operation_job;
 pub mod reactive_job;

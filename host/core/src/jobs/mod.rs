@@ -4,6 +4,7 @@
 pub mod blocked;
 pub mod failure;
 pub(crate) mod name;
+pub(crate) mod render;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,7 +15,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 use operon_api::reactive_job::Outcome;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::action::{Failure, Severity};
 
@@ -94,6 +95,41 @@ pub struct Start {
     pub names: Vec<String>,
     /// All of it but its name.
     pub body: Value,
+}
+
+/// Whose a Job is that already has a name of one that is to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claim {
+    /// It is the one that was to be made.
+    Mine,
+    /// Another operator made it for the same object: with this merge patch it is ours.
+    Adopt(Value),
+    /// It is another's: the next name is tried.
+    Others,
+}
+
+/// Says whose a Job is that already has a name of one of this `body`: the label `owner_label` names the
+/// uid of the object. One that has only the object as its owner is another operator's; `adopts` says
+/// whether it is taken over.
+pub fn claim(body: &Value, owner_label: &str, adopts: bool, job: &Job) -> Claim {
+    let metadata = &body["metadata"];
+    let owner = metadata["labels"][owner_label].as_str().unwrap_or_default();
+    if job.labels().get(owner_label).map(String::as_str) == Some(owner) {
+        return Claim::Mine;
+    }
+    let owners = job.owner_references();
+    let is_owned = owners.iter().any(|o| o.uid == owner)
+        && owners
+            .iter()
+            .all(|o| o.controller != Some(true) || o.uid == owner);
+    if !is_owned || !adopts {
+        return Claim::Others;
+    }
+    Claim::Adopt(json!({"metadata": {
+        "labels": metadata["labels"],
+        "annotations": metadata["annotations"],
+        "ownerReferences": metadata["ownerReferences"],
+    }}))
 }
 
 /// What came of making a Job.

@@ -1,0 +1,358 @@
+//! What a pass means: the next status, and the events that its transitions are worth. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use kube::ResourceExt;
+use operon_api::{
+    conditions::{READY, Standing as Kstatus, find},
+    daemon_job::{self, CompletionPolicy, DaemonJobStatus, FailedNode, FlowState},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Observed, events, job,
+    memory::Ledger,
+    plan::{Plan, requeue_after},
+    status::{self, Case, Verdict},
+    survey::{Place, Standing, Survey},
+    trouble::{Trouble, trouble},
+};
+use crate::{
+    action::Failure,
+    jobs::{AllMade, JobEvent, Made, failure::failure},
+};
+
+/// How many failed nodes the status tells of, and how many characters of each message.
+const FAILED_NODES: usize = 20;
+const MESSAGE: usize = 512;
+
+/// Up to how many Jobs, and bytes, the status has the status of each.
+const JOBS: usize = 100;
+const JOBS_BYTES: usize = 65_536;
+
+/// How soon the next Jobs are made if there are more than one pass makes.
+const MORE: Duration = Duration::from_secs(1);
+
+/// What a pass means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conclusion {
+    /// The status from now on.
+    pub status: DaemonJobStatus,
+    /// What became different, worth telling once the status is written.
+    pub events: Vec<JobEvent>,
+    /// When to look again even if nothing changes.
+    pub requeue_after: Option<Duration>,
+}
+
+/// Concludes a pass. `observed` is what there is after the plan was carried out; of Jobs that were not
+/// tried, `made` says nothing.
+pub fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclusion {
+    if observed.object.metadata.deletion_timestamp.is_some() {
+        return ending(observed);
+    }
+    match Survey::of(observed) {
+        Err(failure) => unreadable(observed, &failure),
+        Ok(survey) if survey.memory.is_finished => finished(observed, &survey),
+        Ok(survey) => going(observed, plan, made, &survey),
+    }
+}
+
+/// One that is being deleted: its Jobs go with it.
+fn ending(observed: &Observed<'_>) -> Conclusion {
+    let verdict = Verdict {
+        state: FlowState::Terminating,
+        standing: Kstatus::Reconciling,
+        reason: FlowState::Terminating.as_str().to_owned(),
+        message: "it is being deleted, and its Jobs with it".to_owned(),
+    };
+    standing_still(observed, &verdict, previous(observed))
+}
+
+/// One whose spec can't be read: what runs goes on, and is looked at when it can.
+fn unreadable(observed: &Observed<'_>, failure: &Failure) -> Conclusion {
+    let status = previous(observed);
+    let verdict = Verdict {
+        state: status.state.unwrap_or_default(),
+        standing: Kstatus::Stalled,
+        reason: failure.reason.clone(),
+        message: failure.message.clone(),
+    };
+    standing_still(observed, &verdict, status)
+}
+
+/// One that is finished: its status stays as it was at its end.
+fn finished(observed: &Observed<'_>, survey: &Survey<'_>) -> Conclusion {
+    let status = previous(observed);
+    let state = status.state.unwrap_or_default();
+    let said = find(&status.conditions, READY);
+    let (standing, word) = match state {
+        FlowState::Succeed => (Kstatus::Ready, "Succeeded"),
+        FlowState::Failed => (Kstatus::Stalled, status::NODES_FAILED),
+        FlowState::Pending | FlowState::Running | FlowState::Terminating => {
+            (Kstatus::Reconciling, state.as_str())
+        }
+    };
+    let verdict = Verdict {
+        state,
+        standing,
+        reason: word.to_owned(),
+        message: said.filter(|said| said.reason == word).map_or_else(
+            || "another operator ran it, and finished".to_owned(),
+            |said| said.message.clone(),
+        ),
+    };
+    let status = DaemonJobStatus {
+        completion_time: status.completion_time.clone().or(Some(Time(observed.now))),
+        revision: Some(survey.memory.revision.clone()),
+        retried: survey.memory.token.map(str::to_owned),
+        ..status
+    };
+    standing_still(observed, &verdict, status)
+}
+
+fn standing_still(
+    observed: &Observed<'_>,
+    verdict: &Verdict,
+    status: DaemonJobStatus,
+) -> Conclusion {
+    let status = DaemonJobStatus {
+        observed_generation: observed.object.metadata.generation,
+        state: Some(verdict.state),
+        conditions: status::conditions(observed, verdict),
+        ..status
+    };
+    Conclusion {
+        events: events::transition(&previous(observed), &status),
+        status,
+        requeue_after: None,
+    }
+}
+
+fn previous(observed: &Observed<'_>) -> DaemonJobStatus {
+    observed.object.status.clone().unwrap_or_default()
+}
+
+/// One that goes on, or finishes with this pass.
+fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'_>) -> Conclusion {
+    let trouble = trouble(observed, survey, made);
+    let failed_nodes = failed_nodes(observed, survey);
+    let verdict = status::verdict(&Case {
+        observed,
+        survey,
+        trouble: plan.failure.as_ref().or(trouble.failure.as_ref()),
+        failed: &failed_nodes,
+    });
+    let succeeded = survey.count(|standing| standing == Standing::Succeeded);
+    let desired = survey.places.len();
+    let is_finished = match survey.rules.completion {
+        CompletionPolicy::Always => survey.is_over(),
+        CompletionPolicy::Never => false,
+    };
+    let mut next = DaemonJobStatus {
+        observed_generation: observed.object.metadata.generation,
+        state: Some(verdict.state),
+        progress: Some(format!("{succeeded}/{desired}")),
+        desired: Some(number(desired)),
+        active: Some(number(survey.count(Standing::is_active))),
+        succeeded: Some(number(succeeded)),
+        failed: Some(number(
+            survey.count(|standing| standing == Standing::Failed),
+        )),
+        skipped: Some(number(survey.skipped.values().sum())),
+        start_time: start_time(observed, survey),
+        completion_time: is_finished.then_some(Time(observed.now)),
+        failed_nodes,
+        wave: wave(survey),
+        revision: Some(survey.memory.revision.clone()),
+        job_status_list: job_status_list(observed),
+        retried: survey.memory.token.map(str::to_owned),
+        conditions: status::conditions(observed, &verdict),
+        ..DaemonJobStatus::default()
+    };
+    let Trouble {
+        failure: _,
+        refused,
+        requeue_after: deadline,
+    } = trouble;
+    ledger(observed, survey, refused).write(&mut next);
+    let was_any_made = made.values().any(|made| matches!(made, Made::Job(_)));
+    let more = (plan.more && was_any_made).then_some(MORE);
+    let next_moment = requeue_after(survey, observed.now);
+    Conclusion {
+        events: events::events(&previous(observed), &next, survey, |place| {
+            failed_node(observed, place)
+        }),
+        status: next,
+        requeue_after: next_moment.into_iter().chain(deadline).chain(more).min(),
+    }
+}
+
+fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// When the first Job of this revision was made.
+fn start_time(observed: &Observed<'_>, survey: &Survey<'_>) -> Option<Time> {
+    let known = survey
+        .memory
+        .status
+        .and_then(|status| status.start_time.clone());
+    known.or_else(|| {
+        let is_of_now = |revision: &str| revision == survey.memory.revision;
+        let jobs = observed.jobs.iter();
+        let jobs = jobs.filter(|job| job::marks(job).is_some_and(|(_, r)| is_of_now(r)));
+        let times = jobs.filter_map(|job| job.metadata.creation_timestamp.as_ref());
+        times.min_by_key(|time| time.0).cloned()
+    })
+}
+
+fn wave(survey: &Survey<'_>) -> Option<daemon_job::Wave> {
+    if !survey.rules.has_waves() {
+        return None;
+    }
+    let known = survey.memory.status.and_then(|status| status.wave.clone());
+    let Some(begun) = &survey.frontier.begun else {
+        return known;
+    };
+    Some(daemon_job::Wave {
+        name: begun.as_str().to_owned(),
+        completion_time: survey.frontier.end.map(Time),
+    })
+}
+
+/// What is remembered of each node. Nodes that are gone are forgotten; but that all of them are gone
+/// is not believed.
+fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String>) -> Ledger {
+    if observed.nodes.is_empty() {
+        return survey.memory.ledger.clone();
+    }
+    let mut ledger = Ledger {
+        started: survey.remembered.clone(),
+        refused,
+        ..Ledger::default()
+    };
+    for place in &survey.places {
+        let digest = place.digest.clone();
+        match place.standing {
+            Standing::Succeeded => {
+                ledger.completed.insert(digest);
+            }
+            Standing::Failed => {
+                ledger.failed.insert(digest, place.attempts);
+            }
+            Standing::Due
+            | Standing::Again(_)
+            | Standing::Replacing
+            | Standing::Active
+            | Standing::Ending => {
+                if place.attempts > 0 {
+                    ledger.started.insert(digest, place.attempts);
+                }
+            }
+        }
+    }
+    ledger
+}
+
+/// The failed nodes that the status tells of: those that it told of already, and then others.
+fn failed_nodes(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<FailedNode> {
+    let known = survey.memory.status.map(|s| s.failed_nodes.as_slice());
+    let known: HashMap<&str, &FailedNode> = known
+        .unwrap_or_default()
+        .iter()
+        .map(|failed| (failed.name.as_str(), failed))
+        .collect();
+    let told = |place: &&Place<'_>| {
+        let name = place.node.metadata.name.as_deref().unwrap_or_default();
+        known.contains_key(name)
+    };
+    let failed = survey.places.iter();
+    let failed = failed.filter(|place| place.standing == Standing::Failed);
+    let (old, new): (Vec<_>, Vec<_>) = failed.partition(told);
+    let mut failed: Vec<_> = old
+        .into_iter()
+        .chain(new)
+        .take(FAILED_NODES)
+        .map(|place| {
+            let now = failed_node(observed, place);
+            match known.get(now.name.as_str()) {
+                // The pods that told more may be gone, and so may the Job.
+                Some(known) if is_same(known, &now) => (*known).clone(),
+                _ => now,
+            }
+        })
+        .collect();
+    failed.sort_by(|a, b| a.name.cmp(&b.name));
+    failed
+}
+
+/// Whether what is known of a failed node is about the same Job, and says no less.
+fn is_same(known: &FailedNode, now: &FailedNode) -> bool {
+    let is_of_job = now.job_name.is_none() || known.job_name == now.job_name;
+    is_of_job
+        && known.attempts == now.attempts
+        && (known.exit_code.is_some() || now.exit_code.is_none())
+}
+
+/// How a node failed, as far as its Job and its pods tell.
+fn failed_node(observed: &Observed<'_>, place: &Place<'_>) -> FailedNode {
+    let name = place.node.name_any();
+    let attempts = i32::try_from(place.attempts).ok();
+    let Some(job) = place.job.filter(|job| job::attempt(job) >= place.attempts) else {
+        return FailedNode {
+            name,
+            reason: "JobGone".to_owned(),
+            message: "its Job failed, and is gone".to_owned(),
+            attempts,
+            ..FailedNode::default()
+        };
+    };
+    let uid = job.metadata.uid.as_deref().unwrap_or_default();
+    let pods: &[Arc<Pod>] = observed
+        .pods
+        .get(uid)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let failure = failure(job, pods, None);
+    let mut message = failure.message;
+    if let (Some(container), Some(code)) = (&failure.container, failure.exit_code) {
+        let why = failure.container_reason.map(|why| format!(" ({why})"));
+        let why = why.unwrap_or_default();
+        message = format!("{message}; container {container:?} ended with {code}{why}");
+    }
+    if let Some(log) = &failure.log {
+        message = format!("{message}: {log}");
+    }
+    FailedNode {
+        name,
+        reason: failure.reason,
+        message: message.chars().take(MESSAGE).collect(),
+        job_name: Some(failure.job_name),
+        attempts,
+        exit_code: failure.exit_code,
+    }
+}
+
+/// The status of each Job, if there are few.
+fn job_status_list(observed: &Observed<'_>) -> BTreeMap<String, Map<String, Value>> {
+    if observed.jobs.len() > JOBS {
+        return BTreeMap::new();
+    }
+    let mut bytes = 0;
+    let list = observed.jobs.iter().map(|job| {
+        let status = json!(job.status.clone().unwrap_or_default());
+        bytes += status.to_string().len();
+        let key = format!("{}/{}", job.name_any(), job.namespace().unwrap_or_default());
+        (key, status.as_object().cloned().unwrap_or_default())
+    });
+    let list = list.collect();
+    if bytes > JOBS_BYTES {
+        return BTreeMap::new();
+    }
+    list
+}

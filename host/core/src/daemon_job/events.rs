@@ -1,0 +1,147 @@
+//! What the transition from one status to the next is worth telling. Pure.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use operon_api::{
+    conditions::{READY, STALLED, find},
+    daemon_job::{DaemonJobStatus, FailedNode, FlowState},
+};
+
+use super::{
+    job,
+    status::{NODES_FAILED, nodes},
+    survey::{Place, Standing, Survey},
+};
+use crate::{action::Severity, jobs::JobEvent};
+
+/// Of how many Jobs or nodes each is told of by itself.
+const EACH: usize = 20;
+
+/// The events of a pass over nodes; `describe` says how a node failed.
+pub(super) fn events(
+    previous: &DaemonJobStatus,
+    next: &DaemonJobStatus,
+    survey: &Survey<'_>,
+    describe: impl Fn(&Place<'_>) -> FailedNode,
+) -> Vec<JobEvent> {
+    wave(next, survey)
+        .into_iter()
+        .chain(made(survey))
+        .chain(failed(survey, describe))
+        .chain(transition(previous, next))
+        .collect()
+}
+
+/// A wave begins.
+fn wave(next: &DaemonJobStatus, survey: &Survey<'_>) -> Option<JobEvent> {
+    let before = survey.memory.status.and_then(|status| status.wave.as_ref());
+    let wave = next.wave.as_ref()?;
+    if before.is_some_and(|before| before.name == wave.name) {
+        return None;
+    }
+    let of_wave = |place: &&Place<'_>| place.wave.as_str() == wave.name;
+    let count = nodes(survey.places.iter().filter(of_wave).count());
+    let message = format!("wave {:?} begins: {count}", wave.name);
+    Some(normal("WaveStarted", message))
+}
+
+/// Jobs were made that the status does not know of.
+fn made(survey: &Survey<'_>) -> Vec<JobEvent> {
+    let ledger = &survey.memory.ledger;
+    let new: Vec<_> = survey
+        .places
+        .iter()
+        .filter_map(|place| Some((place, place.job?)))
+        .filter(|(place, job)| {
+            job::attempt(job) > ledger.attempts(&place.digest)
+                && !ledger.completed.contains(&place.digest)
+        })
+        .collect();
+    if new.len() > EACH {
+        let message = format!("made Jobs on {}", nodes(new.len()));
+        return vec![normal("Created", message)];
+    }
+    let one = |(place, job): (&Place<'_>, &Arc<Job>)| {
+        let (job, node) = (job.name_any(), place.node.name_any());
+        let event = normal("Created", format!("made Job {job:?} on node {node:?}"));
+        about(event, Some(job))
+    };
+    new.into_iter().map(one).collect()
+}
+
+/// Nodes failed that the status does not know of.
+fn failed(survey: &Survey<'_>, describe: impl Fn(&Place<'_>) -> FailedNode) -> Vec<JobEvent> {
+    let is_new = |place: &&Place<'_>| {
+        place.standing == Standing::Failed
+            && !survey.memory.ledger.failed.contains_key(&place.digest)
+    };
+    let new: Vec<_> = survey.places.iter().filter(is_new).collect();
+    if new.len() > EACH {
+        return vec![warning(
+            "NodeFailed",
+            format!("{} failed", nodes(new.len())),
+        )];
+    }
+    let one = |place: &Place<'_>| {
+        let FailedNode {
+            name,
+            reason,
+            message,
+            job_name,
+            attempts: _,
+            exit_code: _,
+        } = describe(place);
+        let job = job_name.as_ref();
+        let job = job.map(|job| format!("Job {job:?} ")).unwrap_or_default();
+        let message = format!("{job}failed on node {name:?}: {reason}: {message}");
+        about(warning("NodeFailed", message), job_name)
+    };
+    new.into_iter().map(one).collect()
+}
+
+/// It is finished, or nothing gets on.
+pub(super) fn transition(previous: &DaemonJobStatus, next: &DaemonJobStatus) -> Vec<JobEvent> {
+    let message = || {
+        find(&next.conditions, READY)
+            .map(|c| c.message.clone())
+            .unwrap_or_default()
+    };
+    let mut events = Vec::new();
+    if previous.state != next.state {
+        match next.state {
+            Some(FlowState::Succeed) => events.push(normal("Succeeded", message())),
+            Some(FlowState::Failed) => events.push(warning("Failed", message())),
+            Some(FlowState::Pending | FlowState::Running | FlowState::Terminating) | None => {}
+        }
+    }
+    let before = find(&previous.conditions, STALLED).map(|stalled| stalled.reason.as_str());
+    let stalled = find(&next.conditions, STALLED);
+    let stalled = stalled.filter(|now| now.reason != NODES_FAILED && Some(&*now.reason) != before);
+    events
+        .extend(stalled.map(|now| warning("Stalled", format!("{}: {}", now.reason, now.message))));
+    events
+}
+
+fn normal(reason: &'static str, message: String) -> JobEvent {
+    JobEvent {
+        severity: Severity::Normal,
+        reason,
+        message,
+        job: None,
+    }
+}
+
+fn warning(reason: &'static str, message: String) -> JobEvent {
+    JobEvent {
+        severity: Severity::Warning,
+        reason,
+        message,
+        job: None,
+    }
+}
+
+fn about(event: JobEvent, job: Option<String>) -> JobEvent {
+    JobEvent { job, ..event }
+}

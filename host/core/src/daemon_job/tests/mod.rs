@@ -1,0 +1,14 @@
+//! Tests of the decisions of one pass, and of passes in a row.
+
+mod chaos;
+mod crash;
+mod failures;
+mod life;
+mod nodes;
+mod passes;
+mod revisions;
+mod scale;
+mod taken_over;
+mod troubles;
+mod waves;
+mod world;

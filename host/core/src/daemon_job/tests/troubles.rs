@@ -1,0 +1,171 @@
+//! Jobs that the API server refuses, and Jobs that can't progress.
+
+use std::time::Duration;
+
+use operon_api::{
+    conditions::{RECONCILING, STALLED},
+    daemon_job::FlowState,
+};
+use serde_json::{Value, json};
+
+use super::world::World;
+use crate::action::Failure;
+
+fn quota() -> Failure {
+    Failure::new("Forbidden", "failed to create Job: exceeded quota: jobs")
+}
+
+/// A pod that waits for its image.
+fn no_image(message: &str) -> Value {
+    let waiting = json!({"reason": "ImagePullBackOff", "message": message});
+    let container = json!({"name": "main", "state": {"waiting": waiting}});
+    json!({"phase": "Pending", "containerStatuses": [container]})
+}
+
+#[test]
+fn a_job_that_is_refused_stalls_its_node_and_the_others_go_on() {
+    let mut world = World::with_rollout(&["a", "b", "c"], "{parallelism: 1}");
+    world.refusals.insert("a".to_owned(), quota());
+    world.settle();
+    assert_eq!(world.busy(), ["b"]);
+    assert_eq!(world.condition(STALLED).reason, "Forbidden");
+    assert_eq!(
+        world.said(),
+        "0 of 3 nodes succeeded, 1 running: the API server refuses the Job of node \"a\": failed to create Job: exceeded quota: jobs"
+    );
+    assert_eq!(world.events(), ["Stalled", "Created"]);
+    world.succeed("b");
+    world.settle();
+    assert_eq!(world.busy(), ["c"], "nobody waits for the refused one");
+    world.succeed("c");
+    world.settle();
+    assert_eq!(
+        (world.state(), world.progress()),
+        (FlowState::Running, "2/3")
+    );
+
+    world.refusals.clear();
+    world.settle();
+    assert_eq!(world.busy(), ["a"]);
+    assert_eq!(world.status().refused_node_digests, [""; 0]);
+    assert_eq!(world.condition(RECONCILING).reason, "Running");
+    world.succeed("a");
+    world.settle();
+    assert_eq!(world.state(), FlowState::Succeed);
+}
+
+#[test]
+fn when_all_jobs_are_refused_it_is_said_once_and_its_words_stay() {
+    let mut world = World::new(&["a", "b", "c"]);
+    world.refusals.insert("*".to_owned(), quota());
+    world.settle();
+    assert_eq!((world.state(), world.made), (FlowState::Pending, 0));
+    assert_eq!(world.status_writes, 1);
+    assert_eq!(world.status().refused_node_digests.len(), 3);
+    assert!(
+        world
+            .said()
+            .contains(": the API server refuses the Jobs of 3 nodes, that of node \"a\": failed"),
+        "{}",
+        world.said()
+    );
+    assert_eq!(world.events(), ["Stalled"]);
+    // Nothing is tried while it is paused, and what is known stays.
+    world.set_rollout("{paused: true}");
+    world.settle();
+    assert_eq!(world.condition(STALLED).reason, "Forbidden");
+    world.leave("a");
+    world.settle();
+    assert!(
+        world.said().contains("of 2 nodes, that of node \"b\""),
+        "{}",
+        world.said()
+    );
+}
+
+#[test]
+fn a_job_that_can_not_progress_stalls_after_five_minutes_and_names_its_node() {
+    let mut world = World::new(&["a", "b"]);
+    world.settle();
+    world.add_pod(
+        "dj-a",
+        &json!({"phase": "Running", "containerStatuses": [
+            {"name": "main", "state": {"running": {}}},
+        ]}),
+    );
+    world.add_pod("dj-b", &no_image("Back-off pulling image \"x\": 10s"));
+    let conclusion = world.pass().expect("a conclusion");
+    assert_eq!(conclusion.requeue_after, Some(Duration::from_mins(5)));
+    assert_eq!(world.condition(RECONCILING).reason, "Running");
+    world.now += 300;
+    world.settle();
+    assert_eq!(world.condition(STALLED).reason, "ImagePullBackOff");
+    let said = world.said().to_owned();
+    assert_eq!(
+        said,
+        "0 of 2 nodes succeeded, 2 running: Job \"dj-b\" can't progress on node \"b\": container \"main\" of pod \"dj-b-abcde\": Back-off pulling image \"x\": 10s"
+    );
+    assert_eq!(world.state(), FlowState::Running);
+    // Each try words it differently, and that is nothing to write.
+    let uid = world.job("dj-b").metadata.uid.clone().expect("a uid");
+    let mut pod = json!(world.pods[&uid][0]);
+    pod["status"] = no_image("Back-off pulling image \"x\": 20s");
+    world
+        .pods
+        .insert(uid, vec![serde_json::from_value(pod).expect("a pod")]);
+    world.settle();
+    assert_eq!(world.said(), said);
+    world.succeed("b");
+    world.settle();
+    assert_eq!(world.condition(RECONCILING).reason, "Running");
+}
+
+#[test]
+fn a_job_without_pods_and_an_unschedulable_pod_are_told_of_too() {
+    let mut world = World::new(&["a"]);
+    world.settle();
+    world.now += 300;
+    world.settle();
+    assert_eq!(world.condition(STALLED).reason, "NoPods");
+    let unscheduled = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient cpu"});
+    world.add_pod(
+        "dj-a",
+        &json!({"phase": "Pending", "conditions": [unscheduled]}),
+    );
+    world.now += 300;
+    world.settle();
+    assert_eq!(world.condition(STALLED).reason, "Unschedulable");
+    assert!(
+        world
+            .said()
+            .ends_with("on node \"a\": pod \"dj-a-abcde\" has no node: Insufficient cpu")
+    );
+    assert_eq!(world.events(), ["Created", "Stalled", "Stalled"]);
+}
+
+#[test]
+fn of_several_that_can_not_progress_the_one_that_was_named_stays_named() {
+    let mut world = World::new(&["a", "b"]);
+    world.settle();
+    world.add_pod("dj-b", &no_image("no"));
+    world.now += 100;
+    world.add_pod("dj-a", &no_image("no"));
+    world.now += 200;
+    world.settle();
+    assert!(
+        world
+            .said()
+            .contains(": Job \"dj-b\" can't progress on node \"b\": "),
+        "{}",
+        world.said()
+    );
+    world.now += 100;
+    world.settle();
+    assert!(
+        world
+            .said()
+            .contains(": 2 Jobs can't progress, \"dj-b\" on node \"b\": "),
+        "{}",
+        world.said()
+    );
+}

@@ -1,0 +1,160 @@
+//! The order in which nodes go: canaries first, then one wave for each value of a label, then the rest;
+//! within a wave by name. And how far that has got.
+
+use k8s_openapi::{
+    api::core::v1::Node,
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
+use kube::ResourceExt;
+
+use super::{memory::Memory, rollout::Rules, survey::Place};
+use crate::jobs;
+
+/// Which wave a node is in; waves go in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wave {
+    /// The nodes that go first.
+    Canary,
+    /// Those with this value of `rollout.topologyKey`.
+    Value(String),
+    /// Those without it.
+    Rest,
+}
+
+impl Wave {
+    /// As the status has it.
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Canary => "canary",
+            Self::Value(value) => value,
+            Self::Rest => "rest",
+        }
+    }
+}
+
+/// How far the waves have got.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Frontier {
+    /// The last wave of which a node has begun.
+    pub(super) begun: Option<Wave>,
+    /// When everything up to that wave was over, if it is.
+    pub(super) end: Option<Timestamp>,
+    /// The last wave whose nodes may start.
+    pub(super) open: Option<Wave>,
+    /// What the next one waits for, if not for nodes that are not over.
+    pub(super) hold: Option<Hold>,
+}
+
+/// What a wave waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// `canary.selector` selects no node.
+    NoCanary,
+    /// `pauseSeconds`: this wave begins at this time.
+    Pause(Wave, Timestamp),
+}
+
+/// The wave of each of these nodes, which are sorted by name.
+pub(super) fn assign(rules: &Rules, nodes: &[&Node]) -> Vec<Wave> {
+    let mut canaries = rules.canary.as_ref().map_or(0, |c| c.count(nodes.len()));
+    let mut is_canary = |node: &Node| {
+        let rule = rules.canary.as_ref();
+        let selector = rule.and_then(|rule| rule.selector.as_ref());
+        let is_one = canaries > 0 && selector.is_none_or(|selector| selector.selects(node));
+        canaries -= usize::from(is_one);
+        is_one
+    };
+    let of_label = |node: &Node| {
+        let value = rules
+            .topology_key
+            .as_ref()
+            .and_then(|key| node.labels().get(key));
+        value.map_or(Wave::Rest, |value| Wave::Value(value.clone()))
+    };
+    let wave = |node: &&Node| {
+        if is_canary(node) {
+            Wave::Canary
+        } else {
+            of_label(node)
+        }
+    };
+    nodes.iter().map(wave).collect()
+}
+
+/// How far the waves of these places, which are in their order, have got.
+pub(super) fn frontier(
+    rules: &Rules,
+    memory: &Memory<'_>,
+    places: &[Place<'_>],
+    now: Timestamp,
+) -> Frontier {
+    let begun = places.iter().rev().find(|place| place.has_begun());
+    let Some(begun) = begun.map(|place| place.wave.clone()) else {
+        return at_the_start(rules, memory, places);
+    };
+    let is_begun = |place: &&Place<'_>| place.wave <= begun;
+    let next = places.iter().find(|place| place.wave > begun);
+    if !places
+        .iter()
+        .filter(is_begun)
+        .all(|place| place.standing.is_over())
+    {
+        return Frontier {
+            open: Some(begun.clone()),
+            begun: Some(begun),
+            end: None,
+            hold: None,
+        };
+    }
+    let end = end(memory, &begun, places, now);
+    let next_at = SignedDuration::try_from(rules.pause)
+        .ok()
+        .and_then(|pause| end.checked_add(pause).ok())
+        .unwrap_or(end);
+    let (open, hold) = match next {
+        Some(next) if now < next_at => {
+            (begun.clone(), Some(Hold::Pause(next.wave.clone(), next_at)))
+        }
+        Some(next) => (next.wave.clone(), None),
+        None => (begun.clone(), None),
+    };
+    Frontier {
+        begun: Some(begun),
+        end: Some(end),
+        open: Some(open),
+        hold,
+    }
+}
+
+/// Nothing has begun. Without any canary the others must not go first, unless there was one once.
+fn at_the_start(rules: &Rules, memory: &Memory<'_>, places: &[Place<'_>]) -> Frontier {
+    let Some(first) = places.first() else {
+        return Frontier::default();
+    };
+    let canary = rules.canary.as_ref().filter(|rule| rule.selector.is_some());
+    let wants_canary = canary.is_some_and(|rule| rule.count(places.len()) > 0);
+    let had_canary = memory.status.is_some_and(|status| status.wave.is_some());
+    if wants_canary && !had_canary && first.wave != Wave::Canary {
+        return Frontier {
+            hold: Some(Hold::NoCanary),
+            ..Frontier::default()
+        };
+    }
+    Frontier {
+        open: Some(first.wave.clone()),
+        ..Frontier::default()
+    }
+}
+
+/// When the last node up to this wave was over: as the status has it, or as the Jobs do.
+fn end(memory: &Memory<'_>, wave: &Wave, places: &[Place<'_>], now: Timestamp) -> Timestamp {
+    let known = memory.status.and_then(|status| status.wave.as_ref());
+    let known = known.filter(|known| known.name == wave.as_str());
+    if let Some(Time(end)) = known.and_then(|known| known.completion_time.as_ref()) {
+        return *end;
+    }
+    let places = places.iter().filter(|place| place.wave <= *wave);
+    let ends = places.filter_map(|place| Some(jobs::finish(place.job?)?.time?.0));
+    ends.max().unwrap_or(now)
+}

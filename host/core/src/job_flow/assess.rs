@@ -1,0 +1,375 @@
+//! Where every step of a flow stands, and which Jobs are due. Plan and conclusion both come from here, the
+//! one from what there is before the writes of a pass, the other from what there is after them.
+
+use std::{collections::HashMap, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use operon_api::{
+    JobFlow,
+    job_flow::{FailurePolicy, FlowState, JobFlowStatus, Phase, StepStatus},
+};
+
+use super::{
+    Observed,
+    advance::{Advanced, Circumstances, Due, advance},
+    graph::{FlowGraph, GraphError},
+    make, memory, outputs,
+    step_jobs::StepJobs,
+    turn::{Turn, turn},
+};
+use crate::{
+    action::Failure,
+    jobs::{AllMade, Made, Start},
+};
+
+/// What a flow is, at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Assessment {
+    /// Why nothing starts.
+    pub(super) error: Option<GraphError>,
+    /// Every step of the spec, in its order.
+    pub(super) steps: Vec<StepStatus>,
+    /// Steps that had started and are not in the spec any more.
+    pub(super) orphans: Vec<StepStatus>,
+    /// The Jobs to make.
+    pub(super) start: Vec<Start>,
+    /// The steps that make no progress, with the reason.
+    pub(super) stalls: Vec<(String, Failure)>,
+    /// Whether the step that could go on does not because of `spec.suspend`.
+    pub(super) is_held: bool,
+    /// Whether nothing runs any more, and nothing will.
+    pub(super) is_finished: bool,
+    /// Whether it was finished before this pass: what it says of its steps is settled.
+    pub(super) was_finished: bool,
+    /// The value of the annotation that was acted upon last.
+    pub(super) retried: Option<String>,
+    /// When time alone changes something.
+    pub(super) look_after: Option<Duration>,
+}
+
+/// Whether a flow has finished, by its status. What another operator left finished has no steps.
+pub(super) fn is_finished(status: &JobFlowStatus) -> bool {
+    let is_over = matches!(status.state, Some(FlowState::Succeed | FlowState::Failed));
+    is_over && (status.completion_time.is_some() || status.steps.is_empty())
+}
+
+/// The policy of a flow.
+fn policy(flow: &JobFlow) -> FailurePolicy {
+    flow.spec.failure_policy.unwrap_or_default()
+}
+
+/// Looks at everything, `made` being what came of the Jobs that were to be made.
+pub(super) fn assess(observed: &Observed<'_>, made: &AllMade) -> Assessment {
+    let flow = observed.flow;
+    let none = JobFlowStatus::default();
+    let status = flow.status.as_ref().unwrap_or(&none);
+    let graph = FlowGraph::new(&flow.spec);
+    let memory = memory::recall(flow, status, graph.as_ref().ok());
+    if is_finished(status) && !memory.is_reopened {
+        let (orphans, steps) = status
+            .steps
+            .iter()
+            .cloned()
+            .partition(|step| step.orphaned == Some(true));
+        return Assessment {
+            steps,
+            orphans,
+            is_finished: true,
+            was_finished: true,
+            retried: memory.retried,
+            ..Assessment::default()
+        };
+    }
+    let around = Circumstances {
+        pods: observed.pods,
+        now: observed.now,
+        is_suspended: flow.spec.suspend == Some(true),
+        cancelled_for: memory.cancelled_for(flow),
+    };
+    let mut pass = Pass {
+        observed,
+        made,
+        jobs: StepJobs::of(observed, made),
+        around,
+        assessment: Assessment {
+            retried: memory.retried.clone(),
+            ..Assessment::default()
+        },
+        again: Vec::new(),
+    };
+    pass.advance_all(memory.steps);
+    match graph {
+        Ok(graph) => pass.decide(&graph),
+        Err(error) => pass.assessment.error = Some(error),
+    }
+    pass.assessment
+}
+
+struct Pass<'a> {
+    observed: &'a Observed<'a>,
+    made: &'a AllMade,
+    jobs: StepJobs<'a>,
+    around: Circumstances<'a>,
+    assessment: Assessment,
+    /// Steps that run and are due for another Job, of this attempt.
+    again: Vec<(usize, i32)>,
+}
+
+impl Pass<'_> {
+    /// Brings every step that has started up to date with its Job.
+    fn advance_all(&mut self, mut known: HashMap<String, StepStatus>) {
+        let mut room = outputs::room(known.values());
+        let last = self.observed.flow.spec.on_exit.as_ref();
+        // What runs last runs whatever became of the others.
+        let apart = Circumstances {
+            cancelled_for: None,
+            ..self.around.clone()
+        };
+        for (place, step) in self.observed.flow.spec.flows.iter().enumerate() {
+            let before = known.remove(&step.name).unwrap_or_else(|| StepStatus {
+                name: step.name.clone(),
+                ..StepStatus::default()
+            });
+            let before = StepStatus {
+                orphaned: None,
+                ..before
+            };
+            let around = if last == Some(&step.name) {
+                &apart
+            } else {
+                &self.around
+            };
+            let had_outputs = !before.outputs.is_empty();
+            let mut advanced = advance(around, &self.jobs, Some(step), before);
+            if !had_outputs {
+                room = outputs::within(&mut advanced.status, room);
+            }
+            if let Due::Attempt(attempt) = advanced.due {
+                self.again.push((place, attempt));
+            }
+            let status = self.note(advanced);
+            self.assessment.steps.push(status);
+        }
+        let mut orphans: Vec<_> = known.into_values().filter(has_started).collect();
+        orphans.sort_by(|a, b| a.name.cmp(&b.name));
+        for before in orphans {
+            let before = StepStatus {
+                orphaned: Some(true),
+                ..before
+            };
+            let advanced = advance(&self.around, &self.jobs, None, before);
+            let status = self.note(advanced);
+            self.assessment.orphans.push(status);
+        }
+        memory::forget(&mut self.assessment.orphans);
+    }
+
+    fn note(&mut self, advanced: Advanced) -> StepStatus {
+        let Advanced { status, due, stall } = advanced;
+        if let Due::Look(after) = due {
+            self.look_after(after);
+        }
+        if let Some(stall) = stall {
+            self.assessment.stalls.push((status.name.clone(), stall));
+        }
+        status
+    }
+
+    fn look_after(&mut self, wait: Duration) {
+        let before = self.assessment.look_after;
+        self.assessment.look_after = Some(before.map_or(wait, |before| before.min(wait)));
+    }
+
+    /// Decides about the steps that have not started, and what is due.
+    fn decide(&mut self, graph: &FlowGraph) {
+        let ready = self.take_turns(graph);
+        self.start_again(graph);
+        self.start_ready(graph, ready);
+        let steps = &self.assessment.steps;
+        let are_over = steps.iter().all(|step| step.phase.is_over());
+        self.assessment.is_finished = are_over && !self.has_running_orphans();
+    }
+
+    /// Skips what can't run any more; the steps that may start, in the order of the spec.
+    fn take_turns(&mut self, graph: &FlowGraph) -> Vec<usize> {
+        let mut ready = Vec::new();
+        let mut is_stopped = self.is_stopped(graph);
+        for place in graph.order().iter().copied() {
+            let is_open = !has_started_or_is_over(&self.assessment.steps[place]);
+            if graph.on_exit() != Some(place) && is_open {
+                self.take_turn(graph, place, is_stopped, &mut ready);
+                let has_failed = self.assessment.steps[place].phase == Phase::Failed;
+                is_stopped = is_stopped || (has_failed && self.is_stopped(graph));
+            }
+        }
+        if is_stopped {
+            ready.clear();
+        }
+        if self.is_main_part_over(graph) {
+            self.skip_the_rest(graph);
+            if let Some(last) = graph.on_exit()
+                && !has_started_or_is_over(&self.assessment.steps[last])
+            {
+                self.take_turn(graph, last, false, &mut ready);
+            }
+        }
+        // What was refused does not take the place of what would not be.
+        ready.sort_by_key(|place| {
+            let is_blocked = self.assessment.steps[*place].phase == Phase::Blocked;
+            (is_blocked, *place)
+        });
+        ready
+    }
+
+    fn take_turn(
+        &mut self,
+        graph: &FlowGraph,
+        place: usize,
+        is_stopped: bool,
+        ready: &mut Vec<usize>,
+    ) {
+        let steps = &mut self.assessment.steps;
+        match turn(graph, place, steps, is_stopped) {
+            Turn::Wait => wait(&mut steps[place]),
+            Turn::Start => ready.push(place),
+            Turn::Skip(why) => settle(&mut steps[place], Phase::Skipped, &why),
+            Turn::Fail(why) => {
+                settle(&mut steps[place], Phase::Failed, &why);
+                steps[place].completion_time = Some(Time(self.observed.now));
+            }
+        }
+    }
+
+    /// Whether no further step starts.
+    fn is_stopped(&self, graph: &FlowGraph) -> bool {
+        let steps = self.assessment.steps.iter().enumerate();
+        policy(self.observed.flow) != FailurePolicy::Continue
+            && steps
+                .filter(|(place, _)| graph.on_exit() != Some(*place))
+                .any(|(_, step)| matches!(step.phase, Phase::Failed | Phase::Cancelled))
+    }
+
+    fn has_running_orphans(&self) -> bool {
+        let mut orphans = self.assessment.orphans.iter();
+        orphans.any(|orphan| !orphan.phase.is_over())
+    }
+
+    /// Whether nothing but `onExit` runs or will run.
+    fn is_main_part_over(&self, graph: &FlowGraph) -> bool {
+        let is_stopped = self.is_stopped(graph);
+        let mut steps = self.assessment.steps.iter().enumerate();
+        !self.has_running_orphans()
+            && steps.all(|(place, step)| {
+                let will_not_start = is_stopped && step.phase != Phase::Running;
+                graph.on_exit() == Some(place) || step.phase.is_over() || will_not_start
+            })
+    }
+
+    fn skip_the_rest(&mut self, graph: &FlowGraph) {
+        let mut steps = self.assessment.steps.iter();
+        let failed = steps.find(|step| matches!(step.phase, Phase::Failed | Phase::Cancelled));
+        let failed = failed.map_or("", |step| step.name.as_str());
+        let why = Failure::new(
+            memory::FLOW_FAILED,
+            format!("step {failed:?} failed, so no further step started (spec.failurePolicy)"),
+        );
+        for (place, step) in self.assessment.steps.iter_mut().enumerate() {
+            if graph.on_exit() != Some(place) && !step.phase.is_over() {
+                settle(step, Phase::Skipped, &why);
+            }
+        }
+    }
+
+    /// Steps that run and have no Job that does: they have their place already.
+    fn start_again(&mut self, graph: &FlowGraph) {
+        for (place, attempt) in std::mem::take(&mut self.again) {
+            let hindrance = self.start(graph, place, attempt);
+            if let Err(failure) | Ok(Some(failure)) = hindrance {
+                self.block(place, Phase::Running, failure);
+            }
+        }
+    }
+
+    fn start_ready(&mut self, graph: &FlowGraph, ready: Vec<usize>) {
+        let mut free = if self.around.is_suspended {
+            self.assessment.is_held = !ready.is_empty();
+            0
+        } else {
+            self.free_places()
+        };
+        for place in ready {
+            if free == 0 {
+                wait(&mut self.assessment.steps[place]);
+                continue;
+            }
+            let attempts = self.assessment.steps[place].attempts.unwrap_or(0).max(0);
+            match self.start(graph, place, attempts.saturating_add(1)) {
+                Err(failure) => self.block(place, Phase::Blocked, failure),
+                Ok(Some(failure)) => {
+                    free -= 1;
+                    self.block(place, Phase::Blocked, failure);
+                }
+                Ok(None) => {
+                    free -= 1;
+                    wait(&mut self.assessment.steps[place]);
+                }
+            }
+        }
+    }
+
+    /// How many more steps may run.
+    fn free_places(&self) -> usize {
+        let all = self.assessment.steps.iter().chain(&self.assessment.orphans);
+        let running = all.filter(|step| step.phase == Phase::Running).count();
+        let most = self.observed.flow.spec.parallelism;
+        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0).max(1));
+        most.saturating_sub(running)
+    }
+
+    /// Makes a Job due; why the API server refused it, if it did.
+    ///
+    /// # Errors
+    /// Why there is no Job to be made.
+    fn start(
+        &mut self,
+        graph: &FlowGraph,
+        place: usize,
+        attempt: i32,
+    ) -> Result<Option<Failure>, Failure> {
+        let steps = &self.assessment.steps;
+        let step = &self.observed.flow.spec.flows[place];
+        let start = make::start(self.observed, graph, step, attempt, steps)?;
+        self.assessment.start.push(start);
+        Ok(match self.made.get(&step.name) {
+            Some(Made::Refused(failure)) => Some(failure.clone()),
+            Some(Made::Job(_)) | None => None,
+        })
+    }
+
+    fn block(&mut self, place: usize, phase: Phase, failure: Failure) {
+        let step = &mut self.assessment.steps[place];
+        settle(step, phase, &failure);
+        let name = step.name.clone();
+        self.assessment.stalls.push((name, failure));
+    }
+}
+
+fn wait(step: &mut StepStatus) {
+    step.phase = Phase::Waiting;
+    step.reason = None;
+    step.message = None;
+}
+
+fn settle(step: &mut StepStatus, phase: Phase, why: &Failure) {
+    step.phase = phase;
+    step.reason = Some(why.reason.clone());
+    step.message = Some(super::advance::short(&why.message));
+}
+
+fn has_started_or_is_over(step: &StepStatus) -> bool {
+    step.phase == Phase::Running || step.phase.is_over()
+}
+
+fn has_started(step: &StepStatus) -> bool {
+    step.attempts.is_some()
+}

@@ -1,0 +1,96 @@
+//! What a pass means: the next status, and the events that its transitions are worth. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use operon_api::job_flow::{FlowState, JobFlowStatus};
+
+use super::{
+    Observed,
+    assess::{Assessment, assess},
+    events::events,
+    plan::{self, Plan},
+    status,
+    step_jobs::StepJobs,
+};
+use crate::jobs::{AllMade, JobEvent};
+
+/// What a pass means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conclusion {
+    /// The status from now on.
+    pub status: JobFlowStatus,
+    /// What became different, worth telling once the status is written.
+    pub events: Vec<JobEvent>,
+    /// When to look again even if nothing changes.
+    pub requeue_after: Option<Duration>,
+}
+
+/// Concludes a pass. `observed` is what there is after the plan was carried out, `made` what came of
+/// `plan.start` by the step's name.
+pub fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclusion {
+    let previous = observed.flow.status.clone().unwrap_or_default();
+    if observed.flow.metadata.deletion_timestamp.is_some() {
+        return terminating(observed, previous);
+    }
+    let assessment = assess(observed, made);
+    let state = status::state(&assessment, &previous);
+    let verdict = status::verdict(observed, &assessment, state);
+    let jobs = StepJobs::of(observed, made);
+    let ended = || {
+        previous
+            .completion_time
+            .clone()
+            .filter(|_| assessment.was_finished)
+    };
+    let next = JobFlowStatus {
+        observed_generation: observed.flow.metadata.generation,
+        state: Some(state),
+        progress: status::progress(&assessment.steps),
+        start_time: status::start_time(&previous, &assessment.steps),
+        completion_time: assessment
+            .is_finished
+            .then(|| ended().unwrap_or(Time(observed.now))),
+        conditions: verdict.conditions(observed),
+        steps: assessment
+            .steps
+            .into_iter()
+            .chain(assessment.orphans)
+            .collect(),
+        job_status_list: BTreeMap::new(),
+        retried: assessment.retried,
+    };
+    let next = JobFlowStatus {
+        job_status_list: status::job_status_list(observed, &jobs, &next.steps),
+        ..next
+    };
+    let expiry = plan::expiry(observed.flow, &next, observed).filter(|_| !plan.expire);
+    let follow_up = plan::has_follow_up(observed, &next).then_some(Duration::ZERO);
+    Conclusion {
+        events: events(observed.flow, &previous, &next),
+        requeue_after: assessment
+            .look_after
+            .into_iter()
+            .chain(verdict.look_after)
+            .chain(expiry)
+            .chain(follow_up)
+            .min(),
+        status: next,
+    }
+}
+
+/// A flow that is being deleted: its Jobs go with it.
+fn terminating(observed: &Observed<'_>, previous: JobFlowStatus) -> Conclusion {
+    let state = FlowState::Terminating;
+    let verdict = status::verdict(observed, &Assessment::default(), state);
+    Conclusion {
+        status: JobFlowStatus {
+            observed_generation: observed.flow.metadata.generation,
+            state: Some(state),
+            conditions: verdict.conditions(observed),
+            ..previous
+        },
+        events: Vec::new(),
+        requeue_after: None,
+    }
+}

@@ -1,0 +1,335 @@
+//! A flow whose steps make sense together: every name is known, nothing waits for itself, every
+//! expression can be evaluated. A [`FlowGraph`] is acyclic, or it does not exist; nothing after it looks
+//! at the names of the spec again.
+
+mod error;
+mod order;
+
+use std::collections::HashMap;
+
+use operon_api::job_flow::{JobFlowSpec, MAX_STEPS};
+
+pub use self::error::GraphError;
+use self::{
+    error::nearest,
+    order::{Places, ancestors, cycle, order},
+};
+use super::when::When;
+
+/// The steps of a flow, by their place in the spec, and what they wait for.
+#[derive(Debug)]
+pub struct FlowGraph {
+    names: Vec<String>,
+    places: HashMap<String, usize>,
+    dependencies: Vec<Vec<usize>>,
+    dependents: Vec<Vec<usize>>,
+    order: Vec<usize>,
+    ancestors: Vec<Places>,
+    conditions: Vec<Option<When>>,
+    on_exit: Option<usize>,
+}
+
+/// How much all the `when` of a flow may cost; a unit is some 100 ns.
+const MAX_COST: usize = 2_000_000;
+
+impl FlowGraph {
+    /// The graph of a spec, in time linear in its size.
+    ///
+    /// # Errors
+    /// What does not make sense in it; the first that is found.
+    pub fn new(spec: &JobFlowSpec) -> Result<Self, GraphError> {
+        let (names, places) = names(spec)?;
+        let dependencies = dependencies(spec, &names, &places)?;
+        let dependents = dependents(&dependencies);
+        let on_exit = on_exit(spec, &names, &places, &dependencies, &dependents)?;
+        let order = order(&dependencies, &dependents).ok_or_else(|| {
+            let path = cycle(&dependencies, &dependents).into_iter();
+            GraphError::Cycle {
+                path: path.map(|step| names[step].clone()).collect(),
+            }
+        })?;
+        let mut graph = Self {
+            ancestors: ancestors(&order, &dependencies),
+            conditions: Vec::with_capacity(names.len()),
+            names,
+            places,
+            dependencies,
+            dependents,
+            order,
+            on_exit,
+        };
+        graph.check_inputs(spec)?;
+        graph.conditions = graph.conditions(spec)?;
+        Ok(graph)
+    }
+
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Never: a flow has a step.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The name of a step.
+    pub fn name(&self, step: usize) -> &str {
+        self.names.get(step).map_or("", String::as_str)
+    }
+
+    /// The step of a name.
+    pub fn step(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
+    /// What a step depends on, in the order of the spec.
+    pub fn dependencies(&self, step: usize) -> &[usize] {
+        self.dependencies.get(step).map_or(&[], Vec::as_slice)
+    }
+
+    /// What depends on a step, in the order of the spec.
+    pub fn dependents(&self, step: usize) -> &[usize] {
+        self.dependents.get(step).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a step depends on, directly or not, in the order of the spec.
+    pub fn ancestors(&self, step: usize) -> Vec<usize> {
+        let all = 0..self.len();
+        all.filter(|other| self.is_before(*other, step)).collect()
+    }
+
+    /// The step that runs last.
+    pub fn on_exit(&self) -> Option<usize> {
+        self.on_exit
+    }
+
+    /// All steps, each after those that it depends on.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// The steps in layers: each step is in the first layer after all that it depends on, `onExit` in one
+    /// of its own at the end.
+    pub fn layers(&self) -> Vec<Vec<usize>> {
+        let mut layer_of = vec![0_usize; self.len()];
+        let mut layers: Vec<Vec<usize>> = Vec::new();
+        for step in &self.order {
+            let before = self.dependencies(*step).iter();
+            let layer = before.map(|d| layer_of[*d] + 1).max().unwrap_or(0);
+            layer_of[*step] = layer;
+        }
+        for (step, layer) in layer_of.iter().enumerate() {
+            if self.on_exit == Some(step) {
+                continue;
+            }
+            if layers.len() <= *layer {
+                layers.resize(layer + 1, Vec::new());
+            }
+            layers[*layer].push(step);
+        }
+        layers.extend(self.on_exit.map(|step| vec![step]));
+        layers
+    }
+
+    /// When a step runs, if it says so.
+    pub(super) fn condition(&self, step: usize) -> Option<&When> {
+        self.conditions.get(step)?.as_ref()
+    }
+
+    /// Whether a `when` of `step` may ask about `other`.
+    pub fn is_before(&self, other: usize, step: usize) -> bool {
+        if self.on_exit == Some(step) {
+            return other != step;
+        }
+        self.ancestors
+            .get(step)
+            .is_some_and(|places| places.has(other))
+    }
+
+    fn before(&self, step: usize, name: &str) -> Result<usize, Option<String>> {
+        let found = self.step(name).filter(|other| self.is_before(*other, step));
+        found.ok_or_else(|| {
+            if self.step(name).is_some() {
+                return None;
+            }
+            let candidates = self.ancestors(step);
+            nearest(name, candidates.into_iter().map(|other| self.name(other)))
+        })
+    }
+
+    fn check_inputs(&self, spec: &JobFlowSpec) -> Result<(), GraphError> {
+        for (place, step) in spec.flows.iter().enumerate() {
+            for input in &step.inputs {
+                let names = || (step.name.clone(), input.env.clone(), input.step.clone());
+                let other = self.before(place, &input.step).map_err(|hint| {
+                    let (step, env, from) = names();
+                    GraphError::InputNotBefore {
+                        step,
+                        env,
+                        from,
+                        hint,
+                    }
+                })?;
+                let declared = &spec.flows[other].outputs;
+                if !declared.contains(&input.output) {
+                    let (step, env, from) = names();
+                    return Err(GraphError::InputNotDeclared {
+                        step,
+                        env,
+                        from,
+                        output: input.output.clone(),
+                        hint: nearest(&input.output, declared.iter().map(String::as_str)),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn conditions(&self, spec: &JobFlowSpec) -> Result<Vec<Option<When>>, GraphError> {
+        let mut conditions = Vec::with_capacity(self.len());
+        let (mut cost, mut dearest) = (0_usize, (0, 0));
+        for (place, step) in spec.flows.iter().enumerate() {
+            let Some(text) = &step.when else {
+                conditions.push(None);
+                continue;
+            };
+            let when = When::compile(text).map_err(|error| GraphError::When {
+                step: step.name.clone(),
+                error,
+            })?;
+            self.check_condition(spec, place, &when)?;
+            let before = match self.on_exit {
+                Some(last) if last == place => self.len(),
+                _ => self.ancestors[place].count(),
+            };
+            let own = when.cost(before);
+            cost = cost.saturating_add(own);
+            dearest = dearest.max((own, place));
+            conditions.push(Some(when));
+        }
+        if cost > MAX_COST {
+            return Err(GraphError::WhenTooExpensive(self.name(dearest.1).into()));
+        }
+        Ok(conditions)
+    }
+
+    /// What a `when` names must be there to be asked about.
+    fn check_condition(
+        &self,
+        spec: &JobFlowSpec,
+        place: usize,
+        when: &When,
+    ) -> Result<(), GraphError> {
+        for about in when.steps() {
+            self.before(place, about)
+                .map_err(|hint| GraphError::WhenNotBefore {
+                    step: self.name(place).to_owned(),
+                    about: about.clone(),
+                    hint,
+                })?;
+        }
+        for (about, output) in when.outputs() {
+            let other = self.step(about).and_then(|other| spec.flows.get(other));
+            let declared = other.map(|step| step.outputs.as_slice());
+            let declared = declared.unwrap_or_default();
+            if !declared.contains(output) {
+                return Err(GraphError::WhenNotDeclared {
+                    step: self.name(place).to_owned(),
+                    about: about.clone(),
+                    output: output.clone(),
+                    hint: nearest(output, declared.iter().map(String::as_str)),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+type Names = (Vec<String>, HashMap<String, usize>);
+
+fn names(spec: &JobFlowSpec) -> Result<Names, GraphError> {
+    match spec.flows.len() {
+        0 => return Err(GraphError::Empty),
+        many if many > MAX_STEPS => return Err(GraphError::TooMany(many)),
+        _ => {}
+    }
+    let mut places = HashMap::with_capacity(spec.flows.len());
+    for (place, step) in spec.flows.iter().enumerate() {
+        if places.insert(step.name.clone(), place).is_some() {
+            return Err(GraphError::Duplicate(step.name.clone()));
+        }
+    }
+    let names = spec.flows.iter().map(|step| step.name.clone());
+    Ok((names.collect(), places))
+}
+
+fn dependencies(
+    spec: &JobFlowSpec,
+    names: &[String],
+    places: &HashMap<String, usize>,
+) -> Result<Vec<Vec<usize>>, GraphError> {
+    let of = |step: &operon_api::job_flow::Step| {
+        let mut found = Vec::with_capacity(step.dependencies.len());
+        for dependency in &step.dependencies {
+            if *dependency == step.name {
+                return Err(GraphError::SelfDependency(step.name.clone()));
+            }
+            let Some(place) = places.get(dependency) else {
+                let others = names.iter().filter(|name| **name != step.name);
+                return Err(GraphError::UnknownDependency {
+                    step: step.name.clone(),
+                    dependency: dependency.clone(),
+                    hint: nearest(dependency, others.map(String::as_str)),
+                });
+            };
+            found.push(*place);
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    };
+    spec.flows.iter().map(of).collect()
+}
+
+fn dependents(dependencies: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut dependents = vec![Vec::new(); dependencies.len()];
+    for (step, before) in dependencies.iter().enumerate() {
+        for dependency in before {
+            dependents[*dependency].push(step);
+        }
+    }
+    dependents
+}
+
+fn on_exit(
+    spec: &JobFlowSpec,
+    names: &[String],
+    places: &HashMap<String, usize>,
+    dependencies: &[Vec<usize>],
+    dependents: &[Vec<usize>],
+) -> Result<Option<usize>, GraphError> {
+    let Some(name) = spec.on_exit.as_ref().filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    let Some(place) = places.get(name).copied() else {
+        return Err(GraphError::UnknownOnExit {
+            name: name.clone(),
+            hint: nearest(name, names.iter().map(String::as_str)),
+        });
+    };
+    if !dependencies[place].is_empty() {
+        return Err(GraphError::OnExitDepends(name.clone()));
+    }
+    if let Some(by) = dependents[place].first() {
+        return Err(GraphError::OnExitNeeded {
+            name: name.clone(),
+            by: names[*by].clone(),
+        });
+    }
+    Ok(Some(place))
+}
+
+#[cfg(test)]
+mod tests;

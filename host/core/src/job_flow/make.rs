@@ -1,0 +1,215 @@
+//! The Job of a step: what it is called, what it is made of, and whose one is that already has its name.
+
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{Resource, ResourceExt};
+use operon_api::{
+    JobFlow,
+    embedded::JobSpec,
+    job_flow::{Step, StepStatus},
+    keys,
+};
+use serde_json::{Map, Value, json};
+
+use super::{Observed, graph::FlowGraph};
+use crate::{
+    action::Failure,
+    jobs::{
+        self, Claim, Start,
+        name::names,
+        render::{Overlay, render},
+    },
+};
+
+/// Which attempt of its step a Job is, counted from 1.
+pub(super) fn attempt(job: &Job) -> i32 {
+    let number = jobs::number(job, keys::RUN_ATTEMPT).unwrap_or(1).max(1);
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// What the Job of an attempt is to be called.
+fn wanted_name(flow: &JobFlow, step: &str, attempt: i32) -> String {
+    let flow = flow.name_any();
+    if attempt == 1 {
+        format!("{flow}-{step}")
+    } else {
+        format!("{flow}-{step}-{attempt}")
+    }
+}
+
+/// The names that the Job of an attempt may have.
+fn names_of(flow: &JobFlow, step: &str, attempt: i32) -> Vec<String> {
+    let uid = flow.uid().unwrap_or_default();
+    let key = json!([uid, step, attempt]).to_string();
+    names(&wanted_name(flow, step, attempt), &key)
+}
+
+/// Whether a Job belongs to a flow and has one of the names that its own labels give it: a copy under
+/// another name has not.
+pub(super) fn is_own(flow: &JobFlow, job: &Job) -> bool {
+    let uid = flow.metadata.uid.as_ref();
+    let Some(step) = job.labels().get(keys::STEP) else {
+        return false;
+    };
+    let is_labelled = uid.is_some() && job.labels().get(keys::OWNER_UID) == uid;
+    let has_name = || {
+        let (name, attempt) = (job.name_any(), attempt(job));
+        name == wanted_name(flow, step, attempt) || names_of(flow, step, attempt).contains(&name)
+    };
+    is_labelled && is_owned(flow, job) && has_name()
+}
+
+/// Whether a Job says that this flow, and not one of its name before, is its owner.
+fn is_owned(flow: &JobFlow, job: &Job) -> bool {
+    let owners = job.owner_references();
+    owners
+        .iter()
+        .any(|owner| Some(&owner.uid) == flow.metadata.uid.as_ref())
+}
+
+/// What makes a Job go with its flow, and keeps the flow until it has gone if that is asked for.
+fn owner(flow: &JobFlow) -> Option<OwnerReference> {
+    Some(OwnerReference {
+        block_owner_deletion: Some(true),
+        ..flow.controller_owner_ref(&())?
+    })
+}
+
+/// The Job of an attempt of a step.
+///
+/// # Errors
+/// What is in its way: its template is not there, or can't be made a Job of.
+pub(super) fn start(
+    observed: &Observed<'_>,
+    graph: &FlowGraph,
+    step: &Step,
+    attempt: i32,
+    known: &[StepStatus],
+) -> Result<Start, Failure> {
+    let flow = observed.flow;
+    let spec = template(observed, step)?;
+    let global = flow.spec.global_params.as_ref();
+    let overlay = Overlay {
+        global,
+        env: inputs(graph, step, known),
+        volumes: &flow.spec.share_volumes,
+        mounts: &step.share_volume_mounts,
+        node: global.and_then(|global| global.node_name.as_deref()),
+        tolerates_all: false,
+        timeout: step.timeout_seconds,
+    };
+    let rendered = render(spec, &overlay)?;
+    let mut labels = map(&rendered.labels);
+    set(&mut labels, keys::OWNER_UID, flow.uid());
+    set(&mut labels, keys::STEP, Some(step.name.clone()));
+    let made_from = step.job_template_ref.as_ref().map(|name| {
+        let namespace = flow.namespace().unwrap_or_default();
+        format!("{namespace}.{name}")
+    });
+    let mut annotations = map(&rendered.annotations);
+    set(&mut annotations, keys::JOB_TEMPLATE, made_from);
+    set(
+        &mut annotations,
+        keys::RUN_ATTEMPT,
+        Some(attempt.to_string()),
+    );
+    let ttl = rendered.ttl.map(|ttl| ttl.to_string());
+    set(&mut annotations, keys::TTL, ttl);
+    Ok(Start {
+        subject: step.name.clone(),
+        names: names_of(flow, &step.name, attempt),
+        body: json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {
+                "namespace": flow.namespace(),
+                "labels": labels,
+                "annotations": annotations,
+                "ownerReferences": [owner(flow)],
+            },
+            "spec": rendered.spec,
+        }),
+    })
+}
+
+/// What the Job is made from: the JobTemplate, if one is named.
+fn template<'a>(observed: &'a Observed<'_>, step: &'a Step) -> Result<&'a JobSpec, Failure> {
+    if let Some(name) = &step.job_template_ref {
+        let found = observed.templates.get(name);
+        return found.map(|found| &found.spec.job_template).ok_or_else(|| {
+            Failure::new(
+                "TemplateNotFound",
+                format!("there is no JobTemplate {name:?} in this namespace; the step starts when there is one"),
+            )
+        });
+    }
+    step.job_template.as_ref().ok_or_else(|| {
+        Failure::new(
+            "NoTemplate",
+            "it has neither jobTemplate nor jobTemplateRef",
+        )
+    })
+}
+
+/// The outputs of others that a step asked for; one that was never left is left out. They are taken
+/// literally: in a variable's value `$(…)` would stand for another variable.
+fn inputs(graph: &FlowGraph, step: &Step, known: &[StepStatus]) -> Vec<(String, String)> {
+    let inputs = step.inputs.iter();
+    inputs
+        .filter_map(|input| {
+            let from = known.get(graph.step(&input.step)?)?;
+            let value = from.outputs.get(&input.output)?;
+            Some((input.env.clone(), value.replace('$', "$$")))
+        })
+        .collect()
+}
+
+fn map(pairs: &std::collections::BTreeMap<String, String>) -> Map<String, Value> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect()
+}
+
+/// Sets one of our keys, or takes off what a user wrote there.
+fn set(map: &mut Map<String, Value>, key: &str, value: Option<String>) {
+    match value {
+        Some(value) => map.insert(key.to_owned(), json!(value)),
+        None => map.remove(key),
+    };
+}
+
+/// Says whose a Job is that already has a name of `start`.
+///
+/// Guarantees that a Job is never taken for two steps or two attempts: `a` has a second attempt that is
+/// called as the first of a step `a-2`.
+pub fn claim(flow: &JobFlow, start: &Start, job: &Job) -> Claim {
+    if !is_owned(flow, job) {
+        return Claim::Others;
+    }
+    let labels = &start.body["metadata"]["labels"];
+    let annotations = &start.body["metadata"]["annotations"];
+    let is_same = |key: &str| job.labels().get(key).map(String::as_str) == labels[key].as_str();
+    if is_same(keys::OWNER_UID) && is_same(keys::STEP) {
+        let wanted = annotations[keys::RUN_ATTEMPT].as_str();
+        let is_this = wanted == Some(attempt(job).to_string().as_str());
+        return if is_this { Claim::Mine } else { Claim::Others };
+    }
+    let is_unmarked = [keys::OWNER_UID, keys::STEP]
+        .iter()
+        .all(|key| !job.labels().contains_key(*key));
+    let is_first = job.name_any() == wanted_name(flow, &start.subject, 1)
+        && annotations[keys::RUN_ATTEMPT] == "1";
+    let has_other_controller = job.owner_references().iter().any(|owner| {
+        owner.controller == Some(true) && Some(&owner.uid) != flow.metadata.uid.as_ref()
+    });
+    if !is_unmarked || !is_first || has_other_controller {
+        return Claim::Others;
+    }
+    let others = job.owner_references().iter();
+    let others = others.filter(|owner| Some(&owner.uid) != flow.metadata.uid.as_ref());
+    let owners: Vec<_> = others.cloned().chain(owner(flow)).collect();
+    Claim::Adopt(json!({"metadata": {
+        "labels": {(keys::OWNER_UID): labels[keys::OWNER_UID], (keys::STEP): labels[keys::STEP]},
+        "ownerReferences": owners,
+    }}))
+}

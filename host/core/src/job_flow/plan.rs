@@ -1,0 +1,143 @@
+//! What a pass does: the Jobs that are made, deleted and changed. Pure: it reads [`Observed`] and nothing
+//! else.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use operon_api::{
+    JobFlow,
+    job_flow::{FailurePolicy, JobFlowStatus, StepStatus},
+    keys,
+};
+use serde_json::{Value, json};
+
+use super::{
+    Observed,
+    advance::{left, seconds},
+    assess::{assess, is_finished},
+    graph::FlowGraph,
+    memory,
+    step_jobs::StepJobs,
+};
+use crate::jobs::{self, AllMade, Start};
+
+/// What a pass does, in this order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The flow is deleted, with its Jobs: it finished `ttlSecondsAfterFinished` ago. Nothing else is done
+    /// then.
+    pub expire: bool,
+    /// These Jobs are deleted, pods first (`propagationPolicy: Foreground`).
+    pub delete: Vec<Arc<Job>>,
+    /// These Jobs get these merge patches.
+    pub adjust: Vec<(Arc<Job>, Value)>,
+    /// These Jobs are made.
+    pub start: Vec<Start>,
+    /// When time alone changes the plan.
+    pub requeue_after: Option<Duration>,
+}
+
+/// Decides what this pass does.
+pub fn plan(observed: &Observed<'_>) -> Plan {
+    let flow = observed.flow;
+    if flow.metadata.deletion_timestamp.is_some() {
+        return Plan::default();
+    }
+    let none = JobFlowStatus::default();
+    let status = flow.status.as_ref().unwrap_or(&none);
+    let assessment = assess(observed, &AllMade::new());
+    let expiry = expiry(flow, status, observed);
+    if assessment.was_finished && expiry == Some(Duration::ZERO) {
+        return Plan {
+            expire: true,
+            ..Plan::default()
+        };
+    }
+    let expiry = expiry.filter(|_| assessment.was_finished);
+    Plan {
+        expire: false,
+        delete: cancelled(observed, status),
+        adjust: adjustments(observed, status),
+        start: assessment.start,
+        requeue_after: assessment.look_after.into_iter().chain(expiry).min(),
+    }
+}
+
+/// What is left until a flow that has finished is deleted; zero when it is due.
+pub(super) fn expiry(
+    flow: &JobFlow,
+    status: &JobFlowStatus,
+    observed: &Observed<'_>,
+) -> Option<Duration> {
+    let ttl = flow.spec.ttl_seconds_after_finished?;
+    let ended = status.completion_time.as_ref()?;
+    let is_over = is_finished(status);
+    is_over.then(|| left(ended.0, seconds(ttl), observed.now).unwrap_or_default())
+}
+
+/// Whether a pass over this status would write something at once that does not start a step.
+pub(super) fn has_follow_up(observed: &Observed<'_>, status: &JobFlowStatus) -> bool {
+    !cancelled(observed, status).is_empty() || !adjustments(observed, status).is_empty()
+}
+
+/// The Jobs that are deleted because a step failed; `onExit` runs nevertheless.
+fn cancelled(observed: &Observed<'_>, status: &JobFlowStatus) -> Vec<Arc<Job>> {
+    let flow = observed.flow;
+    if flow.spec.failure_policy != Some(FailurePolicy::Cancel) {
+        return Vec::new();
+    }
+    let graph = FlowGraph::new(&flow.spec).ok();
+    let memory = memory::recall(flow, status, graph.as_ref());
+    if memory.cancelled_for(flow).is_none() {
+        return Vec::new();
+    }
+    let none = AllMade::new();
+    let jobs = StepJobs::of(observed, &none);
+    let mut running: Vec<_> = jobs
+        .all()
+        .filter(|(step, _, _)| Some(*step) != flow.spec.on_exit.as_deref())
+        .map(|(_, _, job)| Arc::clone(job))
+        .filter(|job| jobs::finish(job).is_none() && !jobs::is_deleted(job))
+        .collect();
+    running.sort_by_key(|job| job.name_any());
+    running
+}
+
+/// The `ttlSecondsAfterFinished` of Jobs whose result is written down: until then they must not vanish.
+fn adjustments(observed: &Observed<'_>, status: &JobFlowStatus) -> Vec<(Arc<Job>, Value)> {
+    let recorded: HashSet<_> = status.steps.iter().filter_map(recorded).collect();
+    let later = |step: &str, attempt: i32| {
+        let known = status.steps.iter().find(|known| known.name == step);
+        known.is_some_and(|known| known.attempts.unwrap_or(0) > attempt)
+    };
+    let none = AllMade::new();
+    let jobs = StepJobs::of(observed, &none);
+    let mut adjust: Vec<_> = jobs
+        .all()
+        .filter_map(|(step, attempt, job)| {
+            let ttl = held_back(job)?;
+            let uid = job.metadata.uid.as_deref()?;
+            let is_known = recorded.contains(uid) || later(step, attempt);
+            let patch = json!({"spec": {"ttlSecondsAfterFinished": ttl}});
+            is_known.then(|| (Arc::clone(job), patch))
+        })
+        .collect();
+    adjust.sort_by_key(|(job, _)| job.name_any());
+    adjust
+}
+
+/// The uid of the Job whose result a step's status holds.
+fn recorded(step: &StepStatus) -> Option<&str> {
+    step.job_uid.as_deref().filter(|_| step.phase.is_over())
+}
+
+/// The `ttlSecondsAfterFinished` that a finished Job has not got yet.
+fn held_back(job: &Job) -> Option<i32> {
+    let has_one = job.spec.as_ref()?.ttl_seconds_after_finished.is_some();
+    if has_one || jobs::is_deleted(job) || jobs::finish(job).is_none() {
+        return None;
+    }
+    let ttl = jobs::number(job, keys::TTL)?;
+    i32::try_from(ttl).ok().filter(|ttl| *ttl >= 0)
+}

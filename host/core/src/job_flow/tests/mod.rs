@@ -1,0 +1,20 @@
+//! Tests of the decisions of one pass, and of passes in a row.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "objects are written in place, with json!"
+)]
+
+mod cancel;
+mod chance;
+mod crash;
+mod edits;
+mod failure;
+mod jobs;
+mod life;
+mod outputs;
+mod retry;
+mod seeds;
+mod trouble;
+mod when;
+mod world;

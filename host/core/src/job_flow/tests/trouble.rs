@@ -1,0 +1,214 @@
+//! What is in a step's way: a missing template, an API server that refuses, pods that do not start.
+
+use std::time::Duration;
+
+use operon_api::job_flow::Phase;
+use serde_json::{Value, json};
+
+use super::world::{START, World, step, step_with, template, time};
+use crate::action::Failure;
+
+fn by_ref(name: &str, dependencies: &[&str]) -> Value {
+    json!({"name": name, "dependencies": dependencies, "jobTemplateRef": "t"})
+}
+
+#[test]
+fn jf_10_a_template_that_is_missing_is_waited_for() {
+    let mut world = World::of(json!([by_ref("a", &[]), step("b", &[])]));
+    world.settle();
+    assert_eq!(world.phases(), "a Blocked, b Running");
+    assert_eq!(world.reason("a"), "TemplateNotFound");
+    assert_eq!(
+        world.standing()[1],
+        ("Reconciling", "True", "TemplateNotFound")
+    );
+    let conclusion = world.pass().expect("nobody dies");
+    assert_eq!(conclusion.requeue_after, Some(Duration::from_secs(30)));
+    world.now += 30;
+    world.settle();
+    assert_eq!(world.standing()[1], ("Stalled", "True", "TemplateNotFound"));
+    assert_eq!(
+        world.ready(),
+        "step \"a\": there is no JobTemplate \"t\" in this namespace; the step starts when there is one"
+    );
+    assert_eq!(world.events(), ["TemplateNotFound", "Created"]);
+    world.add_template("t", template());
+    world.settle();
+    assert_eq!(world.phases(), "a Running, b Running");
+    assert_eq!(world.events(), ["Created"]);
+}
+
+#[test]
+fn jf_10_a_template_that_was_deleted_after_its_step_started_is_not_missed() {
+    let mut world = World::of(json!([by_ref("a", &[]), step("b", &["a"])]));
+    world.add_template("t", template());
+    world.settle();
+    world.templates.clear();
+    world.succeed("flow-a");
+    world.settle();
+    assert_eq!(world.phases(), "a Succeeded, b Running");
+}
+
+#[test]
+fn a_template_that_is_named_wins_over_one_that_is_written() {
+    let mut world = World::of(json!([step_with("a", &[], json!({"jobTemplateRef": "t"}))]));
+    world.settle();
+    assert_eq!(world.reason("a"), "TemplateNotFound");
+}
+
+#[test]
+fn jf_12_a_refusal_is_told_in_the_words_of_the_api_server() {
+    let mut world = World::of(json!([step("a", &[]), step("b", &[])]));
+    let words = "exceeded quota: jobs, requested: count/jobs=1, used: 5, limited: 5";
+    let refusal = Failure::new("Forbidden", words);
+    world.refusals.insert("a".to_owned(), refusal);
+    world.settle();
+    assert_eq!(
+        (world.state(), world.phases()),
+        ("Running", "a Blocked, b Running".to_owned())
+    );
+    assert_eq!(
+        (world.reason("a"), world.message("a")),
+        ("Forbidden", words)
+    );
+    assert_eq!(world.standing()[1], ("Stalled", "True", "Forbidden"));
+    assert_eq!(world.ready(), format!("step \"a\": {words}"));
+    assert_eq!(world.starts(), ["a"], "the controller tries again");
+    assert_eq!(world.events(), ["StepBlocked", "Created"]);
+    world.refusals.clear();
+    world.settle();
+    assert_eq!(world.phases(), "a Running, b Running");
+}
+
+#[test]
+fn a_refusal_of_the_first_job_leaves_the_flow_pending() {
+    let mut world = World::of(json!([step("a", &[])]));
+    world
+        .refusals
+        .insert("a".to_owned(), Failure::new("Invalid", "no"));
+    world.settle();
+    assert_eq!(world.state(), "Pending");
+}
+
+#[test]
+fn a_step_that_is_refused_does_not_take_the_place_of_others() {
+    let mut world = World::with(json!({
+        "parallelism": 1,
+        "flows": [step("a", &[]), step("b", &[]), step("c", &[])],
+    }));
+    world
+        .refusals
+        .insert("a".to_owned(), Failure::new("Invalid", "no"));
+    world.pass();
+    world.settle();
+    assert_eq!(world.phases(), "a Waiting, b Running, c Waiting");
+    world.succeed("flow-b");
+    world.settle();
+    world.succeed("flow-c");
+    world.settle();
+    assert_eq!(world.phases(), "a Blocked, b Succeeded, c Succeeded");
+}
+
+#[test]
+fn a_refused_retry_is_told_and_made_later() {
+    let mut world = World::of(json!([step_with("a", &[], json!({"retry": {"limit": 1}}))]));
+    world.settle();
+    world.fail("flow-a");
+    world.now += 10;
+    world
+        .refusals
+        .insert("a".to_owned(), Failure::new("Forbidden", "quota"));
+    world.settle();
+    assert_eq!(
+        (world.phase("a"), world.reason("a")),
+        (Phase::Running, "Forbidden")
+    );
+    assert_eq!(world.standing()[1], ("Stalled", "True", "Forbidden"));
+    world.refusals.clear();
+    world.settle();
+    assert_eq!(world.names(), ["flow-a", "flow-a-2"]);
+}
+
+#[test]
+fn jf_08_a_mount_of_a_volume_that_exists_nowhere_is_told() {
+    let mount = json!({"shareVolumeMounts": [{"name": "data", "mountPath": "/data"}]});
+    let mut world = World::of(json!([step_with("a", &[], mount)]));
+    world.settle();
+    assert_eq!(
+        (world.phase("a"), world.reason("a")),
+        (Phase::Blocked, "UnknownVolume")
+    );
+    assert_eq!(world.made, 0);
+    world.edit(|spec| spec["shareVolumes"] = json!([{"name": "data", "emptyDir": {}}]));
+    world.settle();
+    assert_eq!(world.phase("a"), Phase::Running);
+}
+
+#[test]
+fn a_step_without_a_template_got_past_the_schema() {
+    let mut world = World::of(json!([{"name": "a"}]));
+    world.settle();
+    assert_eq!(
+        (world.phase("a"), world.reason("a")),
+        (Phase::Blocked, "NoTemplate")
+    );
+}
+
+#[test]
+fn pods_that_do_not_start_are_told_after_five_minutes() {
+    let mut world = World::of(json!([step("a", &[]), step("b", &[])]));
+    world.settle();
+    let pending = |message: &str| {
+        json!({
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": time(START)}],
+            "containerStatuses": [{
+                "name": "main", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ImagePullBackOff", "message": message}},
+            }],
+        })
+    };
+    world.add_pod("flow-a", "pod", pending("back-off 10s"));
+    world.add_pod("flow-b", "other", super::world::running());
+    world.settle();
+    assert_eq!(world.standing()[1], ("Reconciling", "True", "Running"));
+    let conclusion = world.pass().expect("nobody dies");
+    assert_eq!(conclusion.requeue_after, Some(Duration::from_mins(5)));
+    world.now += 300;
+    world.settle();
+    assert_eq!(world.phases(), "a Running, b Running");
+    assert_eq!(world.standing()[1], ("Stalled", "True", "ImagePullBackOff"));
+    let said = "step \"a\": Job \"flow-a\" can't progress: container \"main\" of pod \"pod\": back-off 10s";
+    assert_eq!(world.ready(), said);
+    world.pods.remove("job-flow-1");
+    world.add_pod("flow-a", "pod", pending("back-off 20s"));
+    let writes = world.writes;
+    world.settle();
+    assert_eq!(world.writes, writes, "the words of the first time stay");
+    world.pods.remove("job-flow-1");
+    world.add_pod("flow-a", "pod", super::world::running());
+    world.settle();
+    assert_eq!(world.standing()[1], ("Reconciling", "True", "Running"));
+}
+
+#[test]
+fn jf_16_jf_17_what_makes_no_sense_starts_nothing() {
+    for (steps, message) in [
+        (
+            json!([step("a", &[]), step("a", &[])]),
+            "two steps have the name \"a\": rename one of them",
+        ),
+        (json!([step("a", &["a"])]), "step \"a\" depends on itself"),
+        (
+            json!([step("a", &["c"]), step("b", &["a"]), step("c", &["b"])]),
+            "these steps wait for each other: a → c → b → a",
+        ),
+    ] {
+        let mut world = World::of(steps);
+        world.settle();
+        assert_eq!(world.standing()[1], ("Stalled", "True", "InvalidFlow"));
+        assert_eq!(world.ready(), message);
+        assert_eq!((world.state(), world.made), ("Pending", 0));
+        assert_eq!(world.events(), ["InvalidFlow"]);
+    }
+}

@@ -1,0 +1,81 @@
+//! A step that has not started: whether it is its turn, by what became of those that it depends on.
+
+use operon_api::job_flow::{Phase, StepStatus};
+
+use super::graph::FlowGraph;
+use crate::action::Failure;
+
+/// Why a step is Skipped: its own `when`, something that it depends on being skipped for such a reason,
+/// or something that it depends on having failed.
+const WHEN_FALSE: &str = "WhenFalse";
+const DEPENDENCY_SKIPPED: &str = "DependencySkipped";
+const DEPENDENCY_FAILED: &str = "DependencyFailed";
+
+/// What becomes of a step that has not started.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Something is not over, or nothing may start.
+    Wait,
+    /// It may start.
+    Start,
+    /// It does not run.
+    Skip(Failure),
+    /// It can't be known whether it runs.
+    Fail(Failure),
+}
+
+/// Whether a step that was skipped is one of those that were not to run.
+pub(super) fn is_skipped_on_purpose(step: &StepStatus) -> bool {
+    let reason = step.reason.as_deref();
+    step.phase == Phase::Skipped && matches!(reason, Some(WHEN_FALSE | DEPENDENCY_SKIPPED))
+}
+
+/// Decides about a step, given where all stand.
+pub(super) fn turn(
+    graph: &FlowGraph,
+    place: usize,
+    steps: &[StepStatus],
+    is_stopped: bool,
+) -> Turn {
+    let mut before = graph.dependencies(place).iter().map(|d| &steps[*d]);
+    let Some(when) = graph.condition(place) else {
+        let mut all_succeeded = true;
+        for dependency in before {
+            if dependency.phase.is_over() && dependency.phase != Phase::Succeeded {
+                return Turn::Skip(because_of(dependency));
+            }
+            all_succeeded &= dependency.phase == Phase::Succeeded;
+        }
+        return if all_succeeded && !is_stopped {
+            Turn::Start
+        } else {
+            Turn::Wait
+        };
+    };
+    if is_stopped || !before.all(|dependency| dependency.phase.is_over()) {
+        return Turn::Wait;
+    }
+    let asked = steps.iter().enumerate();
+    let asked = asked.filter(|(other, _)| graph.is_before(*other, place));
+    match when.holds(asked.map(|(_, step)| step)) {
+        Ok(true) => Turn::Start,
+        Ok(false) => Turn::Skip(Failure::new(WHEN_FALSE, "its when is false")),
+        Err(error) => Turn::Fail(Failure::new(
+            "WhenInvalid",
+            format!("its when can't be evaluated: {error}"),
+        )),
+    }
+}
+
+fn because_of(dependency: &StepStatus) -> Failure {
+    let name = &dependency.name;
+    let (reason, how) = match dependency.phase {
+        Phase::Skipped if is_skipped_on_purpose(dependency) => (DEPENDENCY_SKIPPED, "was skipped"),
+        Phase::Skipped => (DEPENDENCY_FAILED, "was skipped"),
+        Phase::Cancelled => (DEPENDENCY_FAILED, "was cancelled"),
+        Phase::Failed | Phase::Waiting | Phase::Blocked | Phase::Running | Phase::Succeeded => {
+            (DEPENDENCY_FAILED, "failed")
+        }
+    };
+    Failure::new(reason, format!("it depends on {name:?}, which {how}"))
+}

@@ -1,0 +1,191 @@
+//! `when`: whether a step runs, as an expression over what became of others.
+//!
+//! A user's text is parsed and evaluated in this process, so what it can cost is known before: its length,
+//! its nesting and the size of its tree are limited, it goes through a list at most once, it calls only
+//! functions whose cost is bounded by their arguments, and it can't build large values. So it ends
+//! soon, in little memory and on little stack.
+
+mod shape;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, LazyLock},
+};
+
+use cel::{
+    Context, Env, Value,
+    objects::{Key, Map},
+    parser::{Expression, PrattParser},
+};
+use operon_api::job_flow::StepStatus;
+
+use self::shape::Shape;
+
+/// The most bytes of an expression.
+const MAX_LENGTH: usize = 4096;
+
+/// The most signs that may nest something: the parser and the evaluation recurse over them.
+const MAX_SIGNS: usize = 400;
+
+/// How deep brackets may nest.
+const MAX_BRACKETS: u16 = 24;
+
+/// How much of an error is told.
+const MAX_MESSAGE: usize = 300;
+
+/// An expression that can be evaluated.
+#[derive(Debug)]
+pub(super) struct When {
+    expression: Expression,
+    shape: Shape,
+}
+
+/// Why an expression has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WhenError {
+    #[error("it has {0} bytes, {MAX_LENGTH} are the most")]
+    TooLong(usize),
+    #[error("it is too large: split it into several steps")]
+    TooLarge,
+    #[error("{0}")]
+    Syntax(String),
+    #[error("{0}")]
+    NotAvailable(String),
+    #[error("{0}")]
+    Evaluation(String),
+    #[error("it is a {0}, and must be true or false")]
+    NotBool(String),
+    #[error("it makes the evaluator fail")]
+    Crash,
+}
+
+/// What expressions can use; built once, because that takes longer than an evaluation.
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+impl When {
+    /// Parses an expression and looks at all that it may do.
+    pub(super) fn compile(text: &str) -> Result<Self, WhenError> {
+        if text.len() > MAX_LENGTH {
+            return Err(WhenError::TooLong(text.len()));
+        }
+        if signs(text) > MAX_SIGNS || brackets(text) > usize::from(MAX_BRACKETS) {
+            return Err(WhenError::TooLarge);
+        }
+        let parser = PrattParser::new()
+            .max_recursion_depth(2 * MAX_BRACKETS)
+            .error_recovery_limit(1);
+        let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse(text)));
+        let expression = parsed.map_err(|_| WhenError::Crash)?.map_err(|errors| {
+            let first = errors.errors.first();
+            let (message, place) = first.map_or(("", 0), |e| (e.msg.as_str(), e.pos.1));
+            WhenError::Syntax(short(&format!("{message} (at character {place})")))
+        })?;
+        let shape = Shape::of(&expression)?;
+        Ok(Self { expression, shape })
+    }
+
+    /// The steps that it names.
+    pub(super) fn steps(&self) -> &BTreeSet<String> {
+        &self.shape.steps
+    }
+
+    /// The outputs that it names, each with its step.
+    pub(super) fn outputs(&self) -> &BTreeSet<(String, String)> {
+        &self.shape.outputs
+    }
+
+    /// What an evaluation costs at most if so many steps can be asked about.
+    pub(super) fn cost(&self, steps: usize) -> usize {
+        let built = if self.shape.is_about_all {
+            steps
+        } else {
+            self.shape.steps.len()
+        };
+        let rounds = if self.shape.goes_through {
+            steps.max(self.shape.size)
+        } else {
+            1
+        };
+        built + self.shape.size * rounds
+    }
+
+    /// Whether it holds, given what became of the steps that it may ask about.
+    pub(super) fn holds<'a>(
+        &self,
+        steps: impl Iterator<Item = &'a StepStatus>,
+    ) -> Result<bool, WhenError> {
+        let is_asked =
+            |step: &&StepStatus| self.shape.is_about_all || self.shape.steps.contains(&step.name);
+        let facts: HashMap<String, Value> = steps
+            .filter(is_asked)
+            .map(|step| (step.name.clone(), facts(step)))
+            .collect();
+        let evaluated = catch_unwind(AssertUnwindSafe(|| {
+            let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+            context.add_variable_from_value("steps", Value::from(facts));
+            Value::resolve(&self.expression, &context)
+        }));
+        match evaluated.map_err(|_| WhenError::Crash)? {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(other) => Err(WhenError::NotBool(other.type_of().to_string())),
+            Err(error) => Err(WhenError::Evaluation(short(&error.to_string()))),
+        }
+    }
+}
+
+/// What an expression sees of a step.
+fn facts(step: &StepStatus) -> Value {
+    let text = |text: &str| Value::from(text);
+    let outputs = step.outputs.iter();
+    let outputs: HashMap<Key, Value> = outputs
+        .map(|(key, value)| (Key::from(key.as_str()), text(value)))
+        .collect();
+    let map = HashMap::from([
+        (Key::from("phase"), text(step.phase.as_str())),
+        (
+            Key::from("reason"),
+            text(step.reason.as_deref().unwrap_or_default()),
+        ),
+        (
+            Key::from("outputs"),
+            Value::Map(Map {
+                map: Arc::new(outputs),
+            }),
+        ),
+    ]);
+    Value::Map(Map { map: Arc::new(map) })
+}
+
+/// How many signs of a text may nest something. Those inside of quotes count too: what is a quote and
+/// what a comment is known to the parser alone.
+fn signs(text: &str) -> usize {
+    let harmless = b"\"'_,&|";
+    let is_sign = |byte: &u8| byte.is_ascii_punctuation() && !harmless.contains(byte);
+    text.bytes().filter(is_sign).count() + text.matches("in").count()
+}
+
+/// How deep the brackets of a text nest at most, if every one of them is one.
+fn brackets(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests;
+
+fn short(message: &str) -> String {
+    let mut short: String = message.chars().take(MAX_MESSAGE).collect();
+    if short.len() < message.len() {
+        short.push('…');
+    }
+    short
+}
