@@ -12,7 +12,7 @@ use kube::{
 };
 use operon_core::{
     action::Failure,
-    jobs::{AllMade, Made, Start},
+    jobs::{AllMade, Claim, Made, Start},
 };
 use serde_json::{Value, json};
 
@@ -34,40 +34,47 @@ pub struct Maker<'a> {
     pub jobs: &'a Cache<Job>,
     /// The field manager.
     pub manager: &'static str,
-    /// The label that holds the uid of the object that a Job was made for.
-    pub owner_label: &'static str,
 }
+
+/// Says whose a Job is that already has a name of one that is to be made.
+pub type Claimant<'a> = &'a (dyn Fn(&Start, &Job) -> Claim + Sync);
 
 impl Maker<'_> {
     /// Makes Jobs, side by side, and says what came of each.
     ///
     /// # Errors
     /// One that may go better in the next pass. A Job that the API server refuses is no error.
-    pub async fn make_all(&self, starts: &[Start]) -> Result<AllMade, Error> {
-        stream::iter(starts)
-            .map(|start| async move {
-                let made = self.make(&start.names, &start.body).await?;
-                Ok((start.subject.clone(), made))
-            })
-            .buffer_unordered(SIDE_BY_SIDE)
+    pub async fn make_all(
+        &self,
+        starts: &[Start],
+        claimant: Claimant<'_>,
+    ) -> Result<AllMade, Error> {
+        let making: Vec<_> = starts
+            .iter()
+            .map(|start| self.make(start, claimant))
+            .collect();
+        let subjects = starts.iter().map(|start| start.subject.clone());
+        let made: Vec<_> = stream::iter(making)
+            .buffered(SIDE_BY_SIDE)
             .try_collect()
-            .await
+            .await?;
+        Ok(subjects.zip(made).collect())
     }
 
-    /// Makes a Job under the first of these names that nobody else has, or finds that it is made
-    /// already.
+    /// Makes a Job under the first of its names that nobody else has, or finds that it is made already.
     ///
     /// # Errors
     /// One that may go better in the next pass. A Job that the API server refuses is no error.
-    pub async fn make(&self, names: &[String], body: &Value) -> Result<Made, Error> {
-        for name in names {
-            let mut body = body.clone();
+    pub async fn make(&self, start: &Start, claimant: Claimant<'_>) -> Result<Made, Error> {
+        for name in &start.names {
+            let mut body = start.body.clone();
             body["metadata"]["name"] = json!(name);
             let job = match apply::create::<Job>(&self.api, self.manager, &body).await {
                 Ok(Created::New(job)) => job,
-                Ok(Created::Exists(job)) => match self.ours(job, &body).await? {
-                    Some(job) => job,
-                    None => continue,
+                Ok(Created::Exists(job)) => match claimant(start, &job) {
+                    Claim::Mine => job,
+                    Claim::Adopt(patch) => apply::patch(&self.api, &job, patch, true).await?,
+                    Claim::Others => continue,
                 },
                 Err(error) if error.class() == Class::Terminal => {
                     return Ok(Made::Refused(Failure::new(error.reason(), error.chain())));
@@ -77,7 +84,7 @@ impl Maker<'_> {
             self.jobs.wrote(job.clone());
             return Ok(Made::Job(Arc::new(job)));
         }
-        let names = names.join(", ");
+        let names = start.names.join(", ");
         Ok(Made::Refused(Failure::new(
             "NamesTaken",
             format!(
@@ -86,47 +93,30 @@ impl Maker<'_> {
         )))
     }
 
-    /// A Job that there is already, if it belongs to the same object. One that another operator made for
-    /// that object has it as owner, and gets the marks that ours have.
-    async fn ours(&self, job: Job, body: &Value) -> Result<Option<Job>, Error> {
-        let owner = &body["metadata"]["ownerReferences"][0]["uid"];
-        let wanted = owner.as_str().unwrap_or_default();
-        if job.labels().get(self.owner_label).map(String::as_str) == Some(wanted) {
-            return Ok(Some(job));
-        }
-        let mut controllers = job.owner_references().iter();
-        let is_owned = job.owner_references().iter().any(|o| o.uid == wanted)
-            && controllers.all(|owner| owner.controller != Some(true) || owner.uid == wanted);
-        if !is_owned {
-            return Ok(None);
-        }
-        let metadata = &body["metadata"];
-        let patch = json!({"metadata": {
-            "labels": metadata["labels"],
-            "annotations": metadata["annotations"],
-            "ownerReferences": metadata["ownerReferences"],
-        }});
-        apply::patch(&self.api, &job, patch, true).await.map(Some)
-    }
-
     /// Patches Jobs, each if it is still this one. One that is gone meanwhile is left at that.
     ///
     /// # Errors
     /// One that may go better in the next pass.
     pub async fn adjust_all(&self, adjust: &[(Arc<Job>, Value)]) -> Result<(), Error> {
-        stream::iter(adjust)
-            .map(Ok)
-            .try_for_each_concurrent(SIDE_BY_SIDE, |(job, patch)| async move {
-                match apply::patch(&self.api, &**job, patch.clone(), false).await {
-                    Ok(adjusted) => {
-                        self.jobs.wrote(adjusted);
-                        Ok(())
-                    }
-                    Err(error) if error.class() == Class::Gone => Ok(()),
-                    Err(error) => Err(error),
-                }
-            })
+        let patches: Vec<_> = adjust
+            .iter()
+            .map(|(job, patch)| self.adjust(job, patch))
+            .collect();
+        stream::iter(patches)
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
             .await
+    }
+
+    async fn adjust(&self, job: &Job, patch: &Value) -> Result<(), Error> {
+        match apply::patch(&self.api, job, patch.clone(), false).await {
+            Ok(adjusted) => {
+                self.jobs.wrote(adjusted);
+                Ok(())
+            }
+            Err(error) if error.class() == Class::Gone => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes Jobs, pods first.
@@ -134,15 +124,18 @@ impl Maker<'_> {
     /// # Errors
     /// One that may go better in the next pass.
     pub async fn delete_all(&self, jobs: &[Arc<Job>]) -> Result<(), Error> {
-        stream::iter(jobs)
-            .map(Ok)
-            .try_for_each_concurrent(SIDE_BY_SIDE, |job| async move {
-                match apply::delete(&self.api, &**job, DeleteParams::foreground()).await {
-                    Err(error) if error.class() != Class::Gone => Err(error),
-                    _ => Ok(()),
-                }
-            })
+        let deletions: Vec<_> = jobs.iter().map(|job| self.delete(job)).collect();
+        stream::iter(deletions)
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
             .await
+    }
+
+    async fn delete(&self, job: &Job) -> Result<(), Error> {
+        match apply::delete(&self.api, job, DeleteParams::foreground()).await {
+            Err(error) if error.class() != Class::Gone => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

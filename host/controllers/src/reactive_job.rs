@@ -211,9 +211,16 @@ impl ReactiveJobs {
             api: api.clone(),
             jobs: &self.jobs,
             manager: keys::REACTIVE_JOB_MANAGER,
-            owner_label: keys::CONTROLLER_UID,
         };
-        Ok(match maker.make(&start.names, &start.body).await? {
+        let job = jobs::Start {
+            subject: String::new(),
+            names: start.names.clone(),
+            body: start.body.clone(),
+        };
+        let claimant = |start: &jobs::Start, job: &Job| {
+            jobs::claim(&start.body, keys::CONTROLLER_UID, false, job)
+        };
+        Ok(match maker.make(&job, &claimant).await? {
             jobs::Made::Refused(why) => Made::Refused(why),
             jobs::Made::Job(job) => Made::Job(Inputs {
                 job_uid: job.uid().unwrap_or_default(),

@@ -5,16 +5,25 @@ use std::sync::Arc;
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ConfigMap, Pod},
+    core::v1::{ConfigMap, Node, Pod},
 };
 use kube::{
-    Api, Client,
-    runtime::{reflector::ObjectRef, watcher},
+    Api, Client, Resource,
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
 };
-use operon_api::{ActionPlugin, OperationJob, ReactiveJob, keys};
+use operon_api::{ActionPlugin, DaemonJob, JobFlow, JobTemplate, OperationJob, ReactiveJob, keys};
 use operon_controllers::{
-    action_plugin, catalogue::Catalogue, jobs::PodsOfJobs, metrics::Metrics,
-    reactive_job::Relations, store::Cache, triggers::Triggers,
+    action_plugin,
+    catalogue::Catalogue,
+    jobs::PodsOfJobs,
+    metrics::Metrics,
+    owners::Owners,
+    reactive_job::Relations,
+    store::{Cache, Cached},
+    triggers::Triggers,
 };
 
 /// Who is told of changes.
@@ -22,6 +31,7 @@ pub(crate) struct Listeners {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) triggers: Arc<Triggers>,
     pub(crate) relations: Arc<Relations>,
+    pub(crate) owners: Arc<Owners>,
     pub(crate) pods_of_jobs: Arc<PodsOfJobs>,
     pub(crate) plugin_queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     pub(crate) metrics: Metrics,
@@ -36,55 +46,58 @@ pub(crate) struct Stores {
     pub(crate) reactive_jobs: Cache<ReactiveJob>,
     /// Those that name a ReactiveJob.
     pub(crate) jobs_of_reactive_jobs: Cache<Job>,
+    pub(crate) job_flows: Cache<JobFlow>,
+    pub(crate) job_templates: Cache<JobTemplate>,
+    pub(crate) daemon_jobs: Cache<DaemonJob>,
+    /// Those of JobFlows and DaemonJobs.
+    pub(crate) jobs_of_owners: Cache<Job>,
+    pub(crate) nodes: Cache<Node>,
     pub(crate) pods: Cache<Pod>,
 }
 
 impl Stores {
     pub(crate) fn start(client: &Client, namespace: &str, listeners: &Listeners) -> Self {
-        let all = watcher::Config::default;
         let plugins = plugins(client, listeners);
         let config_maps = config_maps(client, namespace, listeners, &plugins);
         let triggers = Arc::clone(&listeners.triggers);
-        let on_operation_job = move |job: &OperationJob, _: &_| triggers.job_changed(job);
+        let operation_jobs = all(client, move |job, _| triggers.job_changed(job));
         let relations = Arc::clone(&listeners.relations);
-        let on_job = move |job: &Job, jobs: &_| relations.job_changed(job, jobs);
-        let jobs_of_reactive_jobs = Cache::start(
-            Api::all(client.clone()),
-            all().labels(keys::CONTROLLER_UID),
-            (),
-            Arc::new(on_job),
-        );
+        let jobs_of_reactive_jobs = labelled(client, keys::CONTROLLER_UID, move |job, jobs| {
+            relations.job_changed(job, jobs);
+        });
         let relations = Arc::clone(&listeners.relations);
         let jobs = jobs_of_reactive_jobs.store.clone();
-        let on_reactive_job = move |object: &ReactiveJob, objects: &_| {
+        let reactive_jobs = all(client, move |object, objects| {
             relations.object_changed(object, objects, &jobs);
-        };
-        let triggers = Arc::clone(&listeners.triggers);
-        let relations = Arc::clone(&listeners.relations);
-        let pods_of_jobs = Arc::clone(&listeners.pods_of_jobs);
-        let jobs = jobs_of_reactive_jobs.store.clone();
-        let on_pod = move |pod: &Pod, pods: &_| {
-            triggers.pod_changed(pod, pods);
-            pods_of_jobs.changed(pod, pods);
-            relations.pod_changed(pod, &jobs);
-        };
+        });
+        let owners = Arc::clone(&listeners.owners);
+        let job_flows: Cache<JobFlow> =
+            all(client, move |flow, flows| owners.flow_changed(flow, flows));
+        let (owners, flows) = (Arc::clone(&listeners.owners), job_flows.store.clone());
+        let job_templates = all(client, move |template, _| {
+            owners.template_changed(template, &flows);
+        });
+        let owners = Arc::clone(&listeners.owners);
+        let daemon_jobs: Cache<DaemonJob> =
+            all(client, move |object, _| owners.daemon_job_changed(object));
+        let owners = Arc::clone(&listeners.owners);
+        let jobs_of_owners = labelled(client, keys::OWNER_UID, move |job, jobs| {
+            owners.job_changed(job, jobs);
+        });
+        let nodes = nodes(client, listeners, &daemon_jobs);
+        let pods = pods(client, listeners, &jobs_of_reactive_jobs, &jobs_of_owners);
         Self {
-            operation_jobs: Cache::start(
-                Api::all(client.clone()),
-                all(),
-                (),
-                Arc::new(on_operation_job),
-            ),
+            operation_jobs,
             plugins,
             config_maps,
-            reactive_jobs: Cache::start(
-                Api::all(client.clone()),
-                all(),
-                (),
-                Arc::new(on_reactive_job),
-            ),
+            reactive_jobs,
             jobs_of_reactive_jobs,
-            pods: Cache::start(Api::all(client.clone()), all(), (), Arc::new(on_pod)),
+            job_flows,
+            job_templates,
+            daemon_jobs,
+            jobs_of_owners,
+            nodes,
+            pods,
         }
     }
 
@@ -96,6 +109,11 @@ impl Stores {
             config_maps,
             reactive_jobs,
             jobs_of_reactive_jobs,
+            job_flows,
+            job_templates,
+            daemon_jobs,
+            jobs_of_owners,
+            nodes,
             pods,
         } = self;
         tokio::join!(
@@ -104,11 +122,18 @@ impl Stores {
             config_maps.ready(),
             reactive_jobs.ready(),
             jobs_of_reactive_jobs.ready(),
+            job_flows.ready(),
+            job_templates.ready(),
+            daemon_jobs.ready(),
+            jobs_of_owners.ready(),
+            nodes.ready(),
             pods.ready(),
         );
         tracing::info!(
             operation_jobs = operation_jobs.store.len(),
             reactive_jobs = reactive_jobs.store.len(),
+            job_flows = job_flows.store.len(),
+            daemon_jobs = daemon_jobs.store.len(),
             plugins = plugins.store.len(),
             pods = pods.store.len(),
             "caches are full"
@@ -116,11 +141,70 @@ impl Stores {
     }
 }
 
+/// All objects of a kind.
+fn all<K>(client: &Client, on_change: impl Fn(&K, &Store<K>) + Send + Sync + 'static) -> Cache<K>
+where
+    K: Cached + Resource<DynamicType = ()>,
+{
+    let api = Api::all(client.clone());
+    Cache::start(api, watcher::Config::default(), (), Arc::new(on_change))
+}
+
+/// The Jobs that have this label.
+fn labelled(
+    client: &Client,
+    label: &str,
+    on_change: impl Fn(&Job, &Store<Job>) + Send + Sync + 'static,
+) -> Cache<Job> {
+    let config = watcher::Config::default().labels(label);
+    Cache::start(Api::all(client.clone()), config, (), Arc::new(on_change))
+}
+
+/// The nodes. What their kubelets tell of images and volumes is most of a node, and nobody asks for it.
+fn nodes(client: &Client, listeners: &Listeners, daemon_jobs: &Cache<DaemonJob>) -> Cache<Node> {
+    let (owners, objects) = (Arc::clone(&listeners.owners), daemon_jobs.store.clone());
+    let on_node = move |node: &Node, nodes: &_| owners.node_changed(node, nodes, &objects);
+    let shed = |node: &mut Node| {
+        if let Some(status) = &mut node.status {
+            status.images = None;
+            status.volumes_attached = None;
+            status.volumes_in_use = None;
+        }
+    };
+    let api = Api::all(client.clone());
+    let config = watcher::Config::default();
+    Cache::start_lean(api, config, (), shed, Arc::new(on_node))
+}
+
+/// All pods; those of Jobs concern the objects that the Jobs are for.
+fn pods(
+    client: &Client,
+    listeners: &Listeners,
+    jobs_of_reactive_jobs: &Cache<Job>,
+    jobs_of_owners: &Cache<Job>,
+) -> Cache<Pod> {
+    let triggers = Arc::clone(&listeners.triggers);
+    let pods_of_jobs = Arc::clone(&listeners.pods_of_jobs);
+    let (relations, owners) = (
+        Arc::clone(&listeners.relations),
+        Arc::clone(&listeners.owners),
+    );
+    let reactive = jobs_of_reactive_jobs.store.clone();
+    let owned = jobs_of_owners.store.clone();
+    all(client, move |pod: &Pod, pods| {
+        triggers.pod_changed(pod, pods);
+        pods_of_jobs.changed(pod, pods);
+        relations.pod_changed(pod, &reactive);
+        owners.pod_changed(pod, &owned);
+    })
+}
+
 fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
     let Listeners {
         catalogue,
         triggers,
         relations: _,
+        owners: _,
         pods_of_jobs: _,
         plugin_queue,
         metrics,

@@ -17,11 +17,15 @@ use operon_controllers::{
     action_plugin::ActionPlugins,
     catalogue::Catalogue,
     config::Configs,
+    daemon_job::DaemonJobs,
     effects::Performers,
     events::Events,
+    job_flow::JobFlows,
+    job_template::JobTemplates,
     metrics::Metrics,
     operation_job::OperationJobs,
     orphaned_job::OrphanedJobs,
+    owners::Owners,
     reactive_job::{ReactiveJobs, Relations},
     run::{self, Reconciler},
     status::StatusWriter,
@@ -130,6 +134,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     .context("failed to start the plugin runtime")?;
     let (operation_jobs, plugins) = (Queue::new(), Queue::new());
     let (reactive_jobs, orphaned_jobs) = (Queue::new(), Queue::new());
+    let (job_flows, job_templates, daemon_jobs) = (Queue::new(), Queue::new(), Queue::new());
     let catalogue = Arc::new(Catalogue::default());
     let listeners = Listeners {
         triggers: Arc::new(Triggers::new(
@@ -140,6 +145,11 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         relations: Arc::new(Relations::new(
             reactive_jobs.sender.clone(),
             orphaned_jobs.sender.clone(),
+        )),
+        owners: Arc::new(Owners::new(
+            job_flows.sender.clone(),
+            job_templates.sender.clone(),
+            daemon_jobs.sender.clone(),
         )),
         pods_of_jobs: Arc::default(),
         plugin_queue: plugins.sender.clone(),
@@ -177,6 +187,38 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         relations: Arc::clone(&listeners.relations),
     });
     running.start(orphans, &stores.jobs_of_reactive_jobs.store, orphaned_jobs);
+    let flows = Arc::new(JobFlows {
+        client: client.clone(),
+        flows: stores.job_flows.clone(),
+        templates: stores.job_templates.clone(),
+        jobs: stores.jobs_of_owners.clone(),
+        pods: stores.pods.clone(),
+        pods_of_jobs: Arc::clone(&listeners.pods_of_jobs),
+        owners: Arc::clone(&listeners.owners),
+        events: events.clone(),
+        status: StatusWriter::default(),
+    });
+    running.start(flows, &stores.job_flows.store, job_flows);
+    let templates = Arc::new(JobTemplates {
+        client: client.clone(),
+        templates: stores.job_templates.clone(),
+        jobs: stores.jobs_of_owners.clone(),
+        owners: Arc::clone(&listeners.owners),
+        status: StatusWriter::default(),
+    });
+    running.start(templates, &stores.job_templates.store, job_templates);
+    let objects = Arc::new(DaemonJobs {
+        client: client.clone(),
+        objects: stores.daemon_jobs.clone(),
+        nodes: stores.nodes.clone(),
+        jobs: stores.jobs_of_owners.clone(),
+        pods: stores.pods.clone(),
+        pods_of_jobs: Arc::clone(&listeners.pods_of_jobs),
+        owners: Arc::clone(&listeners.owners),
+        events: events.clone(),
+        status: StatusWriter::default(),
+    });
+    running.start(objects, &stores.daemon_jobs.store, daemon_jobs);
     action_plugins.load_all().await;
     running.start(action_plugins, &stores.plugins.store, plugins);
     let jobs = Arc::new(OperationJobs {

@@ -1,0 +1,184 @@
+//! The JobFlow controller. Everything that is decided is decided in `operon_core::job_flow`; this file
+//! observes, carries out the plan, and writes the status.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::Pod},
+    jiff::Timestamp,
+};
+use kube::{Api, Client, ResourceExt, api::DeleteParams, runtime::reflector::ObjectRef};
+use operon_api::{JobFlow, JobTemplate, keys};
+use operon_core::{
+    action::Severity,
+    job_flow::{
+        Observed, claim,
+        conclude::{Conclusion, conclude},
+        plan::plan,
+    },
+};
+
+use crate::{
+    apply,
+    error::Error,
+    events::Events,
+    jobs::{Maker, PodsOfJobs, may_be_granted},
+    owners::Owners,
+    report::Reporter,
+    run::{Next, Reconciler},
+    status::StatusWriter,
+    store::Cache,
+};
+
+/// The controller's parts.
+pub struct JobFlows {
+    /// Writes objects.
+    pub client: Client,
+    /// All JobFlows.
+    pub flows: Cache<JobFlow>,
+    /// All JobTemplates.
+    pub templates: Cache<JobTemplate>,
+    /// The Jobs of flows and DaemonJobs.
+    pub jobs: Cache<Job>,
+    /// All pods, and which are whose.
+    pub pods: Cache<Pod>,
+    /// See [`JobFlows::pods`].
+    pub pods_of_jobs: Arc<PodsOfJobs>,
+    /// Which Jobs are whose.
+    pub owners: Arc<Owners>,
+    /// Sends Events.
+    pub events: Events,
+    /// Writes statuses.
+    pub status: StatusWriter,
+}
+
+impl Reconciler for JobFlows {
+    type Object = JobFlow;
+    const NAME: &'static str = "jobflow";
+
+    async fn reconcile(&self, flow: Arc<JobFlow>) -> Result<Next, Error> {
+        let before = self.observe(flow); // (no client)
+        let plan = plan(&before.observed()); // (no client)
+        if plan.expire {
+            return self.expire(&before.flow).await; // (client)
+        }
+        let maker = self.maker(&before.flow);
+        let flow = &*before.flow;
+        maker.delete_all(&plan.delete).await?; // (client)
+        maker.adjust_all(&plan.adjust).await?; // (client)
+        let made = maker
+            .make_all(&plan.start, &|start, job| claim(flow, start, job))
+            .await?; // (client)
+        let after = self.observe(Arc::clone(&before.flow)); // (no client)
+        let conclusion = conclude(&after.observed(), &plan, &made); // (no client)
+        let Conclusion {
+            status,
+            events,
+            requeue_after,
+        } = &conclusion;
+        let flow = &*after.flow;
+        let mut next = self
+            .reporter()
+            .report(flow, flow.status.as_ref(), status, events, *requeue_after)
+            .await?; // (client)
+        next.retry |= may_be_granted(&made);
+        Ok(next)
+    }
+}
+
+/// What was found in the caches.
+struct Observation {
+    flow: Arc<JobFlow>,
+    jobs: Vec<Arc<Job>>,
+    templates: HashMap<String, Arc<JobTemplate>>,
+    pods: HashMap<String, Vec<Arc<Pod>>>,
+    now: Timestamp,
+}
+
+impl Observation {
+    fn observed(&self) -> Observed<'_> {
+        let Self {
+            flow,
+            jobs,
+            templates,
+            pods,
+            now,
+        } = self;
+        Observed {
+            flow,
+            jobs,
+            templates,
+            pods,
+            now: *now,
+        }
+    }
+}
+
+impl JobFlows {
+    fn observe(&self, flow: Arc<JobFlow>) -> Observation {
+        let namespace = flow.namespace().unwrap_or_default();
+        let jobs = self
+            .owners
+            .jobs_of(flow.metadata.uid.as_deref(), &self.jobs.store);
+        let steps = flow.status.iter().flat_map(|status| &status.steps);
+        let known = steps.filter_map(|step| step.job_uid.clone());
+        let uids: BTreeSet<_> = jobs
+            .iter()
+            .filter_map(|job| job.uid())
+            .chain(known)
+            .collect();
+        let names = flow
+            .spec
+            .flows
+            .iter()
+            .filter_map(|step| step.job_template_ref.as_ref());
+        let templates = names.filter_map(|name| {
+            let found = self
+                .templates
+                .store
+                .get(&ObjectRef::new(name).within(&namespace))?;
+            Some((name.clone(), found))
+        });
+        let now = Timestamp::now();
+        Observation {
+            pods: self.pods_of_jobs.of(uids, &self.pods.store),
+            templates: templates.collect(),
+            // Times in a status are whole seconds, so that writing one and reading it back is no change.
+            now: Timestamp::from_second(now.as_second()).unwrap_or(now),
+            jobs,
+            flow,
+        }
+    }
+
+    fn maker(&self, flow: &JobFlow) -> Maker<'_> {
+        Maker {
+            api: Api::namespaced(self.client.clone(), &flow.namespace().unwrap_or_default()),
+            jobs: &self.jobs,
+            manager: keys::JOB_FLOW_MANAGER,
+        }
+    }
+
+    async fn expire(&self, flow: &JobFlow) -> Result<Next, Error> {
+        let ttl = flow.spec.ttl_seconds_after_finished.unwrap_or_default();
+        let api = Api::namespaced(self.client.clone(), &flow.namespace().unwrap_or_default());
+        apply::delete(&api, flow, DeleteParams::background()).await?;
+        let message = format!("deleted {ttl} s after it finished (spec.ttlSecondsAfterFinished)");
+        self.events
+            .send(flow, Severity::Normal, "TTL", "Expire", &message)
+            .await;
+        Ok(Next::default())
+    }
+
+    fn reporter(&self) -> Reporter<'_, JobFlow> {
+        Reporter {
+            client: &self.client,
+            manager: keys::JOB_FLOW_MANAGER,
+            status: &self.status,
+            cache: &self.flows,
+            events: &self.events,
+        }
+    }
+}

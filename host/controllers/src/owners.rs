@@ -1,0 +1,192 @@
+//! Which JobFlow, JobTemplate or DaemonJob a change in the cluster concerns, and which Jobs are whose.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::channel::mpsc::UnboundedSender;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Node, Pod},
+};
+use kube::{
+    Resource, ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
+use operon_api::{DaemonJob, JobFlow, JobTemplate, keys};
+use operon_core::job_flow::template::made_from;
+use serde_json::json;
+
+use crate::{index::Index, jobs::job_of_pod};
+
+/// Wakes the objects that a change concerns.
+pub struct Owners {
+    flow_queue: UnboundedSender<ObjectRef<JobFlow>>,
+    template_queue: UnboundedSender<ObjectRef<JobTemplate>>,
+    daemon_job_queue: UnboundedSender<ObjectRef<DaemonJob>>,
+    /// Jobs by the uid of the object that they were made for.
+    jobs: Index<Job>,
+    /// Jobs by the JobTemplate that they were made from.
+    jobs_of_templates: Index<Job>,
+    /// JobFlows by the JobTemplates that they refer to.
+    flows: Index<JobFlow>,
+    /// What counts of each node, by name: its kubelet reports every few minutes that nothing changed.
+    nodes: Mutex<HashMap<String, String>>,
+}
+
+impl Owners {
+    /// Wakes objects by these queues.
+    pub fn new(
+        flow_queue: UnboundedSender<ObjectRef<JobFlow>>,
+        template_queue: UnboundedSender<ObjectRef<JobTemplate>>,
+        daemon_job_queue: UnboundedSender<ObjectRef<DaemonJob>>,
+    ) -> Self {
+        Self {
+            flow_queue,
+            template_queue,
+            daemon_job_queue,
+            jobs: Index::new(|job| {
+                job.labels()
+                    .get(keys::OWNER_UID)
+                    .cloned()
+                    .into_iter()
+                    .collect()
+            }),
+            jobs_of_templates: Index::new(|job| template_key(job).into_iter().collect()),
+            flows: Index::new(|flow| {
+                let namespace = flow.namespace().unwrap_or_default();
+                let names = flow
+                    .spec
+                    .flows
+                    .iter()
+                    .filter_map(|s| s.job_template_ref.as_ref());
+                names.map(|name| path(&namespace, name)).collect()
+            }),
+            nodes: Mutex::default(),
+        }
+    }
+
+    /// The Jobs that were made for the object of this uid.
+    pub fn jobs_of(&self, uid: Option<&str>, jobs: &Store<Job>) -> Vec<Arc<Job>> {
+        self.jobs.get(uid.unwrap_or_default(), jobs)
+    }
+
+    /// The Jobs that were made from a JobTemplate.
+    pub fn jobs_of_template(&self, template: &JobTemplate, jobs: &Store<Job>) -> Vec<Arc<Job>> {
+        let namespace = template.namespace().unwrap_or_default();
+        self.jobs_of_templates
+            .get(&path(&namespace, &template.name_any()), jobs)
+    }
+
+    /// A JobFlow changed.
+    pub fn flow_changed(&self, flow: &JobFlow, flows: &Store<JobFlow>) {
+        self.flows.changed(flow, flows);
+        wake(&self.flow_queue, ObjectRef::from_obj(flow));
+    }
+
+    /// A JobTemplate changed.
+    pub fn template_changed(&self, template: &JobTemplate, flows: &Store<JobFlow>) {
+        let namespace = template.namespace().unwrap_or_default();
+        for flow in self
+            .flows
+            .get(&path(&namespace, &template.name_any()), flows)
+        {
+            wake(&self.flow_queue, ObjectRef::from_obj(&*flow));
+        }
+        wake(&self.template_queue, ObjectRef::from_obj(template));
+    }
+
+    /// A DaemonJob changed.
+    pub fn daemon_job_changed(&self, object: &DaemonJob) {
+        wake(&self.daemon_job_queue, ObjectRef::from_obj(object));
+    }
+
+    /// A Job changed.
+    pub fn job_changed(&self, job: &Job, jobs: &Store<Job>) {
+        self.jobs.changed(job, jobs);
+        self.jobs_of_templates.changed(job, jobs);
+        self.wake_owner(job);
+        if let Some((namespace, name)) = made_from(job) {
+            wake(&self.template_queue, ObjectRef::new(name).within(namespace));
+        }
+    }
+
+    /// A pod changed.
+    pub fn pod_changed(&self, pod: &Pod, jobs: &Store<Job>) {
+        if let Some(job) = job_of_pod(pod, jobs) {
+            self.wake_owner(&job);
+        }
+    }
+
+    /// A node changed. DaemonJobs look at it if that may matter to them.
+    pub fn node_changed(&self, node: &Node, nodes: &Store<Node>, objects: &Store<DaemonJob>) {
+        let now = nodes
+            .get(&ObjectRef::from_obj(node))
+            .map(|node| traits(&node));
+        let before = {
+            let mut known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            match now.clone() {
+                Some(now) => known.insert(node.name_any(), now),
+                None => known.remove(&node.name_any()),
+            }
+        };
+        if before != now {
+            for object in objects.state() {
+                wake(&self.daemon_job_queue, ObjectRef::from_obj(&*object));
+            }
+        }
+    }
+
+    fn wake_owner(&self, job: &Job) {
+        let namespace = job.namespace().unwrap_or_default();
+        for owner in job.owner_references() {
+            if owner.kind == JobFlow::kind(&()) {
+                wake(
+                    &self.flow_queue,
+                    ObjectRef::new(&owner.name).within(&namespace),
+                );
+            } else if owner.kind == DaemonJob::kind(&()) {
+                wake(
+                    &self.daemon_job_queue,
+                    ObjectRef::new(&owner.name).within(&namespace),
+                );
+            }
+        }
+    }
+}
+
+fn wake<K: Resource<DynamicType = ()>>(
+    queue: &UnboundedSender<ObjectRef<K>>,
+    object: ObjectRef<K>,
+) {
+    // A closed queue means that the process is going down.
+    let _ = queue.unbounded_send(object);
+}
+
+fn path(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+fn template_key(job: &Job) -> Option<String> {
+    made_from(job).map(|(namespace, name)| path(namespace, name))
+}
+
+/// What may make a DaemonJob treat a node otherwise.
+fn traits(node: &Node) -> String {
+    let spec = node.spec.as_ref();
+    let conditions = node.status.iter().flat_map(|status| &status.conditions);
+    let ready = conditions
+        .flatten()
+        .find(|condition| condition.type_ == "Ready")
+        .map(|condition| &condition.status);
+    json!([
+        node.metadata.uid,
+        node.metadata.labels,
+        node.metadata.deletion_timestamp,
+        spec.and_then(|spec| spec.unschedulable),
+        spec.and_then(|spec| spec.taints.as_ref()),
+        ready,
+    ])
+    .to_string()
+}
