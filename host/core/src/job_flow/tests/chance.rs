@@ -124,14 +124,36 @@ fn assert_nothing_is_undone(before: &[StepStatus], world: &World) {
     }
 }
 
+/// From now on everything goes well.
+fn go_well(world: &mut World) {
+    world.refusals.clear();
+    world.edit(|spec| spec["suspend"] = Value::Null);
+    for _ in 0..60 {
+        world.pods.clear();
+        world.wait(30);
+        if world.settle().completion_time.is_some() {
+            return;
+        }
+        let live = world.jobs.values();
+        let live = live.filter(|job| jobs::finish(job).is_none());
+        let live: Vec<_> = live.map(Job::name_any).collect();
+        for name in live {
+            world.say(&name, r#"{"out": 1}"#);
+            world.succeed(&name);
+        }
+    }
+}
+
 #[test]
 fn whatever_happens_a_flow_settles_does_nothing_twice_and_ends() {
     let mut ends = BTreeMap::new();
-    for seed in 0..1000 {
+    for seed in 0..200 {
         let chance = &mut Chance(seed);
         let mut world = World::with(spec(chance));
         let mut before: Vec<StepStatus> = Vec::new();
         let mut retried = None;
+        // Of one that succeeded nothing is left to happen but that it stays so.
+        let mut rest = 3;
         for _ in 0..40 {
             if chance.of(4) == 0 {
                 world.dies_after = Some(chance.of(3));
@@ -144,28 +166,18 @@ fn whatever_happens_a_flow_settles_does_nothing_twice_and_ends() {
                 }
                 before.clone_from(&world.status().steps);
                 retried.clone_from(&world.status().retried);
+                if world.state() == "Succeed" {
+                    rest -= 1;
+                }
             }
             assert_one_job_per_step(&world);
+            if rest == 0 {
+                break;
+            }
             happen(&mut world, chance);
         }
-        // From now on everything goes well.
-        world.refusals.clear();
-        world.edit(|spec| spec["suspend"] = Value::Null);
-        for _ in 0..60 {
-            world.pods.clear();
-            world.wait(30);
-            world.settle();
-            let live: Vec<_> = world
-                .jobs
-                .values()
-                .filter(|job| jobs::finish(job).is_none())
-                .collect();
-            let live: Vec<_> = live.into_iter().map(Job::name_any).collect();
-            for name in live {
-                world.say(&name, r#"{"out": 1}"#);
-                world.succeed(&name);
-            }
-        }
+        go_well(&mut world);
+        world.wait(1_000);
         world.settle();
         assert!(
             world.status().completion_time.is_some(),
@@ -230,34 +242,4 @@ fn a_flow_without_a_name_or_a_uid_or_a_namespace_is_no_reason_to_panic() {
         phase,
         Phase::Running | Phase::Waiting | Phase::Blocked
     ));
-}
-
-#[test]
-fn zz_time() {
-    let steps: Vec<_> = (0..1000)
-        .map(|p: usize| {
-            let before: Vec<String> = if p >= 50 { (0..3).map(|k| format!("s{}", (p / 50 - 1) * 50 + (p + k) % 50)).collect() } else { vec![] };
-            let names: Vec<_> = before.iter().map(String::as_str).collect();
-            step_with(&format!("s{p}"), &names, json!({"when": if p >= 50 { json!(format!("steps.{}.phase == 'Succeeded'", names[0])) } else { Value::Null }}))
-        })
-        .collect();
-    let mut world = World::of(json!(steps));
-    for _ in 0..20 {
-        let t = std::time::Instant::now();
-        world.pass();
-        eprintln!("pass {:?} made {}", t.elapsed(), world.made);
-        for name in world.jobs.keys().cloned().collect::<Vec<_>>() {
-            if jobs::finish(world.job(&name)).is_none() {
-                world.succeed(&name);
-            }
-        }
-    }
-    let t = std::time::Instant::now();
-    let p = world.plan();
-    eprintln!(
-        "plan {:?} {} {}",
-        t.elapsed(),
-        p.start.len(),
-        json!(world.status()).to_string().len()
-    );
 }
