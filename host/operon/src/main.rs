@@ -2,6 +2,7 @@
 
 mod compile;
 mod crds;
+mod flow;
 mod leader;
 mod metrics;
 mod probes;
@@ -27,6 +28,8 @@ enum Command {
     Run(run::Arguments),
     /// Prints the CustomResourceDefinitions as YAML, or writes them to a folder, one file per kind
     Crds(crds::Arguments),
+    /// Looks at a JobFlow
+    Flow(flow::Arguments),
     /// Compiles a component, within limits; the host starts this itself
     #[command(hide = true)]
     Compile(compile::Arguments),
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Compile(arguments) => return compile::run(arguments),
         Command::Crds(arguments) => crds::run(&arguments),
+        Command::Flow(arguments) => flow::run(arguments),
         Command::Run(arguments) => run::run(arguments),
     };
     match result {

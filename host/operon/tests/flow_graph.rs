@@ -1,0 +1,256 @@
+//! `operon flow graph` as a person runs it: files, standard input, and what is wrong with them.
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+
+/// The flow of job-deploy-operator's own documentation, without what its Jobs do.
+const EXAMPLE: &str = "\
+apiVersion: api.practice.com/v1alpha1
+kind: JobFlow
+metadata:
+  name: jobflow-example
+spec:
+  globalParams:
+    nodeName: minikube
+  flows:
+    - name: job1
+      dependencies: []
+      jobTemplate: &job
+        template:
+          spec:
+            containers:
+              - name: nginx
+                image: busybox:1.28
+                command: [sh, -c, sleep 10s]
+    - name: job2
+      dependencies: [job1]
+      jobTemplate: *job
+    - name: job3
+      dependencies: [job1, job2]
+      jobTemplate: *job
+    - name: job4
+      jobTemplate: *job
+    - name: job5
+      dependencies: [job4, job2]
+      jobTemplate: *job
+";
+
+const DRAWN: &str = "\
+JobFlow jobflow-example
+5 steps in 3 layers
+
+1  ●      job1
+   │ ●    job4
+2  ├─│─●  job2  ← job1
+3  ●─│─┤  job3  ← job1, job2
+     ●─╯  job5  ← job2, job4
+";
+
+/// Another flow, a template and something else, as one document each.
+const OTHERS: &str = "\
+---
+apiVersion: api.practice.com/v1alpha1
+kind: JobTemplate
+metadata: {name: template}
+spec: {jobTemplate: {template: {spec: {containers: []}}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: jobflow-example}
+---
+apiVersion: api.practice.com/v1alpha1
+kind: JobFlow
+metadata: {name: other, namespace: ci}
+spec: {flows: [{name: only, jobTemplateRef: template}]}
+";
+
+const OTHER_DRAWN: &str = "\
+JobFlow ci/other
+1 step in 1 layer
+
+1  ●  only
+";
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Result<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+
+    fn file(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Runs the program in this folder, where no cluster is to be found.
+    fn run(&self, arguments: &[&str], input: &str) -> Result<Output> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_operon"))
+            .args(["flow", "graph"])
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("HOME", self.0.path())
+            .env_remove("KUBECONFIG")
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut stdin = child.stdin.take().context("standard input")?;
+        stdin.write_all(input.as_bytes())?;
+        drop(stdin);
+        Ok(child.wait_with_output()?)
+    }
+
+    /// What is drawn, if it is.
+    fn drawn(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let output = self.run(arguments, input)?;
+        let error = String::from_utf8(output.stderr)?;
+        anyhow::ensure!(output.status.success(), error);
+        assert_eq!(error, "");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The error, if nothing is drawn.
+    fn error(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let output = self.run(arguments, input)?;
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8(output.stdout)?, "");
+        Ok(String::from_utf8(output.stderr)?)
+    }
+}
+
+#[test]
+fn a_flow_is_drawn_from_a_file_of_any_name() -> Result<()> {
+    let folder = Folder::new()?;
+    folder.file("example.yaml", EXAMPLE)?;
+    folder.file("jobflow-example", EXAMPLE)?;
+    for name in ["example.yaml", "./example.yaml", "jobflow-example"] {
+        assert_eq!(folder.drawn(&[name], "")?, DRAWN, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_flow_is_drawn_from_standard_input() -> Result<()> {
+    let folder = Folder::new()?;
+    assert_eq!(folder.drawn(&["-"], EXAMPLE)?, DRAWN);
+    let json: serde_json::Value = serde_yaml_ng::from_str(EXAMPLE)?;
+    let json = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [json]});
+    assert_eq!(folder.drawn(&["-"], &json.to_string())?, DRAWN);
+    Ok(())
+}
+
+#[test]
+fn of_several_documents_all_flows_are_drawn_or_one() -> Result<()> {
+    let folder = Folder::new()?;
+    folder.file("all.yaml", &format!("{EXAMPLE}{OTHERS}"))?;
+    let all = folder.drawn(&["all.yaml"], "")?;
+    assert_eq!(all, format!("{DRAWN}\n{OTHER_DRAWN}"));
+    let other = folder.drawn(&["all.yaml", "--name", "other"], "")?;
+    assert_eq!(other, OTHER_DRAWN);
+    let error = folder.error(&["all.yaml", "--name", "template"], "")?;
+    assert_eq!(
+        error,
+        "operon: all.yaml: there is no JobFlow \"template\" in it, only \"jobflow-example\", \"other\"\n"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_flow_that_makes_no_sense_is_not_drawn() -> Result<()> {
+    let folder = Folder::new()?;
+    let cycle = EXAMPLE.replace("dependencies: []", "dependencies: [job3]");
+    let error = folder.error(&["-"], &cycle)?;
+    assert_eq!(
+        error,
+        "operon: JobFlow jobflow-example: these steps wait for each other: job1 → job3 → job1\n"
+    );
+    let unknown = EXAMPLE.replace("[job4, job2]", "[job4, jbo2]");
+    for output in ["text", "svg"] {
+        let error = folder.error(&["-", "--output", output], &unknown)?;
+        assert_eq!(
+            error,
+            "operon: JobFlow jobflow-example: step \"job5\" depends on \"jbo2\", \
+             which is no step of this flow; did you mean \"job2\"?\n"
+        );
+    }
+    // One of several is enough, and each is told.
+    let both = folder.error(&["-"], &format!("{cycle}{OTHERS}---\n{unknown}"))?;
+    assert_eq!(both.lines().count(), 2, "{both}");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_flow_is_said() -> Result<()> {
+    let folder = Folder::new()?;
+    for (input, expected) in [
+        (
+            "",
+            "there is no JobFlow of api.practice.com/v1alpha1 in it\n",
+        ),
+        ("kind: [", "it is no valid YAML or JSON"),
+        (
+            "apiVersion: v1\nkind: Pod\n",
+            "there is no JobFlow of api.practice.com/v1alpha1 in it, only v1 Pod\n",
+        ),
+        (
+            "apiVersion: api.practice.com/v1alpha1\nkind: JobFlow\nmetadata: {name: x}\nspec: {flows: {}}\n",
+            "object 1 is no valid JobFlow: invalid type: map, expected a sequence\n",
+        ),
+    ] {
+        let error = folder.error(&["-"], input)?;
+        assert!(error.starts_with("operon: "), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = folder.error(&["missing.yaml"], "")?;
+    assert!(
+        error.contains("failed to read missing.yaml: No such file"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_name_is_looked_for_in_a_cluster() -> Result<()> {
+    let folder = Folder::new()?;
+    let error = folder.error(&["jobflow-example"], "")?;
+    assert!(
+        error.contains("\"jobflow-example\" is no file, and there is no cluster"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_image_is_written_whole() -> Result<()> {
+    let folder = Folder::new()?;
+    let image = folder.drawn(&["-", "-o", "svg"], EXAMPLE)?;
+    assert!(
+        image.starts_with("<svg ") && image.ends_with("</svg>\n"),
+        "{image}"
+    );
+    for name in ["job1", "job2", "job3", "job4", "job5"] {
+        assert!(image.contains(&format!("● {name}</text>")), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn colours_are_only_where_they_are_wanted() -> Result<()> {
+    let folder = Folder::new()?;
+    let has_color = |arguments: &[&str]| -> Result<bool> {
+        Ok(folder.drawn(arguments, EXAMPLE)?.contains('\u{1b}'))
+    };
+    assert!(!has_color(&["-"])?, "no terminal");
+    assert!(!has_color(&["-", "--color", "never"])?);
+    assert!(has_color(&["-", "--color", "always"])?);
+    assert!(!has_color(&["-", "--color", "always", "-o", "svg"])?);
+    Ok(())
+}
