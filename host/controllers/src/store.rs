@@ -15,6 +15,7 @@ use std::{
 use futures::{FutureExt, StreamExt};
 use kube::{
     Api, Resource, ResourceExt,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::{
         reflector::{self, ObjectRef, Store},
         watcher,
@@ -103,6 +104,28 @@ impl<K: Cached> Cache<K> {
         shed: fn(&mut K),
         on_change: OnChange<K>,
     ) -> Self {
+        Self::start_with(api, Some, config, dyntype, shed, on_change)
+    }
+
+    /// As [`Cache::start`], of a kind whose objects may have been stored before its schema was what it
+    /// is now. One that can't be read is left out, with a warning: it must not keep all others away.
+    pub fn start_guarded(
+        api: Api<DeserializeGuard<K>>,
+        config: watcher::Config,
+        dyntype: K::DynamicType,
+        on_change: OnChange<K>,
+    ) -> Self {
+        Self::start_with(api, readable, config, dyntype, |_| {}, on_change)
+    }
+
+    fn start_with<R: Cached<DynamicType = K::DynamicType>>(
+        api: Api<R>,
+        read: fn(R) -> Option<K>,
+        config: watcher::Config,
+        dyntype: K::DynamicType,
+        shed: fn(&mut K),
+        on_change: OnChange<K>,
+    ) -> Self {
         let writer = reflector::store::Writer::new(dyntype.clone());
         let store = writer.as_reader();
         let kind = K::kind(&dyntype).into_owned();
@@ -121,7 +144,7 @@ impl<K: Cached> Cache<K> {
             keeper: Arc::clone(&keeper),
             trouble: Arc::clone(&trouble),
         };
-        let task = tokio::spawn(watch.run(api, config));
+        let task = tokio::spawn(watch.run(api, read, config));
         Self {
             store,
             keeper,
@@ -172,17 +195,19 @@ struct Watch<K: Cached> {
 }
 
 impl<K: Cached> Watch<K> {
-    async fn run(self, api: Api<K>, config: watcher::Config) {
+    async fn run<R: Cached>(self, api: Api<R>, read: fn(R) -> Option<K>, config: watcher::Config) {
         let mut events = std::pin::pin!(watcher(api, config));
         let mut failures = 0;
         while let Some(event) = events.next().await {
             match event {
                 // A list begins: nothing has been answered yet.
-                Ok(event @ watcher::Event::Init) => self.keep(event),
+                Ok(watcher::Event::Init) => self.keep(watcher::Event::Init),
                 Ok(event) => {
                     failures = 0;
                     self.note(None);
-                    self.keep(event);
+                    if let Some(event) = each(event, read) {
+                        self.keep(event);
+                    }
                 }
                 Err(error) => {
                     let wait = PAUSES
@@ -213,6 +238,34 @@ impl<K: Cached> Watch<K> {
     fn note(&self, trouble: Option<String>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
+}
+
+/// An event about the object that was read, if it could be.
+fn each<R, K>(event: watcher::Event<R>, read: fn(R) -> Option<K>) -> Option<watcher::Event<K>> {
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    match event {
+        Apply(object) => read(object).map(Apply),
+        Delete(object) => read(object).map(Delete),
+        Init => Some(Init),
+        InitApply(object) => read(object).map(InitApply),
+        InitDone => Some(InitDone),
+    }
+}
+
+fn readable<K: Cached>(object: DeserializeGuard<K>) -> Option<K> {
+    let unreadable = match object.0 {
+        Ok(object) => return Some(object),
+        Err(unreadable) => unreadable,
+    };
+    let InvalidObject { error, metadata } = unreadable;
+    tracing::warn!(
+        kind = std::any::type_name::<K>().rsplit("::").next(),
+        namespace = metadata.namespace.as_deref(),
+        name = metadata.name.as_deref(),
+        error = error,
+        "an object can't be read and is left alone: it is not what its schema says"
+    );
+    None
 }
 
 /// Keeps a cache: the one place where it changes.
@@ -301,4 +354,31 @@ fn version<K: Resource>(object: &K) -> u128 {
         .as_deref()
         .and_then(|v| v.parse().ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+    use operon_api::JobFlow;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn listed(object: Value) -> Event<DeserializeGuard<JobFlow>> {
+        Event::InitApply(serde_json::from_value(object).expect("metadata"))
+    }
+
+    #[test]
+    fn what_was_stored_before_its_schema_keeps_nobody_else_away() {
+        let metadata = json!({"name": "old", "namespace": "default"});
+        for spec in [json!(null), json!({}), json!({"flows": "none"})] {
+            let old = json!({"metadata": metadata, "spec": spec});
+            assert!(each(listed(old), readable).is_none(), "{spec}");
+        }
+        let new = json!({"metadata": metadata, "spec": {"flows": [{"name": "a"}]}});
+        assert!(matches!(
+            each(listed(new), readable),
+            Some(Event::InitApply(flow)) if flow.spec.flows.len() == 1
+        ));
+    }
 }

@@ -141,13 +141,13 @@ impl Stores {
     }
 }
 
-/// All objects of a kind.
+/// All objects of a kind of ours: of each there may be some that another operator left.
 fn all<K>(client: &Client, on_change: impl Fn(&K, &Store<K>) + Send + Sync + 'static) -> Cache<K>
 where
     K: Cached + Resource<DynamicType = ()>,
 {
     let api = Api::all(client.clone());
-    Cache::start(api, watcher::Config::default(), (), Arc::new(on_change))
+    Cache::start_guarded(api, watcher::Config::default(), (), Arc::new(on_change))
 }
 
 /// The Jobs that have this label.
@@ -191,12 +191,14 @@ fn pods(
     );
     let reactive = jobs_of_reactive_jobs.store.clone();
     let owned = jobs_of_owners.store.clone();
-    all(client, move |pod: &Pod, pods| {
+    let on_pod = move |pod: &Pod, pods: &_| {
         triggers.pod_changed(pod, pods);
         pods_of_jobs.changed(pod, pods);
         relations.pod_changed(pod, &reactive);
         owners.pod_changed(pod, &owned);
-    })
+    };
+    let api = Api::all(client.clone());
+    Cache::start(api, watcher::Config::default(), (), Arc::new(on_pod))
 }
 
 fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
@@ -220,7 +222,7 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
         }
     };
     let api = Api::all(client.clone());
-    Cache::start(api, watcher::Config::default(), (), Arc::new(on_plugin))
+    Cache::start_guarded(api, watcher::Config::default(), (), Arc::new(on_plugin))
 }
 
 fn config_maps(
