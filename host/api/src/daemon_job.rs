@@ -145,6 +145,12 @@ pub struct Nodes {
     /// everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_unschedulable: Option<bool>,
+
+    /// How long a node that is not Ready is waited for, in seconds, before it is left out: since it is not
+    /// Ready, or since this object was made if that is later. 0 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 604_800))]
+    pub ready_timeout_seconds: Option<i32>,
 }
 
 /// In which order, how fast, and what happens when it fails.
@@ -158,6 +164,7 @@ pub struct Rollout {
     /// On how many nodes Jobs may run at the same time: a number, or a part of all nodes as `10%`.
     /// Absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [amount()]))]
     pub parallelism: Option<IntOrString>,
 
     /// Always (the default): it is finished when every node is, and a node that comes later gets
@@ -174,6 +181,7 @@ pub struct Rollout {
 
     /// How many nodes may fail: a number, or a part of all nodes as `10%`. 0 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [amount()]))]
     pub max_failures: Option<IntOrString>,
 
     /// Runs the Job of a node again that failed. Absent means never.
@@ -202,6 +210,14 @@ pub struct Rollout {
     pub pause_seconds: Option<i32>,
 }
 
+/// The rule of a number, or a part of all nodes.
+fn amount() -> Value {
+    json!({
+        "rule": "type(self) == int ? self >= 0 : self.matches('^[0-9]{1,9}%$')",
+        "message": "is a number that is not negative, or a part of all nodes as 10%",
+    })
+}
+
 /// The nodes that go first.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -213,6 +229,7 @@ pub struct Canary {
     /// So many of them, in the order of their names: a number, or a part of all nodes as `10%`. Absent
     /// means all that the selector allows; 1 if there is no selector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [amount()]))]
     pub count: Option<IntOrString>,
 }
 
@@ -308,7 +325,9 @@ pub struct DaemonJobStatus {
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub failed_node_digests: Vec<String>,
 
-    /// The nodes that have had a Job and are not over, written likewise.
+    /// The nodes that have had a Job and are not over, written likewise; with two more numbers if Jobs
+    /// were deleted before they were finished: how many in a row, and in which second the last one, if the
+    /// next is not made at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub started_node_digests: Vec<String>,
@@ -320,8 +339,12 @@ pub struct DaemonJobStatus {
 
     /// The status of each Job that there is, by `<job>/<namespace>`, if there are at most 100; of one
     /// that is finished, as they were then.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(with = "BTreeMap<String, crate::embedded::AnyObject>")]
+    // Always written, as a whole: what another operator left here would stay otherwise.
+    #[serde(default)]
+    #[schemars(
+        with = "BTreeMap<String, crate::embedded::AnyObject>",
+        extend("x-kubernetes-map-type" = "atomic")
+    )]
     pub job_status_list: BTreeMap<String, Map<String, Value>>,
 
     /// The value of the annotation `operon.dev/retry` that was acted upon last.
@@ -365,7 +388,7 @@ pub struct FailedNode {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Wave {
-    /// `canary`, the value of the label `rollout.topologyKey`, or `rest`.
+    /// `canary`, the label `rollout.topologyKey` and its value as `<key>=<value>`, or `rest`.
     pub name: String,
 
     /// When the last of its nodes was over.

@@ -77,8 +77,8 @@ pub struct JobFlowSpec {
     pub error_handler: Option<Map<String, Value>>,
 
     /// What a step that failed means for the rest. StopScheduling (the default): no further step
-    /// starts, what runs goes on. Continue: every step that does not depend on it still runs. Cancel:
-    /// what runs is deleted.
+    /// starts but those with `when`, what runs goes on. Continue: every step that does not depend on it
+    /// still runs. Cancel: as StopScheduling, and what runs is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<FailurePolicy>,
 
@@ -180,7 +180,7 @@ pub struct Step {
     /// Whether the step runs, as a CEL expression that is evaluated when all its dependencies are over:
     /// if it is false, the step is Skipped. `steps` holds each step that it depends on, directly or not:
     /// `steps["build"].phase == "Failed"`, `steps["test"].outputs["coverage"] != "0"`; `"true"` runs it
-    /// in any case.
+    /// in any case. Such a step has its turn whatever failed, so it can react to a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub when: Option<String>,
@@ -249,12 +249,12 @@ pub struct StepRetry {
 /// What a step that failed means for the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum FailurePolicy {
-    /// No further step starts.
+    /// No further step starts but those with `when`.
     #[default]
     StopScheduling,
     /// Every step that does not depend on it still runs.
     Continue,
-    /// What runs is deleted.
+    /// As StopScheduling, and what runs is deleted.
     Cancel,
 }
 
@@ -317,8 +317,12 @@ pub struct JobFlowStatus {
     pub steps: Vec<StepStatus>,
 
     /// The status of each Job that there is, by `<job>/<namespace>`; of flows of at most 100 steps.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(with = "BTreeMap<String, crate::embedded::AnyObject>")]
+    // Always written, as a whole: what another operator left here would stay otherwise.
+    #[serde(default)]
+    #[schemars(
+        with = "BTreeMap<String, crate::embedded::AnyObject>",
+        extend("x-kubernetes-map-type" = "atomic")
+    )]
     pub job_status_list: BTreeMap<String, Map<String, Value>>,
 
     /// The value of the annotation `operon.dev/retry` that was acted upon last.
@@ -405,6 +409,10 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<i32>,
 
+    /// A digest of the template that its last Job was made from: it tells what came of an edit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_hash: Option<String>,
+
     /// When its first Job was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
@@ -417,7 +425,31 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, String>,
 
+    /// Its last Jobs that were deleted before they were finished: the more in a row, the longer it is
+    /// waited before the next one is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletions: Option<Deletions>,
+
+    /// It started in a flow in which another step had failed, as its `when` says: it is not cancelled
+    /// because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_failure: Option<bool>,
+
     /// It was taken out of the spec after it had started: it is not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphaned: Option<bool>,
+}
+
+/// Jobs of a step that were deleted before they were finished.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deletions {
+    /// How many, in a row.
+    pub count: i32,
+
+    /// Which attempt the last of them was.
+    pub attempt: i32,
+
+    /// When that one was found to be gone, with its pods.
+    pub time: Time,
 }

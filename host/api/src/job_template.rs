@@ -39,7 +39,8 @@ pub struct JobTemplateSpec {
 #[serde(rename_all = "camelCase")]
 pub struct JobTemplateStatus {
     /// The names of Jobs that were made from it and are still there, sorted; at most 100.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    // Always written: what another operator left here would stay otherwise.
+    #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub dependency_list: Vec<String>,
 

@@ -71,7 +71,7 @@ pub const NODE_UID: &str = "operon.dev/node-uid";
 /// On a Job of a DaemonJob: the name of its node.
 pub const NODE_NAME: &str = "operon.dev/node-name";
 
-/// On a Job of a DaemonJob: a digest of what it was made from.
+/// On a Job of a JobFlow or DaemonJob: a digest of what it was made from.
 pub const REVISION: &str = "operon.dev/revision";
 
 /// On a Job of a JobFlow or DaemonJob: its `ttlSecondsAfterFinished`, which it gets when its result is

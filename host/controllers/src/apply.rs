@@ -10,7 +10,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::error::Error;
+use crate::error::{Class, Error};
 
 /// The longest time one write may take. Writes are not retried by the client: a pass that fails is
 /// repeated as a whole.
@@ -112,15 +112,21 @@ where
     .map(Some)
 }
 
-/// Deletes an object, if it is still this one; `how` says what becomes of what it owns.
-pub async fn delete<K>(api: &Api<K>, object: &K, how: DeleteParams) -> Result<(), Error>
+/// Deletes an object, if it is still this one and, where `version` is true, if it has not changed; `how`
+/// says what becomes of what it owns.
+pub async fn delete<K>(
+    api: &Api<K>,
+    object: &K,
+    version: bool,
+    how: DeleteParams,
+) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: object.uid(),
-            resource_version: None,
+            resource_version: object.resource_version().filter(|_| version),
         }),
         ..how
     };
@@ -176,12 +182,13 @@ where
     let client = api.clone().into_client();
     match within_limit("create", described, client.request(request)).await {
         Ok(made) => Ok(Created::New(made)),
-        Err(Error::Write {
-            source: kube::Error::Api(status),
-            ..
-        }) if status.reason == "AlreadyExists" => within_limit("get", described, api.get(name))
-            .await
-            .map(Created::Exists),
+        Err(exists) if exists.reason() == "AlreadyExists" => {
+            match within_limit("get", described, api.get(name)).await {
+                // It went in between: the next pass makes it.
+                Err(error) if error.class() == Class::Gone => Err(exists),
+                found => found.map(Created::Exists),
+            }
+        }
         Err(error) => Err(error),
     }
 }

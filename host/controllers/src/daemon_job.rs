@@ -13,16 +13,15 @@ use k8s_openapi::{
 use kube::{Api, Client, ResourceExt};
 use operon_api::{DaemonJob, keys};
 use operon_core::daemon_job::{
-    Observed,
+    Observed, claim,
     conclude::{Conclusion, conclude},
     plan::plan,
 };
-use operon_core::jobs::claim;
 
 use crate::{
     error::Error,
     events::Events,
-    jobs::{Maker, PodsOfJobs, may_be_granted},
+    jobs::{Maker, PodsOfJobs, is_refused},
     owners::Owners,
     report::Reporter,
     run::{Next, Reconciler},
@@ -61,13 +60,13 @@ impl Reconciler for DaemonJobs {
         let plan = plan(&before.observed()); // (no client)
         let maker = self.maker(&before.object);
         let adopts = plan.adopts;
-        let made = maker
+        let (made, not_made) = maker
             .make_all(&plan.start, &|start, job| {
-                claim(&start.body, keys::OWNER_UID, adopts, job)
+                claim(&before.object, start, adopts, job)
             })
-            .await?; // (client)
-        maker.adjust_all(&plan.adjust).await?; // (client)
-        maker.delete_all(&plan.delete).await?; // (client)
+            .await; // (client)
+        let adjusted = maker.adjust_all(&plan.adjust).await; // (client)
+        let deleted = maker.delete_all(&plan.delete).await; // (client)
         let after = self.observe(Arc::clone(&before.object)); // (no client)
         let conclusion = conclude(&after.observed(), &plan, &made); // (no client)
         let Conclusion {
@@ -86,8 +85,9 @@ impl Reconciler for DaemonJobs {
                 *requeue_after,
             )
             .await?; // (client)
-        next.retry |= may_be_granted(&made);
-        Ok(next)
+        next.retry |= is_refused(&made);
+        // What failed keeps nothing else from being done, nor the status from being written.
+        not_made.and(adjusted).and(deleted).map(|()| next)
     }
 }
 
@@ -97,6 +97,7 @@ struct Observation {
     jobs: Vec<Arc<Job>>,
     nodes: Vec<Arc<Node>>,
     pods: HashMap<String, Vec<Arc<Pod>>>,
+    all_pods: Vec<Arc<Pod>>,
     now: Timestamp,
 }
 
@@ -107,6 +108,7 @@ impl Observation {
             jobs,
             nodes,
             pods,
+            all_pods,
             now,
         } = self;
         Observed {
@@ -114,6 +116,7 @@ impl Observation {
             jobs,
             nodes,
             pods,
+            all_pods,
             now: *now,
         }
     }
@@ -121,13 +124,12 @@ impl Observation {
 
 impl DaemonJobs {
     fn observe(&self, object: Arc<DaemonJob>) -> Observation {
-        let jobs = self
-            .owners
-            .jobs_of(object.metadata.uid.as_deref(), &self.jobs.store);
+        let jobs = self.owners.jobs_of(&*object, &self.jobs.store);
         let uids = jobs.iter().filter_map(|job| job.uid());
         let now = Timestamp::now();
         Observation {
             pods: self.pods_of_jobs.of(uids, &self.pods.store),
+            all_pods: self.pods_of_jobs.of_owner(&*object, &self.pods.store),
             nodes: self.nodes.store.state(),
             // Times in a status are whole seconds, so that writing one and reading it back is no change.
             now: Timestamp::from_second(now.as_second()).unwrap_or(now),

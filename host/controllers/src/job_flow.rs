@@ -17,6 +17,7 @@ use operon_core::{
     job_flow::{
         Observed, claim,
         conclude::{Conclusion, conclude},
+        graph::{FlowGraph, GraphError},
         plan::plan,
     },
 };
@@ -25,7 +26,7 @@ use crate::{
     apply,
     error::Error,
     events::Events,
-    jobs::{Maker, PodsOfJobs, may_be_granted},
+    jobs::{Maker, PodsOfJobs, is_refused},
     owners::Owners,
     report::Reporter,
     run::{Next, Reconciler},
@@ -60,20 +61,21 @@ impl Reconciler for JobFlows {
     const NAME: &'static str = "jobflow";
 
     async fn reconcile(&self, flow: Arc<JobFlow>) -> Result<Next, Error> {
+        let graph = FlowGraph::new(&flow.spec); // (no client)
         let before = self.observe(flow); // (no client)
-        let plan = plan(&before.observed()); // (no client)
+        let plan = plan(&before.observed(&graph)); // (no client)
         if plan.expire {
             return self.expire(&before.flow).await; // (client)
         }
         let maker = self.maker(&before.flow);
         let flow = &*before.flow;
-        maker.delete_all(&plan.delete).await?; // (client)
-        maker.adjust_all(&plan.adjust).await?; // (client)
-        let made = maker
+        let deleted = maker.delete_all(&plan.delete).await; // (client)
+        let adjusted = maker.adjust_all(&plan.adjust).await; // (client)
+        let (made, not_made) = maker
             .make_all(&plan.start, &|start, job| claim(flow, start, job))
-            .await?; // (client)
+            .await; // (client)
         let after = self.observe(Arc::clone(&before.flow)); // (no client)
-        let conclusion = conclude(&after.observed(), &plan, &made); // (no client)
+        let conclusion = conclude(&after.observed(&graph), &plan, &made); // (no client)
         let Conclusion {
             status,
             events,
@@ -84,8 +86,9 @@ impl Reconciler for JobFlows {
             .reporter()
             .report(flow, flow.status.as_ref(), status, events, *requeue_after)
             .await?; // (client)
-        next.retry |= may_be_granted(&made);
-        Ok(next)
+        next.retry |= is_refused(&made);
+        // What failed keeps nothing else from being done, nor the status from being written.
+        deleted.and(adjusted).and(not_made).map(|()| next)
     }
 }
 
@@ -99,7 +102,7 @@ struct Observation {
 }
 
 impl Observation {
-    fn observed(&self) -> Observed<'_> {
+    fn observed<'a>(&'a self, graph: &'a Result<FlowGraph, GraphError>) -> Observed<'a> {
         let Self {
             flow,
             jobs,
@@ -109,6 +112,7 @@ impl Observation {
         } = self;
         Observed {
             flow,
+            graph,
             jobs,
             templates,
             pods,
@@ -120,9 +124,7 @@ impl Observation {
 impl JobFlows {
     fn observe(&self, flow: Arc<JobFlow>) -> Observation {
         let namespace = flow.namespace().unwrap_or_default();
-        let jobs = self
-            .owners
-            .jobs_of(flow.metadata.uid.as_deref(), &self.jobs.store);
+        let jobs = self.owners.jobs_of(&*flow, &self.jobs.store);
         let steps = flow.status.iter().flat_map(|status| &status.steps);
         let known = steps.filter_map(|step| step.job_uid.clone());
         let uids: BTreeSet<_> = jobs
@@ -164,7 +166,7 @@ impl JobFlows {
     async fn expire(&self, flow: &JobFlow) -> Result<Next, Error> {
         let ttl = flow.spec.ttl_seconds_after_finished.unwrap_or_default();
         let api = Api::namespaced(self.client.clone(), &flow.namespace().unwrap_or_default());
-        apply::delete(&api, flow, DeleteParams::background()).await?;
+        apply::delete(&api, flow, true, DeleteParams::background()).await?;
         let message = format!("deleted {ttl} s after it finished (spec.ttlSecondsAfterFinished)");
         self.events
             .send(flow, Severity::Normal, "TTL", "Expire", &message)

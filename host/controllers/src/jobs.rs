@@ -3,13 +3,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::DeleteParams,
     runtime::reflector::{ObjectRef, Store},
 };
+use operon_api::keys;
 use operon_core::{
     action::Failure,
     jobs::{AllMade, Claim, Made, Start},
@@ -40,25 +41,29 @@ pub struct Maker<'a> {
 pub type Claimant<'a> = &'a (dyn Fn(&Start, &Job) -> Claim + Sync);
 
 impl Maker<'_> {
-    /// Makes Jobs, side by side, and says what came of each.
-    ///
-    /// # Errors
-    /// One that may go better in the next pass. A Job that the API server refuses is no error.
+    /// Makes Jobs, side by side, and says what came of each. A Job that the API server refuses is no
+    /// error; of those that may go better in the next pass it is the first.
     pub async fn make_all(
         &self,
         starts: &[Start],
         claimant: Claimant<'_>,
-    ) -> Result<AllMade, Error> {
+    ) -> (AllMade, Result<(), Error>) {
         let making: Vec<_> = starts
             .iter()
             .map(|start| self.make(start, claimant))
             .collect();
-        let subjects = starts.iter().map(|start| start.subject.clone());
-        let made: Vec<_> = stream::iter(making)
-            .buffered(SIDE_BY_SIDE)
-            .try_collect()
-            .await?;
-        Ok(subjects.zip(made).collect())
+        let made: Vec<_> = stream::iter(making).buffered(SIDE_BY_SIDE).collect().await;
+        let mut all = AllMade::new();
+        let mut result = Ok(());
+        for (start, made) in starts.iter().zip(made) {
+            match made {
+                Ok(made) => {
+                    all.insert(start.subject.clone(), made);
+                }
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        (all, result)
     }
 
     /// Makes a Job under the first of its names that nobody else has, or finds that it is made already.
@@ -76,7 +81,7 @@ impl Maker<'_> {
                     Claim::Adopt(patch) => apply::patch(&self.api, &job, patch, true).await?,
                     Claim::Others => continue,
                 },
-                Err(error) if error.class() == Class::Terminal => {
+                Err(error) if error.class() == Class::Terminal || is_internal(&error) => {
                     return Ok(Made::Refused(Failure::new(error.reason(), error.chain())));
                 }
                 Err(error) => return Err(error),
@@ -96,16 +101,13 @@ impl Maker<'_> {
     /// Patches Jobs, each if it is still this one. One that is gone meanwhile is left at that.
     ///
     /// # Errors
-    /// One that may go better in the next pass.
+    /// The first of those that happened; all were tried.
     pub async fn adjust_all(&self, adjust: &[(Arc<Job>, Value)]) -> Result<(), Error> {
         let patches: Vec<_> = adjust
             .iter()
             .map(|(job, patch)| self.adjust(job, patch))
             .collect();
-        stream::iter(patches)
-            .buffer_unordered(SIDE_BY_SIDE)
-            .try_collect()
-            .await
+        all(patches).await
     }
 
     async fn adjust(&self, job: &Job, patch: &Value) -> Result<(), Error> {
@@ -122,37 +124,54 @@ impl Maker<'_> {
     /// Deletes Jobs, pods first.
     ///
     /// # Errors
-    /// One that may go better in the next pass.
+    /// The first of those that happened; all were tried.
     pub async fn delete_all(&self, jobs: &[Arc<Job>]) -> Result<(), Error> {
         let deletions: Vec<_> = jobs.iter().map(|job| self.delete(job)).collect();
-        stream::iter(deletions)
-            .buffer_unordered(SIDE_BY_SIDE)
-            .try_collect()
-            .await
+        all(deletions).await
     }
 
     async fn delete(&self, job: &Job) -> Result<(), Error> {
-        match apply::delete(&self.api, job, DeleteParams::foreground()).await {
+        match apply::delete(&self.api, job, false, DeleteParams::foreground()).await {
             Err(error) if error.class() != Class::Gone => Err(error),
             _ => Ok(()),
         }
     }
 }
 
-/// Whether a Job was refused that may be granted later: a quota may have room again, and what is invalid
-/// stays so.
-pub fn may_be_granted(made: &AllMade) -> bool {
-    made.values()
-        .any(|made| matches!(made, Made::Refused(why) if why.reason == "Forbidden"))
+/// Does all of these, side by side, and returns the first error.
+async fn all(writes: Vec<impl Future<Output = Result<(), Error>>>) -> Result<(), Error> {
+    stream::iter(writes)
+        .buffer_unordered(SIDE_BY_SIDE)
+        .fold(Ok(()), |before, now| std::future::ready(before.and(now)))
+        .await
 }
 
-/// Pods by the uid of their Job.
+/// Whether the API server answered that it failed itself, as it does where a webhook can't be reached:
+/// that may last, and its words help.
+fn is_internal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Write { source: kube::Error::Api(status), .. } if status.code == 500
+    )
+}
+
+/// Whether a Job was refused. It may be granted later, and nothing tells when: a quota has room again, a
+/// policy was mended, somebody else's Job is gone.
+pub fn is_refused(made: &AllMade) -> bool {
+    made.values().any(|made| matches!(made, Made::Refused(_)))
+}
+
+/// Pods by the uid of their Job, and by namespace and uid of the object that it was made for, if they are
+/// labelled with that.
 pub struct PodsOfJobs(Index<Pod>);
 
 impl Default for PodsOfJobs {
     fn default() -> Self {
         Self(Index::new(|pod| {
-            job_of(pod).into_iter().map(|(uid, _)| uid).collect()
+            let owner = pod.labels().get(keys::OWNER_UID);
+            let owner = owner.map(|uid| owner_key(pod.namespace(), uid));
+            let job = job_of(pod).map(|(uid, _)| uid);
+            job.into_iter().chain(owner).collect()
         }))
     }
 }
@@ -175,6 +194,17 @@ impl PodsOfJobs {
         });
         found.collect()
     }
+
+    /// The pods of an object's namespace that are labelled as made for it, whether or not their Job is
+    /// still there.
+    pub fn of_owner<K: Resource>(&self, object: &K, pods: &Store<Pod>) -> Vec<Arc<Pod>> {
+        let uid = object.uid().unwrap_or_default();
+        self.0.get(&owner_key(object.namespace(), &uid), pods)
+    }
+}
+
+fn owner_key(namespace: Option<String>, uid: &str) -> String {
+    format!("{}/{uid}", namespace.unwrap_or_default())
 }
 
 /// The Job that a pod belongs to, if it is in this store.

@@ -118,7 +118,7 @@ impl OperationJobs {
 
     async fn expire(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<Next, Error> {
         let ttl = job.spec.ttl_seconds_after_finished.unwrap_or_default();
-        apply::delete(api, job, DeleteParams::background()).await?;
+        apply::delete(api, job, false, DeleteParams::background()).await?;
         let message = format!("deleted {ttl} s after it finished (spec.TTLSecondsAfterFinished)");
         self.events
             .send(job, Severity::Normal, "TTL", "Expire", &message)

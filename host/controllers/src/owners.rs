@@ -25,7 +25,7 @@ pub struct Owners {
     flow_queue: UnboundedSender<ObjectRef<JobFlow>>,
     template_queue: UnboundedSender<ObjectRef<JobTemplate>>,
     daemon_job_queue: UnboundedSender<ObjectRef<DaemonJob>>,
-    /// Jobs by the uid of the object that they were made for.
+    /// Jobs by their namespace and the uid of the object that they were made for.
     jobs: Index<Job>,
     /// Jobs by the JobTemplate that they were made from.
     jobs_of_templates: Index<Job>,
@@ -47,11 +47,9 @@ impl Owners {
             template_queue,
             daemon_job_queue,
             jobs: Index::new(|job| {
-                job.labels()
-                    .get(keys::OWNER_UID)
-                    .cloned()
-                    .into_iter()
-                    .collect()
+                let namespace = job.namespace().unwrap_or_default();
+                let uid = job.labels().get(keys::OWNER_UID);
+                uid.map(|uid| path(&namespace, uid)).into_iter().collect()
             }),
             jobs_of_templates: Index::new(|job| template_key(job).into_iter().collect()),
             flows: Index::new(|flow| {
@@ -67,9 +65,11 @@ impl Owners {
         }
     }
 
-    /// The Jobs that were made for the object of this uid.
-    pub fn jobs_of(&self, uid: Option<&str>, jobs: &Store<Job>) -> Vec<Arc<Job>> {
-        self.jobs.get(uid.unwrap_or_default(), jobs)
+    /// The Jobs of an object's namespace that are labelled as made for it.
+    pub fn jobs_of<K: Resource>(&self, object: &K, jobs: &Store<Job>) -> Vec<Arc<Job>> {
+        let namespace = object.namespace().unwrap_or_default();
+        let uid = object.uid().unwrap_or_default();
+        self.jobs.get(&path(&namespace, &uid), jobs)
     }
 
     /// The Jobs that were made from a JobTemplate.

@@ -201,7 +201,7 @@ impl ReactiveJobs {
             self.release(api, job).await?;
         }
         for job in delete {
-            apply::delete(api, job, DeleteParams::foreground()).await?;
+            apply::delete(api, job, false, DeleteParams::foreground()).await?;
         }
         Ok(made)
     }
@@ -212,15 +212,13 @@ impl ReactiveJobs {
             jobs: &self.jobs,
             manager: keys::REACTIVE_JOB_MANAGER,
         };
-        let job = jobs::Start {
+        let wanted = jobs::Start {
             subject: String::new(),
             names: start.names.clone(),
             body: start.body.clone(),
         };
-        let claimant = |start: &jobs::Start, job: &Job| {
-            jobs::claim(&start.body, keys::CONTROLLER_UID, false, job)
-        };
-        Ok(match maker.make(&job, &claimant).await? {
+        let claimant = |start: &jobs::Start, found: &Job| job::claim(&start.body, found);
+        Ok(match maker.make(&wanted, &claimant).await? {
             jobs::Made::Refused(why) => Made::Refused(why),
             jobs::Made::Job(job) => Made::Job(Inputs {
                 job_uid: job.uid().unwrap_or_default(),
@@ -272,7 +270,7 @@ impl ReactiveJobs {
                 self.release(api, job).await?;
             }
             for job in delete {
-                apply::delete(api, job, DeleteParams::foreground()).await?;
+                apply::delete(api, job, false, DeleteParams::foreground()).await?;
             }
             if left.is_empty() {
                 return self.let_go(&before.object).await;

@@ -176,49 +176,20 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         metrics: metrics.clone(),
         refused: Mutex::default(),
     });
-    running.start(
-        reactive_jobs_of(&client, &stores, &listeners, &events),
-        &stores.reactive_jobs.store,
-        reactive_jobs,
-    );
-    let orphans = Arc::new(OrphanedJobs {
-        client: client.clone(),
-        objects: stores.reactive_jobs.clone(),
-        relations: Arc::clone(&listeners.relations),
-    });
-    running.start(orphans, &stores.jobs_of_reactive_jobs.store, orphaned_jobs);
-    let flows = Arc::new(JobFlows {
-        client: client.clone(),
-        flows: stores.job_flows.clone(),
-        templates: stores.job_templates.clone(),
-        jobs: stores.jobs_of_owners.clone(),
-        pods: stores.pods.clone(),
-        pods_of_jobs: Arc::clone(&listeners.pods_of_jobs),
-        owners: Arc::clone(&listeners.owners),
-        events: events.clone(),
-        status: StatusWriter::default(),
-    });
-    running.start(flows, &stores.job_flows.store, job_flows);
-    let templates = Arc::new(JobTemplates {
-        client: client.clone(),
-        templates: stores.job_templates.clone(),
-        jobs: stores.jobs_of_owners.clone(),
-        owners: Arc::clone(&listeners.owners),
-        status: StatusWriter::default(),
-    });
-    running.start(templates, &stores.job_templates.store, job_templates);
-    let objects = Arc::new(DaemonJobs {
-        client: client.clone(),
-        objects: stores.daemon_jobs.clone(),
-        nodes: stores.nodes.clone(),
-        jobs: stores.jobs_of_owners.clone(),
-        pods: stores.pods.clone(),
-        pods_of_jobs: Arc::clone(&listeners.pods_of_jobs),
-        owners: Arc::clone(&listeners.owners),
-        events: events.clone(),
-        status: StatusWriter::default(),
-    });
-    running.start(objects, &stores.daemon_jobs.store, daemon_jobs);
+    let kit = Kit {
+        client: &client,
+        stores: &stores,
+        listeners: &listeners,
+        events: &events,
+    };
+    let store = &stores.reactive_jobs.store;
+    running.start(kit.reactive_jobs(), store, reactive_jobs);
+    let store = &stores.jobs_of_reactive_jobs.store;
+    running.start(kit.orphaned_jobs(), store, orphaned_jobs);
+    running.start(kit.job_flows(), &stores.job_flows.store, job_flows);
+    let store = &stores.job_templates.store;
+    running.start(kit.job_templates(), store, job_templates);
+    running.start(kit.daemon_jobs(), &stores.daemon_jobs.store, daemon_jobs);
     action_plugins.load_all().await;
     running.start(action_plugins, &stores.plugins.store, plugins);
     let jobs = Arc::new(OperationJobs {
@@ -234,30 +205,81 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     Ok(running)
 }
 
-/// The ReactiveJob controller. ConfigMaps and Secrets are watched when an object asks for them.
-fn reactive_jobs_of(
-    client: &Client,
-    stores: &Stores,
-    listeners: &Listeners,
-    events: &Events,
-) -> Arc<ReactiveJobs> {
-    let relations = Arc::clone(&listeners.relations);
-    let objects = stores.reactive_jobs.store.clone();
-    let on_config = move |namespace: &str, reference: &_| {
-        relations.config_changed(namespace, reference, &objects);
-    };
-    Arc::new(ReactiveJobs {
-        client: client.clone(),
-        objects: stores.reactive_jobs.clone(),
-        jobs: stores.jobs_of_reactive_jobs.clone(),
-        pods: stores.pods.clone(),
-        pods_of_jobs: Arc::clone(&listeners.pods_of_jobs),
-        relations: Arc::clone(&listeners.relations),
-        configs: Configs::new(client.clone(), Arc::new(on_config)),
-        events: events.clone(),
-        status: StatusWriter::default(),
-        told: Mutex::default(),
-    })
+/// What the controllers that make Jobs have in common.
+struct Kit<'a> {
+    client: &'a Client,
+    stores: &'a Stores,
+    listeners: &'a Listeners,
+    events: &'a Events,
+}
+
+impl Kit<'_> {
+    /// ConfigMaps and Secrets are watched when an object asks for them.
+    fn reactive_jobs(&self) -> Arc<ReactiveJobs> {
+        let relations = Arc::clone(&self.listeners.relations);
+        let objects = self.stores.reactive_jobs.store.clone();
+        let on_config = move |namespace: &str, reference: &_| {
+            relations.config_changed(namespace, reference, &objects);
+        };
+        Arc::new(ReactiveJobs {
+            client: self.client.clone(),
+            objects: self.stores.reactive_jobs.clone(),
+            jobs: self.stores.jobs_of_reactive_jobs.clone(),
+            pods: self.stores.pods.clone(),
+            pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
+            relations: Arc::clone(&self.listeners.relations),
+            configs: Configs::new(self.client.clone(), Arc::new(on_config)),
+            events: self.events.clone(),
+            status: StatusWriter::default(),
+            told: Mutex::default(),
+        })
+    }
+
+    fn orphaned_jobs(&self) -> Arc<OrphanedJobs> {
+        Arc::new(OrphanedJobs {
+            client: self.client.clone(),
+            objects: self.stores.reactive_jobs.clone(),
+            relations: Arc::clone(&self.listeners.relations),
+        })
+    }
+
+    fn job_flows(&self) -> Arc<JobFlows> {
+        Arc::new(JobFlows {
+            client: self.client.clone(),
+            flows: self.stores.job_flows.clone(),
+            templates: self.stores.job_templates.clone(),
+            jobs: self.stores.jobs_of_owners.clone(),
+            pods: self.stores.pods.clone(),
+            pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
+            owners: Arc::clone(&self.listeners.owners),
+            events: self.events.clone(),
+            status: StatusWriter::default(),
+        })
+    }
+
+    fn job_templates(&self) -> Arc<JobTemplates> {
+        Arc::new(JobTemplates {
+            client: self.client.clone(),
+            templates: self.stores.job_templates.clone(),
+            jobs: self.stores.jobs_of_owners.clone(),
+            owners: Arc::clone(&self.listeners.owners),
+            status: StatusWriter::default(),
+        })
+    }
+
+    fn daemon_jobs(&self) -> Arc<DaemonJobs> {
+        Arc::new(DaemonJobs {
+            client: self.client.clone(),
+            objects: self.stores.daemon_jobs.clone(),
+            nodes: self.stores.nodes.clone(),
+            jobs: self.stores.jobs_of_owners.clone(),
+            pods: self.stores.pods.clone(),
+            pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
+            owners: Arc::clone(&self.listeners.owners),
+            events: self.events.clone(),
+            status: StatusWriter::default(),
+        })
+    }
 }
 
 /// The user that this host is to the API server.

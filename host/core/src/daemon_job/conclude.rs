@@ -15,9 +15,10 @@ use operon_api::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Observed, events, job,
+    Observed, events,
+    job::{self, Marks},
     memory::Ledger,
-    plan::{Plan, requeue_after},
+    plan::{Plan, chosen, requeue_after},
     status::{self, Case, Verdict},
     survey::{Place, Standing, Survey},
     trouble::{Trouble, trouble},
@@ -34,9 +35,6 @@ const MESSAGE: usize = 512;
 /// Up to how many Jobs, and bytes, the status has the status of each.
 const JOBS: usize = 100;
 const JOBS_BYTES: usize = 65_536;
-
-/// How soon the next Jobs are made if there are more than one pass makes.
-const MORE: Duration = Duration::from_secs(1);
 
 /// What a pass means.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,12 +162,12 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
             survey.count(|standing| standing == Standing::Failed),
         )),
         skipped: Some(number(survey.skipped.values().sum())),
-        start_time: start_time(observed, survey),
+        start_time: start_time(survey),
         completion_time: is_finished.then_some(Time(observed.now)),
         failed_nodes,
         wave: wave(survey),
         revision: Some(survey.memory.revision.clone()),
-        job_status_list: job_status_list(observed),
+        job_status_list: job_status_list(survey),
         retried: survey.memory.token.map(str::to_owned),
         conditions: status::conditions(observed, &verdict),
         ..DaemonJobStatus::default()
@@ -179,9 +177,9 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
         refused,
         requeue_after: deadline,
     } = trouble;
+    let is_more_due = plan.failure.is_none() && is_more_due(observed, survey, made, &refused);
+    let more = is_more_due.then_some(Duration::ZERO);
     ledger(observed, survey, refused).write(&mut next);
-    let was_any_made = made.values().any(|made| matches!(made, Made::Job(_)));
-    let more = (plan.more && was_any_made).then_some(MORE);
     let next_moment = requeue_after(survey, observed.now);
     Conclusion {
         events: events::events(&previous(observed), &next, survey, |place| {
@@ -192,20 +190,36 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
     }
 }
 
+/// Whether a Job is due that was not tried in this pass: there are more than one pass makes, or the time
+/// has come only now. What was refused before waits for an end of the refusals, not for the next pass.
+fn is_more_due(
+    observed: &Observed<'_>,
+    survey: &Survey<'_>,
+    made: &AllMade,
+    refused: &BTreeSet<String>,
+) -> bool {
+    let is_granted = made.values().any(|made| matches!(made, Made::Job(_)));
+    let chosen = chosen(survey, refused, observed.now);
+    chosen.iter().any(|place| {
+        let was_tried = made.contains_key(place.uid);
+        !was_tried && (is_granted || !refused.contains(&place.digest))
+    })
+}
+
 fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 /// When the first Job of this revision was made.
-fn start_time(observed: &Observed<'_>, survey: &Survey<'_>) -> Option<Time> {
+fn start_time(survey: &Survey<'_>) -> Option<Time> {
     let known = survey
         .memory
         .status
         .and_then(|status| status.start_time.clone());
     known.or_else(|| {
-        let is_of_now = |revision: &str| revision == survey.memory.revision;
-        let jobs = observed.jobs.iter();
-        let jobs = jobs.filter(|job| job::marks(job).is_some_and(|(_, r)| is_of_now(r)));
+        let is_of_now = |marks: Marks<'_>| marks.revision == survey.memory.revision;
+        let jobs = survey.jobs.iter();
+        let jobs = jobs.filter(|job| Marks::of(&job.metadata).is_some_and(is_of_now));
         let times = jobs.filter_map(|job| job.metadata.creation_timestamp.as_ref());
         times.min_by_key(|time| time.0).cloned()
     })
@@ -243,15 +257,16 @@ fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String
                 ledger.completed.insert(digest);
             }
             Standing::Failed => {
-                ledger.failed.insert(digest, place.attempts);
+                ledger.failed.insert(digest, place.tries.attempts);
             }
             Standing::Due
+            | Standing::Lost(_)
             | Standing::Again(_)
             | Standing::Replacing
             | Standing::Active
             | Standing::Ending => {
-                if place.attempts > 0 {
-                    ledger.started.insert(digest, place.attempts);
+                if place.tries.attempts > 0 {
+                    ledger.started.insert(digest, place.tries);
                 }
             }
         }
@@ -302,8 +317,11 @@ fn is_same(known: &FailedNode, now: &FailedNode) -> bool {
 /// How a node failed, as far as its Job and its pods tell.
 fn failed_node(observed: &Observed<'_>, place: &Place<'_>) -> FailedNode {
     let name = place.node.name_any();
-    let attempts = i32::try_from(place.attempts).ok();
-    let Some(job) = place.job.filter(|job| job::attempt(job) >= place.attempts) else {
+    let attempts = i32::try_from(place.tries.attempts).ok();
+    let Some(job) = place
+        .job
+        .filter(|job| job::attempt(job) >= place.tries.attempts)
+    else {
         return FailedNode {
             name,
             reason: "JobGone".to_owned(),
@@ -339,12 +357,12 @@ fn failed_node(observed: &Observed<'_>, place: &Place<'_>) -> FailedNode {
 }
 
 /// The status of each Job, if there are few.
-fn job_status_list(observed: &Observed<'_>) -> BTreeMap<String, Map<String, Value>> {
-    if observed.jobs.len() > JOBS {
+fn job_status_list(survey: &Survey<'_>) -> BTreeMap<String, Map<String, Value>> {
+    if survey.jobs.len() > JOBS {
         return BTreeMap::new();
     }
     let mut bytes = 0;
-    let list = observed.jobs.iter().map(|job| {
+    let list = survey.jobs.iter().map(|job| {
         let status = json!(job.status.clone().unwrap_or_default());
         bytes += status.to_string().len();
         let key = format!("{}/{}", job.name_any(), job.namespace().unwrap_or_default());

@@ -1,18 +1,27 @@
 //! Which nodes get a Job, and why others get none. The spec is read once; then every node is asked
 //! about.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::{
+    api::core::v1::{Node, NodeCondition},
+    jiff::Timestamp,
+};
 use kube::ResourceExt;
-use operon_api::daemon_job::{DaemonJobSpec, Nodes};
+use operon_api::{
+    DaemonJob,
+    daemon_job::{DaemonJobSpec, Nodes},
+};
 
 use super::{
     INVALID_SPEC,
     rule::{Affinity, Selector},
     template::Template,
 };
-use crate::action::Failure;
+use crate::{
+    action::Failure,
+    jobs::time::{after, seconds},
+};
 
 /// Which nodes get a Job.
 #[derive(Clone, Debug)]
@@ -22,6 +31,7 @@ pub(super) struct Selection {
     affinity: Option<Affinity>,
     /// Whether cordoned, tainted and not Ready nodes get one too.
     pub(super) includes_unschedulable: bool,
+    ready_timeout: Duration,
     template: Template,
 }
 
@@ -70,6 +80,7 @@ impl Selection {
             selector,
             affinity,
             include_unschedulable,
+            ready_timeout_seconds,
         } = &nodes;
         Ok(Self {
             excluded: names(spec.exclude_node_list.as_deref().unwrap_or_default()),
@@ -83,6 +94,7 @@ impl Selection {
                 .transpose()
                 .map_err(|why| invalid("spec.nodes.affinity", &why))?,
             includes_unschedulable: *include_unschedulable == Some(true),
+            ready_timeout: ready_timeout_seconds.map_or(Duration::ZERO, seconds),
             template: Template::read(&spec.job)?,
         })
     }
@@ -111,6 +123,21 @@ impl Selection {
         self.template.refuses(node)
     }
 
+    /// Until when a node that gets no Job now is waited for, because it may become Ready.
+    pub(super) fn awaited_until(
+        &self,
+        object: &DaemonJob,
+        node: &Node,
+        skip: Option<Skip>,
+    ) -> Option<Timestamp> {
+        skip.filter(|skip| *skip == Skip::NotReady)?;
+        let ready = ready(node).and_then(|ready| ready.last_transition_time.as_ref());
+        let since = ready.or(node.metadata.creation_timestamp.as_ref());
+        let made = object.metadata.creation_timestamp.as_ref();
+        let since = since.into_iter().chain(made).map(|time| time.0).max()?;
+        Some(after(since, self.ready_timeout))
+    }
+
     /// The names in `excludeNodeList` that no node has.
     pub(super) fn unknown<'a>(&'a self, nodes: &BTreeSet<&str>) -> Vec<&'a str> {
         let excluded = self.excluded.iter().map(String::as_str);
@@ -119,9 +146,13 @@ impl Selection {
 }
 
 fn is_ready(node: &Node) -> bool {
+    ready(node).is_some_and(|ready| ready.status == "True")
+}
+
+fn ready(node: &Node) -> Option<&NodeCondition> {
     let status = node.status.iter();
     let mut conditions = status.flat_map(|status| &status.conditions).flatten();
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    conditions.find(|condition| condition.type_ == "Ready")
 }
 
 /// The names of a list that is separated by commas, spaces anywhere in it left out.

@@ -42,9 +42,12 @@ fn wave(next: &DaemonJobStatus, survey: &Survey<'_>) -> Option<JobEvent> {
         return None;
     }
     let of_wave = |place: &&Place<'_>| place.wave.as_str() == wave.name;
-    let count = nodes(survey.places.iter().filter(of_wave).count());
-    let message = format!("wave {:?} begins: {count}", wave.name);
-    Some(normal("WaveStarted", message))
+    let places: Vec<_> = survey.places.iter().filter(of_wave).collect();
+    let message = format!("wave {:?} begins: {}", wave.name, nodes(places.len()));
+    // Events of one reason about the same Job are one Event, with the message of the first.
+    let job = places.iter().find_map(|place| place.job);
+    let job = job.map(|job| job.name_any());
+    Some(about(normal("WaveStarted", message), job))
 }
 
 /// Jobs were made that the status does not know of.
@@ -111,7 +114,7 @@ pub(super) fn transition(previous: &DaemonJobStatus, next: &DaemonJobStatus) -> 
     let mut events = Vec::new();
     if previous.state != next.state {
         match next.state {
-            Some(FlowState::Succeed) => events.push(normal("Succeeded", message())),
+            Some(FlowState::Succeed) => events.push(normal("Succeed", message())),
             Some(FlowState::Failed) => events.push(warning("Failed", message())),
             Some(FlowState::Pending | FlowState::Running | FlowState::Terminating) | None => {}
         }

@@ -1,47 +1,80 @@
-//! One Job of a DaemonJob: what it was made for, and how one is made.
+//! One Job of a DaemonJob: what it was made for, how one is made, and whose one is that already has its
+//! name.
 
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
 use kube::{Resource, ResourceExt};
-use operon_api::{DaemonJob, keys, reactive_job::Outcome};
+use operon_api::{DaemonJob, job_flow::GlobalParams, keys, reactive_job::Outcome};
 use serde_json::{Value, json};
 
 use crate::{
     action::Failure,
     jobs::{
-        self,
-        name::{self, five},
+        self, Claim, Start, name,
         render::{Overlay, render},
     },
 };
 
+/// On every pod of a Job, from Kubernetes itself: the Job's name.
+const JOB_NAME: &str = "job-name";
+
 /// What a Job is made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Purpose<'a> {
-    pub(super) node: &'a str,
-    pub(super) node_uid: &'a str,
-    pub(super) revision: &'a str,
-    /// Counted from 1.
-    pub(super) attempt: u32,
+    pub(super) marks: Marks<'a>,
     /// The value of the annotation `operon.dev/retry` that it runs for.
     pub(super) token: Option<&'a str>,
     pub(super) timeout: Option<i32>,
     pub(super) tolerates_all: bool,
 }
 
-/// Which attempt a Job is.
-pub(super) fn attempt(job: &Job) -> u32 {
-    let number = jobs::number(job, keys::RUN_ATTEMPT);
-    number
-        .and_then(|n| u32::try_from(n).ok())
-        .unwrap_or(1)
-        .max(1)
+/// What a Job and its pods say that they were made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Marks<'a> {
+    /// The node's name.
+    pub(super) node: &'a str,
+    pub(super) node_uid: &'a str,
+    pub(super) revision: &'a str,
+    /// Counted from 1.
+    pub(super) attempt: u32,
 }
 
-/// The uid of the node that a Job is for, and what it was made from. One that does not say is not ours.
-pub(super) fn marks(job: &Job) -> Option<(&str, &str)> {
-    let node = job.labels().get(keys::NODE_UID)?;
-    let revision = job.annotations().get(keys::REVISION)?;
-    Some((node, revision))
+impl<'a> Marks<'a> {
+    /// Reads them off a Job or a pod. One that does not have them all is not ours.
+    pub(super) fn of(metadata: &'a ObjectMeta) -> Option<Self> {
+        let labels = metadata.labels.as_ref()?;
+        let annotations = metadata.annotations.as_ref()?;
+        let attempt = annotations.get(keys::RUN_ATTEMPT)?.parse().ok()?;
+        Some(Self {
+            node: annotations.get(keys::NODE_NAME)?,
+            node_uid: labels.get(keys::NODE_UID)?,
+            revision: annotations.get(keys::REVISION)?,
+            attempt,
+        })
+    }
+
+    /// What the Job is to be called.
+    fn wanted_name(&self, object: &DaemonJob) -> String {
+        let (own, node, attempt) = (object.name_any(), self.node, self.attempt);
+        match attempt {
+            0 | 1 => format!("{own}-{node}"),
+            _ => format!("{own}-{node}-{attempt}"),
+        }
+    }
+
+    /// What tells its name apart from others that would be cut to the same.
+    fn key(&self, object: &DaemonJob) -> String {
+        json!([object.uid(), self.node_uid, self.revision, self.attempt]).to_string()
+    }
+}
+
+/// Which attempt a Job is.
+pub(super) fn attempt(job: &Job) -> u32 {
+    Marks::of(&job.metadata).map_or(1, |marks| marks.attempt.max(1))
 }
 
 /// Whether a Job succeeded.
@@ -49,36 +82,52 @@ pub(super) fn is_successful(job: &Job) -> bool {
     jobs::finish(job).is_some_and(|finish| finish.outcome == Outcome::Succeeded)
 }
 
-/// The names that a Job of this purpose may have, the first being the one it gets unless somebody
-/// else's Job has it. Whoever makes a Job for the same purpose gets the same names.
-pub(super) fn names(object: &DaemonJob, purpose: &Purpose<'_>) -> Vec<String> {
-    let (own, node, attempt) = (object.name_any(), purpose.node, purpose.attempt);
-    let wanted = match attempt {
-        0 | 1 => format!("{own}-{node}"),
-        _ => format!("{own}-{node}-{attempt}"),
+/// The names that a Job of these marks may have, the first being the one it gets unless somebody else's
+/// Job has it. Whoever makes a Job for the same gets the same names.
+pub(super) fn names(object: &DaemonJob, marks: &Marks<'_>) -> Vec<String> {
+    name::names(
+        &marks.wanted_name(object),
+        &marks.key(object),
+        &object.spec.job,
+    )
+}
+
+/// Whether a Job belongs to an object: one of another namespace does not, nor one that the object does
+/// not own, nor a copy, which has another name than its own marks give it.
+pub(super) fn is_own(object: &DaemonJob, job: &Job) -> bool {
+    is_owned(object, job) && is_of_own_job(object, &job.metadata, &job.name_any())
+}
+
+/// Whether a pod is one of a Job that belongs, or belonged, to an object: the Job may be gone.
+pub(super) fn is_own_pod(object: &DaemonJob, pod: &Pod) -> bool {
+    let job = pod.labels().get(JOB_NAME);
+    job.is_some_and(|job| is_of_own_job(object, &pod.metadata, job))
+}
+
+/// Whether something of a Job of this name has the marks of this object, and they give that name.
+fn is_of_own_job(object: &DaemonJob, metadata: &ObjectMeta, job: &str) -> bool {
+    let uid = object.metadata.uid.as_ref();
+    let labels = metadata.labels.as_ref();
+    let is_labelled = uid.is_some() && labels.and_then(|labels| labels.get(keys::OWNER_UID)) == uid;
+    let has_name = |marks: Marks<'_>| {
+        let (wanted, key) = (marks.wanted_name(object), marks.key(object));
+        name::is_name(job, &wanted, &key)
     };
-    let key = json!([object.uid(), purpose.node_uid, purpose.revision, attempt]).to_string();
-    let is_indexed = object.spec.job.at(&["completionMode"]) == Some(&json!("Indexed"));
-    if !is_indexed {
-        return name::names(&wanted, &key);
-    }
-    indexed(&wanted, &key, object.spec.job.at(&["completions"]))
+    is_labelled
+        && metadata.namespace == object.metadata.namespace
+        && Marks::of(metadata).is_some_and(has_name)
 }
 
-/// Pods of an Indexed Job have its name and their index as host names: no dots, and no more than 63
-/// characters with the highest index.
-fn indexed(wanted: &str, key: &str, completions: Option<&Value>) -> Vec<String> {
-    let completions = completions.and_then(Value::as_i64).unwrap_or(1);
-    let room = name::MAX.saturating_sub(1 + completions.to_string().len());
-    let plain = wanted.replace('.', "-");
-    let beginning: String = plain.chars().take(room.saturating_sub(6)).collect();
-    let beginning = beginning.trim_end_matches('-');
-    let salted = (0..3).map(|salt| format!("{beginning}-{}", five(&format!("{key}{salt}"))));
-    let fits = (plain.len() <= room).then(|| plain.clone());
-    fits.into_iter().chain(salted).collect()
+/// Whether a Job says that this object, and not one of its name before, is its owner.
+fn is_owned(object: &DaemonJob, job: &Job) -> bool {
+    let owners = job.owner_references();
+    owners
+        .iter()
+        .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
 }
 
-/// The Job itself, without a name. The keys that say whose it is win over the user's.
+/// The Job itself, without a name. The keys that say whose it is win over the user's, and are on its
+/// pods too: those may outlive it.
 ///
 /// # Errors
 /// What no Job can be made of.
@@ -86,33 +135,19 @@ pub(super) fn body(object: &DaemonJob, purpose: &Purpose<'_>) -> Result<Value, F
     let mut rendered = render(
         &object.spec.job,
         &Overlay {
-            global: object.spec.global_params.as_ref(),
-            node: Some(purpose.node),
+            global: Some(&marked(object, &purpose.marks)),
+            node: Some(purpose.marks.node),
             tolerates_all: purpose.tolerates_all,
             timeout: purpose.timeout,
             ..Overlay::default()
         },
     )?;
-    let labels = [
-        (keys::OWNER_UID, object.uid()),
-        (keys::NODE_UID, Some(purpose.node_uid.to_owned())),
-    ];
-    let annotations = [
-        (keys::NODE_NAME, Some(purpose.node.to_owned())),
-        (keys::REVISION, Some(purpose.revision.to_owned())),
-        (keys::RUN_ATTEMPT, Some(purpose.attempt.to_string())),
-        (keys::TTL, rendered.ttl.as_ref().map(Value::to_string)),
-        (keys::RETRY, purpose.token.map(str::to_owned)),
-    ];
-    for (key, value) in labels {
-        rendered.labels.extend(value.map(|v| (key.to_owned(), v)));
-    }
-    for (key, value) in annotations {
-        rendered.annotations.remove(key);
-        rendered
-            .annotations
-            .extend(value.map(|v| (key.to_owned(), v)));
-    }
+    let ttl = rendered.ttl.as_ref().map(Value::to_string);
+    set(&mut rendered.annotations, keys::TTL, ttl);
+    let token = purpose.token.map(str::to_owned);
+    set(&mut rendered.annotations, keys::RETRY, token);
+    // By this one a JobTemplate finds its Jobs.
+    set(&mut rendered.annotations, keys::JOB_TEMPLATE, None);
     Ok(json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -126,6 +161,32 @@ pub(super) fn body(object: &DaemonJob, purpose: &Purpose<'_>) -> Result<Value, F
     }))
 }
 
+/// What a Job and its pods get: what the user says, and the marks.
+fn marked(object: &DaemonJob, marks: &Marks<'_>) -> GlobalParams {
+    let Marks {
+        node,
+        node_uid,
+        revision,
+        attempt,
+    } = marks;
+    let mut global = object.spec.global_params.clone().unwrap_or_default();
+    let (labels, annotations) = (&mut global.labels, &mut global.annotations);
+    set(labels, keys::OWNER_UID, object.uid());
+    set(labels, keys::NODE_UID, Some((*node_uid).to_owned()));
+    set(annotations, keys::NODE_NAME, Some((*node).to_owned()));
+    set(annotations, keys::REVISION, Some((*revision).to_owned()));
+    set(annotations, keys::RUN_ATTEMPT, Some(attempt.to_string()));
+    global
+}
+
+/// Sets one of our keys, or takes off what a user wrote there.
+fn set(map: &mut BTreeMap<String, String>, key: &str, value: Option<String>) {
+    match value {
+        Some(value) => map.insert(key.to_owned(), value),
+        None => map.remove(key),
+    };
+}
+
 /// What names an object as the owner of its Jobs.
 fn owner(object: &DaemonJob) -> Option<OwnerReference> {
     Some(OwnerReference {
@@ -134,15 +195,62 @@ fn owner(object: &DaemonJob) -> Option<OwnerReference> {
     })
 }
 
-/// The merge patch that gives a finished Job the time to live that was held back.
-pub(super) fn ttl_patch(job: &Job) -> Option<Value> {
-    let spec = job.spec.as_ref();
-    let has_one = spec.is_some_and(|spec| spec.ttl_seconds_after_finished.is_some());
-    if has_one || jobs::is_deleted(job) || jobs::finish(job).is_none() {
-        return None;
+/// Says whose a Job is that already has a name of `start`; `adopts` says whether one that another
+/// operator made for the same object is taken over.
+///
+/// Guarantees that a Job is never taken for one of another node, revision or attempt: `a` has a second
+/// attempt that is called as the first of a node `a-2`. One whose marks somebody took off in part, and
+/// that can be no other, gets them back.
+pub fn claim(object: &DaemonJob, start: &Start, adopts: bool, job: &Job) -> Claim {
+    let owners = job.owner_references().iter();
+    let mut others = owners.filter(|owner| Some(&owner.uid) != object.metadata.uid.as_ref());
+    let has_other_controller = others.any(|owner| owner.controller == Some(true));
+    if !is_owned(object, job) || has_other_controller {
+        return Claim::Others;
     }
-    let ttl = jobs::number(job, keys::TTL).filter(|ttl| *ttl >= 0)?;
-    Some(json!({"spec": {"ttlSecondsAfterFinished": ttl}}))
+    if is_this(start, job) {
+        if is_own(object, job) {
+            return Claim::Mine;
+        }
+        return Claim::Adopt(adoption(object, start, job));
+    }
+    let is_unmarked = [keys::OWNER_UID, keys::NODE_UID]
+        .iter()
+        .all(|key| !job.labels().contains_key(*key));
+    let is_first = start.body["metadata"]["annotations"][keys::RUN_ATTEMPT] == "1"
+        && start.names.first() == Some(&job.name_any());
+    if adopts && is_unmarked && is_first {
+        return Claim::Adopt(adoption(object, start, job));
+    }
+    Claim::Others
+}
+
+/// Whether a Job was made for what `start` is to be made for, whoever it says that it belongs to: each
+/// of these marks names node, revision or attempt, and none may be missing or another.
+fn is_this(start: &Start, job: &Job) -> bool {
+    let metadata = &start.body["metadata"];
+    let label = |key: &str| job.labels().get(key).map(String::as_str);
+    let annotation = |key: &str| job.annotations().get(key).map(String::as_str);
+    let is_of_object = label(keys::OWNER_UID)
+        .is_none_or(|uid| Some(uid) == metadata["labels"][keys::OWNER_UID].as_str());
+    is_of_object
+        && label(keys::NODE_UID) == metadata["labels"][keys::NODE_UID].as_str()
+        && [keys::REVISION, keys::RUN_ATTEMPT]
+            .iter()
+            .all(|key| annotation(key) == metadata["annotations"][*key].as_str())
+}
+
+/// The merge patch with which a Job is this object's.
+fn adoption(object: &DaemonJob, start: &Start, job: &Job) -> Value {
+    let others = job.owner_references().iter();
+    let others = others.filter(|owner| Some(&owner.uid) != object.metadata.uid.as_ref());
+    let owners: Vec<_> = others.cloned().chain(owner(object)).collect();
+    let metadata = &start.body["metadata"];
+    json!({"metadata": {
+        "labels": metadata["labels"],
+        "annotations": metadata["annotations"],
+        "ownerReferences": owners,
+    }})
 }
 
 #[cfg(test)]
@@ -158,15 +266,12 @@ mod tests {
         object
     }
 
-    fn purpose(node: &str) -> Purpose<'_> {
-        Purpose {
+    fn marks(node: &str) -> Marks<'_> {
+        Marks {
             node,
             node_uid: "uid",
             revision: "revision",
             attempt: 1,
-            token: None,
-            timeout: None,
-            tolerates_all: false,
         }
     }
 
@@ -191,16 +296,16 @@ mod tests {
             (&"n".repeat(253), None),
             (&format!("{}.example", "n.".repeat(60)), None),
         ] {
-            let names = names(&object, &purpose(node));
+            let names = names(&object, &marks(node));
             if let Some(first) = first {
                 assert_eq!(names[0], first);
             }
             for name in &names {
                 assert!(is_label(name), "{name}");
             }
-            let again = Purpose {
+            let again = Marks {
                 attempt: 2,
-                ..purpose(node)
+                ..marks(node)
             };
             let again = super::names(&object, &again);
             assert!(
@@ -220,7 +325,7 @@ mod tests {
         let object = object("dj", spec);
         let long = "n".repeat(100);
         for (node, first) in [("a.b", Some("dj-a-b")), (long.as_str(), None)] {
-            let names = names(&object, &purpose(node));
+            let names = names(&object, &marks(node));
             assert!(first.is_none_or(|first| names[0] == first));
             for name in names {
                 assert!(
@@ -235,27 +340,22 @@ mod tests {
     fn names_differ_by_node_revision_and_attempt() {
         let object = object("dj", json!({}));
         let node = "n".repeat(253);
-        let one = purpose(&node);
-        let first = |purpose: &Purpose<'_>| names(&object, purpose)[0].clone();
+        let one = marks(&node);
+        let first = |marks: &Marks<'_>| names(&object, marks)[0].clone();
         let others = [
-            Purpose {
+            Marks {
                 node_uid: "other",
                 ..one.clone()
             },
-            Purpose {
+            Marks {
                 revision: "other",
                 ..one.clone()
             },
-            Purpose {
+            Marks {
                 attempt: 2,
                 ..one.clone()
             },
         ];
         assert!(others.iter().all(|other| first(other) != first(&one)));
-        let token = Purpose {
-            token: Some("now"),
-            ..one.clone()
-        };
-        assert_eq!(first(&token), first(&one));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use operon_api::{
     DaemonJob,
@@ -35,10 +36,21 @@ pub(super) struct Ledger {
     pub(super) completed: BTreeSet<String>,
     /// They failed, after so many Jobs.
     pub(super) failed: BTreeMap<String, u32>,
-    /// They have had so many Jobs, and are not over.
-    pub(super) started: BTreeMap<String, u32>,
+    /// They have had Jobs, and are not over.
+    pub(super) started: BTreeMap<String, Tries>,
     /// Their Job was refused.
     pub(super) refused: BTreeSet<String>,
+}
+
+/// The Jobs that a node has had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tries {
+    /// How many.
+    pub(super) attempts: u32,
+    /// How many in a row were deleted before they were finished, up to the one before the last.
+    pub(super) losses: u32,
+    /// Since when the last is known to be gone likewise, if the next one is not made at once.
+    pub(super) lost_at: Option<Timestamp>,
 }
 
 impl<'a> Memory<'a> {
@@ -106,11 +118,15 @@ fn revision(object: &DaemonJob) -> String {
 
 impl Ledger {
     fn read(status: &DaemonJobStatus) -> Self {
-        let counted = |list: &[String]| list.iter().map(|entry| read(entry)).collect();
+        let failed = status.failed_node_digests.iter();
+        let started = status.started_node_digests.iter();
         Self {
             completed: status.completed_nodes.iter().cloned().collect(),
-            failed: counted(&status.failed_node_digests),
-            started: counted(&status.started_node_digests),
+            failed: failed
+                .map(|entry| read(entry))
+                .map(|(digest, tries)| (digest, tries.attempts))
+                .collect(),
+            started: started.map(|entry| read(entry)).collect(),
             refused: status.refused_node_digests.iter().cloned().collect(),
         }
     }
@@ -123,25 +139,50 @@ impl Ledger {
             started,
             refused,
         } = self;
-        let counted = |map: BTreeMap<String, u32>| map.into_iter().map(write).collect();
+        let failed = failed.into_iter();
         status.completed_nodes = completed.into_iter().collect();
-        status.failed_node_digests = counted(failed);
-        status.started_node_digests = counted(started);
+        status.failed_node_digests = failed
+            .map(|(digest, attempts)| write(digest, Tries::of(attempts)))
+            .collect();
+        status.started_node_digests = started
+            .into_iter()
+            .map(|(digest, tries)| write(digest, tries))
+            .collect();
         status.refused_node_digests = refused.into_iter().collect();
     }
 
-    /// What failed may run again; how many Jobs it has had stays.
+    /// What failed may run again, and nothing waits because Jobs were deleted; how many Jobs a node has
+    /// had stays.
     fn forgive(&mut self) {
-        self.started.append(&mut self.failed);
+        for tries in self.started.values_mut() {
+            *tries = Tries::of(tries.attempts);
+        }
+        let failed = std::mem::take(&mut self.failed).into_iter();
+        self.started
+            .extend(failed.map(|(digest, attempts)| (digest, Tries::of(attempts))));
+    }
+
+    /// The Jobs that a node has had, as far as is remembered.
+    pub(super) fn tries(&self, digest: &str) -> Tries {
+        let failed = self.failed.get(digest).copied().map(Tries::of);
+        failed
+            .or(self.started.get(digest).copied())
+            .unwrap_or_default()
     }
 
     /// How many Jobs a node has had, as far as is remembered.
     pub(super) fn attempts(&self, digest: &str) -> u32 {
-        let failed = self.failed.get(digest);
-        failed
-            .or(self.started.get(digest))
-            .copied()
-            .unwrap_or_default()
+        self.tries(digest).attempts
+    }
+}
+
+impl Tries {
+    /// So many Jobs, none of which got lost.
+    fn of(attempts: u32) -> Self {
+        Self {
+            attempts,
+            ..Self::default()
+        }
     }
 }
 
@@ -150,15 +191,32 @@ pub(super) fn digest(uid: &str) -> String {
     hexadecimal(uid, 6)
 }
 
-fn read(entry: &str) -> (String, u32) {
-    let (digest, attempts) = entry.split_once(':').unwrap_or((entry, "1"));
-    (digest.to_owned(), attempts.parse().unwrap_or(1).max(1))
+/// Reads `digest`, `digest:attempts`, `digest:attempts:losses` or `digest:attempts:losses:second`.
+fn read(entry: &str) -> (String, Tries) {
+    let mut parts = entry.split(':');
+    let digest = parts.next().unwrap_or_default().to_owned();
+    let mut number = || parts.next().and_then(|part| part.parse::<i64>().ok());
+    let (attempts, losses, second) = (number(), number(), number());
+    let count = |number: Option<i64>| number.and_then(|n| u32::try_from(n).ok());
+    let tries = Tries {
+        attempts: count(attempts).unwrap_or(1).max(1),
+        losses: count(losses).unwrap_or(0),
+        lost_at: second.and_then(|second| Timestamp::from_second(second).ok()),
+    };
+    (digest, tries)
 }
 
-fn write((digest, attempts): (String, u32)) -> String {
-    match attempts {
-        0 | 1 => digest,
-        _ => format!("{digest}:{attempts}"),
+fn write(digest: String, tries: Tries) -> String {
+    let Tries {
+        attempts,
+        losses,
+        lost_at,
+    } = tries;
+    match (attempts, losses, lost_at) {
+        (0 | 1, 0, None) => digest,
+        (_, 0, None) => format!("{digest}:{attempts}"),
+        (_, _, None) => format!("{digest}:{attempts}:{losses}"),
+        (_, _, Some(at)) => format!("{digest}:{attempts}:{losses}:{}", at.as_second()),
     }
 }
 
@@ -200,5 +258,27 @@ mod tests {
         assert_eq!(status.completed_nodes, ["a", "b"]);
         assert_eq!(status.failed_node_digests, ["", "c:3", "d", "e", "f"]);
         assert_eq!(Ledger::read(&status), ledger);
+    }
+
+    #[test]
+    fn jobs_that_got_lost_are_read_as_they_were_written_and_nonsense_is_no_panic() {
+        for entry in ["a", "b:3", "c:3:2", "d:1:1:1700000000"] {
+            let (digest, tries) = read(entry);
+            assert_eq!(write(digest, tries), entry);
+        }
+        let (_, tries) = read("d:4:3:1700000000");
+        let at = tries.lost_at.map(Timestamp::as_second);
+        assert_eq!(
+            (tries.attempts, tries.losses, at),
+            (4, 3, Some(1_700_000_000))
+        );
+        for entry in [
+            "e:-1:-1:-1",
+            "f:::",
+            "g:1:2:99999999999999999999",
+            "h:1:1:1:1:1",
+        ] {
+            read(entry);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! DaemonJob: the decisions of one pass.
 //!
-//! [`eligible`] says which nodes get a Job, [`memory`] what the status remembers of them, [`survey`]
-//! where each of them stands, [`waves`] in which order they go; [`plan`](plan::plan) says what is done
-//! to Jobs, and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
+//! [`eligible`] says which nodes get a Job, [`memory`] what the status remembers of them, [`on_node`]
+//! what there is of their Jobs, [`survey`] where each of them stands, [`waves`] in which order they go;
+//! [`plan`](plan::plan) says what is done to Jobs, and [`conclude`](conclude::conclude) turns what there
+//! is afterwards into the next status.
 //! What must be remembered is on the Jobs or in the status, so a pass can be repeated after any crash.
 //!
 //! A node is its uid. Its Job is named after what it is made for, so it is never made twice.
@@ -12,6 +13,7 @@ mod eligible;
 mod events;
 mod job;
 mod memory;
+mod on_node;
 pub mod plan;
 mod rollout;
 mod rule;
@@ -34,6 +36,8 @@ use k8s_openapi::{
 };
 use operon_api::DaemonJob;
 
+pub use job::claim;
+
 /// Everything that a pass decides from.
 pub struct Observed<'a> {
     /// The object.
@@ -44,15 +48,11 @@ pub struct Observed<'a> {
     pub jobs: &'a [Arc<Job>],
     /// The pods of those Jobs, by the Job's uid.
     pub pods: &'a HashMap<String, Vec<Arc<Pod>>>,
+    /// The pods of its namespace with that label, whether or not their Job is still there.
+    pub all_pods: &'a [Arc<Pod>],
     /// The clock at the start of the pass, in whole seconds.
     pub now: Timestamp,
 }
-
-/// How long a Job may be blocked before that is said.
-pub const PROGRESS_DEADLINE: Duration = Duration::from_mins(5);
-
-/// The wait before the first retry, unless `retry.backoffSeconds` is set, and the longest.
-pub const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
 
 /// How long a node whose Job is to run again may be cordoned or not Ready before it has failed.
 const RETRY_GRACE: Duration = Duration::from_mins(5);
@@ -62,14 +62,3 @@ const MAX_STARTS: usize = 500;
 
 /// The reason of a spec that can't be read.
 const INVALID_SPEC: &str = "InvalidSpec";
-
-/// `seconds` of a spec as a duration.
-fn seconds(value: i32) -> Duration {
-    Duration::from_secs(u64::try_from(value).unwrap_or(0))
-}
-
-/// What is left of `limit` since `start`; none when it is over.
-fn left(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {
-    let passed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
-    limit.checked_sub(passed).filter(|left| !left.is_zero())
-}

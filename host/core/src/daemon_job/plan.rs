@@ -1,6 +1,10 @@
 //! What a pass does to the Jobs. Pure: it reads [`Observed`] and nothing else.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::ResourceExt;
@@ -9,12 +13,15 @@ use serde_json::Value;
 
 use super::{
     MAX_STARTS, Observed,
-    job::{self, Purpose},
+    job::{self, Marks, Purpose},
     memory::digest,
     survey::{Place, Standing, Survey, uids},
     waves::Hold,
 };
-use crate::{action::Failure, jobs::Start};
+use crate::{
+    action::Failure,
+    jobs::{self, Start, refused::a_few, time::PODS_RECHECK},
+};
 
 /// What a pass does, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,8 +37,6 @@ pub struct Plan {
     pub delete: Vec<Arc<Job>>,
     /// Why no Job can be made of the spec.
     pub failure: Option<Failure>,
-    /// Whether more Jobs are due than are made in one pass.
-    pub more: bool,
     /// When time alone changes the plan.
     pub requeue_after: Option<Duration>,
 }
@@ -53,46 +58,52 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
         ..Plan::default()
     };
     match starts(observed, &survey) {
-        Ok((start, more)) => {
-            plan.start = start;
-            plan.more = more;
-        }
+        Ok(start) => plan.start = start,
         Err(failure) => plan.failure = Some(failure),
     }
     plan
 }
 
-/// The Jobs to make, and whether there are more than are made in one pass.
-fn starts(observed: &Observed<'_>, survey: &Survey<'_>) -> Result<(Vec<Start>, bool), Failure> {
-    if survey.memory.is_finished || survey.rules.is_paused {
-        return Ok((Vec::new(), false));
-    }
-    let refused = &survey.memory.ledger.refused;
-    let may_start = |place: &&Place<'_>| may_start(survey, place, observed.now);
-    let (last, first): (Vec<_>, Vec<_>) = survey
-        .places
-        .iter()
-        .filter(may_start)
-        .partition(|place| refused.contains(&place.digest));
-    let parallelism = survey.rules.parallelism(survey.places.len());
-    let room = parallelism.saturating_sub(survey.busy);
-    let due = (first.len() + last.len()).min(room);
+/// The Jobs to make.
+fn starts(observed: &Observed<'_>, survey: &Survey<'_>) -> Result<Vec<Start>, Failure> {
     // Another node's Job may have the name that this one would get: `a-b` and `2`, `a` and `b-2`.
-    let mut taken: HashSet<String> = observed.jobs.iter().map(|job| job.name_any()).collect();
-    let chosen = first.into_iter().chain(last).take(due.min(MAX_STARTS));
-    let starts = chosen.map(|place| {
+    let mut taken: HashSet<String> = survey.jobs.iter().map(|job| job.name_any()).collect();
+    let chosen = chosen(survey, &survey.memory.ledger.refused, observed.now);
+    let starts = chosen.into_iter().map(|place| {
         let mut start = start(observed, survey, place)?;
         start.names.retain(|name| !taken.contains(name));
         taken.extend(start.names.iter().cloned());
         Ok(start)
     });
-    Ok((starts.collect::<Result<_, _>>()?, due > MAX_STARTS))
+    starts.collect()
+}
+
+/// The nodes that get a Job now, in this order: those whose Job was refused when it was tried last only
+/// when all others have theirs.
+pub(super) fn chosen<'s, 'a>(
+    survey: &'s Survey<'a>,
+    refused: &BTreeSet<String>,
+    now: Timestamp,
+) -> Vec<&'s Place<'a>> {
+    if survey.memory.is_finished || survey.rules.is_paused {
+        return Vec::new();
+    }
+    let may_start = |place: &&Place<'_>| may_start(survey, place, now);
+    let places = survey.places.iter().filter(may_start);
+    let (last, first): (Vec<_>, Vec<_>) = places.partition(|place| refused.contains(&place.digest));
+    let parallelism = survey.rules.parallelism(survey.places.len());
+    let room = parallelism.saturating_sub(survey.busy);
+    first
+        .into_iter()
+        .chain(a_few(&last, now))
+        .take(room.min(MAX_STARTS))
+        .collect()
 }
 
 fn may_start(survey: &Survey<'_>, place: &Place<'_>, now: Timestamp) -> bool {
     let is_due = match place.standing {
         Standing::Due => true,
-        Standing::Again(at) => at <= now,
+        Standing::Lost(at) | Standing::Again(at) => at <= now,
         Standing::Replacing
         | Standing::Active
         | Standing::Ending
@@ -119,18 +130,22 @@ fn start(
     survey: &Survey<'_>,
     place: &Place<'_>,
 ) -> Result<Start, Failure> {
-    let purpose = Purpose {
+    let marks = Marks {
         node: place.node.metadata.name.as_deref().unwrap_or_default(),
         node_uid: place.uid,
         revision: &survey.memory.revision,
-        attempt: place.attempts.saturating_add(1),
+        attempt: place.tries.attempts.saturating_add(1),
+    };
+    let names = job::names(observed.object, &marks);
+    let purpose = Purpose {
+        marks,
         token: survey.memory.token,
         timeout: survey.rules.timeout,
         tolerates_all: survey.selection.includes_unschedulable,
     };
     Ok(Start {
         subject: place.uid.to_owned(),
-        names: job::names(observed.object, &purpose),
+        names,
         body: job::body(observed.object, &purpose)?,
     })
 }
@@ -140,32 +155,34 @@ fn adjust(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<(Arc<Job>, Value)
     let nodes = uids(observed);
     let ledger = &survey.memory.ledger;
     let is_recorded = |job: &Job| {
-        let Some((node, revision)) = job::marks(job) else {
+        let Some(marks) = Marks::of(&job.metadata) else {
             return false;
         };
-        let (digest, attempt) = (digest(node), job::attempt(job));
-        let is_gone = !nodes.is_empty() && !nodes.contains(node);
-        let is_before = |known: Option<&u32>, attempt: u32| known.is_some_and(|n| *n >= attempt);
-        revision == survey.memory.revision
+        let digest = digest(marks.node_uid);
+        let is_gone = !nodes.is_empty() && !nodes.contains(marks.node_uid);
+        let failed = ledger.failed.get(&digest);
+        let started = ledger.started.get(&digest);
+        marks.revision == survey.memory.revision
             && (is_gone
                 || ledger.completed.contains(&digest)
-                || is_before(ledger.failed.get(&digest), attempt)
-                || is_before(ledger.started.get(&digest), attempt.saturating_add(1)))
+                || failed.is_some_and(|attempts| *attempts >= marks.attempt)
+                || started.is_some_and(|tries| tries.attempts > marks.attempt))
     };
     let patch = |job: &Arc<Job>| {
-        let patch = job::ttl_patch(job)?;
+        let patch = jobs::ttl_patch(job)?;
         is_recorded(job).then(|| (Arc::clone(job), patch))
     };
-    observed.jobs.iter().filter_map(patch).collect()
+    survey.jobs.iter().copied().filter_map(patch).collect()
 }
 
-/// When time alone changes something: a retry is due, or a wave begins.
+/// When time alone changes something: a retry is due, a wave begins, pods may be gone, or a node is
+/// waited for no longer.
 pub(super) fn requeue_after(survey: &Survey<'_>, now: Timestamp) -> Option<Duration> {
     let retries = survey
         .places
         .iter()
         .filter_map(|place| match place.standing {
-            Standing::Again(at) => Some(at),
+            Standing::Lost(at) | Standing::Again(at) => Some(at),
             Standing::Due
             | Standing::Replacing
             | Standing::Active
@@ -177,6 +194,9 @@ pub(super) fn requeue_after(survey: &Survey<'_>, now: Timestamp) -> Option<Durat
         Some(Hold::Pause(_, at)) => Some(*at),
         Some(Hold::NoCanary) | None => None,
     };
-    let next = retries.chain(pause).filter(|at| *at > now).min()?;
-    Duration::try_from(next.duration_since(now)).ok()
+    let moments = retries.chain(pause).chain(survey.awaits_ready);
+    let next = moments.filter(|at| *at > now).min();
+    let next = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok());
+    let pods = survey.awaits_pods.then_some(PODS_RECHECK);
+    next.into_iter().chain(pods).min()
 }

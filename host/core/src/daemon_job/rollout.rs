@@ -8,8 +8,8 @@ use operon_api::{
     job_flow::StepRetry,
 };
 
-use super::{INVALID_SPEC, rule::Selector, seconds};
-use crate::action::Failure;
+use super::{INVALID_SPEC, rule::Selector};
+use crate::{action::Failure, jobs::time::seconds};
 
 /// In which order, how fast, and what happens when Jobs fail.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use operon_api::{
 
 use super::{
     Observed,
-    survey::{Standing, Survey, Trip},
+    survey::{Place, Standing, Survey, Trip},
     waves::Hold,
 };
 use crate::action::Failure;
@@ -66,7 +66,7 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
 
 fn state(survey: &Survey<'_>) -> FlowState {
     let fails_fast = survey.rules.failure == NodeFailurePolicy::FailFast;
-    let has_begun = survey.places.iter().any(super::survey::Place::has_begun);
+    let has_begun = survey.places.iter().any(Place::has_begun);
     match survey.trip {
         Some(_) if fails_fast => FlowState::Failed,
         Some(Trip::TooMany) if survey.is_over() => FlowState::Failed,
@@ -97,7 +97,12 @@ fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>)
     if let Some(trouble) = case.trouble {
         return stalled(&trouble.reason, trouble.message.clone());
     }
-    let may_start = |standing| matches!(standing, Standing::Due | Standing::Again(_));
+    let may_start = |standing| {
+        matches!(
+            standing,
+            Standing::Due | Standing::Lost(_) | Standing::Again(_)
+        )
+    };
     if survey.rules.is_paused && survey.count(may_start) > 0 {
         return waiting("Paused", Some("spec.rollout.paused is true".to_owned()));
     }
@@ -126,9 +131,10 @@ fn summary(survey: &Survey<'_>) -> String {
         (survey.count(Standing::is_active), "running"),
         (survey.count(|s| s == Standing::Failed), "failed"),
         (
-            survey.count(|s| matches!(s, Standing::Again(_))),
+            survey.count(|s| matches!(s, Standing::Lost(_) | Standing::Again(_))),
             "to run again",
         ),
+        (awaited(survey), "waiting to be Ready"),
         (
             survey.count(|s| s == Standing::Replacing),
             "waiting for Jobs of the spec before to be gone",
@@ -139,6 +145,14 @@ fn summary(survey: &Survey<'_>) -> String {
         }
     }
     summary
+}
+
+/// How many nodes are waited for that would get no Job now.
+fn awaited(survey: &Survey<'_>) -> usize {
+    let waits = |place: &&Place<'_>| {
+        !place.is_eligible && matches!(place.standing, Standing::Due | Standing::Lost(_))
+    };
+    survey.places.iter().filter(waits).count()
 }
 
 /// How many nodes get no Job, and why.

@@ -14,17 +14,17 @@ use kube::ResourceExt;
 use operon_api::{daemon_job::NodeFailurePolicy, keys};
 
 use super::{
-    Observed, RETRY_BACKOFF, RETRY_GRACE,
+    Observed, RETRY_GRACE,
     eligible::{Selection, Skip},
-    job,
-    memory::{Memory, digest},
+    job::{self, Marks},
+    memory::{Memory, Tries, digest},
+    on_node::{OfNode, Outdated, by_node},
     rollout::Rules,
-    seconds,
     waves::{self, Frontier, Wave},
 };
 use crate::{
     action::Failure,
-    jobs::{self, Finish},
+    jobs::{self, Finish, time},
 };
 
 /// Where every node stands.
@@ -33,16 +33,22 @@ pub(super) struct Survey<'a> {
     pub(super) selection: Selection,
     pub(super) rules: Rules,
     pub(super) memory: Memory<'a>,
+    /// Its Jobs: what else has its labels is somebody else's.
+    pub(super) jobs: Vec<&'a Arc<Job>>,
     /// The nodes that count, in the order in which they go; none if it is finished.
     pub(super) places: Vec<Place<'a>>,
     /// How many others there are, and why they don't.
     pub(super) skipped: BTreeMap<Skip, usize>,
-    /// Of those that have had Jobs, how many.
-    pub(super) remembered: BTreeMap<String, u32>,
+    /// The Jobs that those have had.
+    pub(super) remembered: BTreeMap<String, Tries>,
     /// On how many nodes something runs, of an older revision too.
     pub(super) busy: usize,
     /// Jobs of older revisions, and unfinished ones of nodes that are gone.
     pub(super) strays: Vec<&'a Arc<Job>>,
+    /// Whether a node waits for pods whose Job is gone: nothing tells when they are.
+    pub(super) awaits_pods: bool,
+    /// Until when the first is waited for of those that are not Ready.
+    pub(super) awaits_ready: Option<Timestamp>,
     /// Whether more failed than may.
     pub(super) trip: Option<Trip>,
     pub(super) frontier: Frontier,
@@ -56,8 +62,8 @@ pub(super) struct Place<'a> {
     /// What the node is remembered by.
     pub(super) digest: String,
     pub(super) standing: Standing,
-    /// How many Jobs it has had.
-    pub(super) attempts: u32,
+    /// The Jobs that it has had.
+    pub(super) tries: Tries,
     /// The last of them, if it is still there.
     pub(super) job: Option<&'a Arc<Job>>,
     /// Whether it would get a Job now.
@@ -70,13 +76,15 @@ pub(super) struct Place<'a> {
 pub(super) enum Standing {
     /// It has had no Job, or lost it unfinished.
     Due,
+    /// It lost Jobs unfinished, more than one in a row; it gets another at this time.
+    Lost(Timestamp),
     /// Its last Job failed; it runs again at this time.
     Again(Timestamp),
-    /// A Job of an older revision is not gone yet.
+    /// A Job of an older revision, or a pod of one, is not gone yet.
     Replacing,
     /// It has a Job that is not finished.
     Active,
-    /// Somebody deletes its unfinished Job.
+    /// Somebody deletes its unfinished Job, or pods of its last one are not gone yet.
     Ending,
     /// Its Job succeeded.
     Succeeded,
@@ -89,7 +97,12 @@ impl Standing {
     pub(super) fn is_over(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed => true,
-            Self::Due | Self::Again(_) | Self::Replacing | Self::Active | Self::Ending => false,
+            Self::Due
+            | Self::Lost(_)
+            | Self::Again(_)
+            | Self::Replacing
+            | Self::Active
+            | Self::Ending => false,
         }
     }
 
@@ -97,7 +110,12 @@ impl Standing {
     pub(super) fn is_active(self) -> bool {
         match self {
             Self::Active | Self::Ending => true,
-            Self::Due | Self::Again(_) | Self::Replacing | Self::Succeeded | Self::Failed => false,
+            Self::Due
+            | Self::Lost(_)
+            | Self::Again(_)
+            | Self::Replacing
+            | Self::Succeeded
+            | Self::Failed => false,
         }
     }
 }
@@ -105,7 +123,7 @@ impl Standing {
 impl Place<'_> {
     /// Whether it has had a Job.
     pub(super) fn has_begun(&self) -> bool {
-        self.attempts > 0 || self.standing.is_over() || self.standing.is_active()
+        self.tries.attempts > 0 || self.standing.is_over() || self.standing.is_active()
     }
 }
 
@@ -118,17 +136,6 @@ pub(super) enum Trip {
     Canary,
 }
 
-/// The Jobs of one node.
-#[derive(Clone, Debug, Default)]
-struct OfNode<'a> {
-    /// The last of this revision, and whether one of them succeeded.
-    last: Option<&'a Arc<Job>>,
-    succeeded: bool,
-    /// Whether there is one of another, and whether one of those is not finished.
-    outdated: bool,
-    outdated_runs: bool,
-}
-
 impl<'a> Survey<'a> {
     /// Looks at everything.
     ///
@@ -138,17 +145,24 @@ impl<'a> Survey<'a> {
         let selection = Selection::read(&observed.object.spec)?;
         let rules = Rules::read(observed.object.spec.rollout.as_ref())?;
         let memory = Memory::of(observed.object, rules.completion);
-        let by_node = by_node(observed, &memory);
-        let strays = strays(observed, &memory, &rules);
+        let jobs = observed.jobs.iter();
+        let jobs: Vec<_> = jobs
+            .filter(|job| job::is_own(observed.object, job))
+            .collect();
+        let by_node = by_node(observed, &jobs, &memory);
+        let strays = strays(observed, &jobs, &memory, &rules);
         let mut survey = Self {
             selection,
             rules,
             memory,
+            jobs,
             places: Vec::new(),
             skipped: BTreeMap::new(),
             remembered: BTreeMap::new(),
             busy: 0,
             strays,
+            awaits_pods: false,
+            awaits_ready: None,
             trip: None,
             frontier: Frontier::default(),
         };
@@ -159,7 +173,10 @@ impl<'a> Survey<'a> {
         survey.order();
         survey.stop(observed.now);
         survey.busy = survey.count(Standing::is_active)
-            + by_node.values().filter(|jobs| jobs.outdated_runs).count();
+            + by_node
+                .values()
+                .filter(|jobs| jobs.outdated == Outdated::Running)
+                .count();
         Ok(survey)
     }
 
@@ -188,27 +205,34 @@ impl<'a> Survey<'a> {
             };
             let jobs = by_node.get(uid).unwrap_or(&nobody);
             let digest = digest(uid);
-            let known = self.memory.ledger.attempts(&digest);
-            let attempts = jobs.last.map_or(0, |job| job::attempt(job)).max(known);
             let skip = self.selection.skip(node);
             let standing = self.standing(&digest, jobs, observed.now);
-            match counts(standing, skip, observed.now) {
+            let tries = self.tries(&digest, jobs, standing, observed.now);
+            let until = self.selection.awaited_until(observed.object, node, skip);
+            let until = until.filter(|until| *until > observed.now);
+            self.awaits_ready = self.awaits_ready.into_iter().chain(until).min();
+            match counts(standing, skip, until, observed.now) {
                 Err(skip) => {
                     *self.skipped.entry(skip).or_default() += 1;
-                    if attempts > 0 {
-                        self.remembered.insert(digest, attempts);
+                    if tries.attempts > 0 {
+                        self.remembered.insert(digest, tries);
                     }
                 }
-                Ok(standing) => self.places.push(Place {
-                    node,
-                    uid,
-                    digest,
-                    standing,
-                    attempts,
-                    job: jobs.last,
-                    is_eligible: skip.is_none(),
-                    wave: Wave::Rest,
-                }),
+                Ok(standing) => {
+                    let standing = unless_pods_go_on(standing, skip, jobs);
+                    self.awaits_pods |=
+                        jobs.has_pods && matches!(standing, Standing::Ending | Standing::Replacing);
+                    self.places.push(Place {
+                        node,
+                        uid,
+                        digest,
+                        standing,
+                        tries,
+                        job: jobs.last,
+                        is_eligible: skip.is_none(),
+                        wave: Wave::Rest,
+                    });
+                }
             }
         }
     }
@@ -219,19 +243,53 @@ impl<'a> Survey<'a> {
         if ledger.completed.contains(digest) || jobs.succeeded {
             return Standing::Succeeded;
         }
-        let known = ledger.attempts(digest);
-        let last = jobs.last.filter(|job| job::attempt(job) >= known);
+        let known = ledger.tries(digest);
+        let last = jobs.last.filter(|job| job::attempt(job) >= known.attempts);
         let is_failed = ledger.failed.contains_key(digest);
         let standing = match last.map(|job| (job, jobs::finish(job))) {
             Some((job, None)) if jobs::is_deleted(job) => Standing::Ending,
             Some((_, None)) => Standing::Active,
             Some(_) | None if is_failed => Standing::Failed,
             Some((job, Some(finish))) => self.after_failure(job, &finish, now),
-            None => Standing::Due,
+            None => self.after_loss(known, now),
         };
         match standing {
-            Standing::Due | Standing::Again(_) if jobs.outdated => Standing::Replacing,
+            Standing::Due | Standing::Lost(_) | Standing::Again(_)
+                if jobs.outdated > Outdated::Nothing =>
+            {
+                Standing::Replacing
+            }
             standing => standing,
+        }
+    }
+
+    /// When a node gets another Job that has none: at once, unless it has lost one in this way before.
+    fn after_loss(&self, known: Tries, now: Timestamp) -> Standing {
+        if known.attempts == 0 || known.losses == 0 {
+            return Standing::Due;
+        }
+        let first = self.rules.retry.as_ref().and_then(|r| r.backoff_seconds);
+        let wait = time::backoff(first, known.losses.into());
+        Standing::Lost(time::after(known.lost_at.unwrap_or(now), wait))
+    }
+
+    /// The Jobs that a node has had.
+    fn tries(&self, digest: &str, jobs: &OfNode<'_>, standing: Standing, now: Timestamp) -> Tries {
+        let known = self.memory.ledger.tries(digest);
+        let attempts = jobs.last.map_or(0, |job| job::attempt(job));
+        if attempts > known.attempts {
+            // The one before is kept until this one is written down: if it is gone, somebody deleted it.
+            let is_lost = known.attempts > 0 && !jobs.finished.contains(&known.attempts);
+            return Tries {
+                attempts,
+                losses: if is_lost { known.losses + 1 } else { 0 },
+                lost_at: None,
+            };
+        }
+        let is_lost = matches!(standing, Standing::Lost(_));
+        Tries {
+            lost_at: is_lost.then(|| known.lost_at.unwrap_or(now)),
+            ..known
         }
     }
 
@@ -248,13 +306,8 @@ impl<'a> Survey<'a> {
         let Some(retry) = retry.filter(|retry| i64::from(attempt) <= i64::from(retry.limit)) else {
             return Standing::Failed;
         };
-        let first = retry.backoff_seconds.map_or(RETRY_BACKOFF.0, seconds);
-        let doublings = (attempt - 1).min(16);
-        let wait = first
-            .saturating_mul(2_u32.saturating_pow(doublings))
-            .min(RETRY_BACKOFF.1);
-        let wait = SignedDuration::try_from(wait).unwrap_or_default();
-        Standing::Again(failed.checked_add(wait).unwrap_or(failed))
+        let wait = time::backoff(retry.backoff_seconds, attempt.into());
+        Standing::Again(time::after(failed, wait))
     }
 
     /// Puts the places, which are sorted by name, into the order in which they go.
@@ -297,13 +350,21 @@ impl<'a> Survey<'a> {
 }
 
 /// Whether a node counts of which `skip` says why it would get no Job now. What runs goes on, and what
-/// is over stays so; one that is to run again is waited for a while, and then it has failed.
-fn counts(standing: Standing, skip: Option<Skip>, now: Timestamp) -> Result<Standing, Skip> {
+/// is over stays so; one that is to run again is waited for a while, and then it has failed; one that may
+/// become Ready is waited for `until` that time, and then it does not count.
+fn counts(
+    standing: Standing,
+    skip: Option<Skip>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Standing, Skip> {
     let Some(skip) = skip else {
         return Ok(standing);
     };
     match standing {
-        Standing::Due | Standing::Replacing => Err(skip),
+        Standing::Due | Standing::Lost(_) | Standing::Replacing => {
+            until.map(|_| standing).ok_or(skip)
+        }
         Standing::Again(at) => {
             let grace = SignedDuration::try_from(RETRY_GRACE).unwrap_or_default();
             let until = at.checked_add(grace).unwrap_or(at);
@@ -319,40 +380,37 @@ fn counts(standing: Standing, skip: Option<Skip>, now: Timestamp) -> Result<Stan
     }
 }
 
-fn by_node<'a>(observed: &Observed<'a>, memory: &Memory<'_>) -> HashMap<&'a str, OfNode<'a>> {
-    let mut by_node: HashMap<&str, OfNode<'_>> = HashMap::new();
-    for job in observed.jobs {
-        let Some((node, revision)) = job::marks(job) else {
-            continue;
-        };
-        let of_node = by_node.entry(node).or_default();
-        if revision != memory.revision {
-            of_node.outdated = true;
-            of_node.outdated_runs |= jobs::finish(job).is_none();
-            continue;
+/// Where a node stands that would get a Job, but for pods of the last one: two Jobs must not run on it
+/// at the same time.
+fn unless_pods_go_on(standing: Standing, skip: Option<Skip>, jobs: &OfNode<'_>) -> Standing {
+    match standing {
+        Standing::Due | Standing::Lost(_) | Standing::Again(_)
+            if skip.is_none() && jobs.has_pods =>
+        {
+            Standing::Ending
         }
-        of_node.succeeded |= job::is_successful(job);
-        let rank = |job: &Job| (job::attempt(job), job.name_any());
-        if of_node.last.is_none_or(|last| rank(last) < rank(job)) {
-            of_node.last = Some(job);
-        }
+        standing => standing,
     }
-    by_node
 }
 
 /// The Jobs that are deleted. While it is paused, what runs goes on.
-fn strays<'a>(observed: &Observed<'a>, memory: &Memory<'_>, rules: &Rules) -> Vec<&'a Arc<Job>> {
+fn strays<'a>(
+    observed: &Observed<'a>,
+    jobs: &[&'a Arc<Job>],
+    memory: &Memory<'_>,
+    rules: &Rules,
+) -> Vec<&'a Arc<Job>> {
     let nodes = uids(observed);
     let is_stray = |job: &&Arc<Job>| {
         let runs = jobs::finish(job).is_none();
-        let Some((node, revision)) = job::marks(job) else {
+        let Some(marks) = Marks::of(&job.metadata) else {
             return false;
         };
-        let is_outdated = revision != memory.revision && !(runs && rules.is_paused);
-        let is_left = runs && !nodes.is_empty() && !nodes.contains(node);
+        let is_outdated = marks.revision != memory.revision && !(runs && rules.is_paused);
+        let is_left = runs && !nodes.is_empty() && !nodes.contains(marks.node_uid);
         !jobs::is_deleted(job) && (is_outdated || is_left)
     };
-    observed.jobs.iter().filter(is_stray).collect()
+    jobs.iter().copied().filter(is_stray).collect()
 }
 
 /// The uids of the nodes that there are.

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use operon_api::conditions::{STALLED, find};
 
 use super::{
-    Observed, PROGRESS_DEADLINE, left,
+    Observed,
     survey::{Place, Standing, Survey},
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     jobs::{
         AllMade, Made,
         blocked::{Blocked, blocked},
+        time::{PROGRESS_DEADLINE, left},
     },
 };
 
@@ -77,7 +78,7 @@ fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &AllMade) -> bool {
     let is_known = survey.memory.ledger.refused.contains(&place.digest);
     let is_now = matches!(made.get(place.uid), Some(Made::Refused(_)));
     match place.standing {
-        Standing::Due | Standing::Again(_) => is_known || is_now,
+        Standing::Due | Standing::Lost(_) | Standing::Again(_) => is_known || is_now,
         Standing::Replacing
         | Standing::Active
         | Standing::Ending

@@ -16,7 +16,7 @@ use crate::jobs;
 pub(super) enum Wave {
     /// The nodes that go first.
     Canary,
-    /// Those with this value of `rollout.topologyKey`.
+    /// Those with one value of `rollout.topologyKey`, by `<key>=<value>`: a value alone may be `rest`.
     Value(String),
     /// Those without it.
     Rest,
@@ -66,11 +66,9 @@ pub(super) fn assign(rules: &Rules, nodes: &[&Node]) -> Vec<Wave> {
         is_one
     };
     let of_label = |node: &Node| {
-        let value = rules
-            .topology_key
-            .as_ref()
-            .and_then(|key| node.labels().get(key));
-        value.map_or(Wave::Rest, |value| Wave::Value(value.clone()))
+        let key = rules.topology_key.as_ref();
+        let value = key.and_then(|key| Some(format!("{key}={}", node.labels().get(key)?)));
+        value.map_or(Wave::Rest, Wave::Value)
     };
     let wave = |node: &&Node| {
         if is_canary(node) {

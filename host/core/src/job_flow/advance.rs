@@ -1,11 +1,14 @@
 //! One step that has, or had, a Job: where it stands, and whether another Job is due.
 
+mod failed;
+mod gone;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::{batch::v1::Job, core::v1::Pod},
     apimachinery::pkg::apis::meta::v1::Time,
-    jiff::{SignedDuration, Timestamp},
+    jiff::Timestamp,
 };
 use kube::ResourceExt;
 use operon_api::{
@@ -13,7 +16,9 @@ use operon_api::{
     reactive_job::Outcome,
 };
 
+use self::{failed::failed, gone::without_job};
 use super::{
+    make,
     outputs::{self, Outputs},
     step_jobs::StepJobs,
 };
@@ -21,21 +26,17 @@ use crate::{
     action::Failure,
     jobs::{
         self, Finish,
-        blocked::{Blocked, blocked, is_live},
-        failure::failure,
+        blocked::{Blocked, blocked},
+        text,
+        time::{PROGRESS_DEADLINE, left},
     },
 };
 
-/// How long a Job may be blocked before that is said.
-pub(super) const PROGRESS_DEADLINE: Duration = Duration::from_mins(5);
+/// How long after the end of a Job its pods may still be shown as they were before: they are watched
+/// apart from it.
+const OUTPUTS_GRACE: Duration = Duration::from_mins(1);
 
-/// The wait before the first retry, unless `backoffSeconds` is set, and the longest.
-const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
-
-/// How often is looked whether the pods of a Job that is gone are gone too: nothing else tells.
-const PODS_RECHECK: Duration = Duration::from_secs(2);
-
-/// How long a message of one step may be: the status has room for a thousand of them.
+/// How many bytes a message of one step may take: the status has room for a thousand of them.
 const MAX_MESSAGE: usize = 400;
 
 /// Why a step that runs has no Job that does.
@@ -43,6 +44,8 @@ pub(super) const RETRYING: &str = "Retrying";
 pub(super) const JOB_DELETED: &str = "JobDeleted";
 pub(super) const CANCELLING: &str = "Cancelling";
 pub(super) const SUSPENDED: &str = "Suspended";
+/// Why a step whose Job succeeded still runs.
+pub(super) const READING_OUTPUTS: &str = "ReadingOutputs";
 /// Why a step is Cancelled.
 pub(super) const CANCELLED: &str = "Cancelled";
 
@@ -82,6 +85,13 @@ impl Advanced {
             status,
             due: Due::Nothing,
             stall: None,
+        }
+    }
+
+    fn look(status: StepStatus, wait: Duration) -> Self {
+        Self {
+            due: Due::Look(wait),
+            ..Self::rest(status)
         }
     }
 }
@@ -152,6 +162,7 @@ impl Case<'_> {
             job_name: Some(self.job.name_any()),
             job_uid: self.job.uid(),
             attempts: Some(self.attempt),
+            template_hash: make::template_hash(self.job),
             start_time: known.start_time.clone().or(created),
             completion_time: None,
             outputs: if self.is_same_job() {
@@ -159,6 +170,8 @@ impl Case<'_> {
             } else {
                 Outputs::new()
             },
+            deletions: known.deletions.clone().filter(|_| !phase.is_over()),
+            after_failure: known.after_failure,
             orphaned: known.orphaned,
         }
     }
@@ -185,17 +198,13 @@ fn said(status: StepStatus, reason: &str, message: &str) -> StepStatus {
 
 /// A message that the status has room for.
 pub(super) fn short(message: &str) -> String {
-    let mut short: String = message.chars().take(MAX_MESSAGE).collect();
-    if short.len() < message.len() {
-        short.push('…');
-    }
-    short
+    text::short(message, MAX_MESSAGE)
 }
 
 fn with_job(case: &Case<'_>) -> Advanced {
     if let Some(finish) = jobs::finish(case.job) {
         return match finish.outcome {
-            Outcome::Succeeded => Advanced::rest(succeeded(case, finish)),
+            Outcome::Succeeded => succeeded(case, finish),
             Outcome::Failed | Outcome::Lost => failed(case, finish),
         };
     }
@@ -213,29 +222,36 @@ fn with_job(case: &Case<'_>) -> Advanced {
     unfinished(case)
 }
 
-fn succeeded(case: &Case<'_>, finish: Finish) -> StepStatus {
+fn succeeded(case: &Case<'_>, finish: Finish) -> Advanced {
+    let name = case.job.name_any();
+    let ended = finish.time.clone();
     let mut status = case.over(Phase::Succeeded, finish.time);
-    let declared = case.declared();
-    if outputs::are_complete(declared, &status.outputs) {
-        return status;
+    if outputs::are_complete(case.declared(), &status.outputs) {
+        return Advanced::rest(status);
     }
     match outputs_of(case) {
         Some(Ok(outputs)) => {
             status.outputs = outputs;
-            status
+            Advanced::rest(status)
         }
-        Some(Err(failure)) => without_outputs(status, &failure),
-        None => without_outputs(
-            status,
-            &Failure::new(
-                "OutputMissing",
-                format!(
-                    "Job {:?} succeeded, and its pods were gone before its outputs could be read",
-                    case.job.name_any()
-                ),
-            ),
-        ),
+        Some(Err(failure)) => Advanced::rest(without_outputs(status, &failure)),
+        None => {
+            let ended = ended.or(case.job.metadata.creation_timestamp.clone());
+            let wait = ended.and_then(|end| left(end.0, OUTPUTS_GRACE, case.around.now));
+            let Some(wait) = wait else {
+                return Advanced::rest(without_outputs(status, &outputs_missing(&name)));
+            };
+            let message = format!("Job {name:?} succeeded; the pod that did is not known yet");
+            Advanced::look(case.running(READING_OUTPUTS, &message), wait)
+        }
     }
+}
+
+fn outputs_missing(job: &str) -> Failure {
+    Failure::new(
+        "OutputMissing",
+        format!("Job {job:?} succeeded, and its pods were gone before its outputs could be read"),
+    )
 }
 
 fn without_outputs(status: StepStatus, failure: &Failure) -> StepStatus {
@@ -252,75 +268,12 @@ fn outputs_of(case: &Case<'_>) -> Option<Result<Outputs, Failure>> {
     let taken = outputs::take(case.declared(), case.pods());
     taken.or_else(|| {
         let known = case.known;
-        let is_known = case.is_same_job() && known.reason.as_deref() == Some("OutputInvalid");
+        let is_known = case.is_same_job() && known.reason.as_deref() == Some(outputs::INVALID);
         is_known.then(|| {
             let message = known.message.clone().unwrap_or_default();
-            Err(Failure::new("OutputInvalid", message))
+            Err(Failure::new(outputs::INVALID, message))
         })
     })
-}
-
-fn failed(case: &Case<'_>, finish: Finish) -> Advanced {
-    let retry = case.step.and_then(|step| step.retry.as_ref());
-    let limit = retry.map_or(0, |retry| retry.limit.max(0));
-    let has_attempt = case.attempt <= limit && case.around.cancelled_for.is_none();
-    let Some(retry) = retry.filter(|_| has_attempt) else {
-        return Advanced::rest(finally_failed(case, finish));
-    };
-    let name = case.job.name_any();
-    if case.around.is_suspended {
-        let message =
-            format!("Job {name:?} failed; it is not tried again while the flow is suspended");
-        return Advanced::rest(case.running(SUSPENDED, &message));
-    }
-    let first = retry.backoff_seconds.map_or(RETRY_BACKOFF.0, seconds);
-    let doublings = u32::try_from(case.attempt - 1).unwrap_or(0).min(16);
-    let wait = first
-        .saturating_mul(2_u32.saturating_pow(doublings))
-        .min(RETRY_BACKOFF.1);
-    let created = case.job.metadata.creation_timestamp.clone();
-    let ended = finish.time.or(created).map_or(case.around.now, |t| t.0);
-    let at = SignedDuration::try_from(wait)
-        .map_or(ended, |wait| ended.saturating_add(wait).unwrap_or(ended));
-    let message = format!(
-        "Job {name:?} failed: {}; attempt {} of {} starts at {}",
-        finish.reason,
-        case.attempt.saturating_add(1),
-        limit.saturating_add(1),
-        Timestamp::from_second(at.as_second()).unwrap_or(at),
-    );
-    Advanced {
-        status: case.running(RETRYING, &message),
-        due: left(ended, wait, case.around.now)
-            .map_or(Due::Attempt(case.attempt.saturating_add(1)), Due::Look),
-        stall: None,
-    }
-}
-
-fn finally_failed(case: &Case<'_>, finish: Finish) -> StepStatus {
-    let failure = failure(case.job, case.pods(), None);
-    let mut message = format!("Job {:?} failed: {}", case.job.name_any(), finish.message);
-    if let (Some(container), Some(pod)) = (&failure.container, &failure.pod_name) {
-        let code = failure.exit_code.unwrap_or_default();
-        message = format!("{message}; container {container:?} of pod {pod:?} exited with {code}");
-        let known = failure.container_reason.filter(|reason| reason != "Error");
-        if let Some(reason) = known {
-            message = format!("{message} ({reason})");
-        }
-        if let Some(last) = failure.log.as_deref().and_then(|log| log.lines().last()) {
-            message = format!("{message}: {last}");
-        }
-    }
-    let reason = if finish.reason.is_empty() {
-        "JobFailed".to_owned()
-    } else {
-        finish.reason
-    };
-    let status = StepStatus {
-        outputs: Outputs::new(),
-        ..case.over(Phase::Failed, finish.time)
-    };
-    said(status, &reason, &message)
 }
 
 /// A Job that goes on: its outputs are taken early, because its pods may go with it.
@@ -340,10 +293,7 @@ fn unfinished(case: &Case<'_>) -> Advanced {
         return Advanced::rest(status);
     };
     if let Some(wait) = left(blocked.since, PROGRESS_DEADLINE, case.around.now) {
-        return Advanced {
-            due: Due::Look(wait),
-            ..Advanced::rest(status)
-        };
+        return Advanced::look(status, wait);
     }
     stalled(case, status, &blocked)
 }
@@ -368,60 +318,4 @@ fn stalled(case: &Case<'_>, status: StepStatus, blocked: &Blocked) -> Advanced {
         due: Due::Nothing,
         stall: Some(Failure::new(reason, message)),
     }
-}
-
-/// A step that was written down as running and has no Job: somebody deleted it.
-fn without_job(around: &Circumstances<'_>, step: Option<&Step>, known: StepStatus) -> Advanced {
-    let job = known.job_name.clone().unwrap_or_default();
-    let had_failed = known.reason.as_deref() == Some(RETRYING);
-    let over = |phase, reason: &str, message: &str| {
-        let status = StepStatus {
-            phase,
-            completion_time: Some(Time(around.now)),
-            outputs: Outputs::new(),
-            ..known.clone()
-        };
-        Advanced::rest(said(status, reason, message))
-    };
-    if let Some(why) = &around.cancelled_for {
-        return if had_failed {
-            over(Phase::Failed, "JobFailed", &format!("Job {job:?} failed"))
-        } else {
-            let message = format!("Job {job:?} was deleted because {why}");
-            over(Phase::Cancelled, CANCELLED, &message)
-        };
-    }
-    let lost = format!("Job {job:?} was deleted before it was finished");
-    if step.is_none() {
-        return over(Phase::Cancelled, JOB_DELETED, &lost);
-    }
-    let uid = known.job_uid.as_deref().unwrap_or_default();
-    let pods = around.pods.get(uid);
-    if pods.is_some_and(|pods| pods.iter().any(|pod| is_live(pod))) {
-        let lost = format!("{lost}; its pods are not gone yet");
-        return Advanced {
-            due: Due::Look(PODS_RECHECK),
-            ..Advanced::rest(said(known, JOB_DELETED, &lost))
-        };
-    }
-    if around.is_suspended {
-        let message = format!("{lost}; it is not made again while the flow is suspended");
-        return Advanced::rest(said(known, SUSPENDED, &message));
-    }
-    let next = known.attempts.unwrap_or(1).max(1).saturating_add(1);
-    Advanced {
-        due: Due::Attempt(next),
-        ..Advanced::rest(known)
-    }
-}
-
-/// `seconds` of a spec as a duration.
-pub(super) fn seconds(value: i32) -> Duration {
-    Duration::from_secs(u64::try_from(value).unwrap_or(0))
-}
-
-/// What is left of `limit` since `start`; none when it is over.
-pub(super) fn left(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {
-    let passed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
-    limit.checked_sub(passed).filter(|left| !left.is_zero())
 }

@@ -1,7 +1,9 @@
 //! Where every step of a flow stands, and which Jobs are due. Plan and conclusion both come from here, the
 //! one from what there is before the writes of a pass, the other from what there is after them.
 
-use std::{collections::HashMap, time::Duration};
+mod starts;
+
+use std::{collections::HashSet, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::{
@@ -13,13 +15,14 @@ use super::{
     Observed,
     advance::{Advanced, Circumstances, Due, advance},
     graph::{FlowGraph, GraphError},
-    make, memory, outputs,
+    memory::{self, Memory},
+    outputs, refused,
     step_jobs::StepJobs,
     turn::{Turn, turn},
 };
 use crate::{
     action::Failure,
-    jobs::{AllMade, Made, Start},
+    jobs::{AllMade, Start},
 };
 
 /// What a flow is, at one moment.
@@ -58,13 +61,12 @@ fn policy(flow: &JobFlow) -> FailurePolicy {
     flow.spec.failure_policy.unwrap_or_default()
 }
 
-/// Looks at everything, `made` being what came of the Jobs that were to be made.
-pub(super) fn assess(observed: &Observed<'_>, made: &AllMade) -> Assessment {
+/// Looks at everything; `made` is what came of the Jobs that were to be made, if they have been.
+pub(super) fn assess(observed: &Observed<'_>, made: Option<&AllMade>) -> Assessment {
     let flow = observed.flow;
     let none = JobFlowStatus::default();
     let status = flow.status.as_ref().unwrap_or(&none);
-    let graph = FlowGraph::new(&flow.spec);
-    let memory = memory::recall(flow, status, graph.as_ref().ok());
+    let memory = memory::recall(flow, status, observed.graph.as_ref().ok());
     if is_finished(status) && !memory.is_reopened {
         let (orphans, steps) = status
             .steps
@@ -95,37 +97,57 @@ pub(super) fn assess(observed: &Observed<'_>, made: &AllMade) -> Assessment {
             retried: memory.retried.clone(),
             ..Assessment::default()
         },
+        is_stop_known: memory.is_stopped(flow),
         again: Vec::new(),
+        tried: HashSet::new(),
     };
-    pass.advance_all(memory.steps);
-    match graph {
-        Ok(graph) => pass.decide(&graph),
-        Err(error) => pass.assessment.error = Some(error),
+    pass.advance_all(memory);
+    match observed.graph {
+        Ok(graph) => pass.decide(graph),
+        Err(error) => pass.assessment.error = Some(error.clone()),
     }
     pass.assessment
 }
 
 struct Pass<'a> {
     observed: &'a Observed<'a>,
-    made: &'a AllMade,
+    made: Option<&'a AllMade>,
     jobs: StepJobs<'a>,
     around: Circumstances<'a>,
     assessment: Assessment,
-    /// Steps that run and are due for another Job, of this attempt.
-    again: Vec<(usize, i32)>,
+    /// Whether the failure that stops the flow has been written down.
+    is_stop_known: bool,
+    /// Steps that run and are due for another Job.
+    again: Vec<Again>,
+    /// The steps that were refused, and whose Jobs are tried, or were tried, in this pass.
+    tried: HashSet<usize>,
+}
+
+/// A step that runs and is due for another Job.
+struct Again {
+    place: usize,
+    attempt: i32,
+    /// What the API server said to it last time.
+    refusal: Option<Failure>,
 }
 
 impl Pass<'_> {
     /// Brings every step that has started up to date with its Job.
-    fn advance_all(&mut self, mut known: HashMap<String, StepStatus>) {
-        let mut room = outputs::room(known.values());
-        let last = self.observed.flow.spec.on_exit.as_ref();
-        // What runs last runs whatever became of the others.
-        let apart = Circumstances {
+    fn advance_all(&mut self, memory: Memory) {
+        let mut room = outputs::room(memory.steps.values());
+        let spared = Circumstances {
             cancelled_for: None,
             ..self.around.clone()
         };
-        for (place, step) in self.observed.flow.spec.flows.iter().enumerate() {
+        let flow = self.observed.flow;
+        let is_spared: Vec<_> = flow
+            .spec
+            .flows
+            .iter()
+            .map(|step| memory.is_spared(flow, &step.name, step.when.is_some()))
+            .collect();
+        let mut known = memory.steps;
+        for (place, step) in flow.spec.flows.iter().enumerate() {
             let before = known.remove(&step.name).unwrap_or_else(|| StepStatus {
                 name: step.name.clone(),
                 ..StepStatus::default()
@@ -134,18 +156,28 @@ impl Pass<'_> {
                 orphaned: None,
                 ..before
             };
-            let around = if last == Some(&step.name) {
-                &apart
+            let around = if is_spared[place] {
+                &spared
             } else {
                 &self.around
             };
             let had_outputs = !before.outputs.is_empty();
+            let had_started = has_started_or_is_over(&before);
+            let refusal = refused::refusal(&before);
             let mut advanced = advance(around, &self.jobs, Some(step), before);
             if !had_outputs {
                 room = outputs::within(&mut advanced.status, room);
             }
+            if !had_started && has_started_or_is_over(&advanced.status) {
+                let is_after = self.is_stop_known && step.when.is_some();
+                advanced.status.after_failure = is_after.then_some(true);
+            }
             if let Due::Attempt(attempt) = advanced.due {
-                self.again.push((place, attempt));
+                self.again.push(Again {
+                    place,
+                    attempt,
+                    refusal,
+                });
             }
             let status = self.note(advanced);
             self.assessment.steps.push(status);
@@ -183,6 +215,7 @@ impl Pass<'_> {
     /// Decides about the steps that have not started, and what is due.
     fn decide(&mut self, graph: &FlowGraph) {
         let ready = self.take_turns(graph);
+        self.choose_tries(&ready);
         self.start_again(graph);
         self.start_ready(graph, ready);
         let steps = &self.assessment.steps;
@@ -192,6 +225,34 @@ impl Pass<'_> {
 
     /// Skips what can't run any more; the steps that may start, in the order of the spec.
     fn take_turns(&mut self, graph: &FlowGraph) -> Vec<usize> {
+        let mut ready = self.take_turns_of_main_part(graph);
+        let mut is_early = self.is_stopped(graph) && !self.is_stop_known;
+        if ready.is_empty() && self.is_stopped(graph) && !self.is_running(graph) {
+            self.skip_the_rest(graph);
+            ready = self.take_turns_of_main_part(graph);
+            is_early = true;
+        }
+        if is_early && !ready.is_empty() {
+            // First it is written down what they react to: what starts after that is not cancelled, and
+            // it is known what they were asked about.
+            ready.clear();
+            self.look_after(Duration::ZERO);
+        }
+        if self.is_main_part_over(graph)
+            && let Some(last) = graph.on_exit()
+            && !has_started_or_is_over(&self.assessment.steps[last])
+        {
+            self.take_turn(graph, last, false, &mut ready);
+        }
+        // What was refused does not take the place of what would not be.
+        ready.sort_by_key(|place| {
+            let is_blocked = self.assessment.steps[*place].phase == Phase::Blocked;
+            (is_blocked, *place)
+        });
+        ready
+    }
+
+    fn take_turns_of_main_part(&mut self, graph: &FlowGraph) -> Vec<usize> {
         let mut ready = Vec::new();
         let mut is_stopped = self.is_stopped(graph);
         for place in graph.order().iter().copied() {
@@ -203,21 +264,8 @@ impl Pass<'_> {
             }
         }
         if is_stopped {
-            ready.clear();
+            ready.retain(|place| graph.condition(*place).is_some());
         }
-        if self.is_main_part_over(graph) {
-            self.skip_the_rest(graph);
-            if let Some(last) = graph.on_exit()
-                && !has_started_or_is_over(&self.assessment.steps[last])
-            {
-                self.take_turn(graph, last, false, &mut ready);
-            }
-        }
-        // What was refused does not take the place of what would not be.
-        ready.sort_by_key(|place| {
-            let is_blocked = self.assessment.steps[*place].phase == Phase::Blocked;
-            (is_blocked, *place)
-        });
         ready
     }
 
@@ -254,17 +302,22 @@ impl Pass<'_> {
         orphans.any(|orphan| !orphan.phase.is_over())
     }
 
-    /// Whether nothing but `onExit` runs or will run.
-    fn is_main_part_over(&self, graph: &FlowGraph) -> bool {
-        let is_stopped = self.is_stopped(graph);
+    /// Whether something but `onExit` runs.
+    fn is_running(&self, graph: &FlowGraph) -> bool {
         let mut steps = self.assessment.steps.iter().enumerate();
-        !self.has_running_orphans()
-            && steps.all(|(place, step)| {
-                let will_not_start = is_stopped && step.phase != Phase::Running;
-                graph.on_exit() == Some(place) || step.phase.is_over() || will_not_start
-            })
+        let is_last = |place: usize| graph.on_exit() == Some(place);
+        self.has_running_orphans()
+            || steps.any(|(place, step)| !is_last(place) && step.phase == Phase::Running)
     }
 
+    /// Whether nothing but `onExit` runs or will run.
+    fn is_main_part_over(&self, graph: &FlowGraph) -> bool {
+        let mut steps = self.assessment.steps.iter().enumerate();
+        !self.has_running_orphans()
+            && steps.all(|(place, step)| graph.on_exit() == Some(place) || step.phase.is_over())
+    }
+
+    /// Skips what a failure keeps from starting; what has a `when` decides for itself.
     fn skip_the_rest(&mut self, graph: &FlowGraph) {
         let mut steps = self.assessment.steps.iter();
         let failed = steps.find(|step| matches!(step.phase, Phase::Failed | Phase::Cancelled));
@@ -274,83 +327,11 @@ impl Pass<'_> {
             format!("step {failed:?} failed, so no further step started (spec.failurePolicy)"),
         );
         for (place, step) in self.assessment.steps.iter_mut().enumerate() {
-            if graph.on_exit() != Some(place) && !step.phase.is_over() {
+            let is_asked = graph.on_exit() == Some(place) || graph.condition(place).is_some();
+            if !is_asked && !step.phase.is_over() {
                 settle(step, Phase::Skipped, &why);
             }
         }
-    }
-
-    /// Steps that run and have no Job that does: they have their place already.
-    fn start_again(&mut self, graph: &FlowGraph) {
-        for (place, attempt) in std::mem::take(&mut self.again) {
-            let hindrance = self.start(graph, place, attempt);
-            if let Err(failure) | Ok(Some(failure)) = hindrance {
-                self.block(place, Phase::Running, failure);
-            }
-        }
-    }
-
-    fn start_ready(&mut self, graph: &FlowGraph, ready: Vec<usize>) {
-        let mut free = if self.around.is_suspended {
-            self.assessment.is_held = !ready.is_empty();
-            0
-        } else {
-            self.free_places()
-        };
-        for place in ready {
-            if free == 0 {
-                wait(&mut self.assessment.steps[place]);
-                continue;
-            }
-            let attempts = self.assessment.steps[place].attempts.unwrap_or(0).max(0);
-            match self.start(graph, place, attempts.saturating_add(1)) {
-                Err(failure) => self.block(place, Phase::Blocked, failure),
-                Ok(Some(failure)) => {
-                    free -= 1;
-                    self.block(place, Phase::Blocked, failure);
-                }
-                Ok(None) => {
-                    free -= 1;
-                    wait(&mut self.assessment.steps[place]);
-                }
-            }
-        }
-    }
-
-    /// How many more steps may run.
-    fn free_places(&self) -> usize {
-        let all = self.assessment.steps.iter().chain(&self.assessment.orphans);
-        let running = all.filter(|step| step.phase == Phase::Running).count();
-        let most = self.observed.flow.spec.parallelism;
-        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0).max(1));
-        most.saturating_sub(running)
-    }
-
-    /// Makes a Job due; why the API server refused it, if it did.
-    ///
-    /// # Errors
-    /// Why there is no Job to be made.
-    fn start(
-        &mut self,
-        graph: &FlowGraph,
-        place: usize,
-        attempt: i32,
-    ) -> Result<Option<Failure>, Failure> {
-        let steps = &self.assessment.steps;
-        let step = &self.observed.flow.spec.flows[place];
-        let start = make::start(self.observed, graph, step, attempt, steps)?;
-        self.assessment.start.push(start);
-        Ok(match self.made.get(&step.name) {
-            Some(Made::Refused(failure)) => Some(failure.clone()),
-            Some(Made::Job(_)) | None => None,
-        })
-    }
-
-    fn block(&mut self, place: usize, phase: Phase, failure: Failure) {
-        let step = &mut self.assessment.steps[place];
-        settle(step, phase, &failure);
-        let name = step.name.clone();
-        self.assessment.stalls.push((name, failure));
     }
 }
 

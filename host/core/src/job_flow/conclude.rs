@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 use operon_api::job_flow::{FlowState, JobFlowStatus};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     status,
     step_jobs::StepJobs,
 };
-use crate::jobs::{AllMade, JobEvent};
+use crate::jobs::{AllMade, JobEvent, Made, Start};
 
 /// What a pass means.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,10 +34,12 @@ pub fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclus
     if observed.flow.metadata.deletion_timestamp.is_some() {
         return terminating(observed, previous);
     }
-    let assessment = assess(observed, made);
+    let assessment = assess(observed, Some(made));
+    // What has become due within this pass is not left to a timer that is set already.
+    let is_late = assessment.start.iter().any(|start| !is_done(start, made));
     let state = status::state(&assessment, &previous);
     let verdict = status::verdict(observed, &assessment, state);
-    let jobs = StepJobs::of(observed, made);
+    let jobs = StepJobs::of(observed, Some(made));
     let ended = || {
         previous
             .completion_time
@@ -65,7 +68,7 @@ pub fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclus
         ..next
     };
     let expiry = plan::expiry(observed.flow, &next, observed).filter(|_| !plan.expire);
-    let follow_up = plan::has_follow_up(observed, &next).then_some(Duration::ZERO);
+    let follow_up = is_late || plan::has_follow_up(observed, &next);
     Conclusion {
         events: events(observed.flow, &previous, &next),
         requeue_after: assessment
@@ -73,9 +76,18 @@ pub fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclus
             .into_iter()
             .chain(verdict.look_after)
             .chain(expiry)
-            .chain(follow_up)
+            .chain(follow_up.then_some(Duration::ZERO))
             .min(),
         status: next,
+    }
+}
+
+/// Whether this pass made the Job, or tried to.
+fn is_done(start: &Start, made: &AllMade) -> bool {
+    match made.get(&start.subject) {
+        Some(Made::Job(job)) => start.names.contains(&job.name_any()),
+        Some(Made::Refused(_)) => true,
+        None => false,
     }
 }
 

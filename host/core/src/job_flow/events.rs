@@ -10,7 +10,7 @@ use operon_api::{
 };
 
 use super::{
-    advance::{CANCELLING, JOB_DELETED, RETRYING, SUSPENDED},
+    advance::{CANCELLING, JOB_DELETED, READING_OUTPUTS, RETRYING, SUSPENDED},
     status::how_failed,
 };
 use crate::{action::Severity, jobs::JobEvent};
@@ -119,7 +119,7 @@ fn hindrance(step: &StepStatus) -> Option<JobEvent> {
     let reason = step.reason.as_deref()?;
     let message = step.message.as_deref().unwrap_or_default();
     let told = match reason {
-        RETRYING | CANCELLING | SUSPENDED => return None,
+        RETRYING | CANCELLING | SUSPENDED | READING_OUTPUTS => return None,
         JOB_DELETED => "JobDeleted",
         "TemplateNotFound" => "TemplateNotFound",
         _ => "StepBlocked",

@@ -22,7 +22,6 @@ pub struct FlowGraph {
     names: Vec<String>,
     places: HashMap<String, usize>,
     dependencies: Vec<Vec<usize>>,
-    dependents: Vec<Vec<usize>>,
     order: Vec<usize>,
     ancestors: Vec<Places>,
     conditions: Vec<Option<When>>,
@@ -54,7 +53,6 @@ impl FlowGraph {
             names,
             places,
             dependencies,
-            dependents,
             order,
             on_exit,
         };
@@ -86,11 +84,6 @@ impl FlowGraph {
     /// What a step depends on, in the order of the spec.
     pub fn dependencies(&self, step: usize) -> &[usize] {
         self.dependencies.get(step).map_or(&[], Vec::as_slice)
-    }
-
-    /// What depends on a step, in the order of the spec.
-    pub fn dependents(&self, step: usize) -> &[usize] {
-        self.dependents.get(step).map_or(&[], Vec::as_slice)
     }
 
     /// What a step depends on, directly or not, in the order of the spec.

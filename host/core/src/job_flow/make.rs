@@ -9,16 +9,28 @@ use operon_api::{
     keys,
 };
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{Observed, graph::FlowGraph};
 use crate::{
     action::Failure,
     jobs::{
         self, Claim, Start,
-        name::names,
+        name::{is_name, names},
         render::{Overlay, render},
     },
 };
+
+/// How many characters the digest of a template has.
+const REVISION_LENGTH: usize = 16;
+
+/// The reasons of what is in the way of a Job before the API server is asked for one.
+pub(super) const HINDRANCES: [&str; 4] = [
+    "TemplateNotFound",
+    "NoTemplate",
+    "UnknownVolume",
+    "VolumeNameTaken",
+];
 
 /// Which attempt of its step a Job is, counted from 1.
 pub(super) fn attempt(job: &Job) -> i32 {
@@ -36,11 +48,9 @@ fn wanted_name(flow: &JobFlow, step: &str, attempt: i32) -> String {
     }
 }
 
-/// The names that the Job of an attempt may have.
-fn names_of(flow: &JobFlow, step: &str, attempt: i32) -> Vec<String> {
-    let uid = flow.uid().unwrap_or_default();
-    let key = json!([uid, step, attempt]).to_string();
-    names(&wanted_name(flow, step, attempt), &key)
+/// What stands for an attempt in a name that is cut.
+fn key(flow: &JobFlow, step: &str, attempt: i32) -> String {
+    json!([flow.uid().unwrap_or_default(), step, attempt]).to_string()
 }
 
 /// Whether a Job belongs to a flow and has one of the names that its own labels give it: a copy under
@@ -52,8 +62,9 @@ pub(super) fn is_own(flow: &JobFlow, job: &Job) -> bool {
     };
     let is_labelled = uid.is_some() && job.labels().get(keys::OWNER_UID) == uid;
     let has_name = || {
-        let (name, attempt) = (job.name_any(), attempt(job));
-        name == wanted_name(flow, step, attempt) || names_of(flow, step, attempt).contains(&name)
+        let attempt = attempt(job);
+        let (wanted, key) = (wanted_name(flow, step, attempt), key(flow, step, attempt));
+        is_name(&job.name_any(), &wanted, &key)
     };
     is_labelled && is_owned(flow, job) && has_name()
 }
@@ -112,11 +123,16 @@ pub(super) fn start(
         keys::RUN_ATTEMPT,
         Some(attempt.to_string()),
     );
+    set(&mut annotations, keys::REVISION, Some(revision(spec)));
     let ttl = rendered.ttl.map(|ttl| ttl.to_string());
     set(&mut annotations, keys::TTL, ttl);
     Ok(Start {
         subject: step.name.clone(),
-        names: names_of(flow, &step.name, attempt),
+        names: names(
+            &wanted_name(flow, &step.name, attempt),
+            &key(flow, &step.name, attempt),
+            spec,
+        ),
         body: json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -129,6 +145,20 @@ pub(super) fn start(
             "spec": rendered.spec,
         }),
     })
+}
+
+/// A digest of what the Job is made from.
+fn revision(spec: &JobSpec) -> String {
+    let digest = Sha256::digest(json!(spec).to_string());
+    let bytes = digest.iter().take(8);
+    let number = bytes.fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    format!("{number:0REVISION_LENGTH$x}")
+}
+
+/// The digest of what a Job was made from.
+pub(super) fn template_hash(job: &Job) -> Option<String> {
+    let revision = job.annotations().get(keys::REVISION)?;
+    (revision.len() <= REVISION_LENGTH).then(|| revision.clone())
 }
 
 /// What the Job is made from: the JobTemplate, if one is named.

@@ -107,16 +107,42 @@ impl Memory {
         if flow.spec.failure_policy != Some(FailurePolicy::Cancel) {
             return None;
         }
-        let steps = flow.spec.flows.iter();
-        let mut steps = steps.filter(|step| Some(&step.name) != flow.spec.on_exit.as_ref());
-        let failed = steps.find(|step| {
-            let known = self.steps.get(&step.name);
-            known.is_some_and(|known| known.phase == Phase::Failed)
-        })?;
+        let failed = self.main_part(flow).find(|s| s.phase == Phase::Failed)?;
         Some(format!(
             "step {:?} failed (spec.failurePolicy: Cancel)",
             failed.name
         ))
+    }
+
+    /// Whether a failure that stops the flow has been written down.
+    pub(super) fn is_stopped(&self, flow: &JobFlow) -> bool {
+        flow.spec.failure_policy != Some(FailurePolicy::Continue)
+            && self
+                .main_part(flow)
+                .any(|step| matches!(step.phase, Phase::Failed | Phase::Cancelled))
+    }
+
+    /// Whether a step is not cancelled: it runs last, or it starts, or has started, after the failure was
+    /// written down, as only one that has a `when` does.
+    pub(super) fn is_spared(&self, flow: &JobFlow, name: &str, has_when: bool) -> bool {
+        let known = self.steps.get(name);
+        let phase = known.map_or(Phase::Waiting, |known| known.phase);
+        let is_after = match phase {
+            Phase::Waiting | Phase::Blocked => has_when,
+            Phase::Running
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Skipped
+            | Phase::Cancelled => known.is_some_and(|known| known.after_failure == Some(true)),
+        };
+        is_after || flow.spec.on_exit.as_deref() == Some(name)
+    }
+
+    /// What is known of the steps of the spec but the one that runs last.
+    fn main_part<'a>(&'a self, flow: &'a JobFlow) -> impl Iterator<Item = &'a StepStatus> {
+        let steps = flow.spec.flows.iter();
+        let steps = steps.filter(|step| Some(&step.name) != flow.spec.on_exit.as_ref());
+        steps.filter_map(|step| self.steps.get(&step.name))
     }
 }
 

@@ -16,6 +16,7 @@ mod make;
 mod memory;
 mod outputs;
 pub mod plan;
+mod refused;
 mod status;
 mod step_jobs;
 pub mod template;
@@ -32,12 +33,15 @@ use k8s_openapi::{
 };
 use operon_api::{JobFlow, JobTemplate};
 
-pub use make::claim;
+use self::graph::{FlowGraph, GraphError};
+pub use self::make::claim;
 
 /// Everything that a pass decides from.
 pub struct Observed<'a> {
     /// The flow.
     pub flow: &'a JobFlow,
+    /// Its graph, or why it has none: it is made once for both halves of a pass.
+    pub graph: &'a Result<FlowGraph, GraphError>,
     /// The Jobs of its namespace whose label [`OWNER_UID`](operon_api::keys::OWNER_UID) is its uid.
     pub jobs: &'a [Arc<Job>],
     /// The JobTemplates of its namespace that it refers to, by name; those that there are.

@@ -7,10 +7,13 @@ use kube::ResourceExt;
 use operon_api::job_flow::{Phase, StepStatus};
 use serde_json::{Map, Value};
 
-use crate::action::Failure;
+use crate::{action::Failure, jobs::text::stored};
 
 /// The longest termination message; Kubernetes cuts what is longer.
 const MAX_BYTES: usize = 4096;
+
+/// Why a step failed that did not leave what it declares.
+pub(super) const INVALID: &str = "OutputInvalid";
 
 /// What a step left, by its declared names.
 pub(super) type Outputs = BTreeMap<String, String>;
@@ -34,7 +37,7 @@ pub(super) fn are_complete(declared: &[String], outputs: &Outputs) -> bool {
     declared.iter().all(|key| outputs.contains_key(key))
 }
 
-/// How many bytes of outputs a flow's status has room for.
+/// How many bytes of outputs, as the API server stores them, a flow's status has room for.
 const MAX_TOTAL: usize = 256 << 10;
 
 /// How many more bytes of outputs there is room for beside those of these steps.
@@ -62,7 +65,7 @@ pub(super) fn within(step: &mut StepStatus, room: usize) -> usize {
 fn size(outputs: &Outputs) -> usize {
     outputs
         .iter()
-        .map(|(key, value)| key.len() + value.len())
+        .map(|(key, value)| stored(key) + stored(value))
         .sum()
 }
 
@@ -140,7 +143,7 @@ fn missing(whose: &str, key: &str, object: &Map<String, Value>) -> Failure {
 }
 
 fn invalid(message: &str) -> Failure {
-    Failure::new("OutputInvalid", message)
+    Failure::new(INVALID, message)
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -8,19 +8,20 @@ use kube::ResourceExt;
 use operon_api::{
     JobFlow,
     job_flow::{FailurePolicy, JobFlowStatus, StepStatus},
-    keys,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Observed,
-    advance::{left, seconds},
     assess::{assess, is_finished},
-    graph::FlowGraph,
     memory,
     step_jobs::StepJobs,
 };
-use crate::jobs::{self, AllMade, Start};
+use crate::jobs::{
+    self, Start,
+    time::{left, seconds},
+    ttl_patch,
+};
 
 /// What a pass does, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +47,7 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
     }
     let none = JobFlowStatus::default();
     let status = flow.status.as_ref().unwrap_or(&none);
-    let assessment = assess(observed, &AllMade::new());
+    let assessment = assess(observed, None);
     let expiry = expiry(flow, status, observed);
     if assessment.was_finished && expiry == Some(Duration::ZERO) {
         return Plan {
@@ -81,22 +82,23 @@ pub(super) fn has_follow_up(observed: &Observed<'_>, status: &JobFlowStatus) -> 
     !cancelled(observed, status).is_empty() || !adjustments(observed, status).is_empty()
 }
 
-/// The Jobs that are deleted because a step failed; `onExit` runs nevertheless.
+/// The Jobs that are deleted because a step failed; `onExit` runs nevertheless, and so does what reacts
+/// to the failure.
 fn cancelled(observed: &Observed<'_>, status: &JobFlowStatus) -> Vec<Arc<Job>> {
     let flow = observed.flow;
     if flow.spec.failure_policy != Some(FailurePolicy::Cancel) {
         return Vec::new();
     }
-    let graph = FlowGraph::new(&flow.spec).ok();
-    let memory = memory::recall(flow, status, graph.as_ref());
+    let memory = memory::recall(flow, status, observed.graph.as_ref().ok());
     if memory.cancelled_for(flow).is_none() {
         return Vec::new();
     }
-    let none = AllMade::new();
-    let jobs = StepJobs::of(observed, &none);
+    let with_when = flow.spec.flows.iter().filter(|step| step.when.is_some());
+    let with_when: HashSet<_> = with_when.map(|step| step.name.as_str()).collect();
+    let jobs = StepJobs::of(observed, None);
     let mut running: Vec<_> = jobs
         .all()
-        .filter(|(step, _, _)| Some(*step) != flow.spec.on_exit.as_deref())
+        .filter(|(step, _, _)| !memory.is_spared(flow, step, with_when.contains(step)))
         .map(|(_, _, job)| Arc::clone(job))
         .filter(|job| jobs::finish(job).is_none() && !jobs::is_deleted(job))
         .collect();
@@ -111,15 +113,13 @@ fn adjustments(observed: &Observed<'_>, status: &JobFlowStatus) -> Vec<(Arc<Job>
         let known = status.steps.iter().find(|known| known.name == step);
         known.is_some_and(|known| known.attempts.unwrap_or(0) > attempt)
     };
-    let none = AllMade::new();
-    let jobs = StepJobs::of(observed, &none);
+    let jobs = StepJobs::of(observed, None);
     let mut adjust: Vec<_> = jobs
         .all()
         .filter_map(|(step, attempt, job)| {
-            let ttl = held_back(job)?;
+            let patch = ttl_patch(job)?;
             let uid = job.metadata.uid.as_deref()?;
             let is_known = recorded.contains(uid) || later(step, attempt);
-            let patch = json!({"spec": {"ttlSecondsAfterFinished": ttl}});
             is_known.then(|| (Arc::clone(job), patch))
         })
         .collect();
@@ -130,14 +130,4 @@ fn adjustments(observed: &Observed<'_>, status: &JobFlowStatus) -> Vec<(Arc<Job>
 /// The uid of the Job whose result a step's status holds.
 fn recorded(step: &StepStatus) -> Option<&str> {
     step.job_uid.as_deref().filter(|_| step.phase.is_over())
-}
-
-/// The `ttlSecondsAfterFinished` that a finished Job has not got yet.
-fn held_back(job: &Job) -> Option<i32> {
-    let has_one = job.spec.as_ref()?.ttl_seconds_after_finished.is_some();
-    if has_one || jobs::is_deleted(job) || jobs::finish(job).is_none() {
-        return None;
-    }
-    let ttl = jobs::number(job, keys::TTL)?;
-    i32::try_from(ttl).ok().filter(|ttl| *ttl >= 0)
 }

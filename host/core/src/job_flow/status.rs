@@ -10,10 +10,8 @@ use operon_api::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{
-    Observed, advance::left, assess::Assessment, step_jobs::StepJobs, turn::is_skipped_on_purpose,
-};
-use crate::action::Failure;
+use super::{Observed, assess::Assessment, step_jobs::StepJobs, turn::is_skipped_on_purpose};
+use crate::{action::Failure, jobs::time::left};
 
 /// How long a JobTemplate may be missing after its flow was made: both may be applied together.
 const TEMPLATE_GRACE: Duration = Duration::from_secs(30);
@@ -84,7 +82,13 @@ fn bounded(status: &Value) -> Map<String, Value> {
     const LONG: usize = 256;
     let mut fields = status.as_object().cloned().unwrap_or_default();
     fields.remove("uncountedTerminatedPods");
-    fields.retain(|_, value| value.as_str().is_none_or(|text| text.len() <= LONG));
+    let is_short = |value: &Value| value.as_str().is_none_or(|text| text.len() <= LONG);
+    fields.retain(|_, value| is_short(value));
+    let conditions = fields.get_mut("conditions").and_then(Value::as_array_mut);
+    let conditions = conditions.into_iter().flatten();
+    for condition in conditions.filter_map(Value::as_object_mut) {
+        condition.retain(|_, value| is_short(value));
+    }
     fields
 }
 

@@ -16,7 +16,7 @@ pub(super) struct StepJobs<'a> {
 
 impl<'a> StepJobs<'a> {
     /// Those that are there, and those that were made in this pass.
-    pub(super) fn of(observed: &Observed<'a>, made: &'a AllMade) -> Self {
+    pub(super) fn of(observed: &Observed<'a>, made: Option<&'a AllMade>) -> Self {
         let mut by_step: HashMap<_, Vec<_>> = HashMap::new();
         let own = observed.jobs.iter();
         for job in own.filter(|job| make::is_own(observed.flow, job)) {
@@ -26,7 +26,7 @@ impl<'a> StepJobs<'a> {
                 .or_default()
                 .push((make::attempt(job), job));
         }
-        for (step, made) in made {
+        for (step, made) in made.into_iter().flatten() {
             let Made::Job(job) = made else { continue };
             let jobs = by_step.entry(step.as_str()).or_default();
             if !jobs.iter().any(|(_, known)| known.uid() == job.uid()) {

@@ -30,7 +30,8 @@ pub(super) fn is_skipped_on_purpose(step: &StepStatus) -> bool {
     step.phase == Phase::Skipped && matches!(reason, Some(WHEN_FALSE | DEPENDENCY_SKIPPED))
 }
 
-/// Decides about a step, given where all stand.
+/// Decides about a step, given where all stand; `is_stopped` says that a failure keeps from starting
+/// what does not ask for it.
 pub(super) fn turn(
     graph: &FlowGraph,
     place: usize,
@@ -52,7 +53,8 @@ pub(super) fn turn(
             Turn::Wait
         };
     };
-    if is_stopped || !before.all(|dependency| dependency.phase.is_over()) {
+    // It has its turn in a stopped flow too: it is how a flow reacts to a failure.
+    if !before.all(|dependency| dependency.phase.is_over()) {
         return Turn::Wait;
     }
     let asked = steps.iter().enumerate();

@@ -21,6 +21,7 @@ use cel::{
 use operon_api::job_flow::StepStatus;
 
 use self::shape::Shape;
+use crate::jobs::text;
 
 /// The most bytes of an expression.
 const MAX_LENGTH: usize = 4096;
@@ -31,7 +32,7 @@ const MAX_SIGNS: usize = 400;
 /// How deep brackets may nest.
 const MAX_BRACKETS: u16 = 24;
 
-/// How much of an error is told.
+/// How many bytes of an error are told.
 const MAX_MESSAGE: usize = 300;
 
 /// An expression that can be evaluated.
@@ -79,7 +80,10 @@ impl When {
         let expression = parsed.map_err(|_| WhenError::Crash)?.map_err(|errors| {
             let first = errors.errors.first();
             let (message, place) = first.map_or(("", 0), |e| (e.msg.as_str(), e.pos.1));
-            WhenError::Syntax(short(&format!("{message} (at character {place})")))
+            WhenError::Syntax(text::short(
+                &format!("{message} (at character {place})"),
+                MAX_MESSAGE,
+            ))
         })?;
         let shape = Shape::of(&expression)?;
         Ok(Self { expression, shape })
@@ -129,7 +133,10 @@ impl When {
         match evaluated.map_err(|_| WhenError::Crash)? {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => Err(WhenError::NotBool(other.type_of().to_string())),
-            Err(error) => Err(WhenError::Evaluation(short(&error.to_string()))),
+            Err(error) => Err(WhenError::Evaluation(text::short(
+                &error.to_string(),
+                MAX_MESSAGE,
+            ))),
         }
     }
 }
@@ -181,11 +188,3 @@ fn brackets(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests;
-
-fn short(message: &str) -> String {
-    let mut short: String = message.chars().take(MAX_MESSAGE).collect();
-    if short.len() < message.len() {
-        short.push('…');
-    }
-    short
-}

@@ -4,7 +4,10 @@
 pub mod blocked;
 pub mod failure;
 pub(crate) mod name;
+pub(crate) mod refused;
 pub(crate) mod render;
+pub(crate) mod text;
+pub(crate) mod time;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,7 +17,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::ResourceExt;
-use operon_api::reactive_job::Outcome;
+use operon_api::{keys, reactive_job::Outcome};
 use serde_json::{Value, json};
 
 use crate::action::{Failure, Severity};
@@ -86,6 +89,17 @@ pub(crate) fn number(job: &Job, key: &str) -> Option<i64> {
     job.annotations().get(key)?.parse().ok()
 }
 
+/// The merge patch that gives a finished Job the `ttlSecondsAfterFinished` that was held back: until its
+/// result is written down it must not vanish.
+pub(crate) fn ttl_patch(job: &Job) -> Option<Value> {
+    let has_one = job.spec.as_ref()?.ttl_seconds_after_finished.is_some();
+    if has_one || is_deleted(job) || finish(job).is_none() {
+        return None;
+    }
+    let ttl = i32::try_from(number(job, keys::TTL)?).ok()?;
+    (ttl >= 0).then(|| json!({"spec": {"ttlSecondsAfterFinished": ttl}}))
+}
+
 /// A Job to make for an object that has several: a step of a flow, a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
@@ -106,30 +120,6 @@ pub enum Claim {
     Adopt(Value),
     /// It is another's: the next name is tried.
     Others,
-}
-
-/// Says whose a Job is that already has a name of one of this `body`: the label `owner_label` names the
-/// uid of the object. One that has only the object as its owner is another operator's; `adopts` says
-/// whether it is taken over.
-pub fn claim(body: &Value, owner_label: &str, adopts: bool, job: &Job) -> Claim {
-    let metadata = &body["metadata"];
-    let owner = metadata["labels"][owner_label].as_str().unwrap_or_default();
-    if job.labels().get(owner_label).map(String::as_str) == Some(owner) {
-        return Claim::Mine;
-    }
-    let owners = job.owner_references();
-    let is_owned = owners.iter().any(|o| o.uid == owner)
-        && owners
-            .iter()
-            .all(|o| o.controller != Some(true) || o.uid == owner);
-    if !is_owned || !adopts {
-        return Claim::Others;
-    }
-    Claim::Adopt(json!({"metadata": {
-        "labels": metadata["labels"],
-        "annotations": metadata["annotations"],
-        "ownerReferences": metadata["ownerReferences"],
-    }}))
 }
 
 /// What came of making a Job.

@@ -23,6 +23,7 @@ use crate::{
         self, JobEvent,
         blocked::{self, Blocked},
         failure::{self, LogSource},
+        time::left,
     },
 };
 
@@ -81,7 +82,7 @@ pub fn question(observed: &Observed<'_>) -> Option<Question> {
     let pods = pods(observed, newest);
     let blocked = blocked::blocked(newest, pods)?;
     let deadline = status::progress_deadline(observed.object);
-    let is_over = plan::left(blocked.since, deadline, observed.now).is_none();
+    let is_over = left(blocked.since, deadline, observed.now).is_none();
     let is_known = status::known_stall(observed.object, &newest.name_any()).is_some();
     blocked
         .ask
@@ -155,7 +156,7 @@ pub fn conclude(
     };
     let stall = blocked.as_ref().and_then(|blocked| {
         let deadline = status::progress_deadline(observed.object);
-        plan::left(blocked.since, deadline, observed.now)
+        left(blocked.since, deadline, observed.now)
     });
     Conclusion {
         events: events(&previous, &next),

@@ -5,10 +5,22 @@ use kube::{Resource, ResourceExt};
 use operon_api::{ReactiveJob, keys, reactive_job::RunReason};
 use serde_json::{Value, json};
 
-use crate::jobs;
+use crate::jobs::{self, Claim};
 
 /// How many names are tried if somebody else's Job has one.
 pub const NAMES: u32 = 4;
+
+/// Says whose a Job is that already has a name of one of this `body`: both are labelled with the uid of
+/// the object that they are for.
+pub fn claim(body: &Value, job: &Job) -> Claim {
+    let owner = body["metadata"]["labels"][keys::CONTROLLER_UID].as_str();
+    let label = job.labels().get(keys::CONTROLLER_UID).map(String::as_str);
+    if owner.is_some() && label == owner {
+        Claim::Mine
+    } else {
+        Claim::Others
+    }
+}
 
 /// Which attempt a Job is, counted from 1.
 pub(super) fn attempt(job: &Job) -> i64 {

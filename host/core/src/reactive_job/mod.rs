@@ -64,19 +64,5 @@ pub enum ConfigState {
     Known(BTreeMap<String, String>),
 }
 
-/// How long a Job may be blocked before that is said, unless `spec.progressDeadlineSeconds` is set.
-pub const PROGRESS_DEADLINE: Duration = Duration::from_mins(5);
-
 /// How long ConfigMaps must have stayed the same, unless `spec.triggers.debounceSeconds` is set.
 pub const DEBOUNCE: Duration = Duration::from_secs(10);
-
-/// The wait before the first retry, unless `spec.retry.backoffSeconds` is set, and the longest.
-pub const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
-
-/// How often is looked whether the pods of a Job that is gone are gone too: nothing else tells.
-const PODS_RECHECK: Duration = Duration::from_secs(2);
-
-/// `seconds` of a spec as a duration.
-fn seconds(value: i32) -> Duration {
-    Duration::from_secs(u64::try_from(value).unwrap_or(0))
-}

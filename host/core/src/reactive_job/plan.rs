@@ -3,11 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{
-    api::batch::v1::Job,
-    apimachinery::pkg::apis::meta::v1::Time,
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::ResourceExt;
 use operon_api::{
     ReactiveJob, keys,
@@ -18,12 +14,14 @@ use operon_api::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    ConfigState, DEBOUNCE, Observed, PODS_RECHECK, RETRY_BACKOFF, config,
+    ConfigState, DEBOUNCE, Observed, config,
     family::{self, Family, family},
     job::{self, Purpose},
-    seconds,
 };
-use crate::jobs::{self, blocked};
+use crate::jobs::{
+    self, blocked,
+    time::{PODS_RECHECK, after, backoff, left, seconds},
+};
 
 /// What a pass does.
 #[derive(Clone, Debug, PartialEq)]
@@ -367,21 +365,14 @@ fn retry(observed: &Observed<'_>, job: &Job) -> Due {
     if finish.outcome != Outcome::Failed || attempt > i64::from(retry.limit) {
         return Due::No;
     }
-    let first = retry.backoff_seconds.map_or(RETRY_BACKOFF.0, seconds);
-    let doublings = u32::try_from(attempt - 1).unwrap_or(0).min(16);
-    let wait = first
-        .saturating_mul(2_u32.saturating_pow(doublings))
-        .min(RETRY_BACKOFF.1);
+    let wait = backoff(retry.backoff_seconds, attempt);
     let failed = finish
         .time
         .or(job.metadata.creation_timestamp.clone())
         .map_or(observed.now, |time| time.0);
     match left(failed, wait, observed.now) {
         None => Due::Now(RunReason::Retry),
-        Some(left) => {
-            let at = SignedDuration::try_from(wait).map_or(failed, |wait| failed + wait);
-            Due::Later(Waiting::Retry(at), left)
-        }
+        Some(left) => Due::Later(Waiting::Retry(after(failed, wait)), left),
     }
 }
 
@@ -573,10 +564,4 @@ fn rerun(object: &ReactiveJob) -> Option<&String> {
 
 fn debounce(object: &ReactiveJob) -> Duration {
     triggers(object).debounce_seconds.map_or(DEBOUNCE, seconds)
-}
-
-/// What is left of `limit` since `start`; none when it is over.
-pub(super) fn left(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {
-    let passed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
-    limit.checked_sub(passed).filter(|left| !left.is_zero())
 }

@@ -10,14 +10,14 @@ use operon_api::{
     reactive_job::{ConcurrencyPolicy, Outcome, State},
 };
 
-use super::{
-    ConfigState, Observed, PROGRESS_DEADLINE, job,
-    plan::{self, Waiting},
-    seconds,
-};
+use super::{ConfigState, Observed, job, plan::Waiting};
 use crate::{
     action::Failure,
-    jobs::{self, blocked::Blocked},
+    jobs::{
+        self,
+        blocked::Blocked,
+        time::{PROGRESS_DEADLINE, left, seconds},
+    },
 };
 
 /// Between the Job and what it waits for.
@@ -212,7 +212,7 @@ fn with_what_blocks(case: &Case<'_>, job: &str, verdict: Verdict) -> Verdict {
     let deadline = progress_deadline(case.observed.object);
     // Reasons come and go while an image is tried again; before the deadline that is nothing to write.
     let is_over = |blocked: &&Blocked| {
-        is_newest && plan::left(blocked.since, deadline, case.observed.now).is_none()
+        is_newest && left(blocked.since, deadline, case.observed.now).is_none()
     };
     let Some(blocked) = case.blocked.filter(is_over) else {
         return verdict;

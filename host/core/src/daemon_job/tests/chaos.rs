@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use operon_api::{conditions::STALLED, daemon_job::FlowState, keys};
 
@@ -66,9 +67,9 @@ fn happen(world: &mut World, dice: &mut Dice) {
                 "badly",
             );
         }
-        7 if !jobs.is_empty() => {
-            let job = dice.one_of(&jobs);
-            world.add_pod(job, &serde_json::json!({"phase": "Pending"}));
+        7 | 18 if !running.is_empty() => {
+            let job = dice.one_of(&running);
+            world.add_pod(job, &serde_json::json!({"phase": "Running"}));
         }
         8 if !jobs.is_empty() => world.delete_job(dice.one_of(&jobs), dice.roll(2) == 0),
         9 => {
@@ -97,8 +98,7 @@ fn happen(world: &mut World, dice: &mut Dice) {
 
 /// What must never be.
 fn assert_sane(world: &World, before: &World) {
-    let revision =
-        |job: &k8s_openapi::api::batch::v1::Job| job.annotations()[keys::REVISION].clone();
+    let revision = |job: &Job| job.annotations()[keys::REVISION].clone();
     let mut running: BTreeMap<&str, usize> = BTreeMap::new();
     for job in world.jobs.values() {
         if jobs::finish(job).is_none() && !jobs::is_deleted(job) {
@@ -111,6 +111,16 @@ fn assert_sane(world: &World, before: &World) {
         running.values().all(|count| *count == 1),
         "two Jobs on a node: {running:?}"
     );
+    for pod in world.pods.values().flatten() {
+        let goes_on = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
+        let is_beside = |job: &&Job| {
+            job.labels()[keys::NODE_UID] == pod.labels()[keys::NODE_UID]
+                && jobs::finish(job).is_none()
+                && Some(&pod.owner_references()[0].uid) != job.metadata.uid.as_ref()
+        };
+        let beside = world.jobs.values().find(is_beside);
+        assert!(!goes_on || beside.is_none(), "two pods on a node");
+    }
     // A Job that is new now is for a node that had not succeeded.
     for (name, job) in &world.jobs {
         let is_new = before
@@ -118,7 +128,7 @@ fn assert_sane(world: &World, before: &World) {
             .get(name)
             .is_none_or(|old| old.metadata.uid != job.metadata.uid);
         let node = &job.labels()[keys::NODE_UID];
-        let has_succeeded = |old: &&k8s_openapi::api::batch::v1::Job| {
+        let has_succeeded = |old: &&Job| {
             old.labels()[keys::NODE_UID] == *node
                 && revision(old) == revision(job)
                 && jobs::finish(old).is_some_and(|f| f.reason == "CompletionsReached")
@@ -157,6 +167,7 @@ fn assert_ends(mut world: World) {
     world.retry("the end");
     for _ in 0..10 {
         world.collect_garbage();
+        world.wait(3600);
         world.settle();
         let running: Vec<_> = world.names().into_iter().map(str::to_owned).collect();
         for job in running {

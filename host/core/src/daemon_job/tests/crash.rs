@@ -117,6 +117,30 @@ fn an_edit_and_a_node_that_is_replaced_survive_as_well() {
 }
 
 #[test]
+fn jobs_that_are_deleted_and_pods_that_go_on_survive_as_well() {
+    survives_any_death(
+        &World::with_rollout(&["a", "b"], "{retry: {limit: 0, backoffSeconds: 20}}"),
+        &[
+            |_| {},
+            |world| {
+                world.add_pod("dj-a", &json!({"phase": "Running"}));
+                world.delete_job("dj-a", false);
+            },
+            World::collect_garbage,
+            |world| world.delete_job("dj-a-2", false),
+            |world| world.wait(20),
+            |world| world.delete_job("dj-a-3", true),
+            |world| world.wait(39),
+            |world| world.wait(1),
+            |world| {
+                world.succeed("a");
+                world.succeed("b");
+            },
+        ],
+    );
+}
+
+#[test]
 fn a_story_ends_as_it_should() {
     let mut world = World::new(&["a", "b"]);
     world.die_after(1);
@@ -129,5 +153,5 @@ fn a_story_ends_as_it_should() {
     world.succeed("b");
     world.settle();
     assert_eq!((world.state(), world.made), (FlowState::Succeed, 2));
-    assert_eq!(world.events(), ["Created", "Created", "Succeeded"]);
+    assert_eq!(world.events(), ["Created", "Created", "Succeed"]);
 }

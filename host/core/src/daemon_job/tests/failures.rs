@@ -169,6 +169,21 @@ fn dj_07_a_failed_node_runs_again_after_a_wait_that_doubles() {
 }
 
 #[test]
+fn dj_07_a_retry_that_becomes_due_within_a_pass_is_not_lost() {
+    let mut world = World::with_rollout(&["a"], "{retry: {limit: 1}}");
+    world.settle();
+    world.fail("a");
+    world.settle();
+    world.now += 9;
+    world.meanwhile = vec![|world| world.now += 1];
+    let conclusion = world.pass().expect("a conclusion");
+    assert_eq!(world.made, 1, "it was not due when the pass began");
+    assert_eq!(conclusion.requeue_after, Some(Duration::ZERO));
+    world.pass();
+    assert_eq!(world.made, 2);
+}
+
+#[test]
 fn a_wait_is_an_hour_at_most() {
     let mut world = World::with_rollout(&["a"], "{retry: {limit: 100, backoffSeconds: 3600}}");
     world.settle();
@@ -204,7 +219,7 @@ fn a_retry_runs_failed_nodes_again_after_it_was_finished_and_the_rest_goes_on() 
     world.succeed("c");
     world.settle();
     assert_eq!((world.state(), world.made), (FlowState::Succeed, 4));
-    assert_eq!(world.events(), ["Created", "Created", "Succeeded"]);
+    assert_eq!(world.events(), ["Created", "Created", "Succeed"]);
 
     world.retry("2");
     let completed = world.status().completion_time.clone();

@@ -2,9 +2,11 @@
 
 mod chaos;
 mod crash;
+mod deleted;
 mod failures;
 mod life;
 mod nodes;
+mod owned;
 mod passes;
 mod revisions;
 mod scale;

@@ -1,12 +1,14 @@
 //! Nodes that come, go, and are not fit.
 
+use std::time::Duration;
+
 use operon_api::{
     conditions::{READY, RECONCILING},
     daemon_job::FlowState,
 };
 use serde_json::json;
 
-use super::world::World;
+use super::world::{World, time};
 
 #[test]
 fn dj_02_nodes_that_are_not_fit_are_counted_and_not_waited_for() {
@@ -35,6 +37,65 @@ fn dj_02_nodes_that_are_not_fit_are_counted_and_not_waited_for() {
     assert_eq!(world.made, 4);
     let pod = json!(world.job("dj-d").spec)["template"]["spec"].clone();
     assert_eq!(pod["tolerations"], json!([{"operator": "Exists"}]));
+}
+
+#[test]
+fn dj_02_a_node_that_is_not_ready_is_waited_for_if_that_is_asked_for() {
+    for becomes_ready in [false, true] {
+        let mut world = World::new(&["a", "b", "c"]);
+        world.edit(|spec| spec["nodes"] = json!({"readyTimeoutSeconds": 60}));
+        world.set_ready("b", false);
+        world.cordon("c", true);
+        world.settle();
+        world.succeed("a");
+        world.settle();
+        assert_eq!(
+            (world.state(), world.progress()),
+            (FlowState::Running, "1/2")
+        );
+        assert_eq!(
+            world.said(),
+            "1 of 2 nodes succeeded, 1 waiting to be Ready; 1 node gets none: 1 cordoned"
+        );
+        world.now += 59;
+        world.settle();
+        assert_eq!(world.plan().requeue_after, Some(Duration::from_secs(1)));
+        if becomes_ready {
+            world.set_ready("b", true);
+            world.settle();
+            world.succeed("b");
+        }
+        world.now += 1;
+        world.settle();
+        let expected = if becomes_ready { "2/2" } else { "1/1" };
+        assert_eq!(
+            (world.state(), world.progress()),
+            (FlowState::Succeed, expected)
+        );
+        let skipped = if becomes_ready { 1 } else { 2 };
+        assert_eq!(world.status().skipped, Some(skipped));
+    }
+}
+
+#[test]
+fn a_node_that_has_not_been_ready_for_long_is_not_waited_for_by_an_old_object() {
+    let mut world = World::with_rollout(&["a"], "{completionPolicy: Never}");
+    world.edit(|spec| spec["nodes"] = json!({"readyTimeoutSeconds": 60}));
+    world.settle();
+    world.now += 100;
+    world.join("b");
+    world.set_ready("b", false);
+    let at = time(world.now);
+    let status = world.node_mut("b").status.as_mut().expect("a status");
+    for condition in status.conditions.iter_mut().flatten() {
+        condition.last_transition_time = Some(at.clone());
+    }
+    world.now += 59;
+    world.settle();
+    assert_eq!(world.status().desired, Some(2));
+    world.now += 1;
+    world.settle();
+    assert_eq!(world.status().desired, Some(1));
 }
 
 #[test]
@@ -112,7 +173,7 @@ fn dj_04_one_that_never_finishes_serves_each_node_that_comes() {
         (world.state(), world.progress()),
         (FlowState::Succeed, "2/2")
     );
-    assert_eq!(world.events(), ["Created", "Succeeded"]);
+    assert_eq!(world.events(), ["Created", "Succeed"]);
 
     world.leave("a");
     world.settle();

@@ -17,11 +17,11 @@ use super::world::{World, time};
 use crate::{
     action::Failure,
     daemon_job::{
-        Observed,
+        Observed, claim,
         conclude::{Conclusion, conclude},
         plan::{Plan, plan},
     },
-    jobs::{AllMade, Made, Start},
+    jobs::{AllMade, Claim, Made, Start},
 };
 
 impl World {
@@ -31,10 +31,15 @@ impl World {
         let mine = self.jobs.values().filter(is_mine);
         let mut jobs: Vec<_> = mine.cloned().map(Arc::new).collect();
         let mut nodes: Vec<_> = self.nodes.values().cloned().map(Arc::new).collect();
-        let pods = self.pods.iter().map(|(uid, pods)| {
-            let pods = pods.iter().cloned().map(Arc::new).collect();
-            (uid.clone(), pods)
-        });
+        let pods: HashMap<_, Vec<_>> = self
+            .pods
+            .iter()
+            .map(|(uid, pods)| (uid.clone(), pods.iter().cloned().map(Arc::new).collect()))
+            .collect();
+        let is_labelled = |pod: &&Arc<Pod>| {
+            pod.labels().get(keys::OWNER_UID) == self.object.metadata.uid.as_ref()
+        };
+        let all_pods = pods.values().flatten().filter(is_labelled).cloned();
         if self.reversed {
             jobs.reverse();
             nodes.reverse();
@@ -43,7 +48,8 @@ impl World {
             object: self.object.clone(),
             nodes,
             jobs,
-            pods: pods.collect(),
+            all_pods: all_pods.collect(),
+            pods,
             now: time(self.now).0,
         }
     }
@@ -56,6 +62,10 @@ impl World {
     pub(super) fn pass(&mut self) -> Option<Conclusion> {
         let plan = self.plan();
         let made = self.carry_out(&plan)?;
+        let meanwhile = std::mem::take(&mut self.meanwhile);
+        for happen in meanwhile {
+            happen(self);
+        }
         let conclusion = conclude(&self.observation().observed(), &plan, &made);
         if self.object.status.as_ref() == Some(&conclusion.status) {
             assert_eq!(conclusion.events, [], "an event without a transition");
@@ -124,7 +134,6 @@ impl World {
             adjust,
             delete,
             failure: _,
-            more: _,
             requeue_after: _,
         } = plan;
         let mut made = AllMade::new();
@@ -144,27 +153,20 @@ impl World {
     }
 
     fn make(&mut self, start: &Start, adopts: bool) -> Option<Made> {
-        let owner = self.object.uid().expect("a uid");
         for name in &start.names {
             let Some(job) = self.jobs.get(name).cloned() else {
                 return self.create(start, name);
             };
-            if job.labels().get(keys::OWNER_UID) == Some(&owner) {
-                return Some(Made::Job(Arc::new(job)));
-            }
-            let is_owned = job.owner_references().iter().any(|o| o.uid == owner);
-            if is_owned && adopts {
-                self.write()?;
-                let metadata = &start.body["metadata"];
-                let marks = json!({"metadata": {
-                    "labels": metadata["labels"],
-                    "annotations": metadata["annotations"],
-                    "ownerReferences": metadata["ownerReferences"],
-                }});
-                let job = patched(&job, &marks);
-                self.jobs.insert(name.clone(), job.clone());
-                return Some(Made::Job(Arc::new(job)));
-            }
+            let job = match claim(&self.object, start, adopts, &job) {
+                Claim::Mine => job,
+                Claim::Adopt(patch) => {
+                    self.write()?;
+                    patched(&job, &patch)
+                }
+                Claim::Others => continue,
+            };
+            self.jobs.insert(name.clone(), job.clone());
+            return Some(Made::Job(Arc::new(job)));
         }
         Some(Made::Refused(Failure::new("NamesTaken", "names are taken")))
     }
@@ -172,6 +174,7 @@ impl World {
     /// Makes a Job as an API server does.
     fn create(&mut self, start: &Start, name: &str) -> Option<Made> {
         let node = start.body["metadata"]["annotations"][keys::NODE_NAME].as_str();
+        self.posts += 1;
         let refusal = self.refusals.get(node.unwrap_or_default());
         if let Some(refusal) = refusal.or(self.refusals.get("*")) {
             return Some(Made::Refused(refusal.clone()));
@@ -195,6 +198,7 @@ struct Observation {
     nodes: Vec<Arc<Node>>,
     jobs: Vec<Arc<Job>>,
     pods: HashMap<String, Vec<Arc<Pod>>>,
+    all_pods: Vec<Arc<Pod>>,
     now: Timestamp,
 }
 
@@ -205,6 +209,7 @@ impl Observation {
             nodes: &self.nodes,
             jobs: &self.jobs,
             pods: &self.pods,
+            all_pods: &self.all_pods,
             now: self.now,
         }
     }

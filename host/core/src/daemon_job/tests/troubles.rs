@@ -169,3 +169,43 @@ fn of_several_that_can_not_progress_the_one_that_was_named_stays_named() {
         world.said()
     );
 }
+
+#[test]
+fn of_many_that_are_refused_a_few_are_tried_in_a_pass_and_each_has_its_turn() {
+    let names: Vec<_> = (0..100).map(|number| format!("n{number:02}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(&names);
+    world.refusals.insert("*".to_owned(), quota());
+    world.pass();
+    assert_eq!(world.posts, 100, "nobody knew");
+    for _ in 0..5 {
+        let conclusion = world.pass().expect("a conclusion");
+        assert_eq!(conclusion.requeue_after, None);
+    }
+    assert_eq!((world.posts, world.status_writes), (150, 1));
+    assert_eq!(world.status().refused_node_digests.len(), 100);
+    // Whoever may run now is found, though all others stay refused.
+    world.refusals.remove("*");
+    for name in &names[..99] {
+        world.refusals.insert((*name).to_owned(), quota());
+    }
+    for _ in 0..100 {
+        world.now += 1;
+        world.pass();
+    }
+    assert_eq!(world.busy(), ["n99"]);
+    // When there is room again, all go at once.
+    world.refusals.clear();
+    world.settle();
+    assert_eq!(world.busy().len(), 100);
+}
+
+#[test]
+fn the_next_node_is_tried_at_once_when_the_first_is_refused_and_nothing_in_a_circle() {
+    let mut world = World::with_rollout(&["a", "b"], "{parallelism: 1}");
+    world.refusals.insert("*".to_owned(), quota());
+    let mut after = || world.pass().expect("a conclusion").requeue_after;
+    assert_eq!(after(), Some(Duration::ZERO));
+    assert_eq!((after(), after()), (None, None));
+    assert_eq!(world.posts, 3);
+}

@@ -20,6 +20,11 @@ fn zones(rollout: &str) -> World {
     world
 }
 
+/// What the wave of a zone is called.
+fn zone(value: &str) -> String {
+    format!("{ZONE}={value}")
+}
+
 fn wave(world: &World) -> (&str, Option<i64>) {
     let wave = world.status().wave.as_ref().expect("a wave");
     let end = wave.completion_time.as_ref();
@@ -37,13 +42,19 @@ fn succeed_all(world: &mut World) {
 fn zones_go_in_the_order_of_their_names_and_nodes_without_one_last() {
     let mut world = zones(&format!("{{topologyKey: {ZONE}}}"));
     world.settle();
-    assert_eq!((world.busy(), wave(&world)), (vec!["b", "e"], ("1", None)));
+    assert_eq!(
+        (world.busy(), wave(&world)),
+        (vec!["b", "e"], (&*zone("1"), None))
+    );
     world.succeed("b");
     world.settle();
     assert_eq!(world.busy(), ["e"], "not all of it is over");
     world.succeed("e");
     world.settle();
-    assert_eq!((world.busy(), wave(&world)), (vec!["a", "d"], ("2", None)));
+    assert_eq!(
+        (world.busy(), wave(&world)),
+        (vec!["a", "d"], (&*zone("2"), None))
+    );
     succeed_all(&mut world);
     world.settle();
     assert_eq!(
@@ -59,12 +70,16 @@ fn zones_go_in_the_order_of_their_names_and_nodes_without_one_last() {
         .events
         .iter()
         .filter(|event| event.reason == "WaveStarted");
-    let begun: Vec<_> = begun.map(|event| event.message.as_str()).collect();
+    let (begun, jobs): (Vec<_>, Vec<_>) = begun
+        .map(|event| (event.message.as_str(), event.job.as_deref()))
+        .unzip();
+    let first_jobs = ["dj-b", "dj-a", "dj-c"].map(Some);
+    assert_eq!(jobs, first_jobs, "they would be one Event otherwise");
     assert_eq!(
         begun,
         [
-            "wave \"1\" begins: 2 nodes",
-            "wave \"2\" begins: 2 nodes",
+            "wave \"topology.kubernetes.io/zone=1\" begins: 2 nodes",
+            "wave \"topology.kubernetes.io/zone=2\" begins: 2 nodes",
             "wave \"rest\" begins: 2 nodes"
         ]
     );
@@ -81,14 +96,14 @@ fn a_wave_begins_so_long_after_the_one_before_was_over() {
     world.settle();
     assert_eq!(
         wave(&world),
-        ("1", Some(START + 10)),
+        (&*zone("1"), Some(START + 10)),
         "when it was over, not when it was seen"
     );
     assert_eq!(world.condition(RECONCILING).reason, "WavePause");
     assert!(
         world
             .said()
-            .ends_with(": wave \"2\" begins at 2023-11-14T22:23:30Z"),
+            .ends_with(": wave \"topology.kubernetes.io/zone=2\" begins at 2023-11-14T22:23:30Z"),
         "{}",
         world.said()
     );
@@ -99,7 +114,10 @@ fn a_wave_begins_so_long_after_the_one_before_was_over() {
     assert_eq!(world.made, 2);
     world.now += 1;
     world.settle();
-    assert_eq!((world.busy(), wave(&world)), (vec!["a", "d"], ("2", None)));
+    assert_eq!(
+        (world.busy(), wave(&world)),
+        (vec!["a", "d"], (&*zone("2"), None))
+    );
 }
 
 #[test]
@@ -224,7 +242,10 @@ fn a_node_that_comes_late_into_a_wave_goes_at_once_and_the_next_one_waits_for_it
     world.succeed("a");
     world.succeed("d");
     world.settle();
-    assert_eq!((world.busy(), wave(&world)), (vec!["g"], ("2", None)));
+    assert_eq!(
+        (world.busy(), wave(&world)),
+        (vec!["g"], (&*zone("2"), None))
+    );
     world.succeed("g");
     world.settle();
     assert_eq!(world.busy(), ["c", "f"]);
@@ -260,5 +281,34 @@ fn waves_begin_anew_with_another_template() {
     assert_eq!(world.busy(), ["a", "d"]);
     world.edit_image("alpine:2");
     world.settle();
-    assert_eq!((world.busy(), wave(&world)), (vec!["b", "e"], ("1", None)));
+    assert_eq!(
+        (world.busy(), wave(&world)),
+        (vec!["b", "e"], (&*zone("1"), None))
+    );
+}
+
+#[test]
+fn a_zone_that_is_called_as_another_wave_has_its_own_pause() {
+    let rollout = format!("{{topologyKey: {ZONE}, canary: {{}}, pauseSeconds: 60}}");
+    let mut world = World::with_rollout(&["a", "b", "c"], &rollout);
+    world.label("b", ZONE, "canary");
+    world.label("c", ZONE, "rest");
+    world.settle();
+    for node in ["a", "b", "c"] {
+        assert_eq!(world.busy(), [node]);
+        world.now += 10;
+        succeed_all(&mut world);
+        world.settle();
+        assert_eq!(world.busy(), [""; 0], "the pause after {node}");
+        world.now += 59;
+        world.settle();
+        assert_eq!(world.busy(), [""; 0], "the pause after {node}");
+        world.now += 1;
+        world.settle();
+    }
+    let begun = world
+        .events
+        .iter()
+        .filter(|event| event.reason == "WaveStarted");
+    assert_eq!(begun.count(), 3);
 }

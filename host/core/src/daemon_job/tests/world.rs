@@ -84,6 +84,10 @@ pub(super) struct World {
     pub(super) made: usize,
     pub(super) writes: usize,
     pub(super) status_writes: usize,
+    /// How often the API server was asked to make a Job.
+    pub(super) posts: usize,
+    /// What happens in the next pass after its writes.
+    pub(super) meanwhile: Vec<fn(&mut World)>,
     /// After how many more writes the process dies.
     pub(super) dies_after: Option<usize>,
     /// Whether caches give their objects in the other order.
@@ -128,6 +132,8 @@ impl World {
             made: 0,
             writes: 0,
             status_writes: 0,
+            posts: 0,
+            meanwhile: Vec::new(),
             dies_after: None,
             reversed: false,
             joined: 0,
@@ -172,7 +178,7 @@ impl World {
         annotations.insert(keys::RETRY.to_owned(), value.to_owned());
     }
 
-    /// `kubectl delete job`, in the background unless `foreground`.
+    /// `kubectl delete job`, in the background unless `foreground`: pods take a while to end.
     pub(super) fn delete_job(&mut self, name: &str, foreground: bool) {
         let at = time(self.now);
         let job = self.jobs.get_mut(name).expect("a Job of this name");
@@ -181,7 +187,6 @@ impl World {
             job.metadata.deletion_timestamp.get_or_insert(at);
         } else {
             self.jobs.remove(name);
-            self.pods.remove(&uid);
         }
     }
 
@@ -266,14 +271,28 @@ impl World {
         let job = self.jobs.get_mut(name).expect("a Job of this name");
         let status = job.status.get_or_insert_default();
         status.conditions.get_or_insert_default().push(condition);
+        let phase = if type_ == "Complete" {
+            "Succeeded"
+        } else {
+            "Failed"
+        };
+        let uid = job.uid().unwrap_or_default();
+        for pod in self.pods.get_mut(&uid).into_iter().flatten() {
+            pod.status.get_or_insert_default().phase = Some(phase.to_owned());
+        }
     }
 
     /// A pod of a Job, from what its status is.
     pub(super) fn add_pod(&mut self, job: &str, status: &Value) {
         let job = self.jobs.get(job).expect("a Job of this name");
         let uid = job.uid().expect("a uid");
+        let template = json!(job.spec)["template"]["metadata"].clone();
+        let mut labels = template["labels"].clone();
+        labels["job-name"] = json!(job.name_any());
         let pod = json!({
             "metadata": {
+                "labels": labels,
+                "annotations": template["annotations"],
                 "name": format!("{}-abcde", job.name_any()),
                 "uid": format!("pod-of-{uid}"),
                 "namespace": "default",
@@ -286,16 +305,11 @@ impl World {
         self.pods.insert(uid, vec![pod]);
     }
 
-    /// The pods of Jobs that are being deleted end, and so the Jobs go.
+    /// The pods end of Jobs that are gone or are being deleted, and so the latter go.
     pub(super) fn collect_garbage(&mut self) {
-        let pods = &mut self.pods;
-        self.jobs.retain(|_, job| {
-            let is_deleted = jobs::is_deleted(job);
-            if is_deleted {
-                pods.remove(&job.uid().unwrap_or_default());
-            }
-            !is_deleted
-        });
+        self.jobs.retain(|_, job| !jobs::is_deleted(job));
+        let uids: Vec<_> = self.jobs.values().filter_map(ResourceExt::uid).collect();
+        self.pods.retain(|uid, _| uids.contains(uid));
     }
 
     /// Time goes by, and Jobs go whose `ttlSecondsAfterFinished` is over.

@@ -73,6 +73,14 @@ fn a_death_after_any_write_changes_nothing_in_the_end() {
         json!({"failurePolicy": "Cancel", "onExit": "z", "flows": [
             step("ax", &[]), step("b", &[]), step("c", &["b"]), step("z", &[]),
         ]}),
+        json!({"onExit": "z", "flows": [
+            step("ax", &[]), step("b", &[]), step_with("c", &["ax"], json!({"when": "steps.ax.phase == 'Failed'"})),
+            step("d", &["b", "c"]), step("z", &[]),
+        ]}),
+        json!({"failurePolicy": "Cancel", "flows": [
+            step("ax", &[]), step("b", &[]), step_with("c", &["ax"], json!({"when": "steps.ax.phase == 'Failed'"})),
+            step_with("d", &["b", "c"], json!({"when": "true"})),
+        ]}),
         json!({"failurePolicy": "Continue", "parallelism": 2, "flows": [
             step("ax", &[]), step("b", &[]), step("c", &["b"]),
             step_with("d", &["ax"], json!({"when": "steps.ax.phase == 'Succeeded'"})),

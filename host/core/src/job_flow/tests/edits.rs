@@ -164,3 +164,40 @@ fn a_template_that_is_edited_changes_what_is_made_from_then_on() {
     let limit = |name: &str| world.job(name).spec.as_ref().expect("a spec").backoff_limit;
     assert_eq!((limit("flow-a"), limit("flow-b")), (Some(0), Some(4)));
 }
+
+#[test]
+fn jf_31_an_error_handler_is_accepted_kept_and_ignored() {
+    let handler = json!({"jobTemplate": {"anything": [1, "2"]}});
+    let mut world = World::with(json!({"ErrorHandler": handler, "flows": [step("a", &[])]}));
+    assert_eq!(json!(world.flow.spec)["ErrorHandler"], handler);
+    world.settle();
+    assert_eq!(world.phases(), "a Running");
+    world.fail("flow-a");
+    world.settle();
+    assert_eq!((world.state(), world.made), ("Failed", 1));
+}
+
+#[test]
+fn jf_10_a_step_tells_of_which_template_it_was_made() {
+    let by_ref = |name: &str, dependencies: &[&str]| json!({"name": name, "dependencies": dependencies, "jobTemplateRef": "t"});
+    let mut world = World::of(json!([
+        by_ref("a", &[]),
+        by_ref("b", &["a"]),
+        by_ref("c", &["b"])
+    ]));
+    world.add_template("t", template());
+    world.settle();
+    world.succeed("flow-a");
+    world.settle();
+    let mut edited = template();
+    edited["backoffLimit"] = json!(4);
+    world.add_template("t", edited);
+    world.succeed("flow-b");
+    world.settle();
+    world.delete_job("flow-a");
+    world.settle();
+    let hash = |step: &str| world.step(step).template_hash.clone().expect("one");
+    assert_eq!(hash("a").len(), 16);
+    assert_eq!(hash("a"), hash("b"));
+    assert_ne!(hash("b"), hash("c"));
+}

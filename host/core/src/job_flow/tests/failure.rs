@@ -251,3 +251,67 @@ fn what_runs_last_runs_after_a_failure_too_and_its_own_fails_the_flow() {
         ("Failed", Phase::Failed)
     );
 }
+
+#[test]
+fn a_retry_that_becomes_due_within_a_pass_is_not_lost() {
+    let mut world = World::of(json!([flaky()]));
+    world.settle();
+    world.fail("flow-a");
+    world.settle();
+    world.now += 9;
+    world.takes = 1;
+    let conclusion = world.pass().expect("nobody dies");
+    assert_eq!(
+        (world.made, conclusion.requeue_after),
+        (1, Some(Duration::ZERO))
+    );
+    world.takes = 0;
+    world.settle();
+    assert_eq!(world.names(), ["flow-a", "flow-a-2"]);
+}
+
+#[test]
+fn what_is_deleted_again_and_again_is_made_again_less_and_less_often() {
+    let mut world = World::of(json!([step("a", &[])]));
+    world.settle();
+    world.delete_job("flow-a");
+    world.settle();
+    assert_eq!(world.names(), ["flow-a-2"], "the first time at once");
+    for (attempt, wait) in [(2, 10), (3, 20), (4, 40)] {
+        world.delete_job(&format!("flow-a-{attempt}"));
+        world.settle();
+        assert_eq!(
+            (world.phase("a"), world.reason("a")),
+            (Phase::Running, "JobDeleted")
+        );
+        let conclusion = world.pass().expect("nobody dies");
+        assert_eq!(conclusion.requeue_after, Some(Duration::from_secs(wait)));
+        world.now += i64::try_from(wait).expect("small") - 1;
+        world.settle();
+        assert_eq!(world.made, attempt, "{}", world.message("a"));
+        world.now += 1;
+        world.settle();
+        assert_eq!(world.made, attempt + 1);
+    }
+    world.events.clear();
+    world.succeed("flow-a-5");
+    world.settle();
+    assert_eq!((world.state(), world.made), ("Succeed", 5));
+    assert_eq!(world.step("a").deletions, None);
+}
+
+#[test]
+fn only_deletions_in_a_row_are_waited_for() {
+    let mut world = World::of(json!([flaky()]));
+    world.settle();
+    world.delete_job("flow-a");
+    world.settle();
+    world.fail("flow-a-2");
+    world.settle();
+    world.now += 20;
+    world.settle();
+    world.delete_job("flow-a-3");
+    world.settle();
+    assert_eq!(world.names(), ["flow-a-2", "flow-a-4"]);
+    assert_eq!(world.events()[..3], ["Created", "JobDeleted", "Created"]);
+}

@@ -52,6 +52,41 @@ fn jf_15_a_long_name_is_cut_and_told_apart() {
 }
 
 #[test]
+fn jf_13_a_name_that_is_taken_keeps_no_other_step_from_running() {
+    let mut world = World::of(json!([step("a", &[]), step("b", &[])]));
+    let foreign = json!({"metadata": {"name": "flow-a", "namespace": "default"}});
+    let foreign = serde_json::from_value(foreign).expect("a Job");
+    world.jobs.insert("flow-a".to_owned(), foreign);
+    world.pass();
+    assert_eq!(world.made, 2);
+    assert_eq!(world.phases(), "a Running, b Running");
+    assert_eq!(world.step("b").job_name.as_deref(), Some("flow-b"));
+}
+
+#[test]
+fn jf_15_the_pods_of_an_indexed_job_have_its_name_as_host_name() {
+    let long = "s".repeat(56);
+    let indexed = json!({"jobTemplate": {"completionMode": "Indexed", "completions": 100}});
+    let mut world = World::of(json!([
+        step_with("a.b", &[], indexed.clone()),
+        step("c.d", &[]),
+        step_with(&long, &[], indexed),
+    ]));
+    world.settle();
+    assert_eq!(world.made, 3);
+    let name = |step: &str| world.step(step).job_name.clone().expect("a Job");
+    assert_eq!(name("a.b"), "flow-a-b");
+    assert_eq!(name("c.d"), "flow-c.d");
+    let long = name(&long);
+    assert!(format!("{long}-99").len() <= 63, "{long}");
+    // Whoever looks at its Jobs knows them, whatever the spec says by then.
+    world.edit(|spec| spec["flows"][2]["jobTemplate"] = template());
+    world.flow.status = None;
+    world.settle();
+    assert_eq!(world.made, 3);
+}
+
+#[test]
 fn a_copy_of_a_job_under_another_name_is_not_its() {
     let mut world = World::of(json!([step("a", &[])]));
     world.settle();
@@ -76,6 +111,7 @@ fn jf_20_jf_21_a_job_is_the_flows_and_our_keys_win() {
         keys::STEP,
         keys::JOB_TEMPLATE,
         keys::RUN_ATTEMPT,
+        keys::REVISION,
         keys::TTL,
     ];
     let theirs: serde_json::Map<_, _> = ours
@@ -92,10 +128,13 @@ fn jf_20_jf_21_a_job_is_the_flows_and_our_keys_win() {
     let a = world.start("a").body;
     assert_eq!(a["metadata"]["labels"][keys::OWNER_UID], "uid-of-flow");
     assert_eq!(a["metadata"]["labels"][keys::STEP], "a");
+    let revision = &a["metadata"]["annotations"][keys::REVISION];
+    assert_ne!(*revision, "theirs");
     assert_eq!(
         a["metadata"]["annotations"],
         json!({
             (keys::RUN_ATTEMPT): "1",
+            (keys::REVISION): revision,
             (keys::OWNER_UID): "theirs",
             (keys::STEP): "theirs",
         })

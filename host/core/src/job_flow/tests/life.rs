@@ -6,6 +6,7 @@ use operon_api::job_flow::Phase;
 use serde_json::{Value, json};
 
 use super::world::{World, running, step, step_with};
+use crate::action::Failure;
 
 #[test]
 fn jf_02_a_step_has_succeeded_when_its_job_is_complete_and_not_before() {
@@ -157,6 +158,34 @@ fn jf_32_a_large_flow_has_summaries_only() {
     let waiting = json!(world.status().steps[999]);
     assert_eq!(waiting, json!({"name": "s0999", "phase": "Waiting"}));
     assert!(json!(world.status()).to_string().len() < 60_000);
+}
+
+#[test]
+fn jf_32_a_thousand_messages_have_room_as_the_api_server_stores_them() {
+    let names: Vec<_> = (0..1000).map(|n| format!("s{n:0>50}")).collect();
+    for character in ["\u{1F980}", "\"", "<", "\u{1}"] {
+        let mut world = World::of(names.iter().map(|name| step(name, &[])).collect());
+        let refusal = Failure::new("Forbidden", character.repeat(5000));
+        let all = names.iter().map(|name| (name.clone(), refusal.clone()));
+        world.refusals = all.collect();
+        world.pass();
+        assert_eq!(world.reason(&names[999]), "Forbidden");
+        let stored = json!(world.status()).to_string().replace('<', "\\u003c");
+        assert!(stored.len() < 1_000_000, "{}", stored.len());
+    }
+}
+
+#[test]
+fn jf_32_what_a_job_says_at_length_is_not_listed() {
+    let mut world = World::of(json!([step("a", &[])]));
+    world.settle();
+    let long = "m".repeat(5000);
+    let condition = json!({"type": "Failed", "status": "True", "reason": "R", "message": long});
+    world.set_status("flow-a", json!({"failed": 1, "conditions": [condition]}));
+    world.settle();
+    let listed = json!(world.status().job_status_list["flow-a/default"]);
+    let conditions = json!([{"type": "Failed", "status": "True", "reason": "R"}]);
+    assert_eq!(listed, json!({"failed": 1, "conditions": conditions}));
 }
 
 #[test]

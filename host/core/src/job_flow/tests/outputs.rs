@@ -1,5 +1,7 @@
 //! What steps leave for others.
 
+use std::time::Duration;
+
 use operon_api::job_flow::Phase;
 use serde_json::{Value, json};
 
@@ -126,7 +128,50 @@ fn a_job_that_is_complete_without_a_pod_has_left_nothing() {
     world.settle();
     assert_eq!(
         (world.phase("a"), world.reason("a")),
+        (Phase::Running, "ReadingOutputs")
+    );
+    let conclusion = world.pass().expect("nobody dies");
+    assert_eq!(conclusion.requeue_after, Some(Duration::from_mins(1)));
+    world.now += 60;
+    world.settle();
+    assert_eq!(
+        (world.phase("a"), world.reason("a")),
         (Phase::Failed, "OutputMissing")
+    );
+    assert_eq!(world.events(), ["Created", "StepFailed", "Failed"]);
+}
+
+#[test]
+fn a_pod_that_is_shown_later_than_its_job_is_read() {
+    for before in [None, Some(running())] {
+        let mut world = World::of(flow(&["x"]));
+        world.settle();
+        if let Some(status) = before {
+            world.add_pod("flow-a", "flow-a-pod", status);
+        }
+        world.succeed("flow-a");
+        world.settle();
+        assert_eq!(world.phases(), "a Running, b Waiting");
+        world.now += 59;
+        world.pods.clear();
+        world.say("flow-a", r#"{"x": "late"}"#);
+        world.settle();
+        assert_eq!(world.phases(), "a Succeeded, b Running");
+        assert_eq!(world.step("a").outputs["x"], "late");
+    }
+}
+
+#[test]
+fn a_job_that_succeeded_and_is_deleted_before_its_outputs_are_read_is_not_made_again() {
+    let mut world = World::of(flow(&["x"]));
+    world.settle();
+    world.succeed("flow-a");
+    world.settle();
+    world.delete_job("flow-a");
+    world.settle();
+    assert_eq!(
+        (world.phase("a"), world.reason("a"), world.made),
+        (Phase::Failed, "OutputMissing", 1)
     );
 }
 
@@ -194,21 +239,21 @@ fn outputs_that_the_status_has_no_room_for_fail_their_step() {
     let declared: Vec<_> = (0..100)
         .map(|n| step_with(&format!("s{n:02}"), &[], json!({"outputs": ["x"]})))
         .collect();
-    let mut world = World::with(json!({"failurePolicy": "Continue", "flows": declared}));
-    world.settle();
-    let message = json!({"x": "a".repeat(4000)}).to_string();
-    for name in world.jobs.keys().cloned().collect::<Vec<_>>() {
-        world.say(&name, &message);
-        world.succeed(&name);
+    // Both take 4000 bytes in JSON.
+    for value in ["a".repeat(4000), "\"".repeat(2000)] {
+        let mut world = World::with(json!({"failurePolicy": "Continue", "flows": declared}));
+        world.settle();
+        let message = json!({"x": value}).to_string();
+        for name in world.jobs.keys().cloned().collect::<Vec<_>>() {
+            world.say(&name, &message);
+            world.succeed(&name);
+        }
+        world.settle();
+        let steps = world.status().steps.iter();
+        let failed = steps.filter(|step| step.phase == Phase::Failed);
+        assert_eq!(failed.count(), 35);
+        assert!(json!(world.status()).to_string().len() < 400_000);
     }
-    world.settle();
-    let failed = world
-        .status()
-        .steps
-        .iter()
-        .filter(|s| s.phase == Phase::Failed);
-    assert_eq!(failed.count(), 35);
-    assert!(json!(world.status()).to_string().len() < 400_000);
 }
 
 #[test]

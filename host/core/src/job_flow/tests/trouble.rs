@@ -212,3 +212,44 @@ fn jf_16_jf_17_what_makes_no_sense_starts_nothing() {
         assert_eq!(world.events(), ["InvalidFlow"]);
     }
 }
+
+#[test]
+fn jf_12_a_quota_that_is_exhausted_is_tried_with_a_few_jobs() {
+    let names: Vec<_> = (0..50).map(|n| format!("s{n:02}")).collect();
+    let retry = json!({"retry": {"limit": 1}});
+    let steps = names.iter().map(|name| step_with(name, &[], retry.clone()));
+    let mut world = World::of(steps.collect());
+    let refuse = |world: &mut World| {
+        let refusal = Failure::new("Forbidden", "exceeded quota");
+        let all = names.iter().map(|name| (name.clone(), refusal.clone()));
+        world.refusals = all.collect();
+    };
+    refuse(&mut world);
+    assert_eq!(world.starts().len(), 50, "nobody knows yet");
+    for phase in [Phase::Blocked, Phase::Running] {
+        world.settle();
+        assert_eq!(world.starts().len(), 10);
+        let conclusion = world.pass().expect("nobody dies");
+        assert_eq!(conclusion.requeue_after, Some(Duration::from_mins(1)));
+        for name in &names {
+            assert_eq!(
+                (world.phase(name), world.reason(name)),
+                (phase, "Forbidden")
+            );
+        }
+        world.refusals.clear();
+        let conclusion = world.pass().expect("nobody dies");
+        assert_eq!(conclusion.requeue_after, Some(Duration::ZERO));
+        world.settle();
+        assert_eq!(world.made, if phase == Phase::Blocked { 50 } else { 100 });
+        // The same for second attempts.
+        for name in world.jobs.keys().cloned().collect::<Vec<_>>() {
+            if phase == Phase::Blocked {
+                world.fail(&name);
+            }
+        }
+        world.settle();
+        refuse(&mut world);
+        world.now += 10;
+    }
+}

@@ -1,9 +1,9 @@
 //! Steps that run if something is so.
 
 use operon_api::job_flow::Phase;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::world::{World, step, step_with};
+use super::world::{World, running, step, step_with};
 
 #[test]
 fn a_when_is_asked_once_all_that_the_step_depends_on_is_over() {
@@ -100,23 +100,119 @@ fn a_when_without_an_answer_fails_the_step() {
     }
 }
 
+/// A test that may fail, what reacts to that, and what needs either.
+fn reaction(policy: &str) -> Value {
+    json!({"failurePolicy": policy, "onExit": "tidy", "flows": [
+        step("test", &[]),
+        step("long", &[]),
+        step_with("undo", &["test"], json!({"when": "steps[\"test\"].phase == \"Failed\""})),
+        step_with("tell", &["undo", "ship"], json!({"when": "steps.undo.phase == 'Succeeded'"})),
+        step("ship", &["test", "long"]),
+        step("proud", &["undo"]),
+        step("tidy", &[]),
+    ]})
+}
+
 #[test]
-fn a_when_is_not_asked_after_a_failure_that_stops_the_flow() {
+fn a_when_reacts_to_a_failure_that_stops_the_flow() {
+    let mut world = World::with(reaction("StopScheduling"));
+    world.settle();
+    world.fail("flow-test");
+    world.settle();
+    assert_eq!(
+        world.phases(),
+        "test Failed, long Running, undo Running, tell Waiting, ship Skipped, proud Waiting, tidy Waiting"
+    );
+    world.succeed("flow-long");
+    world.succeed("flow-undo");
+    world.settle();
+    assert_eq!(
+        world.phases(),
+        "test Failed, long Succeeded, undo Succeeded, tell Running, ship Skipped, proud Waiting, tidy Waiting"
+    );
+    assert_eq!(world.status().completion_time, None);
+    world.succeed("flow-tell");
+    world.settle();
+    assert_eq!(
+        world.phases(),
+        "test Failed, long Succeeded, undo Succeeded, tell Succeeded, ship Skipped, proud Skipped, tidy Running"
+    );
+    assert_eq!(world.reason("proud"), "FlowFailed");
+    world.succeed("flow-tidy");
+    world.settle();
+    assert_eq!(world.state(), "Failed");
+    assert!(world.status().completion_time.is_some());
+}
+
+#[test]
+fn a_when_reacts_to_a_failure_that_cancels_what_runs() {
+    let mut world = World::with(reaction("Cancel"));
+    world.settle();
+    world.add_pod("flow-long", "pod", running());
+    world.fail("flow-test");
+    world.settle();
+    assert_eq!(world.reason("long"), "Cancelling");
+    assert_eq!(world.phase("undo"), Phase::Running);
+    assert_eq!(world.job("flow-undo").metadata.deletion_timestamp, None);
+    world.delete_job("flow-undo");
+    world.settle();
+    assert_eq!(world.step("undo").job_name.as_deref(), Some("flow-undo-2"));
+    world.remove_pods("flow-long");
+    world.succeed("flow-undo-2");
+    world.settle();
+    world.succeed("flow-tell");
+    world.settle();
+    assert_eq!(
+        world.phases(),
+        "test Failed, long Cancelled, undo Succeeded, tell Succeeded, ship Skipped, proud Skipped, tidy Running"
+    );
+}
+
+#[test]
+fn a_when_that_ran_before_the_failure_is_cancelled() {
+    let mut world = World::with(json!({"failurePolicy": "Cancel", "flows": [
+        step("a", &[]),
+        step_with("b", &[], json!({"when": "true"})),
+    ]}));
+    world.settle();
+    world.fail("flow-a");
+    world.settle();
+    assert_eq!(world.phases(), "a Failed, b Cancelled");
+}
+
+#[test]
+fn a_when_has_its_turn_after_what_a_failure_keeps_from_running() {
     let mut world = World::of(json!([
         step("a", &[]),
-        step_with("b", &["a"], json!({"when": "true"})),
+        step("b", &[]),
+        step("c", &["b"]),
+        step_with(
+            "d",
+            &["c"],
+            json!({"when": "steps.c.reason == 'FlowFailed'"})
+        ),
+        step_with("e", &["c"], json!({"when": "steps.c.phase == 'Succeeded'"})),
+        step_with("f", &["e"], json!({"when": "true"})),
+        step("g", &["d"]),
     ]));
     world.settle();
     world.fail("flow-a");
     world.settle();
+    assert_eq!(world.phase("d"), Phase::Waiting, "b runs");
+    world.succeed("flow-b");
+    world.settle();
     assert_eq!(
-        (world.phase("b"), world.reason("b")),
-        (Phase::Skipped, "FlowFailed")
+        world.phases(),
+        "a Failed, b Succeeded, c Skipped, d Running, e Skipped, f Running, g Skipped"
     );
     assert_eq!(
-        world.message("b"),
+        world.message("c"),
         "step \"a\" failed, so no further step started (spec.failurePolicy)"
     );
+    world.succeed("flow-d");
+    world.succeed("flow-f");
+    world.settle();
+    assert!(world.status().completion_time.is_some());
 }
 
 #[test]

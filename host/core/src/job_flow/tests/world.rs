@@ -29,6 +29,7 @@ use crate::{
     job_flow::{
         Observed, claim,
         conclude::{Conclusion, conclude},
+        graph::{FlowGraph, GraphError},
         plan::{Plan, plan},
     },
     jobs::{self, AllMade, Claim, JobEvent, Made, Start},
@@ -59,6 +60,8 @@ pub(super) struct World {
     /// After how many more writes the process dies, and how often it did.
     pub(super) dies_after: Option<usize>,
     pub(super) deaths: usize,
+    /// How long the writes of a pass take, in seconds.
+    pub(super) takes: i64,
     /// Whether caches give their objects in the other order.
     pub(super) reversed: bool,
     /// Whether the flow was deleted because its time was over.
@@ -96,6 +99,7 @@ impl World {
             status_writes: 0,
             dies_after: None,
             deaths: 0,
+            takes: 0,
             reversed: false,
             is_gone: false,
         }
@@ -266,6 +270,7 @@ impl World {
         let templates = self.templates.iter();
         Observation {
             flow: self.flow.clone(),
+            graph: FlowGraph::new(&self.flow.spec),
             jobs,
             templates: templates
                 .map(|(name, template)| (name.clone(), Arc::new(template.clone())))
@@ -305,6 +310,7 @@ impl World {
             return None;
         }
         let made = self.carry_out(&plan)?;
+        self.now += self.takes;
         let after = self.observation();
         let conclusion = conclude(&after.observed(), &plan, &made);
         if self.flow.status.as_ref() != Some(&conclusion.status) {
@@ -510,6 +516,7 @@ impl World {
 /// What the controller finds in its caches.
 struct Observation {
     flow: JobFlow,
+    graph: Result<FlowGraph, GraphError>,
     jobs: Vec<Arc<Job>>,
     templates: HashMap<String, Arc<JobTemplate>>,
     pods: HashMap<String, Vec<Arc<Pod>>>,
@@ -520,6 +527,7 @@ impl Observation {
     fn observed(&self) -> Observed<'_> {
         Observed {
             flow: &self.flow,
+            graph: &self.graph,
             jobs: &self.jobs,
             templates: &self.templates,
             pods: &self.pods,

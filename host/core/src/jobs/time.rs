@@ -1,0 +1,74 @@
+//! The times of Jobs that every kind that has some agrees on: deadlines, retries, and the arithmetic.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// How long a Job may be blocked before that is said, unless its object says otherwise.
+pub(crate) const PROGRESS_DEADLINE: Duration = Duration::from_mins(5);
+
+/// How often is looked whether the pods of a Job that is gone are gone too: nothing else tells.
+pub(crate) const PODS_RECHECK: Duration = Duration::from_secs(2);
+
+/// The wait before the first retry, unless `retry.backoffSeconds` is set, and the longest.
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
+
+/// `seconds` of a spec as a duration.
+pub(crate) fn seconds(value: i32) -> Duration {
+    Duration::from_secs(u64::try_from(value).unwrap_or(0))
+}
+
+/// What is left of `limit` since `start`; none when it is over.
+pub(crate) fn left(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {
+    let passed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
+    limit.checked_sub(passed).filter(|left| !left.is_zero())
+}
+
+/// When `wait` is over.
+pub(crate) fn after(start: Timestamp, wait: Duration) -> Timestamp {
+    let wait = SignedDuration::try_from(wait);
+    wait.map_or(start, |wait| start.saturating_add(wait).unwrap_or(start))
+}
+
+/// The wait before another Job, `tries` of them having ended: `first_seconds` before the second, each
+/// next one twice as long, up to an hour.
+pub(crate) fn backoff(first_seconds: Option<i32>, tries: i64) -> Duration {
+    let (first, longest) = RETRY_BACKOFF;
+    let doublings = u32::try_from(tries.saturating_sub(1).clamp(0, 16)).unwrap_or(0);
+    first_seconds
+        .map_or(first, seconds)
+        .saturating_mul(2_u32.saturating_pow(doublings))
+        .min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wait_is_twice_as_long_up_to_an_hour() {
+        for (first, tries, wait) in [
+            (None, 0, 10),
+            (None, 1, 10),
+            (None, 2, 20),
+            (None, 9, 2560),
+            (None, 10, 3600),
+            (None, i64::MAX, 3600),
+            (Some(1), 3, 4),
+            (Some(7200), 1, 3600),
+        ] {
+            let wait = Duration::from_secs(wait);
+            assert_eq!(backoff(first, tries), wait, "{first:?} {tries}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_none_when_nothing_is() {
+        let now = Timestamp::UNIX_EPOCH;
+        let limit = Duration::from_secs(5);
+        assert_eq!(left(now, limit, now), Some(limit));
+        assert_eq!(left(now, limit, after(now, limit)), None);
+        // A clock that went back.
+        assert_eq!(left(after(now, limit), limit, now), Some(limit));
+    }
+}
