@@ -11,10 +11,12 @@
     reason = "everything in a harness of tests panics when it fails"
 )]
 
+pub mod daemon_job;
 pub mod endpoints;
 pub mod environment;
 pub mod host;
 pub mod job;
+pub mod job_flow;
 pub mod kubectl;
 pub mod plugin;
 pub mod pods;

@@ -22,7 +22,7 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use operon_api::{OperationJob, ReactiveJob};
+use operon_api::{DaemonJob, JobFlow, OperationJob, ReactiveJob};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -114,6 +114,7 @@ impl World {
     async fn end(&self) {
         self.delete_what_hosts_hold().await;
         plugin::remove_all(self).await;
+        self.delete_nodes().await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         // Its end is the namespace controller's business; nobody waits for it.
         let _ = namespaces
@@ -341,6 +342,8 @@ impl World {
         );
         text += &self.dump::<OperationJob>().await;
         text += &self.dump::<ReactiveJob>().await;
+        text += &self.dump::<JobFlow>().await;
+        text += &self.dump::<DaemonJob>().await;
         text += &self.dump::<BatchJob>().await;
         for pod in self.all_pods().await.unwrap_or_default() {
             let _ = writeln!(text, "pod {}", pods::describe(&pod));
