@@ -82,10 +82,7 @@ impl Cluster {
         check_name(&options.name)?;
         let _lock = lock(&options.name, progress)?;
         if let Some(record) = Record::load(&options.name)? {
-            if record.is_up()
-                && record.nodes == options.nodes
-                && (!options.audit || record.audit_log.is_some())
-            {
+            if record.is_up() && is_as_asked(&record, options) {
                 progress.say(format!("cluster {} is up already", options.name));
                 return Ok(Self::of(record));
             }
@@ -259,6 +256,15 @@ fn lock(name: &str, progress: &Progress) -> Result<Lock> {
             "another command works on cluster {name}; waiting for it"
         ));
     })
+}
+
+/// Whether a cluster that is up is what was asked for.
+fn is_as_asked(record: &Record, options: &Options) -> bool {
+    let has_nodes = match options.nodes {
+        Nodes::Real => true,
+        Nodes::Simulated => record.node_count >= options.simulated_nodes,
+    };
+    record.nodes == options.nodes && has_nodes && (!options.audit || record.audit_log.is_some())
 }
 
 /// Finds or builds every program, so that nothing is built while half a cluster runs. Returns kubectl.

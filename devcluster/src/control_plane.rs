@@ -15,10 +15,15 @@ use crate::certificates::Certificates;
 use crate::process::{Process, output_of};
 use crate::progress::Progress;
 use crate::record::Record;
+use crate::simulated::lease_seconds;
 use crate::tools::Tool;
 
 /// How long a component may take to become ready on a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How long a node's Lease may be late before the node is not Ready any more, in seconds: Kubernetes' own
+/// default.
+const NODE_GRACE: u32 = 50;
 
 /// Who wrote what, without the objects: enough to count requests by user, verb and resource.
 const AUDIT_POLICY: &str = "\
@@ -257,7 +262,10 @@ impl Launcher<'_> {
         flag("root-ca-file", "ca.crt");
         flag("cluster-signing-cert-file", "ca.crt");
         flag("cluster-signing-key-file", "ca.key");
+        // A node is not Ready any more when its Lease was not renewed for so long.
+        let grace = lease_seconds(&self.record).max(NODE_GRACE);
         command
+            .arg(format!("--node-monitor-grace-period={grace}s"))
             .arg("--use-service-account-credentials=true")
             .arg(format!(
                 "--flex-volume-plugin-dir={}",

@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::cache::write;
 use crate::control_plane::Launcher;
 use crate::process::output_of;
+use crate::record::Record;
 use crate::tools::Tool;
 
 const STAGES: [&str; 3] = [
@@ -29,8 +30,11 @@ pub(crate) fn start(launcher: &mut Launcher<'_>, kubectl: &Path) -> Result<()> {
             launcher.certificates.kubeconfig("kwok").display()
         ))
         .arg("--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake")
-        // A KWOK that is started again waits for the leases of the one before it.
-        .args(["--node-lease-duration-seconds=20", "--node-ip=127.0.0.1"]);
+        .arg("--node-ip=127.0.0.1")
+        .arg(format!(
+            "--node-lease-duration-seconds={}",
+            lease_seconds(&launcher.record)
+        ));
     launcher.start("kwok", &mut kwok)?;
 
     let nodes = launcher.state.join("nodes.yaml");
@@ -43,24 +47,37 @@ pub(crate) fn start(launcher: &mut Launcher<'_>, kubectl: &Path) -> Result<()> {
         .arg("--filename")
         .arg(&nodes);
     output_of(&mut apply)?;
-    let wait = [
-        "wait",
-        "node",
-        "--all",
-        "--for=condition=Ready",
-        "--timeout=1s",
-    ];
-    launcher.wait_until(
-        &format!("{} simulated nodes Ready", launcher.record.node_count),
-        || launcher.kubectl_succeeds(kubectl, &wait),
-    )
+    let count = launcher.record.node_count;
+    launcher.wait_until(&format!("{count} simulated nodes Ready"), || {
+        ready_nodes(kubectl, &launcher.record).is_ok_and(|ready| ready == count)
+    })
 }
 
-/// Nodes without taints: in this cluster there are no others for an ordinary pod to run on.
+/// How long a node's Lease holds, in seconds. KWOK renews it four times in that time: in a cluster of many
+/// nodes less often, or renewing Leases would be most of what the API server does. A KWOK that is started
+/// again waits for the Leases of the one before it, so of few nodes they are short.
+pub(crate) fn lease_seconds(record: &Record) -> u32 {
+    (record.node_count / 5).max(20)
+}
+
+fn ready_nodes(kubectl: &Path, record: &Record) -> Result<u32> {
+    let mut get = std::process::Command::new(kubectl);
+    get.arg("--kubeconfig").arg(&record.kubeconfig).args([
+        "get",
+        "nodes",
+        r#"--output=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#,
+    ]);
+    let statuses = output_of(&mut get)?;
+    let ready = statuses.split_whitespace().filter(|s| *s == "True").count();
+    Ok(u32::try_from(ready)?)
+}
+
+/// Nodes in three zones, without taints: in this cluster there are no others for an ordinary pod to run on.
 fn node_manifests(count: u32) -> String {
     let resources = r#"{cpu: "256", memory: 1Ti, ephemeral-storage: 1Ti, pods: "1000"}"#;
     let mut manifests = String::new();
-    for number in 1..=count {
+    let zones = ["zone-a", "zone-b", "zone-c"].iter().cycle();
+    for (number, zone) in (1..=count).zip(zones) {
         let name = format!("simulated-{number}");
         // Writing to a String cannot fail.
         let _ = write!(
@@ -68,7 +85,7 @@ fn node_manifests(count: u32) -> String {
             "---\napiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n  \
              annotations: {{kwok.x-k8s.io/node: fake, node.alpha.kubernetes.io/ttl: \"0\"}}\n  \
              labels: {{kubernetes.io/hostname: {name}, kubernetes.io/os: linux, kubernetes.io/arch: amd64, \
-             operon.dev/simulated: \"true\"}}\n\
+             topology.kubernetes.io/zone: {zone}, operon.dev/simulated: \"true\"}}\n\
              status:\n  allocatable: {resources}\n  capacity: {resources}\n"
         );
     }

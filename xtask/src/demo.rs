@@ -3,11 +3,14 @@
 //! Every line with a `$` was run; what follows it is what it printed. What a story promises is checked
 //! on the objects in its end, and the demo fails if it is not so.
 
+mod daemon_job;
+mod job_flow;
 mod reactive_job;
 mod replace;
 mod teller;
 mod watch;
 
+use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -15,6 +18,9 @@ use clap::{Args, ValueEnum};
 use operon_devcluster::{Cluster, Nodes, Options, Progress};
 
 use crate::{cluster, host};
+
+/// How many nodes there are where they are simulated: two in each of three zones.
+const SIMULATED_NODES: u32 = 6;
 
 /// What the demo shows, and where.
 #[derive(Debug, Args)]
@@ -43,6 +49,12 @@ enum Story {
     /// A `ReactiveJob` runs its Job again when its template changes
     #[value(name = "reactivejob")]
     ReactiveJob,
+    /// A `JobFlow` runs Jobs in the order of their dependencies
+    #[value(name = "jobflow")]
+    JobFlow,
+    /// A `DaemonJob` runs a Job on every node; on simulated nodes unless others are asked for
+    #[value(name = "daemonjob")]
+    DaemonJob,
 }
 
 /// Brings up a cluster, installs the host and tells the story.
@@ -54,20 +66,44 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     tell_all(arguments, &[arguments.story])
 }
 
+/// Tells stories on a cluster of the nodes that they need; on one after the other if they differ.
 fn tell_all(arguments: &Arguments, stories: &[Story]) -> Result<()> {
     let progress = Progress::stderr();
-    let nodes = match arguments.nodes {
-        Some(nodes) => nodes.into(),
-        None => cluster::default_nodes(&progress),
+    let of_this_machine = LazyCell::new(|| cluster::default_nodes(&progress));
+    let nodes_of = |story: Story| match (arguments.nodes, story) {
+        (Some(nodes), _) => nodes.into(),
+        // It needs several, and this machine is only one.
+        (None, Story::DaemonJob) => Nodes::Simulated,
+        (None, Story::Replace | Story::ReactiveJob | Story::JobFlow) => *of_this_machine,
     };
-    let built = host::build(&progress, false)?;
-    let mut cluster = Cluster::up(&Options::new(&arguments.name, nodes), &progress)?;
-    host::install(&mut cluster, &built, &progress)?;
+    for nodes in [Nodes::Real, Nodes::Simulated] {
+        let here = stories.iter().copied().filter(|s| nodes_of(*s) == nodes);
+        let here: Vec<Story> = here.collect();
+        if !here.is_empty() {
+            tell_with(nodes, arguments, &here, &progress)?;
+        }
+    }
+    Ok(())
+}
+
+fn tell_with(
+    nodes: Nodes,
+    arguments: &Arguments,
+    stories: &[Story],
+    progress: &Progress,
+) -> Result<()> {
+    let built = host::build(progress, false)?;
+    let options = Options {
+        simulated_nodes: SIMULATED_NODES,
+        ..Options::new(&arguments.name, nodes)
+    };
+    let mut cluster = Cluster::up(&options, progress)?;
+    host::install(&mut cluster, &built, progress)?;
     let told = stories
         .iter()
-        .try_for_each(|story| tell(*story, &cluster, &progress));
+        .try_for_each(|story| tell(*story, &cluster, progress));
     if arguments.down {
-        Cluster::down(&arguments.name, &progress)?;
+        Cluster::down(&arguments.name, progress)?;
         return told;
     }
     told?;
@@ -91,10 +127,12 @@ fn tell(story: Story, cluster: &Cluster, progress: &Progress) -> Result<()> {
     match story {
         Story::Replace => replace::tell(cluster, progress),
         Story::ReactiveJob => reactive_job::tell(cluster, progress),
+        Story::JobFlow => job_flow::tell(cluster, progress),
+        Story::DaemonJob => daemon_job::tell(cluster, progress),
     }
 }
 
-/// The demo as a check: every story, on a cluster of their own, which ends with them.
+/// The demo as a check: every story, on clusters of their own, which end with them.
 pub(crate) fn check(nodes: Option<cluster::NodesArgument>) -> Result<()> {
     tell_all(
         &Arguments {
@@ -112,10 +150,12 @@ fn farewell(cluster: &Cluster, arguments: &Arguments, nodes: Nodes) {
     let (name, described) = match arguments.story {
         Story::Replace => (&arguments.name, "opj opj-replace"),
         Story::ReactiveJob => (&arguments.name, "reactivejob test"),
+        Story::JobFlow => (&arguments.name, "jobflow jobflow-example"),
+        Story::DaemonJob => (&arguments.name, "daemonjob node-upgrade"),
     };
     println!("\nTo look around:");
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
-    println!("  kubectl get opj,reactivejobs,actionplugins,jobs,pods");
+    println!("  kubectl get opj,reactivejobs,jobflows,daemonjobs,actionplugins,jobs,pods");
     println!("  kubectl describe {described}");
     match nodes {
         Nodes::Real => println!(

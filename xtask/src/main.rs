@@ -11,6 +11,7 @@ mod demo;
 mod deny;
 mod host;
 mod image;
+mod stories;
 mod test;
 mod tools;
 mod wasm;

@@ -5,11 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use operon_devcluster::{Cluster, Nodes, Options, Progress, Tool, output_of};
+use operon_devcluster::{Progress, Tool};
 
-use crate::{chart, cluster, crds, demo, deny, host, tools};
+use crate::{chart, cluster, crds, demo, deny, host, stories, tools};
 
 /// Which checks to run, and where.
 #[derive(Debug, Default, Args)]
@@ -65,9 +65,6 @@ const COMPONENTS: [&str; 3] = [
     "operon-example-annotate",
     "operon-hostile-guest",
 ];
-
-/// The cluster of the end-to-end stories.
-const CLUSTER: &str = "test";
 
 /// Runs the steps that were asked for; the first that fails ends the run.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -160,161 +157,16 @@ fn lint_chart(progress: &Progress) -> Result<()> {
     )
 }
 
-/// Brings up a cluster, installs the host, runs the stories, and ends the cluster again.
 fn end_to_end(arguments: &Arguments, progress: &Progress) -> Result<()> {
+    let chosen = stories::choose(arguments.story.as_deref())?;
     let nodes = match arguments.nodes {
         Some(nodes) => nodes.into(),
         None => cluster::default_nodes(progress),
     };
-    let built = host::build(progress, false)?;
-    let components = components(progress)?;
-    let mut cluster = Cluster::up(&Options::new(CLUSTER, nodes), progress)?;
-    let stories = host::install(&mut cluster, &built, progress).and_then(|host| {
-        let stories = Stories {
-            cluster: &cluster,
-            host: &host,
-            built: &built,
-            components: &components,
-        };
-        stories.run(arguments.story.as_deref(), progress)
-    });
-    if let Err(error) = &stories {
-        progress.say(format!("the stories failed: {error:#}"));
-        show_host_log(&cluster, progress);
-    }
-    if arguments.keep {
-        progress.say(format!(
-            "cluster {CLUSTER} is left up: export KUBECONFIG={}",
-            cluster.kubeconfig().display()
-        ));
-    } else {
-        Cluster::down(CLUSTER, progress)?;
-    }
-    stories
-}
-
-/// What a story is told with.
-struct Stories<'a> {
-    cluster: &'a Cluster,
-    host: &'a host::Host,
-    built: &'a host::Built,
-    components: &'a Path,
-}
-
-impl Stories<'_> {
-    /// First those that share the host, then, alone, those that kill hosts.
-    fn run(&self, only: Option<&str>, progress: &Progress) -> Result<()> {
-        let (alone, shared): (Vec<_>, Vec<_>) = Self::targets()?
-            .into_iter()
-            .partition(|name| name.ends_with("crash"));
-        let mut stories = self.stories(&shared, 4, progress)?;
-        tools::run(progress, "end-to-end stories", stories.args(only))?;
-        self.stop_host(progress)?;
-        let mut stories = self.stories(&alone, 1, progress)?;
-        tools::run(
-            progress,
-            "end-to-end stories in which hosts are killed",
-            stories.args(only),
-        )
-    }
-
-    /// These files of stories, so many stories at a time.
-    fn stories(
-        &self,
-        files: &[String],
-        at_a_time: usize,
-        progress: &Progress,
-    ) -> Result<std::process::Command> {
-        let mut command = self.cargo_test(progress)?;
-        for file in files {
-            command.args(["--test", file]);
-        }
-        command.args(["--", &format!("--test-threads={at_a_time}")]);
-        Ok(command)
-    }
-
-    /// The test files.
-    fn targets() -> Result<Vec<String>> {
-        let folder = tools::workspace_dir().join("e2e/tests");
-        let entries = std::fs::read_dir(&folder)
-            .with_context(|| format!("failed to read {}", folder.display()))?;
-        let mut names: Vec<String> = entries
-            .flatten()
-            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
-            .collect();
-        names.sort();
-        if names.is_empty() {
-            bail!("there are no stories in {}", folder.display());
-        }
-        Ok(names)
-    }
-
-    fn cargo_test(&self, progress: &Progress) -> Result<std::process::Command> {
-        let mut command = tools::cargo();
-        command
-            .args(["test", "--quiet", "--workspace", "--no-fail-fast"])
-            .env("KUBECONFIG", self.cluster.kubeconfig())
-            .env("OPERON_NODES", self.cluster.nodes().to_string())
-            .env("OPERON_KUBECTL", Tool::Kubectl.ensure(progress)?)
-            .env("OPERON_HELM", Tool::Helm.ensure(progress)?)
-            .env("OPERON_CHART", &self.built.chart)
-            .env("OPERON_WASM_DIR", self.components)
-            .env("OPERON_BINARY", &self.built.binary)
-            .env("OPERON_HOST_KUBECONFIG", &self.host.kubeconfig);
-        Ok(command)
-    }
-
-    /// Ends the host that the chart installed: the stories that follow run hosts of their own.
-    fn stop_host(&self, progress: &Progress) -> Result<()> {
-        if let Some(process) = &self.host.process {
-            process.end(Duration::from_secs(10))?;
-        }
-        let mut scale = self.cluster.kubectl(progress)?;
-        scale.args([
-            "--namespace",
-            host::NAMESPACE,
-            "scale",
-            "deployment",
-            host::RELEASE,
-            "--replicas=0",
-        ]);
-        output_of(&mut scale)?;
-        let mut gone = self.cluster.kubectl(progress)?;
-        gone.args([
-            "--namespace",
-            host::NAMESPACE,
-            "wait",
-            "--for=delete",
-            "pods",
-            "--all",
-            "--timeout=60s",
-        ]);
-        output_of(&mut gone)
-            .context("the chart's host does not end")
-            .map(drop)
-    }
-}
-
-/// The last lines of the host's log, to see what went wrong before the cluster is gone.
-fn show_host_log(cluster: &Cluster, progress: &Progress) {
-    let printed = match cluster.nodes() {
-        Nodes::Real => cluster.kubectl(progress).and_then(|mut kubectl| {
-            output_of(kubectl.args([
-                "--namespace",
-                host::NAMESPACE,
-                "logs",
-                "--selector=app.kubernetes.io/name=operon",
-                "--prefix",
-                "--tail=40",
-            ]))
-        }),
-        Nodes::Simulated => cluster
-            .state_dir()
-            .context("no state folder")
-            .map(|state| operon_devcluster::last_lines(&state.join("logs/operon.log"), 40)),
+    let told_with = stories::With {
+        built: host::build(progress, false)?,
+        components: components(progress)?,
+        keep: arguments.keep,
     };
-    match printed {
-        Ok(lines) => eprintln!("the host's log ends so:\n{lines}"),
-        Err(error) => eprintln!("the host's log can't be read: {error:#}"),
-    }
+    stories::tell(&chosen, nodes, &told_with, progress)
 }
