@@ -4,6 +4,8 @@
 //! earlier run and nothing fails because it was slow: numbers are for people to judge.
 
 mod audit;
+mod daemon_job;
+mod job_flow;
 mod load;
 mod machine;
 mod metrics;
@@ -38,6 +40,16 @@ enum Bench {
     /// On a cluster of its own with simulated nodes, which ends with it; some minutes.
     #[command(name = "reactivejob")]
     ReactiveJob(reactive_job::Arguments),
+    /// A `JobFlow` of very many steps, and many of five; how soon each step follows, every request counted
+    ///
+    /// On two clusters of its own with simulated nodes, which end with it; some minutes.
+    #[command(name = "jobflow")]
+    JobFlow(job_flow::Arguments),
+    /// A `DaemonJob` over very many nodes; every request is counted, an idle host's too
+    ///
+    /// On a cluster of its own with simulated nodes, which ends with it; some minutes.
+    #[command(name = "daemonjob")]
+    DaemonJob(daemon_job::Arguments),
     /// What one call of an action costs, and what it takes to load one
     ActionCall,
 }
@@ -52,6 +64,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         }
         Some(Bench::OperationJob(arguments)) => operation_job::run(&arguments, &progress),
         Some(Bench::ReactiveJob(arguments)) => reactive_job::run(&arguments, &progress),
+        Some(Bench::JobFlow(arguments)) => job_flow::run(&arguments, &progress),
+        Some(Bench::DaemonJob(arguments)) => daemon_job::run(&arguments, &progress),
         Some(Bench::ActionCall) => action_call(&progress),
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use self::measures::{Measures, Run};
 use super::load;
-use super::test_bed::{self, LINE, NAMESPACE, PATIENCE, TestBed};
+use super::test_bed::{LINE, NAMESPACE, NODES, PATIENCE, Setup, TestBed};
 
 /// How long nothing happens.
 const IDLE: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 20)]
     deployments: usize,
     #[command(flatten)]
-    setup: test_bed::Setup,
+    setup: Setup,
 }
 
 /// Brings up the cluster, measures, and prints the table.
@@ -44,9 +44,9 @@ pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
         bail!("--targets must be a multiple of --deployments: each has the same number of pods");
     }
     let command = format!("operationjob --targets {targets} --deployments {deployments}");
-    let (headline, measures) = test_bed::on_a_new_cluster(setup, &command, progress, |bed| {
-        Bench { arguments, bed }.run()
-    })?;
+    let prepared = setup.prepare(&command, progress)?;
+    let (headline, measures) =
+        prepared.on_a_new_cluster("", NODES, |bed| Bench { arguments, bed }.run())?;
     println!("{headline}\n");
     println!("{}", measures.table().markdown());
     println!("{}", measures.requests());

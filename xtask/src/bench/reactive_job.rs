@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use self::measures::{Measures, Run};
 use super::load;
-use super::test_bed::{self, LINE, NAMESPACE, TestBed};
+use super::test_bed::{LINE, NAMESPACE, NODES, Setup, TestBed};
 
 /// How long nothing happens.
 const IDLE: Duration = Duration::from_mins(1);
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1000)]
     objects: usize,
     #[command(flatten)]
-    setup: test_bed::Setup,
+    setup: Setup,
 }
 
 /// Brings up the cluster, measures, and prints the table.
@@ -47,7 +47,8 @@ pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
         bail!("this bench changes many objects at once with curl, which is not here: install it");
     }
     let command = format!("reactivejob --objects {objects}");
-    let (headline, measures) = test_bed::on_a_new_cluster(setup, &command, progress, |bed| {
+    let prepared = setup.prepare(&command, progress)?;
+    let (headline, measures) = prepared.on_a_new_cluster("", NODES, |bed| {
         Bench {
             objects: *objects,
             bed,

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::audit::Request;
 use super::machine::Usage;
 use super::metrics::Counted;
@@ -14,6 +16,9 @@ pub(super) const HOST: &str = "system:serviceaccount:operon-system:operon";
 
 /// The most memory that the host should have at any time, in MiB.
 const PEAK_GOAL: f64 = 96.0;
+
+/// How large an object may be, in KiB: more than that etcd does not take in one request.
+const OBJECT_LIMIT: f64 = 1536.0;
 
 /// What the host spent on something.
 #[derive(Debug)]
@@ -145,6 +150,24 @@ impl<'a> Writes<'a> {
         self.done() + self.refused
     }
 
+    /// A row of these, for each `one` of `number` things.
+    pub(super) fn row(
+        &self,
+        table: &mut Table,
+        what: &str,
+        (one, number): (&str, usize),
+        goal: &str,
+        met: bool,
+    ) {
+        let per_one = count(self.done()) / count(number);
+        let refused = self.refused;
+        let value = format!(
+            "{per_one:.2} ({}); {refused} more were refused",
+            self.by_verb()
+        );
+        table.goal(format!("{what} per {one}"), value, goal, met);
+    }
+
     /// Those that were carried out, for people: `1000 delete, 2000 patch`.
     pub(super) fn by_verb(&self) -> String {
         let verbs: Vec<String> = self
@@ -179,15 +202,70 @@ pub(super) fn groups(requests: &[Request]) -> String {
     text
 }
 
+/// Rows of a while in which nothing happened: the host should not have asked for anything.
+pub(super) fn idle_rows(table: &mut Table, requests: &[Request], (from, to): (f64, f64)) {
+    for (what, count) in [
+        ("writes", writes(requests)),
+        ("GETs and LISTs", reads(requests)),
+    ] {
+        table.goal(
+            format!("{what} of ours while nothing happens (the Lease's apart)"),
+            format!("{count} in {:.0} s", to - from),
+            "0",
+            count == 0,
+        );
+    }
+}
+
+/// Rows of what the host asked for to read, and of all that it asked for: of `number` things, each `one`.
+pub(super) fn request_rows(table: &mut Table, requests: &[Request], one: &str, number: usize) {
+    let read = reads(requests);
+    table.goal(
+        "GETs and LISTs of ours, caches being full",
+        read.to_string(),
+        "0",
+        read == 0,
+    );
+    let all = requests.iter().filter(|r| !is_lease(r)).count();
+    table.row(
+        format!("requests of ours per {one}, all together"),
+        format!("{:.2}", count(all) / count(number)),
+    );
+}
+
+/// A row of how large these objects became, with what an object may be at most.
+pub(super) fn size_row(table: &mut Table, objects: &[Value]) {
+    let size = |part: &Value| count(part.to_string().len()) / 1024.0;
+    let largest = |sizes: &mut dyn Iterator<Item = f64>| sizes.fold(0.0, f64::max);
+    let status = largest(&mut objects.iter().map(|object| size(&object["status"])));
+    let whole = largest(&mut objects.iter().map(size));
+    table.goal(
+        "largest status, largest object with it and its managedFields",
+        format!("{status:.1} KiB, {whole:.1} KiB"),
+        &format!("below {OBJECT_LIMIT} KiB"),
+        whole < OBJECT_LIMIT,
+    );
+}
+
+/// The shortest time between two of these requests that are about the same object.
+pub(super) fn shortest_interval<'a>(requests: impl Iterator<Item = &'a Request>) -> Option<f64> {
+    let mut last: BTreeMap<&str, f64> = BTreeMap::new();
+    let gaps = requests.filter_map(|r| Some(r.received - last.insert(&r.name, r.received)?));
+    gaps.reduce(f64::min)
+}
+
 /// The median, and the time that 99 of 100 stay below.
 pub(super) fn p50_and_p99(times: &[f64]) -> String {
+    let [p50, p99] = [50, 99].map(|percent| seconds(percentile(times, percent)));
+    format!("{p50}, {p99}")
+}
+
+/// The time that so many of 100 stay below.
+pub(super) fn percentile(times: &[f64], percent: usize) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let percentile = |percent: usize| {
-        let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-        sorted.get(place).copied().unwrap_or(f64::NAN)
-    };
-    format!("{}, {}", seconds(percentile(50)), seconds(percentile(99)))
+    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(place).copied().unwrap_or(f64::NAN)
 }
 
 fn number_and_mean(number: f64, time: f64) -> String {

@@ -29,8 +29,8 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(20);
 /// A line of progress comes this often.
 pub(super) const LINE: Duration = Duration::from_secs(10);
 
-/// How many simulated nodes there are.
-const NODES: u32 = 5;
+/// How many simulated nodes there are where their number does not matter.
+pub(super) const NODES: u32 = 5;
 
 /// How the cluster and the host are made.
 #[derive(Debug, Args)]
@@ -46,56 +46,88 @@ pub(super) struct Setup {
     debug: bool,
 }
 
-/// Brings up the cluster, measures, and ends it. Returns what stands above the table, `command` being
-/// what the bench is called with, and the measures.
-pub(super) fn on_a_new_cluster<M>(
-    setup: &Setup,
-    command: &str,
-    progress: &Progress,
-    measure: impl FnOnce(&TestBed<'_>) -> Result<M>,
-) -> Result<(String, M)> {
-    let Setup { name, keep, debug } = setup;
-    if Cluster::open(name)?.is_some() {
-        bail!(
-            "cluster {name} is up, and a bench begins on a new one: end it with `cargo xtask cluster down --name {name}`, or give another --name"
-        );
-    }
-    let built = host::build(progress, !debug)?;
-    let machine = machine::description();
-    let options = Options {
-        simulated_nodes: NODES,
-        audit: true,
-        ..Options::new(name, Nodes::Simulated)
-    };
-    let mut cluster = Cluster::up(&options, progress)?;
-    let outcome = host::install(&mut cluster, &built, progress).and_then(|host| {
-        let bed = TestBed {
-            cluster: &cluster,
+/// A bench whose host is built: all its clusters have the same.
+pub(super) struct Prepared<'a> {
+    setup: &'a Setup,
+    /// What the bench is called with.
+    command: &'a str,
+    progress: &'a Progress,
+    built: host::Built,
+}
+
+impl Setup {
+    /// Builds the host for the bench that is called with `command`.
+    pub(super) fn prepare<'a>(
+        &'a self,
+        command: &'a str,
+        progress: &'a Progress,
+    ) -> Result<Prepared<'a>> {
+        Ok(Prepared {
+            setup: self,
+            command,
             progress,
-            process: host
-                .process
-                .context("the host runs as no process of this machine")?,
-            metrics: host.metrics.context("the host serves no metrics here")?,
-        };
-        output_of(bed.kubectl()?.args(["create", "namespace", NAMESPACE]))?;
-        measure(&bed)
-    });
-    if *keep {
-        progress.say(format!(
-            "cluster {name} is left up: export KUBECONFIG={}",
-            cluster.kubeconfig().display()
-        ));
-    } else {
-        Cluster::down(name, progress)?;
+            built: host::build(progress, !self.debug)?,
+        })
     }
-    let measures = outcome?;
-    let profile = if *debug { " --debug" } else { "" };
-    let headline = format!(
-        "`cargo xtask bench {command}{profile}`\n\n\
-         {machine}; load {} after it; Kubernetes {KUBERNETES_VERSION} with {NODES} simulated nodes, all on this machine.",
-        machine::load_average()
-    );
-    Ok((headline, measures))
+}
+
+impl Prepared<'_> {
+    /// Brings up a cluster with so many simulated nodes, measures, and ends it. Its name is the one that
+    /// was asked for, and `part` behind it. Returns what stands above the table, and the measures.
+    pub(super) fn on_a_new_cluster<M>(
+        &self,
+        part: &str,
+        nodes: u32,
+        measure: impl FnOnce(&TestBed<'_>) -> Result<M>,
+    ) -> Result<(String, M)> {
+        let Self {
+            setup,
+            command,
+            progress,
+            built,
+        } = self;
+        let name = format!("{}{part}", setup.name);
+        if Cluster::open(&name)?.is_some() {
+            bail!(
+                "cluster {name} is up, and a bench begins on a new one: end it with `cargo xtask cluster down --name {name}`, or give another --name"
+            );
+        }
+        let machine = machine::description();
+        let options = Options {
+            simulated_nodes: nodes,
+            audit: true,
+            ..Options::new(&name, Nodes::Simulated)
+        };
+        let mut cluster = Cluster::up(&options, progress)?;
+        let outcome = host::install(&mut cluster, built, progress).and_then(|host| {
+            let bed = TestBed {
+                cluster: &cluster,
+                progress,
+                process: host
+                    .process
+                    .context("the host runs as no process of this machine")?,
+                metrics: host.metrics.context("the host serves no metrics here")?,
+            };
+            output_of(bed.kubectl()?.args(["create", "namespace", NAMESPACE]))?;
+            measure(&bed)
+        });
+        if setup.keep {
+            progress.say(format!(
+                "cluster {name} is left up: export KUBECONFIG={}",
+                cluster.kubeconfig().display()
+            ));
+        } else {
+            Cluster::down(&name, progress)?;
+        }
+        let measures = outcome?;
+        let profile = if setup.debug { " --debug" } else { "" };
+        let headline = format!(
+            "`cargo xtask bench {command}{profile}`\n\n\
+             {machine}; load {} after it; Kubernetes {KUBERNETES_VERSION} with {nodes} simulated nodes, all on this machine.",
+            machine::load_average()
+        );
+        Ok((headline, measures))
+    }
 }
 
 /// The cluster, and the host on it.
@@ -199,6 +231,14 @@ impl TestBed<'_> {
     /// What `kubectl get` prints.
     pub(super) fn get(&self, arguments: &[&str]) -> Result<String> {
         output_of(self.kubectl()?.arg("get").args(arguments))
+    }
+
+    /// All objects of a kind, as the API server has them.
+    pub(super) fn objects(&self, resource: &str) -> Result<Vec<Value>> {
+        let list = self.get(&[resource, "--output=json", "--show-managed-fields"])?;
+        let mut list: Value = serde_json::from_str(&list)?;
+        let items = list["items"].as_array_mut().map(std::mem::take);
+        items.with_context(|| format!("kubectl returned no list of {resource}"))
     }
 
     /// Creates an object, or a List of them; `file` is the name of a file that it is written to.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::bench::audit::Request;
 use crate::bench::load;
-use crate::bench::report::{self, HOST, Spent, Writes, count, is_lease, p50_and_p99, seconds};
+use crate::bench::report::{self, HOST, Spent, Writes, count, p50_and_p99, seconds};
 use crate::bench::table::Table;
 
 /// What a run costs at most: its Job is created, and the Job before loses its finalizer; the status says
@@ -89,9 +89,14 @@ impl Measures {
         self.outcome(&mut table);
         self.time(&mut table);
         self.writes(&mut table);
-        self.reads(&mut table);
-        self.idle(&mut table);
-        let Run { objects, spent, .. } = &self.run;
+        let Run {
+            objects,
+            spent,
+            idle,
+            ..
+        } = &self.run;
+        report::request_rows(&mut table, &self.ours, "run", *objects);
+        report::idle_rows(&mut table, &self.idle, *idle);
         table.row("passes over ReactiveJobs, mean time of one", spent.passes());
         spent.process_rows(&mut table, "the changes", "run", *objects);
         table
@@ -149,37 +154,29 @@ impl Measures {
 
     fn writes(&self, table: &mut Table) {
         let objects = self.run.objects;
-        let row = |table: &mut Table, name: &str, writes: &Writes, goal: &str, met: bool| {
-            let per_run = self.per_run(writes.done());
-            let refused = writes.refused;
-            let value = format!(
-                "{per_run:.2} ({}); {refused} more were refused",
-                writes.by_verb()
-            );
-            table.goal(format!("{name} per run"), value, goal, met);
-        };
+        let runs = ("run", objects);
         let jobs = Writes::among(&self.ours, |r| r.concerns("jobs"));
         let (creates, patches) = (jobs.of("create"), jobs.of("patch"));
-        row(
+        jobs.row(
             table,
             "Job writes of ours",
-            &jobs,
+            runs,
             "1 create, at most 1 patch",
             creates == objects && patches <= objects && jobs.done() == creates + patches,
         );
         let statuses = Writes::among(&self.ours, |r| r.resource == "reactivejobs/status");
-        row(
+        statuses.row(
             table,
             "status writes of ours",
-            &statuses,
+            runs,
             &format!("at most {STATUSES}"),
             statuses.done() <= STATUSES * objects,
         );
         let events = Writes::among(&self.ours, |r| r.concerns("events"));
-        row(
+        events.row(
             table,
             "Events of ours",
-            &events,
+            runs,
             &format!("at most {EVENTS}"),
             events.done() <= EVENTS * objects,
         );
@@ -193,43 +190,9 @@ impl Measures {
         );
     }
 
-    fn reads(&self, table: &mut Table) {
-        let reads = report::reads(&self.ours);
-        table.goal(
-            "GETs and LISTs of ours, caches being full",
-            reads.to_string(),
-            "0",
-            reads == 0,
-        );
-        let requests = self.ours.iter().filter(|r| !is_lease(r)).count();
-        table.row(
-            "requests of ours per run, all together",
-            format!("{:.2}", self.per_run(requests)),
-        );
-    }
-
-    fn idle(&self, table: &mut Table) {
-        let time = self.run.idle.1 - self.run.idle.0;
-        for (what, requests) in [
-            ("writes", report::writes(&self.idle)),
-            ("GETs and LISTs", report::reads(&self.idle)),
-        ] {
-            table.goal(
-                format!("{what} of ours while nothing happens (the Lease's apart)"),
-                format!("{requests} in {time:.0} s"),
-                "0",
-                requests == 0,
-            );
-        }
-    }
-
     /// What the host asked for because of the changes, grouped.
     pub(super) fn requests(&self) -> String {
         report::groups(&self.ours)
-    }
-
-    fn per_run(&self, requests: usize) -> f64 {
-        count(requests) / count(self.run.objects)
     }
 }
 
