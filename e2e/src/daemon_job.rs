@@ -230,8 +230,7 @@ impl World {
         self.node_is_ready(name).await;
     }
 
-    /// Patches a node.
-    pub async fn patch_node(&self, name: &str, patch: Value) {
+    async fn patch_node(&self, name: &str, patch: Value) {
         let nodes = self.nodes();
         let patched = nodes
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))

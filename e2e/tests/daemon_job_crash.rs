@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use operon_api::{DaemonJob, daemon_job::FlowState, keys};
 use operon_e2e::{
-    daemon_job::{Daemon, End, ZONE, node_of, status},
+    daemon_job::{Daemon, End, ZONE, is_at, node_of, status},
     host::{Host, alone},
     prelude::*,
     reactive_job::{Made, end},
@@ -211,6 +211,64 @@ async fn what_changed_while_no_host_ran_is_seen_afterwards() {
         assert_eq!(status(&object).progress.as_deref(), Some("2/2"));
         world.gone::<DaemonJob>("deleted").await;
         second.kill().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_that_come_and_go_while_hosts_are_killed_are_served_once_each() {
+    alone(async |world: &World| {
+        let mut nodes = nodes(world).await;
+        let made = Made::watch(world);
+        Daemon::of(world, "test")
+            .rollout("completionPolicy", json!("Never"))
+            .rollout("parallelism", json!(2))
+            .apply(world)
+            .await;
+        for round in 0..6 {
+            let host = host(world, &format!("host-{round}"));
+            let enough = made.all().len() + 3;
+            world
+                .eventually("the host makes Jobs", async || {
+                    let count = made.all().len();
+                    ensure!(count >= enough, "{count} instead of {enough}");
+                    Ok(())
+                })
+                .await;
+            host.kill().await;
+            // Of nodes that had their Job and of those that had none: one goes, one is made again under
+            // its name, one is cordoned; and one comes.
+            for place in [0, nodes.len() / 2] {
+                world.delete_node(&nodes.remove(place)).await;
+                let again = &nodes[place + 1];
+                world.delete_node(again).await;
+                world.add_node(again, json!({})).await;
+                world.kubectl_says(&["cordon", &nodes[place + 2]]).await;
+                let new = world.named(&format!("new-{round}-{place}"));
+                world.add_node(&new, json!({})).await;
+                nodes.push(new);
+            }
+        }
+        for node in &nodes {
+            world.kubectl_says(&["uncordon", node]).await;
+            world.node_is_ready(node).await;
+        }
+        let last = host(world, "host-last");
+        let all = format!("{0}/{0}", nodes.len());
+        world
+            .daemon_until("test", "has served every node", |object| {
+                is_at(object, FlowState::Succeed) && status(object).progress.as_ref() == Some(&all)
+            })
+            .await;
+        last.kill().await;
+        none_is_made_twice(&made);
+        for node in &nodes {
+            let node = world.nodes().get(node).await.expect("the node");
+            let is_for = |job: &&BatchJob| job.labels().get(keys::NODE_UID) == node.uid().as_ref();
+            let jobs = made.all();
+            let jobs: Vec<_> = jobs.iter().filter(is_for).map(end).collect();
+            assert_eq!(jobs, [Some("Complete")], "{}", node.name_any());
+        }
     })
     .await;
 }

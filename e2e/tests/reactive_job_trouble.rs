@@ -88,7 +88,7 @@ async fn how_a_container_failed_is_known_when_its_pod_is_gone() {
     }
     story(async |world: &World| {
         Reactive::of("test")
-            .failing("echo first; echo last >&2; exit 3")
+            .failing("echo first; echo last; exit 3")
             .apply(world)
             .await;
         world.comes_to("test", State::Error).await;

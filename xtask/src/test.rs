@@ -17,13 +17,13 @@ pub(crate) struct Arguments {
     /// The steps to run [default: all]
     #[arg(value_enum)]
     steps: Vec<Step>,
-    /// What the nodes of the end-to-end cluster are [default: real where this machine can]
+    /// What the nodes are on which stories are told [default: real where this machine can]
     #[arg(long)]
     nodes: Option<cluster::NodesArgument>,
-    /// Leave the end-to-end cluster up
+    /// Leave the clusters of the end-to-end stories up
     #[arg(long)]
     keep: bool,
-    /// Only the end-to-end stories whose name holds this
+    /// Only the end-to-end stories whose name, as `file::story`, holds this
     #[arg(long, value_name = "TEXT")]
     story: Option<String>,
 }

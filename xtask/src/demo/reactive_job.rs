@@ -8,7 +8,7 @@ use super::teller::{Teller, indented};
 /// The seed's manifest.
 const MANIFEST: &str = include_str!("../../../examples/reactivejob/reactivejob.yaml");
 
-/// The image that the demo's nodes have.
+/// The image of the manifest, and the one that the nodes of our own clusters have.
 const IMAGE: (&str, &str) = ("image: alpine", "image: localhost/busybox:1.35");
 
 const OBJECT: &str = "reactivejob/test";
@@ -17,7 +17,12 @@ const JOBS: &str = "batch.cs.sap.com/controller-name=test";
 /// Tells it.
 pub(super) fn tell(cluster: &Cluster, progress: &Progress) -> Result<()> {
     let teller = Teller { cluster, progress };
-    let manifest = MANIFEST.replace(IMAGE.0, IMAGE.1);
+    let image = if cluster.record().is_some() {
+        IMAGE.1
+    } else {
+        IMAGE.0
+    };
+    let manifest = MANIFEST.replace(IMAGE.0, image);
     teller.quietly(&[
         "delete",
         "reactivejob",
