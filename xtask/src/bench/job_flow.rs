@@ -7,6 +7,7 @@
 
 mod flow;
 mod measures;
+mod reactions;
 
 use std::time::Duration;
 
