@@ -115,7 +115,7 @@ fn stall(said: Option<&Said<'_>>, over: &[(&Place<'_>, &Job, Blocked)]) -> Optio
     let is_same = |place: &Place<'_>| said.is_some_and(|said| said.node == quoted(place));
     let same = over.iter().find(|(place, _, _)| is_same(place));
     let (place, job, blocked) = same.or(over.first())?;
-    let known = said.filter(|said| is_same(place) && said.reason == blocked.reason);
+    let known = said.filter(|said| is_same(place) && blocked.is_still(said.reason));
     let words = known.map_or(blocked.message.as_str(), |said| said.words);
     let (job, node, count) = (job.name_any(), quoted(place), over.len());
     let message = match count {

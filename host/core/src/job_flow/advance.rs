@@ -304,13 +304,10 @@ fn stalled(case: &Case<'_>, status: StepStatus, blocked: &Blocked) -> Advanced {
         case.job.name_any(),
         blocked.message
     );
-    let reason = match blocked.reason.as_str() {
-        "" => "Blocked",
-        reason => reason,
-    };
-    // The words of the first time stay: each new try words it a little differently.
+    let reason = blocked.reason.as_str();
     let known = case.known;
-    if case.is_same_job() && known.reason.as_deref() == Some(reason) {
+    let is_told = |told: &str| case.is_same_job() && blocked.is_still(told);
+    if known.reason.as_deref().is_some_and(is_told) {
         message = known.message.clone().unwrap_or(message);
     }
     Advanced {

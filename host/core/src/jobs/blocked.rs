@@ -24,6 +24,13 @@ const TROUBLES: [&str; 7] = [
     "RunContainerError",
 ];
 
+/// Those whose words are the same at each try: other words tell of another trouble.
+const STEADY: [&str; 3] = [
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+];
+
 /// A Job that can't progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
@@ -35,6 +42,14 @@ pub struct Blocked {
     pub since: Timestamp,
     /// The uid of the object whose Events say more, if the pods alone do not say it all.
     pub ask: Option<String>,
+}
+
+impl Blocked {
+    /// Whether this is what was told before under this reason, if in other words: each new try may word
+    /// it a little differently, and those of the first time stay.
+    pub(crate) fn is_still(&self, reason: &str) -> bool {
+        self.reason == reason && !STEADY.contains(&reason)
+    }
 }
 
 /// What a Job waits for, if none of its pods gets anywhere.

@@ -173,9 +173,8 @@ fn explained(observed: &Observed<'_>, job: &Job, asked: &Asked) -> Option<Blocke
         blocked.message = format!("{}: {}", blocked.message, warning.message);
         return Some(blocked);
     }
-    // The words of the first time stay: each new try words it a little differently.
     let known = status::known_stall(observed.object, &job.name_any())
-        .filter(|known| blocked.ask.is_some() || known.reason == blocked.reason);
+        .filter(|known| blocked.ask.is_some() || blocked.is_still(&known.reason));
     if let Some(known) = known {
         blocked.reason.clone_from(&known.reason);
         if let Some((_, message)) = known.message.split_once(CANNOT_PROGRESS) {

@@ -17,7 +17,11 @@ fn quota() -> Failure {
 
 /// A pod that waits for its image.
 fn no_image(message: &str) -> Value {
-    let waiting = json!({"reason": "ImagePullBackOff", "message": message});
+    waiting("ImagePullBackOff", message)
+}
+
+fn waiting(reason: &str, message: &str) -> Value {
+    let waiting = json!({"reason": reason, "message": message});
     let container = json!({"name": "main", "state": {"waiting": waiting}});
     json!({"phase": "Pending", "containerStatuses": [container]})
 }
@@ -106,15 +110,22 @@ fn a_job_that_can_not_progress_stalls_after_five_minutes_and_names_its_node() {
         "0 of 2 nodes succeeded, 2 running: Job \"dj-b\" can't progress on node \"b\": container \"main\" of pod \"dj-b-abcde\": Back-off pulling image \"x\": 10s"
     );
     assert_eq!(world.state(), FlowState::Running);
-    // Each try words it differently, and that is nothing to write.
     let uid = world.job("dj-b").metadata.uid.clone().expect("a uid");
-    let mut pod = json!(world.pods[&uid][0]);
-    pod["status"] = no_image("Back-off pulling image \"x\": 20s");
-    world
-        .pods
-        .insert(uid, vec![serde_json::from_value(pod).expect("a pod")]);
+    let set_pod = |world: &mut World, status: Value| {
+        let mut pod = json!(world.pods[&uid][0]);
+        pod["status"] = status;
+        let pod = serde_json::from_value(pod).expect("a pod");
+        world.pods.insert(uid.clone(), vec![pod]);
+    };
+    // Each try words it differently, and that is nothing to write.
+    set_pod(&mut world, no_image("Back-off pulling image \"x\": 20s"));
     world.settle();
     assert_eq!(world.said(), said);
+    for missing in ["configmap \"x\" not found", "configmap \"y\" not found"] {
+        set_pod(&mut world, waiting("CreateContainerConfigError", missing));
+        world.settle();
+        assert!(world.said().ends_with(missing), "{}", world.said());
+    }
     world.succeed("b");
     world.settle();
     assert_eq!(world.condition(RECONCILING).reason, "Running");

@@ -158,16 +158,17 @@ fn a_step_without_a_template_got_past_the_schema() {
 fn pods_that_do_not_start_are_told_after_five_minutes() {
     let mut world = World::of(json!([step("a", &[]), step("b", &[])]));
     world.settle();
-    let pending = |message: &str| {
+    let waiting = |reason: &str, message: &str| {
         json!({
             "phase": "Pending",
             "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": time(START)}],
             "containerStatuses": [{
                 "name": "main", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": {"waiting": {"reason": "ImagePullBackOff", "message": message}},
+                "state": {"waiting": {"reason": reason, "message": message}},
             }],
         })
     };
+    let pending = |message: &str| waiting("ImagePullBackOff", message);
     world.add_pod("flow-a", "pod", pending("back-off 10s"));
     world.add_pod("flow-b", "other", super::world::running());
     world.settle();
@@ -185,6 +186,13 @@ fn pods_that_do_not_start_are_told_after_five_minutes() {
     let writes = world.writes;
     world.settle();
     assert_eq!(world.writes, writes, "the words of the first time stay");
+    for missing in ["configmap \"x\" not found", "configmap \"y\" not found"] {
+        world.pods.remove("job-flow-1");
+        let pod = waiting("CreateContainerConfigError", missing);
+        world.add_pod("flow-a", "pod", pod);
+        world.settle();
+        assert!(world.ready().ends_with(missing), "{}", world.ready());
+    }
     world.pods.remove("job-flow-1");
     world.add_pod("flow-a", "pod", super::world::running());
     world.settle();

@@ -264,7 +264,16 @@ fn a_blocked_job_that_waits_for_something_else_now_says_that() {
     set_pod(&mut world, waiting("ImagePullBackOff", "not found"));
     world.settle();
     assert_eq!(world.condition(STALLED).reason, "ImagePullBackOff");
-    assert_eq!(world.events(), ["RunStarted", "Stalled", "Stalled"]);
+    for missing in ["configmap \"a\" not found", "configmap \"b\" not found"] {
+        set_pod(&mut world, waiting("CreateContainerConfigError", missing));
+        world.settle();
+        let message = &world.condition(STALLED).message;
+        assert!(message.ends_with(missing), "{message}");
+    }
+    assert_eq!(
+        world.events(),
+        ["RunStarted", "Stalled", "Stalled", "Stalled"]
+    );
 }
 
 #[test]
