@@ -213,6 +213,23 @@ async fn its_running_jobs_and_their_pods_go_with_it() {
 }
 
 #[tokio::test]
+async fn one_that_is_deleted_and_applied_again_at_once_has_jobs_of_the_same_names() {
+    story(async |world: &World| {
+        let [a] = world.add_nodes(["a"]).await;
+        let object = Daemon::of(world, "test").held();
+        object.apply(world).await;
+        world.jobs_are_on("test", &[&a]).await;
+        world.delete::<DaemonJob>("test").await;
+        object.apply(world).await;
+        let jobs = world.jobs_are_on("test", &[&a]).await;
+        assert_eq!(jobs[0].name_any(), format!("test-{a}"));
+        world.end_job_on("test", &a, End::Success).await;
+        world.daemon_comes_to("test", FlowState::Succeed).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_job_that_somebody_deletes_is_made_again_unless_it_was_done() {
     story(async |world: &World| {
         let [a, b] = world.add_nodes(["a", "b"]).await;

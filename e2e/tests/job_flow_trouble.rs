@@ -95,6 +95,27 @@ async fn somebody_elses_job_of_the_name_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_flow_that_is_deleted_and_applied_again_at_once_has_jobs_of_the_same_names() {
+    story(async |world: &World| {
+        let flow = Flow::of(
+            "again",
+            [Step::of("a"), Step::of("b").after(&["a"]).gated()],
+        );
+        flow.apply(world).await;
+        let wanted = "a Succeeded, b Running";
+        let former = world.flow_stands("again", wanted).await;
+        world.delete::<JobFlow>("again").await;
+        flow.apply(world).await;
+        let now = world.flow_stands("again", wanted).await;
+        assert_ne!(now.uid(), former.uid());
+        world.jobs_are_named(&["again-a", "again-b"]).await;
+        world.let_job_run("again-b").await;
+        world.flow_ends("again", FlowState::Succeed).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_job_that_is_deleted_by_hand_while_it_runs_is_made_again_and_a_finished_one_is_not() {
     story(async |world: &World| {
         let made = Made::watch(world);

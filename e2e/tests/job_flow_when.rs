@@ -81,7 +81,7 @@ async fn a_step_that_is_skipped_by_its_when_is_no_failure() {
             "test Succeeded, repair Skipped, after-repair Skipped"
         );
         let ready = said(&flow, "Ready");
-        assert_eq!(ready, "True Succeed: 1 steps succeeded, 2 were skipped");
+        assert_eq!(ready, "True Succeed: 1 of 3 steps succeeded, 2 skipped");
         world.jobs_are_named(&["skip-test"]).await;
     })
     .await;

@@ -44,7 +44,8 @@ pub const RUN: &str = "operon.dev/run";
 /// On a Job: why it was made.
 pub const RUN_REASON: &str = "operon.dev/run-reason";
 
-/// On a Job: how many Jobs in a row were made for the same template because the one before failed.
+/// On a Job: which attempt it is, counted from 1: of the same template of a ReactiveJob, of a step, of a
+/// node. Of a DaemonJob it is on its pods too.
 pub const RUN_ATTEMPT: &str = "operon.dev/run-attempt";
 
 /// On a Job: the uid of the Job before; its name is derived from it.
@@ -59,19 +60,20 @@ pub const RERUN: &str = "operon.dev/rerun";
 /// The field manager of what the ReactiveJob controller writes.
 pub const REACTIVE_JOB_MANAGER: &str = "operon-reactivejob";
 
-/// On a Job of a JobFlow or DaemonJob: the uid of that object.
+/// On a Job of a JobFlow or DaemonJob, a label: the uid of that object. Of a DaemonJob it is on the pods too.
 pub const OWNER_UID: &str = "operon.dev/owner-uid";
 
 /// On a Job of a JobFlow, a label: the name of its step.
 pub const STEP: &str = "operon.dev/step";
 
-/// On a Job of a DaemonJob, a label: the uid of its node.
+/// On a Job of a DaemonJob, and on its pods, a label: the uid of its node.
 pub const NODE_UID: &str = "operon.dev/node-uid";
 
-/// On a Job of a DaemonJob: the name of its node.
+/// On a Job of a DaemonJob, and on its pods: the name of its node.
 pub const NODE_NAME: &str = "operon.dev/node-name";
 
-/// On a Job of a JobFlow or DaemonJob: a digest of what it was made from.
+/// On a Job of a JobFlow or DaemonJob: a digest of what it was made from. Of a DaemonJob it is on the pods
+/// too.
 pub const REVISION: &str = "operon.dev/revision";
 
 /// On a Job of a JobFlow or DaemonJob: its `ttlSecondsAfterFinished`, which it gets when its result is

@@ -62,7 +62,7 @@ impl Reconciler for DaemonJobs {
         let adopts = plan.adopts;
         let (made, not_made) = maker
             .make_all(&plan.start, &|start, job| {
-                claim(&before.object, start, adopts, job)
+                claim(&before.object, start, adopts, job, before.now)
             })
             .await; // (client)
         let adjusted = maker.adjust_all(&plan.adjust).await; // (client)

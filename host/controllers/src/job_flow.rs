@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    pin::pin,
     sync::Arc,
 };
 
@@ -20,6 +21,7 @@ use operon_core::{
         graph::{FlowGraph, GraphError},
         plan::plan,
     },
+    jobs::Start,
 };
 
 use crate::{
@@ -29,7 +31,7 @@ use crate::{
     jobs::{Maker, PodsOfJobs, is_refused},
     owners::Owners,
     report::Reporter,
-    run::{Next, Reconciler},
+    run::{Next, PACE, Reconciler},
     status::StatusWriter,
     store::Cache,
 };
@@ -72,7 +74,9 @@ impl Reconciler for JobFlows {
         let deleted = maker.delete_all(&plan.delete).await; // (client)
         let adjusted = maker.adjust_all(&plan.adjust).await; // (client)
         let (made, not_made) = maker
-            .make_all(&plan.start, &|start, job| claim(flow, start, job))
+            .make_all(&plan.start, &|start, job| {
+                claim(flow, start, job, before.now)
+            })
             .await; // (client)
         let after = self.observe(Arc::clone(&before.flow)); // (no client)
         let conclusion = conclude(&after.observed(&graph), &plan, &made); // (no client)
@@ -82,10 +86,10 @@ impl Reconciler for JobFlows {
             requeue_after,
         } = &conclusion;
         let flow = &*after.flow;
-        let mut next = self
-            .reporter()
-            .report(flow, flow.status.as_ref(), status, events, *requeue_after)
-            .await?; // (client)
+        let reporter = self.reporter();
+        let current = flow.status.as_ref();
+        let report = reporter.report(flow, current, status, events, *requeue_after);
+        let mut next = self.start_meanwhile(flow, report).await?; // (client)
         next.retry |= is_refused(&made);
         // What failed keeps nothing else from being done, nor the status from being written.
         deleted.and(adjusted).and(not_made).map(|()| next)
@@ -153,6 +157,34 @@ impl JobFlows {
             jobs,
             flow,
         }
+    }
+
+    /// Waits for `report`, and starts the steps whose turn comes meanwhile: to write the status of a flow
+    /// of a thousand steps takes seconds, and nobody needs to wait for that.
+    async fn start_meanwhile(
+        &self,
+        flow: &JobFlow,
+        report: impl Future<Output = Result<Next, Error>>,
+    ) -> Result<Next, Error> {
+        let mut report = pin!(report);
+        while let Err(_elapsed) = tokio::time::timeout(PACE, &mut report).await {
+            let Some(flow) = self.flows.store.get(&ObjectRef::from_obj(flow)) else {
+                break;
+            };
+            let graph = FlowGraph::new(&flow.spec);
+            let now = self.observe(flow);
+            let plan = plan(&now.observed(&graph));
+            if plan.expire || !plan.delete.is_empty() {
+                break;
+            }
+            let claimant = |start: &Start, job: &Job| claim(&now.flow, start, job, now.now);
+            let (made, not_made) = self.maker(&now.flow).make_all(&plan.start, &claimant).await;
+            // What went wrong is told by the next pass, which finds the same.
+            if not_made.is_err() || is_refused(&made) {
+                break;
+            }
+        }
+        report.await
     }
 
     fn maker(&self, flow: &JobFlow) -> Maker<'_> {

@@ -80,6 +80,11 @@ impl Maker<'_> {
                     Claim::Mine => job,
                     Claim::Adopt(patch) => apply::patch(&self.api, &job, patch, true).await?,
                     Claim::Others => continue,
+                    Claim::Leaving => {
+                        let namespace = job.namespace();
+                        let object = apply::describe("Job", namespace.as_deref(), name);
+                        return Err(Error::Leaving { object });
+                    }
                 },
                 Err(error) if error.class() == Class::Terminal || is_internal(&error) => {
                     return Ok(Made::Refused(Failure::new(error.reason(), error.chain())));

@@ -41,7 +41,7 @@ where
     ///
     /// # Errors
     /// The status could not be written.
-    pub async fn report<S: Serialize + PartialEq>(
+    pub async fn report<S: Serialize + PartialEq + Debug>(
         &self,
         object: &K,
         current: Option<&S>,

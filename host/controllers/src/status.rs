@@ -2,6 +2,7 @@
 //! once a second, less often where a write takes long.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt::Debug,
     sync::{Mutex, PoisonError},
@@ -13,7 +14,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{apply::timely, error::Error};
 
@@ -37,6 +38,16 @@ pub enum Written<K> {
     Later(Duration),
 }
 
+/// What is sent: as it is, without another copy of a status that may be large.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a, S> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    metadata: Value,
+    status: &'a S,
+}
+
 /// Writes statuses and remembers when, to space them. Forgetting that is harmless.
 #[derive(Default)]
 pub struct StatusWriter {
@@ -57,7 +68,7 @@ impl StatusWriter {
     ) -> Result<Written<K>, Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-        S: Serialize + PartialEq,
+        S: Serialize + PartialEq + Debug,
     {
         if current == Some(status) {
             return Ok(Written::Unchanged);
@@ -67,12 +78,12 @@ impl StatusWriter {
             return Ok(Written::Later(wait));
         }
         let name = object.name_any();
-        let body = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
-            "metadata": { "name": name, "uid": uid },
-            "status": status,
-        });
+        let body = Body {
+            api_version: K::api_version(&()),
+            kind: K::kind(&()),
+            metadata: json!({ "name": name, "uid": uid }),
+            status,
+        };
         let params = PatchParams::apply(manager).force();
         let patch = Patch::Apply(&body);
         let begin = Instant::now();

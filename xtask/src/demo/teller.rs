@@ -29,7 +29,11 @@ impl Teller<'_> {
     }
 
     pub(super) fn show(&self, arguments: &[&str]) -> Result<()> {
-        println!("\n$ kubectl {}", arguments.join(" "));
+        let typed: Vec<_> = arguments
+            .iter()
+            .map(|argument| as_typed(argument))
+            .collect();
+        println!("\n$ kubectl {}", typed.join(" "));
         print!("{}", self.quietly(arguments)?);
         Ok(())
     }
@@ -90,4 +94,14 @@ impl Teller<'_> {
 pub(super) fn indented(text: &str) -> String {
     text.lines()
         .fold(String::new(), |text, line| text + "    " + line + "\n")
+}
+
+/// An argument as one would type it into a shell.
+fn as_typed(argument: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@".contains(c);
+    if argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
 }

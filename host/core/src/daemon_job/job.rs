@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::{batch::v1::Job, core::v1::Pod},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+    jiff::Timestamp,
 };
 use kube::{Resource, ResourceExt};
 use operon_api::{DaemonJob, job_flow::GlobalParams, keys, reactive_job::Outcome};
@@ -201,11 +202,14 @@ fn owner(object: &DaemonJob) -> Option<OwnerReference> {
 /// Guarantees that a Job is never taken for one of another node, revision or attempt: `a` has a second
 /// attempt that is called as the first of a node `a-2`. One whose marks somebody took off in part, and
 /// that can be no other, gets them back.
-pub fn claim(object: &DaemonJob, start: &Start, adopts: bool, job: &Job) -> Claim {
+pub fn claim(object: &DaemonJob, start: &Start, adopts: bool, job: &Job, now: Timestamp) -> Claim {
     let owners = job.owner_references().iter();
     let mut others = owners.filter(|owner| Some(&owner.uid) != object.metadata.uid.as_ref());
     let has_other_controller = others.any(|owner| owner.controller == Some(true));
-    if !is_owned(object, job) || has_other_controller {
+    if !is_owned(object, job) {
+        return jobs::not_of(object, job, now);
+    }
+    if has_other_controller {
         return Claim::Others;
     }
     if is_this(start, job) {

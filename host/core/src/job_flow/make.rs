@@ -1,6 +1,8 @@
 //! The Job of a step: what it is called, what it is made of, and whose one is that already has its name.
 
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::{
+    api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
+};
 use kube::{Resource, ResourceExt};
 use operon_api::{
     JobFlow,
@@ -212,9 +214,9 @@ fn set(map: &mut Map<String, Value>, key: &str, value: Option<String>) {
 ///
 /// Guarantees that a Job is never taken for two steps or two attempts: `a` has a second attempt that is
 /// called as the first of a step `a-2`.
-pub fn claim(flow: &JobFlow, start: &Start, job: &Job) -> Claim {
+pub fn claim(flow: &JobFlow, start: &Start, job: &Job, now: Timestamp) -> Claim {
     if !is_owned(flow, job) {
-        return Claim::Others;
+        return jobs::not_of(flow, job, now);
     }
     let labels = &start.body["metadata"]["labels"];
     let annotations = &start.body["metadata"]["annotations"];

@@ -211,8 +211,12 @@ fn succeeded(observed: &Observed<'_>, assessment: &Assessment) -> String {
     let late = late(observed, assessment);
     match (of(Phase::Succeeded), of(Phase::Skipped)) {
         (0, 0) => format!("it succeeded{late}"),
+        (1, 0) => format!("1 step succeeded{late}"),
         (done, 0) => format!("{done} steps succeeded{late}"),
-        (done, skipped) => format!("{done} steps succeeded, {skipped} were skipped{late}"),
+        (done, skipped) => format!(
+            "{done} of {} steps succeeded, {skipped} skipped{late}",
+            assessment.steps.len()
+        ),
     }
 }
 

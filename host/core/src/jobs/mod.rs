@@ -9,14 +9,14 @@ pub(crate) mod render;
 pub(crate) mod text;
 pub(crate) mod time;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::batch::v1::{Job, JobCondition},
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use operon_api::{keys, reactive_job::Outcome};
 use serde_json::{Value, json};
 
@@ -120,6 +120,32 @@ pub enum Claim {
     Adopt(Value),
     /// It is another's: the next name is tried.
     Others,
+    /// It goes with the object that had this one's name before: its name is free in a moment.
+    Leaving,
+}
+
+/// How long after an object was made the Jobs are waited for of the one that had its name before.
+const LEAVE: Duration = Duration::from_mins(1);
+
+/// Whose a Job is that does not belong to `object`.
+pub(crate) fn not_of<K: Resource<DynamicType = ()>>(
+    object: &K,
+    job: &Job,
+    now: Timestamp,
+) -> Claim {
+    let meta = object.meta();
+    let is_of_former = job.owner_references().iter().any(|owner| {
+        owner.kind == K::kind(&())
+            && Some(&owner.name) == meta.name.as_ref()
+            && Some(&owner.uid) != meta.uid.as_ref()
+    });
+    let made = meta.creation_timestamp.as_ref();
+    let is_new = made.is_some_and(|made| time::left(made.0, LEAVE, now).is_some());
+    if is_of_former && is_new {
+        Claim::Leaving
+    } else {
+        Claim::Others
+    }
 }
 
 /// What came of making a Job.

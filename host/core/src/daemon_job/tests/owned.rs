@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::ResourceExt;
 use operon_api::{DaemonJob, daemon_job::FlowState, keys};
 
@@ -13,6 +13,9 @@ use crate::{
 };
 
 type Edit = fn(&mut Job);
+
+/// Long after every object here was made.
+const NOW: Timestamp = Timestamp::MAX;
 
 /// Puts a copy of a Job into the cluster.
 fn copy(world: &mut World, of: &str, name: &str, edit: impl FnOnce(&mut Job)) {
@@ -36,10 +39,26 @@ fn dj_05_a_job_that_is_somebody_elses_is_left_alone() {
     other.settle();
     world.jobs.clone_from(&other.jobs);
     world.made = 10;
+    world.now += 60;
     world.settle();
     assert_eq!(world.names().len(), 2);
     assert!(world.running("a").starts_with("dj-a-"));
     assert_eq!(world.job("dj-a").labels()[keys::OWNER_UID], "other");
+}
+
+#[test]
+fn a_job_that_goes_with_the_object_that_had_the_name_before_is_waited_for() {
+    let mut world = World::new(&["a"]);
+    let mut former = World::new(&["a"]);
+    former.object.metadata.uid = Some("former".to_owned());
+    former.settle();
+    world.jobs.clone_from(&former.jobs);
+    world.now += 59;
+    assert!(world.pass().is_none(), "it is tried again");
+    assert_eq!(world.made, 0);
+    world.jobs.clear();
+    world.settle();
+    assert_eq!(world.running("a"), "dj-a");
 }
 
 #[test]
@@ -93,7 +112,7 @@ fn a_job_is_never_taken_for_one_of_another_node_revision_or_attempt() {
     let (object, start) = first(&world);
     world.settle();
     let job = world.job("dj-a").clone();
-    assert_eq!(claim(&object, &start, true, &job), Claim::Mine);
+    assert_eq!(claim(&object, &start, true, &job, NOW), Claim::Mine);
     let edits: [(&str, Edit); 7] = [
         ("another object", |job| {
             set(job.labels_mut(), keys::OWNER_UID);
@@ -119,7 +138,7 @@ fn a_job_is_never_taken_for_one_of_another_node_revision_or_attempt() {
         let mut other = job.clone();
         edit(&mut other);
         assert_eq!(
-            claim(&object, &start, true, &other),
+            claim(&object, &start, true, &other, NOW),
             Claim::Others,
             "{what}"
         );
@@ -141,7 +160,7 @@ fn dj_10_a_stale_cache_takes_no_job_of_another_node() {
     let start = plan.start.iter().find(|start| start.names[0] == "dj-n-2");
     let start = start.expect("a start under this name");
     assert_eq!(
-        claim(&world.object, start, plan.adopts, &hidden),
+        claim(&world.object, start, plan.adopts, &hidden, NOW),
         Claim::Others
     );
 }
@@ -155,7 +174,7 @@ fn a_job_of_another_operator_is_only_adopted_for_the_first_attempt() {
     job.metadata.labels = None;
     job.metadata.annotations = None;
     let adopts =
-        |start: &Start, adopts| matches!(claim(&object, start, adopts, &job), Claim::Adopt(_));
+        |start: &Start, adopts| matches!(claim(&object, start, adopts, &job, NOW), Claim::Adopt(_));
     assert!(adopts(&start, true));
     assert!(!adopts(&start, false));
     let mut second = start.clone();

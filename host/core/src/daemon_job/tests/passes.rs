@@ -157,13 +157,14 @@ impl World {
             let Some(job) = self.jobs.get(name).cloned() else {
                 return self.create(start, name);
             };
-            let job = match claim(&self.object, start, adopts, &job) {
+            let job = match claim(&self.object, start, adopts, &job, time(self.now).0) {
                 Claim::Mine => job,
                 Claim::Adopt(patch) => {
                     self.write()?;
                     patched(&job, &patch)
                 }
                 Claim::Others => continue,
+                Claim::Leaving => return None,
             };
             self.jobs.insert(name.clone(), job.clone());
             return Some(Made::Job(Arc::new(job)));

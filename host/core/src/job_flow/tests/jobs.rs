@@ -41,6 +41,28 @@ fn jf_14_the_second_attempt_of_a_step_is_not_the_first_of_another() {
 }
 
 #[test]
+fn a_job_that_goes_with_the_flow_that_had_the_name_before_is_waited_for_a_minute() {
+    let steps = json!([step("a", &[])]);
+    let mut former = World::of(steps.clone());
+    former.flow.metadata.uid = Some("former".to_owned());
+    former.settle();
+    for goes in [true, false] {
+        let mut world = World::of(steps.clone());
+        world.jobs.clone_from(&former.jobs);
+        world.now += 59;
+        assert!(world.pass().is_none(), "it is tried again");
+        assert_eq!(world.made, 0);
+        world.now += 1;
+        if goes {
+            world.jobs.clear();
+        }
+        world.settle();
+        let name = world.step("a").job_name.clone().expect("a Job");
+        assert_eq!(name == "flow-a", goes, "{name}");
+    }
+}
+
+#[test]
 fn jf_15_a_long_name_is_cut_and_told_apart() {
     let steps: Vec<_> = ["x", "y"]
         .map(|end| step(&format!("{}{end}", "s".repeat(60)), &[]))

@@ -54,7 +54,7 @@ fn a_when_that_is_false_skips_the_step_and_what_depends_on_it() {
     world.settle();
     assert_eq!(world.state(), "Succeed");
     assert_eq!(world.status().progress.as_deref(), Some("4/4"));
-    assert_eq!(world.ready(), "2 steps succeeded, 2 were skipped");
+    assert_eq!(world.ready(), "2 of 4 steps succeeded, 2 skipped");
 }
 
 #[test]

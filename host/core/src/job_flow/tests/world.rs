@@ -412,13 +412,14 @@ impl World {
     fn make(&mut self, start: &Start) -> Option<Made> {
         for name in &start.names {
             if let Some(job) = self.jobs.get(name).cloned() {
-                match claim(&self.flow, start, &job) {
+                match claim(&self.flow, start, &job, time(self.now).0) {
                     Claim::Mine => return Some(Made::Job(Arc::new(job))),
                     Claim::Adopt(patch) => {
                         self.patch(name, &patch)?;
                         return Some(Made::Job(Arc::new(self.job(name).clone())));
                     }
                     Claim::Others => continue,
+                    Claim::Leaving => return None,
                 }
             }
             return self.create(name, start);
