@@ -167,7 +167,10 @@ impl JobFlows {
         report: impl Future<Output = Result<Next, Error>>,
     ) -> Result<Next, Error> {
         let mut report = pin!(report);
-        while let Err(_elapsed) = tokio::time::timeout(PACE, &mut report).await {
+        loop {
+            if let Ok(done) = tokio::time::timeout(PACE, &mut report).await {
+                return done;
+            }
             let Some(flow) = self.flows.store.get(&ObjectRef::from_obj(flow)) else {
                 break;
             };
