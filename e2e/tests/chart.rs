@@ -1,7 +1,12 @@
 //! What the installed chart gives: CRDs that an upgrade brings up to date without touching what is there,
 //! and an account for the host that may do what the host does, and no more.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::authorization::v1::{
@@ -15,6 +20,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use operon_e2e::{environment, prelude::*};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// The CRD that the upgrade changes, and the words in it that become others.
 const CRD: &str = "operationjobs.apps.kusionstack.io";
@@ -88,7 +94,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
+async fn jf_26_jf_27_the_hosts_account_may_do_what_the_host_does_and_no_more() {
     let client = host_client()
         .await
         .expect("the chart's account has a kubeconfig");
@@ -127,6 +133,25 @@ async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
             true,
         ),
         ("batch.cs.sap.com", "reactivejobs", "delete", None, false),
+        ("api.practice.com", "jobflows", "watch", None, true),
+        ("api.practice.com", "jobflows", "delete", None, true),
+        ("api.practice.com", "jobflows", "patch", None, false),
+        ("api.practice.com", "jobflows/status", "patch", None, true),
+        ("api.practice.com", "jobtemplates", "list", None, true),
+        ("api.practice.com", "jobtemplates", "watch", None, true),
+        (
+            "api.practice.com",
+            "jobtemplates/status",
+            "patch",
+            None,
+            true,
+        ),
+        ("api.practice.com", "daemonjobs", "watch", None, true),
+        ("api.practice.com", "daemonjobs", "delete", None, false),
+        ("api.practice.com", "daemonjobs/status", "patch", None, true),
+        ("", "nodes", "watch", None, true),
+        ("", "nodes", "patch", None, false),
+        ("batch", "jobs", "watch", None, true),
         ("batch", "jobs", "create", None, true),
         ("batch", "jobs", "deletecollection", None, false),
         ("batch", "cronjobs", "create", None, false),
@@ -153,8 +178,49 @@ async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
     }
 }
 
+#[tokio::test]
+async fn jf_30_a_host_talks_to_no_server_of_another_authority() {
+    let mut kubeconfig = kubeconfig().expect("the chart's account has a kubeconfig");
+    for cluster in &mut kubeconfig.clusters {
+        let cluster = cluster.cluster.as_mut().expect("a cluster");
+        cluster.certificate_authority = None;
+        cluster.certificate_authority_data = None;
+    }
+    let file = std::env::temp_dir().join(format!("operon-e2e-{}-no-ca", std::process::id()));
+    let yaml = serde_yaml_ng::to_string(&kubeconfig).expect("YAML");
+    fs::write(&file, yaml).expect("a kubeconfig");
+    let mut host = tokio::process::Command::new(environment::binary())
+        .args(["run", "--listen=127.0.0.1:0", "--log-format=text"])
+        .arg("--no-leader-election")
+        .env("KUBECONFIG", &file)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a host");
+    let mut lines = BufReader::new(host.stderr.take().expect("its log")).lines();
+    let mut log = String::new();
+    let refused = tokio::time::timeout(Duration::from_secs(60), async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            log.push_str(&line);
+            if line.contains("certificate") {
+                return true;
+            }
+        }
+        false
+    })
+    .await;
+    fs::remove_file(&file).expect("the kubeconfig");
+    assert_eq!(refused, Ok(true), "{log}");
+    assert!(!log.contains("caches are full"), "{log}");
+}
+
+fn kubeconfig() -> Result<Kubeconfig> {
+    Ok(Kubeconfig::read_from(environment::host_kubeconfig())?)
+}
+
 async fn host_client() -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(environment::host_kubeconfig())?;
+    let kubeconfig = kubeconfig()?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
 }

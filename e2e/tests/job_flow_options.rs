@@ -188,7 +188,7 @@ async fn a_flow_with_a_ttl_goes_with_its_jobs_after_it_finished() {
 }
 
 #[tokio::test]
-async fn a_step_waits_for_a_template_that_arrives_later() {
+async fn jf_23_a_step_waits_for_a_template_that_arrives_later_and_no_other_flow_does() {
     story(async |world: &World| {
         let steps = [Step::from_template("a", "absent"), Step::of("b")];
         Flow::of("early", steps).apply(world).await;
@@ -199,6 +199,10 @@ async fn a_step_waits_for_a_template_that_arrives_later() {
             step_said(&flow, "a"),
             "Blocked TemplateNotFound: there is no JobTemplate \"absent\" in this namespace; the step starts when there is one"
         );
+        world.jobs_are_named(&["early-b"]).await;
+        Flow::of("other", [Step::of("a")]).apply(world).await;
+        world.flow_ends("other", FlowState::Succeed).await;
+        world.delete::<JobFlow>("other").await;
         world.jobs_are_named(&["early-b"]).await;
         let template = job_flow::template("absent");
         world.make::<JobTemplate>(template).await;

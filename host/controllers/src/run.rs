@@ -49,7 +49,7 @@ pub trait Reconciler: Send + Sync + 'static {
 
 /// The least time between the starts of two passes over one object: what happens meanwhile is looked
 /// at together.
-pub(crate) const PACE: Duration = Duration::from_millis(50);
+pub(crate) const PACE: Duration = Duration::from_millis(25);
 
 /// The first and the longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));

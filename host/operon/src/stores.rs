@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ConfigMap, Node, Pod},
+    core::v1::{ConfigMap, Node, Pod, PodTemplateSpec},
 };
 use kube::{
     Api, Client, Resource,
@@ -62,9 +62,8 @@ impl Stores {
         let triggers = Arc::clone(&listeners.triggers);
         let operation_jobs = all(client, move |job, _| triggers.job_changed(job));
         let relations = Arc::clone(&listeners.relations);
-        let jobs_of_reactive_jobs = labelled(client, keys::CONTROLLER_UID, move |job, jobs| {
-            relations.job_changed(job, jobs);
-        });
+        let on_job = move |job: &Job, jobs: &_| relations.job_changed(job, jobs);
+        let jobs_of_reactive_jobs = labelled(client, keys::CONTROLLER_UID, |_| {}, on_job);
         let relations = Arc::clone(&listeners.relations);
         let jobs = jobs_of_reactive_jobs.store.clone();
         let reactive_jobs = all(client, move |object, objects| {
@@ -81,9 +80,8 @@ impl Stores {
         let daemon_jobs: Cache<DaemonJob> =
             all(client, move |object, _| owners.daemon_job_changed(object));
         let owners = Arc::clone(&listeners.owners);
-        let jobs_of_owners = labelled(client, keys::OWNER_UID, move |job, jobs| {
-            owners.job_changed(job, jobs);
-        });
+        let on_job = move |job: &Job, jobs: &_| owners.job_changed(job, jobs);
+        let jobs_of_owners = labelled(client, keys::OWNER_UID, without_template, on_job);
         let nodes = nodes(client, listeners, &daemon_jobs);
         let pods = pods(client, listeners, &jobs_of_reactive_jobs, &jobs_of_owners);
         Self {
@@ -154,10 +152,19 @@ where
 fn labelled(
     client: &Client,
     label: &str,
+    shed: fn(&mut Job),
     on_change: impl Fn(&Job, &Store<Job>) + Send + Sync + 'static,
 ) -> Cache<Job> {
+    let api = Api::all(client.clone());
     let config = watcher::Config::default().labels(label);
-    Cache::start(Api::all(client.clone()), config, (), Arc::new(on_change))
+    Cache::start_lean(api, config, (), shed, Arc::new(on_change))
+}
+
+/// What a step's or a node's Job was made from is told by its annotations.
+fn without_template(job: &mut Job) {
+    if let Some(spec) = &mut job.spec {
+        spec.template = PodTemplateSpec::default();
+    }
 }
 
 /// The nodes. What their kubelets tell of images and volumes is most of a node, and nobody asks for it.
