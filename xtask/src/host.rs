@@ -145,7 +145,9 @@ pub(crate) fn start_process(
         .args(["--instance", "operon-process"])
         .arg("--cache-dir")
         .arg(state.join("compiled"))
-        .env("KUBECONFIG", kubeconfig);
+        .env("KUBECONFIG", kubeconfig)
+        // As in the chart.
+        .env("MALLOC_ARENA_MAX", "2");
     let process = cluster.attach("operon", &mut command)?;
     progress.say(format!(
         "the host runs as a process (its log: {})",
