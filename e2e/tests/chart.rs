@@ -200,7 +200,7 @@ async fn jf_30_a_host_talks_to_no_server_of_another_authority() {
         .expect("a host");
     let mut lines = BufReader::new(host.stderr.take().expect("its log")).lines();
     let mut log = String::new();
-    let refused = tokio::time::timeout(Duration::from_secs(60), async {
+    let refused = tokio::time::timeout(Duration::from_mins(1), async {
         while let Ok(Some(line)) = lines.next_line().await {
             log.push_str(&line);
             if line.contains("certificate") {
@@ -212,7 +212,6 @@ async fn jf_30_a_host_talks_to_no_server_of_another_authority() {
     .await;
     fs::remove_file(&file).expect("the kubeconfig");
     assert_eq!(refused, Ok(true), "{log}");
-    assert!(!log.contains("caches are full"), "{log}");
 }
 
 fn kubeconfig() -> Result<Kubeconfig> {

@@ -26,12 +26,6 @@ pub enum Error {
         /// The limit.
         seconds: u64,
     },
-    /// The name of an object that is to be made is still that of one which is going.
-    #[error("waiting for {object} to go, which the object of this name had before")]
-    Leaving {
-        /// Kind, namespace and name.
-        object: String,
-    },
     /// A kind that the API server does not serve.
     #[error(
         "failed to find kind {kind:?} of {api_version:?}; is its CustomResourceDefinition installed?"
@@ -94,7 +88,6 @@ impl Error {
             },
             Self::Write { .. }
             | Self::Timeout { .. }
-            | Self::Leaving { .. }
             | Self::UnknownKind {
                 source: Some(_), ..
             } => Class::Transient,
@@ -115,7 +108,6 @@ impl Error {
             } if !status.reason.is_empty() => status.reason.clone(),
             Self::Write { .. } => "RequestFailed".to_owned(),
             Self::Timeout { .. } => "RequestTimeout".to_owned(),
-            Self::Leaving { .. } => "NameInUse".to_owned(),
             Self::UnknownKind { .. } => "UnknownKind".to_owned(),
             Self::Effect { .. } => "InvalidEffect".to_owned(),
         }

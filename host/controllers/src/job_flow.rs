@@ -7,22 +7,25 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::{Either, select};
 use k8s_openapi::{
     api::{batch::v1::Job, core::v1::Pod},
     jiff::Timestamp,
 };
 use kube::{Api, Client, ResourceExt, api::DeleteParams, runtime::reflector::ObjectRef};
-use operon_api::{JobFlow, JobTemplate, keys};
+use operon_api::{JobFlow, JobTemplate, job_flow::JobFlowStatus, keys};
 use operon_core::{
     action::Severity,
     job_flow::{
         Observed, claim,
         conclude::{Conclusion, conclude},
         graph::{FlowGraph, GraphError},
-        plan::plan,
+        plan::{meanwhile, plan},
     },
-    jobs::Start,
+    jobs::{AllMade, Start},
 };
+
+use tokio::time::timeout;
 
 use crate::{
     apply,
@@ -89,7 +92,11 @@ impl Reconciler for JobFlows {
         let reporter = self.reporter();
         let current = flow.status.as_ref();
         let report = reporter.report(flow, current, status, events, *requeue_after);
-        let mut next = self.start_meanwhile(flow, report).await?; // (client)
+        let mut next = if not_made.is_ok() && !is_refused(&made) {
+            self.start_meanwhile(flow, &graph, status, report).await? // (client)
+        } else {
+            report.await? // (client)
+        };
         next.retry |= is_refused(&made);
         // What failed keeps nothing else from being done, nor the status from being written.
         deleted.and(adjusted).and(not_made).map(|()| next)
@@ -164,27 +171,36 @@ impl JobFlows {
     async fn start_meanwhile(
         &self,
         flow: &JobFlow,
+        graph: &Result<FlowGraph, GraphError>,
+        status: &JobFlowStatus,
         report: impl Future<Output = Result<Next, Error>>,
     ) -> Result<Next, Error> {
         let mut report = pin!(report);
-        loop {
-            if let Ok(done) = tokio::time::timeout(PACE, &mut report).await {
+        let mut is_going_well = true;
+        while is_going_well {
+            if let Ok(done) = timeout(PACE, &mut report).await {
                 return done;
             }
-            let Some(flow) = self.flows.store.get(&ObjectRef::from_obj(flow)) else {
+            let Some(now) = self.flows.store.get(&ObjectRef::from_obj(flow)) else {
                 break;
             };
-            let graph = FlowGraph::new(&flow.spec);
-            let now = self.observe(flow);
-            let plan = plan(&now.observed(&graph));
-            if plan.expire || !plan.delete.is_empty() {
+            if now.uid() != flow.uid() {
                 break;
             }
-            let claimant = |start: &Start, job: &Job| claim(&now.flow, start, job, now.now);
-            let (made, not_made) = self.maker(&now.flow).make_all(&plan.start, &claimant).await;
-            // What went wrong is told by the next pass, which finds the same.
-            if not_made.is_err() || is_refused(&made) {
-                break;
+            let found = self.observe(now);
+            let due = meanwhile(&found.observed(graph), status);
+            let claimant = |start: &Start, job: &Job| claim(&found.flow, start, job, found.now);
+            let maker = self.maker(&found.flow);
+            let mut making = pin!(maker.make_all(&due, &claimant));
+            // What goes wrong is found and told by the next pass.
+            let is_good =
+                |(made, result): &(AllMade, Result<(), Error>)| result.is_ok() && !is_refused(made);
+            match select(&mut report, &mut making).await {
+                Either::Left((done, making)) => {
+                    let (_, result) = making.await;
+                    return result.and(done);
+                }
+                Either::Right((made, _)) => is_going_well = is_good(&made),
             }
         }
         report.await

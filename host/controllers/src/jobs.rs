@@ -72,6 +72,9 @@ impl Maker<'_> {
     /// One that may go better in the next pass. A Job that the API server refuses is no error.
     pub async fn make(&self, start: &Start, claimant: Claimant<'_>) -> Result<Made, Error> {
         for name in &start.names {
+            if self.knows_leaving(start, name, claimant) {
+                return Ok(Made::Leaving);
+            }
             let mut body = start.body.clone();
             body["metadata"]["name"] = json!(name);
             let job = match apply::create::<Job>(&self.api, self.manager, &body).await {
@@ -80,11 +83,7 @@ impl Maker<'_> {
                     Claim::Mine => job,
                     Claim::Adopt(patch) => apply::patch(&self.api, &job, patch, true).await?,
                     Claim::Others => continue,
-                    Claim::Leaving => {
-                        let namespace = job.namespace();
-                        let object = apply::describe("Job", namespace.as_deref(), name);
-                        return Err(Error::Leaving { object });
-                    }
+                    Claim::Leaving => return Ok(Made::Leaving),
                 },
                 Err(error) if error.class() == Class::Terminal || is_internal(&error) => {
                     return Ok(Made::Refused(Failure::new(error.reason(), error.chain())));
@@ -101,6 +100,15 @@ impl Maker<'_> {
                 "failed to create a Job: somebody else's Jobs have the names that it may have: {names}"
             ),
         )))
+    }
+
+    /// Whether the cache has a leaving Job of this name. While many of them go, none is asked for again
+    /// and again.
+    fn knows_leaving(&self, start: &Start, name: &str, claimant: Claimant<'_>) -> bool {
+        let namespace = start.body["metadata"]["namespace"].as_str();
+        let reference = ObjectRef::new(name).within(namespace.unwrap_or_default());
+        let known = self.jobs.store.get(&reference);
+        known.is_some_and(|job| claimant(start, &job) == Claim::Leaving)
     }
 
     /// Patches Jobs, each if it is still this one. One that is gone meanwhile is left at that.

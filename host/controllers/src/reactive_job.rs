@@ -220,6 +220,7 @@ impl ReactiveJobs {
         let claimant = |start: &jobs::Start, found: &Job| job::claim(&start.body, found);
         Ok(match maker.make(&wanted, &claimant).await? {
             jobs::Made::Refused(why) => Made::Refused(why),
+            jobs::Made::Leaving => Made::Nothing,
             jobs::Made::Job(job) => Made::Job(Inputs {
                 job_uid: job.uid().unwrap_or_default(),
                 ..start.inputs.clone()

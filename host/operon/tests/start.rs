@@ -3,9 +3,13 @@
 use std::{
     net::TcpListener,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+
+/// Within which time it must have ended.
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A cluster that nothing is asked of.
 const KUBECONFIG: &str = "\
@@ -21,14 +25,25 @@ fn run(kubeconfig: &str, arguments: &[&str]) -> Result<Output> {
     let folder = tempfile::tempdir().context("failed to make a folder")?;
     let file = folder.path().join("kubeconfig");
     std::fs::write(&file, kubeconfig).context("failed to write a kubeconfig")?;
-    Command::new(env!("CARGO_BIN_EXE_operon"))
+    let mut host = Command::new(env!("CARGO_BIN_EXE_operon"))
         .args(["run", "--log-format=text"])
         .args(arguments)
         .env_clear()
         .env("KUBECONFIG", file)
         .stdin(Stdio::null())
-        .output()
-        .context("failed to start operon")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("failed to start operon")?;
+    let begin = Instant::now();
+    while host.try_wait().context("failed to wait")?.is_none() {
+        if begin.elapsed() > LIMIT {
+            host.kill().context("failed to end it")?;
+            bail!("with {arguments:?} it goes on");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    host.wait_with_output().context("failed to read its log")
 }
 
 #[test]
@@ -37,7 +52,7 @@ fn jf_28_jf_29_what_keeps_a_host_from_starting_ends_it_and_is_named() -> Result<
     let taken = taken.local_addr().context("no address")?.to_string();
     let listen = format!("--listen={taken}");
     for (kubeconfig, argument, named) in [
-        ("clusters: 1", "--listen=127.0.0.1:0", "KUBECONFIG"),
+        ("clusters: 1", "--listen=127.0.0.1:0", "clusters"),
         (KUBECONFIG, &*listen, &*taken),
         (KUBECONFIG, "--log=operon=loud", "--log"),
     ] {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     action::Failure,
-    jobs::{AllMade, JobEvent, Made, failure::failure},
+    jobs::{AllMade, JobEvent, Made, failure::failure, leave_recheck},
 };
 
 /// How many failed nodes the status tells of, and how many characters of each message.
@@ -186,7 +186,12 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
             failed_node(observed, place)
         }),
         status: next,
-        requeue_after: next_moment.into_iter().chain(deadline).chain(more).min(),
+        requeue_after: next_moment
+            .into_iter()
+            .chain(deadline)
+            .chain(more)
+            .chain(leave_recheck(made))
+            .min(),
     }
 }
 

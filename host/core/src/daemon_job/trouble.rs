@@ -91,7 +91,7 @@ fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &AllMade) -> bool {
 fn refusal(said: Option<&Said<'_>>, refused: &[&Place<'_>], made: &AllMade) -> Option<Failure> {
     let words = |place: &Place<'_>| match made.get(place.uid) {
         Some(Made::Refused(failure)) => Some(failure),
-        Some(Made::Job(_)) | None => None,
+        Some(Made::Job(_) | Made::Leaving) | None => None,
     };
     let is_same = |place: &&&Place<'_>| said.is_some_and(|said| said.node == quoted(place));
     let same = refused.iter().find(is_same);

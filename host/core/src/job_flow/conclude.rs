@@ -14,7 +14,7 @@ use super::{
     status,
     step_jobs::StepJobs,
 };
-use crate::jobs::{AllMade, JobEvent, Made, Start};
+use crate::jobs::{AllMade, JobEvent, Made, Start, leave_recheck};
 
 /// What a pass means.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,7 @@ pub fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclus
             .look_after
             .into_iter()
             .chain(verdict.look_after)
+            .chain(leave_recheck(made))
             .chain(expiry)
             .chain(follow_up.then_some(Duration::ZERO))
             .min(),
@@ -86,7 +87,7 @@ pub fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclus
 fn is_done(start: &Start, made: &AllMade) -> bool {
     match made.get(&start.subject) {
         Some(Made::Job(job)) => start.names.contains(&job.name_any()),
-        Some(Made::Refused(_)) => true,
+        Some(Made::Refused(_) | Made::Leaving) => true,
         None => false,
     }
 }

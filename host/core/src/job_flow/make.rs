@@ -213,7 +213,7 @@ fn set(map: &mut Map<String, Value>, key: &str, value: Option<String>) {
 /// Says whose a Job is that already has a name of `start`.
 ///
 /// Guarantees that a Job is never taken for two steps or two attempts: `a` has a second attempt that is
-/// called as the first of a step `a-2`.
+/// called as the first of a step `a-2`. `now` tells how long a leaving one is waited for already.
 pub fn claim(flow: &JobFlow, start: &Start, job: &Job, now: Timestamp) -> Claim {
     if !is_owned(flow, job) {
         return jobs::not_of(flow, job, now);

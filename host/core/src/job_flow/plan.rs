@@ -39,6 +39,26 @@ pub struct Plan {
     pub requeue_after: Option<Duration>,
 }
 
+/// The Jobs that are due while `next` is being written: those that are by the status before it and by
+/// `next`, which may have settled what becomes of a step, or may never be stored.
+pub fn meanwhile(observed: &Observed<'_>, next: &JobFlowStatus) -> Vec<Start> {
+    let before = plan(observed);
+    let is_same_spec = next.observed_generation == observed.flow.metadata.generation;
+    if !is_same_spec || !before.delete.is_empty() || before.start.is_empty() {
+        return Vec::new();
+    }
+    let flow = JobFlow {
+        status: Some(next.clone()),
+        ..observed.flow.clone()
+    };
+    let after = plan(&Observed {
+        flow: &flow,
+        ..*observed
+    });
+    let is_due = |start: &Start| after.start.contains(start);
+    before.start.into_iter().filter(is_due).collect()
+}
+
 /// Decides what this pass does.
 pub fn plan(observed: &Observed<'_>) -> Plan {
     let flow = observed.flow;

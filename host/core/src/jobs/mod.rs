@@ -127,6 +127,13 @@ pub enum Claim {
 /// How long after an object was made the Jobs are waited for of the one that had its name before.
 const LEAVE: Duration = Duration::from_mins(1);
 
+/// When it is looked again whether leaving Jobs have gone, if any is waited for: those that another
+/// operator made go unseen.
+pub(crate) fn leave_recheck(made: &AllMade) -> Option<Duration> {
+    let is_leaving = made.values().any(|made| *made == Made::Leaving);
+    is_leaving.then_some(Duration::from_secs(1))
+}
+
 /// Whose a Job is that does not belong to `object`.
 pub(crate) fn not_of<K: Resource<DynamicType = ()>>(
     object: &K,
@@ -136,6 +143,7 @@ pub(crate) fn not_of<K: Resource<DynamicType = ()>>(
     let meta = object.meta();
     let is_of_former = job.owner_references().iter().any(|owner| {
         owner.kind == K::kind(&())
+            && owner.api_version.split('/').next() == Some(&*K::group(&()))
             && Some(&owner.name) == meta.name.as_ref()
             && Some(&owner.uid) != meta.uid.as_ref()
     });
@@ -155,6 +163,8 @@ pub enum Made {
     Job(Arc<Job>),
     /// The API server refused it.
     Refused(Failure),
+    /// Its name is still that of a [leaving](Claim::Leaving) Job.
+    Leaving,
 }
 
 /// What came of the Jobs that were to be made, by what they are for.

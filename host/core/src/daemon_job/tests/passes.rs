@@ -164,7 +164,7 @@ impl World {
                     patched(&job, &patch)
                 }
                 Claim::Others => continue,
-                Claim::Leaving => return None,
+                Claim::Leaving => return Some(Made::Leaving),
             };
             self.jobs.insert(name.clone(), job.clone());
             return Some(Made::Job(Arc::new(job)));

@@ -111,7 +111,7 @@ impl Pass<'_> {
         self.assessment.start.push(start);
         Ok(match self.made.and_then(|made| made.get(&step.name)) {
             Some(Made::Refused(failure)) => Some(failure.clone()),
-            Some(Made::Job(_)) | None => None,
+            Some(Made::Job(_) | Made::Leaving) | None => None,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Whatever happens in whatever order: a flow settles, does nothing twice, and ends.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
@@ -116,6 +116,21 @@ fn assert_one_job_per_step(world: &World) {
     }
 }
 
+/// No Job runs for a step that is over.
+fn assert_what_is_over_does_not_run(world: &World) {
+    let Some(status) = &world.flow.status else {
+        return;
+    };
+    let jobs = world.jobs.values();
+    let live = |job: &&Job| jobs::finish(job).is_none() && !jobs::is_deleted(job);
+    for job in jobs.filter(live) {
+        let mut steps = status.steps.iter();
+        let step = steps.find(|step| step.name == job.labels()[keys::STEP]);
+        let is_over = step.is_some_and(|step| step.phase.is_over());
+        assert!(!is_over, "{step:?} has {:?}", job.name_any());
+    }
+}
+
 /// What is over stays as it is, unless a retry was asked for.
 fn assert_nothing_is_undone(before: &[StepStatus], world: &World) {
     for old in before.iter().filter(|step| step.phase.is_over()) {
@@ -155,12 +170,18 @@ fn whatever_happens_a_flow_settles_does_nothing_twice_and_ends() {
         // Of one that succeeded nothing is left to happen but that it stays so.
         let mut rest = 3;
         for _ in 0..40 {
+            if chance.of(3) == 0 {
+                let seed = chance.0;
+                let happens = move |world: &mut World| happen(world, &mut Chance(seed));
+                world.meanwhile = Some(Rc::new(happens));
+            }
             if chance.of(4) == 0 {
                 world.dies_after = Some(chance.of(3));
                 world.pass();
                 world.dies_after = None;
             } else {
                 world.settle();
+                assert_what_is_over_does_not_run(&world);
                 if world.status().retried == retried {
                     assert_nothing_is_undone(&before, &world);
                 }

@@ -1,6 +1,6 @@
 //! A flow from its beginning to its end, when nothing goes wrong.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use operon_api::job_flow::Phase;
 use serde_json::{Value, json};
@@ -391,4 +391,39 @@ fn a_pod_that_runs_is_nothing_to_tell() {
     let writes = world.writes;
     world.settle();
     assert_eq!(world.writes, writes);
+}
+
+#[test]
+fn a_step_whose_turn_comes_while_the_status_is_written_starts_at_once() {
+    let mut world = World::of(json!([
+        step("a", &[]),
+        step("b", &["a"]),
+        step("c", &[]),
+        step("d", &["c"]),
+    ]));
+    world.settle();
+    world.succeed("flow-a");
+    world.meanwhile = Some(Rc::new(|world| world.succeed("flow-c")));
+    world.pass();
+    assert_eq!(world.names(), ["flow-a", "flow-b", "flow-c", "flow-d"]);
+    assert_eq!(world.phase("d"), Phase::Waiting);
+    world.settle();
+    assert_eq!(world.phase("d"), Phase::Running);
+}
+
+#[test]
+fn nothing_starts_that_the_status_on_its_way_has_settled() {
+    let mut world = World::with(json!({"failurePolicy": "Continue", "flows": [
+        step("c", &[]),
+        step("d", &[]),
+        step("b", &["c", "d"]),
+        step_with("x", &["b"], json!({"when": "steps['d'].phase == 'Failed'"})),
+    ]}));
+    world.settle();
+    world.fail("flow-c");
+    world.meanwhile = Some(Rc::new(|world| world.fail("flow-d")));
+    world.pass();
+    world.settle();
+    assert_eq!(world.phases(), "c Failed, d Failed, b Skipped, x Skipped");
+    assert_eq!(world.names(), ["flow-c", "flow-d"]);
 }

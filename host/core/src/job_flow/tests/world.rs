@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -30,7 +31,7 @@ use crate::{
         Observed, claim,
         conclude::{Conclusion, conclude},
         graph::{FlowGraph, GraphError},
-        plan::{Plan, plan},
+        plan::{Plan, meanwhile, plan},
     },
     jobs::{self, AllMade, Claim, JobEvent, Made, Start},
 };
@@ -39,6 +40,8 @@ use crate::{
 pub(super) const START: i64 = 1_700_000_000;
 
 const FOREGROUND: &str = "foregroundDeletion";
+
+type Happening = Rc<dyn Fn(&mut World)>;
 
 #[derive(Clone)]
 pub(super) struct World {
@@ -62,6 +65,8 @@ pub(super) struct World {
     pub(super) deaths: usize,
     /// How long the writes of a pass take, in seconds.
     pub(super) takes: i64,
+    /// What happens in the next pass while its status is being written, which takes long.
+    pub(super) meanwhile: Option<Happening>,
     /// Whether caches give their objects in the other order.
     pub(super) reversed: bool,
     /// Whether the flow was deleted because its time was over.
@@ -100,6 +105,7 @@ impl World {
             dies_after: None,
             deaths: 0,
             takes: 0,
+            meanwhile: None,
             reversed: false,
             is_gone: false,
         }
@@ -313,6 +319,14 @@ impl World {
         self.now += self.takes;
         let after = self.observation();
         let conclusion = conclude(&after.observed(), &plan, &made);
+        let is_refused = made.values().any(|made| matches!(made, Made::Refused(_)));
+        if let Some(happens) = self.meanwhile.take().filter(|_| !is_refused) {
+            happens(self);
+            let now = self.observation();
+            for start in meanwhile(&now.observed(), &conclusion.status) {
+                self.make(&start)?;
+            }
+        }
         if self.flow.status.as_ref() != Some(&conclusion.status) {
             self.write()?;
             self.status_writes += 1;
@@ -329,8 +343,10 @@ impl World {
     pub(super) fn settle(&mut self) -> &JobFlowStatus {
         for _ in 0..30 {
             let (before, deaths) = (self.writes, self.deaths);
+            // Whatever happens meanwhile asks for another pass.
+            let is_disturbed = self.meanwhile.is_some();
             let conclusion = self.pass();
-            if self.deaths > deaths {
+            if self.deaths > deaths || is_disturbed {
                 continue;
             }
             if self.is_gone {
@@ -419,7 +435,7 @@ impl World {
                         return Some(Made::Job(Arc::new(self.job(name).clone())));
                     }
                     Claim::Others => continue,
-                    Claim::Leaving => return None,
+                    Claim::Leaving => return Some(Made::Leaving),
                 }
             }
             return self.create(name, start);
