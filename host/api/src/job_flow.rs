@@ -312,7 +312,7 @@ pub struct JobFlowStatus {
     pub completion_time: Option<Time>,
 
     /// Every step, in the order of the spec; it outlives the Jobs.
-    // Owned as a whole: an owner for every field of 1,000 steps is three times the status.
+    // Owned as a whole: an owner for every field of every step is two thirds of a status again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub steps: Vec<StepStatus>,
