@@ -107,6 +107,27 @@ fn seconds(text: &str) -> Option<f64> {
     Some(time.as_duration().as_secs_f64())
 }
 
+/// A request for tests that succeeded, a quarter of a second after it arrived.
+#[cfg(test)]
+pub(super) fn answered(
+    user: &str,
+    verb: &str,
+    resource: &str,
+    name: &str,
+    received: f64,
+) -> Request {
+    Request {
+        user: user.to_owned(),
+        acting_as: None,
+        verb: verb.to_owned(),
+        resource: resource.to_owned(),
+        name: name.to_owned(),
+        code: 200,
+        received,
+        answered: received + 0.25,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -236,19 +236,10 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::audit::answered as request;
 
     #[test]
     fn times_are_counted_from_the_daemon_jobs_creation() -> Result<()> {
-        let request = |user: &str, verb: &str, resource: &str, name: &str, received: f64| Request {
-            user: user.to_owned(),
-            acting_as: None,
-            verb: verb.to_owned(),
-            resource: resource.to_owned(),
-            name: name.to_owned(),
-            code: 200,
-            received,
-            answered: received + 0.25,
-        };
         let requests = [
             request("job-controller", "update", "jobs/status", "other", 9.0),
             request(HOST, "create", "jobs", "bench-a", 10.5),

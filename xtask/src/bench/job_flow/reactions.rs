@@ -126,19 +126,7 @@ pub(super) fn is_status(request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn request(user: &str, verb: &str, resource: &str, name: &str, received: f64) -> Request {
-        Request {
-            user: user.to_owned(),
-            acting_as: None,
-            verb: verb.to_owned(),
-            resource: resource.to_owned(),
-            name: name.to_owned(),
-            code: 200,
-            received,
-            answered: received + 0.25,
-        }
-    }
+    use crate::bench::audit::answered as request;
 
     #[test]
     fn a_step_follows_the_last_of_its_dependencies() {
