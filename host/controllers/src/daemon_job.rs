@@ -12,16 +12,19 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, ResourceExt};
 use operon_api::{DaemonJob, keys};
-use operon_core::daemon_job::{
-    Observed, claim,
-    conclude::{Conclusion, conclude},
-    plan::plan,
+use operon_core::{
+    daemon_job::{
+        Observed, claim,
+        conclude::{Conclusion, conclude},
+        plan::plan,
+    },
+    jobs::is_refused,
 };
 
 use crate::{
     error::Error,
     events::Events,
-    jobs::{Maker, PodsOfJobs, is_refused},
+    jobs::{Maker, PodsOfJobs},
     owners::Owners,
     report::Reporter,
     run::{Next, Reconciler},

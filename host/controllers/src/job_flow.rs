@@ -22,16 +22,15 @@ use operon_core::{
         graph::{FlowGraph, GraphError},
         plan::{meanwhile, plan},
     },
-    jobs::{AllMade, Start},
+    jobs::{Start, is_refused},
 };
-
 use tokio::time::timeout;
 
 use crate::{
     apply,
     error::Error,
     events::Events,
-    jobs::{Maker, PodsOfJobs, is_refused},
+    jobs::{Maker, PodsOfJobs},
     owners::Owners,
     report::Reporter,
     run::{Next, PACE, Reconciler},
@@ -92,12 +91,13 @@ impl Reconciler for JobFlows {
         let reporter = self.reporter();
         let current = flow.status.as_ref();
         let report = reporter.report(flow, current, status, events, *requeue_after);
-        let mut next = if not_made.is_ok() && !is_refused(&made) {
+        let is_refused = is_refused(&made);
+        let mut next = if not_made.is_ok() && !is_refused {
             self.start_meanwhile(flow, &graph, status, report).await? // (client)
         } else {
             report.await? // (client)
         };
-        next.retry |= is_refused(&made);
+        next.retry |= is_refused;
         // What failed keeps nothing else from being done, nor the status from being written.
         deleted.and(adjusted).and(not_made).map(|()| next)
     }
@@ -176,31 +176,30 @@ impl JobFlows {
         report: impl Future<Output = Result<Next, Error>>,
     ) -> Result<Next, Error> {
         let mut report = pin!(report);
-        let mut is_going_well = true;
-        while is_going_well {
+        loop {
             if let Ok(done) = timeout(PACE, &mut report).await {
                 return done;
             }
-            let Some(now) = self.flows.store.get(&ObjectRef::from_obj(flow)) else {
+            let now = self.flows.store.get(&ObjectRef::from_obj(flow));
+            let Some(now) = now.filter(|now| now.uid() == flow.uid()) else {
                 break;
             };
-            if now.uid() != flow.uid() {
-                break;
-            }
             let found = self.observe(now);
             let due = meanwhile(&found.observed(graph), status);
             let claimant = |start: &Start, job: &Job| claim(&found.flow, start, job, found.now);
             let maker = self.maker(&found.flow);
             let mut making = pin!(maker.make_all(&due, &claimant));
-            // What goes wrong is found and told by the next pass.
-            let is_good =
-                |(made, result): &(AllMade, Result<(), Error>)| result.is_ok() && !is_refused(made);
             match select(&mut report, &mut making).await {
                 Either::Left((done, making)) => {
                     let (_, result) = making.await;
                     return result.and(done);
                 }
-                Either::Right((made, _)) => is_going_well = is_good(&made),
+                // What goes wrong is found and told by the next pass.
+                Either::Right(((made, result), _)) => {
+                    if result.is_err() || is_refused(&made) {
+                        break;
+                    }
+                }
             }
         }
         report.await

@@ -168,12 +168,6 @@ fn is_internal(error: &Error) -> bool {
     )
 }
 
-/// Whether a Job was refused. It may be granted later, and nothing tells when: a quota has room again, a
-/// policy was mended, somebody else's Job is gone.
-pub fn is_refused(made: &AllMade) -> bool {
-    made.values().any(|made| matches!(made, Made::Refused(_)))
-}
-
 /// Pods by the uid of their Job, and by namespace and uid of the object that it was made for, if they are
 /// labelled with that.
 pub struct PodsOfJobs(Index<Pod>);

@@ -22,7 +22,7 @@ use kube::{
 use operon_api::{ReactiveJob, keys, reactive_job::Inputs};
 use operon_core::{
     action::{Failure, Severity},
-    jobs::{self, failure::LogSource},
+    jobs::{self, failure::LogSource, owned::owner},
     reactive_job::{
         ConfigState, Hashes, Observed,
         conclude::{Asked, Conclusion, Made, Question, conclude, conclude_end, question},
@@ -240,7 +240,7 @@ impl ReactiveJobs {
         let patch = json!({"metadata": {
             "labels": {keys::CONTROLLER_UID: object.uid()},
             "annotations": {keys::ADOPTED: job.uid(), keys::CONTROLLER_GENERATION: generation},
-            "ownerReferences": [job::owner(object)],
+            "ownerReferences": [owner(object)],
         }});
         self.jobs
             .wrote(apply::patch(api, &**job, patch, true).await?);

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     action::Failure,
-    jobs::{AllMade, JobEvent, Made, failure::failure, leave_recheck},
+    jobs::{AllMade, JobEvent, Made, failure::failure, owned::leave_recheck},
 };
 
 /// How many failed nodes the status tells of, and how many characters of each message.

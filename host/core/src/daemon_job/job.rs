@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::{batch::v1::Job, core::v1::Pod},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
     jiff::Timestamp,
 };
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use operon_api::{DaemonJob, job_flow::GlobalParams, keys, reactive_job::Outcome};
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ use crate::{
     action::Failure,
     jobs::{
         self, Claim, Start, name,
+        owned::{is_owned, not_owned, owner},
         render::{Overlay, render},
     },
 };
@@ -119,14 +120,6 @@ fn is_of_own_job(object: &DaemonJob, metadata: &ObjectMeta, job: &str) -> bool {
         && Marks::of(metadata).is_some_and(has_name)
 }
 
-/// Whether a Job says that this object, and not one of its name before, is its owner.
-fn is_owned(object: &DaemonJob, job: &Job) -> bool {
-    let owners = job.owner_references();
-    owners
-        .iter()
-        .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
-}
-
 /// The Job itself, without a name. The keys that say whose it is win over the user's, and are on its
 /// pods too: those may outlive it.
 ///
@@ -188,14 +181,6 @@ fn set(map: &mut BTreeMap<String, String>, key: &str, value: Option<String>) {
     };
 }
 
-/// What names an object as the owner of its Jobs.
-fn owner(object: &DaemonJob) -> Option<OwnerReference> {
-    Some(OwnerReference {
-        block_owner_deletion: Some(true),
-        ..object.controller_owner_ref(&())?
-    })
-}
-
 /// Says whose a Job is that already has a name of `start`; `adopts` says whether one that another
 /// operator made for the same object is taken over.
 ///
@@ -207,7 +192,7 @@ pub fn claim(object: &DaemonJob, start: &Start, adopts: bool, job: &Job, now: Ti
     let mut others = owners.filter(|owner| Some(&owner.uid) != object.metadata.uid.as_ref());
     let has_other_controller = others.any(|owner| owner.controller == Some(true));
     if !is_owned(object, job) {
-        return jobs::not_of(object, job, now);
+        return not_owned(object, job, now);
     }
     if has_other_controller {
         return Claim::Others;

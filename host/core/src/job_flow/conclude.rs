@@ -14,7 +14,7 @@ use super::{
     status,
     step_jobs::StepJobs,
 };
-use crate::jobs::{AllMade, JobEvent, Made, Start, leave_recheck};
+use crate::jobs::{AllMade, JobEvent, Made, Start, owned::leave_recheck};
 
 /// What a pass means.
 #[derive(Clone, Debug, PartialEq)]

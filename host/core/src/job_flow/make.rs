@@ -1,9 +1,7 @@
 //! The Job of a step: what it is called, what it is made of, and whose one is that already has its name.
 
-use k8s_openapi::{
-    api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
-};
-use kube::{Resource, ResourceExt};
+use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
+use kube::ResourceExt;
 use operon_api::{
     JobFlow,
     embedded::JobSpec,
@@ -19,6 +17,7 @@ use crate::{
     jobs::{
         self, Claim, Start,
         name::{is_name, names},
+        owned::{is_owned, not_owned, owner},
         render::{Overlay, render},
     },
 };
@@ -69,22 +68,6 @@ pub(super) fn is_own(flow: &JobFlow, job: &Job) -> bool {
         is_name(&job.name_any(), &wanted, &key)
     };
     is_labelled && is_owned(flow, job) && has_name()
-}
-
-/// Whether a Job says that this flow, and not one of its name before, is its owner.
-fn is_owned(flow: &JobFlow, job: &Job) -> bool {
-    let owners = job.owner_references();
-    owners
-        .iter()
-        .any(|owner| Some(&owner.uid) == flow.metadata.uid.as_ref())
-}
-
-/// What makes a Job go with its flow, and keeps the flow until it has gone if that is asked for.
-fn owner(flow: &JobFlow) -> Option<OwnerReference> {
-    Some(OwnerReference {
-        block_owner_deletion: Some(true),
-        ..flow.controller_owner_ref(&())?
-    })
 }
 
 /// The Job of an attempt of a step.
@@ -216,7 +199,7 @@ fn set(map: &mut Map<String, Value>, key: &str, value: Option<String>) {
 /// called as the first of a step `a-2`. `now` tells how long a leaving one is waited for already.
 pub fn claim(flow: &JobFlow, start: &Start, job: &Job, now: Timestamp) -> Claim {
     if !is_owned(flow, job) {
-        return jobs::not_of(flow, job, now);
+        return not_owned(flow, job, now);
     }
     let labels = &start.body["metadata"]["labels"];
     let annotations = &start.body["metadata"]["annotations"];

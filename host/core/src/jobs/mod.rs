@@ -4,19 +4,20 @@
 pub mod blocked;
 pub mod failure;
 pub(crate) mod name;
+pub mod owned;
 pub(crate) mod refused;
 pub(crate) mod render;
 pub(crate) mod text;
 pub(crate) mod time;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::{
     api::batch::v1::{Job, JobCondition},
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use operon_api::{keys, reactive_job::Outcome};
 use serde_json::{Value, json};
 
@@ -124,38 +125,6 @@ pub enum Claim {
     Leaving,
 }
 
-/// How long after an object was made the Jobs are waited for of the one that had its name before.
-const LEAVE: Duration = Duration::from_mins(1);
-
-/// When it is looked again whether leaving Jobs have gone, if any is waited for: those that another
-/// operator made go unseen.
-pub(crate) fn leave_recheck(made: &AllMade) -> Option<Duration> {
-    let is_leaving = made.values().any(|made| *made == Made::Leaving);
-    is_leaving.then_some(Duration::from_secs(1))
-}
-
-/// Whose a Job is that does not belong to `object`.
-pub(crate) fn not_of<K: Resource<DynamicType = ()>>(
-    object: &K,
-    job: &Job,
-    now: Timestamp,
-) -> Claim {
-    let meta = object.meta();
-    let is_of_former = job.owner_references().iter().any(|owner| {
-        owner.kind == K::kind(&())
-            && owner.api_version.split('/').next() == Some(&*K::group(&()))
-            && Some(&owner.name) == meta.name.as_ref()
-            && Some(&owner.uid) != meta.uid.as_ref()
-    });
-    let made = meta.creation_timestamp.as_ref();
-    let is_new = made.is_some_and(|made| time::left(made.0, LEAVE, now).is_some());
-    if is_of_former && is_new {
-        Claim::Leaving
-    } else {
-        Claim::Others
-    }
-}
-
 /// What came of making a Job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Made {
@@ -169,6 +138,12 @@ pub enum Made {
 
 /// What came of the Jobs that were to be made, by what they are for.
 pub type AllMade = HashMap<String, Made>;
+
+/// Whether a Job was refused. It may be granted later, and nothing tells when: a quota has room again, a
+/// policy was mended, somebody else's Job is gone.
+pub fn is_refused(made: &AllMade) -> bool {
+    made.values().any(|made| matches!(made, Made::Refused(_)))
+}
 
 /// An Event about an object that has Jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]

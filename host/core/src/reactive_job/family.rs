@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use operon_api::{ReactiveJob, keys};
 
 use super::job;
-use crate::jobs;
+use crate::jobs::{self, owned::is_owned};
 
 /// How far the generations of another object are before those of this one.
 const BEFORE: i64 = 1 << 40;
@@ -106,11 +106,7 @@ fn may_be_adopted(object: &ReactiveJob, job: &Job) -> bool {
 /// Whether a Job had this object as its owner, and has it no more: somebody deleted the object, and
 /// asked to leave its Jobs (`kubectl delete --cascade=orphan`).
 pub(super) fn is_orphaned(object: &ReactiveJob, job: &Job) -> bool {
-    let is_owned = job
-        .owner_references()
-        .iter()
-        .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref());
-    is_marked(object, job) && !is_owned
+    is_marked(object, job) && !is_owned(object, job)
 }
 
 /// Whether our finalizer is on a Job.

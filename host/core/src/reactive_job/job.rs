@@ -1,11 +1,11 @@
 //! One Job of a ReactiveJob: how it went, and how the next one is made.
 
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::OwnerReference};
-use kube::{Resource, ResourceExt};
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
 use operon_api::{ReactiveJob, keys, reactive_job::RunReason};
 use serde_json::{Value, json};
 
-use crate::jobs::{self, Claim};
+use crate::jobs::{self, Claim, owned::owner};
 
 /// How many names are tried if somebody else's Job has one.
 pub const NAMES: u32 = 4;
@@ -159,14 +159,6 @@ pub(super) fn body(object: &ReactiveJob, purpose: &Purpose) -> Value {
         "kind": "Job",
         "metadata": metadata,
         "spec": template.at(&["spec"]).cloned().unwrap_or(json!({})),
-    })
-}
-
-/// What names an object as the owner of its Jobs. Deleted in the foreground, it waits for them.
-pub fn owner(object: &ReactiveJob) -> Option<OwnerReference> {
-    Some(OwnerReference {
-        block_owner_deletion: Some(true),
-        ..object.controller_owner_ref(&())?
     })
 }
 

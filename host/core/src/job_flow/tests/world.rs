@@ -319,8 +319,8 @@ impl World {
         self.now += self.takes;
         let after = self.observation();
         let conclusion = conclude(&after.observed(), &plan, &made);
-        let is_refused = made.values().any(|made| matches!(made, Made::Refused(_)));
-        if let Some(happens) = self.meanwhile.take().filter(|_| !is_refused) {
+        let meanwhile_happens = self.meanwhile.take();
+        if let Some(happens) = meanwhile_happens.filter(|_| !jobs::is_refused(&made)) {
             happens(self);
             let now = self.observation();
             for start in meanwhile(&now.observed(), &conclusion.status) {

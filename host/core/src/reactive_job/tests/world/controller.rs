@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use super::{PASSES, World, complete, merge, time};
 use crate::{
     action::Failure,
+    jobs::owned::owner,
     reactive_job::{
         ConfigState, Hashes, Observed,
         conclude::{Asked, Conclusion, Made, Question, conclude, conclude_end, question},
         family::generation,
-        job,
         plan::{End, Plan, Run, Start, plan},
     },
 };
@@ -198,7 +198,7 @@ impl World {
 
     fn adopt(&mut self, job: &Job) {
         let uid = self.object.uid().expect("a uid");
-        let owner = job::owner(&self.object).expect("an owner");
+        let owner = owner(&self.object).expect("an owner");
         let generation = generation(&self.object, job).unwrap_or_default();
         let job = self.job_mut(&job.name_any());
         let marks = [

@@ -1,0 +1,61 @@
+//! Whose a Job is, by its owner references: an object's own, one that goes with the object that had its
+//! name before, or somebody else's.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
+};
+use kube::{Resource, ResourceExt};
+
+use super::{AllMade, Claim, Made, time::left};
+
+/// How long after an object was made the Jobs are waited for of the one that had its name before.
+const LEAVE: Duration = Duration::from_mins(1);
+
+/// How often is looked whether they are gone: of those that another operator made nothing tells.
+const LEAVE_RECHECK: Duration = Duration::from_secs(1);
+
+/// What names an object as the owner of its Jobs. Deleted in the foreground, it waits for them.
+pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> Option<OwnerReference> {
+    Some(OwnerReference {
+        block_owner_deletion: Some(true),
+        ..object.controller_owner_ref(&())?
+    })
+}
+
+/// Whether a Job says that this object, and not one of its name before, is its owner.
+pub(crate) fn is_owned<K: Resource>(object: &K, job: &Job) -> bool {
+    let owners = job.owner_references();
+    owners
+        .iter()
+        .any(|owner| Some(&owner.uid) == object.meta().uid.as_ref())
+}
+
+/// Whose a Job is that is not owned by `object`.
+pub(crate) fn not_owned<K: Resource<DynamicType = ()>>(
+    object: &K,
+    job: &Job,
+    now: Timestamp,
+) -> Claim {
+    let meta = object.meta();
+    let is_of_former = job.owner_references().iter().any(|owner| {
+        owner.kind == K::kind(&())
+            && owner.api_version.split('/').next() == Some(&*K::group(&()))
+            && Some(&owner.name) == meta.name.as_ref()
+            && Some(&owner.uid) != meta.uid.as_ref()
+    });
+    let made = meta.creation_timestamp.as_ref();
+    let is_new = made.is_some_and(|made| left(made.0, LEAVE, now).is_some());
+    if is_of_former && is_new {
+        Claim::Leaving
+    } else {
+        Claim::Others
+    }
+}
+
+/// When it is looked again whether leaving Jobs have gone, if any is waited for.
+pub(crate) fn leave_recheck(made: &AllMade) -> Option<Duration> {
+    let is_leaving = made.values().any(|made| *made == Made::Leaving);
+    is_leaving.then_some(LEAVE_RECHECK)
+}
