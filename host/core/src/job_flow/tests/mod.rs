@@ -13,6 +13,7 @@ mod failure;
 mod jobs;
 mod life;
 mod outputs;
+mod passes;
 mod retry;
 mod seeds;
 mod trouble;
