@@ -36,11 +36,38 @@ pub(crate) fn target_dir() -> PathBuf {
     }
 }
 
-/// A cargo command in the root of the checkout.
+/// A cargo command in the root of the checkout, as if it were typed in a shell.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace_dir());
+    remove_package_variables(&mut command);
     command
+}
+
+/// Removes the variables with which `cargo run` describes this package to this program. Build scripts of
+/// dependencies watch variables of the same names, so a cargo that inherits them builds these
+/// dependencies again, and so does the next cargo that does not.
+fn remove_package_variables(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(describes_a_package) {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Whether cargo sets this variable for a package that it builds or runs; those with which a person
+/// configures cargo are others.
+fn describes_a_package(name: &str) -> bool {
+    const NAMES: [&str; 7] = [
+        "CARGO",
+        "CARGO_BIN_NAME",
+        "CARGO_CRATE_NAME",
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_LINKS",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_PRIMARY_PACKAGE",
+    ];
+    NAMES.contains(&name) || name.starts_with("CARGO_PKG_")
 }
 
 /// The kubectl that people type, if there is one.
@@ -226,5 +253,30 @@ fn debian_cargo() -> Result<Command> {
         )
         .env_remove("RUSTUP_TOOLCHAIN")
         .arg("-Zbuild-std=std,panic_abort");
+    remove_package_variables(&mut command);
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_inherits_the_configuration_and_no_description_of_a_package() {
+        let names = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_CRATE_NAME"];
+        assert!(names.into_iter().all(describes_a_package));
+        let settings = [
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CARGO_NET_OFFLINE",
+            "PATH",
+        ];
+        assert!(!settings.into_iter().any(describes_a_package));
+        // This test is run by cargo, which describes the package to it.
+        let removed: Vec<_> = cargo()
+            .get_envs()
+            .filter_map(|(name, value)| value.is_none().then(|| name.to_owned()))
+            .collect();
+        assert!(removed.iter().any(|name| name == "CARGO_MANIFEST_DIR"));
+    }
 }
