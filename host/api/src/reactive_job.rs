@@ -230,6 +230,12 @@ pub struct ReactiveJobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+
+    /// Jobs that have the labels of this object's Jobs, but were made by neither this operator nor one
+    /// that it takes over from. They are left alone. At most ten are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub ignored_jobs: Vec<String>,
 }
 
 /// What a Job stands for.

@@ -182,7 +182,7 @@ where
     let client = api.clone().into_client();
     match within_limit("create", described, client.request(request)).await {
         Ok(made) => Ok(Created::New(made)),
-        Err(exists) if exists.reason() == "AlreadyExists" => {
+        Err(exists) if exists.class() == Class::Exists => {
             match within_limit("get", described, api.get(name)).await {
                 // It went in between: the next pass makes it.
                 Err(error) if error.class() == Class::Gone => Err(exists),

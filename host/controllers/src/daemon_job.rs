@@ -26,7 +26,7 @@ use crate::{
     events::Events,
     jobs::{Maker, PodsOfJobs},
     owners::Owners,
-    report::Reporter,
+    reporter::Reporter,
     run::{Next, Reconciler},
     status::StatusWriter,
     store::Cache,

@@ -13,11 +13,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions},
-    core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta},
+    core::{ApiResource, DynamicObject, GroupVersionKind, Request, TypeMeta},
     discovery::{self, Scope},
 };
 use operon_api::keys;
-use operon_core::action::{Effect, ObjectReference, PatchKind};
+use operon_core::action::{Effect, ObjectReference, PatchKind, Propagation};
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,8 +33,8 @@ pub fn service_account_user(namespace: &str, name: &str) -> String {
 /// What an effect left behind.
 #[derive(Debug)]
 pub enum Performed {
-    /// The pod as it is now.
-    Pod(Box<Pod>),
+    /// The object as it is now.
+    Object(Box<DynamicObject>),
     /// Nothing that a cache wants to know.
     Nothing,
 }
@@ -109,6 +109,27 @@ impl Performers {
 }
 
 impl Performer {
+    /// A performer that acts as the host, on objects of these kinds.
+    pub fn of_host(
+        client: Client,
+        manager: &str,
+        kinds: impl IntoIterator<Item = ApiResource>,
+    ) -> Self {
+        let known = kinds.into_iter().map(|kind| {
+            let key = (kind.api_version.clone(), kind.kind.clone());
+            (key, kind)
+        });
+        let kinds = Kinds {
+            client: client.clone(),
+            known: Mutex::new(known.collect()),
+        };
+        Self {
+            client,
+            manager: manager.to_owned(),
+            kinds: Arc::new(kinds),
+        }
+    }
+
     /// Performs one effect in `namespace`. Events are not effects on objects; the caller sends them.
     pub async fn perform(&self, namespace: &str, effect: &Effect) -> Result<Performed, Error> {
         match effect {
@@ -132,6 +153,7 @@ impl Performer {
                 uid,
                 resource_version,
                 grace_period_seconds,
+                propagation,
             } => {
                 let preconditions = Preconditions {
                     uid: uid.clone(),
@@ -140,7 +162,10 @@ impl Performer {
                 let params = DeleteParams {
                     grace_period_seconds: *grace_period_seconds,
                     preconditions: Some(preconditions),
-                    ..DeleteParams::background()
+                    ..match propagation {
+                        Propagation::Background => DeleteParams::background(),
+                        Propagation::Foreground => DeleteParams::foreground(),
+                    }
                 };
                 self.delete(namespace, object, &params).await
             }
@@ -206,18 +231,30 @@ impl Performer {
     async fn create(&self, namespace: &str, body: &Value) -> Result<Performed, Error> {
         let (object, body) = placed(namespace, body)?;
         let api = self.api(namespace, &object).await?;
-        let dynamic: DynamicObject =
-            serde_json::from_value(body).map_err(|error| Error::Effect {
-                message: format!("its object can't be read: {error}"),
-            })?;
         let params = PostParams {
             field_manager: Some(self.manager.clone()),
             ..PostParams::default()
         };
-        let request = api.create(&params, &dynamic);
+        // As it is: the API server says better than we can what is wrong with an object.
+        let request = Request::new(api.resource_url())
+            .create(&params, body.to_string().into_bytes())
+            .map_err(|error| Error::Effect {
+                message: error.to_string(),
+            })?;
+        let request = self.client.request(request);
         within_limit("create", || named(namespace, &object), request)
             .await
             .map(performed)
+    }
+
+    /// An object as it is now.
+    pub async fn get(
+        &self,
+        namespace: &str,
+        object: &ObjectReference,
+    ) -> Result<DynamicObject, Error> {
+        let api = self.api(namespace, object).await?;
+        within_limit("get", || named(namespace, object), api.get(&object.name)).await
     }
 
     async fn delete(
@@ -322,18 +359,8 @@ impl Kinds {
     }
 }
 
-/// A pod is worth telling the cache of.
 fn performed(object: DynamicObject) -> Performed {
-    let is_pod = object
-        .types
-        .as_ref()
-        .is_some_and(|t| t.kind == "Pod" && t.api_version == "v1");
-    if !is_pod {
-        return Performed::Nothing;
-    }
-    object
-        .try_parse()
-        .map_or(Performed::Nothing, |pod| Performed::Pod(Box::new(pod)))
+    Performed::Object(Box::new(object))
 }
 
 /// A name becomes a part of the request's path: it must be one segment of it and no more, or an effect

@@ -1,6 +1,10 @@
 //! What can go wrong in a pass, and the class that decides how it is tried again.
 
-use operon_core::action::{ActionError, Failure};
+pub use operon_core::driver::Class;
+use operon_core::{
+    action::{ActionError, Failure},
+    driver::Refusal,
+};
 
 /// A pass, or a step of it, that failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,9 @@ pub enum Error {
         #[source]
         source: Option<kube::Error>,
     },
+    /// What the driver could not write.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// An effect that no API server would understand.
     #[error("failed to read the effect: {message}")]
     Effect {
@@ -47,51 +54,21 @@ pub enum Error {
     },
 }
 
-/// How an error is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// The object changed meanwhile: look again soon.
-    Conflict,
-    /// The object is gone.
-    Gone,
-    /// Asking again may help.
-    Transient,
-    /// Only a change of the object, or of a permission, helps.
-    Terminal,
-}
-
-impl Class {
-    /// The class as metrics name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Conflict => "conflict",
-            Self::Gone => "gone",
-            Self::Transient => "transient",
-            Self::Terminal => "terminal",
-        }
-    }
-}
-
 impl Error {
-    /// How this error is tried again.
+    /// How the request is repeated.
     pub fn class(&self) -> Class {
         match self {
             Self::Write {
                 source: kube::Error::Api(status),
                 ..
-            } => match status.code {
-                409 => Class::Conflict,
-                422 if is_another(status) => Class::Conflict,
-                404 | 410 => Class::Gone,
-                400 | 403 | 405 | 413 | 415 | 422 => Class::Terminal,
-                _ => Class::Transient,
-            },
+            } => Class::of(status),
             Self::Write { .. }
             | Self::Timeout { .. }
             | Self::UnknownKind {
                 source: Some(_), ..
-            } => Class::Transient,
-            Self::UnknownKind { source: None, .. } | Self::Effect { .. } => Class::Terminal,
+            } => Class::Unavailable,
+            Self::UnknownKind { source: None, .. } | Self::Effect { .. } => Class::Invalid,
+            Self::Refused(refusal) => refusal.class,
         }
     }
 
@@ -101,15 +78,32 @@ impl Error {
             Self::Write {
                 source: kube::Error::Api(status),
                 ..
-            } if is_another(status) => "Conflict".to_owned(),
-            Self::Write {
-                source: kube::Error::Api(status),
-                ..
-            } if !status.reason.is_empty() => status.reason.clone(),
+            } => Refusal::answered("", status).reason,
             Self::Write { .. } => "RequestFailed".to_owned(),
             Self::Timeout { .. } => "RequestTimeout".to_owned(),
             Self::UnknownKind { .. } => "UnknownKind".to_owned(),
             Self::Effect { .. } => "InvalidEffect".to_owned(),
+            Self::Refused(refusal) => refusal.reason.clone(),
+        }
+    }
+
+    /// This error as the answer to a request.
+    pub fn into_refusal(self) -> Refusal {
+        match &self {
+            Self::Refused(refusal) => refusal.clone(),
+            Self::Write {
+                source: kube::Error::Api(status),
+                ..
+            } => Refusal::answered(&self.to_string(), status),
+            Self::Write { .. }
+            | Self::Timeout { .. }
+            | Self::UnknownKind { .. }
+            | Self::Effect { .. } => Refusal {
+                code: 0,
+                class: self.class(),
+                reason: self.reason(),
+                message: self.chain(),
+            },
         }
     }
 
@@ -136,21 +130,16 @@ impl Error {
     /// This error as the error of a target whose effect could not be performed.
     pub fn into_action_error(self) -> ActionError {
         let failure = Failure::new(self.reason(), self.chain());
+        // A webhook that cannot be reached is a 500.
+        let is_internal = failure.reason == "InternalError";
         match self.class() {
-            Class::Terminal => ActionError::Terminal(failure),
-            Class::Conflict | Class::Gone | Class::Transient => ActionError::Retry(failure, None),
+            Class::Denied if is_internal => ActionError::Retry(failure, None),
+            Class::Invalid | Class::Denied => ActionError::Terminal(failure),
+            Class::Conflict | Class::Exists | Class::Gone | Class::Unavailable => {
+                ActionError::Retry(failure, None)
+            }
         }
     }
-}
-
-/// A patch that names a uid is refused as invalid, not as a conflict, if the object of that name is
-/// another by now: its uid "can't be changed". So is a JSON patch whose `test` of it failed.
-fn is_another(status: &kube::core::Status) -> bool {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    causes
-        .into_iter()
-        .any(|cause| cause.field == "metadata.uid")
-        || (status.code == 422 && status.message.ends_with("test failed"))
 }
 
 #[cfg(test)]
@@ -167,25 +156,6 @@ mod tests {
             object: "Pod shop/web-0".to_owned(),
             source,
         }
-    }
-
-    #[test]
-    fn a_uid_that_is_another_by_now_is_a_conflict_and_no_invalid_object() {
-        let invalid = |field: &str| {
-            refused(json!({
-                "code": 422, "reason": "Invalid", "message": "is invalid",
-                "details": {"causes": [{"reason": "FieldValueInvalid", "field": field}]}
-            }))
-        };
-        let (uid, image) = (invalid("metadata.uid"), invalid("spec.containers[0].image"));
-        assert_eq!(
-            (uid.class(), uid.reason().as_str()),
-            (Class::Conflict, "Conflict")
-        );
-        assert_eq!(
-            (image.class(), image.reason().as_str()),
-            (Class::Terminal, "Invalid")
-        );
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::{
     events::Events,
     jobs::{Maker, PodsOfJobs},
     owners::Owners,
-    report::Reporter,
+    reporter::Reporter,
     run::{Next, PACE, Reconciler},
     status::StatusWriter,
     store::Cache,

@@ -85,7 +85,7 @@ impl Maker<'_> {
                     Claim::Others => continue,
                     Claim::Leaving => return Ok(Made::Leaving),
                 },
-                Err(error) if error.class() == Class::Terminal || is_internal(&error) => {
+                Err(error) if matches!(error.class(), Class::Invalid | Class::Denied) => {
                     return Ok(Made::Refused(Failure::new(error.reason(), error.chain())));
                 }
                 Err(error) => return Err(error),
@@ -157,15 +157,6 @@ async fn all(writes: Vec<impl Future<Output = Result<(), Error>>>) -> Result<(),
         .buffer_unordered(SIDE_BY_SIDE)
         .fold(Ok(()), |before, now| std::future::ready(before.and(now)))
         .await
-}
-
-/// Whether the API server answered that it failed itself, as it does where a webhook can't be reached:
-/// that may last, and its words help.
-fn is_internal(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Write { source: kube::Error::Api(status), .. } if status.code == 500
-    )
 }
 
 /// Pods by the uid of their Job, and by namespace and uid of the object that it was made for, if they are

@@ -6,9 +6,11 @@
 
 pub mod action_plugin;
 pub mod apply;
+mod ask;
 pub mod catalogue;
 pub mod config;
 pub mod daemon_job;
+pub mod driven;
 pub mod effects;
 pub mod error;
 pub mod events;
@@ -23,6 +25,7 @@ pub mod owners;
 pub mod plugin_watch;
 pub mod reactive_job;
 pub mod report;
+pub mod reporter;
 pub mod run;
 pub mod status;
 pub mod store;

@@ -411,8 +411,12 @@ impl Call<'_> {
             .performer
             .perform(&self.job.namespace, &pinned(effect, target))
             .await;
-        if let Performed::Pod(pod) = performed.map_err(Error::into_action_error)? {
-            self.controller.pods.wrote(*pod);
+        if let Performed::Object(object) = performed.map_err(Error::into_action_error)?
+            && let Some(types) = &object.types
+            && (types.api_version.as_str(), types.kind.as_str()) == ("v1", "Pod")
+            && let Ok(pod) = object.try_parse()
+        {
+            self.controller.pods.wrote(pod);
         }
         Ok(())
     }
@@ -518,6 +522,7 @@ mod tests {
             uid: uid.map(str::to_owned),
             resource_version: None,
             grace_period_seconds: None,
+            propagation: operon_core::action::Propagation::Background,
         };
         assert_eq!(
             pinned(&delete("Pod", None), &target),

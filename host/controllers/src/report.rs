@@ -1,101 +1,205 @@
-//! The end of a pass over an object that has Jobs: its status is written, and what became different is
-//! told by Events.
+//! The end of a reconcile: the status is written, the cache is told of it, and what became different is
+//! reported by Events. This happens once, here.
+//!
+//! A write runs as a task of its own, because the API server needs seconds for a large status. Until it
+//! is answered, reconciles of the object see it as [`StatusWrite::Sent`].
 
-use std::{fmt::Debug, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use futures::{FutureExt as _, channel::mpsc::UnboundedSender};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::ObjectReference};
-use kube::{Api, Client, Resource, ResourceExt};
-use operon_core::jobs::JobEvent;
-use serde::{Serialize, de::DeserializeOwned};
+use kube::{
+    Api, Client, Resource, ResourceExt, core::object::HasStatus, runtime::reflector::ObjectRef,
+};
+use operon_core::driver::{Class, Conclusion, Event, Next, Refusal, StatusWrite};
+use serde::Serialize;
+use tokio::task::JoinSet;
 
 use crate::{
     error::Error,
     events::Events,
-    run::Next,
     status::{StatusWriter, Written},
     store::{Cache, Cached},
 };
 
-/// What a report is made with.
-pub struct Reporter<'a, K: Cached> {
-    /// Writes the status.
-    pub client: &'a Client,
-    /// The field manager.
-    pub manager: &'static str,
-    /// Spaces the writes of statuses.
-    pub status: &'a StatusWriter,
-    /// The cache that is told of the write.
-    pub cache: &'a Cache<K>,
-    /// Sends Events.
-    pub events: &'a Events,
+/// Reports on the objects of one kind.
+pub struct Reports<K: Cached + HasStatus> {
+    client: Client,
+    manager: &'static str,
+    cache: Cache<K>,
+    events: Events,
+    wake: UnboundedSender<ObjectRef<K>>,
+    writer: StatusWriter,
+    /// The writes that are not done, or failed, by the uid of the object.
+    writes: Mutex<HashMap<String, StatusWrite<K::Status>>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
-impl<K> Reporter<'_, K>
+impl<K> Reports<K>
 where
     K: Cached
         + Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Debug
-        + DeserializeOwned,
+        + HasStatus<Status: Serialize + PartialEq + Debug + Clone + Send + Sync + 'static>,
 {
-    /// Writes `status`, if it is not the `current` one, and then sends the Events.
-    ///
-    /// # Errors
-    /// The status could not be written.
-    pub async fn report<S: Serialize + PartialEq + Debug>(
-        &self,
-        object: &K,
-        current: Option<&S>,
-        status: &S,
-        events: &[JobEvent],
-        requeue_after: Option<Duration>,
-    ) -> Result<Next, Error> {
-        let namespace = object.namespace().unwrap_or_default();
-        let api = Api::namespaced(self.client.clone(), &namespace);
-        let written = self
-            .status
-            .write(&api, self.manager, object, current, status)
-            .await?;
-        let mut next = Next {
+    /// Reports as this field manager; an object whose status was written is reconciled again by `wake`.
+    pub fn new(
+        client: Client,
+        manager: &'static str,
+        cache: Cache<K>,
+        events: Events,
+        wake: UnboundedSender<ObjectRef<K>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            manager,
+            cache,
+            events,
+            wake,
+            writer: StatusWriter::default(),
+            writes: Mutex::default(),
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// The cache of the objects.
+    pub fn cache(&self) -> &Cache<K> {
+        &self.cache
+    }
+
+    /// Sends Events.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Where the last write of an object's status is. A failure is returned once.
+    pub fn status_write(&self, object: &K) -> StatusWrite<K::Status> {
+        let uid = object.uid().unwrap_or_default();
+        let mut writes = self.writes();
+        match writes.get(&uid) {
+            None | Some(StatusWrite::None) => StatusWrite::None,
+            Some(StatusWrite::Sent(sent)) => StatusWrite::Sent(Arc::clone(sent)),
+            Some(StatusWrite::Failed(_)) => writes.remove(&uid).unwrap_or(StatusWrite::None),
+        }
+    }
+
+    /// Starts to write the status if it differs from that of `object`, unless the last write was a moment
+    /// ago: then another reconcile is asked for.
+    pub fn report(self: &Arc<Self>, object: &Arc<K>, conclusion: Conclusion<K::Status>) -> Next {
+        let Conclusion {
+            status,
+            events,
+            requeue_after,
+        } = conclusion;
+        let at = |requeue_after| Next {
             requeue_after,
             retry: false,
         };
-        match written {
-            Written::Unchanged => {}
-            Written::Later(wait) => next.requeue_after = Some(wait),
-            Written::Yes(written) => {
-                self.cache.wrote(*written);
-                for event in events {
-                    self.tell(object, event).await;
-                }
-            }
+        if object.status() == Some(&status) {
+            return at(requeue_after);
         }
-        Ok(next)
+        let uid = object.uid().unwrap_or_default();
+        if let Some(wait) = self.writer.wait(&uid) {
+            return at(Some(requeue_after.map_or(wait, |after| after.min(wait))));
+        }
+        let status = Arc::new(status);
+        let sent = StatusWrite::Sent(Arc::clone(&status));
+        self.writes().insert(uid, sent);
+        let (reports, object) = (Arc::clone(self), Arc::clone(object));
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move { reports.write(&object, &status, &events).await });
+        at(requeue_after)
     }
 
-    /// Events of one reason about different Jobs are different Events.
-    async fn tell(&self, object: &K, event: &JobEvent) {
-        let JobEvent {
+    /// Waits until every write that was started is done.
+    pub async fn written(&self) {
+        let mut tasks = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn write(&self, object: &K, status: &K::Status, events: &[Event]) {
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let write = self.writer.write(&api, self.manager, object, None, status);
+        let written = AssertUnwindSafe(write).catch_unwind().await;
+        let uid = object.uid().unwrap_or_default();
+        let is_written = match written {
+            Ok(Ok(Written::Yes(written))) => {
+                self.cache.wrote(*written);
+                self.writes().remove(&uid);
+                true
+            }
+            Ok(Ok(Written::Unchanged | Written::Later(_))) => {
+                self.writes().remove(&uid);
+                false
+            }
+            Ok(Err(error)) => {
+                self.failed(uid, error.into());
+                false
+            }
+            Err(_) => {
+                let message = "the host panicked while it wrote the status".to_owned();
+                self.failed(uid, Refusal::unanswered("Panicked", message));
+                false
+            }
+        };
+        // A closed queue means that the process ends.
+        let _ = self.wake.unbounded_send(ObjectRef::from_obj(object));
+        for event in events.iter().filter(|_| is_written) {
+            self.send(object, event).await;
+        }
+    }
+
+    fn failed(&self, uid: String, refusal: Refusal) {
+        let mut writes = self.writes();
+        if refusal.class == Class::Gone {
+            writes.remove(&uid);
+        } else {
+            writes.insert(uid, StatusWrite::Failed(refusal));
+        }
+    }
+
+    async fn send(&self, object: &K, event: &Event) {
+        let Event {
             severity,
             reason,
             message,
-            job,
+            related,
         } = event;
-        let job = job.as_ref().map(|name| ObjectReference {
-            api_version: Some("batch/v1".to_owned()),
-            kind: Some("Job".to_owned()),
+        let related = related.as_ref().map(|related| ObjectReference {
+            api_version: Some(related.api_version.clone()),
+            kind: Some(related.kind.clone()),
             namespace: object.namespace(),
-            name: Some(name.clone()),
+            name: Some(related.name.clone()),
             ..ObjectReference::default()
         });
         self.events
             .send_about(
                 &object.object_ref(&()),
-                job,
+                related,
                 *severity,
                 reason,
-                "Run",
+                "Reconcile",
                 message,
             )
             .await;
+    }
+
+    fn writes(&self) -> MutexGuard<'_, HashMap<String, StatusWrite<K::Status>>> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        error.into_refusal()
     }
 }

@@ -18,19 +18,12 @@ use kube::{
     },
 };
 
+pub use operon_core::driver::Next;
+
 use crate::{
     error::{Class, Error},
     metrics::Metrics,
 };
-
-/// What a pass wants next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Next {
-    /// When time alone asks for another pass.
-    pub requeue_after: Option<Duration>,
-    /// Something failed that may go better: another pass, with backoff.
-    pub retry: bool,
-}
 
 /// Passes over objects of kind `K`.
 pub trait Reconciler: Send + Sync + 'static {
@@ -45,6 +38,11 @@ pub trait Reconciler: Send + Sync + 'static {
         &self,
         object: Arc<Self::Object>,
     ) -> impl Future<Output = Result<Next, Error>> + Send;
+
+    /// Waits for what reconciles started and did not wait for, when no more of them come.
+    fn stop(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// The least time between the starts of two passes over one object: what happens meanwhile is looked
@@ -71,6 +69,7 @@ pub async fn run<R: Reconciler>(
         waiting: Mutex::default(),
     });
     let (asked, told) = (Arc::clone(&runner), Arc::clone(&runner));
+    let stopped = Arc::clone(&runner);
     let queue = queue.map(move |object| {
         asked.waits(object.namespace.clone(), object.name.clone(), true);
         Ok::<_, std::convert::Infallible>(object)
@@ -95,6 +94,7 @@ pub async fn run<R: Reconciler>(
             std::future::ready(())
         })
         .await;
+    stopped.reconciler.stop().await;
 }
 
 struct Runner<R> {
@@ -142,7 +142,7 @@ impl<R: Reconciler> Runner<R> {
         self.metrics.failed(R::NAME, class);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         match class {
-            Class::Conflict => {
+            Class::Conflict | Class::Exists => {
                 tracing::debug!(
                     controller = R::NAME,
                     namespace,
@@ -153,7 +153,7 @@ impl<R: Reconciler> Runner<R> {
                 Action::requeue(PACE)
             }
             Class::Gone => Action::await_change(),
-            Class::Transient | Class::Terminal => {
+            Class::Unavailable | Class::Denied | Class::Invalid => {
                 let wait = self.note(key, started, true);
                 tracing::warn!(
                     controller = R::NAME,

@@ -97,7 +97,8 @@ impl StatusWriter {
         Ok(Written::Yes(Box::new(written)))
     }
 
-    fn wait(&self, uid: &str) -> Option<Duration> {
+    /// How long the next write of an object's status must wait.
+    pub(crate) fn wait(&self, uid: &str) -> Option<Duration> {
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let left = next.get(uid)?.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)

@@ -296,6 +296,15 @@ pub enum Severity {
     Warning,
 }
 
+/// What becomes of the objects that a deleted object owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are deleted after it.
+    Background,
+    /// They are deleted before it.
+    Foreground,
+}
+
 /// What the host shall do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -328,6 +337,8 @@ pub enum Effect {
         resource_version: Option<String>,
         /// Overrides the object's own.
         grace_period_seconds: Option<u32>,
+        /// What becomes of what the object owns.
+        propagation: Propagation,
     },
     /// Asks for a pod's eviction.
     Evict {

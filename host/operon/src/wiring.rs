@@ -7,18 +7,21 @@ use std::{
 
 use anyhow::Context;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::{authentication::v1::SelfSubjectReview, batch::v1::Job};
 use kube::{
     Api, Client, Config,
     api::PostParams,
+    core::ApiResource,
     runtime::reflector::{ObjectRef, Store},
 };
+use operon_api::{ReactiveJob, keys};
 use operon_controllers::{
     action_plugin::ActionPlugins,
     catalogue::Catalogue,
     config::Configs,
     daemon_job::DaemonJobs,
-    effects::Performers,
+    driven::{Controller, Driven},
+    effects::{Performer, Performers},
     events::Events,
     job_flow::JobFlows,
     job_template::JobTemplates,
@@ -27,8 +30,10 @@ use operon_controllers::{
     orphaned_job::OrphanedJobs,
     owners::Owners,
     reactive_job::{ReactiveJobs, Relations},
+    report::Reports,
     run::{self, Reconciler},
     status::StatusWriter,
+    store::Cache,
     triggers::Triggers,
 };
 use operon_plugin_registry::Registry;
@@ -183,7 +188,8 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         events: &events,
     };
     let store = &stores.reactive_jobs.store;
-    running.start(kit.reactive_jobs(), store, reactive_jobs);
+    let controller = kit.reactive_jobs(&reactive_jobs);
+    running.start(controller, store, reactive_jobs);
     let store = &stores.jobs_of_reactive_jobs.store;
     running.start(kit.orphaned_jobs(), store, orphaned_jobs);
     running.start(kit.job_flows(), &stores.job_flows.store, job_flows);
@@ -215,23 +221,54 @@ struct Kit<'a> {
 
 impl Kit<'_> {
     /// ConfigMaps and Secrets are watched when an object asks for them.
-    fn reactive_jobs(&self) -> Arc<ReactiveJobs> {
+    fn reactive_jobs(&self, queue: &Queue<ReactiveJob>) -> Arc<Driven<ReactiveJobs>> {
         let relations = Arc::clone(&self.listeners.relations);
         let objects = self.stores.reactive_jobs.store.clone();
         let on_config = move |namespace: &str, reference: &_| {
             relations.config_changed(namespace, reference, &objects);
         };
-        Arc::new(ReactiveJobs {
-            client: self.client.clone(),
+        let controller = ReactiveJobs {
             objects: self.stores.reactive_jobs.clone(),
             jobs: self.stores.jobs_of_reactive_jobs.clone(),
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
             relations: Arc::clone(&self.listeners.relations),
             configs: Configs::new(self.client.clone(), Arc::new(on_config)),
-            events: self.events.clone(),
-            status: StatusWriter::default(),
-            told: Mutex::default(),
+        };
+        self.driven(
+            controller,
+            keys::REACTIVE_JOB_MANAGER,
+            &self.stores.reactive_jobs,
+            &self.stores.jobs_of_reactive_jobs,
+            queue,
+        )
+    }
+
+    /// A controller of objects that own Jobs.
+    fn driven<C: Controller>(
+        &self,
+        controller: C,
+        manager: &'static str,
+        objects: &Cache<C::Object>,
+        jobs: &Cache<Job>,
+        queue: &Queue<C::Object>,
+    ) -> Arc<Driven<C>> {
+        let kinds = [
+            ApiResource::erase::<Job>(&()),
+            ApiResource::erase::<C::Object>(&()),
+        ];
+        Arc::new(Driven {
+            controller,
+            performer: Performer::of_host(self.client.clone(), manager, kinds),
+            client: self.client.clone(),
+            jobs: jobs.clone(),
+            reports: Reports::new(
+                self.client.clone(),
+                manager,
+                objects.clone(),
+                self.events.clone(),
+                queue.sender.clone(),
+            ),
         })
     }
 

@@ -171,6 +171,7 @@ fn effect(index: usize, effect: types::Effect) -> Result<core::Effect, core::Act
                 uid,
                 resource_version,
                 grace_period_seconds,
+                propagation: core::Propagation::Background,
             }
         }
         types::Effect::Evict(evict) => {

@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     action::Failure,
-    jobs::{AllMade, JobEvent, Made, failure::failure, owned::leave_recheck},
+    driver::Event,
+    jobs::{AllMade, Made, failure::failure, owned::leave_recheck},
 };
 
 /// How many failed nodes the status tells of, and how many characters of each message.
@@ -42,7 +43,7 @@ pub struct Conclusion {
     /// The status from now on.
     pub status: DaemonJobStatus,
     /// What became different, worth telling once the status is written.
-    pub events: Vec<JobEvent>,
+    pub events: Vec<Event>,
     /// When to look again even if nothing changes.
     pub requeue_after: Option<Duration>,
 }

@@ -14,7 +14,7 @@ use super::{
     status::{NODES_FAILED, nodes},
     survey::{Place, Standing, Survey},
 };
-use crate::{action::Severity, jobs::JobEvent};
+use crate::{action::Severity, driver::Event, jobs};
 
 /// Of how many Jobs or nodes each is told of by itself.
 const EACH: usize = 20;
@@ -25,7 +25,7 @@ pub(super) fn events(
     next: &DaemonJobStatus,
     survey: &Survey<'_>,
     describe: impl Fn(&Place<'_>) -> FailedNode,
-) -> Vec<JobEvent> {
+) -> Vec<Event> {
     wave(next, survey)
         .into_iter()
         .chain(made(survey))
@@ -35,7 +35,7 @@ pub(super) fn events(
 }
 
 /// A wave begins.
-fn wave(next: &DaemonJobStatus, survey: &Survey<'_>) -> Option<JobEvent> {
+fn wave(next: &DaemonJobStatus, survey: &Survey<'_>) -> Option<Event> {
     let before = survey.memory.status.and_then(|status| status.wave.as_ref());
     let wave = next.wave.as_ref()?;
     if before.is_some_and(|before| before.name == wave.name) {
@@ -51,7 +51,7 @@ fn wave(next: &DaemonJobStatus, survey: &Survey<'_>) -> Option<JobEvent> {
 }
 
 /// Jobs were made that the status does not know of.
-fn made(survey: &Survey<'_>) -> Vec<JobEvent> {
+fn made(survey: &Survey<'_>) -> Vec<Event> {
     let ledger = &survey.memory.ledger;
     let new: Vec<_> = survey
         .places
@@ -75,7 +75,7 @@ fn made(survey: &Survey<'_>) -> Vec<JobEvent> {
 }
 
 /// Nodes failed that the status does not know of.
-fn failed(survey: &Survey<'_>, describe: impl Fn(&Place<'_>) -> FailedNode) -> Vec<JobEvent> {
+fn failed(survey: &Survey<'_>, describe: impl Fn(&Place<'_>) -> FailedNode) -> Vec<Event> {
     let is_new = |place: &&Place<'_>| {
         place.standing == Standing::Failed
             && !survey.memory.ledger.failed.contains_key(&place.digest)
@@ -105,7 +105,7 @@ fn failed(survey: &Survey<'_>, describe: impl Fn(&Place<'_>) -> FailedNode) -> V
 }
 
 /// It is finished, or nothing gets on.
-pub(super) fn transition(previous: &DaemonJobStatus, next: &DaemonJobStatus) -> Vec<JobEvent> {
+pub(super) fn transition(previous: &DaemonJobStatus, next: &DaemonJobStatus) -> Vec<Event> {
     let message = || {
         find(&next.conditions, READY)
             .map(|c| c.message.clone())
@@ -127,24 +127,27 @@ pub(super) fn transition(previous: &DaemonJobStatus, next: &DaemonJobStatus) -> 
     events
 }
 
-fn normal(reason: &'static str, message: String) -> JobEvent {
-    JobEvent {
+fn normal(reason: &'static str, message: String) -> Event {
+    Event {
         severity: Severity::Normal,
         reason,
         message,
-        job: None,
+        related: None,
     }
 }
 
-fn warning(reason: &'static str, message: String) -> JobEvent {
-    JobEvent {
+fn warning(reason: &'static str, message: String) -> Event {
+    Event {
         severity: Severity::Warning,
         reason,
         message,
-        job: None,
+        related: None,
     }
 }
 
-fn about(event: JobEvent, job: Option<String>) -> JobEvent {
-    JobEvent { job, ..event }
+fn about(event: Event, job: Option<String>) -> Event {
+    Event {
+        related: job.map(jobs::reference),
+        ..event
+    }
 }

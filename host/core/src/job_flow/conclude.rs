@@ -14,7 +14,10 @@ use super::{
     status,
     step_jobs::StepJobs,
 };
-use crate::jobs::{AllMade, JobEvent, Made, Start, owned::leave_recheck};
+use crate::{
+    driver::Event,
+    jobs::{AllMade, Made, Start, owned::leave_recheck},
+};
 
 /// What a pass means.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +25,7 @@ pub struct Conclusion {
     /// The status from now on.
     pub status: JobFlowStatus,
     /// What became different, worth telling once the status is written.
-    pub events: Vec<JobEvent>,
+    pub events: Vec<Event>,
     /// When to look again even if nothing changes.
     pub requeue_after: Option<Duration>,
 }

@@ -13,17 +13,13 @@ use super::{
     advance::{CANCELLING, JOB_DELETED, READING_OUTPUTS, RETRYING, SUSPENDED},
     status::how_failed,
 };
-use crate::{action::Severity, jobs::JobEvent};
+use crate::{action::Severity, driver::Event, jobs};
 
 /// How many Events of one reason a pass is worth.
 const MAX_EVENTS: usize = 20;
 
 /// The Events of a pass.
-pub(super) fn events(
-    flow: &JobFlow,
-    previous: &JobFlowStatus,
-    next: &JobFlowStatus,
-) -> Vec<JobEvent> {
+pub(super) fn events(flow: &JobFlow, previous: &JobFlowStatus, next: &JobFlowStatus) -> Vec<Event> {
     let before: HashMap<_, _> = previous
         .steps
         .iter()
@@ -40,17 +36,17 @@ pub(super) fn events(
     events
 }
 
-fn event(severity: Severity, reason: &'static str, message: String) -> JobEvent {
-    JobEvent {
+fn event(severity: Severity, reason: &'static str, message: String) -> Event {
+    Event {
         severity,
         reason,
         message,
-        job: None,
+        related: None,
     }
 }
 
 /// Not more Events of one reason than anybody reads.
-fn bounded(all: impl Iterator<Item = JobEvent>) -> Vec<JobEvent> {
+fn bounded(all: impl Iterator<Item = Event>) -> Vec<Event> {
     let mut counts: BTreeMap<&'static str, (Severity, usize)> = BTreeMap::new();
     let mut events = Vec::new();
     for event in all {
@@ -70,7 +66,7 @@ fn bounded(all: impl Iterator<Item = JobEvent>) -> Vec<JobEvent> {
     events
 }
 
-fn of_step(before: &StepStatus, step: &StepStatus) -> Vec<JobEvent> {
+fn of_step(before: &StepStatus, step: &StepStatus) -> Vec<Event> {
     let name = &step.name;
     let mut events = Vec::new();
     if let Some(job) = step
@@ -84,16 +80,16 @@ fn of_step(before: &StepStatus, step: &StepStatus) -> Vec<JobEvent> {
             }
             Some(_) | None => format!("made Job {job:?} for step {name:?}"),
         };
-        events.push(JobEvent {
-            job: Some(job.clone()),
+        events.push(Event {
+            related: Some(jobs::reference(job)),
             ..event(Severity::Normal, "Created", message)
         });
     }
     let is_new = step.phase != before.phase || step.reason != before.reason;
     match step.phase {
         Phase::Failed if step.phase != before.phase => {
-            events.push(JobEvent {
-                job: step.job_name.clone(),
+            events.push(Event {
+                related: step.job_name.clone().map(jobs::reference),
                 ..event(Severity::Warning, "StepFailed", how_failed(step))
             });
         }
@@ -115,7 +111,7 @@ fn of_step(before: &StepStatus, step: &StepStatus) -> Vec<JobEvent> {
 }
 
 /// What is in the way of a step that is to go on.
-fn hindrance(step: &StepStatus) -> Option<JobEvent> {
+fn hindrance(step: &StepStatus) -> Option<Event> {
     let reason = step.reason.as_deref()?;
     let message = step.message.as_deref().unwrap_or_default();
     let told = match reason {
@@ -128,7 +124,7 @@ fn hindrance(step: &StepStatus) -> Option<JobEvent> {
     Some(event(Severity::Warning, told, message))
 }
 
-fn of_graph(previous: &JobFlowStatus, next: &JobFlowStatus) -> Option<JobEvent> {
+fn of_graph(previous: &JobFlowStatus, next: &JobFlowStatus) -> Option<Event> {
     let invalid = |status: &JobFlowStatus| {
         let stalled = find(&status.conditions, STALLED)?;
         (stalled.reason == "InvalidFlow").then(|| stalled.message.clone())
@@ -138,7 +134,7 @@ fn of_graph(previous: &JobFlowStatus, next: &JobFlowStatus) -> Option<JobEvent> 
         .then(|| event(Severity::Warning, "InvalidFlow", message))
 }
 
-fn of_flow(flow: &JobFlow, previous: &JobFlowStatus, next: &JobFlowStatus) -> Option<JobEvent> {
+fn of_flow(flow: &JobFlow, previous: &JobFlowStatus, next: &JobFlowStatus) -> Option<Event> {
     let state = next.state.filter(|state| previous.state != Some(*state))?;
     let name = flow.name_any();
     let why = find(&next.conditions, READY).map_or("", |ready| ready.message.as_str());

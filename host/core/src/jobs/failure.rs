@@ -10,20 +10,10 @@ use kube::ResourceExt;
 use operon_api::reactive_job::RunFailure;
 
 use super as job;
+use crate::driver::LogSource;
 
 /// How much of a log is kept, in bytes.
 pub const LOG_BYTES: usize = 2048;
-
-/// Where the log of a failed container is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSource {
-    /// The pod.
-    pub pod: String,
-    /// The container.
-    pub container: String,
-    /// Whether it has been started again since.
-    pub previous: bool,
-}
 
 /// A container that failed.
 struct Culprit<'a> {

@@ -21,7 +21,8 @@ use kube::ResourceExt;
 use operon_api::{keys, reactive_job::Outcome};
 use serde_json::{Value, json};
 
-use crate::action::{Failure, Severity};
+use crate::action::{Failure, ObjectReference};
+pub use crate::driver::{Claim, Start};
 
 /// How a Job ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,28 +102,18 @@ pub(crate) fn ttl_patch(job: &Job) -> Option<Value> {
     (ttl >= 0).then(|| json!({"spec": {"ttlSecondsAfterFinished": ttl}}))
 }
 
-/// A Job to make for an object that has several: a step of a flow, a node.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Start {
-    /// What it is for: the step's name, or the node's uid.
-    pub subject: String,
-    /// The names that it may have; the first that nobody else has.
-    pub names: Vec<String>,
-    /// All of it but its name.
-    pub body: Value,
+/// A reference to the Job of this name.
+pub(crate) fn reference(name: impl Into<String>) -> ObjectReference {
+    ObjectReference {
+        api_version: "batch/v1".to_owned(),
+        kind: "Job".to_owned(),
+        name: name.into(),
+    }
 }
 
-/// Whose a Job is that already has a name of one that is to be made.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Claim {
-    /// It is the one that was to be made.
-    Mine,
-    /// Another operator made it for the same object: with this merge patch it is ours.
-    Adopt(Value),
-    /// It is another's: the next name is tried.
-    Others,
-    /// It goes with the object that had this one's name before: its name is free in a moment.
-    Leaving,
+/// A Job as the API server returned it. One that cannot be read is none of ours.
+pub(crate) fn job_of(found: &Value) -> Option<Job> {
+    serde_json::from_value(found.clone()).ok()
 }
 
 /// What came of making a Job.
@@ -139,21 +130,7 @@ pub enum Made {
 /// What came of the Jobs that were to be made, by what they are for.
 pub type AllMade = HashMap<String, Made>;
 
-/// Whether a Job was refused. It may be granted later, and nothing tells when: a quota has room again, a
-/// policy was mended, somebody else's Job is gone.
+/// Whether a Job was refused. It may be granted later, and nothing reports when.
 pub fn is_refused(made: &AllMade) -> bool {
     made.values().any(|made| matches!(made, Made::Refused(_)))
-}
-
-/// An Event about an object that has Jobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobEvent {
-    /// How loud.
-    pub severity: Severity,
-    /// One CamelCase word.
-    pub reason: &'static str,
-    /// A sentence.
-    pub message: String,
-    /// The name of the Job that it is about, if it is about one.
-    pub job: Option<String>,
 }

@@ -8,7 +8,8 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use super::{AllMade, Claim, Made, time::left};
+use super::{AllMade, Made, time::left};
+use crate::driver::Claim;
 
 /// How long after an object was made the Jobs are waited for of the one that had its name before.
 const LEAVE: Duration = Duration::from_mins(1);

@@ -1,6 +1,6 @@
 //! What a pass means: the next status, and the events that its transitions are worth. Pure.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
@@ -12,17 +12,18 @@ use operon_api::{
 
 use super::{
     Observed, changes, config,
-    family::family,
+    family::{Family, family},
     job,
     plan::{self, End},
     status::{self, CANNOT_PROGRESS, Case, Standing, Verdict},
 };
 use crate::{
     action::{Failure, Severity},
+    driver::{self, Asked, Event, Question},
     jobs::{
-        self, JobEvent,
+        self,
         blocked::{self, Blocked},
-        failure::{self, LogSource},
+        failure,
         time::left,
     },
 };
@@ -30,9 +31,12 @@ use crate::{
 /// How many runs the status tells of.
 const RUNS: usize = 5;
 
+/// How many Jobs the status names that are not the object's own.
+const IGNORED: usize = 10;
+
 /// What came of making a Job.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Made {
+pub(super) enum Made {
     /// Nothing was to be made.
     Nothing,
     /// It was made, and stands for this.
@@ -41,39 +45,12 @@ pub enum Made {
     Refused(Failure),
 }
 
-/// What was asked about the newest Job because its end, or its standstill, asks for more than caches
-/// hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// The log of the container that failed last.
-    pub log: Option<String>,
-    /// The last warning about what is blocked: reason and message.
-    pub warning: Option<Failure>,
-}
-
-/// What to ask about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// The log of a container that failed.
-    Log(LogSource),
-    /// The Events about the object of this uid.
-    Events(String),
-}
-
 /// What a pass means.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Conclusion {
-    /// The status from now on.
-    pub status: ReactiveJobStatus,
-    /// What became different, worth telling once the status is written.
-    pub events: Vec<JobEvent>,
-    /// When to look again even if nothing changes.
-    pub requeue_after: Option<Duration>,
-}
+pub(super) type Conclusion = driver::Conclusion<ReactiveJobStatus>;
 
 /// What must be asked before the pass can be concluded. Nothing is asked twice: what is known is in
 /// the status.
-pub fn question(observed: &Observed<'_>) -> Option<Question> {
+pub(super) fn question(observed: &Observed<'_>) -> Option<Question> {
     let own = family(observed.object, observed.jobs).own;
     if let Some(failing) = fails_unrecorded(observed, &own) {
         return failure::log_source(pods(observed, failing)).map(Question::Log);
@@ -87,7 +64,7 @@ pub fn question(observed: &Observed<'_>) -> Option<Question> {
     blocked
         .ask
         .filter(|_| is_over && !is_known)
-        .map(Question::Events)
+        .map(Question::Warning)
 }
 
 /// The last Job that fails, if the status does not say how yet.
@@ -115,13 +92,17 @@ fn pods<'a>(observed: &'a Observed<'_>, job: &Job) -> &'a [Arc<k8s_openapi::api:
 
 /// Concludes a pass over an object that is not being deleted. `observed` is what there is after the
 /// plan was carried out.
-pub fn conclude(
+pub(super) fn conclude(
     observed: &Observed<'_>,
     run: &plan::Run,
     made: &Made,
     asked: &Asked,
 ) -> Conclusion {
-    let own = family(observed.object, observed.jobs).own;
+    let Family {
+        own,
+        adopt: _,
+        strangers,
+    } = family(observed.object, observed.jobs);
     let newest = own.first().map(|job| &**job);
     let blocked = newest.and_then(|job| explained(observed, job, asked));
     let verdict = status::verdict(&Case {
@@ -153,6 +134,7 @@ pub fn conclude(
         runs: runs(observed, &own),
         last_failure: last_failure(observed, &own, asked),
         conditions: status::conditions(observed.object, &verdict, observed.now),
+        ignored_jobs: ignored(&strangers),
     };
     let stall = blocked.as_ref().and_then(|blocked| {
         let deadline = status::progress_deadline(observed.object);
@@ -163,6 +145,14 @@ pub fn conclude(
         requeue_after: run.requeue_after.into_iter().chain(stall).min(),
         status: next,
     }
+}
+
+/// The names of Jobs that only look as if they were the object's own.
+fn ignored(strangers: &[Arc<Job>]) -> Vec<String> {
+    let mut names: Vec<_> = strangers.iter().map(|job| job.name_any()).collect();
+    names.sort_unstable();
+    names.truncate(IGNORED);
+    names
 }
 
 /// What a Job waits for, in the words of the Events about it if its pods do not say it.
@@ -275,7 +265,7 @@ fn with_outcome(mut run: Run, job: &Job) -> Run {
 }
 
 /// Concludes a pass over an object that is being deleted and not gone yet.
-pub fn conclude_end(observed: &Observed<'_>, end: &End) -> Conclusion {
+pub(super) fn conclude_end(observed: &Observed<'_>, end: &End) -> Conclusion {
     let previous = observed.object.status.clone().unwrap_or_default();
     let (state, reason, message) = match end {
         End::Blocked(foreign) => (
@@ -328,7 +318,7 @@ fn deleting(left: &[Arc<Job>]) -> String {
 }
 
 /// What the transition from one status to the next is worth telling.
-fn events(previous: &ReactiveJobStatus, next: &ReactiveJobStatus) -> Vec<JobEvent> {
+fn events(previous: &ReactiveJobStatus, next: &ReactiveJobStatus) -> Vec<Event> {
     let mut events = Vec::new();
     for run in next.runs.iter().rev() {
         let before = previous.runs.iter().find(|b| b.job_name == run.job_name);
@@ -339,6 +329,15 @@ fn events(previous: &ReactiveJobStatus, next: &ReactiveJobStatus) -> Vec<JobEven
             events.extend(ended(run, next.last_failure.as_ref()));
         }
     }
+    let is_new = |name: &&String| !previous.ignored_jobs.contains(name);
+    events.extend(next.ignored_jobs.iter().filter(is_new).map(|name| Event {
+        severity: Severity::Warning,
+        reason: "JobIgnored",
+        message: format!(
+            "Job {name:?} has the labels of this ReactiveJob, but was not made by its controller: it is left alone"
+        ),
+        related: Some(jobs::reference(name)),
+    }));
     let said = |status: &ReactiveJobStatus| {
         find(&status.conditions, STALLED).map(|c| (c.reason.clone(), c.message.clone()))
     };
@@ -346,17 +345,17 @@ fn events(previous: &ReactiveJobStatus, next: &ReactiveJobStatus) -> Vec<JobEven
         && reason != "JobFailed"
         && said(previous).is_none_or(|(before, _)| before != reason)
     {
-        events.push(JobEvent {
+        events.push(Event {
             severity: Severity::Warning,
             reason: "Stalled",
             message: format!("{reason}: {message}"),
-            job: next.current_job_name.clone(),
+            related: next.current_job_name.clone().map(jobs::reference),
         });
     }
     events
 }
 
-fn started(run: &Run) -> JobEvent {
+fn started(run: &Run) -> Event {
     let job = &run.job_name;
     let reason = run.reason.as_str();
     let (what, message) = match run.reason {
@@ -367,15 +366,15 @@ fn started(run: &Run) -> JobEvent {
             format!("made Job {job:?}: {reason}: {}", run.changes.join("; ")),
         ),
     };
-    JobEvent {
+    Event {
         severity: Severity::Normal,
         reason: what,
         message,
-        job: Some(job.clone()),
+        related: Some(jobs::reference(job)),
     }
 }
 
-fn ended(run: &Run, failure: Option<&RunFailure>) -> Option<JobEvent> {
+fn ended(run: &Run, failure: Option<&RunFailure>) -> Option<Event> {
     let job = &run.job_name;
     let (severity, reason, message) = match run.outcome? {
         Outcome::Succeeded => (
@@ -400,10 +399,10 @@ fn ended(run: &Run, failure: Option<&RunFailure>) -> Option<JobEvent> {
             format!("Job {job:?} was deleted before it was finished"),
         ),
     };
-    Some(JobEvent {
+    Some(Event {
         severity,
         reason,
         message,
-        job: Some(job.clone()),
+        related: Some(jobs::reference(job)),
     })
 }

@@ -5,14 +5,17 @@ use kube::ResourceExt;
 use operon_api::{ReactiveJob, keys, reactive_job::RunReason};
 use serde_json::{Value, json};
 
-use crate::jobs::{self, Claim, owned::owner};
+use crate::{
+    driver::Claim,
+    jobs::{self, owned::owner},
+};
 
 /// How many names are tried if somebody else's Job has one.
-pub const NAMES: u32 = 4;
+pub(super) const NAMES: u32 = 4;
 
 /// Says whose a Job is that already has a name of one of this `body`: both are labelled with the uid of
 /// the object that they are for.
-pub fn claim(body: &Value, job: &Job) -> Claim {
+pub(super) fn claim(body: &Value, job: &Job) -> Claim {
     let owner = body["metadata"]["labels"][keys::CONTROLLER_UID].as_str();
     let label = job.labels().get(keys::CONTROLLER_UID).map(String::as_str);
     if owner.is_some() && label == owner {

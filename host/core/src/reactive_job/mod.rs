@@ -9,13 +9,14 @@
 //! from what it is made for, so whoever makes it again makes the same.
 
 mod changes;
-pub mod conclude;
+mod conclude;
 pub mod config;
+mod driven;
 pub mod family;
-pub mod job;
-pub mod plan;
+mod job;
+mod plan;
 mod sap_hash;
-pub mod status;
+mod status;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -32,22 +33,54 @@ use k8s_openapi::{
 };
 use operon_api::ReactiveJob;
 
-pub use template::Hashes;
+pub use self::{driven::Driven, template::Hashes};
 
-/// Everything that a pass decides from.
-pub struct Observed<'a> {
+/// What a reconcile sees.
+#[derive(Clone, Debug)]
+pub struct Seen {
     /// The object.
-    pub object: &'a ReactiveJob,
+    pub object: Arc<ReactiveJob>,
     /// The Jobs of its namespace that have its name on them, with its uid or one that no ReactiveJob has.
-    pub jobs: &'a [Arc<Job>],
+    pub jobs: Vec<Arc<Job>>,
     /// The pods of those Jobs, and of the one that the status names, by the Job's uid.
-    pub pods: &'a HashMap<String, Vec<Arc<Pod>>>,
+    pub pods: HashMap<String, Vec<Arc<Pod>>>,
     /// The hashes of `spec.jobTemplate`.
-    pub template: &'a Hashes,
+    pub template: Hashes,
     /// The ConfigMaps and Secrets that the template refers to.
-    pub config: &'a ConfigState,
-    /// The clock at the start of the pass, in whole seconds.
+    pub config: ConfigState,
+    /// The time, in whole seconds.
     pub now: Timestamp,
+}
+
+impl Seen {
+    fn observed(&self) -> Observed<'_> {
+        let Self {
+            object,
+            jobs,
+            pods,
+            template,
+            config,
+            now,
+        } = self;
+        Observed {
+            object,
+            jobs,
+            pods,
+            template,
+            config,
+            now: *now,
+        }
+    }
+}
+
+/// [`Seen`], borrowed.
+struct Observed<'a> {
+    object: &'a ReactiveJob,
+    jobs: &'a [Arc<Job>],
+    pods: &'a HashMap<String, Vec<Arc<Pod>>>,
+    template: &'a Hashes,
+    config: &'a ConfigState,
+    now: Timestamp,
 }
 
 /// What is known of the ConfigMaps and Secrets that `spec.triggers` asks to look at.

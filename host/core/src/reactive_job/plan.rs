@@ -48,6 +48,16 @@ pub enum End {
     },
 }
 
+impl End {
+    /// Whether nothing of the object is left, so that it goes itself.
+    pub(super) fn lets_go(&self) -> bool {
+        match self {
+            Self::Blocked(_) => false,
+            Self::Delete { left, .. } => left.is_empty(),
+        }
+    }
+}
+
 /// What is done otherwise, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
@@ -98,7 +108,7 @@ pub enum Waiting {
 }
 
 /// Decides what this pass does.
-pub fn plan(observed: &Observed<'_>) -> Plan {
+pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     let family = family(observed.object, observed.jobs);
     if observed.object.metadata.deletion_timestamp.is_some() {
         Plan::End(end(observed.object, &family))

@@ -8,7 +8,7 @@ use operon_api::{
 };
 use serde_json::json;
 
-use super::world::{START, World, time};
+use super::world::{START, World, about, time};
 
 #[test]
 fn the_readmes_manifest_runs_on_every_node_that_it_does_not_exclude() {
@@ -122,7 +122,7 @@ fn dj_17_events_are_told_once_and_say_what_happened() {
     let told: Vec<_> = world
         .events
         .iter()
-        .map(|event| (event.reason, event.message.as_str(), event.job.as_deref()))
+        .map(|event| (event.reason, event.message.as_str(), about(event)))
         .collect();
     assert_eq!(
         told,

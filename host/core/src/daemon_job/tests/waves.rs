@@ -7,7 +7,7 @@ use operon_api::{
     daemon_job::FlowState,
 };
 
-use super::world::{START, World, time};
+use super::world::{START, World, about, time};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -71,7 +71,7 @@ fn zones_go_in_the_order_of_their_names_and_nodes_without_one_last() {
         .iter()
         .filter(|event| event.reason == "WaveStarted");
     let (begun, jobs): (Vec<_>, Vec<_>) = begun
-        .map(|event| (event.message.as_str(), event.job.as_deref()))
+        .map(|event| (event.message.as_str(), about(event)))
         .unzip();
     let first_jobs = ["dj-b", "dj-a", "dj-c"].map(Some);
     assert_eq!(jobs, first_jobs, "they would be one Event otherwise");

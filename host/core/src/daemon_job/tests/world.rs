@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 
 use crate::{
     action::Failure,
-    jobs::{self, JobEvent},
+    driver::Event,
+    jobs::{self},
 };
 
 /// The second at which every world begins.
@@ -79,7 +80,7 @@ pub(super) struct World {
     pub(super) now: i64,
     /// What the API server says to the Job of a node, by the node's name; `*` is any.
     pub(super) refusals: BTreeMap<String, Failure>,
-    pub(super) events: Vec<JobEvent>,
+    pub(super) events: Vec<Event>,
     /// How many Jobs were made, how many writes there were, and how many of them wrote the status.
     pub(super) made: usize,
     pub(super) writes: usize,
@@ -399,4 +400,9 @@ impl World {
 
 pub(super) fn time(second: i64) -> Time {
     Time(Timestamp::from_second(second).expect("a time"))
+}
+
+/// The name of the Job that an Event is about.
+pub(super) fn about(event: &Event) -> Option<&str> {
+    event.related.as_ref().map(|job| job.name.as_str())
 }

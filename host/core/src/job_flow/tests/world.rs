@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 
 use crate::{
     action::Failure,
-    jobs::{self, JobEvent},
+    driver::Event,
+    jobs::{self},
 };
 
 /// The second at which every world begins.
@@ -43,7 +44,7 @@ pub(super) struct World {
     pub(super) now: i64,
     /// What the API server says to a Job of a step that is made.
     pub(super) refusals: BTreeMap<String, Failure>,
-    pub(super) events: Vec<JobEvent>,
+    pub(super) events: Vec<Event>,
     /// How many Jobs were made, how many writes there were, and how many of them wrote the status.
     pub(super) made: usize,
     pub(super) writes: usize,

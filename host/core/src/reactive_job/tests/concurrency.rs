@@ -10,6 +10,7 @@ use operon_api::{
 use serde_json::json;
 
 use super::world::{World, running};
+use crate::driver::memory::Reconciles as _;
 
 /// One whose first Job runs a pod.
 pub(super) fn busy(policy: Option<ConcurrencyPolicy>) -> World {

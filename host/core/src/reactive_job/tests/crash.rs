@@ -13,6 +13,7 @@ use super::{
     triggers::{known, looking},
     world::{World, running},
 };
+use crate::driver::memory::Reconciles as _;
 
 /// One thing that happens.
 type Step = fn(&mut World);
@@ -90,11 +91,13 @@ fn stop(world: &mut World) {
 }
 
 fn lose(world: &mut World) {
-    world.delete_job(&world.newest(), false);
+    let newest = world.newest();
+    world.delete_job(&newest, false);
 }
 
 fn lose_in_the_foreground(world: &mut World) {
-    world.delete_job(&world.newest(), true);
+    let newest = world.newest();
+    world.delete_job(&newest, true);
 }
 
 fn force_away(world: &mut World) {

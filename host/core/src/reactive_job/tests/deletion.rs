@@ -12,6 +12,7 @@ use super::{
     takeover::{HASH, add_sap},
     world::World,
 };
+use crate::driver::memory::Reconciles as _;
 use crate::reactive_job::plan::{End, Plan};
 
 const FOREIGN: &str = "example.com/backup";

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::world::{START, World, time};
 use crate::{
     action::Severity,
-    jobs::failure::{LOG_BYTES, LogSource},
-    reactive_job::conclude::Question,
+    driver::{LogSource, Question},
+    jobs::failure::LOG_BYTES,
 };
 
 /// A pod whose container ended so.

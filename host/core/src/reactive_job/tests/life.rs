@@ -9,6 +9,7 @@ use operon_api::{
 use serde_json::json;
 
 use super::world::{START, World, time};
+use crate::driver::memory::Reconciles as _;
 use crate::reactive_job::Hashes;
 
 /// What Kubernetes makes random names of.

@@ -183,7 +183,8 @@ fn rj_w4_a_job_deleted_while_nothing_may_start_is_let_go_and_made_again_later() 
 #[test]
 fn a_job_that_was_edited_while_it_was_lost_is_made_from_the_new_template_once() {
     let mut world = busy(Some(ConcurrencyPolicy::Replace));
-    world.delete_job(&world.newest(), true);
+    let newest = world.newest();
+    world.delete_job(&newest, true);
     world.settle();
     world.edit_digest("next");
     world.settle();

@@ -9,6 +9,7 @@ use operon_api::{
 };
 
 use super::world::{START, World, running};
+use crate::driver::memory::Reconciles as _;
 
 fn retrying(limit: i32, backoff_seconds: Option<i32>) -> World {
     let mut world = World::new();

@@ -10,7 +10,8 @@ use operon_api::{
 use serde_json::{Value, json};
 
 use super::world::{START, World, running, time};
-use crate::{action::Failure, reactive_job::conclude::Question};
+use crate::driver::memory::Reconciles as _;
+use crate::{action::Failure, driver::Question};
 
 /// A pod that has a node, and a container that waits.
 fn waiting(reason: &str, message: &str) -> Value {
@@ -157,7 +158,7 @@ fn a_job_without_pods_says_what_forbids_them() {
     world.now += 1_000_000;
     world.settle();
     assert_eq!(world.condition(STALLED).reason, "FailedCreate");
-    assert_eq!(world.asked, [Question::Events("job-1".to_owned())]);
+    assert_eq!(world.asked, [Question::Warning("job-1".to_owned())]);
     // The time counts from when the Job was started, which may be later than when it was made.
     let newest = world.newest();
     let started = time(world.now);
@@ -177,7 +178,7 @@ fn a_pod_that_does_not_start_says_why() {
     assert_eq!(world.condition(STALLED).reason, "FailedMount");
     let message = &world.condition(STALLED).message;
     assert!(message.ends_with("pod \"pod-0\" does not start: configmap \"x\" not found"));
-    assert_eq!(world.asked, [Question::Events("uid-pod-0".to_owned())]);
+    assert_eq!(world.asked, [Question::Warning("uid-pod-0".to_owned())]);
 }
 
 #[test]

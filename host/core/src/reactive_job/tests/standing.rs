@@ -14,6 +14,7 @@ use super::{
     triggers::{known, looking},
     world::World,
 };
+use crate::driver::memory::Reconciles as _;
 use crate::{
     action::Failure,
     reactive_job::{ConfigState, conclude::Conclusion},

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use operon_api::{
     conditions::{READY, RECONCILING},
     keys,
-    reactive_job::{Outcome, RunReason, State},
+    reactive_job::{Outcome, ReactiveJobStatus, RunReason, State},
 };
 use serde_json::json;
 
@@ -226,8 +226,11 @@ fn rj_w2_jobs_by_hand_are_left_alone_whatever_their_annotations_are() {
         }}))
         .expect("a Job");
         world.jobs.insert("test-bcdfg".to_owned(), by_hand.clone());
-        let status = world.status().clone();
-        assert_eq!(*world.settle(), status, "{annotations}");
+        let told = ReactiveJobStatus {
+            ignored_jobs: vec!["test-bcdfg".to_owned()],
+            ..world.status().clone()
+        };
+        assert_eq!(*world.settle(), told, "{annotations}");
         world.edit_digest("next");
         world.settle();
         assert_ne!(world.newest(), newest);
@@ -266,14 +269,25 @@ fn rj_w3_a_copy_of_a_job_never_counts() {
         }
         let copies: Vec<_> = world.jobs.clone().into_iter().collect();
         let status = world.status().clone();
-        assert_eq!(*world.settle(), status);
+        let names = ["copy", "test-22222", "test-zzzzz"];
+        let told = ReactiveJobStatus {
+            ignored_jobs: names.map(str::to_owned).into(),
+            ..status.clone()
+        };
+        world.events();
+        assert_eq!(*world.settle(), told);
+        assert_eq!(world.events(), ["JobIgnored"; 3], "each once");
         assert_eq!(copies, world.jobs.clone().into_iter().collect::<Vec<_>>());
         // Whoever deletes a copy is rid of it, although our finalizer was copied too.
         world.delete_job("copy", false);
         assert!(world.jobs.contains_key("copy"));
         world.settle();
         assert!(!world.jobs.contains_key("copy"));
-        assert_eq!(*world.status(), status);
+        let told = ReactiveJobStatus {
+            ignored_jobs: names[1..].iter().map(|name| (*name).to_owned()).collect(),
+            ..status
+        };
+        assert_eq!(*world.status(), told);
     }
 }
 

@@ -10,6 +10,7 @@ use operon_api::{
 use serde_json::json;
 
 use super::world::World;
+use crate::driver::memory::Reconciles as _;
 use crate::reactive_job::{ConfigState, config};
 
 pub(super) fn known(digests: &[(&str, &str)]) -> ConfigState {

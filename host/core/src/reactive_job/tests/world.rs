@@ -1,68 +1,112 @@
 //! A cluster that tests observe: a ReactiveJob, its Jobs and their pods, ConfigMaps and a clock.
 
-mod controller;
-
-use std::collections::BTreeMap;
-
-use k8s_openapi::{
-    api::{
-        batch::v1::{Job, JobCondition},
-        core::v1::Pod,
-    },
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
 };
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt};
 use operon_api::{
     ReactiveJob,
     conditions::find,
     embedded::JobTemplateSpec,
+    keys,
     reactive_job::{ReactiveJobSpec, ReactiveJobStatus},
 };
 use serde_json::{Value, json};
 
+pub(super) use crate::driver::memory::{START, complete, time};
 use crate::{
     action::Failure,
-    jobs::{self, JobEvent},
-    reactive_job::{ConfigState, conclude::Question},
+    driver::{
+        Kind as _,
+        memory::{Cluster, Reconciles},
+    },
+    reactive_job::{
+        ConfigState, Driven, Hashes, Seen,
+        plan::{Plan, Run, Start},
+    },
 };
-
-/// The second at which every world begins.
-pub(super) const START: i64 = 1_700_000_000;
 
 /// No change takes more passes.
 const PASSES: usize = 12;
 
-const FOREGROUND: &str = "foregroundDeletion";
-
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) object: ReactiveJob,
-    /// By name.
-    pub(super) jobs: BTreeMap<String, Job>,
-    /// By the uid of their Job.
-    pub(super) pods: BTreeMap<String, Vec<Pod>>,
     pub(super) config: ConfigState,
-    pub(super) now: i64,
     /// The uids of the other ReactiveJobs that there are.
     pub(super) others: Vec<String>,
     /// What the API server says to a Job that is made.
     pub(super) refusal: Option<Failure>,
-    /// What the log, and the last warning Event, are when they are asked for.
-    pub(super) log: Option<String>,
-    pub(super) warning: Option<Failure>,
-    pub(super) asked: Vec<Question>,
-    pub(super) events: Vec<JobEvent>,
-    /// How many Jobs were made, how many writes there were, and how many of them wrote the status.
-    pub(super) made: usize,
-    pub(super) writes: usize,
-    pub(super) status_writes: usize,
-    /// After how many more writes the process dies.
-    pub(super) dies_after: Option<usize>,
-    /// Whether caches give their objects in the other order.
-    pub(super) reversed: bool,
-    /// Whether nothing of ours holds the object any more, while it is deleted.
-    pub(super) is_gone: bool,
+    /// Its Jobs, their pods and the clock.
+    cluster: Cluster<ReactiveJobStatus>,
+}
+
+impl Deref for World {
+    type Target = Cluster<ReactiveJobStatus>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.cluster
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.cluster
+    }
+}
+
+impl Reconciles for World {
+    type Kind = Driven;
+    type Object = ReactiveJob;
+
+    fn object(&mut self) -> &mut ReactiveJob {
+        &mut self.object
+    }
+
+    fn cluster(&mut self) -> &mut Cluster<ReactiveJobStatus> {
+        &mut self.cluster
+    }
+
+    fn view(&self) -> &Cluster<ReactiveJobStatus> {
+        &self.cluster
+    }
+
+    fn look(&self) -> Seen {
+        let name = self.object.name_any();
+        let (mut jobs, mut pods) = self.caches();
+        jobs.retain(|job| {
+            let uid = job.labels().get(keys::CONTROLLER_UID);
+            job.labels().get(keys::CONTROLLER_NAME) == Some(&name)
+                && uid.is_some_and(|uid| !self.others.contains(uid))
+        });
+        let status = self.object.status.as_ref();
+        let last = status.and_then(|s| Some(s.current_inputs.as_ref()?.job_uid.clone()));
+        let uids: Vec<_> = jobs
+            .iter()
+            .filter_map(|job| job.uid())
+            .chain(last)
+            .collect();
+        pods.retain(|uid, _| uids.contains(uid));
+        Seen {
+            object: Arc::new(self.object.clone()),
+            jobs,
+            pods,
+            template: Hashes::of(&self.object),
+            config: self.config.clone(),
+            now: time(self.now).0,
+        }
+    }
+
+    fn status_of(object: &mut ReactiveJob) -> &mut Option<ReactiveJobStatus> {
+        &mut object.status
+    }
+
+    fn refusal(&self, _body: &Value) -> Option<Failure> {
+        self.refusal.clone()
+    }
 }
 
 impl World {
@@ -80,23 +124,34 @@ impl World {
         object.spec.job_template = template(readme_template());
         Self {
             object,
-            jobs: BTreeMap::new(),
-            pods: BTreeMap::new(),
             config: ConfigState::Off,
-            now: START,
             others: Vec::new(),
             refusal: None,
-            log: None,
-            warning: None,
-            asked: Vec::new(),
-            events: Vec::new(),
-            made: 0,
-            writes: 0,
-            status_writes: 0,
-            dies_after: None,
-            reversed: false,
-            is_gone: false,
+            cluster: Cluster::default(),
         }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        Driven::plan(&self.look())
+    }
+
+    /// What this pass does to an object that is not being deleted.
+    pub(super) fn run(&self) -> Run {
+        match self.plan() {
+            Plan::Run(run) => *run,
+            Plan::End(_) => unreachable!("the object is being deleted"),
+        }
+    }
+
+    /// The Job that this pass makes.
+    pub(super) fn start(&self) -> Start {
+        self.run().start.expect("a Job is due")
+    }
+
+    /// Passes until one changes nothing.
+    pub(super) fn settle(&mut self) -> &ReactiveJobStatus {
+        self.settle_within(PASSES);
+        self.status()
     }
 
     /// One whose first Job has succeeded.
@@ -151,18 +206,7 @@ impl World {
     /// `kubectl delete` of the object.
     pub(super) fn delete(&mut self) {
         self.object.metadata.deletion_timestamp = Some(time(self.now));
-    }
-
-    /// `kubectl delete job`, in the background unless `foreground`.
-    pub(super) fn delete_job(&mut self, name: &str, foreground: bool) {
-        let at = time(self.now);
-        if let Some(job) = self.jobs.get_mut(name) {
-            job.metadata.deletion_timestamp.get_or_insert(at);
-            if foreground && !job.finalizers().iter().any(|f| f == FOREGROUND) {
-                job.finalizers_mut().push(FOREGROUND.to_owned());
-            }
-        }
-        self.collect_garbage();
+        self.collect_object();
     }
 
     /// A Job is deleted, and its finalizers are taken off.
@@ -171,14 +215,6 @@ impl World {
     }
 
     // What the cluster does.
-
-    pub(super) fn job_mut(&mut self, name: &str) -> &mut Job {
-        self.jobs.get_mut(name).expect("a Job of this name")
-    }
-
-    pub(super) fn job(&self, name: &str) -> &Job {
-        self.jobs.get(name).expect("a Job of this name")
-    }
 
     pub(super) fn succeed(&mut self, name: &str) {
         self.end_job(
@@ -196,19 +232,6 @@ impl World {
             "BackoffLimitExceeded",
             "Job has reached the specified backoff limit",
         );
-    }
-
-    pub(super) fn end_job(&mut self, name: &str, type_: &str, reason: &str, message: &str) {
-        let condition = JobCondition {
-            type_: type_.to_owned(),
-            status: "True".to_owned(),
-            reason: Some(reason.to_owned()),
-            message: Some(message.to_owned()),
-            last_transition_time: Some(time(self.now)),
-            ..JobCondition::default()
-        };
-        let status = self.job_mut(name).status.get_or_insert_default();
-        status.conditions.get_or_insert_default().push(condition);
     }
 
     /// A pod of a Job, from what its status is.
@@ -237,38 +260,9 @@ impl World {
 
     /// Time goes by, and Jobs are deleted whose `ttlSecondsAfterFinished` is over.
     pub(super) fn wait(&mut self, seconds: i64) {
-        self.now += seconds;
-        let now = self.now;
-        let is_expired = |job: &&Job| {
-            let ttl = job.spec.as_ref().and_then(|s| s.ttl_seconds_after_finished);
-            let end = jobs::finish(job).and_then(|finish| finish.time);
-            ttl.zip(end)
-                .is_some_and(|(ttl, end)| end.0.as_second() + i64::from(ttl) <= now)
-        };
-        let expired: Vec<_> = self
-            .jobs
-            .values()
-            .filter(is_expired)
-            .map(ResourceExt::name_any)
-            .collect();
-        for name in expired {
+        for name in self.expire_after(seconds) {
             self.delete_job(&name, true);
         }
-    }
-
-    /// Jobs that are deleted go when nothing holds them, in the foreground after their pods.
-    fn collect_garbage(&mut self) {
-        let pods = &self.pods;
-        self.jobs.retain(|_, job| {
-            if job.metadata.deletion_timestamp.is_none() {
-                return true;
-            }
-            let uid = job.uid().unwrap_or_default();
-            if pods.get(&uid).is_none_or(Vec::is_empty) {
-                job.finalizers_mut().retain(|f| f != FOREGROUND);
-            }
-            !job.finalizers().is_empty()
-        });
     }
 
     // What tests read.
@@ -283,10 +277,6 @@ impl World {
         status.current_job_name.clone().expect("a Job")
     }
 
-    pub(super) fn names(&self) -> Vec<&str> {
-        self.jobs.keys().map(String::as_str).collect()
-    }
-
     /// What kstatus and people read: type, status, reason.
     pub(super) fn standing(&self) -> Vec<(&str, &str, &str)> {
         self.status()
@@ -299,42 +289,7 @@ impl World {
     pub(super) fn condition(&self, type_: &str) -> &Condition {
         find(&self.status().conditions, type_).expect("a condition of this type")
     }
-
-    /// The reasons of the Events so far, which are forgotten.
-    pub(super) fn events(&mut self) -> Vec<&'static str> {
-        self.events.drain(..).map(|event| event.reason).collect()
-    }
 }
-
-/// What an API server puts into the spec of a new Job.
-pub(super) fn complete(job: &mut Job) {
-    let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
-    let spec = job.spec.get_or_insert_default();
-    spec.parallelism.get_or_insert(1);
-    spec.backoff_limit.get_or_insert(6);
-    spec.suspend.get_or_insert(false);
-    let labels = spec.template.metadata.get_or_insert_default();
-    let labels = labels.labels.get_or_insert_default();
-    labels.insert("batch.kubernetes.io/controller-uid".to_owned(), uid);
-    labels.insert("job-name".to_owned(), name);
-}
-
-/// A JSON merge patch.
-fn merge(target: &mut Value, patch: &Value) {
-    match (target.as_object_mut(), patch) {
-        (Some(target), Value::Object(fields)) => {
-            for (key, value) in fields {
-                merge(target.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (_, patch) => *target = patch.clone(),
-    }
-}
-
-pub(super) fn time(second: i64) -> Time {
-    Time(Timestamp::from_second(second).expect("a time"))
-}
-
 pub(super) fn template(value: Value) -> JobTemplateSpec {
     serde_json::from_value(value).expect("a template is an object")
 }

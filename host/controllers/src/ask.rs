@@ -1,0 +1,83 @@
+//! Asks the API server for what caches do not hold: the end of a log, the last Warning about an object.
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Event, Pod},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{ListParams, LogParams},
+};
+use operon_core::{
+    action::Failure,
+    driver::{Asked, LogSource, Question},
+};
+
+/// How much of a log is asked for: enough for the lines that are kept.
+const LOG_LINES: i64 = 64;
+const LOG_BYTES: i64 = 64 * 1024;
+
+/// Asks about an object's Job. What cannot be had is left out, because it only explains.
+pub(crate) async fn ask<K>(client: &Client, object: &K, question: &Question) -> Asked
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    let namespace = object.namespace().unwrap_or_default();
+    let mut asked = Asked::default();
+    let answered = match question {
+        Question::Log(source) => log(client, &namespace, source)
+            .await
+            .map(|log| asked.log = Some(log)),
+        Question::Warning(uid) => warning(client, &namespace, uid)
+            .await
+            .map(|warning| asked.warning = warning),
+    };
+    if let Err(error) = answered {
+        tracing::warn!(
+            kind = %K::kind(&()),
+            namespace,
+            name = object.name_any(),
+            error = %error,
+            "what explains the state of a Job cannot be read"
+        );
+    }
+    asked
+}
+
+async fn log(client: &Client, namespace: &str, source: &LogSource) -> Result<String, kube::Error> {
+    let LogSource {
+        pod,
+        container,
+        previous,
+    } = source;
+    let params = LogParams {
+        container: Some(container.clone()),
+        previous: *previous,
+        tail_lines: Some(LOG_LINES),
+        limit_bytes: Some(LOG_BYTES),
+        ..LogParams::default()
+    };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    pods.logs(pod, &params).await
+}
+
+async fn warning(
+    client: &Client,
+    namespace: &str,
+    uid: &str,
+) -> Result<Option<Failure>, kube::Error> {
+    let fields = format!("involvedObject.uid={uid},type=Warning");
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let mut found = events
+        .list(&ListParams::default().fields(&fields))
+        .await?
+        .items;
+    found.sort_by_key(|event| {
+        let last = event.last_timestamp.as_ref().map(|time| time.0);
+        last.or(event.event_time.as_ref().map(|time| time.0))
+    });
+    Ok(found.pop().map(|event| {
+        let reason = event.reason.unwrap_or_default();
+        Failure::new(reason, event.message.unwrap_or_default())
+    }))
+}

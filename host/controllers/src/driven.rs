@@ -1,0 +1,195 @@
+//! Runs the driver against a cluster: its port over the caches and the API server, once for all kinds
+//! that own objects. What a controller adds is what it sees.
+
+use std::{fmt::Debug, sync::Arc};
+
+use k8s_openapi::{NamespaceResourceScope, api::batch::v1::Job, jiff::Timestamp};
+use kube::{
+    Client, Resource, ResourceExt,
+    core::{DynamicObject, object::HasStatus},
+    runtime::reflector::ObjectRef,
+};
+use operon_core::{
+    action::{Effect, ObjectReference},
+    driver::{Asked, Conclusion, Kind, Next, Port, Question, Refusal, StatusWrite, reconcile},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    ask,
+    effects::{Performed, Performer},
+    error::Error,
+    report::Reports,
+    run::Reconciler,
+    store::{Cache, Cached},
+};
+
+/// What a controller adds to the driver.
+pub trait Controller: Send + Sync + 'static {
+    /// The objects that it reconciles.
+    type Object: Cached
+        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + HasStatus<Status = <Self::Kind as Kind>::Status>;
+    /// What is decided about them.
+    type Kind: Kind<Status: Serialize + PartialEq + Debug>;
+
+    /// The controller's name, in logs and metrics.
+    const NAME: &'static str;
+
+    /// Reads the caches. `before` is what was seen of the same version of the object a moment ago.
+    fn look(
+        &self,
+        object: Arc<Self::Object>,
+        before: Option<&<Self::Kind as Kind>::Seen>,
+    ) -> <Self::Kind as Kind>::Seen;
+
+    /// The object that was seen.
+    fn object(seen: &<Self::Kind as Kind>::Seen) -> &Arc<Self::Object>;
+}
+
+/// A controller with what it writes by.
+pub struct Driven<C: Controller> {
+    /// What is seen.
+    pub controller: C,
+    /// Performs writes.
+    pub performer: Performer,
+    /// Reads what caches do not hold.
+    pub client: Client,
+    /// The Jobs that the objects own.
+    pub jobs: Cache<Job>,
+    /// Writes statuses, and sends the Events that follow.
+    pub reports: Arc<Reports<C::Object>>,
+}
+
+impl<C: Controller> Reconciler for Driven<C> {
+    type Object = C::Object;
+    const NAME: &'static str = C::NAME;
+
+    async fn reconcile(&self, object: Arc<C::Object>) -> Result<Next, Error> {
+        let port = ClusterPort {
+            driven: self,
+            namespace: object.namespace().unwrap_or_default(),
+            object,
+        };
+        reconcile::<C::Kind>(&port).await.map_err(Error::from)
+    }
+
+    async fn stop(&self) {
+        self.reports.written().await;
+    }
+}
+
+/// The cluster as one object meets it in one reconcile.
+struct ClusterPort<'a, C: Controller> {
+    driven: &'a Driven<C>,
+    object: Arc<C::Object>,
+    namespace: String,
+}
+
+impl<C: Controller> ClusterPort<'_, C> {
+    /// Tells the caches of an object as the API server returned it.
+    fn wrote(&self, written: &Value) {
+        let kind = written["kind"].as_str().unwrap_or_default();
+        if kind == Job::kind(&()) {
+            tell(&self.driven.jobs, written);
+        } else if kind == C::Object::kind(&()) {
+            tell(self.driven.reports.cache(), written);
+        }
+    }
+}
+
+impl<C: Controller> Port<C::Kind> for ClusterPort<'_, C> {
+    fn seen(&self) -> Option<<C::Kind as Kind>::Seen> {
+        let object = Arc::clone(&self.object);
+        Some(self.driven.controller.look(object, None))
+    }
+
+    fn seen_again(&self, before: <C::Kind as Kind>::Seen) -> <C::Kind as Kind>::Seen {
+        let object = Arc::clone(C::object(&before));
+        self.driven.controller.look(object, Some(&before))
+    }
+
+    fn known(&self, object: &ObjectReference) -> Option<Value> {
+        if object.kind != Job::kind(&()) {
+            return None;
+        }
+        let reference = ObjectRef::new(&object.name).within(&self.namespace);
+        let job = self.driven.jobs.store.get(&reference)?;
+        serde_json::to_value(&*job).ok()
+    }
+
+    async fn get(&self, object: &ObjectReference) -> Result<Value, Refusal> {
+        let performer = &self.driven.performer;
+        let found = value(performer.get(&self.namespace, object).await?);
+        self.wrote(&found);
+        Ok(found)
+    }
+
+    async fn perform(&self, effect: &Effect) -> Result<Value, Refusal> {
+        if let Effect::Event {
+            severity,
+            reason,
+            message,
+        } = effect
+        {
+            let events = self.driven.reports.events();
+            events
+                .send(&*self.object, *severity, reason, "Reconcile", message)
+                .await;
+            return Ok(Value::Null);
+        }
+        let performer = &self.driven.performer;
+        match performer.perform(&self.namespace, effect).await? {
+            Performed::Object(object) => {
+                let written = value(*object);
+                self.wrote(&written);
+                Ok(written)
+            }
+            Performed::Nothing => Ok(Value::Null),
+        }
+    }
+
+    async fn ask(&self, question: &Question) -> Asked {
+        ask::ask(&self.driven.client, &*self.object, question).await
+    }
+
+    fn status_write(&self) -> StatusWrite<<C::Kind as Kind>::Status> {
+        self.driven.reports.status_write(&*self.object)
+    }
+
+    fn report(
+        &self,
+        seen: &<C::Kind as Kind>::Seen,
+        conclusion: Conclusion<<C::Kind as Kind>::Status>,
+    ) -> Next {
+        self.driven.reports.report(C::object(seen), conclusion)
+    }
+}
+
+/// Tells a cache of a written object, unless that was its last version: its last finalizer is off.
+fn tell<K: Cached + DeserializeOwned>(cache: &Cache<K>, written: &Value) {
+    let metadata = &written["metadata"];
+    let is_held = metadata["finalizers"]
+        .as_array()
+        .is_some_and(|held| !held.is_empty());
+    if metadata["deletionTimestamp"].is_null() || is_held {
+        match serde_json::from_value(written.clone()) {
+            Ok(object) => cache.wrote(object),
+            // The watch reports it too.
+            Err(error) => {
+                tracing::warn!(error = %error, "an answer of the API server cannot be read");
+            }
+        }
+    }
+}
+
+/// Times in a status are whole seconds, so that writing one and reading it back is no change.
+pub(crate) fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+fn value(object: DynamicObject) -> Value {
+    // What was read from JSON is JSON.
+    serde_json::to_value(object).unwrap_or_default()
+}

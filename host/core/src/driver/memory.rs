@@ -1,0 +1,602 @@
+//! An API server in memory, and the driver's port on it: what the tests of every kind run against.
+//!
+//! The process may die before any write. Requests may fail, or be carried out without an answer. Caches
+//! may lag; like those of production they see the answers to their own writes, and never go back.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::FutureExt as _;
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobCondition},
+        core::v1::Pod,
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::Timestamp,
+};
+use kube::{
+    Resource, ResourceExt as _,
+    core::{Status, response::StatusDetails},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    Asked, Conclusion, Event, Kind, Next, Port, Question, Refusal, StatusWrite, reconcile,
+};
+use crate::{
+    action::{Effect, Failure, ObjectReference, Propagation},
+    jobs,
+};
+
+/// The second at which every world begins.
+pub(crate) const START: i64 = 1_700_000_000;
+
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+
+/// A world that tests observe: one object, and the cluster around it.
+pub(crate) trait Reconciles: Clone + Send {
+    type Kind: Kind<Status: PartialEq + std::fmt::Debug>;
+    type Object: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned;
+
+    fn object(&mut self) -> &mut Self::Object;
+    fn cluster(&mut self) -> &mut Cluster<StatusOf<Self>>;
+    fn view(&self) -> &Cluster<StatusOf<Self>>;
+
+    /// What the caches hold of the surroundings of an object.
+    fn look(&self) -> SeenOf<Self>;
+
+    /// The status that the object has.
+    fn status_of(object: &mut Self::Object) -> &mut Option<StatusOf<Self>>;
+
+    /// What the API server says to an object that is to be made.
+    fn refusal(&self, body: &Value) -> Option<Failure>;
+
+    /// What happens between the writes of a reconcile and its conclusion.
+    fn between(&mut self) {}
+
+    /// What happens while a status is being written. Whether anything does.
+    fn meanwhile(&mut self) -> bool {
+        false
+    }
+
+    /// One reconcile, and the end of the write of its status; what it concludes, unless the process dies.
+    fn pass(&mut self) -> Option<Conclusion<StatusOf<Self>>> {
+        self.cluster().concluded = None;
+        let deaths = self.view().deaths;
+        let result = self.reconcile();
+        if result.is_some() && self.view().sent.is_some() && self.meanwhile() {
+            self.reconcile();
+        }
+        if self.view().deaths > deaths {
+            self.cluster().sent = None;
+            return None;
+        }
+        self.finish_write();
+        self.cluster().concluded.take()
+    }
+
+    /// One reconcile; nothing if the process dies in it.
+    fn reconcile(&mut self) -> Option<Result<Next, Refusal>> {
+        let port = MemoryPort(Mutex::new(self));
+        reconcile(&port).now_or_never()
+    }
+
+    /// The write of the status is answered.
+    fn finish_write(&mut self) {
+        let Some(Sent { status, events }) = self.cluster().sent.take() else {
+            return;
+        };
+        // What is written is read back.
+        let mut object = json!(self.object());
+        *Self::status_of(self.object()) = Some((*status).clone());
+        object["status"] = json!(self.object())["status"].clone();
+        *self.object() = serde_json::from_value(object).expect("an object");
+        assert_eq!(Self::status_of(self.object()).as_ref(), Some(&*status));
+        self.cluster().status_writes += 1;
+        self.cluster().events.extend(events);
+    }
+
+    /// Reconciles until nothing changes any more; then it must be steady, whatever the clock says next.
+    fn settle_within(&mut self, passes: usize) {
+        for _ in 0..passes {
+            let (before, deaths) = (self.view().writes, self.view().deaths);
+            let is_disturbed = self.is_disturbed();
+            let conclusion = self.pass();
+            if self.view().deaths > deaths || is_disturbed {
+                continue;
+            }
+            if self.view().is_gone {
+                return;
+            }
+            if self.view().writes == before {
+                self.assert_steady(&conclusion.expect("a reconcile that did not die concludes"));
+                return;
+            }
+        }
+        unreachable!("it never settles: {:#?}", Self::status_of(self.object()));
+    }
+
+    /// The object goes when it is deleted and nothing holds it; what the garbage collector puts on an
+    /// object holds it for a moment only.
+    fn collect_object(&mut self) {
+        let meta = self.object().meta();
+        let mut finalizers = meta.finalizers.iter().flatten();
+        let is_held = finalizers.any(|held| held != FOREGROUND && held != "orphan");
+        self.cluster().is_gone = meta.deletion_timestamp.is_some() && !is_held;
+    }
+
+    /// Whether something will happen during the next reconcile, which asks for another.
+    fn is_disturbed(&self) -> bool {
+        false
+    }
+
+    /// A reconcile that wrote nothing came to this conclusion. Another one changes nothing either,
+    /// whatever the order in which caches give their objects, nor does one much later if it asked for none.
+    fn assert_steady(&self, conclusion: &Conclusion<StatusOf<Self>>) {
+        let asks = conclusion.requeue_after;
+        assert_ne!(asks, Some(std::time::Duration::ZERO), "it asks for nothing");
+        assert_eq!(conclusion.events, [], "an Event without a transition");
+        let mut again = self.clone();
+        again.cluster().dies_after = None;
+        again.cluster().reversed = true;
+        let same = again.pass().expect("nobody dies");
+        assert_eq!(same.status, conclusion.status);
+        assert_eq!(same.requeue_after, asks);
+        assert_eq!(
+            again.view().writes,
+            self.view().writes,
+            "nothing is written"
+        );
+        if asks.is_none() {
+            again.cluster().now += 1_000_000;
+            let later = again.pass().expect("time alone changes nothing");
+            assert_eq!(
+                later.status, conclusion.status,
+                "time alone changes nothing"
+            );
+        }
+    }
+
+    /// The process dies after so many writes, however many reconciles they take; another one takes over.
+    fn die_after(&mut self, writes: usize) {
+        self.cluster().dies_after = Some(writes);
+        let deaths = self.view().deaths;
+        for _ in 0..40 {
+            if self.pass().is_none() && self.view().deaths > deaths {
+                break;
+            }
+        }
+        self.cluster().dies_after = None;
+    }
+}
+
+type SeenOf<W> = <<W as Reconciles>::Kind as Kind>::Seen;
+type StatusOf<W> = <<W as Reconciles>::Kind as Kind>::Status;
+
+/// The objects that a kind owns, what watches them, and what may go wrong.
+#[derive(Clone)]
+pub(crate) struct Cluster<S> {
+    /// By name.
+    pub(crate) jobs: BTreeMap<String, Job>,
+    /// By the uid of their Job.
+    pub(crate) pods: BTreeMap<String, Vec<Pod>>,
+    pub(crate) now: i64,
+    pub(crate) events: Vec<Event>,
+    /// How many Jobs were made, how often that was tried, how many writes there were, and how many of
+    /// them wrote the status.
+    pub(crate) made: usize,
+    pub(crate) posts: usize,
+    pub(crate) writes: usize,
+    pub(crate) status_writes: usize,
+    /// After how many more writes the process dies, and how often it did.
+    pub(crate) dies_after: Option<usize>,
+    pub(crate) deaths: usize,
+    /// Whether caches give their objects in the other order.
+    pub(crate) reversed: bool,
+    /// Whether the object is not there any more, or nothing of ours holds it while it is deleted.
+    pub(crate) is_gone: bool,
+    /// What the log, and the last Warning, are when they are asked for; and what was asked.
+    pub(crate) log: Option<String>,
+    pub(crate) warning: Option<Failure>,
+    pub(crate) asked: Vec<Question>,
+    /// What the uids of Jobs begin with.
+    pub(crate) uid_prefix: String,
+    sent: Option<Sent<S>>,
+    concluded: Option<Conclusion<S>>,
+}
+
+/// Jobs, and pods by the uid of their Job.
+pub(crate) type Owned = (Vec<Arc<Job>>, HashMap<String, Vec<Arc<Pod>>>);
+
+/// A status that is being written.
+#[derive(Clone)]
+struct Sent<S> {
+    status: Arc<S>,
+    events: Vec<Event>,
+}
+
+/// The process dies before a write.
+struct Died;
+
+impl<S> Default for Cluster<S> {
+    fn default() -> Self {
+        Self {
+            jobs: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            now: START,
+            events: Vec::new(),
+            made: 0,
+            posts: 0,
+            writes: 0,
+            status_writes: 0,
+            dies_after: None,
+            deaths: 0,
+            reversed: false,
+            is_gone: false,
+            log: None,
+            warning: None,
+            asked: Vec::new(),
+            uid_prefix: "job".to_owned(),
+            sent: None,
+            concluded: None,
+        }
+    }
+}
+
+impl<S> Cluster<S> {
+    pub(crate) fn job(&self, name: &str) -> &Job {
+        self.jobs.get(name).expect("a Job of this name")
+    }
+
+    pub(crate) fn job_mut(&mut self, name: &str) -> &mut Job {
+        self.jobs.get_mut(name).expect("a Job of this name")
+    }
+
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.jobs.keys().map(String::as_str).collect()
+    }
+
+    /// The Jobs and their pods, by the uid of the Job, in the order of the caches.
+    pub(crate) fn caches(&self) -> Owned {
+        let mut jobs: Vec<_> = self.jobs.values().cloned().map(Arc::new).collect();
+        let pods = self.pods.iter().map(|(uid, pods)| {
+            let mut pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
+            if self.reversed {
+                pods.reverse();
+            }
+            (uid.clone(), pods)
+        });
+        let pods = pods.collect();
+        if self.reversed {
+            jobs.reverse();
+        }
+        (jobs, pods)
+    }
+
+    /// The reasons of the Events so far, which are forgotten.
+    pub(crate) fn events(&mut self) -> Vec<&'static str> {
+        self.events.drain(..).map(|event| event.reason).collect()
+    }
+
+    /// A condition is added to a Job.
+    pub(crate) fn end_job(&mut self, name: &str, type_: &str, reason: &str, message: &str) {
+        let condition = JobCondition {
+            type_: type_.to_owned(),
+            status: "True".to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_transition_time: Some(time(self.now)),
+            ..JobCondition::default()
+        };
+        let status = self.job_mut(name).status.get_or_insert_default();
+        status.conditions.get_or_insert_default().push(condition);
+    }
+
+    /// `kubectl delete job`, in the background unless `foreground`.
+    pub(crate) fn delete_job(&mut self, name: &str, foreground: bool) {
+        let at = time(self.now);
+        if let Some(job) = self.jobs.get_mut(name) {
+            job.metadata.deletion_timestamp.get_or_insert(at);
+            if foreground && !job.finalizers().iter().any(|f| f == FOREGROUND) {
+                job.finalizers_mut().push(FOREGROUND.to_owned());
+            }
+        }
+        self.collect_garbage();
+    }
+
+    /// Jobs that are deleted go when nothing holds them, in the foreground after their pods.
+    pub(crate) fn collect_garbage(&mut self) {
+        let pods = &self.pods;
+        self.jobs.retain(|_, job| {
+            if job.metadata.deletion_timestamp.is_none() {
+                return true;
+            }
+            let uid = job.uid().unwrap_or_default();
+            if pods.get(&uid).is_none_or(Vec::is_empty) {
+                job.finalizers_mut().retain(|f| f != FOREGROUND);
+            }
+            !job.finalizers().is_empty()
+        });
+    }
+
+    /// Time goes by. The names of the Jobs whose `ttlSecondsAfterFinished` is over.
+    pub(crate) fn expire_after(&mut self, seconds: i64) -> Vec<String> {
+        self.now += seconds;
+        let now = self.now;
+        let is_expired = |job: &&Job| {
+            let ttl = job.spec.as_ref().and_then(|s| s.ttl_seconds_after_finished);
+            let end = jobs::finish(job).and_then(|finish| finish.time);
+            ttl.zip(end)
+                .is_some_and(|(ttl, end)| end.0.as_second() + i64::from(ttl) <= now)
+        };
+        let expired = self.jobs.values().filter(is_expired);
+        expired.map(Job::name_any).collect()
+    }
+
+    /// A write, unless the process dies of it; another process takes over then.
+    fn write(&mut self) -> Result<(), Died> {
+        if let Some(left) = &mut self.dies_after {
+            let Some(less) = left.checked_sub(1) else {
+                self.deaths += 1;
+                return Err(Died);
+            };
+            *left = less;
+        }
+        self.writes += 1;
+        Ok(())
+    }
+
+    fn create(&mut self, body: &Value) -> Result<Result<Value, Refusal>, Died> {
+        let name = body["metadata"]["name"].as_str().unwrap_or_default();
+        if self.jobs.contains_key(name) {
+            return Ok(Err(refused(409, "AlreadyExists", "exists")));
+        }
+        let Ok(mut job) = serde_json::from_value::<Job>(body.clone()) else {
+            return Ok(Err(refused(400, "BadRequest", "it is no Job")));
+        };
+        let pod = job.spec.as_ref().and_then(|s| s.template.spec.as_ref());
+        if pod.is_none_or(|pod| pod.containers.is_empty()) {
+            return Ok(Err(refused(422, "Invalid", "no containers")));
+        }
+        self.write()?;
+        self.made += 1;
+        job.metadata.uid = Some(format!("{}-{}", self.uid_prefix, self.made));
+        job.metadata.creation_timestamp = Some(time(self.now));
+        complete(&mut job);
+        self.jobs.insert(name.to_owned(), job.clone());
+        Ok(Ok(json!(job)))
+    }
+
+    fn patch_job(&mut self, name: &str, patch: &Value) -> Result<Result<Value, Refusal>, Died> {
+        let Some(job) = self.jobs.get(name) else {
+            return Ok(Err(refused(404, "NotFound", "not found")));
+        };
+        if let Some(refusal) = conflict(&json!(job), patch) {
+            return Ok(Err(refusal));
+        }
+        self.write()?;
+        let job = patched(self.job(name), patch);
+        self.jobs.insert(name.to_owned(), job.clone());
+        self.collect_garbage();
+        Ok(Ok(json!(job)))
+    }
+}
+
+/// What an API server puts into the spec of a new Job.
+pub(crate) fn complete(job: &mut Job) {
+    let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
+    let spec = job.spec.get_or_insert_default();
+    spec.parallelism.get_or_insert(1);
+    spec.backoff_limit.get_or_insert(6);
+    spec.suspend.get_or_insert(false);
+    let labels = spec.template.metadata.get_or_insert_default();
+    let labels = labels.labels.get_or_insert_default();
+    labels.insert("batch.kubernetes.io/controller-uid".to_owned(), uid);
+    labels.insert("job-name".to_owned(), name);
+}
+
+/// The driver's port on a world.
+struct MemoryPort<'a, W>(Mutex<&'a mut W>);
+
+impl<'a, W: Reconciles> MemoryPort<'a, W> {
+    fn world(&self) -> MutexGuard<'_, &'a mut W> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, effect: &Effect) -> Result<Result<Value, Refusal>, Died> {
+        let mut world = self.world();
+        let own = W::Object::kind(&()).into_owned();
+        match effect {
+            Effect::Create(body) => {
+                world.cluster().posts += 1;
+                if let Some(failure) = world.refusal(body) {
+                    return Ok(Err(denied(&failure)));
+                }
+                world.cluster().create(body)
+            }
+            Effect::Patch {
+                object,
+                body,
+                uid,
+                resource_version,
+                ..
+            } => {
+                let mut patch = body.clone();
+                let conditions = [("uid", uid), ("resourceVersion", resource_version)];
+                for (key, value) in conditions {
+                    if let Some(value) = value {
+                        patch["metadata"][key] = json!(value);
+                    }
+                }
+                if object.kind == own {
+                    world.cluster().write()?;
+                    *world.object() = patched(world.object(), &patch);
+                    world.collect_object();
+                    return Ok(Ok(json!(world.object())));
+                }
+                world.cluster().patch_job(&object.name, &patch)
+            }
+            Effect::Delete {
+                object,
+                propagation,
+                ..
+            } => {
+                world.cluster().write()?;
+                if object.kind == own {
+                    world.cluster().is_gone = true;
+                    world.cluster().jobs.clear();
+                } else {
+                    let foreground = *propagation == Propagation::Foreground;
+                    world.cluster().delete_job(&object.name, foreground);
+                }
+                Ok(Ok(Value::Null))
+            }
+            Effect::Event { .. } => Ok(Ok(Value::Null)),
+            Effect::Apply(_) | Effect::Evict { .. } => {
+                unreachable!("no kind that owns Jobs does that")
+            }
+        }
+    }
+}
+
+impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
+    fn seen(&self) -> Option<SeenOf<W>> {
+        let world = self.world();
+        (!world.view().is_gone).then(|| world.look())
+    }
+
+    fn seen_again(&self, _before: SeenOf<W>) -> SeenOf<W> {
+        let mut world = self.world();
+        world.between();
+        world.look()
+    }
+
+    fn known(&self, object: &ObjectReference) -> Option<Value> {
+        self.world()
+            .view()
+            .jobs
+            .get(&object.name)
+            .map(|job| json!(job))
+    }
+
+    async fn get(&self, object: &ObjectReference) -> Result<Value, Refusal> {
+        self.known(object)
+            .ok_or_else(|| refused(404, "NotFound", "not found"))
+    }
+
+    async fn perform(&self, effect: &Effect) -> Result<Value, Refusal> {
+        match self.write(effect) {
+            Ok(answer) => answer,
+            // What a process that died waits for never comes.
+            Err(Died) => pending().await,
+        }
+    }
+
+    async fn ask(&self, question: &Question) -> Asked {
+        let mut world = self.world();
+        let cluster = world.cluster();
+        cluster.asked.push(question.clone());
+        match question {
+            Question::Log(_) => Asked {
+                log: cluster.log.clone(),
+                warning: None,
+            },
+            Question::Warning(_) => Asked {
+                log: None,
+                warning: cluster.warning.clone(),
+            },
+        }
+    }
+
+    fn status_write(&self) -> StatusWrite<StatusOf<W>> {
+        match &self.world().view().sent {
+            Some(sent) => StatusWrite::Sent(Arc::clone(&sent.status)),
+            None => StatusWrite::None,
+        }
+    }
+
+    fn report(&self, _seen: &SeenOf<W>, conclusion: Conclusion<StatusOf<W>>) -> Next {
+        let mut world = self.world();
+        let next = Next {
+            requeue_after: conclusion.requeue_after,
+            retry: false,
+        };
+        world.cluster().concluded = Some(conclusion.clone());
+        let Conclusion { status, events, .. } = conclusion;
+        let is_same = W::status_of(world.object()).as_ref() == Some(&status);
+        if !is_same && world.cluster().write().is_ok() {
+            world.cluster().sent = Some(Sent {
+                status: Arc::new(status),
+                events,
+            });
+        }
+        next
+    }
+}
+
+/// The API server's answer to a patch of another version of an object.
+fn conflict(object: &Value, patch: &Value) -> Option<Refusal> {
+    let is_other = |key: &str| {
+        let wanted = &patch["metadata"][key];
+        !wanted.is_null() && object["metadata"][key] != *wanted
+    };
+    (is_other("uid") || is_other("resourceVersion")).then(|| refused(409, "Conflict", "modified"))
+}
+
+/// The API server's answer of this code. An invalid object names a field.
+pub(crate) fn refused(code: u16, reason: &str, message: &str) -> Refusal {
+    let mut status = Status::failure(message, reason).with_code(code);
+    if code == 422 {
+        let cause = json!({"field": "spec", "reason": "FieldValueInvalid", "message": message});
+        let details = json!({"causes": [cause]});
+        let details: StatusDetails = serde_json::from_value(details).expect("details");
+        status = status.with_details(details);
+    }
+    Refusal::answered("failed to write", &status)
+}
+
+/// A refusal of this reason, in these words alone.
+fn denied(failure: &Failure) -> Refusal {
+    let code = match failure.reason.as_str() {
+        "Invalid" => 422,
+        "InternalError" => 500,
+        _ => 403,
+    };
+    Refusal {
+        reason: failure.reason.clone(),
+        message: failure.message.clone(),
+        ..refused(code, &failure.reason, &failure.message)
+    }
+}
+
+/// An object with a JSON merge patch.
+pub(crate) fn patched<K: Serialize + DeserializeOwned>(object: &K, patch: &Value) -> K {
+    let mut value = json!(object);
+    merge(&mut value, patch);
+    serde_json::from_value(value).expect("an object of its kind")
+}
+
+/// A JSON merge patch.
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
+    match (target.as_object_mut(), patch) {
+        (Some(target), Value::Object(fields)) => {
+            for (key, value) in fields {
+                merge(target.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (None, Value::Object(_)) => {
+            *target = json!({});
+            merge(target, patch);
+        }
+        (_, patch) => *target = patch.clone(),
+    }
+}
+
+pub(crate) fn time(second: i64) -> Time {
+    Time(Timestamp::from_second(second).expect("a time"))
+}
