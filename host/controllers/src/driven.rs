@@ -41,7 +41,7 @@ pub trait Controller: Send + Sync + 'static {
     fn look(
         &self,
         object: Arc<Self::Object>,
-        before: Option<&<Self::Kind as Kind>::Seen>,
+        before: Option<<Self::Kind as Kind>::Seen>,
     ) -> <Self::Kind as Kind>::Seen;
 
     /// The object that was seen.
@@ -107,7 +107,7 @@ impl<C: Controller> Port<C::Kind> for ClusterPort<'_, C> {
 
     fn seen_again(&self, before: <C::Kind as Kind>::Seen) -> <C::Kind as Kind>::Seen {
         let object = Arc::clone(C::object(&before));
-        self.driven.controller.look(object, Some(&before))
+        self.driven.controller.look(object, Some(before))
     }
 
     fn known(&self, object: &ObjectReference) -> Option<Value> {

@@ -49,7 +49,7 @@ impl Controller for ReactiveJobs {
 
     const NAME: &'static str = "reactivejob";
 
-    fn look(&self, object: Arc<ReactiveJob>, _before: Option<&Seen>) -> Seen {
+    fn look(&self, object: Arc<ReactiveJob>, _before: Option<Seen>) -> Seen {
         let jobs = self
             .relations
             .jobs_of(&object, &self.jobs.store, &self.objects.store);

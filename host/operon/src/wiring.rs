@@ -14,7 +14,7 @@ use kube::{
     core::ApiResource,
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::{ReactiveJob, keys};
+use operon_api::{JobFlow, ReactiveJob, keys};
 use operon_controllers::{
     action_plugin::ActionPlugins,
     catalogue::Catalogue,
@@ -192,7 +192,8 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     running.start(controller, store, reactive_jobs);
     let store = &stores.jobs_of_reactive_jobs.store;
     running.start(kit.orphaned_jobs(), store, orphaned_jobs);
-    running.start(kit.job_flows(), &stores.job_flows.store, job_flows);
+    let controller = kit.job_flows(&job_flows);
+    running.start(controller, &stores.job_flows.store, job_flows);
     let store = &stores.job_templates.store;
     running.start(kit.job_templates(), store, job_templates);
     running.start(kit.daemon_jobs(), &stores.daemon_jobs.store, daemon_jobs);
@@ -235,13 +236,9 @@ impl Kit<'_> {
             relations: Arc::clone(&self.listeners.relations),
             configs: Configs::new(self.client.clone(), Arc::new(on_config)),
         };
-        self.driven(
-            controller,
-            keys::REACTIVE_JOB_MANAGER,
-            &self.stores.reactive_jobs,
-            &self.stores.jobs_of_reactive_jobs,
-            queue,
-        )
+        let stores = self.stores;
+        let (objects, jobs) = (&stores.reactive_jobs, &stores.jobs_of_reactive_jobs);
+        self.driven(controller, keys::REACTIVE_JOB_MANAGER, objects, jobs, queue)
     }
 
     /// A controller of objects that own Jobs.
@@ -280,18 +277,16 @@ impl Kit<'_> {
         })
     }
 
-    fn job_flows(&self) -> Arc<JobFlows> {
-        Arc::new(JobFlows {
-            client: self.client.clone(),
-            flows: self.stores.job_flows.clone(),
+    fn job_flows(&self, queue: &Queue<JobFlow>) -> Arc<Driven<JobFlows>> {
+        let controller = JobFlows {
             templates: self.stores.job_templates.clone(),
             jobs: self.stores.jobs_of_owners.clone(),
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
             owners: Arc::clone(&self.listeners.owners),
-            events: self.events.clone(),
-            status: StatusWriter::default(),
-        })
+        };
+        let (objects, jobs) = (&self.stores.job_flows, &self.stores.jobs_of_owners);
+        self.driven(controller, keys::JOB_FLOW_MANAGER, objects, jobs, queue)
     }
 
     fn job_templates(&self) -> Arc<JobTemplates> {

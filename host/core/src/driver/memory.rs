@@ -69,7 +69,7 @@ pub(crate) trait Reconciles: Clone + Send {
         self.cluster().concluded = None;
         let deaths = self.view().deaths;
         let result = self.reconcile();
-        if result.is_some() && self.view().sent.is_some() && self.meanwhile() {
+        if result.is_some() && self.meanwhile() && self.view().sent.is_some() {
             self.reconcile();
         }
         if self.view().deaths > deaths {
@@ -205,7 +205,7 @@ pub(crate) struct Cluster<S> {
     pub(crate) warning: Option<Failure>,
     pub(crate) asked: Vec<Question>,
     /// What the uids of Jobs begin with.
-    pub(crate) uid_prefix: String,
+    uid_prefix: String,
     sent: Option<Sent<S>>,
     concluded: Option<Conclusion<S>>,
 }
@@ -249,6 +249,14 @@ impl<S> Default for Cluster<S> {
 }
 
 impl<S> Cluster<S> {
+    /// One whose Jobs have uids that begin so.
+    pub(crate) fn with_uids(uid_prefix: String) -> Self {
+        Self {
+            uid_prefix,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn job(&self, name: &str) -> &Job {
         self.jobs.get(name).expect("a Job of this name")
     }
@@ -340,12 +348,12 @@ impl<S> Cluster<S> {
 
     /// A write, unless the process dies of it; another process takes over then.
     fn write(&mut self) -> Result<(), Died> {
-        if let Some(left) = &mut self.dies_after {
-            let Some(less) = left.checked_sub(1) else {
+        if let Some(left) = self.dies_after.take() {
+            let Some(left) = left.checked_sub(1) else {
                 self.deaths += 1;
                 return Err(Died);
             };
-            *left = less;
+            self.dies_after = Some(left);
         }
         self.writes += 1;
         Ok(())

@@ -21,7 +21,7 @@ use serde_json::Value;
 pub use self::{
     port::{Port, StatusWrite},
     refusal::{Class, Refusal},
-    write::{delete, patch, set_finalizer, unchanged},
+    write::{delete, delete_unchanged, patch, set_finalizer, unchanged},
 };
 use crate::action::{Effect, Failure, ObjectReference, Severity};
 

@@ -16,6 +16,20 @@ pub fn delete<K: Resource<DynamicType = ()>>(object: &K, propagation: Propagatio
     }
 }
 
+/// Deletes an object, if it has not changed.
+pub fn delete_unchanged<K: Resource<DynamicType = ()>>(
+    object: &K,
+    propagation: Propagation,
+) -> Effect {
+    Effect::Delete {
+        object: reference(object),
+        uid: object.uid(),
+        resource_version: object.resource_version(),
+        grace_period_seconds: None,
+        propagation,
+    }
+}
+
 /// Merges a patch into an object, if it is still this one.
 pub fn patch<K: Resource<DynamicType = ()>>(object: &K, body: Value) -> Effect {
     Effect::Patch {

@@ -20,10 +20,7 @@ use super::{
     step_jobs::StepJobs,
     turn::{Turn, turn},
 };
-use crate::{
-    action::Failure,
-    jobs::{AllMade, Start},
-};
+use crate::{action::Failure, driver::Start, jobs::AllMade};
 
 /// What a flow is, at one moment.
 #[derive(Debug, Default)]

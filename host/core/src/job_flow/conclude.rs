@@ -15,24 +15,16 @@ use super::{
     step_jobs::StepJobs,
 };
 use crate::{
-    driver::Event,
-    jobs::{AllMade, Made, Start, owned::leave_recheck},
+    driver::{self, Start},
+    jobs::{AllMade, Made, owned::leave_recheck},
 };
 
 /// What a pass means.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Conclusion {
-    /// The status from now on.
-    pub status: JobFlowStatus,
-    /// What became different, worth telling once the status is written.
-    pub events: Vec<Event>,
-    /// When to look again even if nothing changes.
-    pub requeue_after: Option<Duration>,
-}
+pub(super) type Conclusion = driver::Conclusion<JobFlowStatus>;
 
 /// Concludes a pass. `observed` is what there is after the plan was carried out, `made` what came of
 /// `plan.start` by the step's name.
-pub fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclusion {
+pub(super) fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclusion {
     let previous = observed.flow.status.clone().unwrap_or_default();
     if observed.flow.metadata.deletion_timestamp.is_some() {
         return terminating(observed, previous);

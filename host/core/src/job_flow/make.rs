@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 use super::{Observed, graph::FlowGraph};
 use crate::{
     action::Failure,
+    driver::{Claim, Start},
     jobs::{
-        self, Claim, Start,
+        self,
         name::{is_name, names},
         owned::{is_owned, not_owned, owner},
         render::{Overlay, render},
@@ -197,7 +198,7 @@ fn set(map: &mut Map<String, Value>, key: &str, value: Option<String>) {
 ///
 /// Guarantees that a Job is never taken for two steps or two attempts: `a` has a second attempt that is
 /// called as the first of a step `a-2`. `now` tells how long a leaving one is waited for already.
-pub fn claim(flow: &JobFlow, start: &Start, job: &Job, now: Timestamp) -> Claim {
+pub(super) fn claim(flow: &JobFlow, start: &Start, job: &Job, now: Timestamp) -> Claim {
     if !is_owned(flow, job) {
         return not_owned(flow, job, now);
     }

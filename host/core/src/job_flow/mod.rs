@@ -9,13 +9,14 @@
 
 mod advance;
 mod assess;
-pub mod conclude;
+mod conclude;
+mod driven;
 mod events;
 pub mod graph;
 mod make;
 mod memory;
 mod outputs;
-pub mod plan;
+mod plan;
 mod refused;
 mod status;
 mod step_jobs;
@@ -33,21 +34,79 @@ use k8s_openapi::{
 };
 use operon_api::{JobFlow, JobTemplate};
 
+pub use self::driven::Driven;
 use self::graph::{FlowGraph, GraphError};
-pub use self::make::claim;
 
-/// Everything that a pass decides from.
-pub struct Observed<'a> {
+/// What a reconcile sees.
+#[derive(Clone, Debug)]
+pub struct Seen {
     /// The flow.
-    pub flow: &'a JobFlow,
-    /// Its graph, or why it has none: it is made once for both halves of a pass.
-    pub graph: &'a Result<FlowGraph, GraphError>,
+    pub flow: Arc<JobFlow>,
+    /// The graph of this flow, or why it has none.
+    graph: Arc<Result<FlowGraph, GraphError>>,
+    /// What is around the flow.
+    around: Around,
+}
+
+/// What is around a flow.
+#[derive(Clone, Debug)]
+pub struct Around {
     /// The Jobs of its namespace whose label [`OWNER_UID`](operon_api::keys::OWNER_UID) is its uid.
-    pub jobs: &'a [Arc<Job>],
-    /// The JobTemplates of its namespace that it refers to, by name; those that there are.
-    pub templates: &'a HashMap<String, Arc<JobTemplate>>,
+    pub jobs: Vec<Arc<Job>>,
+    /// The JobTemplates of its namespace that it refers to, by name; those that exist.
+    pub templates: HashMap<String, Arc<JobTemplate>>,
     /// The pods of those Jobs, and of the Jobs that its status names, by the Job's uid.
-    pub pods: &'a HashMap<String, Vec<Arc<Pod>>>,
-    /// The clock at the start of the pass, in whole seconds.
+    pub pods: HashMap<String, Vec<Arc<Pod>>>,
+    /// The time, in whole seconds.
     pub now: Timestamp,
+}
+
+impl Seen {
+    /// A flow, and what is around it.
+    pub fn new(flow: Arc<JobFlow>, around: Around) -> Self {
+        let graph = Arc::new(FlowGraph::new(&flow.spec));
+        Self {
+            flow,
+            graph,
+            around,
+        }
+    }
+
+    /// The same version of the flow, and what is around it now.
+    #[must_use]
+    pub fn again(self, around: Around) -> Self {
+        Self { around, ..self }
+    }
+
+    fn observed(&self) -> Observed<'_> {
+        let Self {
+            flow,
+            graph,
+            around,
+        } = self;
+        let Around {
+            jobs,
+            templates,
+            pods,
+            now,
+        } = around;
+        Observed {
+            flow,
+            graph,
+            jobs,
+            templates,
+            pods,
+            now: *now,
+        }
+    }
+}
+
+/// [`Seen`], borrowed. Flow and graph are of one spec.
+struct Observed<'a> {
+    flow: &'a JobFlow,
+    graph: &'a Result<FlowGraph, GraphError>,
+    jobs: &'a [Arc<Job>],
+    templates: &'a HashMap<String, Arc<JobTemplate>>,
+    pods: &'a HashMap<String, Vec<Arc<Pod>>>,
+    now: Timestamp,
 }

@@ -17,10 +17,13 @@ use super::{
     memory,
     step_jobs::StepJobs,
 };
-use crate::jobs::{
-    self, Start,
-    time::{left, seconds},
-    ttl_patch,
+use crate::{
+    driver::Start,
+    jobs::{
+        self,
+        time::{left, seconds},
+        ttl_patch,
+    },
 };
 
 /// What a pass does, in this order.
@@ -41,7 +44,7 @@ pub struct Plan {
 
 /// The Jobs that are due while `next` is being written: those that are by the status before it and by
 /// `next`, which may have settled what becomes of a step, or may never be stored.
-pub fn meanwhile(observed: &Observed<'_>, next: &JobFlowStatus) -> Vec<Start> {
+pub(super) fn meanwhile(observed: &Observed<'_>, next: &JobFlowStatus) -> Vec<Start> {
     let before = plan(observed);
     let is_same_spec = next.observed_generation == observed.flow.metadata.generation;
     if !is_same_spec || !before.delete.is_empty() || before.start.is_empty() {
@@ -60,7 +63,7 @@ pub fn meanwhile(observed: &Observed<'_>, next: &JobFlowStatus) -> Vec<Start> {
 }
 
 /// Decides what this pass does.
-pub fn plan(observed: &Observed<'_>) -> Plan {
+pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     let flow = observed.flow;
     if flow.metadata.deletion_timestamp.is_some() {
         return Plan::default();

@@ -21,8 +21,11 @@ use kube::ResourceExt;
 use operon_api::{keys, reactive_job::Outcome};
 use serde_json::{Value, json};
 
-use crate::action::{Failure, ObjectReference};
 pub use crate::driver::{Claim, Start};
+use crate::{
+    action::{Failure, ObjectReference},
+    driver::{self, Done},
+};
 
 /// How a Job ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +117,19 @@ pub(crate) fn reference(name: impl Into<String>) -> ObjectReference {
 /// A Job as the API server returned it. One that cannot be read is none of ours.
 pub(crate) fn job_of(found: &Value) -> Option<Job> {
     serde_json::from_value(found.clone()).ok()
+}
+
+/// What came of the Jobs that were to be made.
+pub(crate) fn all_made(done: &Done) -> AllMade {
+    let made = done.made.iter().filter_map(|(subject, made)| {
+        let made = match made {
+            driver::Made::There(job) => Made::Job(Arc::new(job_of(job)?)),
+            driver::Made::Refused(refusal) => Made::Refused(refusal.into()),
+            driver::Made::Leaving => Made::Leaving,
+        };
+        Some((subject.clone(), made))
+    });
+    made.collect()
 }
 
 /// What came of making a Job.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::world::{World, running, step, step_with};
+use crate::driver::memory::Reconciles as _;
 
 fn spec() -> Value {
     json!({
@@ -97,7 +98,7 @@ fn what_runs_last_is_not_cancelled_and_may_be_tried_again() {
     world.now += 10;
     world.settle();
     assert!(world.names().contains(&"flow-tidy-2"));
-    world.delete_job("flow-tidy-2");
+    world.delete_job("flow-tidy-2", false);
     world.settle();
     assert!(
         world.names().contains(&"flow-tidy-3"),

@@ -1,6 +1,6 @@
 //! Whatever happens in whatever order: a flow settles, does nothing twice, and ends.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
@@ -11,6 +11,7 @@ use operon_api::{
 use serde_json::{Value, json};
 
 use super::world::{World, running, step_with};
+use crate::driver::memory::Reconciles as _;
 use crate::{action::Failure, jobs};
 
 /// Numbers that are the same in every run.
@@ -79,7 +80,7 @@ fn happen(world: &mut World, chance: &mut Chance) {
             world.succeed(&name);
         }
         4 | 5 if !running_jobs.is_empty() => world.fail(&chance.pick(&running_jobs)),
-        6 if !all.is_empty() => world.delete_job(&chance.pick(&all)),
+        6 if !all.is_empty() => world.delete_job(&chance.pick(&all), false),
         7 if !running_jobs.is_empty() => {
             let name = chance.pick(&running_jobs);
             let pod = format!("pod-{}", world.writes);
@@ -173,7 +174,7 @@ fn whatever_happens_a_flow_settles_does_nothing_twice_and_ends() {
             if chance.of(3) == 0 {
                 let seed = chance.0;
                 let happens = move |world: &mut World| happen(world, &mut Chance(seed));
-                world.meanwhile = Some(Rc::new(happens));
+                world.meanwhile = Some(Arc::new(happens));
             }
             if chance.of(4) == 0 {
                 world.dies_after = Some(chance.of(3));

@@ -1,9 +1,13 @@
 //! What an edit of a flow means.
 
+use std::sync::Arc;
+
+use kube::ResourceExt as _;
 use operon_api::job_flow::Phase;
 use serde_json::json;
 
 use super::world::{World, running, step, template};
+use crate::{driver::memory::Reconciles as _, jobs};
 
 #[test]
 fn a_step_that_has_not_started_may_be_edited_and_one_that_has_keeps_its_job() {
@@ -80,7 +84,7 @@ fn the_job_of_a_removed_step_is_not_made_again() {
     world.settle();
     world.edit(|spec| spec["flows"] = json!([step("a", &[])]));
     world.settle();
-    world.delete_job("flow-b");
+    world.delete_job("flow-b", false);
     world.settle();
     assert_eq!((world.phase("b"), world.made), (Phase::Cancelled, 2));
     world.succeed("flow-a");
@@ -194,10 +198,41 @@ fn jf_10_a_step_tells_of_which_template_it_was_made() {
     world.add_template("t", edited);
     world.succeed("flow-b");
     world.settle();
-    world.delete_job("flow-a");
+    world.delete_job("flow-a", false);
     world.settle();
     let hash = |step: &str| world.step(step).template_hash.clone().expect("one");
     assert_eq!(hash("a").len(), 16);
     assert_eq!(hash("a"), hash("b"));
     assert_ne!(hash("b"), hash("c"));
+}
+
+#[test]
+fn steps_removed_while_the_status_is_written_are_never_looked_up_in_another_spec() {
+    let names = ["a", "b", "c", "d"];
+    for removed in 0..names.len() {
+        let steps: Vec<_> = names.iter().map(|name| step(name, &[])).collect();
+        let mut world = World::with(json!({"flows": steps, "parallelism": 2}));
+        world.meanwhile = Some(Arc::new(move |world| {
+            let running = world.jobs.keys().next().cloned();
+            world.succeed(&running.expect("a Job that runs"));
+            world.edit(|spec| {
+                let steps = spec["flows"].as_array_mut().expect("steps");
+                steps.remove(removed);
+            });
+        }));
+        world.pass();
+        let made = world.made;
+        assert_eq!(
+            made, 2,
+            "nothing starts by a spec that the status does not know"
+        );
+        for _ in 0..names.len() {
+            world.settle();
+            let running: Vec<_> = world.jobs.values().cloned().collect();
+            for job in running.iter().filter(|job| jobs::finish(job).is_none()) {
+                world.succeed(&job.name_any());
+            }
+        }
+        assert_eq!(world.state(), "Succeed", "without {:?}", names[removed]);
+    }
 }

@@ -6,6 +6,7 @@ use operon_api::job_flow::Phase;
 use serde_json::json;
 
 use super::world::{START, World, ended, step, step_with};
+use crate::driver::memory::Reconciles as _;
 
 /// One that may be tried twice more.
 fn flaky() -> serde_json::Value {
@@ -77,7 +78,7 @@ fn a_failure_says_how_in_words_that_outlive_the_pod() {
     let message = "Job \"flow-a\" failed: Job has reached the specified backoff limit; container \"main\" of pod \"pod\" exited with 3: no route to host";
     assert_eq!(world.message("a"), message);
     world.remove_pods("flow-a");
-    world.delete_job("flow-a");
+    world.delete_job("flow-a", false);
     world.settle();
     assert_eq!(world.message("a"), message);
     assert!(
@@ -174,7 +175,7 @@ fn the_ttl_of_an_attempt_that_was_followed_by_another_is_set() {
 fn an_unfinished_job_that_was_deleted_is_made_again_as_a_new_attempt() {
     let mut world = World::of(json!([step("a", &[]), step("b", &["a"])]));
     world.settle();
-    world.delete_job("flow-a");
+    world.delete_job("flow-a", false);
     world.settle();
     assert_eq!(world.names(), ["flow-a-2"]);
     assert_eq!(world.step("a").attempts, Some(2));
@@ -189,7 +190,7 @@ fn a_deleted_job_is_waited_for_until_it_and_its_pods_are_gone() {
     world.settle();
     world.add_pod("flow-a", "pod", super::world::running());
     world.job_mut("flow-a").metadata.finalizers = Some(vec!["foregroundDeletion".to_owned()]);
-    world.delete_job("flow-a");
+    world.delete_job("flow-a", false);
     world.settle();
     assert_eq!((world.reason("a"), world.made), ("JobDeleted", 1));
     world.jobs.clear();
@@ -207,7 +208,7 @@ fn a_deleted_job_that_was_complete_counts_as_it_ended() {
     world.settle();
     world.job_mut("flow-a").metadata.finalizers = Some(vec!["foregroundDeletion".to_owned()]);
     world.add_pod("flow-a", "pod", super::world::running());
-    world.delete_job("flow-a");
+    world.delete_job("flow-a", false);
     world.succeed("flow-a");
     world.settle();
     assert_eq!(world.state(), "Succeed");
@@ -274,11 +275,11 @@ fn a_retry_that_becomes_due_within_a_pass_is_not_lost() {
 fn what_is_deleted_again_and_again_is_made_again_less_and_less_often() {
     let mut world = World::of(json!([step("a", &[])]));
     world.settle();
-    world.delete_job("flow-a");
+    world.delete_job("flow-a", false);
     world.settle();
     assert_eq!(world.names(), ["flow-a-2"], "the first time at once");
     for (attempt, wait) in [(2, 10), (3, 20), (4, 40)] {
-        world.delete_job(&format!("flow-a-{attempt}"));
+        world.delete_job(&format!("flow-a-{attempt}"), false);
         world.settle();
         assert_eq!(
             (world.phase("a"), world.reason("a")),
@@ -304,13 +305,13 @@ fn what_is_deleted_again_and_again_is_made_again_less_and_less_often() {
 fn only_deletions_in_a_row_are_waited_for() {
     let mut world = World::of(json!([flaky()]));
     world.settle();
-    world.delete_job("flow-a");
+    world.delete_job("flow-a", false);
     world.settle();
     world.fail("flow-a-2");
     world.settle();
     world.now += 20;
     world.settle();
-    world.delete_job("flow-a-3");
+    world.delete_job("flow-a-3", false);
     world.settle();
     assert_eq!(world.names(), ["flow-a-2", "flow-a-4"]);
     assert_eq!(world.events()[..3], ["Created", "JobDeleted", "Created"]);

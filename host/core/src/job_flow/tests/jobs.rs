@@ -4,6 +4,7 @@ use operon_api::{job_flow::Phase, keys};
 use serde_json::json;
 
 use super::world::{World, step, step_with, template};
+use crate::driver::memory::Reconciles as _;
 
 #[test]
 fn jf_14_another_flows_job_of_the_same_name_is_not_taken() {

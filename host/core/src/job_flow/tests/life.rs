@@ -1,12 +1,13 @@
 //! A flow from its beginning to its end, when nothing goes wrong.
 
-use std::{rc::Rc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use operon_api::job_flow::Phase;
 use serde_json::{Value, json};
 
 use super::world::{World, running, step, step_with};
 use crate::action::Failure;
+use crate::driver::memory::Reconciles as _;
 
 #[test]
 fn jf_02_a_step_has_succeeded_when_its_job_is_complete_and_not_before() {
@@ -54,13 +55,13 @@ fn jf_04_a_job_that_vanishes_after_success_is_not_made_again() {
     world.settle();
     world.succeed("flow-a");
     world.settle();
-    world.delete_job("flow-a");
+    world.delete_job("flow-a", false);
     world.settle();
     assert_eq!(world.names(), ["flow-b"]);
     assert_eq!(world.phases(), "a Succeeded, b Running");
     world.succeed("flow-b");
     world.settle();
-    world.delete_job("flow-b");
+    world.delete_job("flow-b", false);
     world.settle();
     assert_eq!((world.state(), world.made), ("Succeed", 2));
 }
@@ -403,7 +404,7 @@ fn a_step_whose_turn_comes_while_the_status_is_written_starts_at_once() {
     ]));
     world.settle();
     world.succeed("flow-a");
-    world.meanwhile = Some(Rc::new(|world| world.succeed("flow-c")));
+    world.meanwhile = Some(Arc::new(|world| world.succeed("flow-c")));
     world.pass();
     assert_eq!(world.names(), ["flow-a", "flow-b", "flow-c", "flow-d"]);
     assert_eq!(world.phase("d"), Phase::Waiting);
@@ -421,7 +422,7 @@ fn nothing_starts_that_the_status_on_its_way_has_settled() {
     ]}));
     world.settle();
     world.fail("flow-c");
-    world.meanwhile = Some(Rc::new(|world| world.fail("flow-d")));
+    world.meanwhile = Some(Arc::new(|world| world.fail("flow-d")));
     world.pass();
     world.settle();
     assert_eq!(world.phases(), "c Failed, d Failed, b Skipped, x Skipped");

@@ -13,7 +13,6 @@ mod failure;
 mod jobs;
 mod life;
 mod outputs;
-mod passes;
 mod retry;
 mod seeds;
 mod trouble;

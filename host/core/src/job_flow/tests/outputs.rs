@@ -6,6 +6,7 @@ use operon_api::job_flow::Phase;
 use serde_json::{Value, json};
 
 use super::world::{START, World, ended, running, step, step_with};
+use crate::driver::memory::Reconciles as _;
 
 fn flow(outputs: &[&str]) -> Value {
     json!([
@@ -167,7 +168,7 @@ fn a_job_that_succeeded_and_is_deleted_before_its_outputs_are_read_is_not_made_a
     world.settle();
     world.succeed("flow-a");
     world.settle();
-    world.delete_job("flow-a");
+    world.delete_job("flow-a", false);
     world.settle();
     assert_eq!(
         (world.phase("a"), world.reason("a"), world.made),

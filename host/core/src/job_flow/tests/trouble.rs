@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::world::{START, World, step, step_with, template, time};
 use crate::action::Failure;
+use crate::driver::memory::Reconciles as _;
 
 fn by_ref(name: &str, dependencies: &[&str]) -> Value {
     json!({"name": name, "dependencies": dependencies, "jobTemplateRef": "t"})

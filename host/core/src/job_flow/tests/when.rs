@@ -154,7 +154,7 @@ fn a_when_reacts_to_a_failure_that_cancels_what_runs() {
     assert_eq!(world.reason("long"), "Cancelling");
     assert_eq!(world.phase("undo"), Phase::Running);
     assert_eq!(world.job("flow-undo").metadata.deletion_timestamp, None);
-    world.delete_job("flow-undo");
+    world.delete_job("flow-undo", false);
     world.settle();
     assert_eq!(world.step("undo").job_name.as_deref(), Some("flow-undo-2"));
     world.remove_pods("flow-long");

@@ -1,15 +1,12 @@
 //! A cluster that tests observe: a JobFlow, its Jobs and their pods, JobTemplates and a clock.
 
-use std::{collections::BTreeMap, rc::Rc};
-
-use k8s_openapi::{
-    api::{
-        batch::v1::{Job, JobCondition},
-        core::v1::Pod,
-    },
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    sync::Arc,
 };
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt};
 use operon_api::{
     JobFlow, JobTemplate,
@@ -19,47 +16,102 @@ use operon_api::{
 };
 use serde_json::{Value, json};
 
+pub(super) use crate::driver::memory::{START, merge, time};
 use crate::{
     action::Failure,
-    driver::Event,
-    jobs::{self},
+    driver::{
+        Kind as _, Start,
+        memory::{Cluster, Reconciles},
+    },
+    job_flow::{Around, Driven, Seen, plan::Plan},
 };
 
-/// The second at which every world begins.
-pub(super) const START: i64 = 1_700_000_000;
-
-pub(super) const FOREGROUND: &str = "foregroundDeletion";
-
-type Happening = Rc<dyn Fn(&mut World)>;
+type Happening = Arc<dyn Fn(&mut World) + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) flow: JobFlow,
     /// By name.
-    pub(super) jobs: BTreeMap<String, Job>,
-    /// By the uid of their Job.
-    pub(super) pods: BTreeMap<String, Vec<Pod>>,
-    /// By name.
     pub(super) templates: BTreeMap<String, JobTemplate>,
-    pub(super) now: i64,
     /// What the API server says to a Job of a step that is made.
     pub(super) refusals: BTreeMap<String, Failure>,
-    pub(super) events: Vec<Event>,
-    /// How many Jobs were made, how many writes there were, and how many of them wrote the status.
-    pub(super) made: usize,
-    pub(super) writes: usize,
-    pub(super) status_writes: usize,
-    /// After how many more writes the process dies, and how often it did.
-    pub(super) dies_after: Option<usize>,
-    pub(super) deaths: usize,
-    /// How long the writes of a pass take, in seconds.
+    /// How long the writes of a reconcile take, in seconds.
     pub(super) takes: i64,
-    /// What happens in the next pass while its status is being written, which takes long.
+    /// What happens in the next reconcile while its status is being written, which takes long.
     pub(super) meanwhile: Option<Happening>,
-    /// Whether caches give their objects in the other order.
-    pub(super) reversed: bool,
-    /// Whether the flow was deleted because its time was over.
-    pub(super) is_gone: bool,
+    /// Its Jobs, their pods and the clock.
+    cluster: Cluster<JobFlowStatus>,
+}
+
+impl Deref for World {
+    type Target = Cluster<JobFlowStatus>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.cluster
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.cluster
+    }
+}
+
+impl Reconciles for World {
+    type Kind = Driven;
+    type Object = JobFlow;
+
+    fn object(&mut self) -> &mut JobFlow {
+        &mut self.flow
+    }
+
+    fn cluster(&mut self) -> &mut Cluster<JobFlowStatus> {
+        &mut self.cluster
+    }
+
+    fn view(&self) -> &Cluster<JobFlowStatus> {
+        &self.cluster
+    }
+
+    fn look(&self) -> Seen {
+        let (mut jobs, pods) = self.caches();
+        jobs.retain(|job| job.labels().get(keys::OWNER_UID) == self.flow.metadata.uid.as_ref());
+        let templates = self.templates.iter();
+        let around = Around {
+            jobs,
+            templates: templates
+                .map(|(name, template)| (name.clone(), Arc::new(template.clone())))
+                .collect(),
+            pods,
+            now: time(self.now).0,
+        };
+        Seen::new(Arc::new(self.flow.clone()), around)
+    }
+
+    fn status_of(flow: &mut JobFlow) -> &mut Option<JobFlowStatus> {
+        &mut flow.status
+    }
+
+    fn refusal(&self, body: &Value) -> Option<Failure> {
+        let step = body["metadata"]["labels"][keys::STEP].as_str()?;
+        self.refusals.get(step).cloned()
+    }
+
+    fn between(&mut self) {
+        self.now += self.takes;
+    }
+
+    fn meanwhile(&mut self) -> bool {
+        let happens = self.meanwhile.take();
+        if let Some(happens) = &happens {
+            happens(self);
+        }
+        happens.is_some()
+    }
+
+    fn is_disturbed(&self) -> bool {
+        self.meanwhile.is_some()
+    }
 }
 
 impl World {
@@ -82,22 +134,38 @@ impl World {
         flow.metadata.creation_timestamp = Some(time(START));
         Self {
             flow,
-            jobs: BTreeMap::new(),
-            pods: BTreeMap::new(),
             templates: BTreeMap::new(),
-            now: START,
             refusals: BTreeMap::new(),
-            events: Vec::new(),
-            made: 0,
-            writes: 0,
-            status_writes: 0,
-            dies_after: None,
-            deaths: 0,
             takes: 0,
             meanwhile: None,
-            reversed: false,
-            is_gone: false,
+            cluster: Cluster::with_uids(format!("job-{name}")),
         }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        Driven::plan(&self.look())
+    }
+
+    /// The Jobs that this reconcile makes, by their steps.
+    pub(super) fn starts(&self) -> Vec<String> {
+        self.plan()
+            .start
+            .into_iter()
+            .map(|start| start.subject)
+            .collect()
+    }
+
+    /// The Job that this reconcile makes for a step.
+    pub(super) fn start(&self, step: &str) -> Start {
+        let starts = self.plan().start;
+        let start = starts.into_iter().find(|start| start.subject == step);
+        start.expect("a Job of this step is due")
+    }
+
+    /// Reconciles until nothing changes any more.
+    pub(super) fn settle(&mut self) -> &JobFlowStatus {
+        self.settle_within(30);
+        self.status()
     }
 
     // What a user does.
@@ -122,14 +190,6 @@ impl World {
         self.flow.metadata.deletion_timestamp = Some(time(self.now));
     }
 
-    /// Deletes a Job, whose pods end at once unless it is held.
-    pub(super) fn delete_job(&mut self, name: &str) {
-        let at = time(self.now);
-        let job = self.job_mut(name);
-        job.metadata.deletion_timestamp.get_or_insert(at);
-        self.collect_garbage();
-    }
-
     pub(super) fn add_template(&mut self, name: &str, spec: Value) {
         let spec = serde_json::from_value(json!({"jobTemplate": spec})).expect("a template");
         let template = JobTemplate::new(name, spec);
@@ -137,14 +197,6 @@ impl World {
     }
 
     // What the cluster does.
-
-    pub(super) fn job_mut(&mut self, name: &str) -> &mut Job {
-        self.jobs.get_mut(name).expect("a Job of this name")
-    }
-
-    pub(super) fn job(&self, name: &str) -> &Job {
-        self.jobs.get(name).expect("a Job of this name")
-    }
 
     pub(super) fn succeed(&mut self, name: &str) {
         self.end_job(name, "Complete", "CompletionsReached", "all pods succeeded");
@@ -157,19 +209,6 @@ impl World {
             "BackoffLimitExceeded",
             "Job has reached the specified backoff limit",
         );
-    }
-
-    fn end_job(&mut self, name: &str, type_: &str, reason: &str, message: &str) {
-        let condition = JobCondition {
-            type_: type_.to_owned(),
-            status: "True".to_owned(),
-            reason: Some(reason.to_owned()),
-            message: Some(message.to_owned()),
-            last_transition_time: Some(time(self.now)),
-            ..JobCondition::default()
-        };
-        let status = self.job_mut(name).status.get_or_insert_default();
-        status.conditions.get_or_insert_default().push(condition);
     }
 
     /// Changes a Job's status.
@@ -211,37 +250,11 @@ impl World {
 
     /// Time goes by, and Jobs are deleted whose `ttlSecondsAfterFinished` is over, with their pods.
     pub(super) fn wait(&mut self, seconds: i64) {
-        self.now += seconds;
-        let now = self.now;
-        let is_expired = |job: &Job| {
-            let ttl = job.spec.as_ref().and_then(|s| s.ttl_seconds_after_finished);
-            let end = jobs::finish(job).and_then(|finish| finish.time);
-            ttl.zip(end)
-                .is_some_and(|(ttl, end)| end.0.as_second() + i64::from(ttl) <= now)
-        };
-        let pods = &mut self.pods;
-        self.jobs.retain(|_, job| {
-            let expired = is_expired(job);
-            if expired {
-                pods.remove(&job.uid().unwrap_or_default());
-            }
-            !expired
-        });
-    }
-
-    /// Jobs that are deleted go when nothing holds them, in the foreground after their pods.
-    fn collect_garbage(&mut self) {
-        let pods = &self.pods;
-        self.jobs.retain(|_, job| {
-            if job.metadata.deletion_timestamp.is_none() {
-                return true;
-            }
-            let uid = job.uid().unwrap_or_default();
-            if pods.get(&uid).is_none_or(Vec::is_empty) {
-                job.finalizers_mut().retain(|f| f != FOREGROUND);
-            }
-            !job.finalizers().is_empty()
-        });
+        for name in self.expire_after(seconds) {
+            let job = self.jobs.remove(&name);
+            let uid = job.and_then(|job| job.metadata.uid).unwrap_or_default();
+            self.pods.remove(&uid);
+        }
     }
 
     // What tests read.
@@ -280,10 +293,6 @@ impl World {
         self.status().state.expect("a state").as_str()
     }
 
-    pub(super) fn names(&self) -> Vec<&str> {
-        self.jobs.keys().map(String::as_str).collect()
-    }
-
     /// What kstatus and people read: type, status, reason.
     pub(super) fn standing(&self) -> Vec<(&str, &str, &str)> {
         let conditions = self.status().conditions.iter();
@@ -300,27 +309,6 @@ impl World {
     pub(super) fn ready(&self) -> &str {
         &self.condition("Ready").message
     }
-
-    /// The reasons of the Events so far, which are forgotten.
-    pub(super) fn events(&mut self) -> Vec<&'static str> {
-        self.events.drain(..).map(|event| event.reason).collect()
-    }
-}
-
-/// A JSON merge patch.
-pub(super) fn merge(target: &mut Value, patch: &Value) {
-    match (target.as_object_mut(), patch) {
-        (Some(target), Value::Object(fields)) => {
-            for (key, value) in fields {
-                merge(target.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (_, patch) => *target = patch.clone(),
-    }
-}
-
-pub(super) fn time(second: i64) -> Time {
-    Time(Timestamp::from_second(second).expect("a time"))
 }
 
 /// A step with a template.
