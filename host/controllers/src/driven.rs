@@ -3,7 +3,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::{NamespaceResourceScope, api::batch::v1::Job, jiff::Timestamp};
+use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::{
     Client, Resource, ResourceExt,
     core::{DynamicObject, object::HasStatus},
@@ -20,7 +20,7 @@ use crate::{
     ask,
     effects::{Performed, Performer},
     error::Error,
-    report::Reports,
+    report::{Reported, Reports},
     run::Reconciler,
     store::{Cache, Cached},
 };
@@ -28,9 +28,7 @@ use crate::{
 /// What a controller adds to the driver.
 pub trait Controller: Send + Sync + 'static {
     /// The objects that it reconciles.
-    type Object: Cached
-        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + HasStatus<Status = <Self::Kind as Kind>::Status>;
+    type Object: Reported + HasStatus<Status = <Self::Kind as Kind>::Status>;
     /// What is decided about them.
     type Kind: Kind<Status: Serialize + PartialEq + Debug>;
 

@@ -25,7 +25,6 @@ pub mod owners;
 pub mod plugin_watch;
 pub mod reactive_job;
 pub mod report;
-pub mod reporter;
 pub mod run;
 pub mod status;
 pub mod store;

@@ -27,6 +27,21 @@ use crate::{
     store::{Cache, Cached},
 };
 
+/// A kind with a status.
+pub trait Reported:
+    Cached
+    + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + HasStatus<Status: Serialize + PartialEq + Debug + Clone + Send + Sync + 'static>
+{
+}
+
+impl<K> Reported for K where
+    K: Cached
+        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + HasStatus<Status: Serialize + PartialEq + Debug + Clone + Send + Sync + 'static>
+{
+}
+
 /// Reports on the objects of one kind.
 pub struct Reports<K: Cached + HasStatus> {
     client: Client,
@@ -40,12 +55,7 @@ pub struct Reports<K: Cached + HasStatus> {
     tasks: Mutex<JoinSet<()>>,
 }
 
-impl<K> Reports<K>
-where
-    K: Cached
-        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + HasStatus<Status: Serialize + PartialEq + Debug + Clone + Send + Sync + 'static>,
-{
+impl<K: Reported> Reports<K> {
     /// Reports as this field manager; an object whose status was written is reconciled again by `wake`.
     pub fn new(
         client: Client,

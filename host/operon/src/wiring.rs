@@ -14,7 +14,7 @@ use kube::{
     core::ApiResource,
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::{JobFlow, ReactiveJob, keys};
+use operon_api::{DaemonJob, JobFlow, JobTemplate, ReactiveJob, keys};
 use operon_controllers::{
     action_plugin::ActionPlugins,
     catalogue::Catalogue,
@@ -30,7 +30,7 @@ use operon_controllers::{
     orphaned_job::OrphanedJobs,
     owners::Owners,
     reactive_job::{ReactiveJobs, Relations},
-    report::Reports,
+    report::{Reported, Reports},
     run::{self, Reconciler},
     status::StatusWriter,
     store::Cache,
@@ -195,8 +195,10 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     let controller = kit.job_flows(&job_flows);
     running.start(controller, &stores.job_flows.store, job_flows);
     let store = &stores.job_templates.store;
-    running.start(kit.job_templates(), store, job_templates);
-    running.start(kit.daemon_jobs(), &stores.daemon_jobs.store, daemon_jobs);
+    let controller = kit.job_templates(&job_templates);
+    running.start(controller, store, job_templates);
+    let controller = kit.daemon_jobs(&daemon_jobs);
+    running.start(controller, &stores.daemon_jobs.store, daemon_jobs);
     action_plugins.load_all().await;
     running.start(action_plugins, &stores.plugins.store, plugins);
     let jobs = Arc::new(OperationJobs {
@@ -259,14 +261,24 @@ impl Kit<'_> {
             performer: Performer::of_host(self.client.clone(), manager, kinds),
             client: self.client.clone(),
             jobs: jobs.clone(),
-            reports: Reports::new(
-                self.client.clone(),
-                manager,
-                objects.clone(),
-                self.events.clone(),
-                queue.sender.clone(),
-            ),
+            reports: self.reports(manager, objects, queue),
         })
+    }
+
+    fn reports<K: Reported>(
+        &self,
+        manager: &'static str,
+        objects: &Cache<K>,
+        queue: &Queue<K>,
+    ) -> Arc<Reports<K>> {
+        let (client, events) = (self.client.clone(), self.events.clone());
+        Reports::new(
+            client,
+            manager,
+            objects.clone(),
+            events,
+            queue.sender.clone(),
+        )
     }
 
     fn orphaned_jobs(&self) -> Arc<OrphanedJobs> {
@@ -289,28 +301,25 @@ impl Kit<'_> {
         self.driven(controller, keys::JOB_FLOW_MANAGER, objects, jobs, queue)
     }
 
-    fn job_templates(&self) -> Arc<JobTemplates> {
+    fn job_templates(&self, queue: &Queue<JobTemplate>) -> Arc<JobTemplates> {
+        let templates = &self.stores.job_templates;
         Arc::new(JobTemplates {
-            client: self.client.clone(),
-            templates: self.stores.job_templates.clone(),
             jobs: self.stores.jobs_of_owners.clone(),
             owners: Arc::clone(&self.listeners.owners),
-            status: StatusWriter::default(),
+            reports: self.reports(keys::JOB_TEMPLATE_MANAGER, templates, queue),
         })
     }
 
-    fn daemon_jobs(&self) -> Arc<DaemonJobs> {
-        Arc::new(DaemonJobs {
-            client: self.client.clone(),
-            objects: self.stores.daemon_jobs.clone(),
+    fn daemon_jobs(&self, queue: &Queue<DaemonJob>) -> Arc<Driven<DaemonJobs>> {
+        let controller = DaemonJobs {
             nodes: self.stores.nodes.clone(),
             jobs: self.stores.jobs_of_owners.clone(),
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
             owners: Arc::clone(&self.listeners.owners),
-            events: self.events.clone(),
-            status: StatusWriter::default(),
-        })
+        };
+        let (objects, jobs) = (&self.stores.daemon_jobs, &self.stores.jobs_of_owners);
+        self.driven(controller, keys::DAEMON_JOB_MANAGER, objects, jobs, queue)
     }
 }
 

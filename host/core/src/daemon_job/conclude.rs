@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     action::Failure,
-    driver::Event,
+    driver,
     jobs::{AllMade, Made, failure::failure, owned::leave_recheck},
 };
 
@@ -38,19 +38,11 @@ const JOBS: usize = 100;
 const JOBS_BYTES: usize = 65_536;
 
 /// What a pass means.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Conclusion {
-    /// The status from now on.
-    pub status: DaemonJobStatus,
-    /// What became different, worth telling once the status is written.
-    pub events: Vec<Event>,
-    /// When to look again even if nothing changes.
-    pub requeue_after: Option<Duration>,
-}
+pub(super) type Conclusion = driver::Conclusion<DaemonJobStatus>;
 
 /// Concludes a pass. `observed` is what there is after the plan was carried out; of Jobs that were not
 /// tried, `made` says nothing.
-pub fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclusion {
+pub(super) fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclusion {
     if observed.object.metadata.deletion_timestamp.is_some() {
         return ending(observed);
     }

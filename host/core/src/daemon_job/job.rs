@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 
 use crate::{
     action::Failure,
+    driver::{Claim, Start},
     jobs::{
-        self, Claim, Start, name,
+        self, name,
         owned::{is_owned, not_owned, owner},
         render::{Overlay, render},
     },
@@ -187,7 +188,13 @@ fn set(map: &mut BTreeMap<String, String>, key: &str, value: Option<String>) {
 /// Guarantees that a Job is never taken for one of another node, revision or attempt: `a` has a second
 /// attempt that is called as the first of a node `a-2`. One whose marks somebody took off in part, and
 /// that can be no other, gets them back.
-pub fn claim(object: &DaemonJob, start: &Start, adopts: bool, job: &Job, now: Timestamp) -> Claim {
+pub(super) fn claim(
+    object: &DaemonJob,
+    start: &Start,
+    adopts: bool,
+    job: &Job,
+    now: Timestamp,
+) -> Claim {
     let owners = job.owner_references().iter();
     let mut others = owners.filter(|owner| Some(&owner.uid) != object.metadata.uid.as_ref());
     let has_other_controller = others.any(|owner| owner.controller == Some(true));

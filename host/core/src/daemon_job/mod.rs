@@ -8,13 +8,14 @@
 //!
 //! A node is its uid. Its Job is named after what it is made for, so it is never made twice.
 
-pub mod conclude;
+mod conclude;
+mod driven;
 mod eligible;
 mod events;
 mod job;
 mod memory;
 mod on_node;
-pub mod plan;
+mod plan;
 mod rollout;
 mod rule;
 mod status;
@@ -36,22 +37,54 @@ use k8s_openapi::{
 };
 use operon_api::DaemonJob;
 
-pub use job::claim;
+pub use self::driven::Driven;
 
-/// Everything that a pass decides from.
-pub struct Observed<'a> {
+/// What a reconcile sees.
+#[derive(Clone, Debug)]
+pub struct Seen {
     /// The object.
-    pub object: &'a DaemonJob,
+    pub object: Arc<DaemonJob>,
     /// The nodes of the cluster.
-    pub nodes: &'a [Arc<Node>],
+    pub nodes: Vec<Arc<Node>>,
     /// The Jobs of its namespace whose label `operon.dev/owner-uid` is its uid.
-    pub jobs: &'a [Arc<Job>],
+    pub jobs: Vec<Arc<Job>>,
     /// The pods of those Jobs, by the Job's uid.
-    pub pods: &'a HashMap<String, Vec<Arc<Pod>>>,
-    /// The pods of its namespace with that label, whether or not their Job is still there.
-    pub all_pods: &'a [Arc<Pod>],
-    /// The clock at the start of the pass, in whole seconds.
+    pub pods: HashMap<String, Vec<Arc<Pod>>>,
+    /// The pods of its namespace with that label, whether or not their Job still exists.
+    pub all_pods: Vec<Arc<Pod>>,
+    /// The time, in whole seconds.
     pub now: Timestamp,
+}
+
+impl Seen {
+    fn observed(&self) -> Observed<'_> {
+        let Self {
+            object,
+            nodes,
+            jobs,
+            pods,
+            all_pods,
+            now,
+        } = self;
+        Observed {
+            object,
+            nodes,
+            jobs,
+            pods,
+            all_pods,
+            now: *now,
+        }
+    }
+}
+
+/// [`Seen`], borrowed.
+struct Observed<'a> {
+    object: &'a DaemonJob,
+    nodes: &'a [Arc<Node>],
+    jobs: &'a [Arc<Job>],
+    pods: &'a HashMap<String, Vec<Arc<Pod>>>,
+    all_pods: &'a [Arc<Pod>],
+    now: Timestamp,
 }
 
 /// How long a node whose Job is to run again may be cordoned or not Ready before it has failed.

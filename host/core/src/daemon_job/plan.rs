@@ -8,7 +8,7 @@ use std::{
 
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::ResourceExt;
-use operon_api::daemon_job::NodeFailurePolicy;
+use operon_api::{DaemonJob, daemon_job::NodeFailurePolicy};
 use serde_json::Value;
 
 use super::{
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     action::Failure,
-    jobs::{self, Start, refused::a_few, time::PODS_RECHECK},
+    driver::Start,
+    jobs::{self, refused::a_few, time::PODS_RECHECK},
 };
 
 /// What a pass does, in this order.
@@ -28,9 +29,6 @@ use crate::{
 pub struct Plan {
     /// These Jobs are made, in this order; the subject is the node's uid.
     pub start: Vec<Start>,
-    /// Whether a Job of such a name that another operator made for this object is taken for the one to
-    /// make. Once the spec was edited it is not.
-    pub adopts: bool,
     /// These Jobs get a merge patch.
     pub adjust: Vec<(Arc<Job>, Value)>,
     /// These Jobs are deleted, pods first.
@@ -42,16 +40,14 @@ pub struct Plan {
 }
 
 /// Decides what this pass does.
-pub fn plan(observed: &Observed<'_>) -> Plan {
+pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     if observed.object.metadata.deletion_timestamp.is_some() {
         return Plan::default();
     }
     let Ok(survey) = Survey::of(observed) else {
         return Plan::default();
     };
-    let status = observed.object.status.as_ref();
     let mut plan = Plan {
-        adopts: status.is_none_or(|status| status.revision.is_none()),
         adjust: adjust(observed, &survey),
         delete: survey.strays.iter().copied().map(Arc::clone).collect(),
         requeue_after: requeue_after(&survey, observed.now),
@@ -62,6 +58,13 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
         Err(failure) => plan.failure = Some(failure),
     }
     plan
+}
+
+/// Whether a Job of such a name that another operator made for this object is taken for the one to make.
+/// Once the spec was edited it is not.
+pub(super) fn adopts(object: &DaemonJob) -> bool {
+    let status = object.status.as_ref();
+    status.is_none_or(|status| status.revision.is_none())
 }
 
 /// The Jobs to make.

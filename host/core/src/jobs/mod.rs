@@ -21,7 +21,6 @@ use kube::ResourceExt;
 use operon_api::{keys, reactive_job::Outcome};
 use serde_json::{Value, json};
 
-pub use crate::driver::{Claim, Start};
 use crate::{
     action::{Failure, ObjectReference},
     driver::{self, Done},
@@ -145,8 +144,3 @@ pub enum Made {
 
 /// What came of the Jobs that were to be made, by what they are for.
 pub type AllMade = HashMap<String, Made>;
-
-/// Whether a Job was refused. It may be granted later, and nothing reports when.
-pub fn is_refused(made: &AllMade) -> bool {
-    made.values().any(|made| matches!(made, Made::Refused(_)))
-}

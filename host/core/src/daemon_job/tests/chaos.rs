@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use operon_api::{conditions::STALLED, daemon_job::FlowState, keys};
 
 use super::world::World;
+use crate::driver::memory::Reconciles as _;
 use crate::{action::Failure, jobs};
 
 /// Numbers that look random, the same ones every time.

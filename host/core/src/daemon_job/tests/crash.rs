@@ -6,6 +6,7 @@ use operon_api::daemon_job::FlowState;
 use serde_json::json;
 
 use super::world::World;
+use crate::driver::memory::Reconciles as _;
 
 /// A story in steps; after each of them the world settles.
 type Story = [fn(&mut World)];

@@ -8,6 +8,7 @@ use operon_api::{daemon_job::FlowState, keys};
 use serde_json::json;
 
 use super::world::{START, World};
+use crate::driver::memory::Reconciles as _;
 
 fn run(world: &mut World, job: &str) {
     world.add_pod(job, &json!({"phase": "Running"}));

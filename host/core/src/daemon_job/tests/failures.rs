@@ -11,6 +11,7 @@ use operon_api::{
 use serde_json::json;
 
 use super::world::World;
+use crate::driver::memory::Reconciles as _;
 
 #[test]
 fn dj_08_fail_fast_starts_nothing_more_and_what_runs_goes_on() {

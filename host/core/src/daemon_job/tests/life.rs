@@ -9,6 +9,7 @@ use operon_api::{
 use serde_json::json;
 
 use super::world::{START, World, about, time};
+use crate::driver::memory::Reconciles as _;
 
 #[test]
 fn the_readmes_manifest_runs_on_every_node_that_it_does_not_exclude() {
@@ -44,6 +45,9 @@ fn the_readmes_manifest_runs_on_every_node_that_it_does_not_exclude() {
             "key2": "value2",
             keys::OWNER_UID: "object",
             keys::NODE_UID: job.labels()[keys::NODE_UID],
+            // These two are the API server's.
+            "batch.kubernetes.io/controller-uid": "job-1",
+            "job-name": "daemonjob-example-vm-0-12-centos",
         })
     );
     assert_eq!(

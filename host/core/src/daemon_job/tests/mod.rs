@@ -7,7 +7,6 @@ mod failures;
 mod life;
 mod nodes;
 mod owned;
-mod passes;
 mod revisions;
 mod scale;
 mod taken_over;

@@ -8,8 +8,8 @@ use operon_api::{DaemonJob, daemon_job::FlowState, keys};
 
 use super::world::World;
 use crate::{
-    daemon_job::claim,
-    jobs::{Claim, Start},
+    daemon_job::{job::claim, plan::adopts},
+    driver::{Claim, Start},
 };
 
 type Edit = fn(&mut Job);
@@ -160,7 +160,7 @@ fn dj_10_a_stale_cache_takes_no_job_of_another_node() {
     let start = plan.start.iter().find(|start| start.names[0] == "dj-n-2");
     let start = start.expect("a start under this name");
     assert_eq!(
-        claim(&world.object, start, plan.adopts, &hidden, NOW),
+        claim(&world.object, start, adopts(&world.object), &hidden, NOW),
         Claim::Others
     );
 }

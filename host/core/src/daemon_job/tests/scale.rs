@@ -6,6 +6,7 @@ use operon_api::daemon_job::FlowState;
 use serde_json::json;
 
 use super::world::World;
+use crate::driver::memory::Reconciles as _;
 
 /// How large a status may be, in bytes.
 const LIMIT: usize = 200 * 1024;

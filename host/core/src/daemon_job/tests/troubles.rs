@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::world::World;
 use crate::action::Failure;
+use crate::driver::memory::Reconciles as _;
 
 fn quota() -> Failure {
     Failure::new("Forbidden", "failed to create Job: exceeded quota: jobs")

@@ -1,15 +1,18 @@
 //! A cluster that tests observe: a DaemonJob, nodes, Jobs and their pods, and a clock; and what users
-//! and Kubernetes do in it. What the controller does is in `passes`.
+//! and Kubernetes do in it. The controller is the one that ships.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use k8s_openapi::{
     api::{
-        batch::v1::{Job, JobCondition},
+        batch::v1::Job,
         core::v1::{Node, Pod, Taint},
     },
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
+    apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::{Resource, ResourceExt};
 use operon_api::{
@@ -20,14 +23,16 @@ use operon_api::{
 };
 use serde_json::{Value, json};
 
+pub(super) use crate::driver::memory::{START, time};
 use crate::{
     action::Failure,
-    driver::Event,
-    jobs::{self},
+    daemon_job::{Driven, Seen, plan::Plan},
+    driver::{
+        Event, Kind as _,
+        memory::{Cluster, Reconciles},
+    },
+    jobs,
 };
-
-/// The second at which every world begins.
-pub(super) const START: i64 = 1_700_000_000;
 
 /// The manifest of the README of job-deploy-operator.
 pub(super) const SEED: &str = r#"
@@ -73,28 +78,85 @@ pub(super) struct World {
     pub(super) object: DaemonJob,
     /// By name.
     pub(super) nodes: BTreeMap<String, Node>,
-    /// By name.
-    pub(super) jobs: BTreeMap<String, Job>,
-    /// By the uid of their Job.
-    pub(super) pods: BTreeMap<String, Vec<Pod>>,
-    pub(super) now: i64,
     /// What the API server says to the Job of a node, by the node's name; `*` is any.
     pub(super) refusals: BTreeMap<String, Failure>,
-    pub(super) events: Vec<Event>,
-    /// How many Jobs were made, how many writes there were, and how many of them wrote the status.
-    pub(super) made: usize,
-    pub(super) writes: usize,
-    pub(super) status_writes: usize,
-    /// How often the API server was asked to make a Job.
-    pub(super) posts: usize,
-    /// What happens in the next pass after its writes.
+    /// What happens in the next reconcile after its writes.
     pub(super) meanwhile: Vec<fn(&mut World)>,
-    /// After how many more writes the process dies.
-    pub(super) dies_after: Option<usize>,
-    /// Whether caches give their objects in the other order.
-    pub(super) reversed: bool,
     /// How many nodes there have been.
     joined: usize,
+    /// Its Jobs, their pods and the clock.
+    cluster: Cluster<DaemonJobStatus>,
+}
+
+impl Deref for World {
+    type Target = Cluster<DaemonJobStatus>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.cluster
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.cluster
+    }
+}
+
+impl Reconciles for World {
+    type Kind = Driven;
+    type Object = DaemonJob;
+
+    fn object(&mut self) -> &mut DaemonJob {
+        &mut self.object
+    }
+
+    fn cluster(&mut self) -> &mut Cluster<DaemonJobStatus> {
+        &mut self.cluster
+    }
+
+    fn view(&self) -> &Cluster<DaemonJobStatus> {
+        &self.cluster
+    }
+
+    fn look(&self) -> Seen {
+        let uid = self.object.metadata.uid.as_ref();
+        let (mut jobs, pods) = self.caches();
+        jobs.retain(|job| job.labels().get(keys::OWNER_UID) == uid);
+        let is_labelled = |pod: &&Arc<Pod>| pod.labels().get(keys::OWNER_UID) == uid;
+        let mut nodes: Vec<_> = self.nodes.values().cloned().map(Arc::new).collect();
+        if self.reversed {
+            nodes.reverse();
+        }
+        Seen {
+            object: Arc::new(self.object.clone()),
+            nodes,
+            jobs,
+            all_pods: pods
+                .values()
+                .flatten()
+                .filter(is_labelled)
+                .cloned()
+                .collect(),
+            pods,
+            now: time(self.now).0,
+        }
+    }
+
+    fn status_of(object: &mut DaemonJob) -> &mut Option<DaemonJobStatus> {
+        &mut object.status
+    }
+
+    fn refusal(&self, body: &Value) -> Option<Failure> {
+        let node = body["metadata"]["annotations"][keys::NODE_NAME].as_str();
+        let refusal = self.refusals.get(node.unwrap_or_default());
+        refusal.or(self.refusals.get("*")).cloned()
+    }
+
+    fn between(&mut self) {
+        for happen in std::mem::take(&mut self.meanwhile) {
+            happen(self);
+        }
+    }
 }
 
 impl World {
@@ -125,19 +187,10 @@ impl World {
         let mut world = Self {
             object,
             nodes: BTreeMap::new(),
-            jobs: BTreeMap::new(),
-            pods: BTreeMap::new(),
-            now: START,
             refusals: BTreeMap::new(),
-            events: Vec::new(),
-            made: 0,
-            writes: 0,
-            status_writes: 0,
-            posts: 0,
             meanwhile: Vec::new(),
-            dies_after: None,
-            reversed: false,
             joined: 0,
+            cluster: Cluster::default(),
         };
         for node in nodes {
             world.join(node);
@@ -150,6 +203,16 @@ impl World {
         let mut world = Self::new(nodes);
         world.set_rollout(rollout);
         world
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        Driven::plan(&self.look())
+    }
+
+    /// Reconciles until nothing changes any more.
+    pub(super) fn settle(&mut self) -> &DaemonJobStatus {
+        self.settle_within(40);
+        self.status()
     }
 
     // What a user does.
@@ -177,18 +240,6 @@ impl World {
     pub(super) fn retry(&mut self, value: &str) {
         let annotations = self.object.annotations_mut();
         annotations.insert(keys::RETRY.to_owned(), value.to_owned());
-    }
-
-    /// `kubectl delete job`, in the background unless `foreground`: pods take a while to end.
-    pub(super) fn delete_job(&mut self, name: &str, foreground: bool) {
-        let at = time(self.now);
-        let job = self.jobs.get_mut(name).expect("a Job of this name");
-        let uid = job.uid().unwrap_or_default();
-        if foreground && self.pods.contains_key(&uid) {
-            job.metadata.deletion_timestamp.get_or_insert(at);
-        } else {
-            self.jobs.remove(name);
-        }
     }
 
     // What the cluster does.
@@ -261,23 +312,13 @@ impl World {
     }
 
     pub(super) fn end_job(&mut self, name: &str, type_: &str, reason: &str, message: &str) {
-        let condition = JobCondition {
-            type_: type_.to_owned(),
-            status: "True".to_owned(),
-            reason: Some(reason.to_owned()),
-            message: Some(message.to_owned()),
-            last_transition_time: Some(time(self.now)),
-            ..JobCondition::default()
-        };
-        let job = self.jobs.get_mut(name).expect("a Job of this name");
-        let status = job.status.get_or_insert_default();
-        status.conditions.get_or_insert_default().push(condition);
+        self.cluster.end_job(name, type_, reason, message);
         let phase = if type_ == "Complete" {
             "Succeeded"
         } else {
             "Failed"
         };
-        let uid = job.uid().unwrap_or_default();
+        let uid = self.job(name).uid().unwrap_or_default();
         for pod in self.pods.get_mut(&uid).into_iter().flatten() {
             pod.status.get_or_insert_default().phase = Some(phase.to_owned());
         }
@@ -308,21 +349,17 @@ impl World {
 
     /// The pods end of Jobs that are gone or are being deleted, and so the latter go.
     pub(super) fn collect_garbage(&mut self) {
-        self.jobs.retain(|_, job| !jobs::is_deleted(job));
-        let uids: Vec<_> = self.jobs.values().filter_map(ResourceExt::uid).collect();
+        let live = self.jobs.values().filter(|job| !jobs::is_deleted(job));
+        let uids: Vec<_> = live.filter_map(ResourceExt::uid).collect();
         self.pods.retain(|uid, _| uids.contains(uid));
+        self.cluster.collect_garbage();
     }
 
     /// Time goes by, and Jobs go whose `ttlSecondsAfterFinished` is over.
     pub(super) fn wait(&mut self, seconds: i64) {
-        self.now += seconds;
-        let now = self.now;
-        self.jobs.retain(|_, job| {
-            let ttl = job.spec.as_ref().and_then(|s| s.ttl_seconds_after_finished);
-            let end = jobs::finish(job).and_then(|finish| finish.time);
-            ttl.zip(end)
-                .is_none_or(|(ttl, end)| end.0.as_second() + i64::from(ttl) > now)
-        });
+        for name in self.expire_after(seconds) {
+            self.jobs.remove(&name);
+        }
     }
 
     // What tests read.
@@ -356,14 +393,6 @@ impl World {
         job.expect("a Job that runs on this node").name_any()
     }
 
-    pub(super) fn job(&self, name: &str) -> &Job {
-        self.jobs.get(name).expect("a Job of this name")
-    }
-
-    pub(super) fn names(&self) -> Vec<&str> {
-        self.jobs.keys().map(String::as_str).collect()
-    }
-
     /// The names of the nodes on which something runs.
     pub(super) fn busy(&self) -> Vec<&str> {
         let running = self.jobs.values().filter(|job| jobs::finish(job).is_none());
@@ -391,15 +420,6 @@ impl World {
     pub(super) fn said(&self) -> &str {
         &self.condition(READY).message
     }
-
-    /// The reasons of the Events so far, which are forgotten.
-    pub(super) fn events(&mut self) -> Vec<&'static str> {
-        self.events.drain(..).map(|event| event.reason).collect()
-    }
-}
-
-pub(super) fn time(second: i64) -> Time {
-    Time(Timestamp::from_second(second).expect("a time"))
 }
 
 /// The name of the Job that an Event is about.
