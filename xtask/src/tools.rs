@@ -80,9 +80,16 @@ pub(crate) fn run(progress: &Progress, what: &str, command: &mut Command) -> Res
     progress.say(what);
     let status = progress.run(what, command)?;
     if !status.success() {
-        bail!("{what} failed ({status}): {command:?}");
+        bail!("{what} failed ({status}): {}", typed(command));
     }
     Ok(())
+}
+
+/// A command as it would be typed, without the variables that it is given or not given.
+fn typed(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
 }
 
 /// A Rust program in this version; installed into our cache if it is not there yet.
