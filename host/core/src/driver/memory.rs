@@ -399,6 +399,9 @@ impl<S> Cluster<S> {
 pub(crate) fn complete(job: &mut Job) {
     let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
     let spec = job.spec.get_or_insert_default();
+    if spec.parallelism.is_none() {
+        spec.completions.get_or_insert(1);
+    }
     spec.parallelism.get_or_insert(1);
     spec.backoff_limit.get_or_insert(6);
     spec.suspend.get_or_insert(false);

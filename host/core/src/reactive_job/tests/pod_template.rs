@@ -93,7 +93,7 @@ fn rj_w8_everything_else_waits_for_the_next_run() {
         world.status().runs[0].changes,
         [
             "metadata.annotations.digest: abc123 → next",
-            "spec.completions: added 5",
+            "spec.completions: 1 → 5",
             "spec.template.spec.containers[main].image: alpine → alpine:3",
         ]
     );
