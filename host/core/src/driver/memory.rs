@@ -3,8 +3,13 @@
 //! The process may die before any write. Requests may fail, or be carried out without an answer. Caches
 //! may lag; like those of production they see the answers to their own writes, and never go back.
 
+mod chance;
+mod late;
+pub(crate) mod simulation;
+
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt::Debug,
     future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -25,6 +30,8 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+pub(crate) use self::chance::Chance;
+use self::late::Late;
 use super::{
     Asked, Conclusion, Event, Kind, Next, Port, Question, Refusal, StatusWrite, reconcile,
 };
@@ -40,7 +47,7 @@ pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 
 /// A world that tests observe: one object, and the cluster around it.
 pub(crate) trait Reconciles: Clone + Send {
-    type Kind: Kind<Status: PartialEq + std::fmt::Debug>;
+    type Kind: Kind<Status: PartialEq + Debug + Serialize + DeserializeOwned>;
     type Object: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned;
 
     fn object(&mut self) -> &mut Self::Object;
@@ -73,7 +80,9 @@ pub(crate) trait Reconciles: Clone + Send {
             self.reconcile();
         }
         if self.view().deaths > deaths {
+            // The next process lists anew.
             self.cluster().sent = None;
+            self.cluster().catch_up();
             return None;
         }
         self.finish_write();
@@ -92,11 +101,9 @@ pub(crate) trait Reconciles: Clone + Send {
             return;
         };
         // What is written is read back.
-        let mut object = json!(self.object());
-        *Self::status_of(self.object()) = Some((*status).clone());
-        object["status"] = json!(self.object())["status"].clone();
-        *self.object() = serde_json::from_value(object).expect("an object");
-        assert_eq!(Self::status_of(self.object()).as_ref(), Some(&*status));
+        let read: StatusOf<Self> = serde_json::from_value(json!(*status)).expect("a status");
+        assert_eq!(read, *status);
+        *Self::status_of(self.object()) = Some(read);
         self.cluster().status_writes += 1;
         self.cluster().events.extend(events);
     }
@@ -113,8 +120,9 @@ pub(crate) trait Reconciles: Clone + Send {
             if self.view().is_gone {
                 return;
             }
-            if self.view().writes == before {
-                self.assert_steady(&conclusion.expect("a reconcile that did not die concludes"));
+            // A reconcile that failed is repeated.
+            if let Some(conclusion) = conclusion.filter(|_| self.view().writes == before) {
+                self.assert_steady(&conclusion);
                 return;
             }
         }
@@ -206,7 +214,13 @@ pub(crate) struct Cluster<S> {
     pub(crate) asked: Vec<Question>,
     /// What the uids of Jobs begin with.
     uid_prefix: String,
+    /// How many requests failed, and how many were carried out without an answer.
+    pub(crate) failures: usize,
+    pub(crate) lost_answers: usize,
+    faults: Option<Chance>,
+    late: Option<Late>,
     sent: Option<Sent<S>>,
+    status_failure: Option<Refusal>,
     concluded: Option<Conclusion<S>>,
 }
 
@@ -242,7 +256,12 @@ impl<S> Default for Cluster<S> {
             warning: None,
             asked: Vec::new(),
             uid_prefix: "job".to_owned(),
+            failures: 0,
+            lost_answers: 0,
+            faults: None,
+            late: None,
             sent: None,
+            status_failure: None,
             concluded: None,
         }
     }
@@ -271,7 +290,10 @@ impl<S> Cluster<S> {
 
     /// The Jobs and their pods, by the uid of the Job, in the order of the caches.
     pub(crate) fn caches(&self) -> Owned {
-        let mut jobs: Vec<_> = self.jobs.values().cloned().map(Arc::new).collect();
+        let mut jobs: Vec<Arc<Job>> = match &self.late {
+            Some(late) => late.jobs().cloned().map(Arc::new).collect(),
+            None => self.jobs.values().cloned().map(Arc::new).collect(),
+        };
         let pods = self.pods.iter().map(|(uid, pods)| {
             let mut pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
             if self.reversed {
@@ -284,6 +306,62 @@ impl<S> Cluster<S> {
             jobs.reverse();
         }
         (jobs, pods)
+    }
+
+    /// The cache of Jobs is told of changes late from now on.
+    pub(crate) fn lag(&mut self) {
+        self.late.get_or_insert_with(|| Late::new(&self.jobs));
+    }
+
+    /// The cache of Jobs is told of so many changes.
+    pub(crate) fn deliver(&mut self, changes: usize) {
+        if let Some(late) = &mut self.late {
+            late.record(&self.jobs);
+            late.deliver(changes);
+        }
+    }
+
+    /// The cache of Jobs does not lag any more.
+    pub(crate) fn catch_up(&mut self) {
+        self.late = None;
+    }
+
+    /// From now on some requests fail.
+    pub(crate) fn fail_by(&mut self, faults: Option<Chance>) {
+        self.faults = faults;
+    }
+
+    /// Why the API server does not carry out a request, if it fails.
+    fn fault(&mut self) -> Option<Refusal> {
+        let chance = self.faults.as_mut()?;
+        if !chance.once_in(5) {
+            return None;
+        }
+        self.failures += 1;
+        Some(match chance.of(5) {
+            0 => refused(409, "Conflict", "the object has been modified"),
+            1 => refused(429, "TooManyRequests", "try again later"),
+            2 => refused(500, "InternalError", "failed calling webhook"),
+            3 => refused(403, "Forbidden", "exceeded quota"),
+            _ => refused(503, "ServiceUnavailable", "not now"),
+        })
+    }
+
+    /// Whether the answer to a request that was carried out is lost.
+    fn loses_answer(&mut self) -> bool {
+        let is_lost = self.faults.as_mut().is_some_and(|chance| chance.once_in(5));
+        self.lost_answers += usize::from(is_lost);
+        is_lost
+    }
+
+    /// The cache of Jobs is told of the answer to a write of this process, if there is one.
+    fn answered(&mut self, name: &str, is_lost: bool) {
+        if let Some(late) = &mut self.late {
+            late.record(&self.jobs);
+            if !is_lost {
+                late.written(name);
+            }
+        }
     }
 
     /// The reasons of the Events so far, which are forgotten.
@@ -488,24 +566,40 @@ impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
     }
 
     fn known(&self, object: &ObjectReference) -> Option<Value> {
-        self.world()
-            .view()
-            .jobs
-            .get(&object.name)
-            .map(|job| json!(job))
+        let world = self.world();
+        let cluster = world.view();
+        let job = match &cluster.late {
+            Some(late) => late.get(&object.name),
+            None => cluster.jobs.get(&object.name),
+        };
+        job.map(|job| json!(job))
     }
 
     async fn get(&self, object: &ObjectReference) -> Result<Value, Refusal> {
-        self.known(object)
-            .ok_or_else(|| refused(404, "NotFound", "not found"))
+        let mut world = self.world();
+        let cluster = world.cluster();
+        let found = cluster.jobs.get(&object.name).map(|job| json!(job));
+        cluster.answered(&object.name, false);
+        found.ok_or_else(|| refused(404, "NotFound", "not found"))
     }
 
     async fn perform(&self, effect: &Effect) -> Result<Value, Refusal> {
-        match self.write(effect) {
-            Ok(answer) => answer,
-            // What a process that died waits for never comes.
-            Err(Died) => pending().await,
+        if let Some(refusal) = self.world().cluster().fault() {
+            return Err(refusal);
         }
+        let Ok(answer) = self.write(effect) else {
+            // What a process that died waits for never comes.
+            return pending().await;
+        };
+        let is_lost = self.world().cluster().loses_answer();
+        if let Some(name) = name_in(effect) {
+            self.world().cluster().answered(name, is_lost);
+        }
+        if is_lost {
+            let message = "the connection was closed".to_owned();
+            return Err(Refusal::unanswered("RequestFailed", message));
+        }
+        answer
     }
 
     async fn ask(&self, question: &Question) -> Asked {
@@ -525,7 +619,11 @@ impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
     }
 
     fn status_write(&self) -> StatusWrite<StatusOf<W>> {
-        match &self.world().view().sent {
+        let mut world = self.world();
+        if let Some(failure) = world.cluster().status_failure.take() {
+            return StatusWrite::Failed(failure);
+        }
+        match &world.view().sent {
             Some(sent) => StatusWrite::Sent(Arc::clone(&sent.status)),
             None => StatusWrite::None,
         }
@@ -540,13 +638,28 @@ impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
         world.cluster().concluded = Some(conclusion.clone());
         let Conclusion { status, events, .. } = conclusion;
         let is_same = W::status_of(world.object()).as_ref() == Some(&status);
-        if !is_same && world.cluster().write().is_ok() {
+        if is_same {
+            return next;
+        }
+        if let Some(failure) = world.cluster().fault() {
+            world.cluster().status_failure = Some(failure);
+        } else if world.cluster().write().is_ok() {
             world.cluster().sent = Some(Sent {
                 status: Arc::new(status),
                 events,
             });
         }
         next
+    }
+}
+
+/// The name of the object that an effect writes.
+fn name_in(effect: &Effect) -> Option<&str> {
+    match effect {
+        Effect::Create(body) | Effect::Apply(body) => body["metadata"]["name"].as_str(),
+        Effect::Patch { object, .. } | Effect::Delete { object, .. } => Some(&object.name),
+        Effect::Evict { pod, .. } => Some(pod),
+        Effect::Event { .. } => None,
     }
 }
 

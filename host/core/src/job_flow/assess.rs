@@ -179,7 +179,9 @@ impl Pass<'_> {
             let status = self.note(advanced);
             self.assessment.steps.push(status);
         }
-        let mut orphans: Vec<_> = known.into_values().filter(has_started).collect();
+        // One that a retry reset, and that has not started again, has nothing to wait for.
+        let is_orphan = |step: &StepStatus| has_started(step) && has_started_or_is_over(step);
+        let mut orphans: Vec<_> = known.into_values().filter(is_orphan).collect();
         orphans.sort_by(|a, b| a.name.cmp(&b.name));
         for before in orphans {
             let before = StepStatus {

@@ -236,3 +236,29 @@ fn steps_removed_while_the_status_is_written_are_never_looked_up_in_another_spec
         assert_eq!(world.state(), "Succeed", "without {:?}", names[removed]);
     }
 }
+
+#[test]
+fn a_step_that_a_retry_reset_and_an_edit_removed_does_not_hold_the_flow() {
+    let mut world = World::with(json!({
+        "flows": [step("a", &[]), step("b", &[])],
+        "parallelism": 1,
+        "failurePolicy": "Continue",
+    }));
+    world.settle();
+    world.fail("flow-a");
+    world.settle();
+    world.succeed("flow-b");
+    world.settle();
+    assert_eq!(world.state(), "Failed");
+
+    world.edit(|spec| spec["suspend"] = json!(true));
+    world.retry("1");
+    world.settle();
+    assert_eq!(world.phase("a"), Phase::Waiting);
+    world.edit(|spec| {
+        spec["suspend"] = json!(false);
+        spec["flows"] = json!([step("b", &[])]);
+    });
+    world.settle();
+    assert_eq!(world.state(), "Succeed", "{}", world.phases());
+}

@@ -6,15 +6,16 @@
 )]
 
 mod cancel;
-mod chance;
 mod crash;
 mod edits;
 mod failure;
 mod jobs;
 mod life;
+mod nonsense;
 mod outputs;
 mod retry;
 mod seeds;
+mod simulation;
 mod trouble;
 mod when;
 mod world;

@@ -1,0 +1,126 @@
+//! Whatever happens, in whatever order: what is promised holds.
+//!
+//! A schedule is a seed: edits, deletions, what Jobs and pods do, deaths of the process before any write,
+//! requests that fail or whose answers are lost, caches that lag, and happenings while writes are under
+//! way. `cargo xtask simulate` runs many of them; the tests run a bounded number.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Chance, Reconciles};
+
+/// How many things happen in one schedule.
+const HAPPENINGS: usize = 40;
+
+/// A world in which anything may happen.
+pub(crate) trait Simulated: Reconciles {
+    /// The kind, as `cargo xtask simulate --kind` names it.
+    const KIND: &'static str;
+
+    /// A world that nobody has looked at.
+    fn any(chance: &mut Chance) -> Self;
+
+    /// One thing happens that users, nodes or Kubernetes do.
+    fn happen(&mut self, chance: &mut Chance);
+
+    /// What is promised at every moment.
+    fn assert_promises(&self, before: &Self);
+
+    /// From now on nothing goes wrong: what must come to an end does.
+    fn assert_ends(self);
+}
+
+/// What the schedules covered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Coverage {
+    schedules: usize,
+    reconciles: usize,
+    writes: usize,
+    deaths: usize,
+    failures: usize,
+    lost_answers: usize,
+}
+
+/// Runs schedules: as many as the environment says, or a bounded number.
+pub(crate) fn simulate<W: Simulated>(bounded: u64) {
+    let number = |name: &str, default: u64| {
+        let value = std::env::var(name).ok();
+        value.map_or(default, |text| text.parse().expect("a number"))
+    };
+    let first = number("OPERON_SIMULATE_FIRST", 0);
+    let seeds = number("OPERON_SIMULATE_SEEDS", bounded);
+    let mut coverage = Coverage::default();
+    for seed in first..first + seeds {
+        let schedule = AssertUnwindSafe(|| run::<W>(seed, &mut coverage));
+        if let Err(panic) = catch_unwind(schedule) {
+            eprintln!(
+                "seed {seed} fails: cargo xtask simulate --kind {} --first {seed} --seeds 1",
+                W::KIND
+            );
+            std::panic::resume_unwind(panic);
+        }
+    }
+    let Coverage {
+        schedules,
+        reconciles,
+        writes,
+        deaths,
+        failures,
+        lost_answers,
+    } = coverage;
+    println!(
+        "{}: {schedules} schedules, {reconciles} reconciles, {writes} write points, {deaths} deaths, \
+         {failures} failed requests, {lost_answers} lost answers",
+        W::KIND
+    );
+    assert!(
+        deaths > 0 && failures > 0 && lost_answers > 0,
+        "all of it happened"
+    );
+}
+
+fn run<W: Simulated>(seed: u64, coverage: &mut Coverage) {
+    let chance = &mut Chance::new(seed);
+    let mut world = W::any(chance);
+    for _ in 0..HAPPENINGS {
+        let before = world.clone();
+        if chance.once_in(3) {
+            world.cluster().fail_by(Some(Chance::new(chance.next())));
+        }
+        if chance.once_in(3) {
+            world.cluster().lag();
+        }
+        if chance.once_in(4) {
+            let writes = chance.of(4);
+            world.cluster().dies_after = Some(writes);
+        }
+        for _ in 0..=chance.of(3) {
+            world.pass();
+            coverage.reconciles += 1;
+            let changes = chance.of(4);
+            world.cluster().deliver(changes);
+            world.assert_promises(&before);
+        }
+        world.cluster().dies_after = None;
+        world.happen(chance);
+        if world.view().is_gone {
+            break;
+        }
+        if chance.once_in(3) {
+            world.cluster().catch_up();
+        }
+        if chance.once_in(2) {
+            world.cluster().fail_by(None);
+        }
+    }
+    world.cluster().fail_by(None);
+    world.cluster().catch_up();
+    let cluster = world.view();
+    coverage.schedules += 1;
+    coverage.writes += cluster.writes;
+    coverage.deaths += cluster.deaths;
+    coverage.failures += cluster.failures;
+    coverage.lost_answers += cluster.lost_answers;
+    if !cluster.is_gone {
+        world.assert_ends();
+    }
+}
