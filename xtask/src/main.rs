@@ -11,6 +11,7 @@ mod demo;
 mod deny;
 mod host;
 mod image;
+mod simulate;
 mod stories;
 mod test;
 mod tools;
@@ -52,6 +53,8 @@ enum Command {
     /// Container images of the host
     #[command(subcommand)]
     Image(image::Command),
+    /// Simulate the controllers: whatever happens in whatever order, what is promised holds
+    Simulate(simulate::Arguments),
     /// Run every check there is, or the steps that are named
     Test(test::Arguments),
     /// Run every check there is, as the public CI does
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Deny => deny::check(&Progress::stderr()),
         Command::Image(command) => image::run(command),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Ci => test::run(&test::Arguments::default()),
         Command::Wasm(arguments) => wasm::run(&arguments),

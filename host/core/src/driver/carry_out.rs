@@ -80,14 +80,15 @@ async fn make<K: Kind>(
             return Ok(Made::Leaving);
         }
         let create = Effect::Create(start.named(name));
-        let exists = match port.perform(&create).await {
+        let refusal = match port.perform(&create).await {
             Ok(made) => return Ok(Made::There(made)),
-            Err(refusal) if refusal.class == Class::Exists => refusal,
+            // Without an answer it may have been made: no other must be made until that is known.
+            Err(refusal) if matches!(refusal.class, Class::Exists | Class::Unavailable) => refusal,
             Err(refusal) => return Err(refusal),
         };
         let found = match port.get(&object).await {
-            // It was deleted in between: the next reconcile makes it.
-            Err(refusal) if refusal.class == Class::Gone => return Err(exists),
+            // It was deleted in between, or not made: the next reconcile makes it.
+            Err(gone) if gone.class == Class::Gone => return Err(refusal),
             found => found?,
         };
         match K::claim(seen, start, &found) {

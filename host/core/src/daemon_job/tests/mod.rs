@@ -1,6 +1,5 @@
 //! Tests of the decisions of one pass, and of passes in a row.
 
-mod chaos;
 mod crash;
 mod deleted;
 mod failures;
@@ -9,6 +8,7 @@ mod nodes;
 mod owned;
 mod revisions;
 mod scale;
+mod simulation;
 mod taken_over;
 mod troubles;
 mod waves;

@@ -22,7 +22,7 @@ pub(super) struct Late {
 
 #[derive(Clone, Debug)]
 enum Change {
-    Set(u64, Job),
+    Set(u64, Box<Job>),
     Gone(String, Stamp<String, u64>),
 }
 
@@ -61,7 +61,8 @@ impl Late {
             let version = same.map_or(self.version + 1, |(version, _)| *version);
             if same.is_none() {
                 self.version = version;
-                self.backlog.push_back(Change::Set(version, job.clone()));
+                self.backlog
+                    .push_back(Change::Set(version, Box::new(job.clone())));
             }
             self.recorded.insert(name.clone(), (version, job.clone()));
         }
@@ -87,7 +88,7 @@ impl Late {
                     let name = job.name_any();
                     let known = self.jobs.get(&name).map(|(known, _)| *known);
                     if self.freshness.watched(known, version) {
-                        self.jobs.insert(name, (version, job));
+                        self.jobs.insert(name, (version, *job));
                     }
                 }
                 Some(Change::Gone(name, stamp)) => {

