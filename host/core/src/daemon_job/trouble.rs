@@ -46,10 +46,11 @@ struct Said<'a> {
 
 /// Finds what keeps nodes from getting on.
 pub(super) fn trouble(observed: &Observed<'_>, survey: &Survey<'_>, made: &AllMade) -> Trouble {
+    let is_over = is_granted_again(survey, made);
     let refused: Vec<_> = survey
         .places
         .iter()
-        .filter(|place| is_refused(survey, place, made))
+        .filter(|place| is_refused(survey, place, made, is_over))
         .collect();
     let waits = survey.places.iter().filter_map(|place| {
         let job = place.job.filter(|_| place.standing == Standing::Active)?;
@@ -73,9 +74,17 @@ pub(super) fn trouble(observed: &Observed<'_>, survey: &Survey<'_>, made: &AllMa
     }
 }
 
-/// Whether the Job was refused that a node is to get, now or when it was tried last.
-fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &AllMade) -> bool {
-    let is_known = survey.memory.ledger.refused.contains(&place.digest);
+/// Whether the API server granted a Job that it had refused: what it said of others may be over too.
+fn is_granted_again(survey: &Survey<'_>, made: &AllMade) -> bool {
+    let refused = &survey.memory.ledger.refused;
+    survey.places.iter().any(|place| {
+        refused.contains(&place.digest) && matches!(made.get(place.uid), Some(Made::Job(_)))
+    })
+}
+
+/// Whether the Job that a node is to get was refused, now or when it was tried last.
+fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &AllMade, is_over: bool) -> bool {
+    let is_known = !is_over && survey.memory.ledger.refused.contains(&place.digest);
     let is_now = matches!(made.get(place.uid), Some(Made::Refused(_)));
     match place.standing {
         Standing::Due | Standing::Lost(_) | Standing::Again(_) => is_known || is_now,

@@ -221,3 +221,25 @@ fn the_next_node_is_tried_at_once_when_the_first_is_refused_and_nothing_in_a_cir
     assert_eq!((after(), after()), (None, None));
     assert_eq!(world.posts, 3);
 }
+
+#[test]
+fn a_refusal_that_is_over_is_not_reported_while_nodes_wait_for_their_turn() {
+    let mut world = World::with_rollout(&["a", "b", "c"], "{parallelism: 1}");
+    let outage = Failure::new("InternalError", "failed calling webhook");
+    world.refusals.insert("*".to_owned(), outage);
+    for _ in 0..3 {
+        world.settle();
+        world.wait(60);
+    }
+    assert_eq!(world.condition(STALLED).reason, "InternalError");
+
+    world.refusals.clear();
+    world.wait(60);
+    world.settle();
+    assert_eq!(world.made, 1);
+    let standing = world.standing();
+    assert!(
+        standing.iter().all(|(type_, _, _)| *type_ != STALLED),
+        "{standing:?}"
+    );
+}
