@@ -23,6 +23,10 @@ pub trait Cluster {
     /// All pods that a label selector matches. Cheaper than [`find`](Self::find).
     fn find_pods(&self, label_selector: &str) -> Result<Vec<Pod>, ReadError>;
 
+    /// Whether there is an `OperationJob` with this uid, one that is being deleted included. What a job
+    /// set up that does not exist any more may be taken over by another.
+    fn job_exists(&self, uid: &str) -> Result<bool, ReadError>;
+
     /// The pod of this name.
     fn get_pod(&self, name: &str) -> Result<Option<Pod>, ReadError> {
         let object = self.get(&ObjectReference::new("v1", "Pod", name))?;
@@ -50,6 +54,10 @@ impl Cluster for HostCluster {
 
     fn find_pods(&self, label_selector: &str) -> Result<Vec<Pod>, ReadError> {
         cluster::find_pods(label_selector)
+    }
+
+    fn job_exists(&self, uid: &str) -> Result<bool, ReadError> {
+        cluster::job_exists(uid)
     }
 }
 

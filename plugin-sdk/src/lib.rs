@@ -11,6 +11,7 @@ pub mod bindings;
 mod cluster;
 pub mod log;
 mod operation;
+mod owner;
 pub mod patch;
 mod pod;
 mod registration;
@@ -26,7 +27,7 @@ pub use bindings::operon::action::cluster::ReadError;
 pub use bindings::operon::action::types::{
     ActionError, Attributes, Container, ContainerPhase, Delete, Effect, Event, Evict, Failure, Job,
     Mapping, ObjectReference, Operation, OwnerReference, Patch, PatchKind, Pod, Progress,
-    ProgressReport, Registration, Severity, Target, Watch,
+    ProgressReport, Registration, Requirement, Severity, Target, Watch,
 };
 pub use cluster::Cluster;
 pub use patch::MetadataEdit;

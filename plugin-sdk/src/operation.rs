@@ -5,16 +5,24 @@ use serde_json::Value;
 
 use crate::{
     ActionError, Attributes, Delete, Effect, Event, Evict, Failure, Operation, Patch, Progress,
-    ProgressReport, Severity, Target,
+    ProgressReport, Requirement, Severity, Target,
 };
 
 impl Operation {
     /// No effects, and what is remembered of the target stays as it is.
     pub fn of(target: &Target) -> Self {
         Self {
+            requirements: Vec::new(),
             effects: Vec::new(),
             extra_info: target.extra_info.clone(),
         }
+    }
+
+    /// Adds what must exist when the effects are performed.
+    #[must_use]
+    pub fn requiring(mut self, requirement: Requirement) -> Self {
+        self.requirements.push(requirement);
+        self
     }
 
     /// Adds any effect.

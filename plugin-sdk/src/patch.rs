@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Delete, Evict, ObjectReference, Patch, PatchKind, Pod};
+use crate::{Delete, Evict, ObjectReference, Patch, PatchKind, Pod, Requirement};
 
 /// A JSON merge patch (RFC 7386) without preconditions.
 pub fn merge(object: ObjectReference, body: &Value) -> Patch {
@@ -118,7 +118,17 @@ impl Pod {
         Evict {
             pod: self.name.clone(),
             uid: Some(self.uid.clone()),
+            resource_version: None,
             grace_period_seconds: None,
+        }
+    }
+
+    /// Requires that this pod exists, is not being deleted, and has not changed since it was read.
+    pub fn unchanged(&self) -> Requirement {
+        Requirement {
+            object: self.reference(),
+            uid: self.uid.clone(),
+            resource_version: Some(self.resource_version.clone()),
         }
     }
 

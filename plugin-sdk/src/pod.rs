@@ -69,23 +69,13 @@ impl Pod {
             annotations: attributes(&metadata["annotations"]),
             finalizers: list(&metadata["finalizers"]).filter_map(text).collect(),
             owners: list(&metadata["ownerReferences"])
-                .filter_map(owner)
+                .filter_map(OwnerReference::from_object)
                 .collect(),
             containers: list(&object["spec"]["containers"])
                 .filter_map(|spec| container(spec, &status["containerStatuses"]))
                 .collect(),
         })
     }
-}
-
-fn owner(reference: &Value) -> Option<OwnerReference> {
-    Some(OwnerReference {
-        api_version: text(&reference["apiVersion"])?,
-        kind: text(&reference["kind"])?,
-        name: text(&reference["name"])?,
-        uid: text(&reference["uid"])?,
-        controller: reference["controller"].as_bool().unwrap_or(false),
-    })
 }
 
 fn container(spec: &Value, statuses: &Value) -> Option<Container> {

@@ -38,6 +38,7 @@ impl Watch {
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),
             label_selector: String::new(),
+            fields: Vec::new(),
             mappings: Vec::new(),
         }
     }
@@ -46,6 +47,13 @@ impl Watch {
     #[must_use]
     pub fn selecting(mut self, label_selector: &str) -> Self {
         label_selector.clone_into(&mut self.label_selector);
+        self
+    }
+
+    /// Only these top-level fields, besides `metadata`: `.reading(&["spec"])`. The host keeps no others.
+    #[must_use]
+    pub fn reading(mut self, fields: &[&str]) -> Self {
+        self.fields = fields.iter().map(|field| (*field).to_owned()).collect();
         self
     }
 

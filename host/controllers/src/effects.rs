@@ -3,6 +3,8 @@
 //! Effects are performed as the plugin's own ServiceAccount, so Kubernetes RBAC decides what an action
 //! may do; and always in the job's namespace, whatever the effect says.
 
+mod requirements;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -20,6 +22,7 @@ use operon_api::keys;
 use operon_core::action::{Effect, ObjectReference, PatchKind, Propagation};
 use serde_json::{Value, json};
 
+use self::requirements::Known;
 use crate::{
     apply::{client_config, describe, within_limit},
     error::Error,
@@ -45,6 +48,7 @@ pub struct Performer {
     client: Client,
     manager: String,
     kinds: Arc<Kinds>,
+    known: Arc<Known>,
 }
 
 /// Makes [`Performer`]s: a client per ServiceAccount, and what the API server serves.
@@ -99,6 +103,7 @@ impl Performers {
             client: self.client(service_account)?,
             manager: format!("{}{plugin}", keys::ACTION_MANAGER_PREFIX),
             kinds: Arc::clone(&self.kinds),
+            known: Arc::default(),
         })
     }
 
@@ -172,9 +177,14 @@ impl Performer {
             Effect::Evict {
                 pod,
                 uid,
+                resource_version,
                 grace_period_seconds,
             } => {
-                self.evict(namespace, pod, uid.as_deref(), *grace_period_seconds)
+                let preconditions = Preconditions {
+                    uid: uid.clone(),
+                    resource_version: resource_version.clone(),
+                };
+                self.evict(namespace, pod, preconditions, *grace_period_seconds)
                     .await
             }
             Effect::Event { .. } => Ok(Performed::Nothing),
@@ -279,7 +289,7 @@ impl Performer {
         &self,
         namespace: &str,
         pod: &str,
-        uid: Option<&str>,
+        preconditions: Preconditions,
         grace_period_seconds: Option<u32>,
     ) -> Result<Performed, Error> {
         check_segment(pod)?;
@@ -287,10 +297,7 @@ impl Performer {
         let params = EvictParams {
             delete_options: Some(DeleteParams {
                 grace_period_seconds,
-                preconditions: uid.map(|uid| Preconditions {
-                    uid: Some(uid.to_owned()),
-                    resource_version: None,
-                }),
+                preconditions: Some(preconditions),
                 ..DeleteParams::default()
             }),
             ..EvictParams::default()

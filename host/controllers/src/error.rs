@@ -46,6 +46,14 @@ pub enum Error {
     /// What the driver could not write.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// An object that must exist for an effect to be performed does not, or has changed.
+    #[error("{object} {state}")]
+    Requirement {
+        /// Kind, namespace and name.
+        object: String,
+        /// What is wrong with it.
+        state: &'static str,
+    },
     /// An effect that no API server would understand.
     #[error("failed to read the effect: {message}")]
     Effect {
@@ -64,6 +72,7 @@ impl Error {
             } => Class::of(status),
             Self::Write { .. }
             | Self::Timeout { .. }
+            | Self::Requirement { .. }
             | Self::UnknownKind {
                 source: Some(_), ..
             } => Class::Unavailable,
@@ -81,6 +90,7 @@ impl Error {
             } => Refusal::answered("", status).reason,
             Self::Write { .. } => "RequestFailed".to_owned(),
             Self::Timeout { .. } => "RequestTimeout".to_owned(),
+            Self::Requirement { .. } => "Conflict".to_owned(),
             Self::UnknownKind { .. } => "UnknownKind".to_owned(),
             Self::Effect { .. } => "InvalidEffect".to_owned(),
             Self::Refused(refusal) => refusal.reason.clone(),
@@ -97,6 +107,7 @@ impl Error {
             } => Refusal::answered(&self.to_string(), status),
             Self::Write { .. }
             | Self::Timeout { .. }
+            | Self::Requirement { .. }
             | Self::UnknownKind { .. }
             | Self::Effect { .. } => Refusal {
                 code: 0,

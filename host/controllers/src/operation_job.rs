@@ -157,8 +157,8 @@ impl OperationJobs {
         };
         let job = job_view(observed, loaded);
         let namespace = job.namespace.as_str();
-        let view: Arc<dyn ClusterView> =
-            Arc::new(View::new(namespace, loaded.watch.declared.clone()));
+        let (declared, jobs) = (loaded.watch.declared.clone(), self.jobs.store.clone());
+        let view: Arc<dyn ClusterView> = Arc::new(View::new(namespace, declared, jobs));
         let asks = |target: &&TargetPlan| matches!(target.step, Step::Operate | Step::Release(_));
         let mut targets: Vec<_> = run.targets.iter().filter(asks).collect();
         targets.sort_by_key(|t| (t.detail.extra_info.is_empty(), t.detail.error.is_none()));
@@ -368,6 +368,11 @@ impl Call<'_> {
 
     /// Performs the effects of one answer, in order; the first that fails ends the list.
     async fn perform(&self, target: &Target, operation: &Operation) -> Result<(), ActionError> {
+        if !operation.effects.is_empty() {
+            let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
+            let met = performer.require(namespace, &operation.requirements).await;
+            met.map_err(Error::into_action_error)?;
+        }
         for effect in &operation.effects {
             let result = self.perform_one(target, effect).await;
             let word = if result.is_ok() { "ok" } else { "error" };
@@ -503,6 +508,7 @@ mod tests {
         let evict = |pod: &str, uid: Option<&str>| Effect::Evict {
             pod: pod.to_owned(),
             uid: uid.map(str::to_owned),
+            resource_version: None,
             grace_period_seconds: None,
         };
         let table = [

@@ -178,7 +178,8 @@ impl Watcher<'_> {
         let (action, watched) = (self.action.to_owned(), watch.clone());
         let on_change: OnChange<DynamicObject> =
             Arc::new(move |object, _| triggers.object_changed(&action, &watched, object, &pods));
-        let cache = Cache::start(api, config, resource.clone(), on_change);
+        let shed = shed_all_but(watch.fields.clone());
+        let cache = Cache::start_lean(api, config, resource.clone(), shed, on_change);
         if cache.ready_within(LIST_LIMIT).await {
             return Ok(cache);
         }
@@ -191,5 +192,37 @@ impl Watcher<'_> {
             ),
             transient: true,
         })
+    }
+}
+
+/// Takes off an object all top-level fields but these; nothing if there are none.
+fn shed_all_but(fields: Vec<String>) -> impl Fn(&mut DynamicObject) + Send + Sync + 'static {
+    move |object| {
+        if let (false, Some(data)) = (fields.is_empty(), object.data.as_object_mut()) {
+            data.retain(|field, _| fields.contains(field));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_declared_fields_of_an_object_are_kept() {
+        let whole = json!({"metadata": {"name": "a"}, "spec": {"b": 1}, "status": {"c": 2}});
+        for (fields, kept) in [
+            (vec![], json!({"spec": {"b": 1}, "status": {"c": 2}})),
+            (vec!["spec"], json!({"spec": {"b": 1}})),
+            (vec!["metadata"], json!({})),
+        ] {
+            let mut object: DynamicObject =
+                serde_json::from_value(whole.clone()).expect("an object");
+            shed_all_but(fields.into_iter().map(str::to_owned).collect())(&mut object);
+            assert_eq!(object.data, kept);
+            assert_eq!(object.metadata.name.as_deref(), Some("a"));
+        }
     }
 }

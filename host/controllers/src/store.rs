@@ -26,6 +26,9 @@ use serde::de::DeserializeOwned;
 /// Called with every object that changed, or is gone, after the store says so.
 pub type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
 
+/// Takes off an object what nobody here reads.
+type Shed<K> = Arc<dyn Fn(&mut K) + Send + Sync>;
+
 /// The longest time after which an answer to our own write may come: longer than a write may take.
 const LATE: Duration = Duration::from_mins(1);
 
@@ -101,10 +104,10 @@ impl<K: Cached> Cache<K> {
         api: Api<K>,
         config: watcher::Config,
         dyntype: K::DynamicType,
-        shed: fn(&mut K),
+        shed: impl Fn(&mut K) + Send + Sync + 'static,
         on_change: OnChange<K>,
     ) -> Self {
-        Self::start_with(api, Some, config, dyntype, shed, on_change)
+        Self::start_with(api, Some, config, dyntype, Arc::new(shed), on_change)
     }
 
     /// As [`Cache::start`], of a kind whose objects may have been stored before its schema was what it
@@ -115,7 +118,7 @@ impl<K: Cached> Cache<K> {
         dyntype: K::DynamicType,
         on_change: OnChange<K>,
     ) -> Self {
-        Self::start_with(api, readable, config, dyntype, |_| {}, on_change)
+        Self::start_with(api, readable, config, dyntype, Arc::new(|_| {}), on_change)
     }
 
     fn start_with<R: Cached<DynamicType = K::DynamicType>>(
@@ -123,7 +126,7 @@ impl<K: Cached> Cache<K> {
         read: fn(R) -> Option<K>,
         config: watcher::Config,
         dyntype: K::DynamicType,
-        shed: fn(&mut K),
+        shed: Shed<K>,
         on_change: OnChange<K>,
     ) -> Self {
         let writer = reflector::store::Writer::new(dyntype.clone());
@@ -273,7 +276,7 @@ struct Keeper<K: Cached> {
     writer: reflector::store::Writer<K>,
     store: Store<K>,
     dyntype: K::DynamicType,
-    shed: fn(&mut K),
+    shed: Shed<K>,
     on_change: OnChange<K>,
     /// The uids of the objects deleted lately, and when: a late answer to our own write must not bring
     /// one back.

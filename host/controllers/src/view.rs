@@ -2,12 +2,13 @@
 //! first asked for. The same for every target, so that targets that share something agree on it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, core::DynamicObject, runtime::reflector::Store};
+use operon_api::OperationJob;
 use operon_core::{
     action::{ClusterView, ObjectReference, PodView, ReadError},
     selector::Selector,
@@ -30,6 +31,9 @@ type ByValue = HashMap<String, Vec<Arc<Pod>>>;
 pub struct View {
     namespace: String,
     declared: Declared,
+    jobs: Store<OperationJob>,
+    /// The uids of the namespace's jobs.
+    job_uids: OnceLock<HashSet<String>>,
     /// The namespace's pods, by name.
     pods: OnceLock<BTreeMap<String, Arc<Pod>>>,
     /// The same by the labels that were asked for: an action asks about every target in this way.
@@ -38,11 +42,13 @@ pub struct View {
 }
 
 impl View {
-    /// A view of `namespace` over what was declared.
-    pub fn new(namespace: &str, declared: Declared) -> Self {
+    /// A view of `namespace` over what was declared, and over the jobs that exist.
+    pub fn new(namespace: &str, declared: Declared, jobs: Store<OperationJob>) -> Self {
         Self {
             namespace: namespace.to_owned(),
             declared,
+            jobs,
+            job_uids: OnceLock::new(),
             pods: OnceLock::new(),
             by_label: Mutex::default(),
             found: Mutex::default(),
@@ -140,6 +146,16 @@ impl ClusterView for View {
         found.insert(label_selector.to_owned(), pods.clone());
         Ok(pods)
     }
+
+    fn job_exists(&self, uid: &str) -> Result<bool, ReadError> {
+        let uids = self.job_uids.get_or_init(|| {
+            let in_namespace =
+                |job: &OperationJob| job.metadata.namespace.as_deref() == Some(&self.namespace);
+            let jobs = self.jobs.state_filter(in_namespace);
+            jobs.iter().filter_map(|job| job.uid()).collect()
+        });
+        Ok(uids.contains(uid))
+    }
 }
 
 fn is_pod(api_version: &str, kind: &str) -> bool {
@@ -176,7 +192,8 @@ mod tests {
         }
         let pods = Some((writer.as_reader(), Selector::default()));
         let others = HashMap::new();
-        let view = View::new("ns", Declared { pods, others });
+        let jobs = Writer::default().as_reader();
+        let view = View::new("ns", Declared { pods, others }, jobs);
         for (selector, expected) in [
             ("", vec!["a", "b", "c"]),
             ("app=x", vec!["a", "b"]),
@@ -194,5 +211,22 @@ mod tests {
             let whole = view.find("v1", "Pod", selector).expect(selector);
             assert_eq!(whole.len(), expected.len(), "{selector}");
         }
+    }
+
+    #[test]
+    fn a_job_exists_in_its_own_namespace_until_it_is_gone() {
+        let mut writer = Writer::<OperationJob>::default();
+        for (namespace, uid) in [("ns", "u1"), ("other", "u2")] {
+            let job = json!({
+                "metadata": {"namespace": namespace, "name": uid, "uid": uid,
+                    "deletionTimestamp": "2026-01-01T00:00:00Z"},
+                "spec": {"action": "Replace", "targets": [{"name": "a"}]}
+            });
+            let job = serde_json::from_value(job).expect("a job");
+            writer.apply_watcher_event(&Event::Apply(job));
+        }
+        let view = View::new("ns", Declared::default(), writer.as_reader());
+        let exists = ["u1", "u2", "u3"].map(|uid| view.job_exists(uid));
+        assert_eq!(exists, [Ok(true), Ok(false), Ok(false)]);
     }
 }

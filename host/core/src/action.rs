@@ -62,6 +62,8 @@ pub trait ClusterView: Send + Sync {
     ) -> Result<Vec<Value>, ReadError>;
     /// All pods that a label selector matches.
     fn find_pods(&self, label_selector: &str) -> Result<Vec<PodView>, ReadError>;
+    /// Whether there is an OperationJob with this uid, one that is being deleted included.
+    fn job_exists(&self, uid: &str) -> Result<bool, ReadError>;
 }
 
 /// One question to an action.
@@ -179,6 +181,19 @@ pub struct OwnerView {
     pub uid: String,
     /// Whether this owner is the controller.
     pub controller: bool,
+    /// Whether the owner's foreground deletion waits until the object is deleted.
+    pub block_owner_deletion: bool,
+}
+
+/// An object that must exist when an operation is performed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// Which.
+    pub object: ObjectReference,
+    /// Its uid.
+    pub uid: String,
+    /// It has not changed since this version; none: it may have changed.
+    pub resource_version: Option<String>,
 }
 
 /// Where a container is in its life.
@@ -346,6 +361,8 @@ pub enum Effect {
         pod: String,
         /// Precondition.
         uid: Option<String>,
+        /// Precondition.
+        resource_version: Option<String>,
         /// Overrides the pod's own.
         grace_period_seconds: Option<u32>,
     },
@@ -377,6 +394,8 @@ impl Effect {
 /// What to do, and what to remember.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Operation {
+    /// Checked before the first effect: these objects exist and are not being deleted.
+    pub requirements: Vec<Requirement>,
     /// Performed in this order; the first that fails ends the list.
     pub effects: Vec<Effect>,
     /// The target's extra-info from now on, whole.
@@ -429,6 +448,8 @@ pub struct Watch {
     pub kind: String,
     /// Only objects with these labels; empty: all.
     pub label_selector: String,
+    /// The top-level fields that the action reads besides `metadata`; empty: all.
+    pub fields: Vec<String>,
     /// How an object finds its targets.
     pub mappings: Vec<Mapping>,
 }
@@ -459,6 +480,7 @@ impl From<&Pod> for PodView {
                 name: owner.name.clone(),
                 uid: owner.uid.clone(),
                 controller: owner.controller.unwrap_or_default(),
+                block_owner_deletion: owner.block_owner_deletion.unwrap_or_default(),
             });
         Self {
             name: meta.name.clone().unwrap_or_default(),

@@ -17,9 +17,11 @@ const EXTRA_INFO_ENTRIES: usize = 32;
 const EXTRA_INFO_KEY_BYTES: usize = 63;
 const EXTRA_INFO_VALUE_BYTES: usize = 1 << 10;
 const EFFECTS: usize = 64;
+const REQUIREMENTS: usize = 8;
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 const WATCHES: usize = 32;
 const MAPPINGS: usize = 16;
+const FIELDS: usize = 32;
 const NAME_BYTES: usize = 1 << 10;
 
 /// What an action reports if its own reason is no CamelCase word.
@@ -28,9 +30,16 @@ const UNNAMED: &str = "ActionFailed";
 /// The operation that an action answered with.
 pub(crate) fn operation(answer: types::Operation) -> Result<core::Operation, core::ActionError> {
     let types::Operation {
+        requirements,
         effects,
         extra_info,
     } = answer;
+    if requirements.len() > REQUIREMENTS {
+        return Err(too_large(&format!(
+            "{} requirements; at most {REQUIREMENTS}",
+            requirements.len()
+        )));
+    }
     if effects.len() > EFFECTS {
         return Err(too_large(&format!(
             "{} effects; at most {EFFECTS}",
@@ -39,6 +48,7 @@ pub(crate) fn operation(answer: types::Operation) -> Result<core::Operation, cor
     }
     let effects = effects.into_iter().enumerate();
     Ok(core::Operation {
+        requirements: requirements.into_iter().map(requirement).collect(),
         effects: effects
             .map(|(index, effect)| self::effect(index, effect))
             .collect::<Result<_, _>>()?,
@@ -105,6 +115,7 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
         api_version,
         kind,
         label_selector,
+        fields,
         mappings,
     } = watch;
     let longest = api_version.len().max(kind.len()).max(label_selector.len());
@@ -118,6 +129,11 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
             "its watch of {kind} has more than {MAPPINGS} mappings"
         ));
     }
+    if fields.len() > FIELDS || fields.iter().any(|field| field.len() > NAME_BYTES) {
+        return Err(format!(
+            "its watch of {kind} names more than {FIELDS} fields, or one of more than 1 KiB"
+        ));
+    }
     let mappings = mappings.into_iter().map(|mapping| match mapping {
         types::Mapping::Label(label) => core::Mapping::Label(label),
         types::Mapping::ExtraInfo(key) => core::Mapping::ExtraInfo(key),
@@ -128,6 +144,7 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
         api_version,
         kind,
         label_selector,
+        fields,
         mappings: mappings.collect(),
     })
 }
@@ -178,11 +195,13 @@ fn effect(index: usize, effect: types::Effect) -> Result<core::Effect, core::Act
             let types::Evict {
                 pod,
                 uid,
+                resource_version,
                 grace_period_seconds,
             } = evict;
             core::Effect::Evict {
                 pod,
                 uid,
+                resource_version,
                 grace_period_seconds,
             }
         }
@@ -202,6 +221,19 @@ fn effect(index: usize, effect: types::Effect) -> Result<core::Effect, core::Act
             }
         }
     })
+}
+
+fn requirement(requirement: types::Requirement) -> core::Requirement {
+    let types::Requirement {
+        object,
+        uid,
+        resource_version,
+    } = requirement;
+    core::Requirement {
+        object: reference(object),
+        uid,
+        resource_version,
+    }
 }
 
 fn reference(reference: types::ObjectReference) -> core::ObjectReference {
@@ -331,6 +363,7 @@ mod tests {
             types::Effect::Apply("{".into()),
         ];
         let answer = operation(types::Operation {
+            requirements: Vec::new(),
             effects,
             extra_info: Vec::new(),
         });

@@ -43,6 +43,11 @@ impl Host for State {
         self.budget.host_call()?;
         Ok(self.read_pods(&label_selector))
     }
+
+    fn job_exists(&mut self, uid: String) -> wasmtime::Result<Result<bool, ReadError>> {
+        self.budget.host_call()?;
+        Ok(self.read_job(&uid))
+    }
 }
 
 impl State {
@@ -99,6 +104,14 @@ impl State {
                 Ok(convert::pod(pod))
             })
             .collect()
+    }
+
+    fn read_job(&mut self, uid: &str) -> Result<bool, ReadError> {
+        self.budget.read().map_err(ReadError::TooMuch)?;
+        let Some(cluster) = &self.cluster else {
+            return Err(nothing_yet("OperationJob"));
+        };
+        cluster.job_exists(uid).map_err(convert::read_error)
     }
 
     fn json(&mut self, object: &Value) -> Result<String, ReadError> {

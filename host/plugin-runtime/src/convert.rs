@@ -114,6 +114,7 @@ fn owner(owner: core::OwnerView) -> types::OwnerReference {
         name,
         uid,
         controller,
+        block_owner_deletion,
     } = owner;
     types::OwnerReference {
         api_version,
@@ -121,6 +122,7 @@ fn owner(owner: core::OwnerView) -> types::OwnerReference {
         name,
         uid,
         controller,
+        block_owner_deletion,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The fake cluster: objects as JSON, a clock, and what a test does to the world behind the action's
 //! back. One namespace. Reading is the action's [`Cluster`] trait; performing effects is `effects.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -19,6 +19,8 @@ pub struct FakeCluster {
     now: i64,
     last_version: u64,
     last_uid: u64,
+    /// The uids of the jobs that exist.
+    jobs: BTreeSet<String>,
     pub(super) writes: Vec<Write>,
     pub(super) events: Vec<Event>,
 }
@@ -37,6 +39,7 @@ impl FakeCluster {
             now: 1_000_000,
             last_version: 0,
             last_uid: 0,
+            jobs: BTreeSet::new(),
             writes: Vec::new(),
             events: Vec::new(),
         }
@@ -50,6 +53,16 @@ impl FakeCluster {
     /// Lets time pass.
     pub fn advance(&mut self, seconds: i64) {
         self.now += seconds;
+    }
+
+    /// A job of this uid exists from now on. A [`FakeJob`](super::FakeJob) adds itself.
+    pub fn add_job(&mut self, uid: &str) {
+        self.jobs.insert(uid.to_owned());
+    }
+
+    /// The job of this uid is gone, whatever it left behind.
+    pub fn remove_job(&mut self, uid: &str) {
+        self.jobs.remove(uid);
     }
 
     /// Every write that effects made, oldest first.
@@ -235,6 +248,10 @@ impl Cluster for FakeCluster {
     fn find_pods(&self, label_selector: &str) -> Result<Vec<Pod>, ReadError> {
         let found = self.find("v1", "Pod", label_selector)?;
         Ok(found.iter().filter_map(Pod::from_object).collect())
+    }
+
+    fn job_exists(&self, uid: &str) -> Result<bool, ReadError> {
+        Ok(self.jobs.contains(uid))
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::FakeCluster;
 use super::cluster::merge;
-use crate::{Delete, Effect, Evict, Failure, ObjectReference, Patch, PatchKind};
+use crate::{Delete, Effect, Evict, Failure, ObjectReference, Operation, Patch, PatchKind};
 
 /// One write that an effect made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,24 @@ pub struct Write {
 }
 
 impl FakeCluster {
+    /// Performs what an action answered, if its requirements are met.
+    ///
+    /// # Errors
+    /// `Conflict` (a requirement), and those of [`perform`](Self::perform).
+    pub fn perform_operation(&mut self, operation: &Operation) -> Result<(), Failure> {
+        for requirement in &operation.requirements {
+            let version = requirement.resource_version.as_deref();
+            let found = self.checked(&requirement.object, Some(&requirement.uid), version);
+            let alive = found.is_ok_and(|object| object["metadata"]["deletionTimestamp"].is_null());
+            if !alive && !operation.effects.is_empty() {
+                let ObjectReference { kind, name, .. } = &requirement.object;
+                let message = format!("{kind} {name:?} does not exist any more, or has changed");
+                return Err(refused("Conflict", &message));
+            }
+        }
+        self.perform(&operation.effects)
+    }
+
     /// Performs effects in their order; the first that fails ends the list.
     ///
     /// # Errors
@@ -112,7 +130,8 @@ impl FakeCluster {
 
     fn evict(&mut self, evict: &Evict) -> Result<(), Failure> {
         let reference = ObjectReference::new("v1", "Pod", &evict.pod);
-        self.checked(&reference, evict.uid.as_deref(), None)?;
+        let version = evict.resource_version.as_deref();
+        self.checked(&reference, evict.uid.as_deref(), version)?;
         self.record("evict", &reference);
         self.start_deleting(&evict.pod);
         Ok(())

@@ -98,6 +98,7 @@ impl FakeJob {
     /// to [`release`](Self::release) it.
     pub fn pass<A: Action>(&mut self, world: &mut FakeCluster) -> bool {
         let action = A::default();
+        world.add_job(&self.job.uid);
         let snapshot = world.clone();
         self.job.now = snapshot.now();
         for target in self.targets.iter_mut().filter(|target| !target.finished()) {
@@ -140,7 +141,7 @@ impl FakeJob {
             let seen = target.as_seen(world);
             let released = action.release_target(&seen, &self.job, world);
             let operation = released.expect("the action releases its target");
-            let performed = world.perform(&operation.effects);
+            let performed = world.perform_operation(&operation);
             performed.expect("the effects of a release are not refused");
             target.extra_info = operation.extra_info;
         }
@@ -155,7 +156,7 @@ fn operate<A: Action>(
     world: &mut FakeCluster,
 ) {
     match action.operate_target(&target.as_seen(snapshot), job, snapshot) {
-        Ok(operation) => match world.perform(&operation.effects) {
+        Ok(operation) => match world.perform_operation(&operation) {
             Ok(()) => target.extra_info = operation.extra_info,
             Err(refusal) => target.failure = Some(refusal),
         },

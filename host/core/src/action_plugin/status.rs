@@ -163,6 +163,7 @@ mod tests {
             api_version: "apps/v1".to_owned(),
             kind: kind.to_owned(),
             label_selector: selector.to_owned(),
+            fields: Vec::new(),
             mappings: Vec::new(),
         };
         let watches = vec![watch("ReplicaSet", ""), watch("StatefulSet", "a=b")];

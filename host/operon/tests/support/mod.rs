@@ -137,6 +137,10 @@ impl ClusterView for FakeCluster {
     fn find_pods(&self, _: &str) -> Result<Vec<PodView>, ReadError> {
         Ok(vec![pod("one")])
     }
+
+    fn job_exists(&self, _: &str) -> Result<bool, ReadError> {
+        Ok(true)
+    }
 }
 
 /// One question, with everything it borrows.
@@ -219,6 +223,7 @@ pub(crate) fn pod(name: &str) -> PodView {
             name: "web-5d4f8c7b9".to_owned(),
             uid: "9b0f4f43-52b2-4f6f-8a43-7a0f8d2b5c77".to_owned(),
             controller: true,
+            block_owner_deletion: true,
         }],
         containers: vec![container("main"), container("sidecar")],
     }

@@ -41,6 +41,7 @@ impl Guest for Hostile {
                 api_version: "v1".into(),
                 kind: "ConfigMap".into(),
                 label_selector: "app=hostile".into(),
+                fields: Vec::new(),
                 mappings: vec![Mapping::ExtraInfo("name".into()), Mapping::Namespace],
             }],
             settings_schema: if settings.contains("recursive-schema") {
@@ -67,6 +68,7 @@ impl Guest for Hostile {
             "empty-strings" => {
                 let extra_info = vec![(String::new(), String::new()); 500_000];
                 return Ok(Operation {
+                    requirements: Vec::new(),
                     effects: Vec::new(),
                     extra_info,
                 });
@@ -76,6 +78,7 @@ impl Guest for Hostile {
                     .map(|n| (format!("key-{n}"), String::new()))
                     .collect();
                 return Ok(Operation {
+                    requirements: Vec::new(),
                     effects: Vec::new(),
                     extra_info,
                 });
@@ -109,6 +112,7 @@ impl Guest for Hostile {
             std::thread::sleep(Duration::from_secs(60));
         }
         Ok(Operation {
+            requirements: Vec::new(),
             effects: Vec::new(),
             extra_info: Vec::new(),
         })
@@ -119,6 +123,7 @@ impl Guest for Hostile {
 fn foreign_object() -> Operation {
     let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"kube-system"}}"#;
     Operation {
+        requirements: Vec::new(),
         effects: vec![Effect::Create(body.into())],
         extra_info: Vec::new(),
     }
@@ -132,6 +137,7 @@ fn crooked_name() -> Operation {
         name: "a/../../../kube-system/pods/b?force=true".into(),
     };
     Operation {
+        requirements: Vec::new(),
         effects: vec![Effect::Patch(Patch {
             object,
             subresource: None,
@@ -148,6 +154,7 @@ fn crooked_name() -> Operation {
 fn fine(target: &Target, job: &Job) -> Operation {
     let labels = target.pod.as_ref().map_or(0, |pod| pod.labels.len());
     Operation {
+        requirements: Vec::new(),
         effects: vec![
             Effect::Patch(Patch {
                 object: ObjectReference {
@@ -167,6 +174,7 @@ fn fine(target: &Target, job: &Job) -> Operation {
             Effect::Evict(Evict {
                 pod: target.name.clone(),
                 uid: None,
+                resource_version: None,
                 grace_period_seconds: Some(1),
             }),
         ],
@@ -176,6 +184,7 @@ fn fine(target: &Target, job: &Job) -> Operation {
 
 fn operation(body: String) -> Operation {
     Operation {
+        requirements: Vec::new(),
         effects: vec![Effect::Apply(body)],
         extra_info: Vec::new(),
     }
@@ -244,6 +253,7 @@ fn read_until_refused() -> Operation {
         ("pods".into(), pods.to_string()),
     ];
     Operation {
+        requirements: Vec::new(),
         effects: Vec::new(),
         extra_info,
     }
