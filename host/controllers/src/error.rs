@@ -87,6 +87,10 @@ impl Error {
             Self::Write {
                 source: kube::Error::Api(status),
                 ..
+            } if budget(status).is_some() => DISRUPTION_BUDGET.to_owned(),
+            Self::Write {
+                source: kube::Error::Api(status),
+                ..
             } => Refusal::answered("", status).reason,
             Self::Write { .. } => "RequestFailed".to_owned(),
             Self::Timeout { .. } => "RequestTimeout".to_owned(),
@@ -130,7 +134,9 @@ impl Error {
                 } else {
                     &status.message
                 };
-                return format!("{text}: {said}");
+                let budget = budget(status).filter(|cause| !cause.is_empty());
+                let budget = budget.map_or(String::new(), |cause| format!(" {cause}"));
+                return format!("{text}: {said}{budget}");
             }
             text = format!("{text}: {cause}");
             source = cause.source();
@@ -153,6 +159,17 @@ impl Error {
     }
 }
 
+/// The cause by which the API server says that a budget refuses an eviction. Throttling, which has the same
+/// code, has none.
+const DISRUPTION_BUDGET: &str = "DisruptionBudget";
+
+/// What the API server says of the budget that refuses an eviction: its name, and what it needs.
+fn budget(status: &kube::core::Status) -> Option<&str> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let mut causes = causes.filter(|cause| cause.reason == DISRUPTION_BUDGET);
+    causes.next().map(|cause| cause.message.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -167,6 +184,22 @@ mod tests {
             object: "Pod shop/web-0".to_owned(),
             source,
         }
+    }
+
+    #[test]
+    fn a_budget_that_refuses_an_eviction_is_named_and_is_no_throttling() {
+        let needs = "The disruption budget web needs 2 healthy pods and has 2 currently";
+        let refusal = |causes: Value| {
+            refused(json!({
+                "code": 429, "reason": "TooManyRequests", "message": "Cannot evict pod.",
+                "details": {"causes": causes}
+            }))
+        };
+        let budget = refusal(json!([{"reason": "DisruptionBudget", "message": needs}]));
+        assert_eq!(budget.reason(), "DisruptionBudget");
+        assert_eq!(budget.class(), Class::Unavailable);
+        assert!(budget.chain().ends_with(needs), "{}", budget.chain());
+        assert_eq!(refusal(json!([])).reason(), "TooManyRequests");
     }
 
     #[test]
