@@ -18,7 +18,7 @@ mod registration;
 mod target;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
-mod time;
+pub mod time;
 
 pub use action::Action;
 #[doc(hidden)]
@@ -26,7 +26,7 @@ pub use action::Adapter;
 pub use bindings::operon::action::cluster::ReadError;
 pub use bindings::operon::action::types::{
     ActionError, Attributes, Container, ContainerPhase, Delete, Effect, Event, Evict, Failure, Job,
-    Mapping, ObjectReference, Operation, OwnerReference, Patch, PatchKind, Pod, Progress,
+    Mapping, ObjectReference, Operation, OwnerReference, Patch, PatchKind, Pod, PodLimit, Progress,
     ProgressReport, Registration, Requirement, Severity, Target, Watch,
 };
 pub use cluster::Cluster;

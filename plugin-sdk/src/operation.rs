@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use crate::{
-    ActionError, Attributes, Delete, Effect, Event, Evict, Failure, Operation, Patch, Progress,
-    ProgressReport, Requirement, Severity, Target,
+    ActionError, Attributes, Delete, Effect, Event, Evict, Failure, Operation, Patch, PodLimit,
+    Progress, ProgressReport, Requirement, Severity, Target,
 };
 
 impl Operation {
@@ -13,6 +13,7 @@ impl Operation {
     pub fn of(target: &Target) -> Self {
         Self {
             requirements: Vec::new(),
+            limit: None,
             effects: Vec::new(),
             extra_info: target.extra_info.clone(),
         }
@@ -22,6 +23,16 @@ impl Operation {
     #[must_use]
     pub fn requiring(mut self, requirement: Requirement) -> Self {
         self.requirements.push(requirement);
+        self
+    }
+
+    /// The effects are performed only while fewer pods than this match the label selector.
+    #[must_use]
+    pub fn limited_to(mut self, pods: u32, label_selector: &str) -> Self {
+        self.limit = Some(PodLimit {
+            label_selector: label_selector.to_owned(),
+            pods,
+        });
         self
     }
 

@@ -4,7 +4,7 @@
 const DAY: i64 = 86_400;
 
 /// `2026-01-31T08:00:00Z` in seconds since the Unix epoch; fractions of a second are dropped.
-pub(crate) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     let text = text.strip_suffix('Z')?;
     let (date, clock) = text.split_once('T')?;
     let mut date = date.splitn(3, '-').map(str::parse::<i64>);
@@ -34,7 +34,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 
 /// The inverse of [`parse`], for the fake cluster. Good for years of four digits.
 #[cfg(not(target_family = "wasm"))]
-pub(crate) fn format(seconds: i64) -> String {
+pub fn format(seconds: i64) -> String {
     let (day_number, clock) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
     let estimate = 1970 + day_number.div_euclid(366);
     let year = (estimate..=9999)

@@ -3,6 +3,8 @@
 //! Effects are performed as the plugin's own ServiceAccount, so Kubernetes RBAC decides what an action
 //! may do; and always in the job's namespace, whatever the effect says.
 
+mod evicted;
+mod limit;
 mod requirements;
 
 use std::{
@@ -22,7 +24,7 @@ use operon_api::keys;
 use operon_core::action::{Effect, ObjectReference, PatchKind, Propagation};
 use serde_json::{Value, json};
 
-use self::requirements::Known;
+use self::{evicted::Evicted, limit::Turns, requirements::Known};
 use crate::{
     apply::{client_config, describe, within_limit},
     error::Error,
@@ -49,6 +51,8 @@ pub struct Performer {
     manager: String,
     kinds: Arc<Kinds>,
     known: Arc<Known>,
+    turns: Arc<Turns>,
+    evicted: Arc<Evicted>,
 }
 
 /// Makes [`Performer`]s: a client per ServiceAccount, and what the API server serves.
@@ -104,6 +108,8 @@ impl Performers {
             manager: format!("{}{plugin}", keys::ACTION_MANAGER_PREFIX),
             kinds: Arc::clone(&self.kinds),
             known: Arc::default(),
+            turns: Arc::default(),
+            evicted: Arc::default(),
         })
     }
 
@@ -293,6 +299,10 @@ impl Performer {
         grace_period_seconds: Option<u32>,
     ) -> Result<Performed, Error> {
         check_segment(pod)?;
+        let uid = preconditions.uid.clone();
+        if uid.as_ref().is_some_and(|uid| self.evicted.has(uid)) {
+            return Ok(Performed::Nothing);
+        }
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = EvictParams {
             delete_options: Some(DeleteParams {
@@ -304,6 +314,9 @@ impl Performer {
         };
         let request = api.evict(pod, &params);
         within_limit("evict", || describe("Pod", Some(namespace), pod), request).await?;
+        if let Some(uid) = uid {
+            self.evicted.accepted(&uid);
+        }
         Ok(Performed::Nothing)
     }
 

@@ -368,11 +368,17 @@ impl Call<'_> {
 
     /// Performs the effects of one answer, in order; the first that fails ends the list.
     async fn perform(&self, target: &Target, operation: &Operation) -> Result<(), ActionError> {
-        if !operation.effects.is_empty() {
-            let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
-            let met = performer.require(namespace, &operation.requirements).await;
-            met.map_err(Error::into_action_error)?;
+        if operation.effects.is_empty() {
+            return Ok(());
         }
+        let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
+        let met = performer.require(namespace, &operation.requirements).await;
+        met.map_err(Error::into_action_error)?;
+        let pods = &self.controller.pods.store;
+        let _turn = match &operation.limit {
+            Some(limit) => Some(performer.turn(namespace, limit, pods).await?),
+            None => None,
+        };
         for effect in &operation.effects {
             let result = self.perform_one(target, effect).await;
             let word = if result.is_ok() { "ok" } else { "error" };
@@ -391,9 +397,7 @@ impl Call<'_> {
             );
             result?;
         }
-        if !operation.effects.is_empty() {
-            self.changed.fetch_add(1, Ordering::Relaxed);
-        }
+        self.changed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -391,11 +391,22 @@ impl Effect {
     }
 }
 
+/// A limit of pods that match a label selector in the job's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodLimit {
+    /// Which pods count, unless they are being deleted.
+    pub label_selector: String,
+    /// The operation is performed while there are fewer.
+    pub pods: u32,
+}
+
 /// What to do, and what to remember.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Operation {
     /// Checked before the first effect: these objects exist and are not being deleted.
     pub requirements: Vec<Requirement>,
+    /// Checked as well: fewer pods than this match.
+    pub limit: Option<PodLimit>,
     /// Performed in this order; the first that fails ends the list.
     pub effects: Vec<Effect>,
     /// The target's extra-info from now on, whole.

@@ -31,6 +31,7 @@ const UNNAMED: &str = "ActionFailed";
 pub(crate) fn operation(answer: types::Operation) -> Result<core::Operation, core::ActionError> {
     let types::Operation {
         requirements,
+        limit,
         effects,
         extra_info,
     } = answer;
@@ -49,6 +50,7 @@ pub(crate) fn operation(answer: types::Operation) -> Result<core::Operation, cor
     let effects = effects.into_iter().enumerate();
     Ok(core::Operation {
         requirements: requirements.into_iter().map(requirement).collect(),
+        limit: limit.map(pod_limit),
         effects: effects
             .map(|(index, effect)| self::effect(index, effect))
             .collect::<Result<_, _>>()?,
@@ -236,6 +238,17 @@ fn requirement(requirement: types::Requirement) -> core::Requirement {
     }
 }
 
+fn pod_limit(limit: types::PodLimit) -> core::PodLimit {
+    let types::PodLimit {
+        label_selector,
+        pods,
+    } = limit;
+    core::PodLimit {
+        label_selector,
+        pods,
+    }
+}
+
 fn reference(reference: types::ObjectReference) -> core::ObjectReference {
     let types::ObjectReference {
         api_version,
@@ -364,6 +377,7 @@ mod tests {
         ];
         let answer = operation(types::Operation {
             requirements: Vec::new(),
+            limit: None,
             effects,
             extra_info: Vec::new(),
         });

@@ -69,6 +69,7 @@ impl Guest for Hostile {
                 let extra_info = vec![(String::new(), String::new()); 500_000];
                 return Ok(Operation {
                     requirements: Vec::new(),
+                    limit: None,
                     effects: Vec::new(),
                     extra_info,
                 });
@@ -79,6 +80,7 @@ impl Guest for Hostile {
                     .collect();
                 return Ok(Operation {
                     requirements: Vec::new(),
+                    limit: None,
                     effects: Vec::new(),
                     extra_info,
                 });
@@ -113,6 +115,7 @@ impl Guest for Hostile {
         }
         Ok(Operation {
             requirements: Vec::new(),
+            limit: None,
             effects: Vec::new(),
             extra_info: Vec::new(),
         })
@@ -124,6 +127,7 @@ fn foreign_object() -> Operation {
     let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"kube-system"}}"#;
     Operation {
         requirements: Vec::new(),
+        limit: None,
         effects: vec![Effect::Create(body.into())],
         extra_info: Vec::new(),
     }
@@ -138,6 +142,7 @@ fn crooked_name() -> Operation {
     };
     Operation {
         requirements: Vec::new(),
+        limit: None,
         effects: vec![Effect::Patch(Patch {
             object,
             subresource: None,
@@ -155,6 +160,7 @@ fn fine(target: &Target, job: &Job) -> Operation {
     let labels = target.pod.as_ref().map_or(0, |pod| pod.labels.len());
     Operation {
         requirements: Vec::new(),
+        limit: None,
         effects: vec![
             Effect::Patch(Patch {
                 object: ObjectReference {
@@ -185,6 +191,7 @@ fn fine(target: &Target, job: &Job) -> Operation {
 fn operation(body: String) -> Operation {
     Operation {
         requirements: Vec::new(),
+        limit: None,
         effects: vec![Effect::Apply(body)],
         extra_info: Vec::new(),
     }
@@ -254,6 +261,7 @@ fn read_until_refused() -> Operation {
     ];
     Operation {
         requirements: Vec::new(),
+        limit: None,
         effects: Vec::new(),
         extra_info,
     }

@@ -1,0 +1,74 @@
+//! The limit of an operation: performed only while fewer pods than that match its selector. The host's pods
+//! see its own writes, so one operation at a time per selector is enough to keep the limit.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt, runtime::reflector::Store};
+use operon_core::{
+    action::{ActionError, Failure, PodLimit},
+    selector::Selector,
+};
+use tokio::sync::OwnedMutexGuard;
+
+use super::Performer;
+
+/// When a target that met the limit is tried again, unless a change wakes its job before.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// A lock for each namespace and selector in use.
+#[derive(Default)]
+pub(super) struct Turns(Mutex<HashMap<(String, String), Turn>>);
+
+/// Held by the operation whose turn it is.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+impl Turns {
+    fn of(&self, namespace: &str, selector: &str) -> Turn {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        let key = (namespace.to_owned(), selector.to_owned());
+        Arc::clone(turns.entry(key).or_default())
+    }
+}
+
+impl Performer {
+    /// Waits for the turn of an operation with this limit. The turn ends when the answer is dropped.
+    ///
+    /// # Errors
+    /// The limit is reached, or its selector can't be read.
+    pub async fn turn(
+        &self,
+        namespace: &str,
+        limit: &PodLimit,
+        pods: &Store<Pod>,
+    ) -> Result<OwnedMutexGuard<()>, ActionError> {
+        let selector = Selector::parse(&limit.label_selector).map_err(|part| {
+            let message = format!("the label selector of a limit can't be read at {part:?}");
+            ActionError::Terminal(Failure::new("BadSelector", message))
+        })?;
+        let turn = self.turns.of(namespace, &limit.label_selector);
+        let turn = turn.lock_owned().await;
+        let counts = |pod: &Pod| {
+            pod.metadata.namespace.as_deref() == Some(namespace)
+                && pod.metadata.deletion_timestamp.is_none()
+                && selector.matches(pod.labels())
+        };
+        let most = usize::try_from(limit.pods).unwrap_or(usize::MAX);
+        if pods.state_filter(counts).len() < most {
+            return Ok(turn);
+        }
+        let message = format!(
+            "waiting until fewer than {most} pods match {:?}",
+            limit.label_selector
+        );
+        Err(ActionError::Retry(
+            Failure::new("LimitReached", message),
+            Some(AGAIN),
+        ))
+    }
+}
