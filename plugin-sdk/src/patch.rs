@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Delete, Evict, ObjectReference, Patch, PatchKind, Pod, Requirement};
+use crate::{Delete, Evict, ObjectReference, OwnerReference, Patch, PatchKind, Pod, Requirement};
 
 /// A JSON merge patch (RFC 7386) without preconditions.
 pub fn merge(object: ObjectReference, body: &Value) -> Patch {
@@ -46,6 +46,7 @@ pub struct MetadataEdit {
     resource_version: String,
     labels: Map<String, Value>,
     annotations: Map<String, Value>,
+    owners: Option<Value>,
 }
 
 impl MetadataEdit {
@@ -76,6 +77,14 @@ impl MetadataEdit {
         self.annotations.insert(key.to_owned(), Value::Null);
         self
     }
+
+    /// Replaces all owner references. Require that a new owner exists
+    /// ([`OwnerReference::required`]).
+    #[must_use]
+    pub fn set_owners(mut self, owners: &[OwnerReference]) -> Self {
+        self.owners = Some(owners.iter().map(OwnerReference::to_object).collect());
+        self
+    }
 }
 
 impl From<MetadataEdit> for Patch {
@@ -86,6 +95,9 @@ impl From<MetadataEdit> for Patch {
         }
         if !edit.annotations.is_empty() {
             metadata.insert("annotations".to_owned(), edit.annotations.into());
+        }
+        if let Some(owners) = edit.owners {
+            metadata.insert("ownerReferences".to_owned(), owners);
         }
         Patch {
             uid: Some(edit.uid),
@@ -105,6 +117,7 @@ impl Pod {
             resource_version: self.resource_version.clone(),
             labels: Map::new(),
             annotations: Map::new(),
+            owners: None,
         }
     }
 

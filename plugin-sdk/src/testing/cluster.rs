@@ -169,6 +169,9 @@ impl FakeCluster {
     fn set_state(&mut self, name: &str, phase: &str, ready: bool) {
         let status = if ready { "True" } else { "False" };
         let since = time::format(self.now);
+        if self.expect_pod(name).node.is_none() {
+            self.change_pod(name, &json!({"spec": {"nodeName": "node-1"}}));
+        }
         self.change_pod(
             name,
             &json!({"status": {"phase": phase, "conditions": [

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::FakeCluster;
 use super::cluster::merge;
-use crate::{Delete, Effect, Evict, Failure, ObjectReference, Operation, Patch, PatchKind};
+use super::replica_set::selects;
+use crate::{
+    Cluster, Delete, Effect, Evict, Failure, ObjectReference, Operation, Patch, PatchKind, PodLimit,
+};
 
 /// One write that an effect made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,15 @@ impl FakeCluster {
                 let ObjectReference { kind, name, .. } = &requirement.object;
                 let message = format!("{kind} {name:?} does not exist any more, or has changed");
                 return Err(refused("Conflict", &message));
+            }
+        }
+        let matching = |limit: &PodLimit| self.find_pods(&limit.label_selector);
+        if let Some(limit) = &operation.limit {
+            let pods =
+                matching(limit).map_err(|_| refused("BadSelector", &limit.label_selector))?;
+            let staying = pods.iter().filter(|pod| !pod.deleting).count();
+            if u32::try_from(staying).is_ok_and(|staying| staying >= limit.pods) {
+                return Err(refused("LimitReached", &limit.label_selector));
             }
         }
         self.perform(&operation.effects)
@@ -132,9 +144,27 @@ impl FakeCluster {
         let reference = ObjectReference::new("v1", "Pod", &evict.pod);
         let version = evict.resource_version.as_deref();
         self.checked(&reference, evict.uid.as_deref(), version)?;
+        self.refuse_by_budget(&evict.pod)?;
         self.record("evict", &reference);
         self.start_deleting(&evict.pod);
         Ok(())
+    }
+
+    /// Refuses an eviction as the API server does: by a budget that allows none now, or because there are
+    /// several.
+    fn refuse_by_budget(&self, pod: &str) -> Result<(), Failure> {
+        let pod = self.expect_pod(pod);
+        let mut budgets = self.objects_of("policy/v1", "PodDisruptionBudget");
+        budgets.retain(|budget| selects(&budget["spec"]["selector"]["matchLabels"], &pod));
+        match budgets.as_slice() {
+            [] => Ok(()),
+            [budget] if budget["status"]["disruptionsAllowed"] != 0 => Ok(()),
+            [_] => Err(refused(
+                "DisruptionBudget",
+                "a budget allows no eviction now",
+            )),
+            _ => Err(refused("InternalError", "more than one budget")),
+        }
     }
 
     /// The object, if it is the one that the preconditions mean.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::FakeCluster;
 use super::cluster::merge;
-use crate::Pod;
+use crate::{OwnerReference, Pod};
 
 /// The letters of generated names.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -19,7 +19,7 @@ impl FakeCluster {
         let labels = json!({"app": name, "pod-template-hash": hash});
         self.put(json!({
             "apiVersion": "apps/v1", "kind": "ReplicaSet",
-            "metadata": {"name": name, "namespace": "default", "generation": 1},
+            "metadata": {"name": name, "namespace": "default", "labels": labels},
             "spec": {
                 "replicas": replicas,
                 "selector": {"matchLabels": labels},
@@ -30,6 +30,19 @@ impl FakeCluster {
         }));
         self.run_replica_sets();
         self.make_all_ready();
+    }
+
+    /// Adds the Deployment `name`, its `ReplicaSet` of the same name, and its ready pods.
+    pub fn add_deployment(&mut self, name: &str, hash: &str, replicas: u32) {
+        self.put(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "default"}, "spec": {"replicas": replicas}
+        }));
+        self.add_replica_set(name, hash, replicas);
+        let deployment = self.object("apps/v1", "Deployment", name);
+        let owners = json!([reference_to(deployment.unwrap_or(&Value::Null))]);
+        let patch = json!({"metadata": {"ownerReferences": owners}});
+        self.change("apps/v1", "ReplicaSet", name, &patch);
     }
 
     /// Sets a `ReplicaSet`'s `spec.replicas`.
@@ -56,20 +69,30 @@ impl FakeCluster {
 
     fn run_replica_set(&mut self, replica_set: &Value) {
         let selector = &replica_set["spec"]["selector"]["matchLabels"];
+        let deleting = replica_set["metadata"]["deletionTimestamp"].is_string();
         for pod in self.pods().into_iter().filter(Pod::live) {
             let owned = pod.controller_uid() == replica_set["metadata"]["uid"].as_str();
             let selected = selects(selector, &pod);
+            let others = pod
+                .owners
+                .iter()
+                .filter(|owner| !owned || !owner.controller);
+            let mut owners: Vec<Value> = others.map(OwnerReference::to_object).collect();
             if owned && !selected {
-                self.change_pod(&pod.name, &json!({"metadata": {"ownerReferences": null}}));
-            } else if selected && pod.controller().is_none() {
-                let owners = json!([reference_to(replica_set)]);
-                self.change_pod(&pod.name, &json!({"metadata": {"ownerReferences": owners}}));
+                self.set_owners(&pod, owners);
+            } else if selected && pod.controller().is_none() && !deleting {
+                owners.push(reference_to(replica_set));
+                self.set_owners(&pod, owners);
             }
+        }
+        if deleting {
+            return;
         }
         let uid = replica_set["metadata"]["uid"].as_str();
         let mut owned = self.pods();
         owned.retain(|pod| pod.live() && pod.controller_uid() == uid);
-        owned.sort_by_key(deletion_rank);
+        let nodes: Vec<_> = owned.iter().map(|pod| pod.node.clone()).collect();
+        owned.sort_by_key(|pod| deletion_rank(pod, &nodes));
         let wanted = replica_set["spec"]["replicas"].as_u64().unwrap_or(1);
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         for surplus in owned.iter().take(owned.len().saturating_sub(wanted)) {
@@ -78,6 +101,16 @@ impl FakeCluster {
         for _ in owned.len()..wanted {
             self.create_substitute(replica_set);
         }
+    }
+
+    fn set_owners(&mut self, pod: &Pod, owners: Vec<Value>) {
+        let owners: Value = if owners.is_empty() {
+            Value::Null
+        } else {
+            owners.into()
+        };
+        let patch = json!({"metadata": {"ownerReferences": owners}});
+        self.change_pod(&pod.name, &patch);
     }
 
     fn create_substitute(&mut self, replica_set: &Value) {
@@ -102,28 +135,47 @@ impl FakeCluster {
     }
 }
 
-/// The controller's order: not running first, then not ready, then ready for the shortest time, then
-/// the youngest.
-fn deletion_rank(pod: &Pod) -> (bool, bool, Reverse<Option<i64>>, Reverse<i64>, String) {
+/// The controller's order: without a node first, then not running, not ready, of the lowest deletion
+/// cost, on the node with the most of its pods, ready for the shortest time, restarted most often, the
+/// youngest.
+type Rank = (
+    (bool, bool, bool, i64),
+    Reverse<usize>,
+    Reverse<Option<i64>>,
+    Reverse<u32>,
+    Reverse<i64>,
+    String,
+);
+
+fn deletion_rank(pod: &Pod, nodes: &[Option<String>]) -> Rank {
+    let cost = pod.annotation("controller.kubernetes.io/pod-deletion-cost");
+    let cost = cost.and_then(|cost| cost.parse().ok()).unwrap_or(0);
+    let crowd = nodes.iter().filter(|node| **node == pod.node).count();
+    let restarts = pod
+        .containers
+        .iter()
+        .map(|container| container.restart_count);
     (
-        pod.phase == "Running",
-        pod.ready,
+        (pod.node.is_some(), pod.phase == "Running", pod.ready, cost),
+        Reverse(crowd),
         Reverse(pod.ready_since),
+        Reverse(restarts.max().unwrap_or(0)),
         Reverse(pod.created_at),
         pod.name.clone(),
     )
 }
 
-fn selects(match_labels: &Value, pod: &Pod) -> bool {
+pub(super) fn selects(match_labels: &Value, pod: &Pod) -> bool {
     let required = match_labels.as_object().into_iter().flatten();
     let mut required = required.map(|(key, value)| pod.label(key) == value.as_str());
     required.all(|fits| fits)
 }
 
-fn reference_to(replica_set: &Value) -> Value {
+fn reference_to(owner: &Value) -> Value {
     json!({
-        "apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": true,
-        "name": replica_set["metadata"]["name"], "uid": replica_set["metadata"]["uid"]
+        "apiVersion": owner["apiVersion"], "kind": owner["kind"],
+        "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"],
+        "controller": true, "blockOwnerDeletion": true
     })
 }
 
@@ -160,6 +212,22 @@ mod tests {
             ["foo-bbbbb", "foo-bbbbc"],
             "the pod that is not ready goes"
         );
+    }
+
+    #[test]
+    fn a_surplus_pod_goes_by_readiness_then_cost_then_node() {
+        let mut world = FakeCluster::new();
+        world.add_replica_set("foo", "h", 3);
+        let cost = "controller.kubernetes.io/pod-deletion-cost";
+        let cheap = json!({"metadata": {"annotations": {cost: "-5"}}});
+        world.change_pod("foo-bbbbb", &cheap);
+        world.change_pod("foo-bbbbc", &json!({"spec": {"nodeName": "node-2"}}));
+        world.make_unready("foo-bbbbd");
+        for (replicas, left) in [(2, vec!["foo-bbbbb", "foo-bbbbc"]), (1, vec!["foo-bbbbc"])] {
+            world.scale("foo", replicas);
+            world.run_replica_sets();
+            assert_eq!(world.staying_pods(), left);
+        }
     }
 
     #[test]

@@ -29,10 +29,37 @@ pub struct Waiting {
 /// was put back. Any that nobody claimed will do then: those that are left, the least settled first.
 pub fn candidate_for<'a>(
     uid: &str,
-    mut waiting: Vec<Waiting>,
-    mut candidates: Vec<&'a Pod>,
+    waiting: Vec<Waiting>,
+    candidates: Vec<&'a Pod>,
     full_at: Option<usize>,
 ) -> Option<&'a Pod> {
+    let Assigned {
+        taken,
+        mut left,
+        mut spare,
+    } = assign(waiting, candidates);
+    if let Some((_, pod)) = taken.into_iter().find(|(origin, _)| origin.uid == uid) {
+        return Some(pod);
+    }
+    left.retain(|origin| full_at.is_some_and(|replicas| origin.mark.replicas <= replicas));
+    let index = left.iter().position(|origin| origin.uid == uid)?;
+    spare.sort_by_key(|pod| (pod.ready, Reverse(pod.created_at), pod.name.clone()));
+    spare.get(index).copied()
+}
+
+/// The candidates that no waiting origin takes, by name.
+pub fn spare(waiting: Vec<Waiting>, candidates: Vec<&Pod>) -> Vec<&Pod> {
+    assign(waiting, candidates).spare
+}
+
+/// Who takes which candidate, who gets none, and which nobody takes.
+struct Assigned<'a> {
+    taken: Vec<(Waiting, &'a Pod)>,
+    left: Vec<Waiting>,
+    spare: Vec<&'a Pod>,
+}
+
+fn assign(mut waiting: Vec<Waiting>, mut candidates: Vec<&Pod>) -> Assigned<'_> {
     let fewest_first = |origin: &Waiting| {
         let mark = &origin.mark;
         (
@@ -43,19 +70,19 @@ pub fn candidate_for<'a>(
     };
     waiting.sort_by_key(fewest_first);
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut left = Vec::new();
+    let (mut taken, mut left) = (Vec::new(), Vec::new());
     for origin in waiting {
         let first = candidates.iter().position(|pod| origin.mark.precedes(pod));
         match first.map(|index| candidates.remove(index)) {
-            Some(taken) if origin.uid == uid => return Some(taken),
-            Some(_) => {}
+            Some(pod) => taken.push((origin, pod)),
             None => left.push(origin),
         }
     }
-    left.retain(|origin| full_at.is_some_and(|replicas| origin.mark.replicas <= replicas));
-    let index = left.iter().position(|origin| origin.uid == uid)?;
-    candidates.sort_by_key(|pod| (pod.ready, Reverse(pod.created_at), pod.name.clone()));
-    candidates.get(index).copied()
+    Assigned {
+        taken,
+        left,
+        spare: candidates,
+    }
 }
 
 #[cfg(test)]
@@ -69,6 +96,7 @@ mod tests {
             job: "j".into(),
             hash: "h".into(),
             replica_set: "foo".into(),
+            block_owner_deletion: true,
             replicas: 2,
             newest,
             peers: Vec::new(),

@@ -1,12 +1,12 @@
 //! The end of every way: the target's pod is gone. Whether it was replaced is read off the pod that
-//! stands for it, or, where the `ReplicaSet` replaced it by itself, off the `ReplicaSet`.
+//! replaces it, or, where something else removed the pod, off what its `ReplicaSet` made since.
 
 use operon_sdk::{Cluster, Pod, ReadError, Target};
 
 use crate::collaset;
 use crate::keys;
 use crate::plan::{self, Plan};
-use crate::replica_set::ReplicaSet;
+use crate::replica_set::{Lost, ReplicaSet, plan_lost};
 
 /// The letters of the endings that the API server makes up for names.
 const LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
@@ -22,11 +22,11 @@ pub fn plan(target: &Target, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
     }
     let Some(recorded) = target.extra(keys::NEW_POD) else {
         let message = format!(
-            "pod {:?} went before a new pod could stand for it",
+            "pod {:?} was deleted before a new pod could replace it",
             target.name
         );
         let otherwise = Plan::fail(keys::POD_NOT_FOUND, message);
-        return Ok(by_replica_set(&target.name, false, cluster)?.unwrap_or(otherwise));
+        return Ok(by_replica_set(target, uid, &target.name, cluster)?.unwrap_or(otherwise));
     };
     let otherwise = match cluster.get_pod(recorded)? {
         Some(new_pod) if new_pod.live() => return Ok(plan_with(&new_pod)),
@@ -46,10 +46,10 @@ pub fn plan(target: &Target, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
             Plan::fail(keys::NEW_POD_NOT_FOUND, message)
         }
     };
-    Ok(by_replica_set(recorded, true, cluster)?.unwrap_or(otherwise))
+    Ok(by_replica_set(target, uid, recorded, cluster)?.unwrap_or(otherwise))
 }
 
-/// The pod that stands for the target's is there.
+/// The pod that replaces the target's is there.
 fn plan_with(new_pod: &Pod) -> Plan {
     let serves = if collaset::owns(new_pod) {
         collaset::available(new_pod)
@@ -63,36 +63,60 @@ fn plan_with(new_pod: &Pod) -> Plan {
     }
 }
 
-/// Nothing stands for the target's pod in particular: the `ReplicaSet` that made this pod does, as a
-/// whole. None if no `ReplicaSet` made it.
+/// No pod replaces the target's yet: one that its `ReplicaSet` made since does. None if no `ReplicaSet` is
+/// known.
 fn by_replica_set(
-    pod: &str,
-    had_new_pod: bool,
+    target: &Target,
+    uid: &str,
+    made: &str,
     cluster: &dyn Cluster,
 ) -> Result<Option<Plan>, ReadError> {
-    let Some(name) = replica_set_name(pod) else {
+    let recorded = target.extra(keys::OWNER).and_then(Owner::parse);
+    let owner = recorded.or_else(|| {
+        let name = replica_set_name(made)?.to_owned();
+        Some(Owner { name, newest: None })
+    });
+    let Some(owner) = owner else {
         return Ok(None);
     };
-    let Some(replica_set) = ReplicaSet::get(name, cluster)? else {
+    let Some(replica_set) = ReplicaSet::get(&owner.name, cluster)? else {
         return Ok(None);
     };
-    let pods = replica_set.pods(cluster)?;
-    let ready = pods.iter().filter(|pod| pod.ready);
-    if ready.clone().count() < replica_set.replicas {
-        let message = format!("waiting for ReplicaSet {name:?} to have all its pods ready");
-        return Ok(Some(
-            Plan::wait("WaitingForNewPod", message).recheck_after(2_000),
-        ));
-    }
-    let youngest = ready.max_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
-    Ok(Some(match youngest.filter(|_| had_new_pod) {
-        Some(successor) => Plan::succeed().with_new_pod(&successor.name),
-        None => Plan::succeed(),
-    }))
+    let lost = Lost {
+        uid,
+        name: &target.name,
+        since: owner.newest.map_or(0, |newest| newest + 1),
+    };
+    plan_lost(lost, &replica_set, cluster).map(Some)
 }
 
-/// The name of the `ReplicaSet` that a pod's name was made from: `foo-7d4b9` of `foo-7d4b9-x2vcb`.
-/// A gone pod leaves nothing else, and recording it for each target would make the job's status grow.
+/// What `extraInfo.Owner` says: the `ReplicaSet` of a target, and when the youngest of its pods was created
+/// that was known when the target started.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The `ReplicaSet`'s name.
+    pub name: String,
+    /// Seconds since the Unix epoch; none if it is not known.
+    pub newest: Option<i64>,
+}
+
+impl Owner {
+    /// The value of `extraInfo.Owner`: short, because each target that is under way has one.
+    pub fn text(name: &str, newest: i64) -> String {
+        format!("{name}@{newest}")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (name, newest) = text.rsplit_once('@')?;
+        Some(Self {
+            name: name.to_owned(),
+            newest: newest.parse().ok(),
+        })
+    }
+}
+
+/// The name of the `ReplicaSet` that a pod's name was made from: `foo-7d4b9` of `foo-7d4b9-x2vcb`. Of a
+/// long name the API server keeps a part only, so the recorded owner comes first.
 fn replica_set_name(pod: &str) -> Option<&str> {
     let (name, ending) = pod.rsplit_once('-')?;
     let made_up = ending.len() == 5 && ending.chars().all(|letter| LETTERS.contains(letter));
@@ -115,5 +139,15 @@ mod tests {
         for (pod, expected) in table {
             assert_eq!(replica_set_name(pod), expected, "{pod}");
         }
+    }
+
+    #[test]
+    fn an_owner_reads_as_it_was_recorded() {
+        let owner = Owner::parse(&Owner::text("foo-7d4b9", 12));
+        let expected = Owner {
+            name: "foo-7d4b9".to_owned(),
+            newest: Some(12),
+        };
+        assert_eq!(owner, Some(expected));
     }
 }

@@ -15,6 +15,9 @@ pub const BASE_NAME: &str = "replace.operon.dev/base-name";
 /// The label by which a `ReplicaSet` of a Deployment tells its pods from its siblings'.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
 
+/// Annotation of Kubernetes: which pods a `ReplicaSet` removes first.
+pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
 /// Label on an origin: replace this pod.
 pub const TO_REPLACE: &str = "collaset.kusionstack.io/to-replace";
 /// Label on an origin: it is being replaced by an update.
@@ -32,6 +35,8 @@ pub const SERVICE_AVAILABLE: &str = "podopslifecycle.kusionstack.io/service-avai
 
 /// `extra_info`: the name of the pod that stands for the target's.
 pub const NEW_POD: &str = "NewPod";
+/// `extra_info`: the `ReplicaSet` of a target that is not finished (see `gone.rs`).
+pub const OWNER: &str = "Owner";
 /// `extra_info`: why the target has to wait for another replacement to end.
 pub const NOT_ALLOWED: &str = "NotAllowedToReplaceNewPod";
 
@@ -41,6 +46,12 @@ pub const POD_NOT_FOUND: &str = "PodNotFound";
 pub const UNSUPPORTED_OWNER: &str = "UnsupportedOwner";
 /// The pod's controller wants fewer pods by now, and will make no new one.
 pub const OWNER_SCALED_DOWN: &str = "OwnerScaledDown";
+/// The new pod is there and not ready.
+pub const NEW_POD_NOT_READY: &str = "NewPodNotReady";
+/// Somebody gave the released pod its label back.
+pub const ORIGIN_PUT_BACK: &str = "OriginPutBack";
+/// Several `PodDisruptionBudgets` select the pod, so no eviction is ever allowed.
+pub const SEVERAL_BUDGETS: &str = "SeveralDisruptionBudgets";
 /// The new pod ended before it was ready.
 pub const NEW_POD_FAILED: &str = "NewPodFailed";
 /// The new pod vanished, and nothing stands for it.

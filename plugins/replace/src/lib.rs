@@ -4,35 +4,45 @@
 
 pub mod assignment;
 pub mod bare;
+pub mod budget;
 pub mod collaset;
 pub mod copy;
+pub mod explain;
 pub mod gone;
 pub mod keys;
 pub mod mark;
 pub mod plan;
 pub mod replica_set;
+pub mod settings;
 
 use operon_sdk::prelude::*;
 use operon_sdk::{OwnerReference, ReadError};
 
+use crate::mark::Mark;
 use crate::plan::Plan;
+use crate::settings::Settings;
 
 /// The action.
 #[derive(Debug, Default)]
 pub struct Replace;
 
 impl Action for Replace {
-    fn setup(&self, _settings: &str) -> Result<Registration, String> {
+    fn setup(&self, settings: &str) -> Result<Registration, String> {
+        operon_sdk::settings::<Settings>(settings)?;
         let released_from = || Mapping::UidInLabel(keys::RELEASED_FROM.to_owned());
         let pods = Watch::of("v1", "Pod")
             .waking(released_from())
             .waking(Mapping::ExtraInfo(keys::NEW_POD.to_owned()))
             .waking(Mapping::Label(keys::PAIR_ORIGIN_NAME.to_owned()));
-        let replica_sets = Watch::of("apps/v1", "ReplicaSet").waking(released_from());
+        let replica_sets = Watch::of("apps/v1", "ReplicaSet")
+            .reading(&["spec", "status"])
+            .waking(released_from());
+        let budgets = Watch::of("policy/v1", "PodDisruptionBudget").reading(&["spec"]);
         Ok(Registration::default()
             .watch(pods)
             .watch(replica_sets)
-            .schema(&json!({"type": "object", "additionalProperties": false})))
+            .watch(budgets)
+            .schema(&Settings::schema()))
     }
 
     fn operate_target(
@@ -64,7 +74,7 @@ impl Action for Replace {
             None => Vec::new(),
             Some(pod) if pod.deleting => Vec::new(),
             Some(pod) => match Way::of(pod) {
-                Way::ReplicaSet => replica_set::release(pod, job, cluster)?,
+                Way::ReplicaSet => return Ok(replica_set::release(target, pod, job, cluster)?),
                 Way::CollaSet => collaset::release(pod, job, cluster)?,
                 Way::Bare => bare::release(pod, job, cluster)?,
                 Way::Unsupported(_) => Vec::new(),
@@ -79,15 +89,16 @@ impl Action for Replace {
 operon_sdk::register!(Replace);
 
 fn plan(target: &Target, job: &Job, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
-    let Some(pod) = &target.pod else {
-        return gone::plan(target, cluster);
+    let plan = match &target.pod {
+        None => gone::plan(target, cluster)?,
+        Some(pod) => match Way::of(pod) {
+            Way::ReplicaSet => replica_set::plan(target, pod, job, cluster)?,
+            Way::CollaSet => collaset::plan(target, pod, job, cluster)?,
+            Way::Bare => bare::plan(pod, job, cluster)?,
+            Way::Unsupported(owner) => unsupported(pod, owner),
+        },
     };
-    match Way::of(pod) {
-        Way::ReplicaSet => replica_set::plan(pod, job, cluster),
-        Way::CollaSet => collaset::plan(target, pod, job, cluster),
-        Way::Bare => bare::plan(pod, job, cluster),
-        Way::Unsupported(owner) => Ok(unsupported(pod, owner)),
-    }
+    explain::explained(plan, cluster)
 }
 
 /// How a pod can be replaced: by who controls it.
@@ -101,7 +112,7 @@ enum Way<'a> {
 
 impl<'a> Way<'a> {
     fn of(pod: &'a Pod) -> Self {
-        // A released pod has no controller any more, as soon as its ReplicaSet has noticed.
+        // A released pod has another controller, or none.
         if pod.label(keys::RELEASED_FROM).is_some() {
             return Self::ReplicaSet;
         }
@@ -129,7 +140,7 @@ fn unsupported(pod: &Pod, owner: &OwnerReference) -> Plan {
         "Job" => "its pods run once: delete the pod, and the Job runs it again",
         "Node" => "it is a static pod: change its manifest on the node",
         _ => {
-            "only pods of a Deployment, a ReplicaSet, a CollaSet, or of nobody can be replaced: delete the pod and let its controller act"
+            "only pods of a Deployment, a ReplicaSet or a CollaSet, and standalone pods, can be replaced: delete the pod and let its controller act"
         }
     };
     let message = format!(
@@ -139,15 +150,17 @@ fn unsupported(pod: &Pod, owner: &OwnerReference) -> Plan {
     Plan::fail(keys::UNSUPPORTED_OWNER, message)
 }
 
-/// The new pod among those that say they stand for this one: the ready one first, then by name.
+/// The new pod among those that replace this one: the ready one first, then by name. One that is itself
+/// released is none.
 fn new_pod_of(uid: &str, cluster: &dyn Cluster) -> Result<Option<Pod>, ReadError> {
     let mut pods = cluster.find_pods(&format!("{}={uid}", keys::REPLACES))?;
-    pods.retain(Pod::live);
+    pods.retain(|pod| pod.live() && pod.label(keys::RELEASED_FROM).is_none());
     pods.sort_by(|a, b| (!a.ready, &a.name).cmp(&(!b.ready, &b.name)));
     Ok(pods.into_iter().next())
 }
 
-/// The origin that this pod stands for, if that replacement has not ended: the origin still exists.
+/// The origin that this pod replaces, if that replacement has not ended: the origin still waits, and the
+/// job of the replacement still exists.
 fn unfinished_origin(pod: &Pod, cluster: &dyn Cluster) -> Result<Option<String>, ReadError> {
     let (Some(uid), Some(name)) = (pod.label(keys::REPLACES), pod.annotation(keys::REPLACES))
     else {
@@ -157,7 +170,16 @@ fn unfinished_origin(pod: &Pod, cluster: &dyn Cluster) -> Result<Option<String>,
     // A pod that is back in its ReplicaSet is nobody's origin any more.
     let waits =
         |origin: &Pod| origin.label(keys::RELEASED_FROM).is_some() || origin.controller().is_none();
-    Ok(origin.filter(waits).map(|origin| origin.name))
+    let Some(origin) = origin.filter(waits) else {
+        return Ok(None);
+    };
+    let mark = Mark::of(&origin).map(|mark| mark.job);
+    let job = mark.or_else(|| pod.annotation(keys::JOB).map(str::to_owned));
+    let abandoned = match job {
+        Some(job) => !cluster.job_exists(&job)?,
+        None => false,
+    };
+    Ok(Some(origin.name).filter(|_| !abandoned))
 }
 
 #[cfg(test)]

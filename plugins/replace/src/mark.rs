@@ -1,24 +1,27 @@
 //! The mark on a pod that was released from its `ReplicaSet`: one label and one annotation, written by
-//! the same patch that takes the hash label away. It holds what it takes to put the pod back, and
-//! what tells a substitute from the pods that were there before, without a clock of ours.
+//! the same patch that removes the hash label and names another owner. It holds what it takes to put the
+//! pod back, and what tells a substitute from older pods, without a clock of ours.
 
-use operon_sdk::patch::merge;
-use operon_sdk::{MetadataEdit, Patch, Pod, json};
+use operon_sdk::{MetadataEdit, OwnerReference, Pod};
 use serde::{Deserialize, Serialize};
 
 use crate::keys;
-use crate::replica_set::ReplicaSet;
+use crate::replica_set::{ReplicaSet, is_deployment};
 
 /// The annotation [`keys::ORIGIN`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mark {
-    /// The uid of the job that released the pod; only that job puts it back or deletes it.
+    /// The uid of the job that released the pod; only that job puts it back or deletes it, or one that
+    /// took over after that job ceased to exist.
     pub job: String,
-    /// The value of the label that was taken away.
+    /// The value of the label that was removed.
     pub hash: String,
     /// The name of the `ReplicaSet`; its uid is the label [`keys::RELEASED_FROM`].
     pub replica_set: String,
+    /// Whether the pod's reference to the `ReplicaSet` had `blockOwnerDeletion`.
+    #[serde(default)]
+    pub block_owner_deletion: bool,
     /// How many pods the `ReplicaSet` wanted at the release.
     #[serde(default)]
     pub replicas: usize,
@@ -30,15 +33,20 @@ pub struct Mark {
 
 impl Mark {
     /// The mark for releasing a pod now, while its `ReplicaSet` has these pods.
-    pub fn new(job: &str, hash: &str, replica_set: &ReplicaSet, pods: &[Pod]) -> Self {
-        let newest = pods.iter().map(|pod| pod.created_at).max().unwrap_or(0);
+    pub fn new(job: &str, pod: &Pod, replica_set: &ReplicaSet, pods: &[Pod]) -> Self {
+        let newest = newest(pods);
         let peers = pods.iter().filter(|pod| pod.created_at == newest);
         let mut peers: Vec<String> = peers.map(|pod| ending(&pod.name).to_owned()).collect();
         peers.sort();
+        let owner = pod.owners.iter().find(|owner| owner.uid == replica_set.uid);
         Self {
             job: job.to_owned(),
-            hash: hash.to_owned(),
+            hash: pod
+                .label(keys::TEMPLATE_HASH)
+                .unwrap_or_default()
+                .to_owned(),
             replica_set: replica_set.name.clone(),
+            block_owner_deletion: owner.is_some_and(|owner| owner.block_owner_deletion),
             replicas: replica_set.replicas,
             newest,
             peers,
@@ -50,38 +58,66 @@ impl Mark {
         serde_json::from_str(pod.annotation(keys::ORIGIN)?).ok()
     }
 
-    /// The patch that releases the pod.
-    pub fn put_on(&self, pod: &Pod, replica_set_uid: &str) -> MetadataEdit {
+    /// The patch that releases the pod. The pod's controller is the Deployment meanwhile: a drain evicts
+    /// it, a budget counts it, and it is deleted with its Deployment. Without a Deployment, the
+    /// `ReplicaSet` stays an owner that does not control the pod.
+    pub fn put_on(&self, pod: &Pod, replica_set: &ReplicaSet) -> MetadataEdit {
+        let deployment = replica_set.deployment();
+        let same = |owner: &OwnerReference| {
+            deployment
+                .as_ref()
+                .is_some_and(|deployment| deployment.uid == owner.uid)
+        };
+        let mut owners = Vec::new();
+        for owner in pod.owners.iter().filter(|owner| !same(owner)) {
+            if owner.uid != replica_set.uid {
+                owners.push(owner.clone());
+            } else if deployment.is_none() {
+                owners.push(OwnerReference {
+                    controller: false,
+                    ..owner.clone()
+                });
+            }
+        }
+        owners.extend(deployment.clone());
+        self.write(pod)
+            .remove_label(keys::TEMPLATE_HASH)
+            .set_label(keys::RELEASED_FROM, &replica_set.uid)
+            .set_owners(&owners)
+    }
+
+    /// The patch that makes the pod another job's, which puts it back or deletes it from now on.
+    pub fn taken_over(&self, pod: &Pod, job: &str) -> MetadataEdit {
+        let mark = Self {
+            job: job.to_owned(),
+            ..self.clone()
+        };
+        mark.write(pod)
+    }
+
+    fn write(&self, pod: &Pod) -> MetadataEdit {
         // A struct of strings and numbers always has a JSON form.
         let text = serde_json::to_string(self).unwrap_or_default();
-        pod.edit()
-            .remove_label(keys::TEMPLATE_HASH)
-            .set_label(keys::RELEASED_FROM, replica_set_uid)
-            .set_annotation(keys::ORIGIN, &text)
+        pod.edit().set_annotation(keys::ORIGIN, &text)
     }
 
     /// The patch that puts the pod back. It names the `ReplicaSet` as the pod's controller, instead of
-    /// waiting for it to adopt the pod: so the pod is at no moment nobody's, and should the
-    /// `ReplicaSet` be gone by then, the garbage collector takes the pod as it took the others.
-    pub fn take_off(&self, pod: &Pod, replica_set_uid: &str) -> Patch {
-        let mut metadata = json!({
-            "labels": {keys::TEMPLATE_HASH: self.hash, keys::RELEASED_FROM: null},
-            "annotations": {keys::ORIGIN: null}
-        });
-        if pod.controller().is_none() {
-            let others = pod.owners.iter().map(|owner| {
-                json!({"apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name,
-                    "uid": owner.uid})
-            });
-            let controller = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
-                "name": self.replica_set, "uid": replica_set_uid, "controller": true});
-            metadata["ownerReferences"] = others.chain([controller]).collect();
+    /// waiting for it to adopt the pod, so the pod always has an owner. A controller that is
+    /// neither the `ReplicaSet` nor a Deployment is left alone.
+    pub fn take_off(&self, pod: &Pod, replica_set: &ReplicaSet) -> MetadataEdit {
+        let edit = pod
+            .edit()
+            .set_label(keys::TEMPLATE_HASH, &self.hash)
+            .remove_label(keys::RELEASED_FROM)
+            .remove_annotation(keys::ORIGIN);
+        let back = |owner: &OwnerReference| owner.uid == replica_set.uid || is_deployment(owner);
+        if pod.controller().is_some_and(|owner| !back(owner)) {
+            return edit;
         }
-        Patch {
-            uid: Some(pod.uid.clone()),
-            resource_version: Some(pod.resource_version.clone()),
-            ..merge(pod.reference(), &json!({ "metadata": metadata }))
-        }
+        let stays = |owner: &&OwnerReference| !owner.controller && owner.uid != replica_set.uid;
+        let mut owners: Vec<_> = pod.owners.iter().filter(stays).cloned().collect();
+        owners.push(replica_set.reference(self.block_owner_deletion));
+        edit.set_owners(&owners)
     }
 
     /// Whether a pod of the same `ReplicaSet` was created after the release.
@@ -89,6 +125,11 @@ impl Mark {
         let known = || self.peers.iter().any(|peer| peer == ending(&pod.name));
         pod.created_at > self.newest || (pod.created_at == self.newest && !known())
     }
+}
+
+/// When the youngest of these pods was created.
+pub fn newest(pods: &[Pod]) -> i64 {
+    pods.iter().map(|pod| pod.created_at).max().unwrap_or(0)
 }
 
 /// The part of a pod's name that its controller made up.
@@ -99,6 +140,7 @@ fn ending(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use operon_sdk::json;
     use operon_sdk::testing::FakeCluster;
 
     #[test]
@@ -110,12 +152,14 @@ mod tests {
         let replica_set = ReplicaSet {
             uid: "r".into(),
             name: "foo".into(),
+            controller: None,
             deleting: false,
             replicas: 2,
             min_ready_seconds: 0,
             match_labels: Vec::new(),
+            failure: None,
         };
-        let mark = Mark::new("j", "h", &replica_set, &[old.clone(), peer.clone()]);
+        let mark = Mark::new("j", &old, &replica_set, &[old.clone(), peer.clone()]);
         let same_second = world.add_pod("foo-ccccc", &json!({}));
         world.advance(1);
         let later = world.add_pod("foo-ddddd", &json!({}));

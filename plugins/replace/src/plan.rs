@@ -3,18 +3,27 @@
 //! so the two can never disagree.
 
 use operon_sdk::{
-    ActionError, Effect, Event, Failure, Job, Operation, Pod, ProgressReport, Severity, Target,
+    ActionError, Cluster, Effect, Event, Failure, Job, Operation, Pod, Progress, ProgressReport,
+    ReadError, Requirement, Severity, Target,
 };
 
+use crate::budget;
 use crate::keys;
+use crate::settings::{Removal, Settings};
 
 /// The decision about one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// To be performed now.
     pub effects: Vec<Effect>,
-    /// The pod that stands for the target's, once known.
+    /// What must exist when they are performed.
+    pub requirements: Vec<Requirement>,
+    /// How many pods may match a label selector for them to be performed.
+    pub limit: Option<(u32, String)>,
+    /// The pod that replaces the target's, once known.
     pub new_pod: Option<String>,
+    /// What to remember of the pod's owner.
+    pub owner: Option<String>,
     /// Whether the target waits because it is itself the new pod of an unfinished replacement.
     pub not_allowed: bool,
     /// How far the target is.
@@ -64,7 +73,10 @@ impl Plan {
     fn of(outcome: Outcome) -> Self {
         Self {
             effects: Vec::new(),
+            requirements: Vec::new(),
+            limit: None,
             new_pod: None,
+            owner: None,
             not_allowed: false,
             outcome,
         }
@@ -74,6 +86,20 @@ impl Plan {
     #[must_use]
     pub fn doing(mut self, effect: Effect) -> Self {
         self.effects.push(effect);
+        self
+    }
+
+    /// Adds what must exist when the effects are performed.
+    #[must_use]
+    pub fn requiring(mut self, requirement: Requirement) -> Self {
+        self.requirements.push(requirement);
+        self
+    }
+
+    /// The effects are performed only while fewer pods than this match the label selector.
+    #[must_use]
+    pub fn limited_to(mut self, pods: u32, label_selector: &str) -> Self {
+        self.limit = Some((pods, label_selector.to_owned()));
         self
     }
 
@@ -87,7 +113,14 @@ impl Plan {
         }))
     }
 
-    /// Says which pod stands for the target's.
+    /// Records the owner of the target's pod, if that was not done before.
+    #[must_use]
+    pub fn with_owner(mut self, target: &Target, owner: String) -> Self {
+        self.owner = Some(owner).filter(|_| target.extra(keys::OWNER).is_none());
+        self
+    }
+
+    /// Says which pod replaces the target's.
     #[must_use]
     pub fn with_new_pod(mut self, name: &str) -> Self {
         self.new_pod = Some(name.to_owned());
@@ -115,10 +148,17 @@ impl Plan {
         if let Some(name) = &self.new_pod {
             operation = operation.remember(keys::NEW_POD, name);
         }
+        if let Some(owner) = &self.owner {
+            operation = operation.remember(keys::OWNER, owner);
+        }
         operation = match self.not_allowed_sentence() {
             Some(sentence) => operation.remember(keys::NOT_ALLOWED, sentence),
             None => operation.forget(keys::NOT_ALLOWED),
         };
+        operation.requirements = self.requirements;
+        if let Some((pods, selector)) = &self.limit {
+            operation = operation.limited_to(*pods, selector);
+        }
         operation.effects = self.effects;
         Ok(operation)
     }
@@ -132,11 +172,14 @@ impl Plan {
                 recheck_after: recheck,
                 ..ProgressReport::processing(target)
             },
-            Outcome::Succeeded => ProgressReport::succeeded(target),
+            Outcome::Succeeded => ProgressReport::succeeded(target).forget(keys::OWNER),
             Outcome::Failed(failure) => ProgressReport::failed(target, failure),
         };
         if let Some(name) = self.new_pod {
             report = report.remember(keys::NEW_POD, name);
+        }
+        if let (Some(owner), Progress::Processing) = (self.owner, report.progress) {
+            report = report.remember(keys::OWNER, owner);
         }
         match sentence {
             Some(sentence) => report.remember(keys::NOT_ALLOWED, sentence),
@@ -158,20 +201,60 @@ pub fn wait_for_ready(new_pod: &Pod) -> Plan {
         Some(cause) => format!("the new pod {:?} is not ready: {cause}", new_pod.name),
         None => format!("the new pod {:?} is not ready", new_pod.name),
     };
-    Plan::wait("NewPodNotReady", message).with_new_pod(&new_pod.name)
+    Plan::wait(keys::NEW_POD_NOT_READY, message).with_new_pod(&new_pod.name)
 }
 
-/// The plan while the origin is going and the new pod serves. A job that ends now has replaced the
-/// pod all the same: nothing brings the origin back, so it counts as done.
+/// The plan while the old pod is being deleted and the new pod serves. A job that ends now has replaced
+/// the pod all the same: nothing brings the old one back, so the target has succeeded.
 pub fn wait_for_origin_to_go(origin: &Pod, new_pod: &Pod, job: &Job) -> Plan {
     let plan = if job.ending {
         Plan::succeed()
     } else {
-        let message = format!(
-            "the new pod serves; pod {:?} is on its way out",
-            origin.name
-        );
-        Plan::wait("OriginTerminating", message)
+        Plan::wait(
+            "OriginTerminating",
+            format!("the new pod serves; {}", terminating(origin)),
+        )
     };
     plan.with_new_pod(&new_pod.name)
+}
+
+/// What a pod that is being deleted waits for, as far as it says.
+fn terminating(pod: &Pod) -> String {
+    let node = pod.node.as_ref();
+    let node = node.map_or(String::new(), |node| format!(" on node {node:?}"));
+    let finalizers = match pod.finalizers.as_slice() {
+        [] => String::new(),
+        finalizers => format!("; it is held by the finalizers {}", finalizers.join(", ")),
+    };
+    format!("pod {:?} is being deleted{node}{finalizers}", pod.name)
+}
+
+/// Removes the old pod, now that the new one serves: by eviction, or by deletion where the settings say
+/// so. The new pod is read from the API server before, so that no stale store costs the last pod.
+pub fn remove(
+    origin: &Pod,
+    new_pod: &Pod,
+    job: &Job,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
+    let message = format!("the new pod serves; pod {:?} is removed", origin.name);
+    let plan = Plan::wait("OriginTerminating", message).requiring(new_pod.unchanged());
+    let plan = match Settings::of(job).removal {
+        Removal::Delete => plan.doing(Effect::Delete(origin.delete())),
+        Removal::Evict => match budget::over(origin, cluster)?.as_slice() {
+            [] | [_] => plan.doing(Effect::Evict(origin.evict())),
+            several => several_budgets(origin, several),
+        },
+    };
+    Ok(plan.with_new_pod(&new_pod.name))
+}
+
+fn several_budgets(origin: &Pod, budgets: &[String]) -> Plan {
+    let message = format!(
+        "the new pod serves, but the PodDisruptionBudgets {} all select pod {:?}, and Kubernetes evicts no \
+         such pod: leave one of them, delete the pod, or set `removal: delete` in the settings of Replace",
+        budgets.join(", "),
+        origin.name
+    );
+    Plan::wait(keys::SEVERAL_BUDGETS, message).recheck_after(10_000)
 }

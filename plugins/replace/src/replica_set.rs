@@ -1,145 +1,116 @@
-//! Replacing a pod of a `ReplicaSet`: the pod is released by taking its hash label away, so that it
-//! serves on while the `ReplicaSet` makes a substitute; the substitute is claimed by a label; once it
-//! has been ready for long enough, the origin is deleted. Giving up puts the label back.
+//! Replacing a pod of a `ReplicaSet`: one patch removes the pod's hash label and makes its Deployment its
+//! controller, so that it serves on while the `ReplicaSet` makes a substitute. The substitute is claimed by
+//! a label; once it has been ready for long enough, the old pod is removed. Giving up puts it back.
+
+mod lost;
+mod owner;
+mod undo;
 
 use operon_sdk::{
-    Cluster, Effect, Job, ObjectReference, OwnerReference, Patch, Pod, ReadError, Value,
+    Cluster, Effect, Job, OwnerReference, Patch, Pod, ReadError, Target, Value, json,
 };
 
+pub use self::lost::{Lost, plan as plan_lost};
+pub use self::owner::{ReplicaSet, is_deployment};
+pub use self::undo::release;
+
 use crate::assignment::{self, Waiting};
+use crate::gone::Owner;
 use crate::keys;
-use crate::mark::Mark;
+use crate::mark::{self, Mark};
 use crate::plan::{self, Plan};
-
-/// What a decision needs to know of a `ReplicaSet`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicaSet {
-    /// Its uid.
-    pub uid: String,
-    /// Its name.
-    pub name: String,
-    /// It has a deletion timestamp, and adopts nothing any more.
-    pub deleting: bool,
-    /// `spec.replicas`
-    pub replicas: usize,
-    /// `spec.minReadySeconds`
-    pub min_ready_seconds: i64,
-    /// `spec.selector.matchLabels`
-    pub match_labels: Vec<(String, String)>,
-}
-
-impl ReplicaSet {
-    /// The `ReplicaSet` of this name; none if it does not exist.
-    pub fn get(name: &str, cluster: &dyn Cluster) -> Result<Option<Self>, ReadError> {
-        let object = cluster.get(&ObjectReference::new("apps/v1", "ReplicaSet", name))?;
-        Ok(object.as_ref().and_then(Self::from_object))
-    }
-
-    fn from_object(object: &Value) -> Option<Self> {
-        let (metadata, spec) = (&object["metadata"], &object["spec"]);
-        let replicas = spec["replicas"].as_u64().unwrap_or(1);
-        let labels = spec["selector"]["matchLabels"]
-            .as_object()
-            .into_iter()
-            .flatten();
-        let labels =
-            labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-        Some(Self {
-            uid: metadata["uid"].as_str()?.to_owned(),
-            name: metadata["name"].as_str()?.to_owned(),
-            deleting: metadata["deletionTimestamp"].is_string(),
-            replicas: usize::try_from(replicas).unwrap_or(usize::MAX),
-            min_ready_seconds: spec["minReadySeconds"].as_i64().unwrap_or(0),
-            match_labels: labels.collect(),
-        })
-    }
-
-    /// The pods it counts: its own, neither ended nor going.
-    pub fn pods(&self, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
-        let labels = self.match_labels.iter();
-        let requirements: Vec<String> = labels
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let mut pods = cluster.find_pods(&requirements.join(","))?;
-        pods.retain(|pod| pod.live() && pod.controller_uid() == Some(self.uid.as_str()));
-        Ok(pods)
-    }
-
-    fn selects_by_hash(&self, pod: &Pod) -> bool {
-        let mut labels = self.match_labels.iter();
-        labels.any(|(key, value)| {
-            key == keys::TEMPLATE_HASH && pod.label(key) == Some(value.as_str())
-        })
-    }
-}
+use crate::settings::Settings;
 
 /// What to do about a pod that exists.
-pub fn plan(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
-    match (pod.label(keys::RELEASED_FROM), Mark::of(pod)) {
-        (None, _) => plan_release(pod, job, cluster),
-        (Some(uid), Some(mark)) => plan_released(pod, uid, &mark, job, cluster),
-        (Some(_), None) => {
-            let message = format!(
-                "pod {:?} was released from its ReplicaSet, but its annotation {} can't be read: \
-                 delete the pod, or give it its label {} back",
-                pod.name,
-                keys::ORIGIN,
-                keys::TEMPLATE_HASH
-            );
-            Ok(Plan::fail("OriginUnreadable", message))
+pub fn plan(
+    target: &Target,
+    pod: &Pod,
+    job: &Job,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
+    let plan = match (pod.label(keys::RELEASED_FROM), Mark::of(pod)) {
+        (None, _) => return plan_owned(target, pod, job, cluster),
+        (Some(uid), None) => return plan_unreadable(pod, uid, cluster),
+        (Some(uid), Some(mark)) => {
+            let owner = Owner::text(&mark.replica_set, mark.newest);
+            plan_marked(pod, uid, &mark, job, cluster)?.with_owner(target, owner)
         }
-    }
+    };
+    Ok(plan)
+}
+
+/// The mark can't be read: the message has the command that undoes the release by hand.
+fn plan_unreadable(pod: &Pod, uid: &str, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
+    let found = cluster.find("apps/v1", "ReplicaSet", keys::TEMPLATE_HASH)?;
+    let mut found = found.iter().filter_map(ReplicaSet::from_object);
+    let way_out = match found.find(|replica_set| replica_set.uid == uid) {
+        Some(replica_set) => format!(
+            "put it back by `kubectl patch pod {} --type=merge -p '{}'`",
+            pod.name,
+            put_back_by_hand(pod, &replica_set)
+        ),
+        None => "its ReplicaSet is gone: delete the pod".to_owned(),
+    };
+    let message = format!(
+        "pod {:?} was released from its ReplicaSet, but its annotation {} can't be read: {way_out}",
+        pod.name,
+        keys::ORIGIN
+    );
+    Ok(Plan::fail("OriginUnreadable", message))
+}
+
+fn put_back_by_hand(pod: &Pod, replica_set: &ReplicaSet) -> Value {
+    let mut labels = replica_set.match_labels.iter();
+    let hash = labels.find(|(key, _)| key == keys::TEMPLATE_HASH);
+    let hash = hash.map(|(_, value)| value.as_str());
+    let others = pod.owners.iter().filter(|owner| !owner.controller);
+    let others = others.filter(|owner| owner.uid != replica_set.uid);
+    let owners: Value = others
+        .chain([&replica_set.reference(true)])
+        .map(OwnerReference::to_object)
+        .collect();
+    json!({"metadata": {
+        "labels": {keys::TEMPLATE_HASH: hash, keys::RELEASED_FROM: null},
+        "annotations": {keys::ORIGIN: null},
+        "ownerReferences": owners
+    }})
 }
 
 /// The pod is as its `ReplicaSet` made it.
-fn plan_release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
-    if pod.deleting {
-        let message = format!(
-            "pod {:?} is already being deleted: its ReplicaSet replaces it by itself",
-            pod.name
-        );
-        return Ok(Plan::wait("OriginTerminating", message));
-    }
-    if pod.ended() {
-        let message = format!(
-            "pod {:?} has ended ({}) and its ReplicaSet has replaced it: it is deleted",
-            pod.name, pod.phase
-        );
-        return Ok(Plan::wait("OriginEnded", message).doing(Effect::Delete(pod.delete())));
-    }
-    if let Some(origin) = crate::unfinished_origin(pod, cluster)? {
-        return Ok(Plan::not_allowed(pod, &origin));
-    }
+fn plan_owned(
+    target: &Target,
+    pod: &Pod,
+    job: &Job,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
     let owner = pod.controller();
     let replica_set = match owner {
-        Some(owner) => {
-            ReplicaSet::get(&owner.name, cluster)?.filter(|found| found.uid == owner.uid)
-        }
+        Some(owner) => ReplicaSet::get_same(&owner.name, &owner.uid, cluster)?,
         None => None,
     };
     let Some(replica_set) = replica_set else {
         return Ok(without_replica_set(pod, owner));
     };
-    if let Some(refusal) = refusal(pod, &replica_set) {
-        return Ok(refusal);
-    }
     let siblings = replica_set.pods(cluster)?;
-    let hash = pod.label(keys::TEMPLATE_HASH).unwrap_or_default();
-    let mark = Mark::new(&job.uid, hash, &replica_set, &siblings);
-    let message = format!(
-        "released from ReplicaSet {:?}: it serves on until a new pod is ready",
-        replica_set.name
-    );
-    let plan = Plan::wait("WaitingForNewPod", waiting_for(&replica_set))
-        .doing(patch(mark.put_on(pod, &replica_set.uid)))
-        .event("ReplaceOriginPod", message);
-    Ok(plan)
+    let owner = Owner::text(&replica_set.name, mark::newest(&siblings));
+    let plan = if pod.deleting {
+        lost::plan_deleted(pod, &replica_set, job, cluster)?
+    } else if pod.ended() {
+        lost::plan_ended(pod, &replica_set, cluster)?
+    } else if let Some(origin) = crate::unfinished_origin(pod, cluster)? {
+        Plan::not_allowed(pod, &origin)
+    } else if let Some(refusal) = refusal(pod, &replica_set) {
+        refusal
+    } else {
+        plan_release(pod, &replica_set, &siblings, job, cluster)?
+    };
+    Ok(plan.with_owner(target, owner))
 }
 
 fn without_replica_set(pod: &Pod, owner: Option<&OwnerReference>) -> Plan {
     let name = owner.map_or("", |owner| owner.name.as_str());
     let message = format!(
-        "the ReplicaSet {name:?} of pod {:?} is not there (yet)",
+        "the ReplicaSet {name:?} of pod {:?} does not exist (yet)",
         pod.name
     );
     Plan::wait("OwnerNotFound", message).recheck_after(5_000)
@@ -157,23 +128,123 @@ fn refusal(pod: &Pod, replica_set: &ReplicaSet) -> Option<Plan> {
         );
         return Some(Plan::fail(keys::UNSUPPORTED_OWNER, message));
     }
-    scaled_down(replica_set)
-}
-
-fn scaled_down(replica_set: &ReplicaSet) -> Option<Plan> {
-    let state = match (replica_set.deleting, replica_set.replicas) {
-        (true, _) => "is being deleted",
-        (false, 0) => "is scaled to 0",
-        (false, _) => return None,
-    };
-    let message = format!(
-        "ReplicaSet {:?} {state} and makes no new pod: name a pod of the current one",
-        replica_set.name
-    );
+    let message = replica_set.unwanted()?;
     Some(Plan::fail(keys::OWNER_SCALED_DOWN, message))
 }
 
+/// Releases the pod, unless as many of its `ReplicaSet` are released as may be at the same time.
+fn plan_release(
+    pod: &Pod,
+    replica_set: &ReplicaSet,
+    siblings: &[Pod],
+    job: &Job,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
+    let most = Settings::of(job).max_released.of(replica_set.replicas);
+    let selector = format!("{}={}", keys::RELEASED_FROM, replica_set.uid);
+    let mut released = cluster.find_pods(&selector)?;
+    released.retain(|pod| !pod.deleting);
+    if u32::try_from(released.len()).is_ok_and(|released| released >= most) {
+        return wait_for_turn(&released, replica_set, most, job, cluster);
+    }
+    let mark = Mark::new(&job.uid, pod, replica_set, siblings);
+    let deployment = replica_set.deployment();
+    let drain = match deployment {
+        Some(_) => "",
+        None => "; it has no controller meanwhile, so `kubectl drain` refuses its node",
+    };
+    let waiting = format!("{}{drain}", waiting_for(replica_set));
+    let message = format!(
+        "released from ReplicaSet {:?}: it serves until a new pod is ready{drain}",
+        replica_set.name
+    );
+    let plan = Plan::wait("WaitingForNewPod", waiting)
+        .doing(patch(mark.put_on(pod, replica_set)))
+        .limited_to(most, &selector)
+        .event("ReplaceOriginPod", message);
+    Ok(deployment.iter().fold(plan, |plan, deployment| {
+        plan.requiring(deployment.required())
+    }))
+}
+
+/// As many pods are released as may be. One whose job does not exist any more would stay so for ever: its
+/// replacement is finished, or undone.
+fn wait_for_turn(
+    released: &[Pod],
+    replica_set: &ReplicaSet,
+    most: u32,
+    job: &Job,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
+    let message = format!(
+        "{} pods of ReplicaSet {:?} are being replaced, of at most {most} at the same time",
+        released.len(),
+        replica_set.name
+    );
+    let plan = Plan::wait("WaitingForTurn", message).recheck_after(5_000);
+    for pod in released {
+        let Some(mark) = Mark::of(pod) else { continue };
+        if cluster.job_exists(&mark.job)? {
+            continue;
+        }
+        return match crate::new_pod_of(&pod.uid, cluster)? {
+            Some(new_pod) if new_pod.ready => Ok(Plan {
+                new_pod: None,
+                ..plan::remove(pod, &new_pod, job, cluster)?
+            }),
+            Some(_) | None => {
+                Ok(plan.undoing(undo::put_back(pod, &replica_set.uid, &mark, cluster)?))
+            }
+        };
+    }
+    Ok(plan)
+}
+
 /// The pod was released, by this job or by another.
+fn plan_marked(
+    pod: &Pod,
+    replica_set_uid: &str,
+    mark: &Mark,
+    job: &Job,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
+    let by_hand = pod.label(keys::TEMPLATE_HASH) == Some(&mark.hash);
+    if mark.job != job.uid && !cluster.job_exists(&mark.job)? {
+        return take_over(pod, replica_set_uid, mark, job, by_hand, cluster);
+    }
+    if by_hand && mark.job == job.uid {
+        let message = format!(
+            "somebody gave pod {:?} its label {} back: it is put back and not replaced; to replace \
+             it, create another job",
+            pod.name,
+            keys::TEMPLATE_HASH
+        );
+        return Ok(Plan::fail(keys::ORIGIN_PUT_BACK, message));
+    }
+    plan_released(pod, replica_set_uid, mark, job, cluster)
+}
+
+/// The job that released the pod does not exist any more. A pod that has its label back is put back
+/// and starts over.
+fn take_over(
+    pod: &Pod,
+    replica_set_uid: &str,
+    mark: &Mark,
+    job: &Job,
+    by_hand: bool,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
+    let message = format!(
+        "pod {:?} was released by a job (uid {}) that does not exist any more: this job takes it over",
+        pod.name, mark.job
+    );
+    let plan = Plan::wait("TakenOver", message).recheck_after(1_000);
+    if !by_hand {
+        return Ok(plan.doing(patch(mark.taken_over(pod, &job.uid))));
+    }
+    Ok(plan.undoing(undo::put_back(pod, replica_set_uid, mark, cluster)?))
+}
+
 fn plan_released(
     pod: &Pod,
     replica_set_uid: &str,
@@ -181,24 +252,23 @@ fn plan_released(
     job: &Job,
     cluster: &dyn Cluster,
 ) -> Result<Plan, ReadError> {
-    let ours = mark.job == job.uid;
     if let Some(new_pod) = crate::new_pod_of(&pod.uid, cluster)? {
         return plan_claimed(pod, &new_pod, mark, job, cluster);
     }
-    if !ours {
+    if mark.job != job.uid {
         let message = format!("another job (uid {}) replaces pod {:?}", mark.job, pod.name);
         return Ok(Plan::wait("ReplacedByOtherJob", message));
     }
-    let found = ReplicaSet::get(&mark.replica_set, cluster)?;
-    let Some(replica_set) = found.filter(|found| found.uid == replica_set_uid) else {
+    let found = ReplicaSet::get_same(&mark.replica_set, replica_set_uid, cluster)?;
+    let Some(replica_set) = found else {
         let message = format!(
             "ReplicaSet {:?} is gone and makes no new pod for {:?}",
             mark.replica_set, pod.name
         );
         return Ok(Plan::fail(keys::OWNER_SCALED_DOWN, message));
     };
-    if let Some(failure) = scaled_down(&replica_set) {
-        return Ok(failure);
+    if let Some(message) = replica_set.unwanted() {
+        return Ok(Plan::fail(keys::OWNER_SCALED_DOWN, message));
     }
     let siblings = replica_set.pods(cluster)?;
     let waiting = waiting_origins(replica_set_uid, &siblings, cluster)?;
@@ -212,33 +282,29 @@ fn decide_claim(
     siblings: &[Pod],
     waiting: Vec<Waiting>,
 ) -> Plan {
-    let unclaimed = siblings
-        .iter()
-        .filter(|sibling| sibling.label(keys::REPLACES).is_none());
+    let candidates = unclaimed(siblings, &pod.uid).collect();
     let full = siblings.len() >= replica_set.replicas;
     let full_at = full.then_some(replica_set.replicas);
-    let candidate = assignment::candidate_for(&pod.uid, waiting, unclaimed.collect(), full_at);
-    if let Some(new_pod) = candidate {
-        let edit = new_pod
-            .edit()
-            .set_label(keys::REPLACES, &pod.uid)
-            .set_annotation(keys::REPLACES, &pod.name);
-        let message = format!(
-            "pod {:?} stands for it as soon as it is ready",
-            new_pod.name
-        );
-        return plan::wait_for_ready(new_pod)
-            .doing(patch(edit))
-            .event("ReplaceNewPod", message);
+    match assignment::candidate_for(&pod.uid, waiting, candidates, full_at) {
+        Some(new_pod) => lost::claim(new_pod, &pod.uid, &pod.name),
+        None if full => {
+            let message = format!(
+                "ReplicaSet {:?} was scaled to {} and has them: it makes no new pod for {:?}",
+                replica_set.name, replica_set.replicas, pod.name
+            );
+            Plan::fail(keys::OWNER_SCALED_DOWN, message)
+        }
+        None => Plan::wait("WaitingForNewPod", waiting_for(replica_set)),
     }
-    if full && !pod.deleting {
-        let message = format!(
-            "ReplicaSet {:?} was scaled to {} and has them: it makes no new pod for {:?}",
-            replica_set.name, replica_set.replicas, pod.name
-        );
-        return Plan::fail(keys::OWNER_SCALED_DOWN, message);
-    }
-    Plan::wait("WaitingForNewPod", waiting_for(replica_set))
+}
+
+/// The pods of a `ReplicaSet` that can replace this one: those that replace none yet, are not replaced
+/// themselves, and are another pod.
+fn unclaimed<'a>(siblings: &'a [Pod], uid: &'a str) -> impl Iterator<Item = &'a Pod> {
+    siblings.iter().filter(move |sibling| {
+        let involved = [keys::REPLACES, keys::RELEASED_FROM];
+        sibling.uid != uid && involved.iter().all(|key| sibling.label(key).is_none())
+    })
 }
 
 /// The origin has a live substitute.
@@ -270,20 +336,14 @@ fn plan_claimed(
             .with_new_pod(&new_pod.name)
             .recheck_after(milliseconds));
     }
-    let plan = plan::wait_for_origin_to_go(
-        pod,
-        new_pod,
-        &Job {
-            ending: false,
-            ..job.clone()
-        },
-    );
-    let ours = mark.job == job.uid;
-    Ok(if ours {
-        plan.doing(Effect::Delete(pod.delete()))
-    } else {
-        plan
-    })
+    if mark.job != job.uid {
+        let message = format!(
+            "another job (uid {}) replaces pod {:?} by {:?}",
+            mark.job, pod.name, new_pod.name
+        );
+        return Ok(Plan::wait("ReplacedByOtherJob", message).with_new_pod(&new_pod.name));
+    }
+    plan::remove(pod, new_pod, job, cluster)
 }
 
 /// All released origins of the `ReplicaSet` that have no live substitute.
@@ -309,46 +369,19 @@ fn waiting_origins(
     Ok(waiting.collect())
 }
 
-/// Puts a pod back that this job released and that is still there: it is its `ReplicaSet`'s again, which
-/// removes the surplus. Where it could not be adopted, it is deleted instead.
-pub fn release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
-    let (Some(uid), Some(mark)) = (pod.label(keys::RELEASED_FROM), Mark::of(pod)) else {
-        return Ok(Vec::new());
-    };
-    if mark.job != job.uid {
-        return Ok(Vec::new());
-    }
-    let replica_set = ReplicaSet::get(&mark.replica_set, cluster)?;
-    let adopts = replica_set.is_some_and(|found| found.uid == uid && !found.deleting);
-    if !adopts || pod.ended() {
-        return Ok(vec![Effect::Delete(pod.delete())]);
-    }
-    // The new pod first: should the second patch be refused, the origin still says what is to do.
-    let claimed = cluster.find_pods(&format!("{}={}", keys::REPLACES, pod.uid))?;
-    let disclaim = |new_pod: &Pod| {
-        patch(
-            new_pod
-                .edit()
-                .remove_label(keys::REPLACES)
-                .remove_annotation(keys::REPLACES),
-        )
-    };
-    let mut effects: Vec<Effect> = claimed
-        .iter()
-        .filter(|new_pod| !new_pod.deleting)
-        .map(disclaim)
-        .collect();
-    effects.push(Effect::Patch(mark.take_off(pod, uid)));
-    Ok(effects)
-}
-
 fn patch(edit: operon_sdk::MetadataEdit) -> Effect {
     Effect::Patch(Patch::from(edit))
 }
 
 fn waiting_for(replica_set: &ReplicaSet) -> String {
-    format!(
-        "waiting for ReplicaSet {:?} to make a new pod",
-        replica_set.name
-    )
+    match &replica_set.failure {
+        Some(failure) => format!(
+            "ReplicaSet {:?} can't make a new pod: {failure}",
+            replica_set.name
+        ),
+        None => format!(
+            "waiting for ReplicaSet {:?} to make a new pod",
+            replica_set.name
+        ),
+    }
 }

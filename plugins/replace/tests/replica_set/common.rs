@@ -11,7 +11,7 @@ pub(crate) const FOURTH: &str = "foo-bbbbf";
 /// `foo` with so many ready pods, created a while ago.
 pub(crate) fn world(replicas: u32) -> FakeCluster {
     let mut world = FakeCluster::new();
-    world.add_replica_set("foo", "h", replicas);
+    world.add_deployment("foo", "h", replicas);
     world.advance(60);
     world
 }

@@ -32,7 +32,7 @@ fn the_old_pod_serves_until_the_new_one_is_ready_and_three_writes_do_it() {
         .collect();
     assert_eq!(
         writes,
-        [("patch", FIRST), ("patch", THIRD), ("delete", FIRST)]
+        [("patch", FIRST), ("patch", THIRD), ("evict", FIRST)]
     );
     let events: Vec<_> = world
         .events()
@@ -46,6 +46,7 @@ fn the_old_pod_serves_until_the_new_one_is_ready_and_three_writes_do_it() {
 fn all_pods_of_a_replica_set_are_replaced_at_once_each_by_its_own() {
     let mut world = world(3);
     let mut job = FakeJob::new("j1", &[THIRD, FIRST, SECOND]);
+    job.job.settings = json!({"maxReleased": "100%"}).to_string();
     ready_turns(&mut job, &mut world, 5);
     assert_eq!(job.progress(), [Some(Progress::Succeeded); 3]);
     let mut new_pods: Vec<_> = job
@@ -141,10 +142,10 @@ fn a_pod_that_ended_before_is_only_deleted_because_its_replica_set_replaced_it()
     world.run_replica_sets();
     world.make_all_ready();
     let mut job = FakeJob::new("j1", &[FIRST]);
-    ready_turns(&mut job, &mut world, 2);
+    ready_turns(&mut job, &mut world, 3);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
-    assert_eq!(job.target(FIRST).extra(keys::NEW_POD), None);
-    assert_untouched(&world, &[SECOND, THIRD]);
+    assert_eq!(job.target(FIRST).extra(keys::NEW_POD), Some(SECOND));
+    assert_eq!(world.staying_pods(), [SECOND, THIRD]);
 }
 
 #[test]
@@ -154,8 +155,9 @@ fn a_pod_that_somebody_is_deleting_is_never_touched() {
     let mut job = FakeJob::new("j1", &[FIRST]);
     ready_turns(&mut job, &mut world, 2);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
-    assert!(world.writes().is_empty());
-    assert_untouched(&world, &[SECOND, THIRD]);
+    assert!(world.writes().iter().all(|write| write.name == THIRD));
+    assert_eq!(job.target(FIRST).extra(keys::NEW_POD), Some(THIRD));
+    assert_eq!(world.staying_pods(), [SECOND, THIRD]);
 }
 
 #[test]

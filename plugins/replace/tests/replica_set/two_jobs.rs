@@ -2,8 +2,8 @@
 
 use crate::common::*;
 use operon_action_replace::{Replace, keys};
-use operon_sdk::Progress;
 use operon_sdk::testing::FakeJob;
+use operon_sdk::{Progress, json};
 
 #[test]
 fn two_jobs_on_one_pod_both_succeed_with_the_same_new_pod() {
@@ -92,13 +92,18 @@ fn a_substitute_for_another_pod_does_not_confuse_two_jobs_of_one_replica_set() {
 fn a_job_whose_new_pod_goes_when_another_is_cancelled_takes_what_that_one_left() {
     let mut world = world(2);
     let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[SECOND]));
+    for job in [&mut first, &mut second] {
+        job.job.settings = json!({"maxReleased": "100%"}).to_string();
+    }
     turn(&mut first, &mut world);
     turn(&mut first, &mut world);
     turn(&mut second, &mut world);
     turn(&mut second, &mut world);
     assert_eq!(second.target(SECOND).extra(keys::NEW_POD), Some(FOURTH));
     first.cancel::<Replace>(&mut world);
-    // The surplus that goes is the youngest pod: the new pod of the other job.
+    // Before the ReplicaSet sees the deletion cost, it removes the youngest pod: the other job's new pod.
+    let cost = json!({"metadata": {"annotations": {keys::DELETION_COST: null}}});
+    world.change_pod(THIRD, &cost);
     world.run_replica_sets();
     world.finish_deletions();
     assert_eq!(world.staying_pods(), [FIRST, SECOND, THIRD]);

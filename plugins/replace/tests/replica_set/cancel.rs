@@ -1,0 +1,90 @@
+//! Stories of cancelled replacements: the old pod stays, the new one goes, and no other is touched, in
+//! whichever order the `ReplicaSet` removes pods.
+
+use crate::common::*;
+use operon_action_replace::{Replace, keys};
+use operon_sdk::json;
+use operon_sdk::testing::{FakeCluster, FakeJob};
+
+/// A world in which the first pod is released and its new pod is known.
+fn replacing(replicas: u32, prepare: impl Fn(&mut FakeCluster)) -> (FakeJob, FakeCluster, String) {
+    let mut world = world(replicas);
+    prepare(&mut world);
+    let mut job = FakeJob::new("j1", &[FIRST]);
+    turn(&mut job, &mut world);
+    turn(&mut job, &mut world);
+    let new = job.target(FIRST).extra(keys::NEW_POD).map(str::to_owned);
+    (job, world, new.expect("the new pod is known"))
+}
+
+fn assert_restored(mut job: FakeJob, mut world: FakeCluster, kept: &[&str]) {
+    job.cancel::<Replace>(&mut world);
+    for _ in 0..2 {
+        world.run_replica_sets();
+        world.finish_deletions();
+        world.advance(1);
+    }
+    assert_untouched(&world, kept);
+}
+
+#[test]
+fn the_old_pod_stays_though_its_deletion_cost_is_low() {
+    let cheap = json!({"metadata": {"annotations": {keys::DELETION_COST: "-100"}}});
+    for ready in [false, true] {
+        let (job, mut world, new) = replacing(2, |world| world.change_pod(FIRST, &cheap));
+        if ready {
+            world.make_ready(&new);
+        }
+        assert_restored(job, world, &[FIRST, SECOND]);
+    }
+}
+
+#[test]
+fn the_old_pod_stays_though_its_node_is_crowded() {
+    let (job, mut world, new) = replacing(2, |_| {});
+    world.change_pod(&new, &json!({"spec": {"nodeName": "node-2"}}));
+    world.make_ready(&new);
+    assert_restored(job, world, &[FIRST, SECOND]);
+}
+
+#[test]
+fn the_old_pod_stays_though_it_or_a_sibling_is_not_ready() {
+    for broken in [FIRST, SECOND] {
+        let (job, mut world, new) = replacing(2, |_| {});
+        world.make_ready(&new);
+        world.make_unready(broken);
+        assert_restored(job, world, &[FIRST, SECOND]);
+    }
+}
+
+#[test]
+fn the_old_pod_stays_though_a_sibling_has_the_lowest_cost_of_all() {
+    let cheapest = json!({"metadata": {"annotations": {keys::DELETION_COST: "-2147483648"}}});
+    let (job, mut world, new) = replacing(2, |world| world.change_pod(SECOND, &cheapest));
+    world.make_ready(&new);
+    assert_restored(job, world, &[FIRST, SECOND]);
+}
+
+#[test]
+fn a_new_pod_that_was_not_claimed_yet_goes_as_well() {
+    let cheap = json!({"metadata": {"annotations": {keys::DELETION_COST: "-100"}}});
+    let mut world = world(2);
+    world.change_pod(FIRST, &cheap);
+    let mut job = FakeJob::new("j1", &[FIRST]);
+    turn(&mut job, &mut world);
+    world.make_all_ready();
+    assert_restored(job, world, &[FIRST, SECOND]);
+}
+
+#[test]
+fn a_cancelled_job_of_many_targets_restores_each() {
+    let mut world = world(4);
+    let targets = [FIRST, SECOND, THIRD];
+    let mut job = FakeJob::new("j1", &targets);
+    job.job.settings = json!({"maxReleased": "100%"}).to_string();
+    ready_turns(&mut job, &mut world, 2);
+    for target in targets {
+        assert!(job.target(target).extra(keys::NEW_POD).is_some());
+    }
+    assert_restored(job, world, &[FIRST, SECOND, THIRD, FOURTH]);
+}
