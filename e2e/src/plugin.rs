@@ -79,7 +79,12 @@ impl Plugin {
     pub fn replace(world: &World, verbs: &[&str]) -> Self {
         let rules = json!([
             {"apiGroups": [""], "resources": ["pods"], "verbs": verbs},
-            {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["get", "list", "watch"]}
+            {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
+            {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["apps"], "resources": ["replicasets/finalizers"], "verbs": ["update"]},
+            {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
+            {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"],
+                "verbs": ["get", "list", "watch"]}
         ]);
         Self::of(
             world,

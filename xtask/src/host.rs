@@ -174,6 +174,8 @@ fn helm_install(
             "--timeout",
             "3m",
         ])
+        // The stories replace all pods of a Deployment at the same time.
+        .args(["--set-string", "actions.replace.settings.maxReleased=100%"])
         .args(settings);
     progress.say(format!(
         "helm upgrade --install {RELEASE} … --namespace {NAMESPACE} --wait"
