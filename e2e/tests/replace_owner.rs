@@ -51,19 +51,25 @@ async fn a_drain_of_the_node_of_a_released_pod_is_not_refused() {
 }
 
 #[tokio::test]
-async fn a_released_pod_goes_with_its_deployment() {
-    for how in [DeleteParams::background(), DeleteParams::foreground()] {
-        story(async |world: &World| {
-            replacing(world).await;
-            let deployments = world.api::<DeploymentObject>();
-            deployments.delete("foo", &how).await.expect("deleted");
-            let done = world.finished("opj").await;
-            assert_eq!(job::progress(&done), Progress::Failed);
-            world.exactly("foo", 0, |_| true).await;
-            world.gone::<DeploymentObject>("foo").await;
-        })
+async fn a_released_pod_goes_with_its_deployment_deleted_in_the_background() {
+    story(async |world: &World| goes_with_its_deployment(world, DeleteParams::background()).await)
         .await;
-    }
+}
+
+#[tokio::test]
+async fn a_released_pod_goes_with_its_deployment_deleted_in_the_foreground() {
+    story(async |world: &World| goes_with_its_deployment(world, DeleteParams::foreground()).await)
+        .await;
+}
+
+async fn goes_with_its_deployment(world: &World, how: DeleteParams) {
+    replacing(world).await;
+    let deployments = world.api::<DeploymentObject>();
+    deployments.delete("foo", &how).await.expect("deleted");
+    let done = world.finished("opj").await;
+    assert_eq!(job::progress(&done), Progress::Failed);
+    world.exactly("foo", 0, |_| true).await;
+    world.gone::<DeploymentObject>("foo").await;
 }
 
 #[tokio::test]

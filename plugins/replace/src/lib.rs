@@ -80,9 +80,8 @@ impl Action for Replace {
                 Way::Unsupported(_) => Vec::new(),
             },
         };
-        Ok(effects
-            .into_iter()
-            .fold(Operation::of(target), Operation::effect))
+        let operation = Operation::of(target).forget(keys::OWNER);
+        Ok(effects.into_iter().fold(operation, Operation::effect))
     }
 }
 

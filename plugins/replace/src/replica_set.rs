@@ -352,7 +352,7 @@ fn waiting_origins(
     siblings: &[Pod],
     cluster: &dyn Cluster,
 ) -> Result<Vec<Waiting>, ReadError> {
-    let origins = cluster.find_pods(&format!("{}={replica_set_uid}", keys::RELEASED_FROM))?;
+    let origins = released_from(replica_set_uid, cluster)?;
     let claimed = |uid: &str| {
         siblings
             .iter()
@@ -367,6 +367,11 @@ fn waiting_origins(
         })
     });
     Ok(waiting.collect())
+}
+
+/// The pods that are released from this `ReplicaSet`.
+fn released_from(replica_set_uid: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
+    cluster.find_pods(&format!("{}={replica_set_uid}", keys::RELEASED_FROM))
 }
 
 fn patch(edit: operon_sdk::MetadataEdit) -> Effect {

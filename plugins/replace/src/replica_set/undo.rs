@@ -7,7 +7,7 @@ use operon_sdk::{
     Cluster, Delete, Effect, Job, Operation, Patch, Pod, ReadError, Requirement, Target,
 };
 
-use super::{ReplicaSet, waiting_origins};
+use super::{ReplicaSet, released_from, waiting_origins};
 use crate::assignment;
 use crate::keys;
 use crate::mark::Mark;
@@ -20,7 +20,7 @@ pub fn release(
     job: &Job,
     cluster: &dyn Cluster,
 ) -> Result<Operation, ReadError> {
-    let operation = Operation::of(target);
+    let operation = Operation::of(target).forget(keys::OWNER);
     let (Some(uid), Some(mark)) = (pod.label(keys::RELEASED_FROM), Mark::of(pod)) else {
         return Ok(operation);
     };
@@ -97,10 +97,15 @@ fn dismiss(
             .map(|new_pod| patch(disclaim(new_pod)))
             .collect());
     };
+    let released = released_from(&replica_set.uid, cluster)?;
     let mut others = siblings.iter().filter(|sibling| sibling.uid != new_pod.uid);
     let settled = |other: &Pod| {
-        let replaces = other.label(keys::REPLACES).is_some();
-        (other.ready || replaces) && other.annotation(keys::DELETION_COST) != Some(LOWEST_COST)
+        // The new pod of another replacement that has not ended: that one claims another if it goes.
+        let replaces = other.label(keys::REPLACES);
+        let spare = released
+            .iter()
+            .any(|origin| Some(origin.uid.as_str()) == replaces);
+        (other.ready || spare) && other.annotation(keys::DELETION_COST) != Some(LOWEST_COST)
     };
     let decides = pod.ready && others.all(settled);
     let leaves = if decides {

@@ -58,6 +58,21 @@ fn the_old_pod_stays_though_it_or_a_sibling_is_not_ready() {
 }
 
 #[test]
+fn the_old_pod_stays_though_a_sibling_that_was_replaced_before_is_not_ready() {
+    let (job, mut world, new) = replacing(2, |world| {
+        let replaced = json!({"metadata": {"labels": {keys::REPLACES: "an-old-uid"}}});
+        world.change_pod(SECOND, &replaced);
+    });
+    world.make_ready(&new);
+    world.make_unready(SECOND);
+    let (mut job, mut world) = (job, world);
+    job.cancel::<Replace>(&mut world);
+    world.run_replica_sets();
+    world.run_replica_sets();
+    assert_eq!(world.staying_pods(), [FIRST, SECOND]);
+}
+
+#[test]
 fn the_old_pod_stays_though_a_sibling_has_the_lowest_cost_of_all() {
     let cheapest = json!({"metadata": {"annotations": {keys::DELETION_COST: "-2147483648"}}});
     let (job, mut world, new) = replacing(2, |world| world.change_pod(SECOND, &cheapest));
