@@ -138,6 +138,9 @@ impl Performer {
             client,
             manager: manager.to_owned(),
             kinds: Arc::new(kinds),
+            known: Arc::default(),
+            turns: Arc::default(),
+            evicted: Arc::default(),
         }
     }
 
