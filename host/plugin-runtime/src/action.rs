@@ -22,6 +22,7 @@ impl LoadedAction {
         Context {
             cluster: Some(request.cluster.clone()),
             log,
+            ending: request.job.ending,
         }
     }
 }

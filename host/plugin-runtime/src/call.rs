@@ -2,6 +2,10 @@
 //!
 //! `tokio`'s timeout ends a call that waits; the epoch ends one that computes and lets others run
 //! meanwhile. The store is dropped whatever happened, so nothing of a call outlives it.
+//!
+//! Each plugin runs a bounded number of calls, so that none can take all instances from the others.
+//! Calls that release a target have a bound of their own: a plugin whose other calls never end can
+//! still clean up.
 
 use std::{sync::Arc, time::Instant};
 
@@ -26,6 +30,8 @@ pub(crate) struct Runtime {
     pub(crate) engine: Engine,
     /// As many permits as the engine has room for instances.
     pub(crate) slots: Semaphore,
+    /// How many of them the calls of one lane may have.
+    pub(crate) share: usize,
     /// Who counts.
     pub(crate) observer: Arc<dyn CallObserver>,
 }
@@ -36,6 +42,24 @@ pub(crate) struct Context {
     pub(crate) cluster: Option<Arc<dyn ClusterView>>,
     /// Carries the action, the job and the target.
     pub(crate) log: LogLines,
+    /// The call is a part of a release.
+    pub(crate) ending: bool,
+}
+
+/// The calls that one plugin may run at a time.
+pub(crate) struct Lanes {
+    operating: Semaphore,
+    ending: Semaphore,
+}
+
+impl Lanes {
+    /// Lanes of so many calls each.
+    pub(crate) fn new(share: usize) -> Self {
+        Self {
+            operating: Semaphore::new(share),
+            ending: Semaphore::new(share),
+        }
+    }
 }
 
 /// A component that may be called: its code and its limits.
@@ -44,13 +68,14 @@ pub(crate) struct Callable {
     pub(crate) component: Arc<ActionPre<State>>,
     pub(crate) name: String,
     pub(crate) limits: Limits,
+    pub(crate) lanes: Lanes,
 }
 
 impl Callable {
     /// Asks the component and translates its answer. `call` is what the bindings generated for a
     /// function; `translate` checks what comes back.
     ///
-    /// Waiting for a free slot is not the component's fault and does not count.
+    /// Waiting for a free place is not the component's fault and does not count.
     pub(crate) async fn ask<A, T>(
         &self,
         function: &'static str,
@@ -65,7 +90,11 @@ impl Callable {
     where
         A: Send,
     {
-        // The semaphore is never closed; without a permit the pool itself would refuse.
+        // Semaphores are never closed; without a permit the pool itself would refuse. The plugin's own
+        // comes first: its calls that wait for it do not stand before those of other plugins.
+        let Lanes { operating, ending } = &self.lanes;
+        let lane = if context.ending { ending } else { operating };
+        let _place = lane.acquire().await.ok();
         let _slot = self.runtime.slots.acquire().await.ok();
         let started = Instant::now();
         let (outcome, result) = match self.call(function, context, call).await {
@@ -108,15 +137,22 @@ impl Callable {
         let output = state.output.text();
         let result = match answer {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Fault::of(&error, state, &output, memory, call_timeout)),
-            Err(_elapsed) => Err(Fault::timeout(call_timeout)),
+            Ok(Err(error)) => {
+                let timeout = || Fault::timeout(function, call_timeout);
+                Err(Fault::of(&error, state, &output, memory, timeout))
+            }
+            Err(_elapsed) => Err(Fault::timeout(function, call_timeout)),
         };
         state.log.conclude(function, &output, result.as_ref().err());
         result
     }
 
     fn store(&self, context: Context) -> Store<State> {
-        let Context { cluster, log } = context;
+        let Context {
+            cluster,
+            log,
+            ending: _,
+        } = context;
         let ticks = self
             .limits
             .call_timeout

@@ -30,25 +30,27 @@ pub(crate) struct Fault {
 
 impl Fault {
     /// The call took longer than it may, waiting included.
-    pub(crate) fn timeout(limit: Duration) -> Self {
-        let message = format!("the call took longer than {} ms", limit.as_millis());
+    pub(crate) fn timeout(function: &str, limit: Duration) -> Self {
+        let limit = limit.as_millis();
+        let message = format!("{function} took longer than {limit} ms (spec.limits.callTimeout)");
         Self {
             outcome: Outcome::Timeout,
             message,
         }
     }
 
-    /// The guest was stopped, or stopped itself. `output` is what it wrote before.
+    /// The guest was stopped, or stopped itself. `output` is what it wrote before; `timeout` is the fault
+    /// if it used up its time.
     pub(crate) fn of(
         error: &wasmtime::Error,
         state: &State,
         output: &str,
         memory: u64,
-        timeout: Duration,
+        timeout: impl FnOnce() -> Self,
     ) -> Self {
         let outcome = classify(error, state);
         let message = match outcome {
-            Outcome::Timeout => return Self::timeout(timeout),
+            Outcome::Timeout => return timeout(),
             Outcome::Memory => {
                 let mebibytes = memory >> 20;
                 format!(

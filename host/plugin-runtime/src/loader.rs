@@ -26,7 +26,7 @@ use crate::{
     action::LoadedAction,
     answer,
     bindings::{self, ActionPre},
-    call::{Callable, Context, Runtime},
+    call::{Callable, Context, Lanes, Runtime},
     compile::explain,
     engine::{self, MAX_MEMORY},
     log::{LogLines, one_line},
@@ -38,6 +38,9 @@ use crate::{
 
 /// How much of an action's own refusal is kept.
 const REFUSAL_BYTES: usize = 1 << 10;
+
+/// The part of all instances that the calls of one plugin may have, and again those that release.
+const SHARE: u32 = 8;
 
 /// How a loader works.
 #[derive(Clone)]
@@ -123,6 +126,7 @@ impl Loader {
             runtime: Arc::new(Runtime {
                 engine,
                 slots: Semaphore::new(max_instances as usize),
+                share: (max_instances / SHARE).max(1) as usize,
                 observer,
             }),
         })
@@ -147,6 +151,7 @@ impl Loader {
             runtime: self.runtime.clone(),
             name: name.to_owned(),
             limits: limits.clone(),
+            lanes: Lanes::new(self.runtime.share),
         };
         let registration = set_up(&component, settings).await?;
         schema::check(&registration.settings_schema, settings)
@@ -275,6 +280,7 @@ async fn set_up(component: &Callable, settings: &Value) -> Result<Registration, 
     let context = Context {
         cluster: None,
         log: LogLines::of_action(&component.name),
+        ending: false,
     };
     let refused = |message: String| {
         ActionError::Terminal(Failure::new(
