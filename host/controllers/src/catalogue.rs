@@ -7,10 +7,7 @@ use std::{
 };
 
 use operon_api::action_plugin::PluginLimits;
-use operon_core::{
-    action::{Action, Watch},
-    operation_job::ActionState,
-};
+use operon_core::{action::Action, operation_job::ActionState};
 
 use crate::{effects::Performer, plugin_watch::PluginWatch};
 
@@ -101,24 +98,5 @@ impl Catalogue {
             .values()
             .filter(|entry| matches!(entry, Entry::Loaded(_)))
             .count()
-    }
-
-    /// The watches of pods, by action.
-    pub fn pod_watches(&self) -> Vec<(String, Vec<Watch>)> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let watches = |entry: &Entry| match entry {
-            Entry::Loaded(loaded) => {
-                let all = &loaded.action.registration().watches;
-                all.iter()
-                    .filter(|w| w.kind == "Pod" && w.api_version == "v1")
-                    .cloned()
-                    .collect()
-            }
-            Entry::NotLoaded(_) => Vec::new(),
-        };
-        entries
-            .iter()
-            .map(|(action, entry)| (action.clone(), watches(entry)))
-            .collect()
     }
 }

@@ -7,6 +7,8 @@
 pub mod action_plugin;
 pub mod apply;
 mod ask;
+pub mod book;
+mod call;
 pub mod catalogue;
 pub mod config;
 pub mod daemon_job;
@@ -28,5 +30,6 @@ pub mod report;
 pub mod run;
 pub mod status;
 pub mod store;
+mod target_index;
 pub mod triggers;
 pub mod view;

@@ -1,53 +1,64 @@
 //! The OperationJob controller. Everything that is decided is decided in `operon_core::operation_job`;
-//! this file observes, asks the action, and applies.
+//! this file observes, has the action called, and applies.
+//!
+//! A reconcile calls the action for two seconds at most. A call that takes longer goes on as a task of
+//! its own ([`call`](crate::call)), and its end wakes the job; until then a reconcile does not wait at
+//! all. So deadline, deletion and release are decided in every reconcile, and slow actions do not keep
+//! the others from their turn. Which target comes next is derived from the numbers of the previous
+//! calls, which the [`book`](crate::book) remembers.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use futures::{StreamExt, stream};
 use k8s_openapi::{
     api::core::v1::{ObjectReference as EventSubject, Pod},
     jiff::Timestamp,
 };
 use kube::{Api, Client, Resource, ResourceExt, api::DeleteParams, runtime::reflector::ObjectRef};
-use operon_api::{OperationJob, keys, operation_job::Progress};
+use operon_api::{OperationJob, keys};
 use operon_core::{
-    action::{
-        ActionError, ClusterView, Effect, JobView, ObjectReference, Operation, OpsProgress,
-        PodView, Request, Severity, Target,
-    },
+    action::{ClusterView, JobView, PodView, Severity, Target},
     operation_job::{
         ActionState, Observed,
-        conclude::{Answer, Conclusion, conclude},
-        plan::{Cause, Plan, Run, Step, TargetPlan, plan},
+        conclude::{Answers, Conclusion, conclude},
+        plan::{Plan, Run, TargetPlan, plan},
+        sooner,
+        turns::in_turn,
     },
 };
+use tokio::sync::mpsc;
 
 use crate::{
     apply,
+    book::{Book, Ticket, Turn},
+    call::Call,
     catalogue::{Catalogue, Loaded},
-    effects::Performed,
     error::Error,
     events::Events,
     metrics::Metrics,
     run::{Next, Reconciler},
     status::{StatusWriter, Written},
     store::Cache,
+    triggers::Triggers,
     view::View,
 };
 
-/// How many targets of one job are asked about at once.
+/// How many calls of one job are under way at the same time.
 const TARGETS_AT_ONCE: usize = 16;
 
-/// After effects on this many targets a pass asks no further: the next one, which follows at once, sees
-/// what became of them. So a large job is never decided from a view that is many seconds old, and its
-/// status moves on.
+/// After effects on this many targets a pass calls no further: the next one, which follows immediately,
+/// sees what became of them. So a large job is never decided from a view that is many seconds old, and
+/// its status moves on.
 const TARGETS_CHANGED: usize = 128;
+
+/// How long a pass waits for the calls that it began.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The controller's parts.
 pub struct OperationJobs {
@@ -59,6 +70,10 @@ pub struct OperationJobs {
     pub pods: Cache<Pod>,
     /// The actions.
     pub catalogue: Arc<Catalogue>,
+    /// Remembers calls.
+    pub book: Arc<Book>,
+    /// Wakes a job whose call ended.
+    pub triggers: Arc<Triggers>,
     /// Sends Events.
     pub events: Events,
     /// Writes statuses.
@@ -89,9 +104,9 @@ impl Reconciler for OperationJobs {
         if job.metadata.deletion_timestamp.is_none() {
             self.hold(&api, &job).await?; // (client)
         }
-        let answers = self.act(&observed, &run, loaded.as_deref()).await; // (client, as the plugin)
-        let conclusion = conclude(&observed, &run, &answers); // (no client)
-        let next = self.write_status(&api, &job, &conclusion).await?; // (client)
+        let acted = self.act(&observed, &run, loaded).await; // (client, as the plugin)
+        let conclusion = conclude(&observed, &run, &acted.answers); // (no client)
+        let next = self.write_status(&api, &job, &conclusion, acted).await?; // (client)
         if conclusion.released && next.requeue_after.is_none() {
             self.let_go(&api, &job).await?; // (client)
         }
@@ -144,46 +159,125 @@ impl OperationJobs {
         Ok(())
     }
 
-    /// Asks the action about the targets that the plan names: first those that are further on, because
-    /// ending a target makes room in the cluster, and starting one takes some.
-    async fn act(
+    /// Has the action called about the targets that the plan names, and collects what is answered.
+    async fn act(&self, observed: &Observed<'_>, run: &Run, loaded: Option<Arc<Loaded>>) -> Acted {
+        let uid = observed.job.uid().unwrap_or_default();
+        let turns = self.book.turns(&uid, &run.targets);
+        let mut begun = HashSet::new();
+        if let (ActionState::Loaded, Some(loaded)) = (observed.action, loaded) {
+            begun = self.call(observed, run, &turns, loaded).await;
+        }
+        let acted = self.collect(&uid, run, &begun);
+        let latest = self.jobs.store.get(&ObjectRef::from_obj(observed.job));
+        if latest.is_none_or(|job| job.uid() != observed.job.uid()) {
+            self.book.forget(&uid);
+        }
+        acted
+    }
+
+    /// Begins calls in the order of their turns, and says about which targets. Waits for them, but not longer than [`PATIENCE`]; and
+    /// not at all where calls of an earlier pass are still under way: such an action is slow.
+    async fn call(
         &self,
         observed: &Observed<'_>,
         run: &Run,
-        loaded: Option<&Loaded>,
-    ) -> BTreeMap<usize, Answer> {
-        let (ActionState::Loaded, Some(loaded)) = (observed.action, loaded) else {
-            return BTreeMap::new();
-        };
-        let job = job_view(observed, loaded);
-        let namespace = job.namespace.as_str();
-        let (declared, jobs) = (loaded.watch.declared.clone(), self.jobs.store.clone());
-        let view: Arc<dyn ClusterView> = Arc::new(View::new(namespace, declared, jobs));
-        let asks = |target: &&TargetPlan| matches!(target.step, Step::Operate | Step::Release(_));
-        let mut targets: Vec<_> = run.targets.iter().filter(asks).collect();
-        targets.sort_by_key(|t| (t.detail.extra_info.is_empty(), t.detail.error.is_none()));
-        let changed = AtomicUsize::new(0);
-        let answers = targets.into_iter().map(|target| {
-            let view = Arc::clone(&view);
-            let call = Call {
-                controller: self,
-                loaded,
-                job: &job,
-                observed,
-                view,
-                changed: &changed,
-            };
-            async move {
-                if call.changed.load(Ordering::Relaxed) >= TARGETS_CHANGED {
-                    return None;
-                }
-                Some((target.index, call.ask(target).await))
+        turns: &[Turn],
+        loaded: Arc<Loaded>,
+    ) -> HashSet<usize> {
+        let slow = turns.iter().filter(|turn| **turn == Turn::UnderWay).count();
+        let free = run
+            .targets
+            .iter()
+            .zip(turns)
+            .filter_map(|(plan, turn)| match turn {
+                Turn::Free(number) => plan.step.question().map(|_| (*number, plan)),
+                Turn::UnderWay | Turn::Waits => None,
+            });
+        let mut free = in_turn(free.collect()).into_iter();
+        let pass = self.pass(observed, loaded);
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        let over = tokio::time::sleep(if slow == 0 { PATIENCE } else { Duration::ZERO });
+        let mut over = std::pin::pin!(over);
+        let mut under_way = slow;
+        let mut begun = HashSet::new();
+        loop {
+            while under_way < TARGETS_AT_ONCE
+                && pass.changed.load(Ordering::Relaxed) < TARGETS_CHANGED
+                && let Some(plan) = free.next()
+            {
+                self.begin(&pass, plan, ended.clone());
+                begun.insert(plan.index);
+                under_way += 1;
+            }
+            if under_way == slow {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Some(()) = ends.recv() => under_way -= 1,
+                () = &mut over => break,
+            }
+        }
+        // From here on the end of a call wakes the job.
+        ends.close();
+        begun
+    }
+
+    /// Begins the call about one target, as a task of its own.
+    fn begin(&self, pass: &Pass<'_>, plan: &TargetPlan, ended: mpsc::UnboundedSender<()>) {
+        let ticket = self.book.begin(&pass.job.uid, plan);
+        let call = pass.call(plan, self, &ticket);
+        let triggers = Arc::clone(&self.triggers);
+        let job = ObjectRef::from_obj(pass.observed.job);
+        tokio::spawn(async move {
+            let answer = call.run().await;
+            ticket.end(answer);
+            if ended.send(()).is_err() {
+                triggers.wake(job);
             }
         });
-        // Collected first: a lazy iterator of borrowing futures is more than the compiler can prove Send.
-        let answers: Vec<_> = answers.collect();
-        let answers = stream::iter(answers).buffer_unordered(TARGETS_AT_ONCE);
-        answers.filter_map(std::future::ready).collect().await
+    }
+
+    fn pass<'p>(&self, observed: &'p Observed<'p>, loaded: Arc<Loaded>) -> Pass<'p> {
+        let job = Arc::new(job_view(observed, &loaded));
+        let (declared, jobs) = (loaded.watch.declared.clone(), self.jobs.store.clone());
+        let view = Arc::new(View::new(&job.namespace, declared, jobs));
+        Pass {
+            observed,
+            loaded,
+            job,
+            view,
+            changed: Arc::default(),
+        }
+    }
+
+    /// What was answered that no status has yet, and which targets are answered later. What is neither
+    /// had no turn.
+    fn collect(&self, uid: &str, run: &Run, begun: &HashSet<usize>) -> Acted {
+        let mut acted = Acted::default();
+        let turns = self.book.turns(uid, &run.targets);
+        let under_way = turns.iter().filter(|turn| **turn == Turn::UnderWay);
+        let full = under_way.count() >= TARGETS_AT_ONCE;
+        let asked = || {
+            run.targets
+                .iter()
+                .zip(&turns)
+                .filter(|(plan, _)| plan.step.question().is_some())
+        };
+        for (plan, turn) in asked() {
+            let waits = full || matches!(turn, Turn::UnderWay | Turn::Waits);
+            if !waits && !begun.contains(&plan.index) {
+                continue;
+            }
+            if let Some((number, answer)) = self.book.answer(uid, plan) {
+                acted.answers.given.insert(plan.index, answer);
+                acted.calls.push((plan.detail.name.clone(), number));
+            } else if waits {
+                acted.answers.later.insert(plan.index);
+            }
+        }
+        acted.due = self.book.due(uid, asked().map(|(plan, _)| plan));
+        acted
     }
 
     async fn write_status(
@@ -191,20 +285,31 @@ impl OperationJobs {
         api: &Api<OperationJob>,
         job: &OperationJob,
         conclusion: &Conclusion,
+        acted: Acted,
     ) -> Result<Next, Error> {
+        let Acted {
+            answers: _,
+            calls,
+            due,
+        } = acted;
         let manager = keys::OPERATION_JOB_MANAGER;
         let written = self
             .status
             .write(api, manager, job, job.status.as_ref(), &conclusion.status)
             .await?;
+        let due = due.filter(|_| !conclusion.released);
         let mut next = Next {
-            requeue_after: conclusion.requeue_after,
-            retry: conclusion.retry,
+            requeue_after: sooner(conclusion.requeue_after, due),
+            // A target that waits for its next call needs no backoff of the whole job.
+            retry: conclusion.retry && due.is_none(),
         };
+        if !matches!(written, Written::Later(_)) {
+            self.book.written(&job.uid().unwrap_or_default(), &calls);
+        }
         match written {
             Written::Unchanged => {}
             Written::Later(wait) => {
-                next.requeue_after = Some(next.requeue_after.map_or(wait, |after| after.min(wait)));
+                next.requeue_after = sooner(next.requeue_after, Some(wait));
             }
             Written::Yes(written) => {
                 self.jobs.wrote(*written);
@@ -228,27 +333,46 @@ impl OperationJobs {
     }
 }
 
-/// Everything that asking about one target takes.
-struct Call<'a> {
-    controller: &'a OperationJobs,
-    loaded: &'a Loaded,
-    job: &'a JobView,
-    observed: &'a Observed<'a>,
-    view: Arc<dyn ClusterView>,
-    /// On how many targets effects were performed in this pass. Those that failed do not count: they
-    /// must not keep the others waiting.
-    changed: &'a AtomicUsize,
+/// What came of calling the action in one pass.
+#[derive(Default)]
+struct Acted {
+    answers: Answers,
+    /// The targets that are answered, with the numbers of their calls.
+    calls: Vec<(String, u64)>,
+    /// In how long the first target has waited for its next call.
+    due: Option<Duration>,
 }
 
-impl Call<'_> {
-    async fn ask(&self, plan: &TargetPlan) -> Answer {
-        let mut target = self.target(plan);
-        match &plan.step {
-            Step::Operate => self.operate(&mut target).await,
-            Step::Release(cause) => self.release(&target, plan, *cause).await,
-            Step::Keep | Step::Start { .. } | Step::Fail(_) | Step::Await(_) => Answer::Released {
-                extra_info: target.extra_info,
-            },
+/// What all calls of one pass share.
+struct Pass<'p> {
+    observed: &'p Observed<'p>,
+    loaded: Arc<Loaded>,
+    job: Arc<JobView>,
+    view: Arc<dyn ClusterView>,
+    changed: Arc<AtomicUsize>,
+}
+
+impl Pass<'_> {
+    fn call(&self, plan: &TargetPlan, controller: &OperationJobs, ticket: &Ticket) -> Call {
+        let target = self.target(plan);
+        let pod = self.observed.pods.get(&plan.detail.name);
+        let subject = pod.filter(|_| target.pod.is_some()).map_or_else(
+            || self.observed.job.object_ref(&()),
+            |pod| pod.object_ref(&()),
+        );
+        Call {
+            loaded: Arc::clone(&self.loaded),
+            job: Arc::clone(&self.job),
+            target,
+            progress: plan.detail.progress,
+            step: plan.step.clone(),
+            view: Arc::clone(&self.view),
+            subject,
+            changed: Arc::clone(&self.changed),
+            pods: controller.pods.clone(),
+            events: controller.events.clone(),
+            metrics: controller.metrics.clone(),
+            stop: ticket.stop.clone(),
         }
     }
 
@@ -258,13 +382,8 @@ impl Call<'_> {
         let pod = self.observed.pods.get(&detail.name);
         let pod = pod.filter(|pod| detail.pod_uid.is_none() || pod.metadata.uid == detail.pod_uid);
         let pod = pod.map(|pod| PodView::from(&**pod));
-        let named = self
-            .observed
-            .job
-            .spec
-            .targets
-            .get(plan.index)
-            .and_then(|t| t.containers.clone());
+        let named = self.observed.job.spec.targets.get(plan.index);
+        let named = named.and_then(|target| target.containers.clone());
         let containers = named.filter(|names| !names.is_empty()).unwrap_or_else(|| {
             pod.iter()
                 .flat_map(|pod| &pod.containers)
@@ -279,192 +398,6 @@ impl Call<'_> {
             extra_info: detail.extra_info.clone(),
         }
     }
-
-    fn request<'r>(&'r self, target: &'r Target, job: &'r JobView) -> Request<'r> {
-        Request {
-            target,
-            job,
-            cluster: Arc::clone(&self.view),
-        }
-    }
-
-    async fn operate(&self, target: &mut Target) -> Answer {
-        match self
-            .loaded
-            .action
-            .operate_target(self.request(target, self.job))
-            .await
-        {
-            Err(error) => {
-                return Answer::Error {
-                    error,
-                    extra_info: None,
-                };
-            }
-            Ok(operation) => {
-                if let Err(error) = self.perform(target, &operation).await {
-                    return Answer::Error {
-                        error,
-                        extra_info: None,
-                    };
-                }
-                target.extra_info = operation.extra_info;
-            }
-        }
-        match self
-            .loaded
-            .action
-            .get_ops_progress(self.request(target, self.job))
-            .await
-        {
-            Ok(report) => Answer::Report(report),
-            Err(error) => Answer::Error {
-                error,
-                extra_info: Some(target.extra_info.clone()),
-            },
-        }
-    }
-
-    /// A target that is not finished is asked once more how far it is: what was done in the end need
-    /// not be undone.
-    async fn release(&self, target: &Target, plan: &TargetPlan, cause: Cause) -> Answer {
-        let job = &JobView {
-            ending: true,
-            ..self.job.clone()
-        };
-        if plan.detail.progress == Progress::Processing && cause != Cause::Failed {
-            let report = self
-                .loaded
-                .action
-                .get_ops_progress(self.request(target, job))
-                .await;
-            if let Ok(report) = report
-                && report.progress == OpsProgress::Succeeded
-            {
-                return Answer::Report(report);
-            }
-        }
-        match self
-            .loaded
-            .action
-            .release_target(self.request(target, job))
-            .await
-        {
-            Err(error) => Answer::Error {
-                error,
-                extra_info: None,
-            },
-            Ok(operation) => match self.perform(target, &operation).await {
-                Ok(()) => Answer::Released {
-                    extra_info: operation.extra_info,
-                },
-                Err(error) => Answer::Error {
-                    error,
-                    extra_info: None,
-                },
-            },
-        }
-    }
-
-    /// Performs the effects of one answer, in order; the first that fails ends the list.
-    async fn perform(&self, target: &Target, operation: &Operation) -> Result<(), ActionError> {
-        if operation.effects.is_empty() {
-            return Ok(());
-        }
-        let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
-        let met = performer.require(namespace, &operation.requirements).await;
-        met.map_err(Error::into_action_error)?;
-        let pods = &self.controller.pods.store;
-        let _turn = match &operation.limit {
-            Some(limit) => Some(performer.turn(namespace, limit, pods).await?),
-            None => None,
-        };
-        for effect in &operation.effects {
-            let result = self.perform_one(target, effect).await;
-            let word = if result.is_ok() { "ok" } else { "error" };
-            self.controller
-                .metrics
-                .effect(&self.loaded.plugin, effect.kind(), word);
-            tracing::debug!(
-                action = self.job.action,
-                plugin = self.loaded.plugin,
-                namespace = self.job.namespace,
-                job = self.job.name,
-                target = target.name,
-                effect = effect.kind(),
-                result = word,
-                "effect"
-            );
-            result?;
-        }
-        self.changed.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn perform_one(&self, target: &Target, effect: &Effect) -> Result<(), ActionError> {
-        if let Effect::Event {
-            severity,
-            reason,
-            message,
-        } = effect
-        {
-            let subject = self.subject(target);
-            let events = &self.controller.events;
-            events
-                .send_about(&subject, None, *severity, reason, &self.job.action, message)
-                .await;
-            return Ok(());
-        }
-        let performed = self
-            .loaded
-            .performer
-            .perform(&self.job.namespace, &pinned(effect, target))
-            .await;
-        if let Performed::Object(object) = performed.map_err(Error::into_action_error)?
-            && let Some(types) = &object.types
-            && (types.api_version.as_str(), types.kind.as_str()) == ("v1", "Pod")
-            && let Ok(pod) = object.try_parse()
-        {
-            self.controller.pods.wrote(pod);
-        }
-        Ok(())
-    }
-
-    /// The target's pod, or the job where there is none.
-    fn subject(&self, target: &Target) -> EventSubject {
-        let pod = target
-            .pod
-            .as_ref()
-            .and_then(|_| self.observed.pods.get(&target.name));
-        pod.map_or_else(
-            || self.observed.job.object_ref(&()),
-            |pod| pod.object_ref(&()),
-        )
-    }
-}
-
-/// An effect on the target's own pod means that pod and no later one of its name, also if the action
-/// did not say so.
-fn pinned(effect: &Effect, target: &Target) -> Effect {
-    let mut effect = effect.clone();
-    let is_target = |object: &ObjectReference| {
-        (object.api_version.as_str(), object.kind.as_str()) == ("v1", "Pod")
-            && object.name == target.name
-    };
-    match &mut effect {
-        Effect::Patch { object, uid, .. } | Effect::Delete { object, uid, .. } => {
-            if uid.is_none() && is_target(object) {
-                uid.clone_from(&target.uid);
-            }
-        }
-        Effect::Evict { pod, uid, .. } => {
-            if uid.is_none() && *pod == target.name {
-                uid.clone_from(&target.uid);
-            }
-        }
-        Effect::Apply(_) | Effect::Create(_) | Effect::Event { .. } => {}
-    }
-    effect
 }
 
 /// The pod that a target names, there or not.
@@ -494,53 +427,4 @@ fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
 /// Times in a status are whole seconds, so that writing one and reading it back is no change.
 fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_effect_on_the_targets_pod_never_means_a_later_pod_of_its_name() {
-        let target = Target {
-            name: "web-0".to_owned(),
-            uid: Some("first".to_owned()),
-            containers: Vec::new(),
-            pod: None,
-            extra_info: BTreeMap::default(),
-        };
-        let evict = |pod: &str, uid: Option<&str>| Effect::Evict {
-            pod: pod.to_owned(),
-            uid: uid.map(str::to_owned),
-            resource_version: None,
-            grace_period_seconds: None,
-        };
-        let table = [
-            (("web-0", None), ("web-0", Some("first"))),
-            (("web-0", Some("other")), ("web-0", Some("other"))),
-            (("web-1", None), ("web-1", None)),
-        ];
-        for ((pod, uid), (same, expected)) in table {
-            assert_eq!(pinned(&evict(pod, uid), &target), evict(same, expected));
-        }
-        let delete = |kind: &str, uid: Option<&str>| Effect::Delete {
-            object: ObjectReference {
-                api_version: "v1".to_owned(),
-                kind: kind.to_owned(),
-                name: "web-0".to_owned(),
-            },
-            uid: uid.map(str::to_owned),
-            resource_version: None,
-            grace_period_seconds: None,
-            propagation: operon_core::action::Propagation::Background,
-        };
-        assert_eq!(
-            pinned(&delete("Pod", None), &target),
-            delete("Pod", Some("first"))
-        );
-        assert_eq!(
-            pinned(&delete("ConfigMap", None), &target),
-            delete("ConfigMap", None)
-        );
-    }
 }

@@ -21,7 +21,7 @@ use operon_core::{
 use crate::{
     effects::Performers,
     store::{Cache, OnChange},
-    triggers::Triggers,
+    triggers::{Rule, Triggers},
     view::Declared,
 };
 
@@ -75,7 +75,8 @@ impl Watcher<'_> {
                 declared.pods = Some((self.pods.store.clone(), selector));
                 continue;
             }
-            let cache = self.cache(&client, watch, &resource).await?;
+            let rule = Rule::new(self.action, watch, selector);
+            let cache = self.cache(&client, watch, rule, &resource).await?;
             let key = (watch.api_version.clone(), watch.kind.clone());
             declared.others.insert(key, cache.store.clone());
             caches.push(cache);
@@ -167,6 +168,7 @@ impl Watcher<'_> {
         &self,
         client: &Client,
         watch: &Watch,
+        rule: Rule,
         resource: &ApiResource,
     ) -> Result<Cache<DynamicObject>, LoadError> {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
@@ -174,10 +176,9 @@ impl Watcher<'_> {
         if !watch.label_selector.is_empty() {
             config = config.labels(&watch.label_selector);
         }
-        let (triggers, pods) = (Arc::clone(self.triggers), self.pods.store.clone());
-        let (action, watched) = (self.action.to_owned(), watch.clone());
+        let triggers = Arc::clone(self.triggers);
         let on_change: OnChange<DynamicObject> =
-            Arc::new(move |object, _| triggers.object_changed(&action, &watched, object, &pods));
+            Arc::new(move |object, _| triggers.object_changed(&rule, object));
         let shed = shed_all_but(watch.fields.clone());
         let cache = Cache::start_lean(api, config, resource.clone(), shed, on_change);
         if cache.ready_within(LIST_LIMIT).await {

@@ -1,10 +1,10 @@
-//! Which OperationJobs a change in the cluster wakes.
+//! Which OperationJobs a change in the cluster wakes, and which of their targets it concerns.
 //!
-//! An index of the unfinished jobs, by namespace, answers it without looking at any other job. It is
-//! rebuilt from the job's own watch, so it holds nothing that the job does not say.
+//! An index of targets answers it ([`target_index`](crate::target_index)), so an event costs the same
+//! however many jobs there are. Label selectors are read when a watch is declared, never per event.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -14,71 +14,156 @@ use kube::{
     Resource, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::{
-    OperationJob,
-    operation_job::{Progress, TargetDetail},
-};
+use operon_api::OperationJob;
 use operon_core::{
     action::{Mapping, Watch},
-    operation_job::RELEASED,
     selector::Selector,
 };
 
-use crate::catalogue::Catalogue;
+use crate::{
+    book::Book,
+    catalogue::Catalogue,
+    target_index::{Entry, Found, Key, TargetIndex},
+};
 
 /// Wakes OperationJobs.
 pub struct Triggers {
     queue: UnboundedSender<ObjectRef<OperationJob>>,
     catalogue: Arc<Catalogue>,
-    jobs: RwLock<HashMap<String, HashMap<String, Entry>>>,
+    book: Arc<Book>,
+    index: RwLock<TargetIndex>,
+    /// The rules by which pods concern targets, by action.
+    pod_rules: RwLock<HashMap<String, Vec<Rule>>>,
 }
 
-/// What is known of an unfinished job.
-struct Entry {
+/// How objects of a watched kind concern targets of an action: a declared watch, read once.
+#[derive(Clone, Debug)]
+pub struct Rule {
     action: String,
-    /// Targets that are not finished and clean.
-    open: HashSet<String>,
-    /// The pods of those of them that started.
-    started: Vec<ObjectRef<Pod>>,
-    /// Their extra-info.
-    extra_info: HashSet<(String, String)>,
+    selector: Selector,
+    mappings: Vec<Mapping>,
+}
+
+impl Rule {
+    /// The rule of a watch that an action declared, whose selector has been read.
+    pub fn new(action: &str, watch: &Watch, selector: Selector) -> Self {
+        Self {
+            action: action.to_owned(),
+            selector,
+            mappings: watch.mappings.clone(),
+        }
+    }
+
+    /// The keys of the targets that an object concerns.
+    fn keys(&self, object: &impl Resource) -> Vec<Key> {
+        if !self.selector.matches(object.labels()) {
+            return Vec::new();
+        }
+        let controller = object
+            .owner_references()
+            .iter()
+            .find(|o| o.controller == Some(true));
+        let uids = || {
+            let own = object.meta().uid.iter();
+            own.chain(controller.map(|owner| &owner.uid))
+        };
+        let keys = |mapping: &Mapping| -> Vec<Key> {
+            match mapping {
+                Mapping::Label(label) => {
+                    let target = object.labels().get(label);
+                    target
+                        .map(|target| Key::Name(target.clone()))
+                        .into_iter()
+                        .collect()
+                }
+                Mapping::ExtraInfo(key) => vec![Key::ExtraInfo(key.clone(), object.name_any())],
+                Mapping::UidInLabel(label) => uids()
+                    .map(|uid| Key::PodLabel(label.clone(), uid.clone()))
+                    .collect(),
+                Mapping::Namespace => vec![Key::Started(self.action.clone())],
+            }
+        };
+        self.mappings.iter().flat_map(keys).collect()
+    }
 }
 
 impl Triggers {
-    /// Triggers that send to this queue.
-    pub fn new(queue: UnboundedSender<ObjectRef<OperationJob>>, catalogue: Arc<Catalogue>) -> Self {
+    /// Triggers that send to this queue, and tell this book of targets that need not wait.
+    pub fn new(
+        queue: UnboundedSender<ObjectRef<OperationJob>>,
+        catalogue: Arc<Catalogue>,
+        book: Arc<Book>,
+    ) -> Self {
         Self {
             queue,
             catalogue,
-            jobs: RwLock::default(),
+            book,
+            index: RwLock::default(),
+            pod_rules: RwLock::default(),
         }
     }
 
-    /// A job changed: index it anew and look at it.
-    pub fn job_changed(&self, job: &OperationJob) {
+    /// A job changed or is gone: index it anew and wake it.
+    pub fn job_changed(&self, job: &OperationJob, jobs: &Store<OperationJob>, pods: &Store<Pod>) {
         let namespace = job.namespace().unwrap_or_default();
         let name = job.name_any();
+        let reference = ObjectRef::from_obj(job);
+        let latest = jobs.get(&reference);
+        if latest
+            .as_ref()
+            .is_none_or(|latest| latest.uid() != job.uid())
         {
-            let mut jobs = self.jobs.write().unwrap_or_else(PoisonError::into_inner);
-            let entries = jobs.entry(namespace.clone()).or_default();
-            match entry(job) {
-                Some(entry) => entries.insert(name.clone(), entry),
-                None => entries.remove(&name),
-            };
-            if entries.is_empty() {
-                jobs.remove(&namespace);
-            }
+            self.book.forget(&job.uid().unwrap_or_default());
         }
-        self.wake(&namespace, &name);
+        {
+            // The pods are read under the lock: a later version of one comes through `pod_changed`,
+            // which then finds the target.
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            let labels = |pod: &str| {
+                let pod = pods.get(&ObjectRef::new(pod).within(&namespace))?;
+                Some(pod.labels().clone())
+            };
+            let entry = latest.and_then(|job| Entry::of(&job, labels));
+            index.set(&namespace, &name, entry);
+        }
+        self.wake(reference);
     }
 
-    /// An action was loaded, swapped or removed: look at every unfinished job of it.
+    /// An action was loaded, swapped or removed: wake every unfinished job of it.
     pub fn action_changed(&self, action: &str) {
-        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        for (namespace, entries) in &*jobs {
-            for (name, _) in entries.iter().filter(|(_, entry)| entry.action == action) {
-                self.wake(namespace, name);
-            }
+        let loaded = self.catalogue.loaded(action);
+        let watches = loaded
+            .as_ref()
+            .map(|l| l.action.registration().watches.as_slice());
+        self.set_pod_rules(action, watches.unwrap_or_default());
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let jobs = index.of_action(action);
+        drop(index);
+        for (namespace, job, uid) in jobs {
+            self.book.action_changed(&uid);
+            self.wake(ObjectRef::new(&job).within(&namespace));
+        }
+    }
+
+    fn set_pod_rules(&self, action: &str, watches: &[Watch]) {
+        let pods = watches
+            .iter()
+            .filter(|w| w.kind == "Pod" && w.api_version == "v1");
+        // A watch whose selector can't be read is refused when the action is loaded.
+        let rules: Vec<_> = pods
+            .filter_map(|watch| {
+                let selector = Selector::parse(&watch.label_selector).ok()?;
+                Some(Rule::new(action, watch, selector))
+            })
+            .collect();
+        let mut all = self
+            .pod_rules
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if rules.is_empty() {
+            all.remove(action);
+        } else {
+            all.insert(action.to_owned(), rules);
         }
     }
 
@@ -86,118 +171,71 @@ impl Triggers {
     pub fn pod_changed(&self, pod: &Pod, pods: &Store<Pod>) {
         let namespace = pod.namespace().unwrap_or_default();
         let name = pod.name_any();
-        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(entries) = jobs.get(&namespace) else {
-            return;
-        };
-        let declared: HashMap<_, _> = self.catalogue.pod_watches().into_iter().collect();
-        for (job, entry) in entries {
-            let is_watched = || {
-                let watches = declared.get(&entry.action);
-                watches.is_some_and(|all| all.iter().any(|w| concerns(w, pod, entry, pods)))
-            };
-            if entry.open.contains(&name) || is_watched() {
-                self.wake(&namespace, job);
-            }
+        self.set_labels(&namespace, &name, pods);
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = index.find(&namespace, &Key::Name(name), None);
+        let rules = self
+            .pod_rules
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        for rule in rules.values().flatten() {
+            found.extend(of_rule(&index, &namespace, rule, pod));
+        }
+        drop((index, rules));
+        self.changed(&namespace, found);
+    }
+
+    fn set_labels(&self, namespace: &str, pod: &str, pods: &Store<Pod>) {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let started = index.has_started(namespace, pod);
+        drop(index);
+        if started {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            let now = pods.get(&ObjectRef::new(pod).within(namespace));
+            index.set_labels(namespace, pod, &now.map(|pod| pod.labels().clone()));
         }
     }
 
     /// An object that an action watches changed.
-    pub fn object_changed<K: Resource>(
-        &self,
-        action: &str,
-        watch: &Watch,
-        object: &K,
-        pods: &Store<Pod>,
-    ) {
+    pub fn object_changed(&self, rule: &Rule, object: &impl Resource) {
         let namespace = object.namespace().unwrap_or_default();
-        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(entries) = jobs.get(&namespace) else {
-            return;
-        };
-        for (job, entry) in entries.iter().filter(|(_, entry)| entry.action == action) {
-            if concerns(watch, object, entry, pods) {
-                self.wake(&namespace, job);
-            }
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let found = of_rule(&index, &namespace, rule, object);
+        drop(index);
+        self.changed(&namespace, found);
+    }
+
+    fn changed(&self, namespace: &str, found: Vec<Found>) {
+        let mut jobs = BTreeSet::new();
+        for Found { job, uid, target } in found {
+            self.book.changed(&uid, &target);
+            jobs.insert(job);
+        }
+        for job in jobs {
+            self.wake(ObjectRef::new(&job).within(namespace));
         }
     }
 
-    fn wake(&self, namespace: &str, name: &str) {
+    /// Wakes a job.
+    pub(crate) fn wake(&self, job: ObjectRef<OperationJob>) {
         // A closed queue means that the process is going down.
-        let _ = self
-            .queue
-            .unbounded_send(ObjectRef::new(name).within(namespace));
+        let _ = self.queue.unbounded_send(job);
     }
 }
 
-/// What the index holds of a job; none once nothing is left to do.
-fn entry(job: &OperationJob) -> Option<Entry> {
-    let details = job
-        .status
-        .as_ref()
-        .map(|s| s.target_details.as_slice())
-        .unwrap_or_default();
-    let known: HashMap<&str, &TargetDetail> =
-        details.iter().map(|d| (d.name.as_str(), d)).collect();
-    let closed = |name: &str| {
-        known.get(name).is_some_and(|detail| match detail.progress {
-            Progress::Succeeded => true,
-            Progress::Failed => {
-                detail.start_time.is_none() || detail.extra_info.contains_key(RELEASED)
-            }
-            Progress::Pending | Progress::Processing => false,
-        })
-    };
-    let open: HashSet<String> = job
-        .spec
-        .targets
+/// The targets that an object concerns by a rule.
+fn of_rule(
+    index: &TargetIndex,
+    namespace: &str,
+    rule: &Rule,
+    object: &impl Resource,
+) -> Vec<Found> {
+    let keys = rule.keys(object);
+    let targets = keys
         .iter()
-        .filter(|t| !closed(&t.name))
-        .map(|t| t.name.clone())
-        .collect();
-    if open.is_empty() && job.metadata.deletion_timestamp.is_none() {
-        return None;
-    }
-    let started: Vec<&TargetDetail> = details
-        .iter()
-        .filter(|d| d.progress != Progress::Pending && open.contains(&d.name))
-        .collect();
-    let extra_info = started.iter().flat_map(|d| d.extra_info.clone()).collect();
-    let namespace = job.namespace().unwrap_or_default();
-    let pod = |detail: &&TargetDetail| ObjectRef::new(&detail.name).within(&namespace);
-    let started = started.iter().map(pod).collect();
-    Some(Entry {
-        action: job.spec.action.clone(),
-        open,
-        started,
-        extra_info,
-    })
+        .flat_map(|key| index.find(namespace, key, Some(&rule.action)));
+    targets.collect()
 }
 
-/// Whether an object of a watched kind matters to a job.
-fn concerns<K: Resource>(watch: &Watch, object: &K, job: &Entry, pods: &Store<Pod>) -> bool {
-    let selected = Selector::parse(&watch.label_selector).is_ok_and(|s| s.matches(object.labels()));
-    selected
-        && watch.mappings.iter().any(|mapping| match mapping {
-            Mapping::Label(key) => object
-                .labels()
-                .get(key)
-                .is_some_and(|target| job.open.contains(target)),
-            Mapping::ExtraInfo(key) => job.extra_info.contains(&(key.clone(), object.name_any())),
-            Mapping::UidInLabel(key) => {
-                let controller = object
-                    .owner_references()
-                    .iter()
-                    .find(|o| o.controller == Some(true));
-                let uid = object.meta().uid.as_ref();
-                let uids = [uid, controller.map(|owner| &owner.uid)];
-                job.started.iter().any(|target| {
-                    pods.get(target).is_some_and(|pod| {
-                        let value = pod.labels().get(key);
-                        value.is_some() && uids.contains(&value)
-                    })
-                })
-            }
-            Mapping::Namespace => !job.started.is_empty(),
-        })
-}
+#[cfg(test)]
+mod tests;

@@ -59,8 +59,6 @@ impl Stores {
     pub(crate) fn start(client: &Client, namespace: &str, listeners: &Listeners) -> Self {
         let plugins = plugins(client, listeners);
         let config_maps = config_maps(client, namespace, listeners, &plugins);
-        let triggers = Arc::clone(&listeners.triggers);
-        let operation_jobs = all(client, move |job, _| triggers.job_changed(job));
         let relations = Arc::clone(&listeners.relations);
         let on_job = move |job: &Job, jobs: &_| relations.job_changed(job, jobs);
         let jobs_of_reactive_jobs = labelled(client, keys::CONTROLLER_UID, |_| {}, on_job);
@@ -84,6 +82,10 @@ impl Stores {
         let jobs_of_owners = labelled(client, keys::OWNER_UID, without_template, on_job);
         let nodes = nodes(client, listeners, &daemon_jobs);
         let pods = pods(client, listeners, &jobs_of_reactive_jobs, &jobs_of_owners);
+        let (triggers, targets) = (Arc::clone(&listeners.triggers), pods.store.clone());
+        let operation_jobs = all(client, move |job, jobs| {
+            triggers.job_changed(job, jobs, &targets);
+        });
         Self {
             operation_jobs,
             plugins,

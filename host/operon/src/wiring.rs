@@ -17,6 +17,7 @@ use kube::{
 use operon_api::{DaemonJob, JobFlow, JobTemplate, ReactiveJob, keys};
 use operon_controllers::{
     action_plugin::ActionPlugins,
+    book::Book,
     catalogue::Catalogue,
     config::Configs,
     daemon_job::DaemonJobs,
@@ -61,15 +62,17 @@ pub(crate) struct Running {
     controllers: JoinSet<()>,
     events: Events,
     metrics: Metrics,
+    book: Arc<Book>,
     end: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Running {
-    fn new(events: Events, metrics: Metrics) -> Self {
+    fn new(events: Events, metrics: Metrics, book: Arc<Book>) -> Self {
         Self {
             controllers: JoinSet::new(),
             events,
             metrics,
+            book,
             end: Vec::new(),
         }
     }
@@ -96,12 +99,13 @@ impl Running {
         self.controllers.join_next().await;
     }
 
-    /// Ends the queues and waits for the passes under way, and for the Events that they sent.
+    /// Ends the queues and waits for the passes and calls under way, and for the Events that they sent.
     pub(crate) async fn stop(mut self) {
         for end in self.end {
             end();
         }
         while self.controllers.join_next().await.is_some() {}
+        self.book.stop().await;
         self.events.flush().await;
     }
 }
@@ -140,11 +144,12 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     let (operation_jobs, plugins) = (Queue::new(), Queue::new());
     let (reactive_jobs, orphaned_jobs) = (Queue::new(), Queue::new());
     let (job_flows, job_templates, daemon_jobs) = (Queue::new(), Queue::new(), Queue::new());
-    let catalogue = Arc::new(Catalogue::default());
+    let (catalogue, book) = (Arc::new(Catalogue::default()), Arc::new(Book::default()));
     let listeners = Listeners {
         triggers: Arc::new(Triggers::new(
             operation_jobs.sender.clone(),
             Arc::clone(&catalogue),
+            Arc::clone(&book),
         )),
         catalogue,
         relations: Arc::new(Relations::new(
@@ -163,7 +168,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     let stores = Stores::start(&client, &namespace, &listeners);
     stores.ready().await;
     let events = Events::new(client.clone(), instance);
-    let mut running = Running::new(events.clone(), metrics.clone());
+    let mut running = Running::new(events.clone(), metrics.clone(), Arc::clone(&book));
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace: namespace.clone(),
@@ -206,6 +211,8 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         jobs: stores.operation_jobs.clone(),
         pods: stores.pods.clone(),
         catalogue: listeners.catalogue,
+        book,
+        triggers: listeners.triggers,
         events,
         status: StatusWriter::default(),
         metrics,

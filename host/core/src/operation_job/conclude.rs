@@ -1,7 +1,10 @@
 //! What a pass means: the next status, the events that its transitions are worth, and when to look
 //! again. Pure: it reads what was observed, planned and answered.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
@@ -33,6 +36,16 @@ pub enum Answer {
     },
 }
 
+/// What came of calling the action in one pass; targets are named by their place in the spec.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answers {
+    /// The answers.
+    pub given: BTreeMap<usize, Answer>,
+    /// Targets without an answer whose call is under way, or which wait for their next one. Whoever
+    /// calls the action sees to the reconcile that follows.
+    pub later: BTreeSet<usize>,
+}
+
 /// An Event about the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobEvent {
@@ -55,25 +68,21 @@ pub struct Conclusion {
     pub events: Vec<JobEvent>,
     /// When to look again even if nothing changes.
     pub requeue_after: Option<Duration>,
-    /// Something failed that may go better: look again with backoff.
+    /// A call failed that may go better: call again about that target, with backoff.
     pub retry: bool,
     /// Every target is released: the finalizer of a deleted job can go.
     pub released: bool,
 }
 
-/// Concludes a pass; `answers` are by the target's place in the spec.
-pub fn conclude(
-    observed: &Observed<'_>,
-    run: &Run,
-    answers: &BTreeMap<usize, Answer>,
-) -> Conclusion {
+/// Concludes a pass.
+pub fn conclude(observed: &Observed<'_>, run: &Run, answers: &Answers) -> Conclusion {
     let mut requeue_after = run.requeue_after;
     let mut retry = false;
     let mut blocked: Option<Failure> = None;
     let mut released = true;
     let mut details = Vec::with_capacity(run.targets.len());
     for target in &run.targets {
-        let next = conclude_target(observed, target, answers.get(&target.index));
+        let next = conclude_target(observed, target, answers.given.get(&target.index));
         requeue_after = sooner(requeue_after, next.requeue_after);
         retry |= next.retry;
         released &= !next.holds;
@@ -82,8 +91,8 @@ pub fn conclude(
         }
         details.push(next.detail);
     }
-    if run.targets.iter().any(|target| is_unasked(target, answers)) && !retry {
-        // Its turn comes at once; but not before the backoff, if those that were asked need one.
+    if run.targets.iter().any(|target| is_unasked(target, answers)) {
+        // Its turn comes immediately, whatever the others wait for.
         requeue_after = Some(Duration::ZERO);
     }
     if released && observed.job.metadata.deletion_timestamp.is_some() {
@@ -104,9 +113,11 @@ pub fn conclude(
     }
 }
 
-/// Whether the plan names a target that the action was not asked about.
-fn is_unasked(target: &TargetPlan, answers: &BTreeMap<usize, Answer>) -> bool {
-    matches!(target.step, Step::Operate | Step::Release(_)) && !answers.contains_key(&target.index)
+/// Whether the plan names a target whose turn did not come in this pass.
+fn is_unasked(target: &TargetPlan, answers: &Answers) -> bool {
+    let Answers { given, later } = answers;
+    let index = target.index;
+    target.step.question().is_some() && !given.contains_key(&index) && !later.contains(&index)
 }
 
 /// One target's part of the conclusion.
@@ -156,10 +167,8 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
                 holds,
             }
         }
-        (Step::Operate, Some(answer)) => operated(detail, now, answer),
-        (Step::Release(cause), Some(answer)) => released(observed, detail, now, *cause, answer),
         (Step::Operate | Step::Release(_), None) => {
-            // Not asked in this pass: nothing is known, so nothing changes.
+            // No answer in this pass: nothing is known, so nothing changes.
             Next {
                 detail,
                 requeue_after: None,
@@ -167,6 +176,8 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
                 holds: true,
             }
         }
+        (Step::Operate, Some(answer)) => operated(detail, now, answer),
+        (Step::Release(cause), Some(answer)) => released(observed, detail, now, *cause, answer),
     }
 }
 

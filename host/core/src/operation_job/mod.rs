@@ -13,6 +13,7 @@ mod size;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod turns;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -73,7 +74,7 @@ fn remaining(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Durati
 }
 
 /// The sooner of two moments, where none is never.
-fn sooner(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+pub fn sooner(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),

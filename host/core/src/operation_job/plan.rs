@@ -62,6 +62,26 @@ pub enum Step {
     Await(Failure),
 }
 
+/// What the action is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// To operate the target.
+    Operate,
+    /// To release it.
+    Release,
+}
+
+impl Step {
+    /// What the action is called for, if it is called.
+    pub fn question(&self) -> Option<Question> {
+        match self {
+            Self::Operate => Some(Question::Operate),
+            Self::Release(_) => Some(Question::Release),
+            Self::Keep | Self::Start { .. } | Self::Fail(_) | Self::Await(_) => None,
+        }
+    }
+}
+
 /// Why a target is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {

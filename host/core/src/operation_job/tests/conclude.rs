@@ -132,11 +132,30 @@ fn without_an_answer_nothing_changes_and_its_turn_comes_at_once() {
 }
 
 #[test]
-fn targets_that_were_not_asked_wait_while_others_back_off() {
+fn a_target_whose_turn_did_not_come_does_not_wait_for_one_that_backs_off() {
     let world = World::with(&[processing("a"), processing("b")]);
     let conclusion = world.conclude(&[("a", plugin("oops"))]);
     assert!(conclusion.retry);
-    assert_eq!(conclusion.requeue_after, None);
+    assert_eq!(conclusion.requeue_after, Some(Duration::ZERO));
+}
+
+#[test]
+fn a_target_that_is_answered_later_changes_nothing_and_asks_for_no_pass() {
+    let before = TargetDetail {
+        error: Some(said("Trap", "oops")),
+        extra_info: attributes(&[("NewPod", "new")]),
+        ..processing("a")
+    };
+    for deleted in [false, true] {
+        let mut world = World::with(std::slice::from_ref(&before));
+        if deleted {
+            world.delete_job();
+        }
+        let conclusion = world.conclude_with(&[], &["a"]);
+        assert_eq!(conclusion.status.target_details, [before.clone()]);
+        assert!(!conclusion.retry && !conclusion.released);
+        assert_eq!(conclusion.requeue_after, world.run().requeue_after);
+    }
 }
 
 #[test]

@@ -7,4 +7,5 @@ mod plan;
 mod release;
 mod size;
 mod status;
+mod turns;
 mod world;

@@ -1,10 +1,6 @@
 //! A world that tests observe: a job, its pods, its action and a clock.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::Pod,
@@ -23,7 +19,7 @@ use crate::{
     action::{ActionError, Attributes, Failure, OpsProgress, ProgressReport},
     operation_job::{
         ActionState, Observed,
-        conclude::{Answer, Conclusion, conclude},
+        conclude::{Answer, Answers, Conclusion, conclude},
         plan::{Plan, Run, Step, plan},
     },
 };
@@ -133,6 +129,11 @@ impl World {
 
     /// One pass in which the action answers so by target; nothing is written.
     pub(super) fn conclude(&self, answers: &[(&str, Answer)]) -> Conclusion {
+        self.conclude_with(answers, &[])
+    }
+
+    /// The same where the answers about some targets come later.
+    pub(super) fn conclude_with(&self, answers: &[(&str, Answer)], later: &[&str]) -> Conclusion {
         let run = self.run();
         let place = |name: &str| {
             self.job
@@ -142,10 +143,13 @@ impl World {
                 .position(|t| t.name == name)
                 .expect("a target of the job")
         };
-        let answers: BTreeMap<usize, Answer> = answers
-            .iter()
-            .map(|(name, answer)| (place(name), answer.clone()))
-            .collect();
+        let given = answers.iter();
+        let answers = Answers {
+            given: given
+                .map(|(name, answer)| (place(name), answer.clone()))
+                .collect(),
+            later: later.iter().map(|name| place(name)).collect(),
+        };
         conclude(&self.observed(), &run, &answers)
     }
 

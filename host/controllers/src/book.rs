@@ -1,0 +1,296 @@
+//! What this process remembers of every target of an OperationJob: its call that is under way, its
+//! answer until a status has it, and when it may be called about again. One page per target.
+//!
+//! It is a cache: a process that begins without it calls more often, and decides nothing else. A call
+//! that is under way lives no longer than the process that remembers it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use operon_core::operation_job::{
+    conclude::Answer,
+    plan::{Step, TargetPlan},
+    turns,
+};
+use tokio::sync::watch;
+
+/// The pages of all jobs.
+pub struct Book {
+    jobs: Mutex<HashMap<String, Pages>>,
+    /// How many calls are under way.
+    under_way: watch::Sender<usize>,
+}
+
+/// The pages of one job, by the target's name.
+#[derive(Default)]
+struct Pages {
+    targets: HashMap<String, Page>,
+    /// How many calls have begun.
+    calls: u64,
+    /// Since when the job is being deleted and its action is not loaded.
+    blocked: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Page {
+    under_way: Option<UnderWay>,
+    /// The step of the call that ended last, and how many in a row failed.
+    step: Option<Step>,
+    failures: u32,
+    ended: Option<Instant>,
+    /// The next call of the same step is not before this.
+    due: Option<Instant>,
+    /// The number of the call that began last.
+    number: u64,
+    /// An answer that no status has yet, with the number of its call.
+    answer: Option<(u64, Answer)>,
+}
+
+struct UnderWay {
+    step: Step,
+    stop: watch::Sender<bool>,
+}
+
+/// Whether the action can be called about a target now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It can; the number is that of the previous call.
+    Free(u64),
+    /// Not while this call is under way.
+    UnderWay,
+    /// Not before it has waited.
+    Waits,
+}
+
+/// A call that began: it is under way until this is dropped.
+pub struct Ticket {
+    book: Arc<Book>,
+    job: String,
+    target: String,
+    number: u64,
+    /// Becomes true when the call must not do anything any more.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            jobs: Mutex::default(),
+            under_way: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Book {
+    /// Whose turn it can be, in the order of `targets`. Stops every call that the plan no longer asks
+    /// for: a target is never released while a call that operates it goes on.
+    pub fn turns(&self, job: &str, targets: &[TargetPlan]) -> Vec<Turn> {
+        let jobs = self.lock();
+        let pages = jobs.get(job);
+        let now = Instant::now();
+        let turn = |plan: &TargetPlan| {
+            let page = pages.and_then(|pages| pages.targets.get(&plan.detail.name));
+            page.map_or(Turn::Free(0), |page| page.turn(&plan.step, now))
+        };
+        targets.iter().map(turn).collect()
+    }
+
+    /// A call begins. The target must be free.
+    pub fn begin(self: &Arc<Self>, job: &str, plan: &TargetPlan) -> Ticket {
+        let (stop, stopped) = watch::channel(false);
+        let mut jobs = self.lock();
+        let pages = jobs.entry(job.to_owned()).or_default();
+        pages.calls += 1;
+        let number = pages.calls;
+        let page = pages.targets.entry(plan.detail.name.clone()).or_default();
+        page.number = number;
+        page.under_way = Some(UnderWay {
+            step: plan.step.clone(),
+            stop,
+        });
+        self.under_way.send_modify(|calls| *calls += 1);
+        Ticket {
+            book: Arc::clone(self),
+            job: job.to_owned(),
+            target: plan.detail.name.clone(),
+            number,
+            stop: stopped,
+        }
+    }
+
+    /// The answer that no status has yet, with the number of its call, if it is one to this step.
+    pub fn answer(&self, job: &str, plan: &TargetPlan) -> Option<(u64, Answer)> {
+        let jobs = self.lock();
+        let page = jobs.get(job)?.targets.get(&plan.detail.name)?;
+        let same = page.step.as_ref().and_then(Step::question) == plan.step.question();
+        page.answer.clone().filter(|_| same)
+    }
+
+    /// A status has the answers of these calls.
+    pub fn written(&self, job: &str, answers: &[(String, u64)]) {
+        let mut jobs = self.lock();
+        let Some(pages) = jobs.get_mut(job) else {
+            return;
+        };
+        for (target, number) in answers {
+            let page = pages.targets.get_mut(target);
+            if let Some(page) = page.filter(|p| p.answer.as_ref().is_some_and(|a| a.0 == *number)) {
+                page.answer = None;
+            }
+        }
+    }
+
+    /// In how long the first of these targets has waited for its next call.
+    pub fn due<'t>(
+        &self,
+        job: &str,
+        targets: impl Iterator<Item = &'t TargetPlan>,
+    ) -> Option<Duration> {
+        let jobs = self.lock();
+        let pages = jobs.get(job)?;
+        let due = targets.filter_map(|plan| {
+            let page = pages.targets.get(&plan.detail.name)?;
+            let waits = page.under_way.is_none() && page.step.as_ref() == Some(&plan.step);
+            page.due.filter(|_| waits)
+        });
+        let first = due.min()?;
+        Some(first.saturating_duration_since(Instant::now()))
+    }
+
+    /// Something that a target depends on changed: it need not wait any longer.
+    pub fn changed(&self, job: &str, target: &str) {
+        let mut jobs = self.lock();
+        let page = jobs.get_mut(job).and_then(|p| p.targets.get_mut(target));
+        if let Some(page) = page {
+            page.hurry(turns::soonest_after_change(page.failures));
+        }
+    }
+
+    /// The action itself changed: no target of the job need wait any longer.
+    pub fn action_changed(&self, job: &str) {
+        let mut jobs = self.lock();
+        for page in jobs
+            .get_mut(job)
+            .into_iter()
+            .flat_map(|p| p.targets.values_mut())
+        {
+            page.failures = 0;
+            page.due = None;
+        }
+    }
+
+    /// For how long a job that is being deleted has been found `blocked`, its action not loaded.
+    pub fn blocked(&self, job: &str, blocked: bool) -> Duration {
+        let mut jobs = self.lock();
+        if !blocked {
+            if let Some(pages) = jobs.get_mut(job) {
+                pages.blocked = None;
+            }
+            return Duration::ZERO;
+        }
+        let pages = jobs.entry(job.to_owned()).or_default();
+        pages.blocked.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    /// The job is gone: whatever is under way for it stops, and nothing of it is remembered.
+    pub fn forget(&self, job: &str) {
+        let forgotten = self.lock().remove(job);
+        for page in forgotten.iter().flat_map(|pages| pages.targets.values()) {
+            page.stop();
+        }
+    }
+
+    /// Stops every call, and waits until none is under way.
+    pub async fn stop(&self) {
+        for page in self
+            .lock()
+            .values()
+            .flat_map(|pages| pages.targets.values())
+        {
+            page.stop();
+        }
+        // The sender is this book's own.
+        let _ = self
+            .under_way
+            .subscribe()
+            .wait_for(|calls| *calls == 0)
+            .await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Pages>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Page {
+    fn turn(&self, step: &Step, now: Instant) -> Turn {
+        if let Some(call) = &self.under_way {
+            // A step that only waits for the action leaves it alone: it may be the same one again.
+            if call.step.question() != step.question() && !matches!(step, Step::Await(_)) {
+                self.stop();
+            }
+            return Turn::UnderWay;
+        }
+        let waits = self.step.as_ref() == Some(step) && self.due.is_some_and(|due| due > now);
+        if waits {
+            Turn::Waits
+        } else {
+            Turn::Free(self.number)
+        }
+    }
+
+    fn stop(&self) {
+        if let Some(call) = &self.under_way {
+            call.stop.send_replace(true);
+        }
+    }
+
+    /// Brings the next call forward to so long after the previous one.
+    fn hurry(&mut self, after: Duration) {
+        let soonest = self.ended.map(|ended| ended + after);
+        self.due = self.due.zip(soonest).map(|(due, soonest)| due.min(soonest));
+    }
+
+    fn answered(&mut self, step: Step, number: u64, answer: Answer) {
+        let again = self.step.as_ref() == Some(&step);
+        let failures = if again { self.failures } else { 0 }.saturating_add(1);
+        let wait = turns::wait(&answer, failures);
+        let now = Instant::now();
+        self.failures = if wait.is_some() { failures } else { 0 };
+        self.due = wait.map(|wait| now + wait);
+        self.ended = Some(now);
+        self.step = Some(step);
+        self.answer = Some((number, answer));
+    }
+}
+
+impl Ticket {
+    /// The call ended, with this answer if it was not told to stop.
+    pub fn end(self, answer: Option<Answer>) {
+        self.close(answer);
+    }
+
+    fn close(&self, answer: Option<Answer>) {
+        let mut jobs = self.book.lock();
+        let page = jobs
+            .get_mut(&self.job)
+            .and_then(|pages| pages.targets.get_mut(&self.target))
+            .filter(|page| page.number == self.number);
+        if let Some(page) = page
+            && let Some(UnderWay { step, stop: _ }) = page.under_way.take()
+            && let Some(answer) = answer
+        {
+            page.answered(step, self.number, answer);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.close(None);
+        self.book.under_way.send_modify(|calls| *calls -= 1);
+    }
+}

@@ -1,0 +1,324 @@
+//! One call of an action about one target, and the effects that it answers with. It is a task of its
+//! own: a reconcile waits for it only a while, and a call may go on after that.
+//!
+//! A call that is told to stop ends where a crash could end it: while the action computes, or between
+//! two effects. A request that has been sent is awaited, and the cache of pods gets its answer.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::api::core::v1::{ObjectReference as EventSubject, Pod};
+use operon_api::operation_job::Progress;
+use operon_core::{
+    action::{
+        ActionError, ClusterView, Effect, Failure, JobView, ObjectReference, Operation,
+        OpsProgress, Request, Target,
+    },
+    operation_job::{
+        conclude::Answer,
+        plan::{Cause, Step},
+    },
+};
+use tokio::sync::watch;
+
+use crate::{
+    catalogue::Loaded, effects::Performed, error::Error, events::Events, metrics::Metrics,
+    store::Cache,
+};
+
+/// Everything that a call about one target takes.
+pub(crate) struct Call {
+    /// The action.
+    pub(crate) loaded: Arc<Loaded>,
+    /// The job.
+    pub(crate) job: Arc<JobView>,
+    /// The target, as the action sees it.
+    pub(crate) target: Target,
+    /// How far the target is.
+    pub(crate) progress: Progress,
+    /// What is asked.
+    pub(crate) step: Step,
+    /// What the action may read.
+    pub(crate) view: Arc<dyn ClusterView>,
+    /// What the Events of the action are about: the target's pod, or the job where there is none.
+    pub(crate) subject: EventSubject,
+    /// On how many targets effects were performed in this pass. Those that failed do not count: they
+    /// must not keep the others waiting.
+    pub(crate) changed: Arc<AtomicUsize>,
+    /// Gets the pods that effects changed.
+    pub(crate) pods: Cache<Pod>,
+    /// Sends Events.
+    pub(crate) events: Events,
+    /// Counts effects.
+    pub(crate) metrics: Metrics,
+    /// Becomes true when the call must not do anything any more.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// Why there is no answer.
+enum Ended {
+    /// The call was told to stop.
+    Stopped,
+    /// It failed.
+    Failed(ActionError),
+}
+
+impl From<ActionError> for Ended {
+    fn from(error: ActionError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Call {
+    /// Calls the action and performs its effects; none if the call was told to stop. A panic in here is
+    /// an error of this target.
+    pub(crate) async fn run(mut self) -> Option<Answer> {
+        let (namespace, job, target) = (
+            self.job.namespace.clone(),
+            self.job.name.clone(),
+            self.target.name.clone(),
+        );
+        let answer = AssertUnwindSafe(self.ask()).catch_unwind().await;
+        answer.unwrap_or_else(|_| {
+            tracing::error!(namespace, job, target, "a call of an action panicked");
+            let message = "the host failed while it called the action; its log has the panic";
+            Some(failed(ActionError::Plugin(Failure::new(
+                "CallPanicked",
+                message,
+            ))))
+        })
+    }
+
+    async fn ask(&mut self) -> Option<Answer> {
+        let answer = match self.step {
+            Step::Operate => self.operate().await,
+            Step::Release(cause) => self.release(cause).await,
+            Step::Keep | Step::Start { .. } | Step::Fail(_) | Step::Await(_) => return None,
+        };
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(Ended::Stopped) => None,
+            Err(Ended::Failed(error)) => Some(failed(error)),
+        }
+    }
+
+    async fn operate(&mut self) -> Result<Answer, Ended> {
+        let loaded = Arc::clone(&self.loaded);
+        let operation = self
+            .computing(loaded.action.operate_target(self.request()))
+            .await?;
+        self.perform(&operation).await?;
+        self.target.extra_info = operation.extra_info;
+        match self
+            .computing(loaded.action.get_ops_progress(self.request()))
+            .await
+        {
+            Ok(report) => Ok(Answer::Report(report)),
+            Err(Ended::Stopped) => Err(Ended::Stopped),
+            Err(Ended::Failed(error)) => Ok(Answer::Error {
+                error,
+                extra_info: Some(self.target.extra_info.clone()),
+            }),
+        }
+    }
+
+    /// A target that is not finished is asked once more how far it is: what was done in the end need
+    /// not be undone.
+    async fn release(&mut self, cause: Cause) -> Result<Answer, Ended> {
+        let loaded = Arc::clone(&self.loaded);
+        self.job = Arc::new(JobView {
+            ending: true,
+            ..JobView::clone(&self.job)
+        });
+        if self.progress == Progress::Processing && cause != Cause::Failed {
+            match self
+                .computing(loaded.action.get_ops_progress(self.request()))
+                .await
+            {
+                Ok(report) if report.progress == OpsProgress::Succeeded => {
+                    return Ok(Answer::Report(report));
+                }
+                Err(Ended::Stopped) => return Err(Ended::Stopped),
+                Ok(_) | Err(Ended::Failed(_)) => {}
+            }
+        }
+        let operation = self
+            .computing(loaded.action.release_target(self.request()))
+            .await?;
+        self.perform(&operation).await?;
+        Ok(Answer::Released {
+            extra_info: operation.extra_info,
+        })
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request {
+            target: &self.target,
+            job: &self.job,
+            cluster: Arc::clone(&self.view),
+        }
+    }
+
+    /// Awaits the action, which can be abandoned at any time.
+    async fn computing<T>(&self, call: BoxFuture<'_, Result<T, ActionError>>) -> Result<T, Ended> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            answer = call => Ok(answer?),
+            Ok(_) = stop.wait_for(|stop| *stop) => Err(Ended::Stopped),
+        }
+    }
+
+    /// Performs the effects of one answer, in order; the first that fails ends the list.
+    async fn perform(&self, operation: &Operation) -> Result<(), Ended> {
+        if operation.effects.is_empty() {
+            return Ok(());
+        }
+        let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
+        let met = performer.require(namespace, &operation.requirements).await;
+        met.map_err(Error::into_action_error)?;
+        let _turn = match &operation.limit {
+            Some(limit) => Some(performer.turn(namespace, limit, &self.pods.store).await?),
+            None => None,
+        };
+        for effect in &operation.effects {
+            if *self.stop.borrow() {
+                return Err(Ended::Stopped);
+            }
+            let result = self.perform_one(effect).await;
+            let word = if result.is_ok() { "ok" } else { "error" };
+            self.metrics
+                .effect(&self.loaded.plugin, effect.kind(), word);
+            tracing::debug!(
+                action = self.job.action,
+                plugin = self.loaded.plugin,
+                namespace = self.job.namespace,
+                job = self.job.name,
+                target = self.target.name,
+                effect = effect.kind(),
+                result = word,
+                "effect"
+            );
+            result?;
+        }
+        self.changed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn perform_one(&self, effect: &Effect) -> Result<(), ActionError> {
+        if let Effect::Event {
+            severity,
+            reason,
+            message,
+        } = effect
+        {
+            let subject = &self.subject;
+            self.events
+                .send_about(subject, None, *severity, reason, &self.job.action, message)
+                .await;
+            return Ok(());
+        }
+        let performed = self
+            .loaded
+            .performer
+            .perform(&self.job.namespace, &pinned(effect, &self.target))
+            .await;
+        if let Performed::Object(object) = performed.map_err(Error::into_action_error)?
+            && let Some(types) = &object.types
+            && (types.api_version.as_str(), types.kind.as_str()) == ("v1", "Pod")
+            && let Ok(pod) = object.try_parse()
+        {
+            self.pods.wrote(pod);
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: ActionError) -> Answer {
+    Answer::Error {
+        error,
+        extra_info: None,
+    }
+}
+
+/// An effect on the target's own pod means that pod and no later one of its name, also if the action
+/// did not say so.
+fn pinned(effect: &Effect, target: &Target) -> Effect {
+    let mut effect = effect.clone();
+    let is_target = |object: &ObjectReference| {
+        (object.api_version.as_str(), object.kind.as_str()) == ("v1", "Pod")
+            && object.name == target.name
+    };
+    match &mut effect {
+        Effect::Patch { object, uid, .. } | Effect::Delete { object, uid, .. } => {
+            if uid.is_none() && is_target(object) {
+                uid.clone_from(&target.uid);
+            }
+        }
+        Effect::Evict { pod, uid, .. } => {
+            if uid.is_none() && *pod == target.name {
+                uid.clone_from(&target.uid);
+            }
+        }
+        Effect::Apply(_) | Effect::Create(_) | Effect::Event { .. } => {}
+    }
+    effect
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use operon_core::action::Propagation;
+
+    use super::*;
+
+    #[test]
+    fn an_effect_on_the_targets_pod_never_means_a_later_pod_of_its_name() {
+        let target = Target {
+            name: "web-0".to_owned(),
+            uid: Some("first".to_owned()),
+            containers: Vec::new(),
+            pod: None,
+            extra_info: BTreeMap::default(),
+        };
+        let evict = |pod: &str, uid: Option<&str>| Effect::Evict {
+            pod: pod.to_owned(),
+            uid: uid.map(str::to_owned),
+            resource_version: None,
+            grace_period_seconds: None,
+        };
+        let table = [
+            (("web-0", None), ("web-0", Some("first"))),
+            (("web-0", Some("other")), ("web-0", Some("other"))),
+            (("web-1", None), ("web-1", None)),
+        ];
+        for ((pod, uid), (same, expected)) in table {
+            assert_eq!(pinned(&evict(pod, uid), &target), evict(same, expected));
+        }
+        let delete = |kind: &str, uid: Option<&str>| Effect::Delete {
+            object: ObjectReference {
+                api_version: "v1".to_owned(),
+                kind: kind.to_owned(),
+                name: "web-0".to_owned(),
+            },
+            uid: uid.map(str::to_owned),
+            resource_version: None,
+            grace_period_seconds: None,
+            propagation: Propagation::Background,
+        };
+        assert_eq!(
+            pinned(&delete("Pod", None), &target),
+            delete("Pod", Some("first"))
+        );
+        assert_eq!(
+            pinned(&delete("ConfigMap", None), &target),
+            delete("ConfigMap", None)
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! Which target the action is called about next, and how long a target waits after a call that failed.
+//! Pure. What a controller remembers for it is a cache: losing it costs calls, never correctness.
+
+use std::time::Duration;
+
+use super::{conclude::Answer, plan::TargetPlan};
+use crate::action::ActionError;
+
+/// The first and the longest wait after a failed call.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
+
+/// The order in which targets are called about; each comes with the number of its previous call, 0 if
+/// there was none.
+///
+/// Targets that are further on come first, because ending a target makes room in the cluster and
+/// starting one takes some. Every second place belongs to the target whose previous call is longest
+/// ago, so that no target is passed over for ever, however slow the calls about others are.
+pub fn in_turn(mut targets: Vec<(u64, &TargetPlan)>) -> Vec<&TargetPlan> {
+    targets.sort_by_key(|(_, t)| (t.detail.extra_info.is_empty(), t.detail.error.is_none()));
+    let mut by_age: Vec<usize> = (0..targets.len()).collect();
+    by_age.sort_by_key(|place| targets[*place].0);
+    let alternating = by_age.into_iter().enumerate().flat_map(|(a, b)| [a, b]);
+    let mut taken = vec![false; targets.len()];
+    alternating
+        .filter(|place| !std::mem::replace(&mut taken[*place], true))
+        .map(|place| targets[place].1)
+        .collect()
+}
+
+/// How long a target waits for its next call after this answer, the `failures`th in a row that failed.
+/// None if it need not wait.
+pub fn wait(answer: &Answer, failures: u32) -> Option<Duration> {
+    match answer {
+        Answer::Error { error, .. } => Some(match error {
+            ActionError::Retry(_, Some(after)) => *after,
+            ActionError::Retry(_, None) | ActionError::Terminal(_) | ActionError::Plugin(_) => {
+                backoff(failures)
+            }
+        }),
+        Answer::Report(_) | Answer::Released { .. } => None,
+    }
+}
+
+/// How soon after a failed call a change of what the target depends on may lead to the next one. The
+/// first failure is often a conflict that the change resolves; one that repeats must not become a
+/// loop in which a call causes the change that causes the next call.
+pub fn soonest_after_change(failures: u32) -> Duration {
+    if failures > 1 {
+        BACKOFF.0
+    } else {
+        Duration::ZERO
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(10);
+    (BACKOFF.0 * 2_u32.pow(doublings)).min(BACKOFF.1)
+}
