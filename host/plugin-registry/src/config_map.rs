@@ -40,7 +40,7 @@ pub(crate) fn find(
         .as_ref()
         .and_then(|data| data.get(key));
     let Some(bytes) = binary else {
-        return Err(missing_key(name, key, &config_map));
+        return Err(missing_key(namespace, name, key, &config_map));
     };
     if bytes.0.starts_with(&GZIP) {
         unzip(name, key, &bytes.0)
@@ -51,6 +51,7 @@ pub(crate) fn find(
 
 /// Says what is there instead of the key.
 fn missing_key(
+    namespace: &str,
     name: &str,
     key: &str,
     config_map: &k8s_openapi::api::core::v1::ConfigMap,
@@ -63,7 +64,7 @@ fn missing_key(
         return refused(
             "NotWasm",
             format!(
-                "key {key:?} of ConfigMap {name:?} is text (data), not a component (binaryData); create it with `kubectl create configmap {name} --from-file={key}=FILE.wasm`"
+                "key {key:?} of ConfigMap {name:?} is text (data), not a component (binaryData); put it there with `kubectl create configmap {name} -n {namespace} --from-file={key}=FILE.wasm --dry-run=client -o yaml | kubectl apply --server-side --force-conflicts -f -`"
             ),
         );
     }
