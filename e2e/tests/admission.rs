@@ -81,6 +81,11 @@ async fn a_job_that_makes_no_sense_is_refused_with_the_field_at_fault() {
                 "spec.TTLSecondsAfterFinished",
             ),
             (
+                "TTLSecondsAfterFinished",
+                json!(-2),
+                "spec.TTLSecondsAfterFinished",
+            ),
+            (
                 "operationDelaySeconds",
                 json!(-1),
                 "spec.operationDelaySeconds",
@@ -165,6 +170,9 @@ async fn what_a_job_does_can_not_be_changed_and_its_partition_only_grows() {
         patching(world, json!({"spec": {"TTLSecondsAfterFinished": 5}}))
             .await
             .expect("it may change");
+        patching(world, json!({"spec": {"TTLSecondsAfterFinished": -1}}))
+            .await
+            .expect("it may be kept");
         patching(world, json!({"spec": {"partition": null}}))
             .await
             .expect("all is more than two");

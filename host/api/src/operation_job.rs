@@ -111,13 +111,17 @@ pub struct OperationJobSpec {
     pub active_deadline_seconds: Option<i32>,
 
     /// How long the job is kept after it finished, in seconds; then it is deleted. 30 minutes unless
-    /// set.
+    /// set. -1 keeps it until somebody deletes it: use that where a GitOps tool applies the job, which
+    /// would otherwise create and run it again after each deletion.
     #[serde(
         rename = "TTLSecondsAfterFinished",
         default = "default_ttl",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = -1), extend("x-kubernetes-validations" = [{
+        "rule": "self != 0",
+        "message": "TTLSecondsAfterFinished must be at least 1; -1 keeps the job until somebody deletes it"
+    }]))]
     pub ttl_seconds_after_finished: Option<i32>,
 
     /// How many seconds to wait, after a pod was permitted to be operated, before operating it. For
@@ -218,6 +222,11 @@ pub struct OperationJobStatus {
     /// How many targets failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_pod_count: Option<i32>,
+
+    /// When the job is being deleted: when a release of one of its targets first failed. What can't be
+    /// released a minute later is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_failed_time: Option<Time>,
 
     /// Every target with its progress: those that started come first, then the order of
     /// `spec.targets`.

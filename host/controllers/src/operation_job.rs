@@ -91,10 +91,14 @@ impl Reconciler for OperationJobs {
         let (action, loaded) = self.catalogue.find(&job.spec.action);
         let pods = self.target_pods(&job);
         let now = whole_seconds(Timestamp::now());
+        let blocked = job.metadata.deletion_timestamp.is_some()
+            && matches!(action, ActionState::NotLoaded { .. });
+        let uid = job.uid().unwrap_or_default();
         let observed = Observed {
             job: &job,
             pods: &pods,
             action: &action,
+            blocked: self.book.blocked(&uid, blocked),
             now,
         }; // (no client)
         let run = match plan(&observed) {

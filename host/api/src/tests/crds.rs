@@ -163,7 +163,7 @@ fn the_fields_have_these_defaults_and_limits() {
         (".spec.activeDeadlineSeconds", "default", json!(10_800)),
         (".spec.activeDeadlineSeconds", "minimum", json!(1.0)),
         (".spec.TTLSecondsAfterFinished", "default", json!(1_800)),
-        (".spec.TTLSecondsAfterFinished", "minimum", json!(1.0)),
+        (".spec.TTLSecondsAfterFinished", "minimum", json!(-1.0)),
         (".spec.partition", "minimum", json!(0.0)),
         (".spec.partition", "default", Value::Null),
         (".spec.operationDelaySeconds", "minimum", json!(0.0)),

@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
 
 use super::{
-    Observed, RELEASED,
-    plan::{Cause, Run, Step, TargetPlan, deadline_exceeded},
+    CANCELED, Observed, RELEASED,
+    plan::{Cause, Run, Step, TargetPlan, deadline_exceeded, release_abandoned},
     size, sooner,
     status::{self, Counts},
 };
@@ -80,12 +80,14 @@ pub fn conclude(observed: &Observed<'_>, run: &Run, answers: &Answers) -> Conclu
     let mut retry = false;
     let mut blocked: Option<Failure> = None;
     let mut released = true;
+    let mut release_failed = false;
     let mut details = Vec::with_capacity(run.targets.len());
     for target in &run.targets {
         let next = conclude_target(observed, target, answers.given.get(&target.index));
         requeue_after = sooner(requeue_after, next.requeue_after);
         retry |= next.retry;
         released &= !next.holds;
+        release_failed |= next.release_failed;
         if let (None, Step::Await(failure)) = (&blocked, &target.step) {
             blocked = Some(failure.clone());
         }
@@ -102,7 +104,7 @@ pub fn conclude(observed: &Observed<'_>, run: &Run, answers: &Answers) -> Conclu
     let counts = Counts::of(&details);
     let mut events = status::failures(observed.job, &details);
     size::shorten(observed.job, &mut details);
-    let status = status::next(observed, &counts, details, blocked.as_ref());
+    let status = status::next(observed, &counts, details, blocked.as_ref(), release_failed);
     events.extend(status::change(observed.job, &status));
     Conclusion {
         status,
@@ -127,6 +129,8 @@ struct Next {
     retry: bool,
     /// It still has to be released.
     holds: bool,
+    /// Its release failed.
+    release_failed: bool,
 }
 
 impl Next {
@@ -136,6 +140,15 @@ impl Next {
             requeue_after: None,
             retry: false,
             holds: false,
+            release_failed: false,
+        }
+    }
+
+    /// It still has to be released, or called about again.
+    fn held(detail: TargetDetail) -> Self {
+        Self {
+            holds: true,
+            ..Self::settled(detail)
         }
     }
 }
@@ -144,37 +157,42 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
     let now = Time(observed.now);
     let mut detail = target.detail.clone();
     match (&target.step, answer) {
-        (Step::Keep, _) => Next::settled(detail),
+        (Step::Keep, _) => {
+            if detail.progress == Progress::Pending {
+                detail.error = None;
+            }
+            Next::settled(detail)
+        }
         (Step::Start { uid }, _) => {
             detail.progress = Progress::Processing;
             detail.start_time = Some(now);
             detail.pod_uid = Some(uid.clone());
+            detail.error = None;
             Next::settled(detail)
         }
         (Step::Fail(failure), _) => {
-            fail(&mut detail, now, failure);
+            match detail.progress {
+                Progress::Pending => fail(&mut detail, now, failure),
+                Progress::Processing | Progress::Failed | Progress::Succeeded => {
+                    give_up(&mut detail, now, failure);
+                }
+            }
             Next::settled(detail)
         }
         (Step::Await(failure), _) => {
-            if detail.progress == Progress::Processing {
+            if !detail.progress.is_finished() {
                 detail.error = Some(error(failure));
             }
             let holds = observed.job.metadata.deletion_timestamp.is_some();
             Next {
-                detail,
-                requeue_after: None,
                 retry: holds,
                 holds,
+                ..Next::settled(detail)
             }
         }
         (Step::Operate | Step::Release(_), None) => {
             // No answer in this pass: nothing is known, so nothing changes.
-            Next {
-                detail,
-                requeue_after: None,
-                retry: false,
-                holds: true,
-            }
+            Next::held(detail)
         }
         (Step::Operate, Some(answer)) => operated(detail, now, answer),
         (Step::Release(cause), Some(answer)) => released(observed, detail, now, *cause, answer),
@@ -189,10 +207,8 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
             let requeue_after = report.recheck_after;
             report_progress(&mut detail, now, report);
             Next {
-                detail,
                 requeue_after,
-                retry: false,
-                holds: false,
+                ..Next::settled(detail)
             }
         }
         Answer::Released { extra_info } => {
@@ -209,30 +225,22 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
             match cause {
                 ActionError::Terminal(failure) => {
                     fail(&mut detail, now, failure);
-                    Next {
-                        detail,
-                        requeue_after: None,
-                        retry: false,
-                        holds: true,
-                    }
+                    Next::held(detail)
                 }
                 ActionError::Retry(failure, after) => {
                     detail.error = Some(error(failure));
                     let retry = after.is_none();
                     Next {
-                        detail,
                         requeue_after: *after,
                         retry,
-                        holds: true,
+                        ..Next::held(detail)
                     }
                 }
                 ActionError::Plugin(failure) => {
                     detail.error = Some(error(failure));
                     Next {
-                        detail,
-                        requeue_after: None,
                         retry: true,
-                        holds: true,
+                        ..Next::held(detail)
                     }
                 }
             }
@@ -277,12 +285,12 @@ fn released(
     if !detail.progress.is_finished() {
         let why = match cause {
             Cause::Deadline | Cause::Failed => deadline_exceeded(observed.job),
-            Cause::Deleted => Failure::new(
-                "Canceled",
+            Cause::Deleted | Cause::Overdue => Failure::new(
+                CANCELED,
                 "the job was deleted before the target was finished",
             ),
         };
-        fail(&mut detail, now, &why);
+        give_up(&mut detail, now.clone(), &why);
     }
     match answer {
         Answer::Released { extra_info } => {
@@ -293,24 +301,27 @@ fn released(
             note_release(&mut detail, None);
             Next::settled(detail)
         }
-        Answer::Error { error: cause, .. } => {
-            note_release(&mut detail, Some(cause.failure()));
-            let requeue_after = match cause {
+        Answer::Error { error: last, .. } if cause == Cause::Overdue => {
+            let abandoned = carrying(&release_abandoned(), &error(last.failure()));
+            fail(&mut detail, now, &abandoned);
+            Next::settled(detail)
+        }
+        Answer::Error { error: failed, .. } => {
+            note_release(&mut detail, Some(failed.failure()));
+            let requeue_after = match failed {
                 ActionError::Retry(_, after) => *after,
                 ActionError::Terminal(_) | ActionError::Plugin(_) => None,
             };
             Next {
-                detail,
                 requeue_after,
                 retry: requeue_after.is_none(),
-                holds: true,
+                release_failed: true,
+                ..Next::held(detail)
             }
         }
         Answer::Report(_) => Next {
-            detail,
-            requeue_after: None,
             retry: true,
-            holds: true,
+            ..Next::held(detail)
         },
     }
 }
@@ -342,6 +353,26 @@ fn fail(detail: &mut TargetDetail, now: Time, failure: &Failure) {
     detail.progress = Progress::Failed;
     detail.end_time.get_or_insert(now);
     detail.error = Some(error(failure));
+}
+
+/// Fails a target for a reason of the host's own, and keeps what it waited for, or failed by, last.
+fn give_up(detail: &mut TargetDetail, now: Time, failure: &Failure) {
+    match detail.error.take() {
+        // It was given up before.
+        Some(same) if same.reason == failure.reason => detail.error = Some(same),
+        Some(last) => fail(detail, now, &carrying(failure, &last)),
+        None => fail(detail, now, failure),
+    }
+}
+
+/// A failure that also says by what it came to that.
+fn carrying(failure: &Failure, last: &TargetError) -> Failure {
+    let Failure { reason, message } = failure;
+    let TargetError {
+        reason: cause,
+        message: told,
+    } = last;
+    Failure::new(reason, format!("{message}; last: {cause}: {told}"))
 }
 
 fn error(failure: &Failure) -> TargetError {

@@ -26,8 +26,10 @@ pub struct Observed<'a> {
     pub job: &'a OperationJob,
     /// The pods that have the name of a target.
     pub pods: &'a HashMap<String, Arc<Pod>>,
-    /// Whether the job's action can be asked.
+    /// Whether the job's action can be called.
     pub action: &'a ActionState,
+    /// For how long this process has found a job that is being deleted, and its action not loaded.
+    pub blocked: Duration,
     /// The clock at the start of the pass, in whole seconds.
     pub now: Timestamp,
 }
@@ -57,6 +59,9 @@ pub const RELEASED: &str = "Released";
 /// The reason of a target that could not be released before its job went.
 const RELEASE_ABANDONED: &str = "ReleaseAbandoned";
 
+/// The reason of a target that was not finished when its job was deleted.
+const CANCELED: &str = "Canceled";
+
 /// How long a job waits for an ActionPlugin that does not exist before it fails. It covers an
 /// ActionPlugin and a job applied together.
 pub const ACTION_GRACE: Duration = Duration::from_secs(30);
@@ -64,7 +69,8 @@ pub const ACTION_GRACE: Duration = Duration::from_secs(30);
 /// How long a new job waits for a pod that does not exist. It covers a pod and a job created together.
 pub const POD_GRACE: Duration = Duration::from_secs(3);
 
-/// How long a deleted job is held for an action that can't release its targets.
+/// How long a deleted job is held since a release of it first failed, and how long for an action that is
+/// not loaded.
 pub const RELEASE_LIMIT: Duration = Duration::from_mins(1);
 
 /// What is left of `limit` since `start`; none when it is over.

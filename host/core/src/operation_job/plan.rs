@@ -89,6 +89,8 @@ pub enum Cause {
     Deadline,
     /// The job is being deleted.
     Deleted,
+    /// The same, and its releases have failed for [`RELEASE_LIMIT`]: this is the last call.
+    Overdue,
     /// It failed before.
     Failed,
 }
@@ -106,14 +108,16 @@ enum Expiry {
     In(Option<Duration>),
 }
 
-/// `TTLSecondsAfterFinished`, counted from the job's end whatever else is going on.
+/// `TTLSecondsAfterFinished`, counted from the job's end whatever else is going on. A negative one
+/// means never.
 fn expiry(observed: &Observed<'_>) -> Expiry {
     let job = observed.job;
     let end = job
         .status
         .as_ref()
         .and_then(|status| status.end_time.as_ref());
-    let ttl = job.spec.ttl_seconds_after_finished.map(seconds);
+    let ttl = job.spec.ttl_seconds_after_finished;
+    let ttl = ttl.filter(|ttl| *ttl >= 0).map(seconds);
     match (end, ttl) {
         (Some(end), Some(ttl)) if job.metadata.deletion_timestamp.is_none() => {
             match remaining(end.0, ttl, observed.now) {
@@ -207,11 +211,8 @@ fn in_order(job: &OperationJob) -> Vec<(usize, TargetDetail)> {
 /// The step of one target, and when time alone may change it.
 fn step(observed: &Observed<'_>, rank: usize, detail: &TargetDetail) -> (Step, Option<Duration>) {
     let job = observed.job;
-    if let Some(deleted) = &job.metadata.deletion_timestamp {
-        let left = remaining(deleted.0, RELEASE_LIMIT, observed.now);
-        let step = step_of_deleted(observed, left.is_none(), detail);
-        let holds = matches!(step, Step::Release(_) | Step::Await(_));
-        return (step, left.filter(|_| holds));
+    if job.metadata.deletion_timestamp.is_some() {
+        return step_of_deleted(observed, detail);
     }
     match detail.progress {
         Progress::Succeeded => (Step::Keep, None),
@@ -223,30 +224,43 @@ fn step(observed: &Observed<'_>, rank: usize, detail: &TargetDetail) -> (Step, O
 }
 
 /// Only a started target can have left something behind.
-fn step_of_deleted(observed: &Observed<'_>, over: bool, detail: &TargetDetail) -> Step {
+///
+/// A release is given up only after a call that failed: the limit counts from the first failure, which
+/// the status keeps, so neither a host that was away nor a clock that differs from the API server's
+/// shortens it, and a host that restarts does not begin anew. An action that is not loaded is waited
+/// for as long as this process has found it so: a process that has just started can't have loaded it.
+fn step_of_deleted(observed: &Observed<'_>, detail: &TargetDetail) -> (Step, Option<Duration>) {
     if !size::is_under_way(detail) {
-        return Step::Keep;
+        return (Step::Keep, None);
     }
-    match (observed.action, over) {
-        (ActionState::Loaded, false) => Step::Release(Cause::Deleted),
-        (ActionState::NotLoaded { message }, false) => {
-            Step::Await(Failure::new("ActionNotReady", message))
+    match observed.action {
+        ActionState::Loaded => {
+            let failed = release_failed(observed);
+            let left = failed.map(|since| remaining(since, RELEASE_LIMIT, observed.now));
+            match left {
+                Some(None) => (Step::Release(Cause::Overdue), None),
+                None | Some(Some(_)) => (Step::Release(Cause::Deleted), left.flatten()),
+            }
         }
-        (ActionState::Loaded | ActionState::NotLoaded { .. }, true) => Step::Fail(Failure::new(
-            RELEASE_ABANDONED,
-            format!(
-                "the action could not release the target within {} s of the job's deletion; look at its pod",
-                RELEASE_LIMIT.as_secs()
-            ),
-        )),
-        (ActionState::NotFound | ActionState::Unsupported { .. }, _) => Step::Fail(Failure::new(
-            RELEASE_ABANDONED,
-            format!(
-                "no ActionPlugin serves action {:?} any more, so the target could not be released; look at its pod",
-                observed.job.spec.action
-            ),
-        )),
+        ActionState::NotLoaded { message } => match RELEASE_LIMIT.checked_sub(observed.blocked) {
+            Some(left) if !left.is_zero() => {
+                let waits = Failure::new("ActionNotReady", message);
+                (Step::Await(waits), Some(left))
+            }
+            Some(_) | None => (Step::Fail(not_loaded_in_time()), None),
+        },
+        ActionState::NotFound | ActionState::Unsupported { .. } => {
+            (Step::Fail(no_action_to_release(observed.job)), None)
+        }
     }
+}
+
+/// When a release of the deleted job first failed. A time in the future is that of another clock and
+/// counts as now.
+pub(super) fn release_failed(observed: &Observed<'_>) -> Option<k8s_openapi::jiff::Timestamp> {
+    let status = observed.job.status.as_ref()?;
+    let failed = status.release_failed_time.as_ref()?;
+    Some(failed.0.min(observed.now))
 }
 
 /// A failed target is released once, if it ever started.
@@ -341,6 +355,37 @@ fn action_not_found(job: &OperationJob) -> Failure {
         format!(
             "no ActionPlugin serves action {:?}; `kubectl get actionplugins` lists the actions there are",
             job.spec.action
+        ),
+    )
+}
+
+fn not_loaded_in_time() -> Failure {
+    Failure::new(
+        RELEASE_ABANDONED,
+        format!(
+            "the action was not loaded within {} s of the job's deletion, so the target was not released; look at its pod",
+            RELEASE_LIMIT.as_secs()
+        ),
+    )
+}
+
+fn no_action_to_release(job: &OperationJob) -> Failure {
+    Failure::new(
+        RELEASE_ABANDONED,
+        format!(
+            "no ActionPlugin serves action {:?} any more, so the target could not be released; look at its pod",
+            job.spec.action
+        ),
+    )
+}
+
+/// The failure of a target whose last release failed, too.
+pub(super) fn release_abandoned() -> Failure {
+    Failure::new(
+        RELEASE_ABANDONED,
+        format!(
+            "the action could not release the target within {} s of the first release that failed; look at its pod",
+            RELEASE_LIMIT.as_secs()
         ),
     )
 }

@@ -86,7 +86,7 @@ pub(super) fn is_clean(detail: &TargetDetail) -> bool {
 /// 3. when targets started and ended, and their pods' uids, where they succeeded or were released;
 /// 4. messages, except those of the first 20 failed targets;
 /// 5. what the action recorded of targets that succeeded or were released (`NewPod`);
-/// 6. what targets under way wait for;
+/// 6. what targets wait for;
 /// 7. the reasons of failed targets, except the first 20.
 ///
 /// What remains is needed to go on: the names and progress of all that started, and the times, uids
@@ -107,7 +107,7 @@ pub(super) fn shorten(job: &OperationJob, details: &mut Vec<TargetDetail>) {
             done(details).for_each(|detail| detail.extra_info = Attributes::new());
         }),
         (room, |details| {
-            running(details).for_each(|detail| detail.error = None);
+            waiting(details).for_each(|detail| detail.error = None);
         }),
         (room, |details| {
             unexplained(details).for_each(|detail| detail.error = None);
@@ -174,13 +174,13 @@ fn explanations(details: &mut [TargetDetail]) {
         }
     };
     unexplained(details).for_each(clear);
-    running(details).for_each(clear);
+    waiting(details).for_each(clear);
 }
 
-fn running(details: &mut [TargetDetail]) -> impl Iterator<Item = &mut TargetDetail> {
+fn waiting(details: &mut [TargetDetail]) -> impl Iterator<Item = &mut TargetDetail> {
     details
         .iter_mut()
-        .filter(|detail| detail.progress == Progress::Processing)
+        .filter(|detail| !detail.progress.is_finished())
 }
 
 /// All but the first failed targets.

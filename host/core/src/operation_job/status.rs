@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::{
     OperationJob,
     conditions::{STALLED, Standing, conditions, find},
-    operation_job::{OperationJobStatus, Progress, TargetDetail},
+    operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError},
 };
 
-use super::{ActionState, Observed, RELEASE_ABANDONED, conclude::JobEvent, size};
+use super::{ActionState, CANCELED, Observed, RELEASE_ABANDONED, conclude::JobEvent, plan, size};
 use crate::action::{Failure, Severity};
 
 /// Details in the order of the status: those that left Pending first, then the order of the spec.
@@ -83,6 +83,7 @@ pub(super) fn next(
     counts: &Counts,
     details: Vec<TargetDetail>,
     blocked: Option<&Failure>,
+    release_failed: bool,
 ) -> OperationJobStatus {
     let job = observed.job;
     let previous = job.status.clone().unwrap_or_default();
@@ -109,6 +110,10 @@ pub(super) fn next(
         total_pod_count: some_count(counts.total),
         succeeded_pod_count: some_count(counts.succeeded),
         failed_pod_count: some_count(counts.failed),
+        release_failed_time: plan::release_failed(observed)
+            .or(release_failed.then_some(observed.now))
+            .filter(|_| job.metadata.deletion_timestamp.is_some())
+            .map(Time),
         target_details: details,
         conditions,
     }
@@ -131,7 +136,12 @@ fn describe(
                 .find_map(|d| Some((&d.name, d.error.as_ref()?)));
             let (reason, why) = first.map_or_else(
                 || ("Failed".to_owned(), String::new()),
-                |(name, error)| (error.reason.clone(), format!("; {name}: {}", error.message)),
+                |(name, error)| {
+                    (
+                        error.reason.clone(),
+                        format!("; {}", explained(name, error)),
+                    )
+                },
             );
             (Standing::Stalled, reason, format!("{told}{why}"))
         }
@@ -164,6 +174,23 @@ fn describe(
                 ),
             }
         }
+    }
+}
+
+/// Why a target failed, in a sentence that names its pod once.
+fn explained(name: &str, error: &TargetError) -> String {
+    let TargetError { reason, message } = error;
+    let rest = if message.is_empty() {
+        reason.clone()
+    } else {
+        format!("{reason}: {message}")
+    };
+    let is_part_of_name = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let mut words = message.split(|c| !is_part_of_name(c));
+    if words.any(|word| word.trim_end_matches('.') == name) {
+        rest
+    } else {
+        format!("{name}: {rest}")
     }
 }
 
@@ -215,16 +242,17 @@ pub(super) fn failures(job: &OperationJob, details: &[TargetDetail]) -> Vec<JobE
         .take(TOLD)
         .map(|detail| {
             let error = detail.error.clone().unwrap_or_default();
-            let reason = match error.reason.as_str() {
-                "DeadlineExceeded" => "Timeout",
-                RELEASE_ABANDONED => RELEASE_ABANDONED,
-                _ => "TargetFailed",
+            let (severity, reason) = match error.reason.as_str() {
+                "DeadlineExceeded" => (Severity::Warning, "Timeout"),
+                RELEASE_ABANDONED => (Severity::Warning, RELEASE_ABANDONED),
+                CANCELED => (Severity::Normal, CANCELED),
+                _ => (Severity::Warning, "TargetFailed"),
             };
             JobEvent {
-                severity: Severity::Warning,
+                severity,
                 reason,
                 target: Some(detail.name.clone()),
-                message: format!("{}: {}: {}", detail.name, error.reason, error.message),
+                message: explained(&detail.name, &error),
             }
         })
         .collect()
@@ -246,6 +274,10 @@ pub(super) fn change(job: &OperationJob, next: &OperationJobStatus) -> Option<Jo
     let same_progress = previous.and_then(|s| s.progress) == next.progress;
     let (severity, reason) = match next.progress {
         Some(Progress::Succeeded) if !same_progress => (Severity::Normal, "Succeeded"),
+        // Whoever deletes a job knows that its targets do not succeed.
+        Some(Progress::Failed) if !same_progress && job.metadata.deletion_timestamp.is_some() => {
+            (Severity::Normal, CANCELED)
+        }
         Some(Progress::Failed) if !same_progress => (Severity::Warning, "Failed"),
         Some(Progress::Succeeded | Progress::Failed) => return None,
         Some(Progress::Pending | Progress::Processing) | None => {

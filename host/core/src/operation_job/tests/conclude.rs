@@ -232,7 +232,7 @@ fn one_target_that_fails_to_answer_does_not_touch_the_others() {
 }
 
 #[test]
-fn a_running_target_says_what_its_action_lacks_until_it_is_asked_again() {
+fn a_target_says_what_its_action_lacks_until_the_action_is_there() {
     let mut world = World::with(&[processing("a"), pending("b")]);
     world.action = ActionState::NotLoaded {
         message: "no ConfigMap".to_owned(),
@@ -242,10 +242,28 @@ fn a_running_target_says_what_its_action_lacks_until_it_is_asked_again() {
         world.detail("a").error,
         Some(said("ActionNotReady", "no ConfigMap"))
     );
-    assert_eq!(world.detail("b"), &pending("b"));
+    assert_eq!(
+        world.detail("b").error,
+        Some(said("ActionNotReady", "no ConfigMap"))
+    );
     assert!(!conclusion.retry, "the action's arrival wakes the job");
     world.action = ActionState::Loaded;
     world.pass(&[("a", report(OpsProgress::Processing, None))]);
+    for name in ["a", "b"] {
+        assert_eq!(world.detail(name).error, None);
+    }
+}
+
+#[test]
+fn a_target_without_a_pod_no_longer_waits_for_its_action() {
+    let mut world = World::new(&["a"]);
+    world.action = ActionState::NotFound;
+    world.pass(&[]);
+    let error = world.detail("a").error.clone().expect("an error");
+    assert_eq!(error.reason, "ActionNotFound");
+    world.action = ActionState::Loaded;
+    world.pods.clear();
+    world.pass(&[]);
     assert_eq!(world.detail("a").error, None);
 }
 

@@ -6,10 +6,10 @@ use operon_api::operation_job::{Progress, TargetDetail};
 
 use super::world::{
     START, World, clean, events, failed, pending, plugin, processing, released, report, retry,
-    said, succeeded,
+    said, succeeded, time,
 };
 use crate::{
-    action::OpsProgress,
+    action::{OpsProgress, Severity},
     operation_job::{
         ActionState,
         plan::{Cause, Step},
@@ -99,36 +99,48 @@ fn a_target_is_canceled_unless_the_action_finds_it_done() {
         let detail = world.detail("a");
         assert_eq!(detail.progress, progress);
         assert_eq!(detail.error.as_ref().map(|e| e.reason.as_str()), error);
+        assert!(
+            conclusion
+                .events
+                .iter()
+                .all(|e| e.severity == Severity::Normal)
+        );
         assert_eq!(world.step(), Step::Keep, "it is released once");
     }
 }
 
 #[test]
-fn a_release_that_fails_holds_the_job_until_the_limit() {
+fn a_release_that_fails_holds_the_job_for_a_minute_from_its_first_failure() {
+    let fails = [("a", retry("the pod changed", None)), ("b", plugin("trap"))];
     let mut world = deleted(&[processing("a"), failed("b", "X")]);
-    let conclusion = world.pass(&[("a", retry("the pod changed", None)), ("b", plugin("trap"))]);
+    world.now = START + 3600;
+    let conclusion = world.pass(&fails);
     assert!(!conclusion.released && conclusion.retry);
-    assert_eq!(
-        conclusion.requeue_after.map(|after| after.as_secs()),
-        Some(60)
-    );
+    assert_eq!(world.status().release_failed_time, Some(time(START + 3600)));
     assert_eq!(
         world.detail("a").error.as_ref().map(|e| e.reason.as_str()),
         Some("Canceled")
     );
 
-    world.now = START + 59;
+    world.now = START + 3659;
     let release = Step::Release(Cause::Deleted);
     assert_eq!(world.steps(), [release.clone(), release]);
     assert_eq!(world.due(), Some(1));
+    assert!(!world.pass(&fails).released);
+    assert_eq!(world.status().release_failed_time, Some(time(START + 3600)));
 
-    world.now = START + 60;
-    let conclusion = world.pass(&[]);
+    world.now = START + 3660;
+    let last = Step::Release(Cause::Overdue);
+    assert_eq!(world.steps(), [last.clone(), last]);
+    assert!(!world.conclude(&[]).released, "it is called once more");
+    let conclusion = world.pass(&fails);
     assert!(conclusion.released && !conclusion.retry);
-    for name in ["a", "b"] {
+    for (name, cause) in [("a", "Busy: the pod changed"), ("b", "Trap: trap")] {
         let error = world.detail(name).error.clone().expect("an error");
         assert_eq!(error.reason, "ReleaseAbandoned");
         assert!(error.message.contains("60 s"), "{}", error.message);
+        let last = format!("; last: {cause}");
+        assert!(error.message.ends_with(&last), "{}", error.message);
     }
     let told: Vec<_> = events(&conclusion)
         .into_iter()
@@ -136,10 +148,77 @@ fn a_release_that_fails_holds_the_job_until_the_limit() {
         .collect();
     assert_eq!(told, ["ReleaseAbandoned", "ReleaseAbandoned"]);
 
-    // A crash before the finalizer went: the next pass says the same and lets go.
-    let again = world.conclude(&[]);
+    // A crash before the finalizer went: the next pass calls once more, says the same and lets go.
+    let again = world.conclude(&fails);
     assert!(again.released);
     assert_eq!((&again.status, again.events.len()), (world.status(), 0));
+}
+
+#[test]
+fn a_job_deleted_while_no_host_ran_is_released_by_the_first_call() {
+    for (away, clock) in [(0, 0), (80, 0), (86_400, 0), (80, 7200), (80, -7200)] {
+        let mut world = deleted(&[processing("a")]);
+        world.now = START + away + clock;
+        assert_eq!(
+            world.step(),
+            Step::Release(Cause::Deleted),
+            "{away} {clock}"
+        );
+        assert!(world.pass(&[("a", clean())]).released);
+        let error = world.detail("a").error.clone().expect("an error");
+        assert_eq!(error.reason, "Canceled");
+    }
+}
+
+#[test]
+fn a_host_that_restarts_calls_once_more_and_does_not_begin_the_minute_anew() {
+    let mut world = deleted(&[processing("a")]);
+    world.pass(&[("a", plugin("trap"))]);
+    // The host is away, whatever its clock and its action do when it is back.
+    world.now = START + 5000;
+    world.action = ActionState::NotLoaded {
+        message: "it is being loaded".to_owned(),
+    };
+    assert!(!world.pass(&[]).released, "it waits for the action");
+    world.action = ActionState::Loaded;
+    assert_eq!(world.step(), Step::Release(Cause::Overdue));
+    assert!(world.conclude(&[("a", clean())]).released);
+    assert!(world.conclude(&[("a", plugin("trap"))]).released);
+}
+
+#[test]
+fn a_failure_noted_by_a_clock_that_was_ahead_counts_from_now() {
+    let mut world = deleted(&[processing("a")]);
+    world.now = START + 7200;
+    world.pass(&[("a", plugin("trap"))]);
+    world.now = START;
+    assert_eq!(world.step(), Step::Release(Cause::Deleted));
+    world.pass(&[("a", plugin("trap"))]);
+    assert_eq!(world.status().release_failed_time, Some(time(START)));
+    world.now = START + 60;
+    assert_eq!(world.step(), Step::Release(Cause::Overdue));
+}
+
+#[test]
+fn an_action_that_is_not_loaded_in_time_ends_the_deletion() {
+    let mut world = deleted(&[processing("a"), failed("b", "X")]);
+    world.action = ActionState::NotLoaded {
+        message: "no ConfigMap".to_owned(),
+    };
+    world.pass(&[]);
+    for (blocked, released) in [(0, false), (59, false), (60, true), (3600, true)] {
+        world.blocked = blocked;
+        let conclusion = world.conclude(&[]);
+        assert_eq!(conclusion.released, released, "after {blocked} s");
+    }
+    for _ in 0..2 {
+        world.pass(&[]);
+        let error = world.detail("a").error.clone().expect("an error");
+        assert_eq!(error.reason, "ReleaseAbandoned");
+        let last = "; last: ActionNotReady: no ConfigMap";
+        assert!(error.message.ends_with(last), "{}", error.message);
+    }
+    assert_eq!(world.status().release_failed_time, None);
 }
 
 #[test]
@@ -191,6 +270,7 @@ fn a_target_that_the_action_was_not_asked_about_holds_the_job() {
 #[test]
 fn a_clock_that_goes_backwards_does_not_abandon_a_target() {
     let mut world = deleted(&[processing("a")]);
+    world.pass(&[("a", plugin("trap"))]);
     world.now = START - 5000;
     assert_eq!(
         (world.step(), world.due()),

@@ -347,6 +347,8 @@ fn a_finished_job_expires_by_its_ttl_and_nothing_else() {
         (Some(49), None, false, None, Some(None)),
         (None, Some(START), false, None, Some(None)),
         (Some(10), Some(START + 90), false, None, Some(Some(10))),
+        (Some(-1), Some(START), false, None, Some(None)),
+        (Some(-1), Some(START - 100_000), false, None, Some(None)),
     ];
     for (ttl, end, deleted, deadline, wanted) in table {
         let mut world = World::with(&[succeeded("a")]);

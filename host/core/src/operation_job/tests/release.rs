@@ -11,6 +11,7 @@ use super::world::{
 use crate::{
     action::OpsProgress,
     operation_job::{
+        ActionState,
         conclude::Answer,
         plan::{Cause, Step},
     },
@@ -49,6 +50,31 @@ fn a_target_that_took_too_long_is_released_in_the_same_pass() {
     );
     assert!(!conclusion.retry && conclusion.requeue_after.is_none());
     assert_eq!(world.step(), Step::Keep);
+}
+
+#[test]
+fn a_target_that_is_given_up_keeps_what_it_waited_for_last() {
+    let waiting = TargetDetail {
+        error: Some(said("Forbidden", "may not patch pods")),
+        ..processing("a")
+    };
+    let last = "; last: Forbidden: may not patch pods";
+    for deleted in [false, true] {
+        for action in [ActionState::Loaded, ActionState::NotFound] {
+            let mut world = World::with(std::slice::from_ref(&waiting));
+            world.job.spec.active_deadline_seconds = Some(100);
+            world.now = START + 100;
+            world.action = action;
+            if deleted {
+                world.delete_job();
+            }
+            for _ in 0..2 {
+                world.pass(&[("a", clean())]);
+                assert!(message(&world).ends_with(last), "{}", message(&world));
+                assert_eq!(message(&world).matches("; last: ").count(), 1);
+            }
+        }
+    }
 }
 
 #[test]

@@ -296,7 +296,7 @@ fn the_first_failures_stay_explained_and_the_job_with_them() {
     assert!(
         stalled
             .message
-            .ends_with(&format!("{}: {}", names[0], first.message))
+            .ends_with(&format!("{}: Late: {}", names[0], first.message))
     );
     assert_eq!(
         (stalled.reason.as_str(), status.failed_pod_count),

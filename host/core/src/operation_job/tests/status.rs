@@ -146,7 +146,7 @@ fn each_standing_has_its_condition_reason_and_message() {
             None,
             STALLED,
             "Sick",
-            "1 of 3 targets succeeded, 2 failed; f: it went wrong",
+            "1 of 3 targets succeeded, 2 failed; f: Sick: it went wrong",
         ),
         (
             some(),
@@ -307,9 +307,41 @@ fn events_tell_each_transition_once() {
     assert!(
         told.events[1]
             .message
-            .starts_with("0 of 3 targets succeeded, 3 failed; a: it is sick")
+            .starts_with("0 of 3 targets succeeded, 3 failed; a: Sick: it is sick")
     );
     assert_eq!(events(&world.pass(&[])), []);
+}
+
+#[test]
+fn an_event_about_a_target_names_its_pod_once() {
+    for (message, wanted) in [
+        ("it is sick", "web-0: Sick: it is sick"),
+        ("Pod shop/web-0: no", "Sick: Pod shop/web-0: no"),
+        (
+            "there is no pod \"web-0\".",
+            "Sick: there is no pod \"web-0\".",
+        ),
+        ("ask web-0.", "Sick: ask web-0."),
+        ("web-01 is sick", "web-0: Sick: web-01 is sick"),
+        ("", "web-0: Sick"),
+    ] {
+        let failure = Some(Failure::new("Sick", message));
+        let mut world = World::with(&[processing("web-0")]);
+        let told = world.pass(&[("web-0", report(OpsProgress::Failed, failure))]);
+        let job = format!("0 of 1 targets succeeded, 1 failed; {wanted}");
+        let wanted = [("TargetFailed", wanted), ("Failed", job.as_str())];
+        assert_eq!(events(&told), wanted);
+    }
+}
+
+#[test]
+fn deleting_a_job_is_told_as_a_normal_event() {
+    let mut world = World::with(&[processing("a"), succeeded("b")]);
+    world.delete_job();
+    let told = world.pass(&[("a", super::world::clean())]);
+    let reasons: Vec<_> = told.events.iter().map(|e| (e.severity, e.reason)).collect();
+    let canceled = (Severity::Normal, "Canceled");
+    assert_eq!(reasons, [canceled, canceled]);
 }
 
 #[test]

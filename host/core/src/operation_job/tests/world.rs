@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) job: OperationJob,
     pub(super) pods: HashMap<String, Arc<Pod>>,
     pub(super) action: ActionState,
+    /// For how many seconds the deleted job's action has not been loaded.
+    pub(super) blocked: u64,
     pub(super) now: i64,
 }
 
@@ -56,6 +58,7 @@ impl World {
             job,
             pods: HashMap::new(),
             action: ActionState::Loaded,
+            blocked: 0,
             now: START,
         };
         for name in names {
@@ -92,6 +95,7 @@ impl World {
             job: &self.job,
             pods: &self.pods,
             action: &self.action,
+            blocked: Duration::from_secs(self.blocked),
             now: time(self.now).0,
         }
     }
