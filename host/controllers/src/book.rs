@@ -47,6 +47,10 @@ struct Page {
     number: u64,
     /// An answer that no status has yet, with the number of its call.
     answer: Option<(u64, Answer)>,
+    /// No reconcile has taken the answer.
+    untaken: bool,
+    /// Something that the target depends on changed after its last call had begun.
+    changed: bool,
 }
 
 struct UnderWay {
@@ -61,8 +65,11 @@ pub enum Turn {
     Free(u64),
     /// Not while this call is under way.
     UnderWay,
-    /// Not before it has waited.
-    Waits,
+    /// Not before it has waited so long.
+    Waits(Duration),
+    /// It has just been called: nothing that it depends on changed since, and no reconcile has taken the
+    /// answer.
+    Answered,
 }
 
 /// A call that began: it is under way until this is dropped.
@@ -107,6 +114,7 @@ impl Book {
         let number = pages.calls;
         let page = pages.targets.entry(plan.detail.name.clone()).or_default();
         page.number = number;
+        page.changed = false;
         page.under_way = Some(UnderWay {
             step: plan.step.clone(),
             stop,
@@ -121,10 +129,12 @@ impl Book {
         }
     }
 
-    /// The answer that no status has yet, with the number of its call, if it is one to this step.
-    pub fn answer(&self, job: &str, plan: &TargetPlan) -> Option<(u64, Answer)> {
-        let jobs = self.lock();
-        let page = jobs.get(job)?.targets.get(&plan.detail.name)?;
+    /// Takes the answer that no status has yet, with the number of its call, if it is one to this step.
+    /// It can be taken again until a status has it.
+    pub fn take_answer(&self, job: &str, plan: &TargetPlan) -> Option<(u64, Answer)> {
+        let mut jobs = self.lock();
+        let page = jobs.get_mut(job)?.targets.get_mut(&plan.detail.name)?;
+        page.untaken = false;
         let same = page.step.as_ref().and_then(Step::question) == plan.step.question();
         page.answer.clone().filter(|_| same)
     }
@@ -143,28 +153,12 @@ impl Book {
         }
     }
 
-    /// In how long the first of these targets has waited for its next call.
-    pub fn due<'t>(
-        &self,
-        job: &str,
-        targets: impl Iterator<Item = &'t TargetPlan>,
-    ) -> Option<Duration> {
-        let jobs = self.lock();
-        let pages = jobs.get(job)?;
-        let due = targets.filter_map(|plan| {
-            let page = pages.targets.get(&plan.detail.name)?;
-            let waits = page.under_way.is_none() && page.step.as_ref() == Some(&plan.step);
-            page.due.filter(|_| waits)
-        });
-        let first = due.min()?;
-        Some(first.saturating_duration_since(Instant::now()))
-    }
-
     /// Something that a target depends on changed: it need not wait any longer.
     pub fn changed(&self, job: &str, target: &str) {
         let mut jobs = self.lock();
         let page = jobs.get_mut(job).and_then(|p| p.targets.get_mut(target));
         if let Some(page) = page {
+            page.changed = true;
             page.hurry(turns::soonest_after_change(page.failures));
         }
     }
@@ -234,11 +228,14 @@ impl Page {
             }
             return Turn::UnderWay;
         }
-        let waits = self.step.as_ref() == Some(step) && self.due.is_some_and(|due| due > now);
-        if waits {
-            Turn::Waits
-        } else {
-            Turn::Free(self.number)
+        if self.step.as_ref() != Some(step) {
+            return Turn::Free(self.number);
+        }
+        let left = self.due.map(|due| due.saturating_duration_since(now));
+        match left.filter(|left| !left.is_zero()) {
+            Some(left) => Turn::Waits(left),
+            None if self.untaken && !self.changed => Turn::Answered,
+            None => Turn::Free(self.number),
         }
     }
 
@@ -264,6 +261,7 @@ impl Page {
         self.ended = Some(now);
         self.step = Some(step);
         self.answer = Some((number, answer));
+        self.untaken = true;
     }
 }
 
@@ -294,3 +292,6 @@ impl Drop for Ticket {
         self.book.under_way.send_modify(|calls| *calls -= 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

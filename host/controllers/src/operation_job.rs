@@ -2,10 +2,9 @@
 //! this file observes, has the action called, and applies.
 //!
 //! A reconcile calls the action for two seconds at most. A call that takes longer goes on as a task of
-//! its own ([`call`](crate::call)), and its end wakes the job; until then a reconcile does not wait at
-//! all. So deadline, deletion and release are decided in every reconcile, and slow actions do not keep
-//! the others from their turn. Which target comes next is derived from the numbers of the previous
-//! calls, which the [`book`](crate::book) remembers.
+//! its own ([`call`](crate::call)), and its end wakes the job; until then a reconcile hardly waits. So
+//! deadline, deletion and release are decided in every reconcile, and slow actions do not keep the
+//! others from their turn. What is remembered for that is in the [`book`](crate::book).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -59,6 +58,9 @@ const TARGETS_CHANGED: usize = 128;
 
 /// How long a pass waits for the calls that it began.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same where calls of an earlier pass are still under way: such an action is slow.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The controller's parts.
 pub struct OperationJobs {
@@ -179,8 +181,8 @@ impl OperationJobs {
         acted
     }
 
-    /// Begins calls in the order of their turns, and says about which targets. Waits for them, but not longer than [`PATIENCE`]; and
-    /// not at all where calls of an earlier pass are still under way: such an action is slow.
+    /// Begins calls in the order of their turns, and waits for them as long as its patience lasts. Says
+    /// about which targets it began one.
     async fn call(
         &self,
         observed: &Observed<'_>,
@@ -195,12 +197,12 @@ impl OperationJobs {
             .zip(turns)
             .filter_map(|(plan, turn)| match turn {
                 Turn::Free(number) => plan.step.question().map(|_| (*number, plan)),
-                Turn::UnderWay | Turn::Waits => None,
+                Turn::UnderWay | Turn::Waits(_) | Turn::Answered => None,
             });
         let mut free = in_turn(free.collect()).into_iter();
         let pass = self.pass(observed, loaded);
         let (ended, mut ends) = mpsc::unbounded_channel();
-        let over = tokio::time::sleep(if slow == 0 { PATIENCE } else { Duration::ZERO });
+        let over = tokio::time::sleep(if slow == 0 { PATIENCE } else { LITTLE_PATIENCE });
         let mut over = std::pin::pin!(over);
         let mut under_way = slow;
         let mut begun = HashSet::new();
@@ -262,25 +264,23 @@ impl OperationJobs {
         let turns = self.book.turns(uid, &run.targets);
         let under_way = turns.iter().filter(|turn| **turn == Turn::UnderWay);
         let full = under_way.count() >= TARGETS_AT_ONCE;
-        let asked = || {
-            run.targets
-                .iter()
-                .zip(&turns)
-                .filter(|(plan, _)| plan.step.question().is_some())
-        };
-        for (plan, turn) in asked() {
-            let waits = full || matches!(turn, Turn::UnderWay | Turn::Waits);
+        let all = run.targets.iter().zip(&turns);
+        let asked = all.filter(|(plan, _)| plan.step.question().is_some());
+        for (plan, turn) in asked {
+            if let Turn::Waits(left) = turn {
+                acted.due = sooner(acted.due, Some(*left));
+            }
+            let waits = full || !matches!(turn, Turn::Free(_));
             if !waits && !begun.contains(&plan.index) {
                 continue;
             }
-            if let Some((number, answer)) = self.book.answer(uid, plan) {
+            if let Some((number, answer)) = self.book.take_answer(uid, plan) {
                 acted.answers.given.insert(plan.index, answer);
                 acted.calls.push((plan.detail.name.clone(), number));
             } else if waits {
                 acted.answers.later.insert(plan.index);
             }
         }
-        acted.due = self.book.due(uid, asked().map(|(plan, _)| plan));
         acted
     }
 

@@ -1,0 +1,197 @@
+//! Turns, waits and answers of targets, through calls that begin and end.
+
+use operon_api::operation_job::TargetDetail;
+use operon_core::{
+    action::{ActionError, Failure, OpsProgress, ProgressReport},
+    operation_job::plan::Cause,
+};
+
+use super::*;
+
+const JOB: &str = "uid";
+
+fn plan(name: &str, step: Step) -> TargetPlan {
+    TargetPlan {
+        index: 0,
+        detail: TargetDetail {
+            name: name.to_owned(),
+            ..TargetDetail::default()
+        },
+        step,
+    }
+}
+
+fn operate(name: &str) -> TargetPlan {
+    plan(name, Step::Operate)
+}
+
+fn release(name: &str) -> TargetPlan {
+    plan(name, Step::Release(Cause::Deleted))
+}
+
+fn error() -> Answer {
+    Answer::Error {
+        error: ActionError::Plugin(Failure::new("PluginTimeout", "it took too long")),
+        extra_info: None,
+    }
+}
+
+fn good() -> Answer {
+    Answer::Report(ProgressReport {
+        progress: OpsProgress::Processing,
+        failure: None,
+        extra_info: std::collections::BTreeMap::default(),
+        recheck_after: None,
+    })
+}
+
+fn turn(book: &Book, plan: &TargetPlan) -> Turn {
+    book.turns(JOB, std::slice::from_ref(plan))[0]
+}
+
+/// A whole call, whose answer a reconcile takes.
+fn call(book: &Arc<Book>, plan: &TargetPlan, answer: Answer) {
+    book.begin(JOB, plan).end(Some(answer));
+    assert!(book.take_answer(JOB, plan).is_some());
+}
+
+#[test]
+fn a_target_that_failed_waits_by_itself_and_longer_each_time() {
+    let book = Arc::new(Book::default());
+    let (sick, well) = (operate("sick"), operate("well"));
+    call(&book, &well, good());
+    for seconds in [0.5, 1.0, 2.0, 4.0] {
+        call(&book, &sick, error());
+        let Turn::Waits(left) = turn(&book, &sick) else {
+            unreachable!("it waits")
+        };
+        let most = Duration::from_secs_f64(seconds);
+        assert!(left <= most && left > most / 2, "{left:?} of {most:?}");
+        assert_eq!(turn(&book, &well), Turn::Free(1));
+    }
+    call(&book, &sick, good());
+    assert!(matches!(turn(&book, &sick), Turn::Free(_)));
+}
+
+#[test]
+fn a_wait_ends_for_another_step_a_change_of_the_target_or_of_the_action() {
+    let waits = || {
+        let book = Arc::new(Book::default());
+        call(&book, &operate("a"), error());
+        assert!(matches!(turn(&book, &operate("a")), Turn::Waits(_)));
+        book
+    };
+    let book = waits();
+    book.changed(JOB, "another");
+    assert!(matches!(turn(&book, &operate("a")), Turn::Waits(_)));
+    book.changed(JOB, "a");
+    assert!(matches!(turn(&book, &operate("a")), Turn::Free(_)));
+    let book = waits();
+    book.action_changed(JOB);
+    assert!(matches!(turn(&book, &operate("a")), Turn::Free(_)));
+    assert!(matches!(turn(&waits(), &release("a")), Turn::Free(_)));
+}
+
+#[test]
+fn changes_do_not_make_a_loop_of_calls_that_fail() {
+    let book = Arc::new(Book::default());
+    call(&book, &operate("a"), error());
+    call(&book, &operate("a"), error());
+    book.changed(JOB, "a");
+    let Turn::Waits(left) = turn(&book, &operate("a")) else {
+        unreachable!("it waits")
+    };
+    assert!(left <= Duration::from_millis(500), "{left:?}");
+}
+
+#[test]
+fn a_call_under_way_is_stopped_when_another_question_is_asked() {
+    let book = Arc::new(Book::default());
+    let ticket = book.begin(JOB, &operate("a"));
+    for step in [operate("a"), plan("a", Step::Await(Failure::new("X", "")))] {
+        assert_eq!(turn(&book, &step), Turn::UnderWay);
+        assert!(!*ticket.stop.borrow());
+    }
+    assert_eq!(turn(&book, &release("a")), Turn::UnderWay, "until it ends");
+    assert!(*ticket.stop.borrow());
+    ticket.end(None);
+    assert_eq!(turn(&book, &release("a")), Turn::Free(1));
+    assert_eq!(book.take_answer(JOB, &release("a")), None);
+}
+
+#[test]
+fn an_answer_is_kept_until_a_status_has_it() {
+    let book = Arc::new(Book::default());
+    let a = operate("a");
+    book.begin(JOB, &a).end(Some(good()));
+    for _ in 0..2 {
+        assert_eq!(book.take_answer(JOB, &a), Some((1, good())));
+    }
+    assert_eq!(book.take_answer(JOB, &release("a")), None);
+    book.begin(JOB, &a).end(Some(error()));
+    book.written(JOB, &[("a".to_owned(), 1)]);
+    assert_eq!(book.take_answer(JOB, &a), Some((2, error())), "a later one");
+    book.written(JOB, &[("a".to_owned(), 2)]);
+    assert_eq!(book.take_answer(JOB, &a), None);
+}
+
+#[test]
+fn an_answer_that_nobody_took_is_taken_before_the_next_call_unless_something_changed() {
+    let book = Arc::new(Book::default());
+    let a = operate("a");
+    book.begin(JOB, &a).end(Some(good()));
+    assert_eq!(turn(&book, &a), Turn::Answered);
+    book.take_answer(JOB, &a);
+    assert_eq!(turn(&book, &a), Turn::Free(1));
+    let ticket = book.begin(JOB, &a);
+    book.changed(JOB, "a");
+    ticket.end(Some(good()));
+    assert_eq!(turn(&book, &a), Turn::Free(2));
+}
+
+#[test]
+fn a_call_that_ends_in_no_way_at_all_is_over_nevertheless() {
+    let book = Arc::new(Book::default());
+    drop(book.begin(JOB, &operate("a")));
+    assert_eq!(turn(&book, &operate("a")), Turn::Free(1));
+}
+
+#[test]
+fn a_job_that_is_gone_leaves_nothing_and_its_calls_stop() {
+    let book = Arc::new(Book::default());
+    let ticket = book.begin(JOB, &operate("a"));
+    book.blocked(JOB, true);
+    book.forget(JOB);
+    assert!(*ticket.stop.borrow());
+    ticket.end(Some(good()));
+    assert!(book.lock().is_empty());
+}
+
+#[tokio::test]
+async fn the_end_of_the_process_waits_for_calls_to_stop() {
+    let book = Arc::new(Book::default());
+    let mut ticket = book.begin(JOB, &operate("a"));
+    let call = tokio::spawn(async move {
+        let stopped = ticket.stop.wait_for(|stop| *stop).await.is_ok();
+        tokio::task::yield_now().await;
+        ticket.end(None);
+        stopped
+    });
+    book.stop().await;
+    assert!(turn(&book, &operate("a")) == Turn::Free(1));
+    assert!(call.await.expect("no panic"));
+}
+
+#[test]
+fn a_job_is_blocked_from_the_first_time_that_it_is_found_so() {
+    let book = Book::default();
+    assert_eq!(book.blocked(JOB, false), Duration::ZERO);
+    let mut last = book.blocked(JOB, true);
+    while last < Duration::from_millis(20) {
+        let now = book.blocked(JOB, true);
+        assert!(now >= last, "it goes on");
+        last = now;
+    }
+    book.blocked(JOB, false);
+    assert!(book.blocked(JOB, true) < last, "it begins anew");
+}
