@@ -112,7 +112,7 @@ async fn a_hostile_call_is_an_error_of_its_own_and_the_next_one_works() -> Resul
             "endless-loop",
             "PluginTimeout",
             Outcome::Timeout,
-            "longer than 1500 ms",
+            "operate-target took longer than 1500 ms (spec.limits.callTimeout)",
         ),
         (
             "memory-bomb",
@@ -337,6 +337,37 @@ async fn more_calls_than_slots_wait_for_each_other() -> Result<()> {
     });
     for call in calls.collect::<Vec<_>>() {
         assert!(call.await?);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_whose_calls_never_end_leaves_others_their_room_and_can_release() -> Result<()> {
+    let loader = Loader::new(config())?;
+    let for_ever = Limits {
+        call_timeout: Duration::from_secs(30),
+        ..limits()
+    };
+    let looping = load(&loader, hostile()?, &for_ever).await?;
+    let other = load(&loader, hostile()?, &limits()).await?;
+    let calls = (0..20).map(|number| {
+        let looping = looping.clone();
+        tokio::spawn(async move {
+            let question = Question::about(&format!("endless-loop-{number}"));
+            looping.operate_target(question.request()).await.is_ok()
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    let begin = Instant::now();
+    let question = Question::about("web-0");
+    assert!(other.operate_target(question.request()).await.is_ok());
+    let mut ending = Question::about("endless-loop-0");
+    ending.job.ending = true;
+    assert!(looping.release_target(ending.request()).await.is_ok());
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    for call in calls {
+        call.abort();
     }
     Ok(())
 }
