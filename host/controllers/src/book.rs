@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,6 +23,8 @@ use tokio::sync::watch;
 /// The pages of all jobs.
 pub struct Book {
     jobs: Mutex<HashMap<String, Pages>>,
+    /// The number of the call that began last.
+    calls: AtomicU64,
     /// How many calls are under way.
     under_way: watch::Sender<usize>,
 }
@@ -28,8 +33,6 @@ pub struct Book {
 #[derive(Default)]
 struct Pages {
     targets: HashMap<String, Page>,
-    /// How many calls have begun.
-    calls: u64,
     /// Since when the job is being deleted and its action is not loaded.
     blocked: Option<Instant>,
 }
@@ -86,6 +89,7 @@ impl Default for Book {
     fn default() -> Self {
         Self {
             jobs: Mutex::default(),
+            calls: AtomicU64::new(0),
             under_way: watch::Sender::new(0),
         }
     }
@@ -110,8 +114,7 @@ impl Book {
         let (stop, stopped) = watch::channel(false);
         let mut jobs = self.lock();
         let pages = jobs.entry(job.to_owned()).or_default();
-        pages.calls += 1;
-        let number = pages.calls;
+        let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let page = pages.targets.entry(plan.detail.name.clone()).or_default();
         page.number = number;
         page.changed = false;
