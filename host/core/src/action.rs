@@ -378,6 +378,14 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether it removes an object, which can't be undone.
+    pub fn removes(&self) -> bool {
+        match self {
+            Self::Delete { .. } | Self::Evict { .. } => true,
+            Self::Patch { .. } | Self::Apply(_) | Self::Create(_) | Self::Event { .. } => false,
+        }
+    }
+
     /// The effect's kind in one word, as metrics and logs name it.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -1,0 +1,133 @@
+//! Which Event repeats a recent one. Events of one key form a series: the first is created, and each
+//! repetition counts it up. The caller puts into the key all that an Event says, its text included.
+
+use std::{collections::HashMap, hash::Hash};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// How long after its last repetition an Event can be counted up: as long as client-go does.
+const LASTS: SignedDuration = SignedDuration::from_mins(6);
+
+/// How many Events are remembered.
+const MOST: usize = 512;
+
+/// The Events that were sent lately.
+#[derive(Clone, Debug)]
+pub struct Recent<K> {
+    sent: HashMap<K, Sent>,
+}
+
+/// An Event that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The name of the Event object.
+    pub name: String,
+    /// How often it happened.
+    pub count: i32,
+    /// When it happened last.
+    pub last: Timestamp,
+}
+
+impl<K> Default for Recent<K> {
+    fn default() -> Self {
+        Self {
+            sent: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Eq + Hash + Clone> Recent<K> {
+    /// The Event that one of this key repeats now, already counted up; none if it is a new one.
+    pub fn repeated(&self, key: &K, now: Timestamp) -> Option<Sent> {
+        let sent = self.sent.get(key).filter(|sent| lasts(sent, now))?;
+        Some(Sent {
+            name: sent.name.clone(),
+            count: sent.count.saturating_add(1),
+            last: now,
+        })
+    }
+
+    /// Remembers an Event that was sent, and forgets old ones.
+    pub fn remember(&mut self, key: K, sent: Sent) {
+        let now = sent.last;
+        self.sent.insert(key, sent);
+        if self.sent.len() <= MOST {
+            return;
+        }
+        self.sent.retain(|_, sent| lasts(sent, now));
+        while self.sent.len() > MOST {
+            let oldest = self.sent.iter().min_by_key(|(_, sent)| sent.last);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+                return;
+            };
+            self.sent.remove(&oldest);
+        }
+    }
+
+    /// Forgets an Event, because the API server does not have it any more.
+    pub fn forget(&mut self, key: &K) {
+        self.sent.remove(key);
+    }
+}
+
+fn lasts(sent: &Sent, now: Timestamp) -> bool {
+    now.duration_since(sent.last) < LASTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn first(name: &str, second: i64) -> Sent {
+        Sent {
+            name: name.to_owned(),
+            count: 1,
+            last: at(second),
+        }
+    }
+
+    #[test]
+    fn an_event_that_says_the_same_is_counted_up_and_one_with_another_text_is_new() {
+        let mut recent = Recent::default();
+        let (one, other) = (("Loaded", "digest 1"), ("Loaded", "digest 2"));
+        assert_eq!(recent.repeated(&one, at(0)), None);
+        recent.remember(one, first("e1", 0));
+        assert_eq!(recent.repeated(&other, at(1)), None);
+        recent.remember(other, first("e2", 1));
+        for (key, name, second, count) in [
+            (one, "e1", 2, 2),
+            (one, "e1", 300, 3),
+            (other, "e2", 301, 2),
+        ] {
+            let sent = recent.repeated(&key, at(second)).expect("a repetition");
+            assert_eq!((sent.name.as_str(), sent.count), (name, count));
+            recent.remember(key, sent);
+        }
+    }
+
+    #[test]
+    fn a_series_ends_when_nothing_repeats_it() {
+        let mut recent = Recent::default();
+        recent.remember("a", first("e1", 0));
+        assert!(recent.repeated(&"a", at(359)).is_some());
+        assert_eq!(recent.repeated(&"a", at(360)), None);
+        recent.forget(&"a");
+        assert_eq!(recent.repeated(&"a", at(1)), None);
+    }
+
+    #[test]
+    fn as_many_as_there_is_room_for_are_remembered_the_latest_ones() {
+        let mut recent = Recent::default();
+        for second in 0..1000 {
+            // All within the time that a series lasts.
+            recent.remember(second, first("e", second / 10));
+        }
+        assert_eq!(recent.sent.len(), MOST);
+        assert!(recent.repeated(&999, at(100)).is_some());
+        assert_eq!(recent.repeated(&0, at(100)), None);
+    }
+}
