@@ -91,6 +91,7 @@ impl ConfigMaps for Maps<'_> {
 impl Reconciler for ActionPlugins {
     type Object = ActionPlugin;
     const NAME: &'static str = "actionplugin";
+    const STATUS_MANAGER: Option<&'static str> = Some(keys::ACTION_PLUGIN_MANAGER);
 
     async fn reconcile(&self, plugin: Arc<ActionPlugin>) -> Result<Next, Error> {
         let (load, retry) = match self.rival(&plugin) {

@@ -211,6 +211,9 @@ impl Call {
     }
 
     async fn perform_one(&self, effect: &Effect) -> Result<(), ActionError> {
+        if effect.removes() {
+            fresh(self.pods.stale().or_else(|| self.loaded.watch.stale()))?;
+        }
         if let Effect::Event {
             severity,
             reason,
@@ -237,6 +240,19 @@ impl Call {
         }
         Ok(())
     }
+}
+
+/// Whether a cache that an answer was read from follows the API server. What it says may be long past
+/// otherwise, and nothing is removed for that.
+fn fresh(stale: Option<String>) -> Result<(), ActionError> {
+    let Some(stale) = stale else {
+        return Ok(());
+    };
+    let message = format!("nothing is deleted or evicted while {stale}");
+    Err(ActionError::Retry(
+        Failure::new("CacheStale", message),
+        None,
+    ))
 }
 
 fn failed(error: ActionError) -> Answer {

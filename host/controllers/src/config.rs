@@ -24,7 +24,7 @@ use operon_core::reactive_job::{
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::store::Cache;
+use crate::{health::Health, store::Cache};
 
 /// The digest of what one field of an object holds; empty if there is no such field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,16 +111,18 @@ pub type OnConfig = Arc<dyn Fn(&str, &Reference) + Send + Sync>;
 pub struct Configs {
     client: Client,
     on_change: OnConfig,
+    health: Health,
     config_maps: OnceLock<Cache<ConfigMapContent>>,
     secrets: OnceLock<Cache<SecretContent>>,
 }
 
 impl Configs {
     /// No watches yet.
-    pub fn new(client: Client, on_change: OnConfig) -> Self {
+    pub fn new(client: Client, on_change: OnConfig, health: &Health) -> Self {
         Self {
             client,
             on_change,
+            health: health.optional(),
             config_maps: OnceLock::new(),
             secrets: OnceLock::new(),
         }
@@ -171,7 +173,8 @@ impl Configs {
                 tell(&content.namespace().unwrap_or_default(), &reference);
             };
             let api = Api::all(self.client.clone());
-            Cache::start(api, watcher::Config::default(), (), Arc::new(on_change))
+            let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
+            Cache::start(api, config, (), on_change, &self.health)
         })
     }
 
@@ -183,7 +186,8 @@ impl Configs {
                 tell(&content.namespace().unwrap_or_default(), &reference);
             };
             let api = Api::all(self.client.clone());
-            Cache::start(api, watcher::Config::default(), (), Arc::new(on_change))
+            let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
+            Cache::start(api, config, (), on_change, &self.health)
         })
     }
 }

@@ -11,7 +11,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::ResourceExt;
-use operon_api::DaemonJob;
+use operon_api::{DaemonJob, keys};
 use operon_core::daemon_job::{Driven, Seen};
 
 use crate::{
@@ -40,6 +40,7 @@ impl Controller for DaemonJobs {
     type Kind = Driven;
 
     const NAME: &'static str = "daemonjob";
+    const MANAGER: &'static str = keys::DAEMON_JOB_MANAGER;
 
     fn look(&self, object: Arc<DaemonJob>, _before: Option<Seen>) -> Seen {
         let jobs = self.owners.jobs_of(&*object, &self.jobs.store);

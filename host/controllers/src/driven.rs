@@ -34,6 +34,8 @@ pub trait Controller: Send + Sync + 'static {
 
     /// The controller's name, in logs and metrics.
     const NAME: &'static str;
+    /// The field manager of what it writes.
+    const MANAGER: &'static str;
 
     /// Reads the caches. `before` is what was seen of the same version of the object a moment ago.
     fn look(
@@ -63,6 +65,7 @@ pub struct Driven<C: Controller> {
 impl<C: Controller> Reconciler for Driven<C> {
     type Object = C::Object;
     const NAME: &'static str = C::NAME;
+    const STATUS_MANAGER: Option<&'static str> = Some(C::MANAGER);
 
     async fn reconcile(&self, object: Arc<C::Object>) -> Result<Next, Error> {
         let port = ClusterPort {

@@ -1,50 +1,81 @@
-//! Kubernetes Events, sent after the status that they tell of has been written. An Event that can't be
-//! sent is logged; it never fails a pass, and a pass does not wait for it.
+//! Kubernetes Events, sent after the status that they report has been written. An Event that can't be
+//! sent is logged; it never fails a reconcile, and a reconcile does not wait for it.
+//!
+//! The Events of one object are sent in order. One that says the same as a recent one counts that up; one
+//! with another text is an Event of its own.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
-use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::ObjectReference;
+use futures::future::join_all;
+use k8s_openapi::{
+    api::{
+        core::v1::ObjectReference,
+        events::v1::{Event, EventSeries},
+    },
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    jiff::Timestamp,
+};
 use kube::{
-    Client, Resource,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    Api, Client, Resource,
+    api::{Patch, PatchParams, PostParams},
 };
 use operon_api::keys::EVENT_COMPONENT;
-use operon_core::action::Severity;
+use operon_core::{
+    action::Severity,
+    event_series::{Recent, Sent},
+};
+use serde_json::json;
 use tokio::sync::mpsc;
 
-/// How many Events wait to be sent before whoever has another waits as well.
-const QUEUE: usize = 256;
+/// How many Events are sent at the same time: fewer than there are effects under way, which matter more.
+/// Those of one object always wait for each other.
+const LANES: usize = 4;
 
-/// How many are sent at once: fewer than there are effects under way, which matter more.
-const AT_ONCE: usize = 4;
+/// How many Events of one lane wait to be sent before whoever has another waits as well.
+const QUEUE: usize = 64;
 
 /// How long the end of the process waits for what is queued.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
+/// The longest text, reason and name that the API server takes, in bytes; of a name there is room for
+/// what makes it unique.
+const NOTE: usize = 1024;
+const WORD: usize = 128;
+const NAME: usize = 220;
+
 /// Sends Events, in the background.
 #[derive(Clone)]
 pub struct Events {
-    queue: mpsc::Sender<(Event, ObjectReference)>,
+    lanes: Vec<mpsc::Sender<Event>>,
 }
 
 impl Events {
     /// Events from this instance of the host (its pod's name).
-    pub fn new(client: Client, instance: Option<String>) -> Self {
-        let reporter = Reporter {
-            controller: EVENT_COMPONENT.to_owned(),
-            instance,
+    pub fn new(client: &Client, instance: Option<&str>) -> Self {
+        let instance = instance.unwrap_or(EVENT_COMPONENT);
+        let lane = |_| {
+            let (queue, queued) = mpsc::channel(QUEUE);
+            let lane = Lane {
+                client: client.clone(),
+                instance: start(instance, WORD).to_owned(),
+                recent: Recent::default(),
+            };
+            tokio::spawn(lane.run(queued));
+            queue
         };
-        let recorder = Recorder::new(client, reporter);
-        let (queue, queued) = mpsc::channel(QUEUE);
-        tokio::spawn(publish_all(recorder, queued));
-        Self { queue }
+        Self {
+            lanes: (0..LANES).map(lane).collect(),
+        }
     }
 
     /// Waits until what was queued before is under way, but not for long.
     pub async fn flush(&self) {
-        // Every place of the queue is free then. A failure is a time that ran out.
-        let _ = tokio::time::timeout(FLUSH_LIMIT, self.queue.reserve_many(QUEUE)).await;
+        // Every place of a queue is free then. A failure is a time that ran out.
+        let empty = self.lanes.iter().map(|lane| lane.reserve_many(QUEUE));
+        let _ = tokio::time::timeout(FLUSH_LIMIT, join_all(empty)).await;
     }
 
     /// Sends an Event about an object.
@@ -73,37 +104,226 @@ impl Events {
         action: &str,
         message: &str,
     ) {
-        let event = Event {
-            type_: match severity {
-                Severity::Normal => EventType::Normal,
-                Severity::Warning => EventType::Warning,
-            },
-            reason: reason.to_owned(),
-            note: Some(message.chars().take(1000).collect()),
-            action: action.to_owned(),
-            secondary: related,
+        let type_ = match severity {
+            Severity::Normal => "Normal",
+            Severity::Warning => "Warning",
         };
-        // The queue ends with the process.
-        let _ = self.queue.send((event, reference.clone())).await;
+        let event = Event {
+            type_: Some(type_.to_owned()),
+            reason: Some(start(reason, WORD).to_owned()),
+            action: Some(start(action, WORD).to_owned()),
+            note: Some(note(message)),
+            regarding: Some(reference.clone()),
+            related,
+            ..Event::default()
+        };
+        let mut hasher = DefaultHasher::new();
+        (&reference.uid, &reference.name).hash(&mut hasher);
+        let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
+        if let Some(lane) = self.lanes.get(lane) {
+            // The queue ends with the process.
+            let _ = lane.send(event).await;
+        }
     }
 }
 
-async fn publish_all(recorder: Recorder, queued: mpsc::Receiver<(Event, ObjectReference)>) {
-    let events = stream::unfold(queued, |mut queued| async {
-        let next = queued.recv().await?;
-        Some((next, queued))
-    });
-    let recorder = &recorder;
-    events
-        .for_each_concurrent(AT_ONCE, |(event, reference)| async move {
-            if let Err(error) = recorder.publish(&event, &reference).await {
+/// Sends the Events of some objects, one after another.
+struct Lane {
+    client: Client,
+    instance: String,
+    recent: Recent<String>,
+}
+
+impl Lane {
+    async fn run(mut self, mut queued: mpsc::Receiver<Event>) {
+        while let Some(event) = queued.recv().await {
+            if let Err(error) = self.publish(&event).await {
+                let about = event.regarding.unwrap_or_default();
                 tracing::warn!(
+                    kind = about.kind,
+                    namespace = about.namespace,
+                    name = about.name,
                     reason = event.reason,
-                    object = reference.name.as_deref().unwrap_or_default(),
                     error = %error,
                     "an Event could not be sent"
                 );
             }
-        })
-        .await;
+        }
+    }
+
+    async fn publish(&mut self, event: &Event) -> Result<(), kube::Error> {
+        let about = event.regarding.clone().unwrap_or_default();
+        let namespace = about.namespace.as_deref().unwrap_or("default");
+        let api = Api::namespaced(self.client.clone(), namespace);
+        let (key, now) = (key(event), Timestamp::now());
+        if let Some(sent) = self.recent.repeated(&key, now) {
+            match api
+                .patch(&sent.name, &PatchParams::default(), &again(&sent))
+                .await
+            {
+                // It is deleted already, as an administrator may do.
+                Err(kube::Error::Api(status)) if status.code == 404 => self.recent.forget(&key),
+                patched => {
+                    patched?;
+                    self.recent.remember(key, sent);
+                    return Ok(());
+                }
+            }
+        }
+        let event = self.first(event, &about, namespace, now);
+        let name = event.metadata.name.clone().unwrap_or_default();
+        api.create(&PostParams::default(), &event).await?;
+        let sent = Sent {
+            name,
+            count: 1,
+            last: now,
+        };
+        self.recent.remember(key, sent);
+        Ok(())
+    }
+
+    /// An Event that begins a series.
+    fn first(
+        &self,
+        event: &Event,
+        about: &ObjectReference,
+        namespace: &str,
+        now: Timestamp,
+    ) -> Event {
+        let name = start(about.name.as_deref().unwrap_or(EVENT_COMPONENT), NAME);
+        let name = name.trim_end_matches(['-', '.']);
+        Event {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.to_owned()),
+                name: Some(format!("{name}.{:x}", now.as_nanosecond())),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            reporting_controller: Some(EVENT_COMPONENT.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            ..event.clone()
+        }
+    }
+}
+
+/// All that an Event says.
+fn key(event: &Event) -> String {
+    let Event {
+        action,
+        note,
+        reason,
+        regarding,
+        related,
+        type_,
+        deprecated_count: _,
+        deprecated_first_timestamp: _,
+        deprecated_last_timestamp: _,
+        deprecated_source: _,
+        event_time: _,
+        metadata: _,
+        reporting_controller: _,
+        reporting_instance: _,
+        series: _,
+    } = event;
+    json!([regarding, related, type_, reason, action, note]).to_string()
+}
+
+/// What counts an Event up.
+fn again(sent: &Sent) -> Patch<serde_json::Value> {
+    let series = EventSeries {
+        count: sent.count,
+        last_observed_time: MicroTime(sent.last),
+    };
+    Patch::Merge(json!({ "series": series }))
+}
+
+/// The beginning of a text, at most this many bytes.
+fn start(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+fn note(message: &str) -> String {
+    if message.len() <= NOTE {
+        return message.to_owned();
+    }
+    format!("{}…", start(message, NOTE - '…'.len_utf8()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::fake;
+
+    fn event(note: &str, resource_version: &str) -> Event {
+        Event {
+            note: Some(note.to_owned()),
+            metadata: ObjectMeta {
+                resource_version: Some(resource_version.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn events_of_one_reason_with_different_texts_have_different_keys() {
+        assert_eq!(key(&event("digest 1", "1")), key(&event("digest 1", "2")));
+        assert_ne!(key(&event("digest 1", "1")), key(&event("digest 2", "1")));
+    }
+
+    #[test]
+    fn a_note_has_at_most_the_bytes_that_the_api_server_takes() {
+        assert_eq!(note("short"), "short");
+        for text in ["x".repeat(2000), "é".repeat(1000), "🦀".repeat(300)] {
+            let note = note(&text);
+            assert!(note.len() <= NOTE && note.ends_with('…'), "{}", note.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn another_text_is_another_event_and_the_same_text_counts_the_event_up() {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::clone(&sent);
+        let client = fake::client(move |request| {
+            let body: Value = serde_json::from_str(request.body()).unwrap_or_default();
+            let said = if request.method() == http::Method::POST {
+                body["note"].as_str().unwrap_or_default().to_owned()
+            } else {
+                format!("{} times", body["series"]["count"])
+            };
+            let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+            requests.push(said);
+            let event = json!({"metadata": {"name": "e"}, "eventTime": null});
+            Some(fake::answer(200, &event))
+        });
+        let events = Events::new(&client, Some("operon-0"));
+        let about = ObjectReference {
+            name: Some("replace".to_owned()),
+            ..ObjectReference::default()
+        };
+        for digest in ["digest 1", "digest 2", "digest 2", "digest 1", "digest 2"] {
+            let severity = Severity::Normal;
+            events
+                .send_about(&about, None, severity, "Loaded", "Load", digest)
+                .await;
+        }
+        let wait = async {
+            loop {
+                let sent = sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if sent.len() == 5 {
+                    return sent;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let sent = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert_eq!(
+            sent.expect("five requests"),
+            ["digest 1", "digest 2", "2 times", "2 times", "3 times"]
+        );
+    }
 }

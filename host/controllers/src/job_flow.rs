@@ -8,7 +8,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
-use operon_api::{JobFlow, JobTemplate};
+use operon_api::{JobFlow, JobTemplate, keys};
 use operon_core::job_flow::{Around, Driven, Seen};
 
 use crate::{
@@ -37,6 +37,7 @@ impl Controller for JobFlows {
     type Kind = Driven;
 
     const NAME: &'static str = "jobflow";
+    const MANAGER: &'static str = keys::JOB_FLOW_MANAGER;
 
     fn look(&self, flow: Arc<JobFlow>, before: Option<Seen>) -> Seen {
         let around = self.around(&flow);

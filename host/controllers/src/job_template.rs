@@ -30,6 +30,7 @@ pub struct JobTemplates {
 impl Reconciler for JobTemplates {
     type Object = JobTemplate;
     const NAME: &'static str = "jobtemplate";
+    const STATUS_MANAGER: Option<&'static str> = None;
 
     async fn reconcile(&self, template: Arc<JobTemplate>) -> Result<Next, Error> {
         match self.reports.status_write(&template) {

@@ -16,6 +16,10 @@ pub mod driven;
 pub mod effects;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod fake;
+pub mod fault;
+pub mod health;
 pub mod index;
 pub mod job_flow;
 pub mod job_template;

@@ -19,6 +19,8 @@ pub struct Metrics {
     queued: Family<Controller, Gauge>,
     effects: Family<EffectKind, Counter>,
     plugins: Gauge,
+    panics: Family<Place, Counter>,
+    watches: Family<Kind, Gauge>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -45,6 +47,17 @@ struct EffectKind {
     result: &'static str,
 }
 
+/// Where a panic was contained: a controller's name, or `watch` and a kind.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Place {
+    place: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Kind {
+    kind: String,
+}
+
 impl Metrics {
     /// Metrics that `registry` exposes.
     pub fn register(registry: &mut Registry) -> Self {
@@ -55,6 +68,8 @@ impl Metrics {
             queued: Family::default(),
             effects: Family::default(),
             plugins: Gauge::default(),
+            panics: Family::default(),
+            watches: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("operon");
         registry.register(
@@ -87,6 +102,16 @@ impl Metrics {
             "plugins_loaded",
             "Actions that a component serves",
             metrics.plugins.clone(),
+        );
+        registry.register(
+            "panics",
+            "Panics of the host that were contained, by the controller or the watch",
+            metrics.panics.clone(),
+        );
+        registry.register(
+            "watch_up",
+            "Whether the cache of a kind follows the API server",
+            metrics.watches.clone(),
         );
         metrics
     }
@@ -133,6 +158,22 @@ impl Metrics {
 
     pub(crate) fn plugins_loaded(&self, count: usize) {
         self.plugins.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn panicked(&self, place: &str) {
+        let place = place.to_owned();
+        self.panics.get_or_create(&Place { place }).inc();
+    }
+
+    /// Whether the watches of a kind work; none if there is none any more.
+    pub(crate) fn watched(&self, kind: &str, is_up: Option<bool>) {
+        let kind = Kind {
+            kind: kind.to_owned(),
+        };
+        match is_up {
+            Some(is_up) => drop(self.watches.get_or_create(&kind).set(i64::from(is_up))),
+            None => drop(self.watches.remove(&kind)),
+        }
     }
 }
 

@@ -87,6 +87,7 @@ pub struct OperationJobs {
 impl Reconciler for OperationJobs {
     type Object = OperationJob;
     const NAME: &'static str = "operationjob";
+    const STATUS_MANAGER: Option<&'static str> = Some(keys::OPERATION_JOB_MANAGER);
 
     async fn reconcile(&self, job: Arc<OperationJob>) -> Result<Next, Error> {
         let api = Api::namespaced(self.client.clone(), &job.namespace().unwrap_or_default());

@@ -29,6 +29,7 @@ pub struct OrphanedJobs {
 impl Reconciler for OrphanedJobs {
     type Object = Job;
     const NAME: &'static str = "orphanedjob";
+    const STATUS_MANAGER: Option<&'static str> = None;
 
     async fn reconcile(&self, job: Arc<Job>) -> Result<Next, Error> {
         let is_deleted = job.metadata.deletion_timestamp.is_some();

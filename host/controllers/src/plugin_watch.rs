@@ -32,8 +32,15 @@ const LIST_LIMIT: Duration = Duration::from_secs(20);
 pub struct PluginWatch {
     /// What its view of the cluster is made of.
     pub declared: Declared,
-    /// Keeps the caches going.
-    _caches: Vec<Cache<DynamicObject>>,
+    /// The caches behind it, kept going.
+    caches: Vec<Cache<DynamicObject>>,
+}
+
+impl PluginWatch {
+    /// Which of the caches may be behind, and why.
+    pub fn stale(&self) -> Option<String> {
+        self.caches.iter().find_map(Cache::stale)
+    }
 }
 
 /// For whom and with what the caches are made.
@@ -81,10 +88,7 @@ impl Watcher<'_> {
             declared.others.insert(key, cache.store.clone());
             caches.push(cache);
         }
-        Ok(PluginWatch {
-            declared,
-            _caches: caches,
-        })
+        Ok(PluginWatch { declared, caches })
     }
 
     /// One watch per kind: two would be two views of it.
@@ -180,7 +184,8 @@ impl Watcher<'_> {
         let on_change: OnChange<DynamicObject> =
             Arc::new(move |object, _| triggers.object_changed(&rule, object));
         let shed = shed_all_but(watch.fields.clone());
-        let cache = Cache::start_lean(api, config, resource.clone(), shed, on_change);
+        let health = self.pods.optional_health();
+        let cache = Cache::start_lean(api, config, resource.clone(), shed, on_change, &health);
         if cache.ready_within(LIST_LIMIT).await {
             return Ok(cache);
         }

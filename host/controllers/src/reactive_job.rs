@@ -48,6 +48,7 @@ impl Controller for ReactiveJobs {
     type Kind = Driven;
 
     const NAME: &'static str = "reactivejob";
+    const MANAGER: &'static str = keys::REACTIVE_JOB_MANAGER;
 
     fn look(&self, object: Arc<ReactiveJob>, _before: Option<Seen>) -> Seen {
         let jobs = self

@@ -30,6 +30,7 @@ use crate::{
 /// A kind with a status.
 pub trait Reported:
     Cached
+    + Serialize
     + Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + HasStatus<Status: Serialize + PartialEq + Debug + Clone + Send + Sync + 'static>
 {
@@ -37,6 +38,7 @@ pub trait Reported:
 
 impl<K> Reported for K where
     K: Cached
+        + Serialize
         + Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + HasStatus<Status: Serialize + PartialEq + Debug + Clone + Send + Sync + 'static>
 {

@@ -17,21 +17,26 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
+use serde::Serialize;
 
 pub use operon_core::driver::Next;
 
 use crate::{
     error::{Class, Error},
-    metrics::Metrics,
+    fault::{Faults, contained},
+    health::Health,
 };
 
 /// Passes over objects of kind `K`.
 pub trait Reconciler: Send + Sync + 'static {
     /// The kind.
-    type Object: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static;
+    type Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + Send + Sync + 'static;
 
     /// The controller's name, in logs and metrics.
     const NAME: &'static str;
+
+    /// The field manager of the objects' status, if that has conditions and is this controller's.
+    const STATUS_MANAGER: Option<&'static str>;
 
     /// One pass.
     fn reconcile(
@@ -60,11 +65,13 @@ pub async fn run<R: Reconciler>(
     reconciler: Arc<R>,
     store: Store<R::Object>,
     queue: UnboundedReceiver<ObjectRef<R::Object>>,
-    metrics: Metrics,
+    health: Health,
+    faults: Faults,
 ) {
     let runner = Arc::new(Runner {
         reconciler,
-        metrics,
+        health,
+        faults,
         objects: Mutex::default(),
         waiting: Mutex::default(),
     });
@@ -99,7 +106,8 @@ pub async fn run<R: Reconciler>(
 
 struct Runner<R> {
     reconciler: Arc<R>,
-    metrics: Metrics,
+    health: Health,
+    faults: Faults,
     objects: Mutex<HashMap<String, Pacing>>,
     /// Objects whose turn has not come.
     waiting: Mutex<HashSet<(Option<String>, String)>>,
@@ -120,9 +128,13 @@ impl<R: Reconciler> Runner<R> {
         }
         self.waits(object.namespace(), object.name_any(), false);
         let started = Instant::now();
-        let result = self.reconciler.reconcile(Arc::clone(&object)).await;
-        self.metrics
-            .reconciled(R::NAME, outcome(&result), started.elapsed());
+        let result = contained(self.reconciler.reconcile(Arc::clone(&object))).await;
+        let metrics = self.health.metrics();
+        metrics.reconciled(R::NAME, outcome(&result), started.elapsed());
+        let result = match result {
+            Ok(result) => result,
+            Err(panic) => return self.panicked(key, started, &object, &panic).await,
+        };
         match result {
             Ok(next) if !next.retry => {
                 self.note(key, started, false);
@@ -137,9 +149,48 @@ impl<R: Reconciler> Runner<R> {
         }
     }
 
+    /// A panic ends this reconcile alone. Others of the object follow, with backoff.
+    async fn panicked(
+        &self,
+        key: String,
+        started: Instant,
+        object: &R::Object,
+        panic: &str,
+    ) -> Action {
+        self.health.metrics().panicked(R::NAME);
+        let wait = self.note(key, started, true);
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let kind = R::Object::kind(&());
+        tracing::error!(
+            controller = R::NAME,
+            kind = &*kind,
+            namespace,
+            name,
+            panic,
+            retry_after_seconds = wait.as_secs_f64(),
+            "a reconcile panicked"
+        );
+        let report = self.faults.report(object, R::STATUS_MANAGER, panic);
+        let written = contained(report).await;
+        let error = match written {
+            Ok(Ok(())) => return Action::requeue(wait),
+            Ok(Err(error)) => error.chain(),
+            Err(panic) => panic,
+        };
+        tracing::warn!(
+            controller = R::NAME,
+            kind = &*kind,
+            namespace,
+            name,
+            error,
+            "the panic could not be reported on the object"
+        );
+        Action::requeue(wait)
+    }
+
     fn failed(&self, key: String, started: Instant, object: &R::Object, error: &Error) -> Action {
         let class = error.class();
-        self.metrics.failed(R::NAME, class);
+        self.health.metrics().failed(R::NAME, class);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         match class {
             Class::Conflict | Class::Exists => {
@@ -155,17 +206,34 @@ impl<R: Reconciler> Runner<R> {
             Class::Gone => Action::await_change(),
             Class::Unavailable | Class::Denied | Class::Invalid => {
                 let wait = self.note(key, started, true);
-                tracing::warn!(
-                    controller = R::NAME,
-                    namespace,
-                    name,
-                    error = error.chain(),
-                    retry_after_seconds = wait.as_secs_f64(),
-                    "pass failed"
-                );
+                self.log_failure(&namespace, &name, error, wait);
                 Action::requeue(wait)
             }
         }
+    }
+
+    fn log_failure(&self, namespace: &str, name: &str, error: &Error, wait: Duration) {
+        let (error, retry_after_seconds) = (error.chain(), wait.as_secs_f64());
+        // While the API server is out of reach, which has been logged, every reconcile fails.
+        if self.health.is_unreachable() {
+            tracing::debug!(
+                controller = R::NAME,
+                namespace,
+                name,
+                error,
+                retry_after_seconds,
+                "reconcile failed"
+            );
+            return;
+        }
+        tracing::warn!(
+            controller = R::NAME,
+            namespace,
+            name,
+            error,
+            retry_after_seconds,
+            "reconcile failed"
+        );
     }
 
     /// Notes that an object waits for its turn, or does not any more.
@@ -177,7 +245,7 @@ impl<R: Reconciler> Runner<R> {
         } else {
             waiting.remove(&key);
         }
-        self.metrics.queued(R::NAME, waiting.len());
+        self.health.metrics().queued(R::NAME, waiting.len());
     }
 
     fn too_soon(&self, key: &str) -> Option<Duration> {
@@ -205,10 +273,128 @@ impl<R: Reconciler> Runner<R> {
     }
 }
 
-fn outcome(result: &Result<Next, Error>) -> &'static str {
+fn outcome(result: &Result<Result<Next, Error>, String>) -> &'static str {
     match result {
-        Ok(Next { retry: false, .. }) => "ok",
-        Ok(Next { retry: true, .. }) => "retry",
-        Err(_) => "error",
+        Ok(Ok(Next { retry: false, .. })) => "ok",
+        Ok(Ok(Next { retry: true, .. })) => "retry",
+        Ok(Err(_)) => "error",
+        Err(_) => "panic",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc::unbounded;
+    use kube::runtime::{reflector::store::Writer, watcher};
+    use operon_api::JobFlow;
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{events::Events, fake, metrics::Metrics};
+
+    /// Reconciles each flow but one.
+    #[derive(Default)]
+    struct Flows(Mutex<Vec<String>>);
+
+    impl Reconciler for Flows {
+        type Object = JobFlow;
+        const NAME: &'static str = "jobflow";
+        const STATUS_MANAGER: Option<&'static str> = Some("operon-jobflow");
+
+        async fn reconcile(&self, flow: Arc<JobFlow>) -> Result<Next, Error> {
+            let name = flow.name_any();
+            let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(name.clone());
+            assert_ne!(name, "bad", "this flow can't be reconciled");
+            Ok(Next::default())
+        }
+    }
+
+    fn flow(name: &str) -> JobFlow {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "default", "uid": name},
+            "spec": {"flows": [{"name": "a"}]},
+            "status": {"state": "Running"},
+        }))
+        .expect("a flow")
+    }
+
+    async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+        let wait = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(waited.is_ok(), "{what}");
+    }
+
+    #[tokio::test]
+    async fn a_reconcile_that_panics_is_reported_on_its_object_and_holds_up_no_other() {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::clone(&sent);
+        let client = fake::client(move |request| {
+            let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+            requests.push((request.uri().path().to_owned(), request.body().clone()));
+            let answer = json!({"apiVersion": "v1", "kind": "Any", "metadata": {"name": "any"}});
+            Some(fake::answer(200, &answer))
+        });
+        let mut registry = Registry::default();
+        let health = Health::new(Metrics::register(&mut registry));
+        let events = Events::new(&client, None);
+        let faults = Faults { client, events };
+        let mut writer = Writer::<JobFlow>::default();
+        writer.apply_watcher_event(&watcher::Event::Init);
+        for name in ["bad", "good"] {
+            writer.apply_watcher_event(&watcher::Event::InitApply(flow(name)));
+        }
+        writer.apply_watcher_event(&watcher::Event::InitDone);
+        let (queue, queued) = unbounded();
+        let flows = Arc::new(Flows::default());
+        let running = run(
+            Arc::clone(&flows),
+            writer.as_reader(),
+            queued,
+            health,
+            faults,
+        );
+        let running = tokio::spawn(running);
+        let wake = |name: &str| {
+            let woken = queue.unbounded_send(ObjectRef::new(name).within("default"));
+            woken.expect("the controller runs");
+        };
+        let times = |name: &str| {
+            let seen = flows.0.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.iter().filter(|seen| *seen == name).count()
+        };
+        wake("bad");
+        eventually("the bad flow is reconciled again", || times("bad") >= 2).await;
+        wake("good");
+        eventually("the good flow is reconciled", || times("good") == 1).await;
+        let was_sent = |path: &str, texts: &[&str]| {
+            let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.iter().any(|(to, body)| {
+                to.ends_with(path) && texts.iter().all(|text| body.contains(text))
+            })
+        };
+        let status = [
+            "InternalError",
+            "Stalled",
+            "this flow can't be reconciled",
+            "Running",
+        ];
+        assert!(was_sent("/namespaces/default/jobflows/bad/status", &status));
+        let event = ["InternalError", "Warning", "this flow can't be reconciled"];
+        eventually("an Event is sent", || was_sent("/events", &event)).await;
+        assert!(!was_sent("/jobflows/good/status", &[]));
+        let mut metrics = String::new();
+        encode(&mut metrics, &registry).expect("metrics");
+        assert!(
+            metrics.contains("operon_panics_total{place=\"jobflow\"}"),
+            "{metrics}"
+        );
+        assert!(!running.is_finished());
+        running.abort();
     }
 }

@@ -1,14 +1,16 @@
 //! Caches of objects, kept by a watch, that also see what this process wrote.
 //!
-//! A store never goes back: an older version of an object does not replace a newer one, whichever
-//! arrives first, the watch or the answer to our own write. So a pass that follows a write always sees
-//! it, and nothing is done twice because a cache lagged.
+//! A cache never goes back: an older version of an object does not replace a newer one, whichever
+//! arrives first, the watch, a list or the answer to our own write ([`Freshness`]). So a reconcile that
+//! follows a write always sees it, and nothing is done twice because a cache lagged.
+//!
+//! Whatever ends a watch, an error or a panic of ours, it begins again with a list.
 
 use std::{
     collections::HashMap,
     fmt::Debug,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -21,19 +23,23 @@ use kube::{
         watcher,
     },
 };
+use operon_core::freshness::{Freshness, Stamp};
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
-/// Called with every object that changed, or is gone, after the store says so.
+use crate::{
+    fault::{contain, contained},
+    health::{Health, WatchHealth},
+};
+
+/// Called with every object that changed, or was deleted, after the store says so.
 pub type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
 
 /// Takes off an object what nobody here reads.
 type Shed<K> = Arc<dyn Fn(&mut K) + Send + Sync>;
 
-/// The longest time after which an answer to our own write may come: longer than a write may take.
-const LATE: Duration = Duration::from_mins(1);
-
-/// The wait before a watch that was interrupted starts again; it doubles with every failure up to the
-/// second. An API server that refuses is not asked again and again.
+/// The wait before a watch that ended starts again; it doubles with every failure up to the second. An
+/// API server that refuses is not asked again and again.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// A kind that can be cached.
@@ -59,13 +65,12 @@ impl<K> Cached for K where
 {
 }
 
-/// A cache being kept: read it by `store`, tell it of a write by [`Cache::wrote`]. Dropping the last
+/// A cache being kept: read it by `store`, report a write to it by [`Cache::wrote`]. Dropping the last
 /// clone ends the watch.
 pub struct Cache<K: Cached> {
     /// The readable side.
     pub store: Store<K>,
-    keeper: Arc<Mutex<Keeper<K>>>,
-    trouble: Arc<Mutex<Option<String>>>,
+    kept: Arc<Kept<K>>,
     task: Arc<AbortOnDrop>,
 }
 
@@ -73,8 +78,7 @@ impl<K: Cached> Clone for Cache<K> {
     fn clone(&self) -> Self {
         Self {
             store: self.store.clone(),
-            keeper: Arc::clone(&self.keeper),
-            trouble: Arc::clone(&self.trouble),
+            kept: Arc::clone(&self.kept),
             task: Arc::clone(&self.task),
         }
     }
@@ -95,8 +99,9 @@ impl<K: Cached> Cache<K> {
         config: watcher::Config,
         dyntype: K::DynamicType,
         on_change: OnChange<K>,
+        health: &Health,
     ) -> Self {
-        Self::start_lean(api, config, dyntype, |_| {}, on_change)
+        Self::start_lean(api, config, dyntype, |_| {}, on_change, health)
     }
 
     /// As [`Cache::start`]; of every object `shed` takes off what nobody here asks for.
@@ -106,8 +111,17 @@ impl<K: Cached> Cache<K> {
         dyntype: K::DynamicType,
         shed: impl Fn(&mut K) + Send + Sync + 'static,
         on_change: OnChange<K>,
+        health: &Health,
     ) -> Self {
-        Self::start_with(api, Some, config, dyntype, Arc::new(shed), on_change)
+        Self::start_with(
+            api,
+            Some,
+            config,
+            dyntype,
+            Arc::new(shed),
+            on_change,
+            health,
+        )
     }
 
     /// As [`Cache::start`], of a kind whose objects may have been stored before its schema was what it
@@ -117,8 +131,17 @@ impl<K: Cached> Cache<K> {
         config: watcher::Config,
         dyntype: K::DynamicType,
         on_change: OnChange<K>,
+        health: &Health,
     ) -> Self {
-        Self::start_with(api, readable, config, dyntype, Arc::new(|_| {}), on_change)
+        Self::start_with(
+            api,
+            readable,
+            config,
+            dyntype,
+            Arc::new(|_| {}),
+            on_change,
+            health,
+        )
     }
 
     fn start_with<R: Cached<DynamicType = K::DynamicType>>(
@@ -128,49 +151,49 @@ impl<K: Cached> Cache<K> {
         dyntype: K::DynamicType,
         shed: Shed<K>,
         on_change: OnChange<K>,
+        health: &Health,
     ) -> Self {
         let writer = reflector::store::Writer::new(dyntype.clone());
         let store = writer.as_reader();
-        let kind = K::kind(&dyntype).into_owned();
+        let health = Arc::new(health.begin(kind_of::<K>(&dyntype)));
         let keeper = Keeper {
             writer,
             store: store.clone(),
             dyntype,
             shed,
             on_change,
-            deleted: HashMap::new(),
+            freshness: Freshness::default(),
+            health: Arc::clone(&health),
+            panics: 0,
+            tell_all: false,
+            is_broken: false,
         };
-        let keeper = Arc::new(Mutex::new(keeper));
-        let trouble = Arc::new(Mutex::new(None));
-        let watch = Watch {
-            kind,
-            keeper: Arc::clone(&keeper),
-            trouble: Arc::clone(&trouble),
-        };
+        let kept = Arc::new(Kept {
+            keeper: Mutex::new(keeper),
+            health,
+            again: Notify::new(),
+        });
+        let watch = Watch(Arc::clone(&kept));
         let task = tokio::spawn(watch.run(api, read, config));
         Self {
             store,
-            keeper,
-            trouble,
+            kept,
             task: Arc::new(AbortOnDrop(task)),
         }
     }
 
-    /// Tells the cache of an object as the API server returned it from a write. When this returns,
+    /// Reports to the cache an object as the API server returned it from a write. When this returns,
     /// every reader sees it.
     pub fn wrote(&self, object: K) {
-        self.keeper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .written(object);
+        self.kept.change(|keeper| keeper.written(object));
     }
 
     /// Waits until the first list is complete.
     pub async fn ready(&self) {
         // The writer lives as long as `self`, so it is never dropped while this waits.
         let _ = self.store.wait_until_ready().await;
-        // Whoever is told of changes has been told of the first list too, once the keeper is free.
-        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner));
+        // All changes of the first list have been passed on too once the keeper is free.
+        drop(self.kept.lock());
     }
 
     /// Whether the first list is complete.
@@ -178,10 +201,21 @@ impl<K: Cached> Cache<K> {
         self.store.wait_until_ready().now_or_never().is_some()
     }
 
-    /// Why the watch has nothing to report, if that is so.
+    /// Why the watch is down, if it is: the cache may be behind then.
     pub fn trouble(&self) -> Option<String> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.clone()
+        self.kept.health.trouble()
+    }
+
+    /// As [`Cache::trouble`], as a sentence that names the kind.
+    pub fn stale(&self) -> Option<String> {
+        let trouble = self.trouble()?;
+        let kind = self.kept.health.kind();
+        Some(format!("the watch of {kind} is interrupted: {trouble}"))
+    }
+
+    /// Where other caches report how their watches are, which the host can do without.
+    pub fn optional_health(&self) -> Health {
+        self.kept.health.health().optional()
     }
 
     /// Waits until the first list is complete, but no longer than this.
@@ -190,56 +224,138 @@ impl<K: Cached> Cache<K> {
     }
 }
 
-/// The task that brings what the watch reports.
-struct Watch<K: Cached> {
-    kind: String,
-    keeper: Arc<Mutex<Keeper<K>>>,
-    trouble: Arc<Mutex<Option<String>>>,
+/// The kind as kubectl takes it: `Pod`, `Job.batch`.
+fn kind_of<K: Resource>(dyntype: &K::DynamicType) -> String {
+    let (kind, group) = (K::kind(dyntype), K::group(dyntype));
+    if group.is_empty() {
+        return kind.into_owned();
+    }
+    format!("{kind}.{group}")
 }
 
+/// What a cache and the task of its watch share.
+struct Kept<K: Cached> {
+    keeper: Mutex<Keeper<K>>,
+    health: Arc<WatchHealth>,
+    /// Asks for another list, because something panicked.
+    again: Notify,
+}
+
+impl<K: Cached> Kept<K> {
+    fn lock(&self) -> MutexGuard<'_, Keeper<K>> {
+        // Nothing poisons it: panics are contained while it is held.
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the cache. No panic gets out: what it left half done is set right by another list.
+    fn change(&self, change: impl FnOnce(&mut Keeper<K>)) {
+        let mut keeper = self.lock();
+        let before = keeper.panics;
+        if let Err(panic) = contain(|| change(&mut keeper)) {
+            self.health.panicked(&panic);
+            keeper.is_broken = true;
+            keeper.panicked(None, &panic);
+        }
+        if keeper.panics != before {
+            self.again.notify_one();
+        }
+    }
+}
+
+/// How a watch ended.
+enum End {
+    Failed(watcher::Error),
+    /// The stream of its events ended, which it should not.
+    Closed,
+    /// Another list was asked for.
+    Again,
+}
+
+/// The task that brings what the watch reports.
+struct Watch<K: Cached>(Arc<Kept<K>>);
+
 impl<K: Cached> Watch<K> {
+    /// Watches for ever. Each turn is a watch of its own, which begins with a list.
     async fn run<R: Cached>(self, api: Api<R>, read: fn(R) -> Option<K>, config: watcher::Config) {
-        let mut events = std::pin::pin!(watcher(api, config));
-        let mut failures = 0;
-        while let Some(event) = events.next().await {
-            match event {
-                // A list begins: nothing has been answered yet.
-                Ok(watcher::Event::Init) => self.keep(watcher::Event::Init),
-                Ok(event) => {
-                    failures = 0;
-                    self.note(None);
-                    if let Some(event) = each(event, read) {
-                        self.keep(event);
-                    }
-                }
-                Err(error) => {
-                    let wait = PAUSES
-                        .0
-                        .saturating_mul(2_u32.saturating_pow(failures))
-                        .min(PAUSES.1);
-                    tracing::warn!(
-                        kind = self.kind,
-                        error = %error,
-                        wait = ?wait,
-                        "watch interrupted; it starts again"
-                    );
-                    self.note(Some(error.to_string()));
-                    failures += 1;
-                    tokio::time::sleep(wait).await;
+        let (mut failures, mut panics) = (Pauses::default(), Pauses::default());
+        loop {
+            let turn = self.turn(
+                api.clone(),
+                read,
+                config.clone(),
+                &mut failures,
+                &mut panics,
+            );
+            match contained(turn).await {
+                Ok(End::Again) => continue,
+                Ok(End::Closed) => {}
+                Ok(End::Failed(error)) => self.0.health.failed(&error),
+                Err(panic) => {
+                    self.0.health.panicked(&panic);
+                    self.0.lock().panicked(None, &panic);
                 }
             }
+            tokio::time::sleep(failures.next()).await;
         }
     }
 
-    fn keep(&self, event: watcher::Event<K>) {
-        self.keeper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .watched(event);
+    async fn turn<R: Cached>(
+        &self,
+        api: Api<R>,
+        read: fn(R) -> Option<K>,
+        config: watcher::Config,
+        failures: &mut Pauses,
+        panics: &mut Pauses,
+    ) -> End {
+        // The list that begins now serves whoever asked for one before.
+        let _ = self.0.again.notified().now_or_never();
+        let mut events = std::pin::pin!(watcher(api, config));
+        let mut again = std::pin::pin!(async {
+            self.0.again.notified().await;
+            tokio::time::sleep(panics.next()).await;
+        });
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = &mut again => return End::Again,
+            };
+            match event {
+                Some(Ok(event)) => {
+                    if matches!(event, watcher::Event::InitDone) {
+                        failures.reset();
+                    }
+                    if let Some(event) = each(event, read) {
+                        self.0.change(|keeper| keeper.watched(event));
+                    }
+                }
+                Some(Err(error)) => return End::Failed(error),
+                None => return End::Closed,
+            }
+        }
+    }
+}
+
+/// The waits after failures.
+#[derive(Default)]
+struct Pauses {
+    failures: u32,
+    last: Option<Instant>,
+}
+
+impl Pauses {
+    /// The next wait: twice the last one, unless that is long ago.
+    fn next(&mut self) -> Duration {
+        if self.last.is_some_and(|last| last.elapsed() > PAUSES.1 * 2) {
+            self.reset();
+        }
+        let wait = PAUSES.0.saturating_mul(2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        self.last = Some(Instant::now());
+        wait.min(PAUSES.1)
     }
 
-    fn note(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    fn reset(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -278,9 +394,14 @@ struct Keeper<K: Cached> {
     dyntype: K::DynamicType,
     shed: Shed<K>,
     on_change: OnChange<K>,
-    /// The uids of the objects deleted lately, and when: a late answer to our own write must not bring
-    /// one back.
-    deleted: HashMap<String, Instant>,
+    freshness: Freshness<ObjectRef<K>, u128>,
+    health: Arc<WatchHealth>,
+    /// How many panics there have been.
+    panics: u64,
+    /// A change may not have reached everyone: the next list is passed on as a whole.
+    tell_all: bool,
+    /// A change of the cache was left half done since the last list began.
+    is_broken: bool,
 }
 
 impl<K: Cached> Keeper<K> {
@@ -288,45 +409,98 @@ impl<K: Cached> Keeper<K> {
         let event = event.modify(|object| self.lighten(object));
         match &event {
             watcher::Event::Apply(object) => {
-                if !self.is_newer(object) {
-                    return;
+                let known = self.known(object).map(|known| version(&*known));
+                if self.freshness.watched(known, version(object)) {
+                    self.writer.apply_watcher_event(&event);
+                    self.tell(object);
                 }
-                self.writer.apply_watcher_event(&event);
-                (self.on_change)(object, &self.store);
             }
             watcher::Event::Delete(object) => {
-                self.deleted.retain(|_, at| at.elapsed() < LATE);
-                self.deleted
-                    .insert(object.uid().unwrap_or_default(), Instant::now());
-                self.writer.apply_watcher_event(&event);
-                (self.on_change)(object, &self.store);
-            }
-            watcher::Event::Init | watcher::Event::InitApply(_) => {
-                self.writer.apply_watcher_event(&event);
-            }
-            watcher::Event::InitDone => {
-                let before = self.store.state();
-                self.writer.apply_watcher_event(&event);
-                // What vanished while nobody watched is a change as well.
-                let now = self.store.state();
-                for object in before.iter().filter(|old| !self.has(old)).chain(&now) {
-                    (self.on_change)(object, &self.store);
+                let known = self.known(object).map(|known| stamp(&*known));
+                if self.freshness.deleted(known.as_ref(), &stamp(object)) {
+                    self.writer.apply_watcher_event(&event);
+                    self.tell(object);
                 }
             }
+            watcher::Event::Init => {
+                self.is_broken = false;
+                self.freshness.list_begins();
+                self.writer.apply_watcher_event(&event);
+            }
+            watcher::Event::InitApply(object) => {
+                self.freshness.listed(self.key(object), version(object));
+                self.writer.apply_watcher_event(&event);
+            }
+            // A list that was not read to its end is no content; another one follows.
+            watcher::Event::InitDone if self.is_broken => {}
+            watcher::Event::InitDone => self.listed(),
+        }
+    }
+
+    /// A list is complete: it becomes the content, but for what is newer here. Only what it changed is
+    /// passed on.
+    fn listed(&mut self) {
+        let before = self.store.state().into_iter();
+        let before: HashMap<_, _> = before.map(|object| (self.key(&*object), object)).collect();
+        let versions = before.iter();
+        let versions = versions.map(|(key, object)| (key.clone(), version(&**object)));
+        let merge = self.freshness.list_ends(versions);
+        for object in merge.keep.iter().filter_map(|key| before.get(key)) {
+            let kept = watcher::Event::InitApply(K::clone(object));
+            self.writer.apply_watcher_event(&kept);
+        }
+        self.writer.apply_watcher_event(&watcher::Event::InitDone);
+        self.health.up();
+        let mut told: Vec<_> = merge
+            .vanished
+            .iter()
+            .filter_map(|key| before.get(key).cloned())
+            .collect();
+        if std::mem::take(&mut self.tell_all) {
+            told.extend(self.store.state());
+        } else {
+            told.extend(merge.changed.iter().filter_map(|key| self.store.get(key)));
+        }
+        for object in told {
+            self.tell(&object);
         }
     }
 
     fn written(&mut self, mut object: K) {
-        let deleted = self.deleted.contains_key(&object.uid().unwrap_or_default());
-        if deleted || !self.is_newer(&object) {
+        let (key, known) = (self.key(&object), self.known(&object));
+        let known = known.map(|known| version(&*known));
+        if !self.freshness.written(&key, known, version(&object)) {
             return;
         }
         self.lighten(&mut object);
         let event = watcher::Event::Apply(object);
         self.writer.apply_watcher_event(&event);
         if let watcher::Event::Apply(object) = &event {
-            (self.on_change)(object, &self.store);
+            self.tell(object);
         }
+    }
+
+    /// Passes a change on. If whoever listens panics, that concerns this change alone.
+    fn tell(&mut self, object: &K) {
+        if let Err(panic) = contain(|| (self.on_change)(object, &self.store)) {
+            self.panicked(Some(object), &panic);
+        }
+    }
+
+    /// Logs and counts a panic. What it may have left undone is done after another list.
+    fn panicked(&mut self, object: Option<&K>, panic: &str) {
+        self.panics += 1;
+        self.tell_all = true;
+        let kind = self.health.kind();
+        let metrics = self.health.health().metrics();
+        metrics.panicked(&format!("watch {kind}"));
+        tracing::error!(
+            kind,
+            namespace = object.and_then(ResourceExt::namespace),
+            name = object.map(ResourceExt::name_any),
+            panic,
+            "a change of the cache panicked; it is listed again"
+        );
     }
 
     fn lighten(&self, object: &mut K) {
@@ -334,18 +508,19 @@ impl<K: Cached> Keeper<K> {
         (self.shed)(object);
     }
 
-    fn has(&self, object: &K) -> bool {
-        self.store
-            .get(&ObjectRef::from_obj_with(object, self.dyntype.clone()))
-            .is_some()
+    fn key(&self, object: &K) -> ObjectRef<K> {
+        ObjectRef::from_obj_with(object, self.dyntype.clone())
     }
 
-    /// Whether this is a later version than the one the store has, or another object of that name.
-    fn is_newer(&self, object: &K) -> bool {
-        let reference = ObjectRef::from_obj_with(object, self.dyntype.clone());
-        self.store
-            .get(&reference)
-            .is_none_or(|known| known.uid() != object.uid() || version(object) > version(&*known))
+    fn known(&self, object: &K) -> Option<Arc<K>> {
+        self.store.get(&self.key(object))
+    }
+}
+
+fn stamp<K: Resource>(object: &K) -> Stamp<Option<String>, u128> {
+    Stamp {
+        uid: object.meta().uid.clone(),
+        version: version(object),
     }
 }
 
@@ -361,11 +536,20 @@ fn version<K: Resource>(object: &K) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::watcher::Event;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::Response;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::{Client, client::Body, runtime::watcher::Event};
     use operon_api::JobFlow;
+    use prometheus_client::registry::Registry;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{
+        fake::{self, answer},
+        metrics::Metrics,
+    };
 
     fn listed(object: Value) -> Event<DeserializeGuard<JobFlow>> {
         Event::InitApply(serde_json::from_value(object).expect("metadata"))
@@ -383,5 +567,165 @@ mod tests {
             each(listed(new), readable),
             Some(Event::InitApply(flow)) if flow.spec.flows.len() == 1
         ));
+    }
+
+    /// An API server that answers each list by `list`, which gets its number, and watches by nothing.
+    fn client(list: impl Fn(usize) -> Response<Body> + Send + Sync + 'static) -> Client {
+        let lists = AtomicUsize::new(0);
+        fake::client(move |request| {
+            let is_list = !request.uri().to_string().contains("watch=true");
+            is_list.then(|| list(lists.fetch_add(1, Ordering::SeqCst)))
+        })
+    }
+
+    fn config_maps(version: u64, names: &[&str]) -> Response<Body> {
+        let item = |name: &&str| {
+            json!({"metadata": {
+                "name": name, "namespace": "default", "uid": name,
+                "resourceVersion": version.to_string(),
+            }})
+        };
+        let items: Vec<_> = names.iter().map(item).collect();
+        let metadata = json!({"resourceVersion": version.to_string()});
+        answer(
+            200,
+            &json!({"kind": "ConfigMapList", "metadata": metadata, "items": items}),
+        )
+    }
+
+    fn written(name: &str, version: u64) -> ConfigMap {
+        let metadata = json!({
+            "name": name, "namespace": "default", "uid": name,
+            "resourceVersion": version.to_string(),
+        });
+        serde_json::from_value(json!({ "metadata": metadata })).expect("a ConfigMap")
+    }
+
+    fn health() -> Health {
+        Health::new(Metrics::register(&mut Registry::default()))
+    }
+
+    fn start(
+        client: Client,
+        on_change: impl Fn(&ConfigMap, &Store<ConfigMap>) + Send + Sync + 'static,
+    ) -> Cache<ConfigMap> {
+        let config = watcher::Config::default();
+        Cache::start(Api::all(client), config, (), Arc::new(on_change), &health())
+    }
+
+    async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+        let wait = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(waited.is_ok(), "{what}");
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_listener_panics_is_passed_on_again_and_keeps_no_other_away() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let listener = Arc::clone(&seen);
+        let cache = start(client(|_| config_maps(7, &["a", "b"])), move |object, _| {
+            let name = object.name_any();
+            let mut seen = listener.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(name.clone());
+            let times = seen.iter().filter(|seen| **seen == name).count();
+            assert!(name != "a" || times > 2, "no way to take {name} in");
+        });
+        cache.ready().await;
+        assert_eq!(cache.store.len(), 2);
+        assert_eq!(cache.trouble(), None, "the cache itself is right");
+        let times = |name: &str| {
+            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.iter().filter(|seen| *seen == name).count()
+        };
+        eventually("the change is passed on until it is taken in", || {
+            times("a") == 3
+        })
+        .await;
+        assert_eq!(
+            times("b"),
+            3,
+            "with all others, as what depends on them may be wrong too"
+        );
+        cache.wrote(written("c", 9));
+        assert_eq!(times("c"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_fails_says_so_and_begins_again_with_a_list() {
+        let refusal = json!({
+            "kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden",
+            "message": "configmaps is forbidden",
+        });
+        let lists = move |number| match number {
+            0 => answer(403, &refusal),
+            _ => config_maps(7, &["a"]),
+        };
+        let cache = start(client(lists), |_, _| {});
+        eventually("the trouble is known", || cache.trouble().is_some()).await;
+        let stale = cache.stale().unwrap_or_default();
+        assert!(
+            stale.contains("ConfigMap") && stale.contains("forbidden"),
+            "{stale}"
+        );
+        eventually("the list is complete", || cache.is_ready()).await;
+        cache.ready().await;
+        assert_eq!((cache.trouble(), cache.store.len()), (None, 1));
+    }
+
+    #[tokio::test]
+    async fn a_cache_whose_upkeep_panics_is_stale_until_it_is_listed_again() {
+        let panics = Arc::new(AtomicUsize::new(0));
+        let shed: fn(&mut ConfigMap) = |object| {
+            // The first list is version 7, the next one version 8.
+            assert_ne!(object.metadata.resource_version.as_deref(), Some("7"));
+        };
+        let api = Api::all(client(|number| match number {
+            0 => config_maps(7, &["a"]),
+            _ => config_maps(8, &["a", "b"]),
+        }));
+        let (config, told) = (watcher::Config::default(), Arc::clone(&panics));
+        let on_change: OnChange<ConfigMap> = Arc::new(move |_, _| {
+            told.fetch_add(1, Ordering::SeqCst);
+        });
+        let cache = Cache::start_lean(api, config, (), shed, on_change, &health());
+        eventually("the next list is complete", || cache.store.len() == 2).await;
+        cache.ready().await;
+        assert_eq!((cache.trouble(), panics.load(Ordering::SeqCst)), (None, 2));
+    }
+
+    #[tokio::test]
+    async fn a_list_does_not_undo_what_this_process_wrote_since_it_began() {
+        let (cache_slot, told) = (Arc::new(Mutex::new(None)), Arc::new(AtomicUsize::new(0)));
+        let writes = Arc::clone(&cache_slot);
+        let list = move |_| {
+            // The write is answered after the API server took the list's snapshot.
+            let cache = writes.lock().unwrap_or_else(PoisonError::into_inner);
+            let cache: &Option<Cache<ConfigMap>> = &cache;
+            if let Some(cache) = cache {
+                cache.wrote(written("a", 9));
+                cache.wrote(written("new", 10));
+            }
+            config_maps(7, &["a"])
+        };
+        let counter = Arc::clone(&told);
+        let slot = Arc::clone(&cache_slot);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let cache = start(client(list), move |_, _| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        *slot = Some(cache.clone());
+        drop(slot);
+        cache.ready().await;
+        let found = |name: &str| {
+            let object = cache.store.get(&ObjectRef::new(name).within("default"));
+            object.and_then(|object| object.resource_version())
+        };
+        assert_eq!(found("a").as_deref(), Some("9"));
+        assert_eq!(found("new").as_deref(), Some("10"));
+        assert_eq!(told.load(Ordering::SeqCst), 2);
     }
 }

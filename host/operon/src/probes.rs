@@ -16,18 +16,40 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use operon_controllers::health::Health;
 use prometheus_client::registry::Registry;
 
 /// The content type of OpenMetrics text.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Whether the host is ready: it leads with full caches, or waits to lead.
-#[derive(Clone, Default)]
-pub(crate) struct Readiness(Arc<AtomicBool>);
+/// Whether the host is ready: it leads, and its caches are full and follow the API server, or it waits to
+/// lead.
+#[derive(Clone)]
+pub(crate) struct Readiness {
+    is_started: Arc<AtomicBool>,
+    health: Health,
+}
 
 impl Readiness {
+    pub(crate) fn new(health: Health) -> Self {
+        Self {
+            is_started: Arc::default(),
+            health,
+        }
+    }
+
     pub(crate) fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.is_started.store(ready, Ordering::Relaxed);
+    }
+
+    /// Why the host is not ready, if so. That removes it from no traffic, as it gets none; it tells
+    /// whoever looks at the pod, and holds up a rollout.
+    fn missing(&self) -> Option<String> {
+        if !self.is_started.load(Ordering::Relaxed) {
+            return Some("caches are being filled".to_owned());
+        }
+        let broken: Vec<_> = self.health.broken().into_iter().collect();
+        (!broken.is_empty()).then(|| format!("watches are interrupted: {}", broken.join(", ")))
     }
 }
 
@@ -58,10 +80,9 @@ pub(crate) async fn serve(
 }
 
 async fn ready(State(readiness): State<Readiness>) -> impl IntoResponse {
-    if readiness.0.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "caches are being filled")
+    match readiness.missing() {
+        None => (StatusCode::OK, "ok".to_owned()),
+        Some(missing) => (StatusCode::SERVICE_UNAVAILABLE, missing),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use anyhow::Context;
 use clap::ValueEnum;
 use kube::{Client, Config};
-use operon_controllers::{apply::client_config, metrics::Metrics};
+use operon_controllers::{apply::client_config, health::Health, metrics::Metrics};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log)
+    let filter = EnvFilter::try_new(directives(&arguments.log))
         .with_context(|| format!("failed to read --log {:?}", arguments.log))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -76,7 +76,35 @@ fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
         LogFormat::Json => lines.json().flatten_event(true).init(),
         LogFormat::Text => lines.with_target(false).init(),
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let said = panic.payload_as_str();
+        tracing::error!(
+            place,
+            said,
+            "a panic, which is a bug in Operon; please report it"
+        );
+    }));
     Ok(())
+}
+
+/// What is logged of the Kubernetes client's own lines, where `--log` does not say: while the API server is
+/// away it logs each request that fails, at ERROR and without a name. The host's own lines say what that
+/// affects, once.
+const CLIENT: &str =
+    "kube_client::client=off,kube_client::client::tls=warn,kube_runtime::watcher=error";
+
+/// The directives of `--log`, with ours on the client before them. Whoever names the client or asks for
+/// everything at debug gets all of its lines.
+fn directives(log: &str) -> String {
+    let is_verbose = |part: &str| {
+        let level = part.trim().to_ascii_lowercase();
+        ["debug", "trace"].contains(&level.as_str())
+    };
+    if log.contains("kube") || log.split(',').any(is_verbose) {
+        return log.to_owned();
+    }
+    format!("{CLIENT},{log}")
 }
 
 /// From the first connection to the last write.
@@ -90,7 +118,8 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let plugin_metrics = PluginMetrics::register(&mut registry);
-    let readiness = Readiness::default();
+    let health = Health::new(metrics.clone());
+    let readiness = Readiness::new(health.clone());
     probes::serve(arguments.listen, readiness.clone(), registry).await?;
     let identity = arguments
         .instance
@@ -114,6 +143,7 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
         instance: Some(identity),
         cache_dir: arguments.cache_dir,
         metrics,
+        health,
         plugin_metrics,
     };
     readiness.set(false);
@@ -161,5 +191,26 @@ impl Termination {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clients_own_lines_are_logged_only_to_whoever_asks_for_them() {
+        for log in ["info", "warn,operon_controllers=debug"] {
+            assert_eq!(directives(log), format!("{CLIENT},{log}"));
+        }
+        for log in [
+            "debug",
+            "TRACE",
+            "info,kube_client=info",
+            "operon=info, debug",
+        ] {
+            assert_eq!(directives(log), log);
+        }
+        assert!(EnvFilter::try_new(directives("info")).is_ok());
     }
 }

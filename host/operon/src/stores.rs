@@ -18,6 +18,7 @@ use operon_api::{ActionPlugin, DaemonJob, JobFlow, JobTemplate, OperationJob, Re
 use operon_controllers::{
     action_plugin,
     catalogue::Catalogue,
+    health::Health,
     jobs::PodsOfJobs,
     metrics::Metrics,
     owners::Owners,
@@ -35,6 +36,7 @@ pub(crate) struct Listeners {
     pub(crate) pods_of_jobs: Arc<PodsOfJobs>,
     pub(crate) plugin_queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
 }
 
 /// The caches.
@@ -59,31 +61,34 @@ impl Stores {
     pub(crate) fn start(client: &Client, namespace: &str, listeners: &Listeners) -> Self {
         let plugins = plugins(client, listeners);
         let config_maps = config_maps(client, namespace, listeners, &plugins);
+        let health = &listeners.health;
         let relations = Arc::clone(&listeners.relations);
         let on_job = move |job: &Job, jobs: &_| relations.job_changed(job, jobs);
-        let jobs_of_reactive_jobs = labelled(client, keys::CONTROLLER_UID, |_| {}, on_job);
+        let jobs_of_reactive_jobs = labelled(client, health, keys::CONTROLLER_UID, |_| {}, on_job);
         let relations = Arc::clone(&listeners.relations);
         let jobs = jobs_of_reactive_jobs.store.clone();
-        let reactive_jobs = all(client, move |object, objects| {
+        let reactive_jobs = all(client, health, move |object, objects| {
             relations.object_changed(object, objects, &jobs);
         });
         let owners = Arc::clone(&listeners.owners);
-        let job_flows: Cache<JobFlow> =
-            all(client, move |flow, flows| owners.flow_changed(flow, flows));
+        let job_flows: Cache<JobFlow> = all(client, health, move |flow, flows| {
+            owners.flow_changed(flow, flows)
+        });
         let (owners, flows) = (Arc::clone(&listeners.owners), job_flows.store.clone());
-        let job_templates = all(client, move |template, _| {
+        let job_templates = all(client, health, move |template, _| {
             owners.template_changed(template, &flows);
         });
         let owners = Arc::clone(&listeners.owners);
-        let daemon_jobs: Cache<DaemonJob> =
-            all(client, move |object, _| owners.daemon_job_changed(object));
+        let daemon_jobs: Cache<DaemonJob> = all(client, health, move |object, _| {
+            owners.daemon_job_changed(object)
+        });
         let owners = Arc::clone(&listeners.owners);
         let on_job = move |job: &Job, jobs: &_| owners.job_changed(job, jobs);
-        let jobs_of_owners = labelled(client, keys::OWNER_UID, without_template, on_job);
+        let jobs_of_owners = labelled(client, health, keys::OWNER_UID, without_template, on_job);
         let nodes = nodes(client, listeners, &daemon_jobs);
         let pods = pods(client, listeners, &jobs_of_reactive_jobs, &jobs_of_owners);
         let (triggers, targets) = (Arc::clone(&listeners.triggers), pods.store.clone());
-        let operation_jobs = all(client, move |job, jobs| {
+        let operation_jobs = all(client, health, move |job, jobs| {
             triggers.job_changed(job, jobs, &targets);
         });
         Self {
@@ -142,24 +147,30 @@ impl Stores {
 }
 
 /// All objects of a kind of ours: of each there may be some that another operator left.
-fn all<K>(client: &Client, on_change: impl Fn(&K, &Store<K>) + Send + Sync + 'static) -> Cache<K>
+fn all<K>(
+    client: &Client,
+    health: &Health,
+    on_change: impl Fn(&K, &Store<K>) + Send + Sync + 'static,
+) -> Cache<K>
 where
     K: Cached + Resource<DynamicType = ()>,
 {
     let api = Api::all(client.clone());
-    Cache::start_guarded(api, watcher::Config::default(), (), Arc::new(on_change))
+    let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
+    Cache::start_guarded(api, config, (), on_change, health)
 }
 
 /// The Jobs that have this label.
 fn labelled(
     client: &Client,
+    health: &Health,
     label: &str,
     shed: fn(&mut Job),
     on_change: impl Fn(&Job, &Store<Job>) + Send + Sync + 'static,
 ) -> Cache<Job> {
     let api = Api::all(client.clone());
     let config = watcher::Config::default().labels(label);
-    Cache::start_lean(api, config, (), shed, Arc::new(on_change))
+    Cache::start_lean(api, config, (), shed, Arc::new(on_change), health)
 }
 
 /// What a step's or a node's Job was made from is told by its annotations.
@@ -182,7 +193,8 @@ fn nodes(client: &Client, listeners: &Listeners, daemon_jobs: &Cache<DaemonJob>)
     };
     let api = Api::all(client.clone());
     let config = watcher::Config::default();
-    Cache::start_lean(api, config, (), shed, Arc::new(on_node))
+    let on_node = Arc::new(on_node);
+    Cache::start_lean(api, config, (), shed, on_node, &listeners.health)
 }
 
 /// All pods; those of Jobs concern the objects that the Jobs are for.
@@ -207,7 +219,8 @@ fn pods(
         owners.pod_changed(pod, &owned);
     };
     let api = Api::all(client.clone());
-    Cache::start(api, watcher::Config::default(), (), Arc::new(on_pod))
+    let (config, on_pod) = (watcher::Config::default(), Arc::new(on_pod));
+    Cache::start(api, config, (), on_pod, &listeners.health)
 }
 
 fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
@@ -219,6 +232,7 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
         pods_of_jobs: _,
         plugin_queue,
         metrics,
+        health,
     } = listeners;
     let (catalogue, triggers) = (Arc::clone(catalogue), Arc::clone(triggers));
     let (queue, metrics) = (plugin_queue.clone(), metrics.clone());
@@ -231,7 +245,8 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
         }
     };
     let api = Api::all(client.clone());
-    Cache::start_guarded(api, watcher::Config::default(), (), Arc::new(on_plugin))
+    let (config, on_plugin) = (watcher::Config::default(), Arc::new(on_plugin));
+    Cache::start_guarded(api, config, (), on_plugin, health)
 }
 
 fn config_maps(
@@ -247,5 +262,6 @@ fn config_maps(
         }
     };
     let api = Api::namespaced(client.clone(), namespace);
-    Cache::start(api, watcher::Config::default(), (), Arc::new(on_config_map))
+    let (config, on_config_map) = (watcher::Config::default(), Arc::new(on_config_map));
+    Cache::start(api, config, (), on_config_map, &listeners.health)
 }

@@ -24,6 +24,8 @@ use operon_controllers::{
     driven::{Controller, Driven},
     effects::{Performer, Performers},
     events::Events,
+    fault::Faults,
+    health::Health,
     job_flow::JobFlows,
     job_template::JobTemplates,
     metrics::Metrics,
@@ -54,24 +56,25 @@ pub(crate) struct Parts {
     pub(crate) instance: Option<String>,
     pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
     pub(crate) plugin_metrics: PluginMetrics,
 }
 
 /// The controllers, running.
 pub(crate) struct Running {
     controllers: JoinSet<()>,
-    events: Events,
-    metrics: Metrics,
+    faults: Faults,
+    health: Health,
     book: Arc<Book>,
     end: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Running {
-    fn new(events: Events, metrics: Metrics, book: Arc<Book>) -> Self {
+    fn new(faults: Faults, health: Health, book: Arc<Book>) -> Self {
         Self {
             controllers: JoinSet::new(),
-            events,
-            metrics,
+            faults,
+            health,
             book,
             end: Vec::new(),
         }
@@ -89,7 +92,8 @@ impl Running {
             reconciler,
             store.clone(),
             receiver,
-            self.metrics.clone(),
+            self.health.clone(),
+            self.faults.clone(),
         ));
         self.end.push(Box::new(move || sender.close_channel()));
     }
@@ -106,7 +110,7 @@ impl Running {
         }
         while self.controllers.join_next().await.is_some() {}
         self.book.stop().await;
-        self.events.flush().await;
+        self.faults.events.flush().await;
     }
 }
 
@@ -133,6 +137,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         instance,
         cache_dir,
         metrics,
+        health,
         plugin_metrics,
     } = parts;
     let loader = Loader::new(LoaderConfig {
@@ -164,11 +169,16 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         pods_of_jobs: Arc::default(),
         plugin_queue: plugins.sender.clone(),
         metrics: metrics.clone(),
+        health: health.clone(),
     };
     let stores = Stores::start(&client, &namespace, &listeners);
     stores.ready().await;
-    let events = Events::new(client.clone(), instance);
-    let mut running = Running::new(events.clone(), metrics.clone(), Arc::clone(&book));
+    let events = Events::new(&client, instance.as_deref());
+    let faults = Faults {
+        client: client.clone(),
+        events: events.clone(),
+    };
+    let mut running = Running::new(faults, health, Arc::clone(&book));
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace: namespace.clone(),
@@ -243,18 +253,21 @@ impl Kit<'_> {
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
             relations: Arc::clone(&self.listeners.relations),
-            configs: Configs::new(self.client.clone(), Arc::new(on_config)),
+            configs: Configs::new(
+                self.client.clone(),
+                Arc::new(on_config),
+                &self.listeners.health,
+            ),
         };
         let stores = self.stores;
         let (objects, jobs) = (&stores.reactive_jobs, &stores.jobs_of_reactive_jobs);
-        self.driven(controller, keys::REACTIVE_JOB_MANAGER, objects, jobs, queue)
+        self.driven(controller, objects, jobs, queue)
     }
 
     /// A controller of objects that own Jobs.
     fn driven<C: Controller>(
         &self,
         controller: C,
-        manager: &'static str,
         objects: &Cache<C::Object>,
         jobs: &Cache<Job>,
         queue: &Queue<C::Object>,
@@ -265,10 +278,10 @@ impl Kit<'_> {
         ];
         Arc::new(Driven {
             controller,
-            performer: Performer::of_host(self.client.clone(), manager, kinds),
+            performer: Performer::of_host(self.client.clone(), C::MANAGER, kinds),
             client: self.client.clone(),
             jobs: jobs.clone(),
-            reports: self.reports(manager, objects, queue),
+            reports: self.reports(C::MANAGER, objects, queue),
         })
     }
 
@@ -305,7 +318,7 @@ impl Kit<'_> {
             owners: Arc::clone(&self.listeners.owners),
         };
         let (objects, jobs) = (&self.stores.job_flows, &self.stores.jobs_of_owners);
-        self.driven(controller, keys::JOB_FLOW_MANAGER, objects, jobs, queue)
+        self.driven(controller, objects, jobs, queue)
     }
 
     fn job_templates(&self, queue: &Queue<JobTemplate>) -> Arc<JobTemplates> {
@@ -326,7 +339,7 @@ impl Kit<'_> {
             owners: Arc::clone(&self.listeners.owners),
         };
         let (objects, jobs) = (&self.stores.daemon_jobs, &self.stores.jobs_of_owners);
-        self.driven(controller, keys::DAEMON_JOB_MANAGER, objects, jobs, queue)
+        self.driven(controller, objects, jobs, queue)
     }
 }
 

@@ -1,0 +1,35 @@
+//! For tests: a Kubernetes client whose API server is a function, for faults that a real one can't be
+//! brought to have.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use kube::{Client, client::Body};
+use serde_json::Value;
+
+/// A client whose requests are answered by this. What it does not answer hangs.
+pub(crate) fn client(
+    answer: impl Fn(&Request<String>) -> Option<Response<Body>> + Send + Sync + 'static,
+) -> Client {
+    let answer = Arc::new(answer);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await?;
+            let body = String::from_utf8_lossy(&body).into_owned();
+            match answer(&Request::from_parts(parts, body)) {
+                Some(response) => Ok::<_, kube::Error>(response),
+                None => std::future::pending().await,
+            }
+        }
+    });
+    Client::new(service, "default")
+}
+
+/// An answer of this code.
+pub(crate) fn answer(code: u16, body: &Value) -> Response<Body> {
+    let body = Body::from(body.to_string().into_bytes());
+    let response = Response::builder().status(code).body(body);
+    response.expect("a code and a body make a response")
+}
