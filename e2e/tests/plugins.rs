@@ -262,7 +262,7 @@ async fn a_job_whose_plugin_was_removed_can_be_deleted() {
         let deleted = std::time::Instant::now();
         world.gone::<OperationJob>("opj").await;
         assert!(
-            deleted.elapsed() < Duration::from_secs(10),
+            deleted.elapsed() < Duration::from_secs(45),
             "{:?}",
             deleted.elapsed()
         );

@@ -1,12 +1,14 @@
 //! The ActionPlugin controller: finds a plugin's component, has it loaded, and keeps the catalogue and
 //! the plugin's status true.
 //!
-//! A version that can't be loaded leaves the one before it serving. Calls under way finish on the
-//! version that they began with.
+//! What an ActionPlugin rejects is stopped by its watch, before a pass begins. A newer version that cannot
+//! be loaded leaves the previous one serving. Calls under way finish on the version that they began with.
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use k8s_openapi::{
@@ -29,12 +31,12 @@ use operon_core::{
         limits::limits,
         source::{Component, ComponentSource, ConfigMaps},
         status::{Load, Serving, status},
+        version::Version,
     },
-    operation_job::ActionState,
 };
 
 use crate::{
-    catalogue::{Catalogue, Entry, Loaded, Version},
+    catalogue::{Catalogue, Loaded},
     effects::{Performers, service_account_user},
     error::Error,
     events::Events,
@@ -48,7 +50,7 @@ use crate::{
 
 /// The controller's parts.
 pub struct ActionPlugins {
-    /// Writes statuses, reads ServiceAccounts.
+    /// Writes statuses.
     pub client: Client,
     /// The operator's namespace.
     pub namespace: String,
@@ -58,6 +60,8 @@ pub struct ActionPlugins {
     pub plugins: Cache<ActionPlugin>,
     /// The ConfigMaps of the operator's namespace.
     pub config_maps: Cache<ConfigMap>,
+    /// The ServiceAccounts of the operator's namespace.
+    pub accounts: Cache<ServiceAccount>,
     /// All pods.
     pub pods: Cache<Pod>,
     /// Finds components.
@@ -80,6 +84,12 @@ pub struct ActionPlugins {
     pub refused: Mutex<HashMap<String, (Version, LoadError)>>,
 }
 
+/// How long loading takes before the status says that it goes on.
+const SOON: Duration = Duration::from_millis(500);
+
+/// How long after that it is compared again.
+const AGAIN: Duration = Duration::from_secs(5);
+
 struct Maps<'a>(&'a Store<ConfigMap>, &'a str);
 
 impl ConfigMaps for Maps<'_> {
@@ -94,9 +104,15 @@ impl Reconciler for ActionPlugins {
     const STATUS_MANAGER: Option<&'static str> = Some(keys::ACTION_PLUGIN_MANAGER);
 
     async fn reconcile(&self, plugin: Arc<ActionPlugin>) -> Result<Next, Error> {
-        let (load, retry) = match self.rival(&plugin) {
-            Some(by) => (Load::Shadowed { by }, false), // (no client)
-            None => self.load(&plugin).await,           // (client)
+        let mut attempt = pin!(self.attempt(&plugin)); // (client)
+        let mut wait = SOON;
+        let (load, retry) = loop {
+            match tokio::time::timeout(wait, &mut attempt).await {
+                Ok(attempted) => break attempted,
+                Err(tokio::time::error::Elapsed { .. }) => {
+                    wait = self.tell_loading(&plugin).await; // (client)
+                }
+            }
         };
         let mut next = self.write_status(&plugin, &load).await?; // (client)
         next.retry |= retry;
@@ -105,13 +121,20 @@ impl Reconciler for ActionPlugins {
 }
 
 impl ActionPlugins {
-    /// Loads every plugin that serves an action, before any job is looked at. What fails is told and
-    /// tried again by the plugin's own pass.
-    pub async fn load_all(&self) {
-        for plugin in self.plugins.store.state() {
-            if self.rival(&plugin).is_none() {
-                self.load(&plugin).await;
-            }
+    /// Has the plugin's component serve its action, if that is its part. Says what became of it, and
+    /// whether trying again may help. It ends as soon as the plugin is changed or deleted, for then it is
+    /// not this that is wanted.
+    async fn attempt(&self, plugin: &ActionPlugin) -> (Load, bool) {
+        if plugin.metadata.deletion_timestamp.is_some() {
+            return (Load::Deleting, false);
+        }
+        if let Some(by) = self.rival(plugin) {
+            return (Load::Shadowed { by }, false);
+        }
+        tokio::select! {
+            loaded = self.load(plugin) => loaded,
+            // The change itself brings another pass.
+            () = self.catalogue.until(|| !self.is_current(plugin)) => (self.loading(plugin), false),
         }
     }
 
@@ -122,81 +145,112 @@ impl ActionPlugins {
         (elected.uid() != plugin.uid()).then(|| elected.name_any())
     }
 
-    /// Sees to it that the plugin's component serves its action. Says what became of it, and whether
-    /// trying again may help.
-    async fn load(&self, plugin: &ActionPlugin) -> (Load, bool) {
-        if self.catalogue.find(&plugin.spec.action).0 == ActionState::NotFound {
-            let message = format!("ActionPlugin {:?} is being loaded", plugin.name_any());
-            self.set(&plugin.spec.action, Entry::NotLoaded(message));
+    /// Whether this plugin, with this spec, is the one that serves its action.
+    fn is_current(&self, plugin: &ActionPlugin) -> bool {
+        let plugins = self.plugins.store.state();
+        let elected = elect(plugins.iter().map(|p| &**p), &plugin.spec.action);
+        elected.is_some_and(|now| now.uid() == plugin.uid() && now.spec == plugin.spec)
+    }
+
+    fn loading(&self, plugin: &ActionPlugin) -> Load {
+        let message = self.catalogue.unserved(&plugin.spec.action);
+        Load::Loading {
+            message: message.unwrap_or_else(|| "another version is being loaded".to_owned()),
         }
-        match self.try_load(plugin).await {
-            Ok(()) => (Load::Loaded, false),
+    }
+
+    /// Writes that the plugin is being loaded. Says when to try again: a write may come too early, or fail,
+    /// which does not end the load.
+    async fn tell_loading(&self, plugin: &ActionPlugin) -> Duration {
+        match self.write_status(plugin, &self.loading(plugin)).await {
+            Ok(next) => next.requeue_after.unwrap_or(AGAIN),
             Err(error) => {
-                let action = &plugin.spec.action;
-                if self.serving(plugin).is_none() {
-                    let message =
-                        format!("ActionPlugin {:?}: {}", plugin.name_any(), error.message);
-                    self.set(action, Entry::NotLoaded(message));
-                }
-                let LoadError {
-                    reason,
-                    message,
-                    transient,
-                } = error;
-                (
-                    Load::Failed {
-                        reason: reason.to_owned(),
-                        message,
-                    },
-                    transient,
-                )
+                let plugin = plugin.name_any();
+                tracing::warn!(
+                    plugin,
+                    error = error.chain(),
+                    "the status could not be written"
+                );
+                AGAIN
             }
         }
     }
 
+    async fn load(&self, plugin: &ActionPlugin) -> (Load, bool) {
+        let LoadError {
+            reason,
+            message,
+            transient,
+        } = match self.try_load(plugin).await {
+            Ok(()) => return (Load::Loaded, false),
+            Err(error) => error,
+        };
+        let (action, uid) = (&plugin.spec.action, plugin.uid().unwrap_or_default());
+        let told = format!("ActionPlugin {:?}: {message}", plugin.name_any());
+        let current = || self.is_current(plugin);
+        if self.catalogue.fail(action, &uid, &told, current) {
+            self.triggers.action_changed(action);
+        }
+        let reason = reason.to_owned();
+        (Load::Failed { reason, message }, transient)
+    }
+
     async fn try_load(&self, plugin: &ActionPlugin) -> Result<(), LoadError> {
+        let account = &plugin.spec.service_account_name;
+        self.check_service_account(account)?;
         let maps = Maps(&self.config_maps.store, &self.namespace);
         let component = self.source.fetch(plugin, &maps).await?;
-        let version = version(plugin, &component);
-        let serving = self.serving(plugin);
-        if serving
-            .as_ref()
-            .is_some_and(|loaded| loaded.version == version)
-        {
+        let version = Version::of(plugin, &component.digest);
+        if self.serving(plugin).is_some_and(|s| s.version == version) {
             return Ok(());
         }
-        let uid = plugin.uid().unwrap_or_default();
-        if let Some(error) = self.known_refusal(&uid, &version) {
+        if let Some(error) = self.known_refusal(&version) {
             return Err(error);
         }
         match self.load_version(plugin, &component, version.clone()).await {
-            Ok(loaded) => {
-                tracing::info!(
-                    plugin = loaded.plugin,
-                    action = plugin.spec.action,
-                    digest = loaded.version.digest,
-                    "action loaded"
-                );
-                self.set(&plugin.spec.action, Entry::Loaded(Arc::new(loaded)));
-                Ok(())
-            }
+            Ok(loaded) => self.publish(plugin, loaded),
             Err(error) => {
                 tracing::warn!(plugin = plugin.name_any(), reason = error.reason, error = %error, "action could not be loaded");
                 if !error.transient {
-                    let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-                    refused.insert(uid, (version, error.clone()));
+                    self.remember_refusal(version, &error);
                 }
                 Err(error)
             }
         }
     }
 
-    fn known_refusal(&self, uid: &str, version: &Version) -> Option<LoadError> {
+    /// Lets what was loaded serve, unless it is not what is wanted any more.
+    fn publish(&self, plugin: &ActionPlugin, loaded: Loaded) -> Result<(), LoadError> {
+        let (action, digest) = (&plugin.spec.action, loaded.version.digest.clone());
+        let account = &plugin.spec.service_account_name;
+        let wanted = || self.is_current(plugin) && self.has_account(account);
+        if self.catalogue.publish(action, loaded, wanted) {
+            tracing::info!(plugin = plugin.name_any(), action, digest, "action loaded");
+            self.metrics.plugins_loaded(self.catalogue.count());
+            self.triggers.action_changed(action);
+            return Ok(());
+        }
+        self.check_service_account(account)?;
+        Err(LoadError {
+            reason: "Changed",
+            message: "the ActionPlugin was changed or deleted while it was loaded".to_owned(),
+            transient: true,
+        })
+    }
+
+    fn known_refusal(&self, version: &Version) -> Option<LoadError> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused
-            .get(uid)
+            .get(&version.plugin)
             .filter(|(known, _)| known == version)
             .map(|(_, error)| error.clone())
+    }
+
+    fn remember_refusal(&self, version: Version, error: &LoadError) {
+        let plugins = self.plugins.store.state();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|uid, _| plugins.iter().any(|p| p.uid().as_ref() == Some(uid)));
+        refused.insert(version.plugin.clone(), (version, error.clone()));
     }
 
     async fn load_version(
@@ -211,8 +265,6 @@ impl ActionPlugins {
             message,
             transient: false,
         })?;
-        self.check_service_account(&spec.service_account_name)
-            .await?;
         let settings = serde_json::Value::Object(spec.settings.clone());
         let action = self
             .loader
@@ -241,7 +293,8 @@ impl ActionPlugins {
         })
     }
 
-    async fn check_service_account(&self, name: &str) -> Result<(), LoadError> {
+    /// What is found here is not remembered: the account's own change brings another pass.
+    fn check_service_account(&self, name: &str) -> Result<(), LoadError> {
         if self.host_user == service_account_user(&self.namespace, name) {
             return Err(LoadError {
                 reason: "HostServiceAccount",
@@ -251,38 +304,43 @@ impl ActionPlugins {
                 transient: false,
             });
         }
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.namespace);
-        match accounts.get_opt(name).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(LoadError {
-                reason: "ServiceAccountNotFound",
-                message: format!(
-                    "spec.serviceAccountName {name:?} does not exist in namespace {:?}",
-                    self.namespace
-                ),
-                transient: true,
-            }),
-            Err(error) => Err(LoadError {
-                reason: "ServiceAccountUnknown",
-                message: format!("ServiceAccount {name:?} could not be read: {error}"),
-                transient: true,
-            }),
+        if self.has_account(name) {
+            return Ok(());
         }
+        Err(LoadError {
+            reason: "ServiceAccountNotFound",
+            message: format!(
+                "spec.serviceAccountName {name:?} does not exist in namespace {:?}",
+                self.namespace
+            ),
+            transient: false,
+        })
+    }
+
+    fn has_account(&self, name: &str) -> bool {
+        let account = ObjectRef::new(name).within(&self.namespace);
+        self.accounts.store.get(&account).is_some()
     }
 
     /// What serves the action for this plugin now.
     fn serving(&self, plugin: &ActionPlugin) -> Option<Arc<Loaded>> {
         let loaded = self.catalogue.loaded(&plugin.spec.action)?;
-        (loaded.plugin == plugin.name_any()).then_some(loaded)
+        (plugin.uid().as_ref() == Some(&loaded.version.plugin)).then_some(loaded)
     }
 
-    fn set(&self, action: &str, entry: Entry) {
-        self.metrics
-            .plugins_loaded(self.catalogue.set(action, Some(entry)));
-        self.triggers.action_changed(action);
+    /// The plugin as it is now, if its spec is still this one.
+    fn unchanged(&self, plugin: &ActionPlugin) -> Option<Arc<ActionPlugin>> {
+        let now = self.plugins.store.get(&ObjectRef::from_obj(plugin))?;
+        let same =
+            now.uid() == plugin.uid() && now.metadata.generation == plugin.metadata.generation;
+        same.then_some(now)
     }
 
     async fn write_status(&self, plugin: &ActionPlugin, load: &Load) -> Result<Next, Error> {
+        let Some(plugin) = self.unchanged(plugin) else {
+            return Ok(Next::default()); // Its change brings another pass.
+        };
+        let plugin = &*plugin;
         let serving = self.serving(plugin);
         let serving = serving.as_ref().map(|loaded| Serving {
             digest: &loaded.version.digest,
@@ -330,7 +388,7 @@ impl ActionPlugins {
             return;
         }
         let severity = match load {
-            Load::Loaded => Severity::Normal,
+            Load::Loaded | Load::Loading { .. } | Load::Deleting => Severity::Normal,
             Load::Shadowed { .. } | Load::Failed { .. } => Severity::Warning,
         };
         self.events
@@ -339,8 +397,8 @@ impl ActionPlugins {
     }
 }
 
-/// A plugin changed or was deleted: says which plugins must be looked at, and forgets what a deleted
-/// one served.
+/// A plugin changed or was deleted: stops what may not serve any more, and says which plugins must be
+/// reconciled.
 pub fn plugin_changed(
     plugin: &ActionPlugin,
     store: &Store<ActionPlugin>,
@@ -348,24 +406,36 @@ pub fn plugin_changed(
     triggers: &Triggers,
     metrics: &Metrics,
 ) -> Vec<ObjectRef<ActionPlugin>> {
-    let action = &plugin.spec.action;
-    let gone = store.get(&ObjectRef::from_obj(plugin)).is_none();
-    let claimants: Vec<_> = store
-        .state()
-        .into_iter()
-        .filter(|other| other.spec.action == *action)
-        .collect();
-    if gone && claimants.is_empty() {
-        metrics.plugins_loaded(catalogue.set(action, None));
+    let mut actions = catalogue.settle(|| store.state(), Timestamp::now());
+    metrics.plugins_loaded(catalogue.count());
+    for action in &actions {
         triggers.action_changed(action);
     }
-    claimants
-        .iter()
-        .map(|claimant| ObjectRef::from_obj(&**claimant))
-        .collect()
+    actions.push(plugin.spec.action.clone());
+    references(store, |other| actions.contains(&other.spec.action))
 }
 
-/// A ConfigMap changed: the plugins whose component it holds must be looked at.
+/// A ServiceAccount of the operator's namespace changed or was deleted: stops what acts as one that does
+/// not exist any more, and says which plugins must be reconciled.
+pub fn account_changed(
+    account: &ServiceAccount,
+    accounts: &Store<ServiceAccount>,
+    plugins: &Store<ActionPlugin>,
+    catalogue: &Catalogue,
+    triggers: &Triggers,
+    metrics: &Metrics,
+) -> Vec<ObjectRef<ActionPlugin>> {
+    let name = account.name_any();
+    if accounts.get(&ObjectRef::from_obj(account)).is_none() {
+        for action in catalogue.revoke(&name) {
+            triggers.action_changed(&action);
+        }
+        metrics.plugins_loaded(catalogue.count());
+    }
+    references(plugins, |plugin| plugin.spec.service_account_name == name)
+}
+
+/// A ConfigMap changed: the plugins whose component it holds must be reconciled.
 pub fn config_map_changed(
     config_map: &ConfigMap,
     store: &Store<ActionPlugin>,
@@ -379,20 +449,16 @@ pub fn config_map_changed(
             .as_ref()
             .is_some_and(|source| source.name == name)
     };
+    references(store, refers)
+}
+
+fn references(
+    store: &Store<ActionPlugin>,
+    of: impl Fn(&ActionPlugin) -> bool,
+) -> Vec<ObjectRef<ActionPlugin>> {
     store
-        .state_filter(refers)
+        .state_filter(of)
         .iter()
         .map(|plugin| ObjectRef::from_obj(&**plugin))
         .collect()
-}
-
-fn version(plugin: &ActionPlugin, component: &Component) -> Version {
-    let spec = &plugin.spec;
-    Version {
-        digest: component.digest.clone(),
-        settings: serde_json::Value::Object(spec.settings.clone()).to_string(),
-        limits: spec.limits.clone(),
-        service_account: spec.service_account_name.clone(),
-        lifecycle: spec.enable_pod_ops_lifecycle,
-    }
 }

@@ -1,17 +1,32 @@
-//! Which actions can be asked now: written by the ActionPlugin controller, read by the OperationJob
-//! controller. Swapping an entry is atomic; a pass that holds the old one finishes on it.
+//! Which actions can be called now: written by the ActionPlugin controller and by the watch of
+//! ActionPlugins, read by the OperationJob controller.
+//!
+//! Each change is made under one lock, together with a look at the ActionPlugins that there are. So a load
+//! that ends after its ActionPlugin was deleted or changed adds nothing. A pass that holds a replaced entry
+//! finishes on it.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
 
-use operon_api::action_plugin::PluginLimits;
-use operon_core::{action::Action, operation_job::ActionState};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use operon_api::ActionPlugin;
+use operon_core::{
+    action::Action,
+    action_plugin::{
+        elect,
+        version::{Version, rejection},
+    },
+    operation_job::{ACTION_GRACE, ActionState},
+};
+use tokio::sync::watch;
 
 use crate::{effects::Performer, plugin_watch::PluginWatch};
 
-/// A loaded action with all that a pass needs to ask it.
+/// A loaded action with all that a pass needs to call it.
 pub struct Loaded {
     /// The name of its ActionPlugin.
     pub plugin: String,
@@ -25,48 +40,55 @@ pub struct Loaded {
     pub version: Version,
 }
 
-/// Everything that a loaded action is made from; when any of it changes, it is loaded anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// The component's digest.
-    pub digest: String,
-    /// `spec.settings` as JSON text.
-    pub settings: String,
-    /// `spec.limits`
-    pub limits: Option<PluginLimits>,
-    /// `spec.serviceAccountName`
-    pub service_account: String,
-    /// `spec.enablePodOpsLifecycle`
-    pub lifecycle: bool,
-}
-
-/// What is known of one action.
-#[derive(Clone)]
-pub enum Entry {
-    /// It can be asked.
+/// What is known of an action that an ActionPlugin claims.
+enum Entry {
+    /// It can be called.
     Loaded(Arc<Loaded>),
-    /// It can't, because of this.
-    NotLoaded(String),
+    /// Its component is being loaded, and this is what to say meanwhile.
+    Loading(String),
+    /// It could not be loaded for the ActionPlugin of this uid, for this reason.
+    Failed { plugin: String, message: String },
 }
 
 /// All actions that an ActionPlugin claims, by `spec.action`.
-#[derive(Default)]
 pub struct Catalogue {
-    entries: RwLock<HashMap<String, Entry>>,
+    actions: RwLock<Actions>,
+    changes: watch::Sender<()>,
+}
+
+struct Actions {
+    entries: HashMap<String, Entry>,
+    /// When the last ActionPlugin of an action was deleted: of the last seconds, for later nobody asks.
+    deleted: HashMap<String, Timestamp>,
+    /// When this catalogue began; what was before, it does not know.
+    since: Timestamp,
 }
 
 impl Catalogue {
-    /// The action, if it can be asked, and what to say of it otherwise.
+    /// An empty catalogue that begins now.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            actions: RwLock::new(Actions {
+                entries: HashMap::new(),
+                deleted: HashMap::new(),
+                since: now,
+            }),
+            changes: watch::Sender::new(()),
+        }
+    }
+
+    /// The action, if it can be called, and what to say of it otherwise.
     pub fn find(&self, action: &str) -> (ActionState, Option<Arc<Loaded>>) {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        match entries.get(action) {
-            None => (ActionState::NotFound, None),
-            Some(Entry::NotLoaded(message)) => (
-                ActionState::NotLoaded {
-                    message: message.clone(),
-                },
-                None,
-            ),
+        let actions = self.read();
+        match actions.entries.get(action) {
+            None => {
+                let since = *actions.deleted.get(action).unwrap_or(&actions.since);
+                (ActionState::NotFound { since }, None)
+            }
+            Some(Entry::Loading(message) | Entry::Failed { message, .. }) => {
+                let message = message.clone();
+                (ActionState::NotLoaded { message }, None)
+            }
             Some(Entry::Loaded(loaded)) if loaded.version.lifecycle => {
                 let message = format!(
                     "ActionPlugin {:?} asks for enablePodOpsLifecycle, which this version does not do yet",
@@ -78,25 +100,253 @@ impl Catalogue {
         }
     }
 
-    /// The component that serves the action for this plugin.
+    /// The component that serves the action.
     pub fn loaded(&self, action: &str) -> Option<Arc<Loaded>> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        match entries.get(action) {
+        match self.read().entries.get(action) {
             Some(Entry::Loaded(loaded)) => Some(Arc::clone(loaded)),
-            Some(Entry::NotLoaded(_)) | None => None,
+            Some(Entry::Loading(_) | Entry::Failed { .. }) | None => None,
         }
     }
 
-    /// Sets what is known of an action; none forgets it. Says how many are loaded now.
-    pub fn set(&self, action: &str, entry: Option<Entry>) -> usize {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        match entry {
-            Some(entry) => entries.insert(action.to_owned(), entry),
-            None => entries.remove(action),
+    /// Why nothing serves the action, if an ActionPlugin claims it.
+    pub fn unserved(&self, action: &str) -> Option<String> {
+        match self.read().entries.get(action) {
+            Some(Entry::Loading(message) | Entry::Failed { message, .. }) => Some(message.clone()),
+            Some(Entry::Loaded(_)) | None => None,
+        }
+    }
+
+    /// How many actions can be called.
+    pub fn count(&self) -> usize {
+        let loaded = |entry: &&Entry| matches!(entry, Entry::Loaded(_));
+        self.read().entries.values().filter(loaded).count()
+    }
+
+    /// ActionPlugins changed: forgets actions that none claims any more, stops what the elected one
+    /// rejects, and expects what is new. Says which actions changed.
+    pub fn settle(
+        &self,
+        plugins: impl FnOnce() -> Vec<Arc<ActionPlugin>>,
+        now: Timestamp,
+    ) -> Vec<String> {
+        let mut actions = self.write();
+        let plugins = plugins();
+        let names = plugins.iter().map(|plugin| &plugin.spec.action);
+        let mut names: Vec<String> = actions.entries.keys().chain(names).cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|action| {
+            let elected = elect(plugins.iter().map(|plugin| &**plugin), action);
+            actions.settle(action, elected, now)
+        });
+        drop(actions);
+        self.changes.send_replace(());
+        names
+    }
+
+    /// A ServiceAccount was deleted: stops what acts as it. Says which actions changed.
+    pub fn revoke(&self, account: &str) -> Vec<String> {
+        let mut actions = self.write();
+        let mut stopped = Vec::new();
+        for (action, entry) in &mut actions.entries {
+            match entry {
+                Entry::Loaded(loaded) if loaded.version.service_account == account => {
+                    let why = format!("its ServiceAccount {account:?} does not exist any more");
+                    *entry = Entry::Loading(stopped_because(&loaded.plugin, loaded, &why));
+                    stopped.push(action.clone());
+                }
+                Entry::Loaded(_) | Entry::Loading(_) | Entry::Failed { .. } => {}
+            }
+        }
+        drop(actions);
+        self.changes.send_replace(());
+        stopped
+    }
+
+    /// The action is loaded. Nothing happens unless it is still `wanted`.
+    pub fn publish(&self, action: &str, loaded: Loaded, wanted: impl FnOnce() -> bool) -> bool {
+        self.set(action, wanted, |_| Some(Entry::Loaded(Arc::new(loaded))))
+    }
+
+    /// The action could not be loaded for the ActionPlugin of this uid: what serves it goes on. Nothing
+    /// happens unless that is still `wanted`. Says whether this is news.
+    pub fn fail(
+        &self,
+        action: &str,
+        plugin: &str,
+        message: &str,
+        wanted: impl FnOnce() -> bool,
+    ) -> bool {
+        let failed = || Entry::Failed {
+            plugin: plugin.to_owned(),
+            message: message.to_owned(),
         };
-        entries
-            .values()
-            .filter(|entry| matches!(entry, Entry::Loaded(_)))
-            .count()
+        self.set(action, wanted, |entry| match entry {
+            Some(Entry::Loaded(_)) => None,
+            Some(Entry::Failed { message: known, .. }) => (known != message).then(failed),
+            Some(Entry::Loading(_)) | None => Some(failed()),
+        })
+    }
+
+    /// Sets an entry to what is next, if that is wanted and there is such a thing; says whether.
+    fn set(
+        &self,
+        action: &str,
+        wanted: impl FnOnce() -> bool,
+        next: impl FnOnce(Option<&Entry>) -> Option<Entry>,
+    ) -> bool {
+        let mut actions = self.write();
+        if !wanted() {
+            return false;
+        }
+        let Some(entry) = next(actions.entries.get(action)) else {
+            return false;
+        };
+        actions.entries.insert(action.to_owned(), entry);
+        drop(actions);
+        self.changes.send_replace(());
+        true
+    }
+
+    /// Waits until every action that is claimed was loaded or failed, but no longer than this.
+    pub async fn tried(&self, limit: Duration) -> bool {
+        let mut changes = self.changes.subscribe();
+        let none_loading = |(): &()| {
+            let loading = |entry: &Entry| matches!(entry, Entry::Loading(_));
+            !self.read().entries.values().any(loading)
+        };
+        let tried = changes.wait_for(none_loading);
+        tokio::time::timeout(limit, tried).await.is_ok()
+    }
+
+    /// Waits until this is so; it is looked at after every change.
+    pub async fn until(&self, so: impl Fn() -> bool) {
+        let mut changes = self.changes.subscribe();
+        // The sender lives as long as `self`.
+        let _ = changes.wait_for(|()| so()).await;
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Actions> {
+        self.actions.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Actions> {
+        self.actions.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Actions {
+    /// Brings one action in line with the ActionPlugin that is elected for it. Says whether it changed.
+    fn settle(&mut self, action: &str, elected: Option<&ActionPlugin>, now: Timestamp) -> bool {
+        let Some(plugin) = elected else {
+            if self.entries.remove(action).is_none() {
+                return false;
+            }
+            let age = |at: Timestamp| u64::try_from(now.as_second() - at.as_second()).unwrap_or(0);
+            self.deleted
+                .retain(|_, at| age(*at) < ACTION_GRACE.as_secs());
+            self.deleted.insert(action.to_owned(), now);
+            return true;
+        };
+        let name = plugin.name_any();
+        let next = match self.entries.get(action) {
+            None => being_loaded(&name),
+            Some(Entry::Failed { plugin: of, .. }) if plugin.uid().as_ref() != Some(of) => {
+                being_loaded(&name)
+            }
+            Some(Entry::Loaded(loaded)) => match rejection(plugin, &loaded.version) {
+                Some(why) => stopped_because(&name, loaded, &why),
+                None => return false,
+            },
+            Some(Entry::Loading(_) | Entry::Failed { .. }) => return false,
+        };
+        self.entries.insert(action.to_owned(), Entry::Loading(next));
+        true
+    }
+}
+
+fn being_loaded(plugin: &str) -> String {
+    format!("ActionPlugin {plugin:?} is being loaded")
+}
+
+fn stopped_because(plugin: &str, loaded: &Loaded, why: &str) -> String {
+    let digest = &loaded.version.digest;
+    format!(
+        "{}; component {digest} was stopped: {why}",
+        being_loaded(plugin)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use operon_api::action_plugin::ActionPluginSpec;
+
+    use super::*;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn plugin(uid: &str) -> Vec<Arc<ActionPlugin>> {
+        let spec = ActionPluginSpec {
+            action: "Act".to_owned(),
+            ..ActionPluginSpec::default()
+        };
+        let mut plugin = ActionPlugin::new("plugin", spec);
+        plugin.metadata.uid = Some(uid.to_owned());
+        vec![Arc::new(plugin)]
+    }
+
+    fn since(second_: i64) -> ActionState {
+        let since = second(second_);
+        ActionState::NotFound { since }
+    }
+
+    fn said(catalogue: &Catalogue) -> String {
+        catalogue.unserved("Act").unwrap_or_default()
+    }
+
+    #[test]
+    fn an_action_is_unknown_since_its_plugin_was_deleted_or_the_catalogue_began() {
+        let catalogue = Catalogue::new(second(100));
+        assert_eq!(catalogue.find("Act").0, since(100));
+        assert_eq!(catalogue.settle(|| plugin("a"), second(200)), ["Act"]);
+        assert!(said(&catalogue).contains("being loaded"));
+        assert_eq!(catalogue.settle(Vec::new, second(300)), ["Act"]);
+        assert_eq!(catalogue.find("Act").0, since(300));
+        // What others do later does not begin it anew.
+        assert!(catalogue.settle(Vec::new, second(310)).is_empty());
+        assert_eq!(catalogue.find("Act").0, since(300));
+    }
+
+    #[test]
+    fn a_load_that_ends_after_its_plugin_was_deleted_adds_nothing() {
+        let catalogue = Catalogue::new(second(100));
+        catalogue.settle(|| plugin("a"), second(200));
+        catalogue.settle(Vec::new, second(300));
+        assert!(!catalogue.fail("Act", "a", "broken", || false));
+        assert_eq!(catalogue.find("Act").0, since(300));
+    }
+
+    #[test]
+    fn a_plugin_that_is_created_again_is_not_blamed_for_the_previous_one() {
+        let catalogue = Catalogue::new(second(100));
+        catalogue.settle(|| plugin("a"), second(200));
+        assert!(catalogue.fail("Act", "a", "broken", || true));
+        assert!(!catalogue.fail("Act", "a", "broken", || true), "no news");
+        assert!(catalogue.settle(|| plugin("a"), second(201)).is_empty());
+        assert_eq!(said(&catalogue), "broken");
+        assert_eq!(catalogue.settle(|| plugin("b"), second(202)), ["Act"]);
+        assert!(said(&catalogue).contains("being loaded"));
+    }
+
+    #[tokio::test]
+    async fn actions_that_take_long_to_load_are_not_waited_for_without_end() {
+        let catalogue = Catalogue::new(second(100));
+        assert!(catalogue.tried(Duration::ZERO).await, "there is none");
+        catalogue.settle(|| plugin("a"), second(200));
+        assert!(!catalogue.tried(Duration::from_millis(10)).await);
+        catalogue.fail("Act", "a", "broken", || true);
+        assert!(catalogue.tried(Duration::from_mins(1)).await);
     }
 }

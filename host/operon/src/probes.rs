@@ -2,10 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::Context;
@@ -22,34 +19,54 @@ use prometheus_client::registry::Registry;
 /// The content type of OpenMetrics text.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Where the host is on its way to serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It does not know the cluster yet.
+    #[default]
+    Starting,
+    /// It leads, and its caches are being filled.
+    Filling,
+    /// It leads, and actions are being loaded; OperationJobs wait for that.
+    Loading,
+    /// It serves, or waits to lead.
+    Ready,
+}
+
 /// Whether the host is ready: it leads, and its caches are full and follow the API server, or it waits to
 /// lead.
 #[derive(Clone)]
 pub(crate) struct Readiness {
-    is_started: Arc<AtomicBool>,
+    phase: Arc<Mutex<Phase>>,
     health: Health,
 }
 
 impl Readiness {
     pub(crate) fn new(health: Health) -> Self {
         Self {
-            is_started: Arc::default(),
+            phase: Arc::default(),
             health,
         }
     }
 
-    pub(crate) fn set(&self, ready: bool) {
-        self.is_started.store(ready, Ordering::Relaxed);
+    pub(crate) fn set(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
-    /// Why the host is not ready, if so. That removes it from no traffic, as it gets none; it tells
-    /// whoever looks at the pod, and holds up a rollout.
+    /// Why the host is not ready, if so. That removes it from no traffic, because it gets none; whoever
+    /// looks at the pod sees it, and it holds up a rollout.
     fn missing(&self) -> Option<String> {
-        if !self.is_started.load(Ordering::Relaxed) {
-            return Some("caches are being filled".to_owned());
+        let phase = *self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        match phase {
+            Phase::Starting => Some("starting".to_owned()),
+            Phase::Filling => Some("caches are being filled".to_owned()),
+            Phase::Loading => Some("actions are being loaded".to_owned()),
+            Phase::Ready => {
+                let broken: Vec<_> = self.health.broken().into_iter().collect();
+                let broken = (!broken.is_empty()).then(|| broken.join(", "));
+                broken.map(|broken| format!("watches are interrupted: {broken}"))
+            }
         }
-        let broken: Vec<_> = self.health.broken().into_iter().collect();
-        (!broken.is_empty()).then(|| format!("watches are interrupted: {}", broken.join(", ")))
     }
 }
 

@@ -13,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     leader::Leadership,
     metrics::PluginMetrics,
-    probes::{self, Readiness},
-    wiring,
+    probes::{self, Phase, Readiness},
+    wiring::{self, Running},
 };
 
 /// How the host runs.
@@ -59,11 +59,14 @@ enum LogFormat {
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     start_logging(&arguments)?;
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("failed to start the runtime")?
-        .block_on(host(arguments))
+        .context("failed to start the runtime")?;
+    let ended = runtime.block_on(host(arguments));
+    // Whatever still runs must not hold up the end of a process that may not write any more.
+    runtime.shutdown_background();
+    ended
 }
 
 fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
@@ -126,7 +129,7 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
         .clone()
         .unwrap_or_else(|| format!("operon-{}", std::process::id()));
     // A replica that waits to lead is ready: it would serve as soon as it leads.
-    readiness.set(true);
+    readiness.set(Phase::Ready);
     let leadership = if arguments.no_leader_election {
         None
     } else {
@@ -136,6 +139,7 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
             () = end.asked() => return Ok(()),
         }
     };
+    readiness.set(Phase::Filling);
     let parts = wiring::Parts {
         config,
         client,
@@ -146,22 +150,21 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
         health,
         plugin_metrics,
     };
-    readiness.set(false);
-    let mut running = tokio::select! {
-        running = wiring::start(parts) => running?,
-        () = end.asked() => return Ok(()),
-    };
-    readiness.set(true);
-    tokio::select! {
-        () = end.asked() => tracing::info!("asked to end; finishing the passes under way"),
-        () = running.ended() => anyhow::bail!("a controller ended by itself"),
+    let mut running = Running::new(&parts);
+    // From the first moment on: controllers write long before the last of them has started.
+    let ended = tokio::select! {
+        failed = wiring::run_in(&mut running, parts, &readiness) => failed,
+        () = end.asked() => {
+            tracing::info!("asked to end; finishing the passes under way");
+            Ok(())
+        }
         () = lost(leadership.as_ref()) => anyhow::bail!("leadership was lost; nothing more is written"),
-    }
+    };
     running.stop().await;
     if let Some(leadership) = leadership {
         leadership.release().await;
     }
-    Ok(())
+    ended
 }
 
 async fn lost(leadership: Option<&Leadership>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ConfigMap, Node, Pod, PodTemplateSpec},
+    core::v1::{ConfigMap, Node, Pod, PodTemplateSpec, ServiceAccount},
 };
 use kube::{
     Api, Client, Resource,
@@ -45,6 +45,8 @@ pub(crate) struct Stores {
     pub(crate) plugins: Cache<ActionPlugin>,
     /// Those of the operator's namespace.
     pub(crate) config_maps: Cache<ConfigMap>,
+    /// Those of the operator's namespace.
+    pub(crate) accounts: Cache<ServiceAccount>,
     pub(crate) reactive_jobs: Cache<ReactiveJob>,
     /// Those that name a ReactiveJob.
     pub(crate) jobs_of_reactive_jobs: Cache<Job>,
@@ -62,6 +64,7 @@ impl Stores {
         let plugins = plugins(client, listeners);
         let config_maps = config_maps(client, namespace, listeners, &plugins);
         let health = &listeners.health;
+        let accounts = accounts(client, namespace, listeners, &plugins);
         let relations = Arc::clone(&listeners.relations);
         let on_job = move |job: &Job, jobs: &_| relations.job_changed(job, jobs);
         let jobs_of_reactive_jobs = labelled(client, health, keys::CONTROLLER_UID, |_| {}, on_job);
@@ -95,6 +98,7 @@ impl Stores {
             operation_jobs,
             plugins,
             config_maps,
+            accounts,
             reactive_jobs,
             jobs_of_reactive_jobs,
             job_flows,
@@ -112,6 +116,7 @@ impl Stores {
             operation_jobs,
             plugins,
             config_maps,
+            accounts,
             reactive_jobs,
             jobs_of_reactive_jobs,
             job_flows,
@@ -125,6 +130,7 @@ impl Stores {
             operation_jobs.ready(),
             plugins.ready(),
             config_maps.ready(),
+            accounts.ready(),
             reactive_jobs.ready(),
             jobs_of_reactive_jobs.ready(),
             job_flows.ready(),
@@ -264,4 +270,28 @@ fn config_maps(
     let api = Api::namespaced(client.clone(), namespace);
     let (config, on_config_map) = (watcher::Config::default(), Arc::new(on_config_map));
     Cache::start(api, config, (), on_config_map, &listeners.health)
+}
+
+fn accounts(
+    client: &Client,
+    namespace: &str,
+    listeners: &Listeners,
+    plugins: &Cache<ActionPlugin>,
+) -> Cache<ServiceAccount> {
+    let (catalogue, triggers) = (
+        Arc::clone(&listeners.catalogue),
+        Arc::clone(&listeners.triggers),
+    );
+    let (queue, metrics) = (listeners.plugin_queue.clone(), listeners.metrics.clone());
+    let plugins = plugins.store.clone();
+    let on_account = move |account: &ServiceAccount, accounts: &_| {
+        for reference in action_plugin::account_changed(
+            account, accounts, &plugins, &catalogue, &triggers, &metrics,
+        ) {
+            let _ = queue.unbounded_send(reference);
+        }
+    };
+    let api = Api::namespaced(client.clone(), namespace);
+    let (config, on_account) = (watcher::Config::default(), Arc::new(on_account));
+    Cache::start(api, config, (), on_account, &listeners.health)
 }

@@ -3,11 +3,15 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use anyhow::Context;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use k8s_openapi::api::{authentication::v1::SelfSubjectReview, batch::v1::Job};
+use k8s_openapi::{
+    api::{authentication::v1::SelfSubjectReview, batch::v1::Job},
+    jiff::Timestamp,
+};
 use kube::{
     Api, Client, Config,
     api::PostParams,
@@ -41,10 +45,11 @@ use operon_controllers::{
 };
 use operon_plugin_registry::Registry;
 use operon_plugin_runtime::{Loader, LoaderConfig};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::{
     metrics::PluginMetrics,
+    probes::{Phase, Readiness},
     stores::{Listeners, Stores},
 };
 
@@ -60,9 +65,19 @@ pub(crate) struct Parts {
     pub(crate) plugin_metrics: PluginMetrics,
 }
 
+/// How long loading the ActionPlugins that there are may delay OperationJobs. The job of one that takes
+/// longer waits for it.
+const LOAD_LIMIT: Duration = Duration::from_mins(1);
+
+/// How long passes under way may take to finish when the host is asked to end. After it, and the time that
+/// releasing the Lease may take, the kubelet kills.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
 /// The controllers, running.
 pub(crate) struct Running {
     controllers: JoinSet<()>,
+    /// What needs no end: a component that is being compiled when the host ends is compiled again.
+    loading: Option<AbortHandle>,
     faults: Faults,
     health: Health,
     book: Arc<Book>,
@@ -70,12 +85,17 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn new(faults: Faults, health: Health, book: Arc<Book>) -> Self {
+    /// Nothing runs yet.
+    pub(crate) fn new(parts: &Parts) -> Self {
         Self {
             controllers: JoinSet::new(),
-            faults,
-            health,
-            book,
+            loading: None,
+            faults: Faults {
+                client: parts.client.clone(),
+                events: Events::new(&parts.client, parts.instance.as_deref()),
+            },
+            health: parts.health.clone(),
+            book: Arc::default(),
             end: Vec::new(),
         }
     }
@@ -86,9 +106,9 @@ impl Running {
         reconciler: Arc<R>,
         store: &Store<R::Object>,
         queue: Queue<R::Object>,
-    ) {
+    ) -> AbortHandle {
         let Queue { sender, receiver } = queue;
-        self.controllers.spawn(run::run(
+        let handle = self.controllers.spawn(run::run(
             reconciler,
             store.clone(),
             receiver,
@@ -96,19 +116,28 @@ impl Running {
             self.faults.clone(),
         ));
         self.end.push(Box::new(move || sender.close_channel()));
+        handle
     }
 
     /// Waits until a controller ends, which it should not.
-    pub(crate) async fn ended(&mut self) {
+    async fn ended(&mut self) {
         self.controllers.join_next().await;
     }
 
-    /// Ends the queues and waits for the passes and calls under way, and for the Events that they sent.
+    /// Ends the queues and waits for the reconciles and calls under way, and for the Events that they sent. When this
+    /// returns, nothing is written any more.
     pub(crate) async fn stop(mut self) {
+        if let Some(loading) = self.loading {
+            loading.abort();
+        }
         for end in self.end {
             end();
         }
-        while self.controllers.join_next().await.is_some() {}
+        let passes = async { while self.controllers.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_LIMIT, passes).await.is_err() {
+            tracing::warn!(limit = ?STOP_LIMIT, "some passes did not finish in time and are ended");
+            self.controllers.shutdown().await;
+        }
         self.book.stop().await;
         self.faults.events.flush().await;
     }
@@ -127,14 +156,21 @@ impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
     }
 }
 
-/// Fills the stores and starts the controllers. OperationJobs are looked at only once every action that
-/// exists has been looked at, so that none waits for one that is merely late.
-pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
+/// Fills the stores, starts the controllers, and runs until one of them ends by itself. OperationJobs are
+/// reconciled only once every action was tried, so that none waits for one that is merely late, but no
+/// later than [`LOAD_LIMIT`].
+///
+/// Nothing is lost if this is dropped at any point: what was started, `running` has.
+pub(crate) async fn run_in(
+    running: &mut Running,
+    parts: Parts,
+    readiness: &Readiness,
+) -> anyhow::Result<()> {
     let Parts {
         config,
         client,
         namespace,
-        instance,
+        instance: _,
         cache_dir,
         metrics,
         health,
@@ -149,7 +185,10 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     let (operation_jobs, plugins) = (Queue::new(), Queue::new());
     let (reactive_jobs, orphaned_jobs) = (Queue::new(), Queue::new());
     let (job_flows, job_templates, daemon_jobs) = (Queue::new(), Queue::new(), Queue::new());
-    let (catalogue, book) = (Arc::new(Catalogue::default()), Arc::new(Book::default()));
+    let (catalogue, book) = (
+        Arc::new(Catalogue::new(Timestamp::now())),
+        Arc::clone(&running.book),
+    );
     let listeners = Listeners {
         triggers: Arc::new(Triggers::new(
             operation_jobs.sender.clone(),
@@ -173,18 +212,14 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     };
     let stores = Stores::start(&client, &namespace, &listeners);
     stores.ready().await;
-    let events = Events::new(&client, instance.as_deref());
-    let faults = Faults {
-        client: client.clone(),
-        events: events.clone(),
-    };
-    let mut running = Running::new(faults, health, Arc::clone(&book));
+    let events = running.faults.events.clone();
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace: namespace.clone(),
         host_user: whoami(&client).await?,
         plugins: stores.plugins.clone(),
         config_maps: stores.config_maps.clone(),
+        accounts: stores.accounts.clone(),
         pods: stores.pods.clone(),
         source: Arc::new(Registry::new(namespace.clone())),
         loader: Arc::new(loader),
@@ -214,8 +249,12 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
     running.start(controller, store, job_templates);
     let controller = kit.daemon_jobs(&daemon_jobs);
     running.start(controller, &stores.daemon_jobs.store, daemon_jobs);
-    action_plugins.load_all().await;
-    running.start(action_plugins, &stores.plugins.store, plugins);
+    let loading = running.start(action_plugins, &stores.plugins.store, plugins);
+    running.loading = Some(loading);
+    readiness.set(Phase::Loading);
+    if !listeners.catalogue.tried(LOAD_LIMIT).await {
+        tracing::warn!(limit = ?LOAD_LIMIT, "ActionPlugins take long to load; their OperationJobs wait for them, all others do not");
+    }
     let jobs = Arc::new(OperationJobs {
         client,
         jobs: stores.operation_jobs.clone(),
@@ -228,7 +267,9 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<Running> {
         metrics,
     });
     running.start(jobs, &stores.operation_jobs.store, operation_jobs);
-    Ok(running)
+    readiness.set(Phase::Ready);
+    running.ended().await;
+    anyhow::bail!("a controller ended by itself")
 }
 
 /// What the controllers that make Jobs have in common.

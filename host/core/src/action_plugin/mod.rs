@@ -6,6 +6,7 @@
 pub mod limits;
 pub mod source;
 pub mod status;
+pub mod version;
 
 use operon_api::ActionPlugin;
 

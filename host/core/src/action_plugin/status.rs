@@ -26,6 +26,13 @@ pub struct Serving<'a> {
 pub enum Load {
     /// It serves.
     Loaded,
+    /// It is being loaded; an older version may serve meanwhile.
+    Loading {
+        /// If none does: what to say of that, and why the previous version was stopped.
+        message: String,
+    },
+    /// The ActionPlugin is being deleted, so it serves nothing.
+    Deleting,
     /// Another ActionPlugin serves the action.
     Shadowed {
         /// Its name.
@@ -78,10 +85,27 @@ fn describe(serving: Option<&Serving<'_>>, load: &Load) -> (Standing, String, St
             "Loaded".to_owned(),
             format!("component {} serves the action", short(serving.digest)),
         ),
+        // It was stopped since; the pass that follows says why.
         (None, Load::Loaded) => (
             Standing::Reconciling,
             "Loading".to_owned(),
             "the component is being loaded".to_owned(),
+        ),
+        (Some(serving), Load::Loading { .. }) => (
+            Standing::Ready,
+            "Loading".to_owned(),
+            format!(
+                "component {} serves the action until the new version is loaded",
+                short(serving.digest)
+            ),
+        ),
+        (None, Load::Loading { message }) => {
+            (Standing::Reconciling, "Loading".to_owned(), message.clone())
+        }
+        (_, Load::Deleting) => (
+            Standing::Reconciling,
+            "Deleting".to_owned(),
+            "the ActionPlugin is being deleted and serves no action".to_owned(),
         ),
         (_, Load::Shadowed { by }) => (
             Standing::Stalled,
@@ -207,6 +231,22 @@ mod tests {
                 RECONCILING,
                 "Loading",
                 "the component is being loaded",
+            ),
+            (
+                None,
+                Load::Loading {
+                    message: "it is being loaded; before, a pin stopped it".to_owned(),
+                },
+                RECONCILING,
+                "Loading",
+                "it is being loaded; before, a pin stopped it",
+            ),
+            (
+                None,
+                Load::Deleting,
+                RECONCILING,
+                "Deleting",
+                "the ActionPlugin is being deleted and serves no action",
             ),
             (None, shadowed.clone(), STALLED, "ActionTaken", taken),
             (Some(&serving), shadowed, STALLED, "ActionTaken", taken),

@@ -45,7 +45,11 @@ pub enum ActionState {
         message: String,
     },
     /// No ActionPlugin claims it.
-    NotFound,
+    NotFound {
+        /// Since when, as far as this process knows: when the last one was deleted, or when the process
+        /// started.
+        since: Timestamp,
+    },
     /// It asks for something that this host does not do.
     Unsupported {
         /// What, for people.
@@ -62,8 +66,9 @@ const RELEASE_ABANDONED: &str = "ReleaseAbandoned";
 /// The reason of a target that was not finished when its job was deleted.
 const CANCELED: &str = "Canceled";
 
-/// How long a job waits for an ActionPlugin that does not exist before it fails. It covers an
-/// ActionPlugin and a job applied together.
+/// How long a job waits for an ActionPlugin that does not exist before it fails, counted from when the job
+/// was first seen or the ActionPlugin was deleted, whichever is later. It covers an ActionPlugin and a job
+/// that are applied together, and an ActionPlugin that is deleted and created again.
 pub const ACTION_GRACE: Duration = Duration::from_secs(30);
 
 /// How long a new job waits for a pod that does not exist. It covers a pod and a job created together.

@@ -249,9 +249,12 @@ fn step_of_deleted(observed: &Observed<'_>, detail: &TargetDetail) -> (Step, Opt
             }
             Some(_) | None => (Step::Fail(not_loaded_in_time()), None),
         },
-        ActionState::NotFound | ActionState::Unsupported { .. } => {
-            (Step::Fail(no_action_to_release(observed.job)), None)
-        }
+        // An ActionPlugin that was just deleted may be created again.
+        ActionState::NotFound { since } => match remaining(*since, ACTION_GRACE, observed.now) {
+            Some(left) => (Step::Await(action_not_found(observed.job)), Some(left)),
+            None => (Step::Fail(no_action_to_release(observed.job)), None),
+        },
+        ActionState::Unsupported { .. } => (Step::Fail(no_action_to_release(observed.job)), None),
     }
 }
 
@@ -296,14 +299,13 @@ fn blocked_by_action(observed: &Observed<'_>) -> Option<(Step, Option<Duration>)
             Step::Fail(Failure::new("ActionNotSupported", message)),
             None,
         )),
-        ActionState::NotFound => {
+        ActionState::NotFound { since } => {
             let failure = action_not_found(observed.job);
-            Some(
-                match remaining(started(observed), ACTION_GRACE, observed.now) {
-                    Some(left) => (Step::Await(failure), Some(left)),
-                    None => (Step::Fail(failure), None),
-                },
-            )
+            let since = started(observed).max(*since);
+            Some(match remaining(since, ACTION_GRACE, observed.now) {
+                Some(left) => (Step::Await(failure), Some(left)),
+                None => (Step::Fail(failure), None),
+            })
         }
     }
 }
@@ -321,7 +323,7 @@ fn step_of_processing(observed: &Observed<'_>, detail: &TargetDetail) -> (Step, 
         (ActionState::NotLoaded { message }, Some(_)) => {
             Step::Await(Failure::new("ActionNotReady", message))
         }
-        (ActionState::NotFound, Some(_)) => Step::Await(action_not_found(observed.job)),
+        (ActionState::NotFound { .. }, Some(_)) => Step::Await(action_not_found(observed.job)),
         (ActionState::Unsupported { message }, Some(_)) => {
             Step::Await(Failure::new("ActionNotSupported", message))
         }

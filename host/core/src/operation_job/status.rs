@@ -149,8 +149,8 @@ fn describe(
             match (blocked, held_back(observed.job, counts)) {
                 (Some(failure), _) => {
                     // A job that has not started waits only a moment for an ActionPlugin to appear.
-                    let passes =
-                        progress == Progress::Pending && *observed.action == ActionState::NotFound;
+                    let passes = progress == Progress::Pending
+                        && matches!(observed.action, ActionState::NotFound { .. });
                     let standing = if passes {
                         Standing::Reconciling
                     } else {

@@ -27,6 +27,14 @@ pub(crate) fn hostile() -> Result<&'static [u8]> {
     guest.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
+/// The example action. Built once, or taken from the folder that `OPERON_WASM_DIR` names.
+pub(crate) fn annotate() -> Result<&'static [u8]> {
+    static GUEST: OnceLock<Result<Vec<u8>, String>> = OnceLock::new();
+    let guest =
+        GUEST.get_or_init(|| build("operon-example-annotate").map_err(|e| format!("{e:#}")));
+    guest.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
 fn build(package: &str) -> Result<Vec<u8>> {
     let file = format!("{}.wasm", package.replace('-', "_"));
     let folder = if let Some(folder) = std::env::var_os("OPERON_WASM_DIR") {

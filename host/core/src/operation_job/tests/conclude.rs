@@ -5,8 +5,8 @@ use std::time::Duration;
 use operon_api::operation_job::{Progress, TargetDetail};
 
 use super::world::{
-    START, World, attributes, failed, pending, plugin, processing, report, retry, said, terminal,
-    time,
+    START, World, attributes, failed, not_found, pending, plugin, processing, report, retry, said,
+    terminal, time,
 };
 use crate::{
     action::{ActionError, Failure, OpsProgress, ProgressReport},
@@ -257,7 +257,7 @@ fn a_target_says_what_its_action_lacks_until_the_action_is_there() {
 #[test]
 fn a_target_without_a_pod_no_longer_waits_for_its_action() {
     let mut world = World::new(&["a"]);
-    world.action = ActionState::NotFound;
+    world.action = not_found();
     world.pass(&[]);
     let error = world.detail("a").error.clone().expect("an error");
     assert_eq!(error.reason, "ActionNotFound");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use operon_api::operation_job::{Progress, TargetDetail};
 
 use super::world::{
-    START, World, clean, events, failed, pending, plugin, processing, released, report, retry,
-    said, succeeded, time,
+    START, World, clean, deleted_at, events, failed, not_found, pending, plugin, processing,
+    released, report, retry, said, succeeded, time,
 };
 use crate::{
     action::{OpsProgress, Severity},
@@ -60,7 +60,7 @@ fn only_targets_that_started_and_are_not_clean_are_released() {
 fn a_job_of_which_nothing_started_goes_at_once_whatever_its_action() {
     for action in [
         ActionState::Loaded,
-        ActionState::NotFound,
+        not_found(),
         ActionState::NotLoaded {
             message: String::new(),
         },
@@ -224,7 +224,7 @@ fn an_action_that_is_not_loaded_in_time_ends_the_deletion() {
 #[test]
 fn an_action_that_is_gone_holds_nothing() {
     for action in [
-        ActionState::NotFound,
+        not_found(),
         ActionState::Unsupported {
             message: String::new(),
         },
@@ -237,6 +237,22 @@ fn an_action_that_is_gone_holds_nothing() {
         assert_eq!(error.reason, "ReleaseAbandoned");
         assert_eq!(world.detail("b").error, Some(said("X", "it went wrong")));
     }
+}
+
+#[test]
+fn a_plugin_that_is_created_again_still_releases_the_targets_of_a_deleted_job() {
+    let mut world = deleted(&[processing("a")]);
+    world.now = START + 900;
+    world.action = deleted_at(START + 890);
+    let conclusion = world.pass(&[]);
+    assert!(!conclusion.released);
+    let due = conclusion.requeue_after.map(|after| after.as_secs());
+    assert_eq!(due, Some(20), "then it is abandoned");
+    let error = world.detail("a").error.clone().expect("an error");
+    assert_eq!(error.reason, "ActionNotFound");
+    world.action = ActionState::Loaded;
+    world.now = START + 30;
+    assert!(world.pass(&[("a", clean())]).released);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use operon_api::operation_job::Progress;
 
 use super::world::{
-    START, World, attributes, clean, failed, pending, plugin, processing, released, report, retry,
-    succeeded, terminal,
+    START, World, attributes, clean, failed, not_found, pending, plugin, processing, released,
+    report, retry, succeeded, terminal,
 };
 use crate::{
     action::{Failure, OpsProgress},
@@ -34,7 +34,7 @@ fn a_pass_that_learns_nothing_new_changes_nothing() {
     ];
     let actions = [
         ActionState::Loaded,
-        ActionState::NotFound,
+        not_found(),
         ActionState::NotLoaded {
             message: "no ConfigMap".repeat(500),
         },

@@ -3,7 +3,8 @@
 use operon_api::operation_job::TargetDetail;
 
 use super::world::{
-    START, World, failed, pending, processing, released, started_at, succeeded, time,
+    START, World, deleted_at, failed, not_found, pending, processing, released, started_at,
+    succeeded, time,
 };
 use crate::{
     action::Failure,
@@ -188,15 +189,20 @@ fn a_missing_pod_outside_the_partition_is_no_failure() {
 
 #[test]
 fn an_action_that_can_not_be_asked_holds_or_fails_a_target() {
-    use ActionState::NotFound;
     let (new, running) = (pending("a"), processing("a"));
     // The action, the target, seconds since the job was seen; the step, and when it changes.
     let table: &[(ActionState, &TargetDetail, i64, _, Option<u64>)] = &[
-        (NotFound, &new, 0, ("await", "ActionNotFound"), Some(30)),
-        (NotFound, &new, 29, ("await", "ActionNotFound"), Some(1)),
-        (NotFound, &new, 30, ("fail", "ActionNotFound"), None),
-        (NotFound, &running, 0, ("await", "ActionNotFound"), None),
-        (NotFound, &running, 900, ("await", "ActionNotFound"), None),
+        (not_found(), &new, 0, ("await", "ActionNotFound"), Some(30)),
+        (not_found(), &new, 29, ("await", "ActionNotFound"), Some(1)),
+        (not_found(), &new, 30, ("fail", "ActionNotFound"), None),
+        (not_found(), &running, 0, ("await", "ActionNotFound"), None),
+        (
+            not_found(),
+            &running,
+            900,
+            ("await", "ActionNotFound"),
+            None,
+        ),
         (not_loaded(), &new, 0, ("await", "ActionNotReady"), None),
         (not_loaded(), &new, 900, ("await", "ActionNotReady"), None),
         (
@@ -234,8 +240,32 @@ fn an_action_that_can_not_be_asked_holds_or_fails_a_target() {
 }
 
 #[test]
+fn the_grace_of_an_unknown_action_counts_from_when_its_plugin_was_deleted() {
+    // When the plugin was deleted and what time it is, in seconds since the job was seen; the step.
+    for (plugin_deleted, now, wanted, due) in [
+        (-3600, 29, "await", Some(1)),
+        (-3600, 30, "fail", None),
+        (900, 900, "await", Some(30)),
+        (900, 929, "await", Some(1)),
+        (900, 930, "fail", None),
+        // A clock that went back fails nothing early.
+        (900, 10, "await", Some(30)),
+    ] {
+        let mut world = World::with(&[pending("a")]);
+        world.action = deleted_at(START + plugin_deleted);
+        world.now = START + now;
+        let step = world.step();
+        assert_eq!(
+            (reason(&step), world.due()),
+            ((wanted, "ActionNotFound"), due),
+            "deleted at {plugin_deleted}, now {now}"
+        );
+    }
+}
+
+#[test]
 fn an_action_that_can_not_be_asked_leaves_finished_and_waiting_targets_alone() {
-    for action in [ActionState::NotFound, not_loaded(), unsupported()] {
+    for action in [not_found(), not_loaded(), unsupported()] {
         let mut world = World::with(&[succeeded("a"), failed("b", "X"), pending("c")]);
         world.job.spec.partition = Some(2);
         world.now = START + 900;
@@ -247,7 +277,7 @@ fn an_action_that_can_not_be_asked_leaves_finished_and_waiting_targets_alone() {
 #[test]
 fn a_job_goes_on_when_its_action_appears_late() {
     let mut world = World::with(&[pending("a")]);
-    world.action = ActionState::NotFound;
+    world.action = not_found();
     world.now = START + 29;
     assert!(matches!(world.step(), Step::Await(_)));
     world.action = ActionState::Loaded;
@@ -301,7 +331,7 @@ fn every_started_target_has_a_deadline_of_its_own() {
 
 #[test]
 fn a_deadline_holds_though_the_action_can_not_be_asked() {
-    for action in [ActionState::NotFound, not_loaded(), unsupported()] {
+    for action in [not_found(), not_loaded(), unsupported()] {
         let mut world = World::with(&[processing("a")]);
         world.job.spec.active_deadline_seconds = Some(100);
         world.action = action;
@@ -390,7 +420,7 @@ fn failures_name_what_is_missing_and_where_to_look() {
         world.step(),
         Step::Fail(Failure::new("PodNotFound", there_is_none))
     );
-    world.action = ActionState::NotFound;
+    world.action = not_found();
     let Step::Fail(failure) = world.step() else {
         unreachable!("it fails")
     };

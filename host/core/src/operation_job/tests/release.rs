@@ -5,8 +5,8 @@ use std::time::Duration;
 use operon_api::operation_job::{Progress, TargetDetail};
 
 use super::world::{
-    START, World, attributes, clean, failed, plugin, processing, report, retry, said, terminal,
-    time,
+    START, World, attributes, clean, failed, not_found, plugin, processing, report, retry, said,
+    terminal, time,
 };
 use crate::{
     action::OpsProgress,
@@ -60,7 +60,7 @@ fn a_target_that_is_given_up_keeps_what_it_waited_for_last() {
     };
     let last = "; last: Forbidden: may not patch pods";
     for deleted in [false, true] {
-        for action in [ActionState::Loaded, ActionState::NotFound] {
+        for action in [ActionState::Loaded, not_found()] {
             let mut world = World::with(std::slice::from_ref(&waiting));
             world.job.spec.active_deadline_seconds = Some(100);
             world.now = START + 100;

@@ -3,8 +3,8 @@
 use operon_api::operation_job::{Progress, TargetDetail};
 
 use super::world::{
-    START, World, condition, events, failed, pending, processing, released, report, standing,
-    succeeded, terminal, time,
+    START, World, condition, events, failed, not_found, pending, processing, released, report,
+    standing, succeeded, terminal, time,
 };
 use crate::{
     action::{Failure, OpsProgress, Severity},
@@ -216,8 +216,8 @@ fn a_job_whose_action_can_not_be_asked_says_why() {
     let message = || "no ConfigMap".to_owned();
     let (new, running) = (pending("a"), processing("a"));
     let table = [
-        (ActionState::NotFound, &new, RECONCILING, "ActionNotFound"),
-        (ActionState::NotFound, &running, STALLED, "ActionNotFound"),
+        (not_found(), &new, RECONCILING, "ActionNotFound"),
+        (not_found(), &running, STALLED, "ActionNotFound"),
         (
             ActionState::NotLoaded { message: message() },
             &new,
@@ -357,8 +357,8 @@ fn a_job_that_succeeds_says_so_once() {
 fn a_job_that_can_not_go_on_says_so_once_per_reason() {
     let mut world = World::with(&[processing("a")]);
     for (action, wanted) in [
-        (ActionState::NotFound, 1),
-        (ActionState::NotFound, 0),
+        (not_found(), 1),
+        (not_found(), 0),
         (
             ActionState::NotLoaded {
                 message: "one".to_owned(),
@@ -372,7 +372,7 @@ fn a_job_that_can_not_go_on_says_so_once_per_reason() {
             0,
         ),
         (ActionState::Loaded, 0),
-        (ActionState::NotFound, 1),
+        (not_found(), 1),
     ] {
         world.action = action;
         let told = world.pass(&[("a", going_on())]);
@@ -384,7 +384,7 @@ fn a_job_that_can_not_go_on_says_so_once_per_reason() {
 #[test]
 fn a_job_applied_a_moment_before_its_plugin_is_not_called_blocked() {
     let mut world = World::new(&["a"]);
-    world.action = ActionState::NotFound;
+    world.action = not_found();
     let told = world.pass(&[]);
     assert_eq!(
         (events(&told), told.requeue_after.map(|t| t.as_secs())),

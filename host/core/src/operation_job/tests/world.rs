@@ -27,6 +27,17 @@ use crate::{
 /// The second at which every world begins.
 pub(super) const START: i64 = 1_000_000;
 
+/// No ActionPlugin has served the action for long.
+pub(super) fn not_found() -> ActionState {
+    deleted_at(START - 3600)
+}
+
+/// The ActionPlugin of the action was deleted at that second.
+pub(super) fn deleted_at(second: i64) -> ActionState {
+    let since = Timestamp::from_second(second).expect("a time");
+    ActionState::NotFound { since }
+}
+
 pub(super) struct World {
     pub(super) job: OperationJob,
     pub(super) pods: HashMap<String, Arc<Pod>>,

@@ -1,0 +1,183 @@
+//! What a component that serves was loaded for, and which changes of the ActionPlugin it must not
+//! outlive. Pure.
+//!
+//! A change that forbids stops it immediately, before anything else is loaded: it must not act for
+//! somebody who does not want it to. A change that asks for something newer leaves it serving until that
+//! is loaded.
+
+use operon_api::{
+    ActionPlugin,
+    action_plugin::{ActionPluginSpec, PluginLimits},
+};
+
+/// Everything that a loaded action is made from; if any of it changes, the action is loaded anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The uid of its ActionPlugin.
+    pub plugin: String,
+    /// The component's digest.
+    pub digest: String,
+    /// `spec.settings` as JSON text.
+    pub settings: String,
+    /// `spec.limits`
+    pub limits: Option<PluginLimits>,
+    /// `spec.serviceAccountName`
+    pub service_account: String,
+    /// `spec.enablePodOpsLifecycle`
+    pub lifecycle: bool,
+}
+
+impl Version {
+    /// What the ActionPlugin asks for, with the component that its source holds.
+    pub fn of(plugin: &ActionPlugin, digest: &str) -> Self {
+        let spec = &plugin.spec;
+        Self {
+            plugin: plugin.metadata.uid.clone().unwrap_or_default(),
+            digest: digest.to_owned(),
+            settings: serde_json::Value::Object(spec.settings.clone()).to_string(),
+            limits: spec.limits.clone(),
+            service_account: spec.service_account_name.clone(),
+            lifecycle: spec.enable_pod_ops_lifecycle,
+        }
+    }
+}
+
+/// Why what was loaded must stop immediately now that this ActionPlugin is elected for its action, as the
+/// end of a sentence; none if it may serve until what the ActionPlugin asks for is loaded.
+pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
+    let ActionPluginSpec {
+        // It cannot be changed, and nobody is elected for an action that it does not claim.
+        action: _,
+        // Another place is where a newer version may be; which bytes may act, `digest` says.
+        source: _,
+        digest,
+        enable_pod_ops_lifecycle,
+        service_account_name,
+        // Until the action has accepted new settings, it works by those that it accepted before.
+        settings: _,
+        // They bound one call, and forbid nothing.
+        limits: _,
+    } = &plugin.spec;
+    if plugin.metadata.uid.as_ref() != Some(&loaded.plugin) {
+        return Some("it was loaded for another ActionPlugin".to_owned());
+    }
+    if let Some(digest) = digest.as_ref().filter(|digest| **digest != loaded.digest) {
+        return Some(format!("spec.digest pins {digest}"));
+    }
+    if *service_account_name != loaded.service_account {
+        let before = &loaded.service_account;
+        return Some(format!(
+            "spec.serviceAccountName is {service_account_name:?}, and it acts as {before:?}"
+        ));
+    }
+    (*enable_pod_ops_lifecycle != loaded.lifecycle)
+        .then(|| format!("spec.enablePodOpsLifecycle is {enable_pod_ops_lifecycle}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use operon_api::action_plugin::{ConfigMapSource, PluginSource};
+    use serde_json::json;
+
+    use super::*;
+
+    fn digest(digit: &str) -> String {
+        format!("sha256:{}", digit.repeat(64))
+    }
+
+    fn plugin() -> ActionPlugin {
+        let source = ConfigMapSource {
+            namespace: None,
+            name: "action".to_owned(),
+            key: "plugin.wasm".to_owned(),
+        };
+        let spec = ActionPluginSpec {
+            action: "Replace".to_owned(),
+            source: PluginSource {
+                config_map: Some(source),
+            },
+            service_account_name: "action".to_owned(),
+            ..ActionPluginSpec::default()
+        };
+        let mut plugin = ActionPlugin::new("replace", spec);
+        plugin.metadata.uid = Some("uid".to_owned());
+        plugin
+    }
+
+    #[test]
+    fn what_forbids_the_component_stops_it_and_what_asks_for_a_newer_one_does_not() {
+        type Change = fn(&mut ActionPlugin);
+        // The change; what stops the component, if it does; whether another version is asked for.
+        let table: &[(Change, Option<&str>, bool)] = &[
+            (|_| {}, None, false),
+            (|p| p.spec.digest = Some(digest("1")), None, false),
+            (
+                |p| p.spec.digest = Some(digest("2")),
+                Some("spec.digest"),
+                false,
+            ),
+            (
+                |p| p.spec.service_account_name = "other".to_owned(),
+                Some("spec.serviceAccountName"),
+                true,
+            ),
+            (
+                |p| p.spec.enable_pod_ops_lifecycle = true,
+                Some("spec.enablePodOpsLifecycle"),
+                true,
+            ),
+            (
+                |p| p.metadata.uid = Some("created again".to_owned()),
+                Some("another ActionPlugin"),
+                true,
+            ),
+            // Whether the bytes are others shows when they are fetched.
+            (
+                |p| {
+                    if let Some(source) = &mut p.spec.source.config_map {
+                        source.name = "newer".to_owned();
+                    }
+                },
+                None,
+                false,
+            ),
+            (|p| p.spec.source.config_map = None, None, false),
+            (
+                |p| {
+                    p.spec.settings.insert("key".to_owned(), json!("value"));
+                },
+                None,
+                true,
+            ),
+            (
+                |p| p.spec.limits = Some(PluginLimits::default()),
+                None,
+                true,
+            ),
+            (|p| p.metadata.generation = Some(9), None, false),
+        ];
+        let loaded = Version::of(&plugin(), &digest("1"));
+        for (number, (change, stops, newer)) in table.iter().enumerate() {
+            let mut changed = plugin();
+            change(&mut changed);
+            let said = rejection(&changed, &loaded);
+            match stops {
+                None => assert_eq!(said, None, "change {number}"),
+                Some(field) => {
+                    let said = said.unwrap_or_default();
+                    assert!(said.contains(field), "change {number}: {said}");
+                }
+            }
+            let asked = Version::of(&changed, &digest("1"));
+            assert_eq!(asked != loaded, *newer, "change {number}");
+        }
+    }
+
+    #[test]
+    fn a_pin_that_is_taken_back_lets_the_component_serve() {
+        let mut pinned = plugin();
+        pinned.spec.digest = Some(digest("1"));
+        let loaded = Version::of(&pinned, &digest("1"));
+        assert_eq!(rejection(&plugin(), &loaded), None);
+    }
+}
