@@ -50,8 +50,6 @@ struct Page {
     number: u64,
     /// An answer that no status has yet, with the number of its call.
     answer: Option<(u64, Answer)>,
-    /// No reconcile has taken the answer.
-    untaken: bool,
     /// Something that the target depends on changed after its last call had begun.
     changed: bool,
 }
@@ -70,8 +68,7 @@ pub enum Turn {
     UnderWay,
     /// Not before it has waited so long.
     Waits(Duration),
-    /// It has just been called: nothing that it depends on changed since, and no reconcile has taken the
-    /// answer.
+    /// Not before a status has its answer, as nothing that it depends on changed since.
     Answered,
 }
 
@@ -132,12 +129,10 @@ impl Book {
         }
     }
 
-    /// Takes the answer that no status has yet, with the number of its call, if it is one to this step.
-    /// It can be taken again until a status has it.
-    pub fn take_answer(&self, job: &str, plan: &TargetPlan) -> Option<(u64, Answer)> {
-        let mut jobs = self.lock();
-        let page = jobs.get_mut(job)?.targets.get_mut(&plan.detail.name)?;
-        page.untaken = false;
+    /// The answer that no status has yet, with the number of its call, if it is one to this step.
+    pub fn answer(&self, job: &str, plan: &TargetPlan) -> Option<(u64, Answer)> {
+        let jobs = self.lock();
+        let page = jobs.get(job)?.targets.get(&plan.detail.name)?;
         let same = page.step.as_ref().and_then(Step::question) == plan.step.question();
         page.answer.clone().filter(|_| same)
     }
@@ -237,7 +232,7 @@ impl Page {
         let left = self.due.map(|due| due.saturating_duration_since(now));
         match left.filter(|left| !left.is_zero()) {
             Some(left) => Turn::Waits(left),
-            None if self.untaken && !self.changed => Turn::Answered,
+            None if self.answer.is_some() && !self.changed => Turn::Answered,
             None => Turn::Free(self.number),
         }
     }
@@ -264,7 +259,6 @@ impl Page {
         self.ended = Some(now);
         self.step = Some(step);
         self.answer = Some((number, answer));
-        self.untaken = true;
     }
 }
 

@@ -275,7 +275,7 @@ impl OperationJobs {
             if !waits && !begun.contains(&plan.index) {
                 continue;
             }
-            if let Some((number, answer)) = self.book.take_answer(uid, plan) {
+            if let Some((number, answer)) = self.book.answer(uid, plan) {
                 acted.answers.given.insert(plan.index, answer);
                 acted.calls.push((plan.detail.name.clone(), number));
             } else if waits {
