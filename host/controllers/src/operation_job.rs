@@ -433,3 +433,6 @@ fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
 fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
+
+#[cfg(test)]
+mod tests;

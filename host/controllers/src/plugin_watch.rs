@@ -29,6 +29,7 @@ use crate::{
 const LIST_LIMIT: Duration = Duration::from_secs(20);
 
 /// The caches of one loaded action.
+#[derive(Default)]
 pub struct PluginWatch {
     /// What its view of the cluster is made of.
     pub declared: Declared,

@@ -1,0 +1,320 @@
+//! The shipped reconcile, with an action by script and an API server that holds one job.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use futures::{
+    StreamExt,
+    channel::mpsc::{UnboundedReceiver, unbounded},
+    future::BoxFuture,
+};
+use kube::{client::Body, config::Config, runtime::watcher};
+use operon_core::action::{
+    Action, ActionError, Failure, Operation, OpsProgress, ProgressReport, Registration, Request,
+};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    catalogue::{Entry, Version},
+    effects::Performers,
+    plugin_watch::PluginWatch,
+};
+
+/// An action that does what the beginning of a target's name says, and notes its calls.
+#[derive(Default)]
+struct Scripted {
+    registration: Registration,
+    operated: Mutex<BTreeMap<String, usize>>,
+}
+
+impl Scripted {
+    fn calls(&self, target: &str) -> usize {
+        let operated = self.operated.lock().unwrap_or_else(PoisonError::into_inner);
+        operated.get(target).copied().unwrap_or_default()
+    }
+}
+
+impl Action for Scripted {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    fn operate_target<'a>(
+        &'a self,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<Operation, ActionError>> {
+        let name = request.target.name.clone();
+        Box::pin(async move {
+            {
+                let mut operated = self.operated.lock().unwrap_or_else(PoisonError::into_inner);
+                *operated.entry(name.clone()).or_default() += 1;
+            }
+            match name.split('-').next() {
+                Some("endless") => futures::future::pending().await,
+                Some("slow") => tokio::time::sleep(PATIENCE + Duration::from_millis(300)).await,
+                Some("broken") => {
+                    return Err(ActionError::Plugin(Failure::new("Broken", "it is broken")));
+                }
+                _ => {}
+            }
+            Ok(Operation::default())
+        })
+    }
+
+    fn get_ops_progress<'a>(
+        &'a self,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<ProgressReport, ActionError>> {
+        let slow = request.target.name.starts_with("slow");
+        let progress = if slow && !request.job.ending {
+            OpsProgress::Succeeded
+        } else {
+            OpsProgress::Processing
+        };
+        Box::pin(std::future::ready(Ok(ProgressReport {
+            progress,
+            failure: None,
+            extra_info: BTreeMap::new(),
+            recheck_after: None,
+        })))
+    }
+
+    fn release_target<'a>(
+        &'a self,
+        _: Request<'a>,
+    ) -> BoxFuture<'a, Result<Operation, ActionError>> {
+        Box::pin(std::future::ready(Ok(Operation::default())))
+    }
+}
+
+/// The job as the API server has it.
+type Stored = Arc<Mutex<Value>>;
+
+/// Answers to patches of the job and of its status; everything else is refused.
+async fn serve(stored: Stored, request: http::Request<Body>) -> http::Response<Body> {
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect_bytes().await;
+    let patch: Value = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
+    let mut job = stored.lock().unwrap_or_else(PoisonError::into_inner);
+    let (code, answer) = if path.ends_with("/operationjobs/job/status") {
+        job["status"] = patch["status"].clone();
+        (200, written(&mut job))
+    } else if path.ends_with("/operationjobs/job") {
+        job["metadata"]["finalizers"] = patch["metadata"]["finalizers"].clone();
+        (200, written(&mut job))
+    } else {
+        (403, json!({"code": 403, "reason": "Forbidden"}).to_string())
+    };
+    let response = http::Response::builder().status(code);
+    response
+        .body(Body::from(answer.into_bytes()))
+        .expect("a status and a body make a response")
+}
+
+/// The job after a write.
+fn written(job: &mut Value) -> String {
+    let version = job["metadata"]["resourceVersion"].as_str();
+    let version: u64 = version.and_then(|v| v.parse().ok()).unwrap_or_default();
+    job["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+    job.to_string()
+}
+
+struct World {
+    controller: OperationJobs,
+    action: Arc<Scripted>,
+    stored: Stored,
+    woken: UnboundedReceiver<ObjectRef<OperationJob>>,
+}
+
+impl World {
+    /// A job whose targets are being operated.
+    fn new(targets: &[String]) -> Self {
+        let names: Vec<_> = targets.iter().map(|name| json!({"name": name})).collect();
+        let started = |name| json!({"name": name, "progress": "Processing", "podUID": name, "startTime": "2026-01-01T00:00:00Z"});
+        let details: Vec<_> = targets.iter().map(started).collect();
+        let job = json!({
+            "apiVersion": "apps.kusionstack.io/v1alpha1",
+            "kind": "OperationJob",
+            "metadata": {
+                "namespace": "ns", "name": "job", "uid": "uid", "resourceVersion": "1",
+                "finalizers": [keys::OPERATION_JOB_FINALIZER]
+            },
+            "spec": {"action": "Scripted", "targets": names, "activeDeadlineSeconds": i32::MAX},
+            "status": {"startTime": "2026-01-01T00:00:00Z", "targetDetails": details}
+        });
+        let stored: Stored = Arc::new(Mutex::new(job));
+        let (action, (sender, woken)) = (Arc::new(Scripted::default()), unbounded());
+        let controller = controller(&stored, &action, sender);
+        let world = Self {
+            controller,
+            action,
+            stored,
+            woken,
+        };
+        world.controller.jobs.wrote(world.job());
+        world
+    }
+
+    fn job(&self) -> OperationJob {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        serde_json::from_value(stored.clone()).expect("a job")
+    }
+
+    /// A reconcile of what the cache has, and how long it took.
+    async fn reconcile(&self) -> (Next, Duration) {
+        let reference = ObjectRef::new("job").within("ns");
+        let job = self.controller.jobs.store.get(&reference).expect("a job");
+        let begin = Instant::now();
+        let next = self.controller.reconcile(job).await.expect("no error");
+        (next, begin.elapsed())
+    }
+
+    fn delete(&self) {
+        {
+            let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+            stored["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:01:00Z");
+            written(&mut stored);
+        }
+        self.controller.jobs.wrote(self.job());
+    }
+
+    fn errors(&self) -> BTreeMap<String, String> {
+        let details = self.job().status.unwrap_or_default().target_details;
+        let error = |detail: operon_api::operation_job::TargetDetail| {
+            Some((detail.name, detail.error?.reason))
+        };
+        details.into_iter().filter_map(error).collect()
+    }
+}
+
+fn controller(
+    stored: &Stored,
+    action: &Arc<Scripted>,
+    queue: futures::channel::mpsc::UnboundedSender<ObjectRef<OperationJob>>,
+) -> OperationJobs {
+    let stored = Arc::clone(stored);
+    let service = tower::service_fn(move |request| {
+        let stored = Arc::clone(&stored);
+        async move { Ok::<_, std::convert::Infallible>(serve(stored, request).await) }
+    });
+    let client = Client::new(service, "ns");
+    let config = Config::new("http://localhost".parse().expect("a URL"));
+    let performers = Performers::new(config, client.clone(), "operon-system".to_owned());
+    let loaded = Loaded {
+        plugin: "scripted".to_owned(),
+        action: Arc::clone(action) as Arc<dyn Action>,
+        performer: performers
+            .performer("scripted", "scripted")
+            .expect("a client"),
+        watch: PluginWatch::default(),
+        version: Version {
+            digest: String::new(),
+            settings: "{}".to_owned(),
+            limits: None,
+            service_account: "scripted".to_owned(),
+            lifecycle: false,
+        },
+    };
+    let (catalogue, book) = (Arc::new(Catalogue::default()), Arc::new(Book::default()));
+    catalogue.set("Scripted", Some(Entry::Loaded(Arc::new(loaded))));
+    let config = watcher::Config::default();
+    OperationJobs {
+        jobs: Cache::start(
+            Api::all(client.clone()),
+            config.clone(),
+            (),
+            Arc::new(|_, _| {}),
+        ),
+        pods: Cache::start(Api::all(client.clone()), config, (), Arc::new(|_, _| {})),
+        triggers: Arc::new(Triggers::new(
+            queue,
+            Arc::clone(&catalogue),
+            Arc::clone(&book),
+        )),
+        catalogue,
+        book,
+        events: Events::new(client.clone(), None),
+        status: StatusWriter::default(),
+        metrics: Metrics::register(&mut Registry::default()),
+        client,
+    }
+}
+
+fn names(what: &str, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| format!("{what}-{number}"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_reconcile_ends_and_a_deleted_job_is_released_though_no_call_ever_ends() {
+    let world = World::new(&names("endless", 50));
+    let (_, first) = world.reconcile().await;
+    assert!(first < PATIENCE * 2, "{first:?}");
+    let (next, second) = world.reconcile().await;
+    assert!(second < PATIENCE / 2, "{second:?}");
+    let soon = next.requeue_after.filter(|after| *after < PATIENCE * 100);
+    assert_eq!(
+        (soon, next.retry),
+        (None, false),
+        "the end of a call wakes the job"
+    );
+    world.delete();
+    let begin = Instant::now();
+    while !world.job().finalizers().is_empty() {
+        world.reconcile().await;
+        tokio::task::yield_now().await;
+        assert!(begin.elapsed() < PATIENCE * 5, "{:?}", world.errors());
+    }
+    assert!(world.errors().values().all(|reason| reason == "Canceled"));
+    world.controller.book.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_takes_longer_than_a_reconcile_is_not_lost_and_not_repeated() {
+    let mut world = World::new(&names("slow", 1));
+    world.reconcile().await;
+    assert_eq!(world.job().status.and_then(|s| s.succeeded_pod_count), None);
+    world.woken.next().await.expect("its end wakes the job");
+    // The status was written a moment ago, so the next write may have to wait.
+    while world
+        .job()
+        .status
+        .and_then(|s| s.succeeded_pod_count)
+        .is_none()
+    {
+        world.reconcile().await;
+        assert_eq!(world.action.calls("slow-0"), 1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_backs_off_is_not_called_because_of_its_neighbours() {
+    let world = World::new(&["broken-0".to_owned(), "fine-0".to_owned()]);
+    let (next, _) = world.reconcile().await;
+    assert!(!next.retry && next.requeue_after.is_some(), "{next:?}");
+    for calls in 2..5 {
+        world.controller.book.changed("uid", "fine-0");
+        world.reconcile().await;
+        assert_eq!(world.action.calls("fine-0"), calls);
+        assert_eq!(world.action.calls("broken-0"), 1);
+    }
+    let told = BTreeMap::from([("broken-0".to_owned(), "Broken".to_owned())]);
+    assert_eq!(world.errors(), told);
+}
+
+#[tokio::test]
+async fn of_targets_that_are_slow_and_fine_the_fine_ones_are_all_called() {
+    let targets = [names("endless", 8), names("fine", 40)].concat();
+    let world = World::new(&targets);
+    world.reconcile().await;
+    for name in names("fine", 40) {
+        assert_eq!(world.action.calls(&name), 1, "{name}");
+    }
+}
