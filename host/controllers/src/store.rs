@@ -712,13 +712,15 @@ mod tests {
             config_maps(7, &["a"])
         };
         let counter = Arc::clone(&told);
-        let slot = Arc::clone(&cache_slot);
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let cache = start(client(list), move |_, _| {
-            counter.fetch_add(1, Ordering::SeqCst);
-        });
-        *slot = Some(cache.clone());
-        drop(slot);
+        let cache = {
+            // The list waits for the cache that it writes to.
+            let mut slot = cache_slot.lock().unwrap_or_else(PoisonError::into_inner);
+            let cache = start(client(list), move |_, _| {
+                counter.fetch_add(1, Ordering::SeqCst);
+            });
+            *slot = Some(cache.clone());
+            cache
+        };
         cache.ready().await;
         let found = |name: &str| {
             let object = cache.store.get(&ObjectRef::new(name).within("default"));
