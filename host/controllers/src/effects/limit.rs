@@ -53,13 +53,8 @@ impl Performer {
         })?;
         let turn = self.turns.of(namespace, &limit.label_selector);
         let turn = turn.lock_owned().await;
-        let counts = |pod: &Pod| {
-            pod.metadata.namespace.as_deref() == Some(namespace)
-                && pod.metadata.deletion_timestamp.is_none()
-                && selector.matches(pod.labels())
-        };
         let most = usize::try_from(limit.pods).unwrap_or(usize::MAX);
-        if pods.state_filter(counts).len() < most {
+        if matching(namespace, &selector, pods) < most {
             return Ok(turn);
         }
         let message = format!(
@@ -70,5 +65,43 @@ impl Performer {
             Failure::new("LimitReached", message),
             Some(AGAIN),
         ))
+    }
+}
+
+/// How many pods count.
+fn matching(namespace: &str, selector: &Selector, pods: &Store<Pod>) -> usize {
+    let counts = |pod: &Pod| {
+        pod.metadata.namespace.as_deref() == Some(namespace)
+            && pod.metadata.deletion_timestamp.is_none()
+            && selector.matches(pod.labels())
+    };
+    pods.state_filter(counts).len()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pods_of_the_namespace_that_stay_count() {
+        let mut writer = Writer::<Pod>::default();
+        let deleted = Some("2026-01-01T00:00:00Z");
+        for (namespace, name, value, deleted) in [
+            ("ns", "a", "x", None),
+            ("ns", "b", "x", None),
+            ("ns", "c", "x", deleted),
+            ("ns", "d", "y", None),
+            ("other", "e", "x", None),
+        ] {
+            let pod = json!({"metadata": {"namespace": namespace, "name": name,
+                "labels": {"from": value}, "deletionTimestamp": deleted}});
+            let pod = serde_json::from_value(pod).expect("a pod");
+            writer.apply_watcher_event(&Event::Apply(pod));
+        }
+        let selector = Selector::parse("from=x").expect("a selector");
+        assert_eq!(matching("ns", &selector, &writer.as_reader()), 2);
     }
 }
