@@ -144,9 +144,13 @@ fn set_environment(container: &mut Map<String, Value>, variables: &[Value]) {
     };
     let mut new: Vec<Value> = Vec::new();
     for variable in variables {
-        let mut known = list.iter_mut().chain(&mut new);
-        match known.find(|old| old["name"] == variable["name"]) {
-            Some(old) => *old = variable.clone(),
+        let is_same = |old: &Value| old["name"] == variable["name"];
+        let known = list.iter().position(is_same);
+        // A container may list a name more than once, and Kubernetes takes the last.
+        list.retain(|old| !is_same(old));
+        new.retain(|old| !is_same(old));
+        match known {
+            Some(place) => list.insert(place, variable.clone()),
             None => new.push(variable.clone()),
         }
     }

@@ -140,6 +140,38 @@ fn jf_07_variables_are_merged_by_name_in_every_container_the_common_ones_first()
 }
 
 #[test]
+fn common_variables_replace_every_entry_of_their_name() {
+    let global = global(json!({"env": [{"name": "A", "value": "g"}, {"name": "B", "value": "g"}]}));
+    let overlay = Overlay {
+        global: Some(&global),
+        env: vec![("B".to_owned(), "own".to_owned())],
+        ..Overlay::default()
+    };
+    let a = json!({"name": "A", "value": "g"});
+    let b = json!({"name": "B", "value": "own"});
+    let c = json!({"name": "C", "value": "$(A)"});
+    let field = json!({"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
+    for (written, env) in [
+        (
+            json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]),
+            json!([b, a]),
+        ),
+        (
+            json!([{"name": "A", "value": "1"}, c, field, null]),
+            json!([b, a, c, null]),
+        ),
+        (
+            json!([c, {"name": "B"}, {"name": "B"}, {"name": "A"}]),
+            json!([c, b, a]),
+        ),
+        (json!([c, c]), json!([a, b, c, c])),
+    ] {
+        let rendered = rendered(pod(json!({"containers": [{"env": written}]})), &overlay);
+        assert_eq!(rendered["template"]["spec"]["containers"][0]["env"], env);
+    }
+}
+
+#[test]
 fn jf_08_only_the_volumes_that_are_mounted_are_there_and_every_container_mounts_them() {
     let volumes: Vec<Volume> = ["data", "other"]
         .map(|name| {
