@@ -5,7 +5,7 @@
 mod error;
 mod order;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use operon_api::job_flow::{JobFlowSpec, MAX_STEPS};
 
@@ -236,7 +236,18 @@ impl FlowGraph {
                 });
             }
         }
-        Ok(())
+        let steps = spec.flows.iter().enumerate();
+        let before = steps.filter(|(other, _)| self.is_before(*other, place));
+        let declared: BTreeSet<_> = before.flat_map(|(_, step)| &step.outputs).collect();
+        let mut of_any = when.outputs_of_any().iter();
+        match of_any.find(|output| !declared.contains(output)) {
+            Some(output) => Err(GraphError::WhenDeclaredByNone {
+                step: self.name(place).to_owned(),
+                output: output.clone(),
+                hint: nearest(output, declared.into_iter().map(String::as_str)),
+            }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use operon_api::job_flow::{Phase, StepStatus};
 
-use super::graph::FlowGraph;
+use super::{graph::FlowGraph, when::Answer};
 use crate::action::Failure;
 
 /// Why a step is Skipped: its own `when`, something that it depends on being skipped for such a reason,
@@ -59,9 +59,16 @@ pub(super) fn turn(
     }
     let asked = steps.iter().enumerate();
     let asked = asked.filter(|(other, _)| graph.is_before(*other, place));
-    match when.holds(asked.map(|(_, step)| step)) {
-        Ok(true) => Turn::Start,
-        Ok(false) => Turn::Skip(Failure::new(WHEN_FALSE, "its when is false")),
+    match when.answer(asked.map(|(_, step)| step)) {
+        Ok(Answer::True) => Turn::Start,
+        Ok(Answer::False) => Turn::Skip(Failure::new(WHEN_FALSE, "its when is false")),
+        Ok(Answer::Lacks { step, output }) => {
+            let (name, how) = (&step.name, how_over(step.phase));
+            let why = format!(
+                "its when is false: it needs the output {output:?} of step {name:?}, which {how}"
+            );
+            Turn::Skip(Failure::new(WHEN_FALSE, why))
+        }
         Err(error) => Turn::Fail(Failure::new(
             "WhenInvalid",
             format!("its when can't be evaluated: {error}"),
@@ -70,14 +77,22 @@ pub(super) fn turn(
 }
 
 fn because_of(dependency: &StepStatus) -> Failure {
-    let name = &dependency.name;
-    let (reason, how) = match dependency.phase {
-        Phase::Skipped if is_skipped_on_purpose(dependency) => (DEPENDENCY_SKIPPED, "was skipped"),
-        Phase::Skipped => (DEPENDENCY_FAILED, "was skipped"),
-        Phase::Cancelled => (DEPENDENCY_FAILED, "was cancelled"),
-        Phase::Failed | Phase::Waiting | Phase::Blocked | Phase::Running | Phase::Succeeded => {
-            (DEPENDENCY_FAILED, "failed")
-        }
+    let reason = if is_skipped_on_purpose(dependency) {
+        DEPENDENCY_SKIPPED
+    } else {
+        DEPENDENCY_FAILED
     };
+    let (name, how) = (&dependency.name, how_over(dependency.phase));
     Failure::new(reason, format!("it depends on {name:?}, which {how}"))
+}
+
+/// How a step ended that did not succeed.
+fn how_over(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Skipped => "was skipped",
+        Phase::Cancelled => "was cancelled",
+        Phase::Failed | Phase::Waiting | Phase::Blocked | Phase::Running | Phase::Succeeded => {
+            "failed"
+        }
+    }
 }

@@ -14,11 +14,11 @@ use std::{
 };
 
 use cel::{
-    Context, Env, Value,
+    Context, Env, ExecutionError, Value,
     objects::{Key, Map},
     parser::{Expression, PrattParser},
 };
-use operon_api::job_flow::StepStatus;
+use operon_api::job_flow::{Phase, StepStatus};
 
 use self::shape::Shape;
 use crate::jobs::text;
@@ -40,6 +40,20 @@ const MAX_MESSAGE: usize = 300;
 pub(super) struct When {
     expression: Expression,
     shape: Shape,
+}
+
+/// What an expression says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer<'a> {
+    /// It is true.
+    True,
+    /// It is false.
+    False,
+    /// It counts as false: it needs an output that does not exist, because its step did not succeed.
+    Lacks {
+        step: &'a StepStatus,
+        output: String,
+    },
 }
 
 /// Why an expression has no answer.
@@ -99,6 +113,11 @@ impl When {
         &self.shape.outputs
     }
 
+    /// The outputs that it names of steps that only the evaluation knows.
+    pub(super) fn outputs_of_any(&self) -> &BTreeSet<String> {
+        &self.shape.outputs_of_any
+    }
+
     /// What an evaluation costs at most if so many steps can be asked about.
     pub(super) fn cost(&self, steps: usize) -> usize {
         let built = if self.shape.is_about_all {
@@ -114,15 +133,16 @@ impl When {
         built + self.shape.size * rounds
     }
 
-    /// Whether it holds, given what became of the steps that it may ask about.
-    pub(super) fn holds<'a>(
+    /// What it says, given what became of the steps that it may ask about.
+    pub(super) fn answer<'a>(
         &self,
         steps: impl Iterator<Item = &'a StepStatus>,
-    ) -> Result<bool, WhenError> {
+    ) -> Result<Answer<'a>, WhenError> {
         let is_asked =
             |step: &&StepStatus| self.shape.is_about_all || self.shape.steps.contains(&step.name);
-        let facts: HashMap<String, Value> = steps
-            .filter(is_asked)
+        let asked: Vec<&StepStatus> = steps.filter(is_asked).collect();
+        let facts: HashMap<String, Value> = asked
+            .iter()
             .map(|step| (step.name.clone(), facts(step)))
             .collect();
         let evaluated = catch_unwind(AssertUnwindSafe(|| {
@@ -131,13 +151,31 @@ impl When {
             Value::resolve(&self.expression, &context)
         }));
         match evaluated.map_err(|_| WhenError::Crash)? {
-            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(Value::Bool(true)) => Ok(Answer::True),
+            Ok(Value::Bool(false)) => Ok(Answer::False),
             Ok(other) => Err(WhenError::NotBool(other.type_of().to_string())),
-            Err(error) => Err(WhenError::Evaluation(text::short(
-                &error.to_string(),
-                MAX_MESSAGE,
-            ))),
+            Err(error) => self
+                .lacks(&error, &asked)
+                .ok_or_else(|| WhenError::Evaluation(text::short(&error.to_string(), MAX_MESSAGE))),
         }
+    }
+
+    /// The output that an evaluation ended at, if its step did not succeed.
+    fn lacks<'a>(&self, error: &ExecutionError, asked: &[&'a StepStatus]) -> Option<Answer<'a>> {
+        let ExecutionError::NoSuchKey(key) = error else {
+            return None;
+        };
+        let output = key.as_str();
+        let lacks_it = |step: &&&StepStatus| {
+            let named = (step.name.clone(), output.to_owned());
+            let is_named =
+                self.shape.outputs.contains(&named) || self.shape.outputs_of_any.contains(output);
+            is_named && step.phase != Phase::Succeeded && !step.outputs.contains_key(output)
+        };
+        asked.iter().find(lacks_it).map(|step| Answer::Lacks {
+            step,
+            output: output.to_owned(),
+        })
     }
 }
 

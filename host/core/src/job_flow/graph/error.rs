@@ -76,6 +76,15 @@ pub enum GraphError {
         hint: Option<String>,
     },
     #[error(
+        "the when of step {step:?} asks for the output {output:?}, which no step declares that it depends on{}",
+        meant(hint.as_deref())
+    )]
+    WhenDeclaredByNone {
+        step: String,
+        output: String,
+        hint: Option<String>,
+    },
+    #[error(
         "the when of the steps take too long to evaluate, that of step {0:?} the longest: ask for single steps instead of going through all"
     )]
     WhenTooExpensive(String),

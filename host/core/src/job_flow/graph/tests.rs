@@ -181,6 +181,10 @@ fn what_makes_no_sense_is_told() {
             when("steps[\"a\"].outputs[\"digets\"] == ''"),
             "the when of step \"b\" asks for the output \"digets\" of step \"a\", which does not declare it; did you mean \"digest\"?",
         ),
+        (
+            when("steps.exists(s, steps[s].outputs.digets == '')"),
+            "the when of step \"b\" asks for the output \"digets\", which no step declares that it depends on; did you mean \"digest\"?",
+        ),
     ] {
         assert_eq!(refused(&spec), message);
     }

@@ -100,6 +100,32 @@ fn a_when_without_an_answer_fails_the_step() {
     }
 }
 
+#[test]
+fn a_when_over_an_output_that_a_skipped_step_did_not_leave_is_false_and_says_why() {
+    let mut world = World::with(json!({"failurePolicy": "Continue", "flows": [
+        step("test", &[]),
+        step_with("build", &["test"], json!({"outputs": ["changed"], "when": "steps.test.phase == 'Failed'"})),
+        step_with("ship", &["build"], json!({"when": "steps[\"build\"].outputs[\"changed\"] == \"true\""})),
+        step_with("keep", &["build"], json!({"when": "!steps.exists(s, steps[s].outputs.changed == 'true')"})),
+        step_with("tell", &["build"], json!({"when": "!has(steps.build.outputs.changed)"})),
+    ]}));
+    world.settle();
+    world.succeed("flow-test");
+    world.settle();
+    let why =
+        "its when is false: it needs the output \"changed\" of step \"build\", which was skipped";
+    for step in ["ship", "keep"] {
+        assert_eq!(
+            (world.phase(step), world.reason(step)),
+            (Phase::Skipped, "WhenFalse")
+        );
+        assert_eq!(world.message(step), why);
+    }
+    world.succeed("flow-tell");
+    world.settle();
+    assert_eq!(world.state(), "Succeed");
+}
+
 /// A test that may fail, what reacts to that, and what needs either.
 fn reaction(policy: &str) -> Value {
     json!({"failurePolicy": policy, "onExit": "tidy", "flows": [

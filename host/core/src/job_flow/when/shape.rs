@@ -61,6 +61,8 @@ pub(super) struct Shape {
     pub(super) steps: BTreeSet<String>,
     /// The outputs that it names, each with its step.
     pub(super) outputs: BTreeSet<(String, String)>,
+    /// The outputs that it names of steps that only the evaluation knows, as in `steps[s].outputs.x`.
+    pub(super) outputs_of_any: BTreeSet<String>,
     /// Whether it may ask about any step.
     pub(super) is_about_all: bool,
     /// Whether it goes through a list.
@@ -251,8 +253,13 @@ impl Shape {
             },
             _ => return,
         };
-        if let Some(step) = named_step(step).filter(|_| field == "outputs") {
-            self.outputs.insert((step.to_owned(), output.to_owned()));
+        if field != "outputs" {
+            return;
+        }
+        if let Some(name) = named_step(step) {
+            self.outputs.insert((name.to_owned(), output.to_owned()));
+        } else if is_step(step) {
+            self.outputs_of_any.insert(output.to_owned());
         }
     }
 }

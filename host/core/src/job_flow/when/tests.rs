@@ -23,7 +23,8 @@ fn facts() -> Vec<StepStatus> {
 fn holds(text: &str) -> Result<bool, String> {
     let when = When::compile(text).map_err(|error| format!("refused: {error}"))?;
     let facts = facts();
-    when.holds(facts.iter()).map_err(|error| error.to_string())
+    let answer = when.answer(facts.iter()).map_err(|error| error.to_string());
+    Ok(answer? == Answer::True)
 }
 
 #[test]
@@ -117,7 +118,8 @@ fn what_has_no_answer_is_told() {
         ("1", "it is a int, and must be true or false"),
         ("[true]", "it is a list, and must be true or false"),
         ("null", "it is a null, and must be true or false"),
-        ("steps['test-all'].outputs.n == '1'", "No such key: n"),
+        ("steps.build.outputs.x == '1'", "No such key: x"),
+        ("steps[steps.build.outputs.n].phase == ''", "No such key: 7"),
         ("1 / 0 == 1", "zero"),
         ("1 % 0 == 1", "zero"),
         ("-9223372036854775807 - 2 == 0", "verflow"),
@@ -132,6 +134,32 @@ fn what_has_no_answer_is_told() {
             "{text}: {error}"
         );
         assert!(error.len() < 1000);
+    }
+}
+
+#[test]
+fn an_output_of_a_step_that_did_not_succeed_makes_it_false() {
+    for text in [
+        "steps['test-all'].outputs['n'] == '1'",
+        "steps['test-all'].outputs.n != '1'",
+        "!(steps[\"test-all\"].outputs.n == '1')",
+        "steps.build.outputs.n == '7' && int(steps['test-all'].outputs.n) > 0",
+        "steps.all(s, steps[s].outputs.n == '7')",
+    ] {
+        let when = When::compile(text).expect(text);
+        let facts = facts();
+        let lacks = match when.answer(facts.iter()) {
+            Ok(Answer::Lacks { step, output }) => format!("{} {output}", step.name),
+            Ok(Answer::True | Answer::False) | Err(_) => String::new(),
+        };
+        assert_eq!(lacks, "test-all n", "{text}");
+    }
+    for text in [
+        "steps['test-all'].outputs.n == '1' || true",
+        "steps.exists(s, steps[s].outputs.n == '7')",
+        "!has(steps['test-all'].outputs.n)",
+    ] {
+        assert_eq!(holds(text), Ok(true), "{text}");
     }
 }
 
@@ -249,6 +277,6 @@ fn the_most_expensive_text_is_quick_over_the_most_steps() {
         .collect();
     let body = ["steps[s].outputs == steps[s].outputs"; 30].join(" && ");
     let when = When::compile(&format!("steps.all(s, {body})")).expect("it is small enough");
-    assert_eq!(when.holds(steps.iter()), Ok(true));
+    assert_eq!(when.answer(steps.iter()), Ok(Answer::True));
     assert!(when.cost(999) < 500_000);
 }
