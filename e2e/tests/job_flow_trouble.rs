@@ -197,10 +197,6 @@ async fn a_flow_that_makes_no_sense_starts_nothing_and_says_what_to_mend() {
         let input = |output: &str| json!([{"env": "E", "step": "build", "output": output}]);
         let table = [
             (
-                Flow::of("unknown", [a(), b("deploy").after(&["buidl"])]),
-                "step \"deploy\" depends on \"buidl\", which is no step of this flow; did you mean \"build\"?",
-            ),
-            (
                 Flow::of("syntax", [a(), b("deploy").with("when", json!("steps.build.phase =="))]),
                 "the when of step \"deploy\" can't be evaluated: ",
             ),
@@ -236,6 +232,26 @@ async fn a_flow_that_makes_no_sense_starts_nothing_and_says_what_to_mend() {
                 .await;
         }
         world.jobs_are_named(&[]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unknown_dependency_blocks_its_step_and_the_others_run() {
+    story(async |world: &World| {
+        let steps = [Step::of("build"), Step::of("deploy").after(&["buidl"])];
+        Flow::of("unknown", steps).apply(world).await;
+        let flow = world
+            .flow_says("unknown", "Stalled", "True UnknownDependency: ")
+            .await;
+        let why = said(&flow, "Stalled");
+        assert!(
+            why.contains(
+                "step \"deploy\": it depends on \"buidl\", which is no step of this flow; did you mean \"build\"?"
+            ),
+            "{why}"
+        );
+        world.jobs_are_named(&["unknown-build"]).await;
     })
     .await;
 }

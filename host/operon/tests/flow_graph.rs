@@ -177,7 +177,7 @@ fn a_flow_that_makes_no_sense_is_not_drawn() -> Result<()> {
         let error = folder.error(&["-", "--output", output], &unknown)?;
         assert_eq!(
             error,
-            "operon: JobFlow jobflow-example: step \"job5\" depends on \"jbo2\", \
+            "operon: JobFlow jobflow-example: step \"job5\": it depends on \"jbo2\", \
              which is no step of this flow; did you mean \"job2\"?\n"
         );
     }

@@ -18,7 +18,7 @@ use super::{
     memory::{self, Memory},
     outputs, refused,
     step_jobs::StepJobs,
-    turn::{Turn, turn},
+    turn::{Turn, UNKNOWN_DEPENDENCY, turn},
 };
 use crate::{action::Failure, driver::Start, jobs::AllMade};
 
@@ -217,9 +217,21 @@ impl Pass<'_> {
         self.choose_tries(&ready);
         self.start_again(graph);
         self.start_ready(graph, ready);
+        self.note_unknown_dependencies();
         let steps = &self.assessment.steps;
         let are_over = steps.iter().all(|step| step.phase.is_over());
         self.assessment.is_finished = are_over && !self.has_running_orphans();
+    }
+
+    /// Steps that depend on what is no step wait for an edit of the flow.
+    fn note_unknown_dependencies(&mut self) {
+        let steps = self.assessment.steps.iter();
+        let blocked = steps.filter_map(|step| {
+            let is_unknown = step.reason.as_deref() == Some(UNKNOWN_DEPENDENCY);
+            let message = step.message.clone().filter(|_| is_unknown)?;
+            Some((step.name.clone(), Failure::new(UNKNOWN_DEPENDENCY, message)))
+        });
+        self.assessment.stalls.extend(blocked);
     }
 
     /// Skips what can't run any more; the steps that may start, in the order of the spec.
@@ -278,6 +290,7 @@ impl Pass<'_> {
         let steps = &mut self.assessment.steps;
         match turn(graph, place, steps, is_stopped) {
             Turn::Wait => wait(&mut steps[place]),
+            Turn::Block(why) => settle(&mut steps[place], Phase::Blocked, &why),
             Turn::Start => ready.push(place),
             Turn::Skip(why) => settle(&mut steps[place], Phase::Skipped, &why),
             Turn::Fail(why) => {
@@ -321,13 +334,14 @@ impl Pass<'_> {
         let mut steps = self.assessment.steps.iter();
         let failed = steps.find(|step| matches!(step.phase, Phase::Failed | Phase::Cancelled));
         let failed = failed.map_or("", |step| step.name.as_str());
-        let why = Failure::new(
-            memory::FLOW_FAILED,
-            format!("step {failed:?} failed, so no further step started (spec.failurePolicy)"),
-        );
+        let why =
+            format!("step {failed:?} failed, so no further step started (spec.failurePolicy)");
         for (place, step) in self.assessment.steps.iter_mut().enumerate() {
-            let is_asked = graph.on_exit() == Some(place) || graph.condition(place).is_some();
-            if !is_asked && !step.phase.is_over() {
+            let unknown = graph.unknown(place);
+            let has_when = graph.condition(place).is_some() && unknown.is_none();
+            if graph.on_exit() != Some(place) && !has_when && !step.phase.is_over() {
+                let unknown = unknown.map_or_else(String::new, |unknown| format!("{unknown}; "));
+                let why = Failure::new(memory::FLOW_FAILED, format!("{unknown}{why}"));
                 settle(step, Phase::Skipped, &why);
             }
         }

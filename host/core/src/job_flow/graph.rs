@@ -1,15 +1,15 @@
-//! A flow whose steps make sense together: every name is known, nothing waits for itself, every
-//! expression can be evaluated. A [`FlowGraph`] is acyclic, or it does not exist; nothing after it looks
-//! at the names of the spec again.
+//! A flow whose steps make sense together: nothing waits for itself, every expression can be evaluated, and
+//! a dependency that is no step is known as such. A [`FlowGraph`] is acyclic, or it does not exist; nothing
+//! after it looks at the names of the spec again.
 
 mod error;
 mod order;
 
 use std::collections::{BTreeSet, HashMap};
 
-use operon_api::job_flow::{JobFlowSpec, MAX_STEPS};
+use operon_api::job_flow::{JobFlowSpec, MAX_STEPS, Step};
 
-pub use self::error::GraphError;
+pub use self::error::{GraphError, UnknownDependency};
 use self::{
     error::nearest,
     order::{Places, ancestors, cycle, order},
@@ -22,6 +22,7 @@ pub struct FlowGraph {
     names: Vec<String>,
     places: HashMap<String, usize>,
     dependencies: Vec<Vec<usize>>,
+    unknown: Vec<Option<UnknownDependency>>,
     order: Vec<usize>,
     ancestors: Vec<Places>,
     conditions: Vec<Option<When>>,
@@ -38,7 +39,8 @@ impl FlowGraph {
     /// What does not make sense in it; the first that is found.
     pub fn new(spec: &JobFlowSpec) -> Result<Self, GraphError> {
         let (names, places) = names(spec)?;
-        let dependencies = dependencies(spec, &names, &places)?;
+        let dependencies = dependencies(spec, &places)?;
+        let unknown = spec.flows.iter().map(|step| unknown(step, &names, &places));
         let dependents = dependents(&dependencies);
         let on_exit = on_exit(spec, &names, &places, &dependencies, &dependents)?;
         let order = order(&dependencies, &dependents).ok_or_else(|| {
@@ -50,6 +52,7 @@ impl FlowGraph {
         let mut graph = Self {
             ancestors: ancestors(&order, &dependencies),
             conditions: Vec::with_capacity(names.len()),
+            unknown: unknown.collect(),
             names,
             places,
             dependencies,
@@ -81,9 +84,14 @@ impl FlowGraph {
         self.places.get(name).copied()
     }
 
-    /// What a step depends on, in the order of the spec.
+    /// What a step depends on, in the order of the spec, without what is no step.
     pub fn dependencies(&self, step: usize) -> &[usize] {
         self.dependencies.get(step).map_or(&[], Vec::as_slice)
+    }
+
+    /// A dependency of a step that is no step, if it has one: such a step can't start.
+    pub fn unknown(&self, step: usize) -> Option<&UnknownDependency> {
+        self.unknown.get(step)?.as_ref()
     }
 
     /// What a step depends on, directly or not, in the order of the spec.
@@ -151,9 +159,18 @@ impl FlowGraph {
         })
     }
 
+    /// Whether a step depends on this name, which is no step: then that is all that is wrong with it.
+    fn needs_unknown(&self, spec: &JobFlowSpec, step: usize, name: &str) -> bool {
+        let needs = |step: &Step| step.dependencies.iter().any(|d| d == name);
+        self.step(name).is_none() && spec.flows.get(step).is_some_and(needs)
+    }
+
     fn check_inputs(&self, spec: &JobFlowSpec) -> Result<(), GraphError> {
         for (place, step) in spec.flows.iter().enumerate() {
             for input in &step.inputs {
+                if self.needs_unknown(spec, place, &input.step) {
+                    continue;
+                }
                 let names = || (step.name.clone(), input.env.clone(), input.step.clone());
                 let other = self.before(place, &input.step).map_err(|hint| {
                     let (step, env, from) = names();
@@ -215,7 +232,8 @@ impl FlowGraph {
         place: usize,
         when: &When,
     ) -> Result<(), GraphError> {
-        for about in when.steps() {
+        let is_known = |about: &str| !self.needs_unknown(spec, place, about);
+        for about in when.steps().iter().filter(|about| is_known(about)) {
             self.before(place, about)
                 .map_err(|hint| GraphError::WhenNotBefore {
                     step: self.name(place).to_owned(),
@@ -223,7 +241,8 @@ impl FlowGraph {
                     hint,
                 })?;
         }
-        for (about, output) in when.outputs() {
+        let outputs = when.outputs().iter();
+        for (about, output) in outputs.filter(|(about, _)| is_known(about)) {
             let other = self.step(about).and_then(|other| spec.flows.get(other));
             let declared = other.map(|step| step.outputs.as_slice());
             let declared = declared.unwrap_or_default();
@@ -271,30 +290,34 @@ fn names(spec: &JobFlowSpec) -> Result<Names, GraphError> {
 
 fn dependencies(
     spec: &JobFlowSpec,
-    names: &[String],
     places: &HashMap<String, usize>,
 ) -> Result<Vec<Vec<usize>>, GraphError> {
-    let of = |step: &operon_api::job_flow::Step| {
-        let mut found = Vec::with_capacity(step.dependencies.len());
-        for dependency in &step.dependencies {
-            if *dependency == step.name {
-                return Err(GraphError::SelfDependency(step.name.clone()));
-            }
-            let Some(place) = places.get(dependency) else {
-                let others = names.iter().filter(|name| **name != step.name);
-                return Err(GraphError::UnknownDependency {
-                    step: step.name.clone(),
-                    dependency: dependency.clone(),
-                    hint: nearest(dependency, others.map(String::as_str)),
-                });
-            };
-            found.push(*place);
+    let of = |step: &Step| {
+        if step.dependencies.contains(&step.name) {
+            return Err(GraphError::SelfDependency(step.name.clone()));
         }
+        let known = step.dependencies.iter();
+        let mut found: Vec<_> = known.filter_map(|name| places.get(name)).copied().collect();
         found.sort_unstable();
         found.dedup();
         Ok(found)
     };
     spec.flows.iter().map(of).collect()
+}
+
+/// The first dependency of a step that is no step.
+fn unknown(
+    step: &Step,
+    names: &[String],
+    places: &HashMap<String, usize>,
+) -> Option<UnknownDependency> {
+    let mut dependencies = step.dependencies.iter();
+    let dependency = dependencies.find(|name| !places.contains_key(*name))?;
+    let others = names.iter().filter(|name| **name != step.name);
+    Some(UnknownDependency {
+        dependency: dependency.clone(),
+        hint: nearest(dependency, others.map(String::as_str)),
+    })
 }
 
 fn dependents(dependencies: &[Vec<usize>]) -> Vec<Vec<usize>> {

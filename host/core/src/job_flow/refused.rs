@@ -8,6 +8,7 @@ use super::{
     advance::{CANCELLING, JOB_DELETED, READING_OUTPUTS, RETRYING, SUSPENDED},
     make::HINDRANCES,
     outputs,
+    turn::UNKNOWN_DEPENDENCY,
 };
 use crate::{
     action::Failure,
@@ -27,6 +28,7 @@ pub(super) fn refusal(step: &StepStatus) -> Option<Failure> {
         SUSPENDED,
         READING_OUTPUTS,
         outputs::INVALID,
+        UNKNOWN_DEPENDENCY,
     ];
     let is_open = matches!(step.phase, Phase::Blocked | Phase::Running);
     let is_ours = ours.contains(&reason) || HINDRANCES.contains(&reason);

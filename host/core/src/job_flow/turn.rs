@@ -11,11 +11,16 @@ const WHEN_FALSE: &str = "WhenFalse";
 const DEPENDENCY_SKIPPED: &str = "DependencySkipped";
 const DEPENDENCY_FAILED: &str = "DependencyFailed";
 
+/// Why a step is Blocked that depends on what is no step.
+pub(super) const UNKNOWN_DEPENDENCY: &str = "UnknownDependency";
+
 /// What becomes of a step that has not started.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Something is not over, or nothing may start.
     Wait,
+    /// It can't start before the flow is edited.
+    Block(Failure),
     /// It may start.
     Start,
     /// It does not run.
@@ -38,6 +43,8 @@ pub(super) fn turn(
     steps: &[StepStatus],
     is_stopped: bool,
 ) -> Turn {
+    let unknown = graph.unknown(place);
+    let unknown = unknown.map(|unknown| Failure::new(UNKNOWN_DEPENDENCY, unknown.to_string()));
     let mut before = graph.dependencies(place).iter().map(|d| &steps[*d]);
     let Some(when) = graph.condition(place) else {
         let mut all_succeeded = true;
@@ -47,12 +54,15 @@ pub(super) fn turn(
             }
             all_succeeded &= dependency.phase == Phase::Succeeded;
         }
-        return if all_succeeded && !is_stopped {
-            Turn::Start
-        } else {
-            Turn::Wait
+        return match unknown {
+            Some(unknown) => Turn::Block(unknown),
+            None if all_succeeded && !is_stopped => Turn::Start,
+            None => Turn::Wait,
         };
     };
+    if let Some(unknown) = unknown {
+        return Turn::Block(unknown);
+    }
     // It has its turn in a stopped flow too: it is how a flow reacts to a failure.
     if !before.all(|dependency| dependency.phase.is_over()) {
         return Turn::Wait;

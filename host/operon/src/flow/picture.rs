@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::ResourceExt as _;
 use operon_api::{
@@ -57,6 +57,11 @@ impl Picture {
     pub(super) fn new(flow: &JobFlow, now: Timestamp) -> anyhow::Result<Self> {
         let title = title(flow);
         let graph = FlowGraph::new(&flow.spec).with_context(|| title.clone())?;
+        for place in 0..graph.len() {
+            if let Some(unknown) = graph.unknown(place) {
+                bail!("{title}: step {:?}: {unknown}", graph.name(place));
+            }
+        }
         let status = flow.status.as_ref();
         let known = status.map(by_name).unwrap_or_default();
         let steps = flow.spec.flows.iter().enumerate();

@@ -16,12 +16,6 @@ pub enum GraphError {
     Duplicate(String),
     #[error("step {0:?} depends on itself")]
     SelfDependency(String),
-    #[error("step {step:?} depends on {dependency:?}, which is no step of this flow{}", meant(hint.as_deref()))]
-    UnknownDependency {
-        step: String,
-        dependency: String,
-        hint: Option<String>,
-    },
     #[error("these steps wait for each other: {}", shown(path))]
     Cycle {
         /// Each depends on the next; the last is the first again.
@@ -88,6 +82,17 @@ pub enum GraphError {
         "the when of the steps take too long to evaluate, that of step {0:?} the longest: ask for single steps instead of going through all"
     )]
     WhenTooExpensive(String),
+}
+
+/// A dependency that is no step of the flow. It is no error of the graph: the steps that do not need it
+/// run, and the one that does waits for an edit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it depends on {dependency:?}, which is no step of this flow{}", meant(hint.as_deref()))]
+pub struct UnknownDependency {
+    /// The name as it is written.
+    pub dependency: String,
+    /// The step that may have been meant.
+    pub hint: Option<String>,
 }
 
 /// The name that may have been meant: one that begins the same, or is a few letters off.

@@ -138,14 +138,6 @@ fn what_makes_no_sense_is_told() {
         ),
         (steps(&[("a", &["a"])]), "step \"a\" depends on itself"),
         (
-            steps(&[("build", &[]), ("test", &["biuld"])]),
-            "step \"test\" depends on \"biuld\", which is no step of this flow; did you mean \"build\"?",
-        ),
-        (
-            steps(&[("build", &[]), ("test", &["deploy"])]),
-            "step \"test\" depends on \"deploy\", which is no step of this flow",
-        ),
-        (
             on_exit("tydi", steps(&[("a", &[]), ("tidy", &[])])),
             "onExit is \"tydi\", which is no step of this flow; did you mean \"tidy\"?",
         ),
@@ -187,6 +179,39 @@ fn what_makes_no_sense_is_told() {
         ),
     ] {
         assert_eq!(refused(&spec), message);
+    }
+}
+
+#[test]
+fn an_unknown_dependency_is_a_fact_of_its_step_and_not_an_error_of_the_flow() {
+    for (name, said) in [
+        (
+            "biuld",
+            "it depends on \"biuld\", which is no step of this flow; did you mean \"build\"?",
+        ),
+        (
+            "deploy",
+            "it depends on \"deploy\", which is no step of this flow",
+        ),
+    ] {
+        let mut spec = steps(&[
+            ("build", &[]),
+            ("test", &["build", name]),
+            ("last", &["test"]),
+        ]);
+        spec.flows[1].when = Some(format!("steps.{name}.outputs.x == '1'"));
+        spec.flows[1].inputs = vec![Input {
+            env: "X".to_owned(),
+            step: name.to_owned(),
+            output: "x".to_owned(),
+        }];
+        let graph = FlowGraph::new(&spec).expect("the other steps make sense");
+        let unknown = |step| graph.unknown(step).map(ToString::to_string);
+        assert_eq!((unknown(0), unknown(2), unknown(3)), (None, None, None));
+        assert_eq!(unknown(1).as_deref(), Some(said));
+        assert_eq!(graph.dependencies(1), [0]);
+        spec.flows[2].when = Some(format!("steps.{name}.phase == 'Failed'"));
+        assert!(refused(&spec).contains("which the step does not depend on"));
     }
 }
 

@@ -134,7 +134,7 @@ fn a_retry_of_a_finished_flow_runs_what_was_added() {
 fn an_edit_that_makes_no_sense_starts_nothing_and_what_runs_is_observed() {
     let mut world = World::of(json!([step("a", &[]), step("b", &["a"]), step("c", &[])]));
     world.settle();
-    world.edit(|spec| spec["flows"][1]["dependencies"] = json!(["a", "d"]));
+    world.edit(|spec| spec["onExit"] = json!("d"));
     world.settle();
     assert_eq!(world.standing()[1], ("Stalled", "True", "InvalidFlow"));
     assert_eq!(world.state(), "Running");
@@ -145,7 +145,7 @@ fn an_edit_that_makes_no_sense_starts_nothing_and_what_runs_is_observed() {
     assert_eq!(world.state(), "Failed");
     assert_eq!(world.status().completion_time, None);
     world.edit(|spec| {
-        spec["flows"][1]["dependencies"] = json!(["a"]);
+        spec["onExit"] = json!(null);
         spec["failurePolicy"] = json!("Continue");
     });
     world.settle();

@@ -1,6 +1,6 @@
 //! The manifests of both READMEs, as they stand there, and the runs that they show.
 
-use operon_api::{JobFlow, JobTemplate, keys};
+use operon_api::{JobFlow, JobTemplate, job_flow::Phase, keys};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -123,11 +123,10 @@ fn the_chinese_readme_refers_to_templates() {
     assert_eq!(world.state(), "Succeed");
 }
 
-#[test]
-fn the_error_example_fails_after_what_it_could_run_and_says_that_a_step_is_unknown() {
-    // The shipped example: job3 depends on `job2`, which is no step of it.
+/// The shipped example: job3 depends on `job2`, which is no step of it.
+fn error_example() -> World {
     let step = |name: &str, dependencies: &[&str]| super::world::step(name, dependencies);
-    let mut world = World::named(
+    World::named(
         "jobflow-example-error",
         json!({"flows": [
             step("job1", &[]),
@@ -135,26 +134,82 @@ fn the_error_example_fails_after_what_it_could_run_and_says_that_a_step_is_unkno
             step("job3", &["job1", "job2"]),
             step("job4", &[]),
         ]}),
-    );
+    )
+}
+
+const UNKNOWN: &str =
+    "it depends on \"job2\", which is no step of this flow; did you mean \"job2-error-container\"?";
+
+#[test]
+fn the_error_example_runs_what_it_can_and_says_that_a_step_is_unknown() {
+    let mut world = error_example();
     world.settle();
-    assert_eq!(world.standing()[1], ("Stalled", "True", "InvalidFlow"));
+    let warnings = |world: &mut World| {
+        let events = world.events();
+        events
+            .iter()
+            .filter(|reason| **reason == "StepBlocked")
+            .count()
+    };
+    assert_eq!(world.phase("job3"), Phase::Blocked);
     assert_eq!(
-        world.ready(),
-        "step \"job3\" depends on \"job2\", which is no step of this flow; did you mean \"job2-error-container\"?"
+        (world.reason("job3"), world.message("job3")),
+        ("UnknownDependency", UNKNOWN)
     );
-    assert_eq!(world.events(), ["InvalidFlow"]);
-    // With the name put right it runs as the README shows it.
-    world.edit(|spec| spec["flows"][2]["dependencies"][1] = json!("job2-error-container"));
-    world.settle();
+    assert_eq!(world.ready(), format!("step \"job3\": {UNKNOWN}"));
+    assert_eq!(warnings(&mut world), 1);
     world.succeed("jobflow-example-error-job1");
     world.succeed("jobflow-example-error-job4");
     world.settle();
     world.fail("jobflow-example-error-job2-error-container");
     world.settle();
-    assert_eq!(world.state(), "Failed");
     assert_eq!(
         world.phases(),
         "job1 Succeeded, job2-error-container Failed, job3 Skipped, job4 Succeeded"
     );
-    assert_eq!(world.made, 3);
+    assert_eq!(world.state(), "Failed");
+    assert!(world.status().completion_time.is_some());
+    assert!(
+        world.message("job3").starts_with(UNKNOWN),
+        "{}",
+        world.message("job3")
+    );
+    assert_eq!((world.made, warnings(&mut world)), (3, 0));
+}
+
+#[test]
+fn a_flow_with_an_unknown_dependency_does_not_succeed_and_goes_on_when_the_name_is_put_right() {
+    let mut world = error_example();
+    world.settle();
+    for job in ["job1", "job4", "job2-error-container"] {
+        world.succeed(&format!("jobflow-example-error-{job}"));
+        world.settle();
+    }
+    assert_eq!(world.state(), "Running");
+    assert_eq!(
+        world.standing()[1],
+        ("Stalled", "True", "UnknownDependency")
+    );
+    world.edit(|spec| spec["flows"][2]["dependencies"][1] = json!("job2-error-container"));
+    world.settle();
+    assert_eq!(world.phase("job3"), Phase::Running);
+    world.succeed("jobflow-example-error-job3");
+    world.settle();
+    assert_eq!(world.state(), "Succeed");
+}
+
+#[test]
+fn an_unknown_dependency_does_not_keep_on_exit_from_running_after_a_failure() {
+    let mut world = World::named(
+        "flow",
+        json!({"onExit": "tidy", "flows": [
+            super::world::step("a", &[]),
+            super::world::step_with("b", &["c"], json!({"when": "steps.c.phase == 'Failed'"})),
+            super::world::step("tidy", &[]),
+        ]}),
+    );
+    world.settle();
+    world.fail("flow-a");
+    world.settle();
+    assert_eq!(world.phases(), "a Failed, b Skipped, tidy Running");
 }
