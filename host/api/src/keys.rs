@@ -32,6 +32,9 @@ pub const CONTROLLER_GENERATION: &str = "batch.cs.sap.com/controller-generation"
 /// On a Job: the hash of the template that it was made from.
 pub const CONTROLLER_HASH: &str = "batch.cs.sap.com/controller-hash";
 
+/// On a Job: the hash of the template that it was made from, in the form in which an API server stores it.
+pub const TEMPLATE_HASH: &str = "operon.dev/template-hash";
+
 /// On a Job: the hash of `spec.template` in the template that it was made from.
 pub const POD_TEMPLATE_HASH: &str = "operon.dev/pod-template-hash";
 

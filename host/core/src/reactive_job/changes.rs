@@ -1,8 +1,12 @@
-//! What is different between two Jobs, field by field, for people. Both come from the API server, so
-//! its defaults are in both. Values that may be secret are not shown.
+//! What is different between two Jobs, field by field, for people. Values that may be secret are not
+//! shown.
 
 use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use operon_api::keys;
 use serde_json::{Map, Value, json};
+
+use super::stored::stored;
 
 /// How many differences are told.
 const TOLD: usize = 10;
@@ -29,10 +33,39 @@ const HIDDEN: [&str; 7] = [
     "gitRepo",
 ];
 
-/// The differences, as `path: old → new`.
-pub(super) fn changes(old: &Job, new: &Job) -> Vec<String> {
+/// Finalizers that are on a Job because of its deletion.
+const OF_DELETION: [&str; 3] = [keys::REACTIVE_JOB_FINALIZER, "foregroundDeletion", "orphan"];
+
+/// What a change of the template is reported as whose previous Job was deleted.
+const NO_JOB: &str =
+    "spec.jobTemplate changed; its fields are not compared, because the previous Job was deleted";
+
+/// What a change of the template is reported as that no field of the Jobs shows.
+const NO_FIELD: &str =
+    "spec.jobTemplate changed in its hash only: the Jobs are equal in every field";
+
+/// What a change of the template changed in the Job, at least one line: `path: old → new`. Where two Jobs
+/// mean the same, and SAP's hash saw a change nevertheless, it is how they are written.
+pub(super) fn of_template(old: Option<&Job>, new: &Job) -> Vec<String> {
+    let Some(old) = old else {
+        return vec![NO_JOB.to_owned()];
+    };
+    let means = |job: &Job| stored(&essence(job));
+    let found = differences(&means(old), &means(new));
+    if !found.is_empty() {
+        return found;
+    }
+    let found = differences(&essence(old), &essence(new));
+    if found.is_empty() {
+        vec![NO_FIELD.to_owned()]
+    } else {
+        found
+    }
+}
+
+fn differences(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    compare("", Some(&essence(old)), Some(&essence(new)), &mut found);
+    compare("", Some(old), Some(new), &mut found);
     let more = found.len().saturating_sub(TOLD);
     if more > 0 {
         found.truncate(TOLD);
@@ -62,10 +95,15 @@ fn essence(job: &Job) -> Value {
             metadata.remove("creationTimestamp");
         }
     }
+    let finalizers = job.finalizers().iter();
+    let finalizers: Vec<_> = finalizers
+        .filter(|finalizer| !OF_DELETION.contains(&finalizer.as_str()))
+        .collect();
     json!({
         "metadata": {
             "labels": texts(job.metadata.labels.as_ref()),
             "annotations": texts(job.metadata.annotations.as_ref()),
+            "finalizers": finalizers,
         },
         "spec": spec,
     })
@@ -75,7 +113,11 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec
     if old == new {
         return;
     }
-    let none = Value::Null;
+    // Labels and annotations are listed one by one, also if there were none before.
+    let is_by_key = ["metadata", "labels", "annotations"]
+        .iter()
+        .any(|end| path.ends_with(end));
+    let none = if is_by_key { json!({}) } else { Value::Null };
     match (old.unwrap_or(&none), new.unwrap_or(&none)) {
         (Value::Object(old), Value::Object(new)) => compare_fields(path, old, new, found),
         (Value::Array(old), Value::Array(new)) => {

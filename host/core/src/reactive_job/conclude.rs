@@ -222,7 +222,7 @@ fn runs(observed: &Observed<'_>, own: &[Arc<Job>]) -> Vec<Run> {
 fn new_run(observed: &Observed<'_>, job: &Job, before: Option<&Job>) -> Run {
     let reason = job::reason(job);
     let changes = match (reason, before) {
-        (RunReason::TemplateChanged, Some(before)) => changes::changes(before, job),
+        (RunReason::TemplateChanged, before) => changes::of_template(before, job),
         (RunReason::ConfigChanged, _) => config_changes(observed, job),
         _ => Vec::new(),
     };

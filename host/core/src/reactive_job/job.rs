@@ -59,6 +59,7 @@ pub(super) struct Purpose {
     /// The uid of the Job before; empty for the first.
     pub(super) after: String,
     pub(super) template_hash: String,
+    pub(super) stored_template_hash: String,
     pub(super) pod_template_hash: String,
     /// As the annotation has it.
     pub(super) config: Option<String>,
@@ -74,6 +75,7 @@ pub(super) fn names(object: &str, uid: &str, purpose: &Purpose) -> Vec<String> {
         reason: _,
         after,
         template_hash,
+        stored_template_hash: _,
         pod_template_hash: _,
         config,
         rerun,
@@ -103,6 +105,7 @@ pub(super) fn is_made_here(object: &str, job: &Job) -> bool {
         reason: reason(job),
         after: annotation(keys::RUN_AFTER).unwrap_or_default(),
         template_hash,
+        stored_template_hash: String::new(),
         pod_template_hash: String::new(),
         config: annotation(keys::CONFIG),
         rerun: annotation(keys::RERUN),
@@ -132,6 +135,7 @@ pub(super) fn body(object: &ReactiveJob, purpose: &Purpose) -> Value {
         reason,
         after,
         template_hash,
+        stored_template_hash,
         pod_template_hash,
         config,
         rerun,
@@ -140,6 +144,7 @@ pub(super) fn body(object: &ReactiveJob, purpose: &Purpose) -> Value {
     let annotations = [
         (keys::CONTROLLER_GENERATION, Some(generation.to_string())),
         (keys::CONTROLLER_HASH, Some(template_hash.clone())),
+        (keys::TEMPLATE_HASH, Some(stored_template_hash.clone())),
         (keys::POD_TEMPLATE_HASH, Some(pod_template_hash.clone())),
         (keys::CONFIG, config.clone()),
         (keys::RUN, Some(number.to_string())),

@@ -17,6 +17,7 @@ mod job;
 mod plan;
 mod sap_hash;
 mod status;
+mod stored;
 mod template;
 #[cfg(test)]
 mod tests;

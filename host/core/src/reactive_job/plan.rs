@@ -298,7 +298,9 @@ fn stands_for(observed: &Observed<'_>, job: &Job) -> Inputs {
     Inputs {
         job_uid: uid,
         generation: family::generation(observed.object, job),
-        template_hash: annotation(keys::CONTROLLER_HASH).unwrap_or_default(),
+        template_hash: annotation(keys::TEMPLATE_HASH)
+            .or_else(|| annotation(keys::CONTROLLER_HASH))
+            .unwrap_or_default(),
         pod_template_hash: annotation(keys::POD_TEMPLATE_HASH).unwrap_or_default(),
         config: annotation(keys::CONFIG).and_then(|text| serde_json::from_str(&text).ok()),
     }
@@ -315,9 +317,12 @@ fn is_same_template(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> bool
         pod_template_hash,
         config: _,
     } = inputs;
-    let made_for = job.annotations().get(keys::CONTROLLER_HASH);
-    let is_whole = observed.template.is_whole(template_hash)
-        || made_for.is_some_and(|hash| observed.template.is_whole(hash));
+    let made_for = [keys::TEMPLATE_HASH, keys::CONTROLLER_HASH];
+    let made_for = made_for
+        .iter()
+        .filter_map(|key| job.annotations().get(*key));
+    let mut hashes = made_for.chain([template_hash]);
+    let is_whole = hashes.any(|hash| observed.template.is_whole(hash));
     let counts = triggers(observed.object).template.unwrap_or_default();
     let is_pod = match counts {
         TemplateTrigger::JobTemplate => false,
@@ -333,7 +338,7 @@ fn accepted(observed: &Observed<'_>, job: &Job, before: Inputs) -> Inputs {
     Inputs {
         job_uid: job.uid().unwrap_or_default(),
         generation: observed.object.metadata.generation,
-        template_hash: observed.template.whole().to_owned(),
+        template_hash: observed.template.stored().to_owned(),
         pod_template_hash: observed.template.pod().to_owned(),
         config: match observed.config {
             ConfigState::Off => None,
@@ -467,6 +472,7 @@ fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) 
         reason,
         after: predecessor(observed, newest),
         template_hash: observed.template.whole().to_owned(),
+        stored_template_hash: observed.template.stored().to_owned(),
         pod_template_hash: observed.template.pod().to_owned(),
         config: config.as_ref().map(|digests| json!(digests).to_string()),
         rerun: rerun(object).cloned(),
@@ -481,7 +487,7 @@ fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) 
         inputs: Inputs {
             job_uid: String::new(),
             generation: object.metadata.generation,
-            template_hash: purpose.template_hash,
+            template_hash: purpose.stored_template_hash,
             pod_template_hash: purpose.pod_template_hash,
             config,
         },

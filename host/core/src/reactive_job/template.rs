@@ -1,16 +1,22 @@
-//! The hashes of a template, and whether a Job was made from it.
+//! The hashes of a template, and whether a Job was made from it. What counts is what an API server would
+//! store of a template; the hash that SAP's operator writes decides about Jobs that do not have ours.
 
 use operon_api::{ReactiveJob, embedded::JobTemplateSpec};
 use serde_json::{Value, json};
 
-use super::sap_hash::{SapHashes, sap_hashes, sha256};
+use super::{
+    sap_hash::{SapHashes, sap_hashes, sha256},
+    stored::stored,
+};
 
 /// The hashes of `spec.jobTemplate`, each of 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hashes {
-    /// The whole.
+    /// The whole, as it is written.
     whole: SapHashes,
-    /// `spec.template` alone.
+    /// The whole, as it is stored.
+    stored: String,
+    /// `spec.template` alone, as it is stored.
     pod: String,
 }
 
@@ -18,16 +24,24 @@ impl Hashes {
     /// The hashes of this object's template.
     pub fn of(object: &ReactiveJob) -> Self {
         let JobTemplateSpec(template) = &object.spec.job_template;
-        let pod = object.spec.job_template.at(&["spec", "template"]);
+        let template = json!(template);
+        let stored = stored(&template);
+        let pod = stored.pointer("/spec/template");
         Self {
-            whole: hashes(&json!(template)),
+            whole: hashes(&template),
             pod: hashes(&json!({"spec": {"template": pod}})).current,
+            stored: hashes(&stored).current,
         }
     }
 
-    /// The hash of the whole template, as it is written today.
+    /// The hash of the whole template, as SAP's operator writes it today.
     pub fn whole(&self) -> &str {
         &self.whole.current
+    }
+
+    /// The hash of what an API server would store of the whole template.
+    pub fn stored(&self) -> &str {
+        &self.stored
     }
 
     /// The hash of `spec.template`.
@@ -35,9 +49,13 @@ impl Hashes {
         &self.pod
     }
 
-    /// Whether this is a hash of the whole template, as it is written today or was once.
+    /// Whether this is a hash of the whole template: ours, or SAP's of today or of before.
     pub fn is_whole(&self, hash: &str) -> bool {
-        hash == self.whole.current || hash == self.whole.before_0_1_37
+        let SapHashes {
+            current,
+            before_0_1_37,
+        } = &self.whole;
+        hash == self.stored || hash == current || hash == before_0_1_37
     }
 }
 

@@ -209,6 +209,7 @@ fn a_job_is_what_the_user_wrote_and_our_keys_win() {
     ours["annotations"]["digest"] = json!("1");
     ours["annotations"][keys::CONTROLLER_GENERATION] = json!("2");
     ours["annotations"][keys::CONTROLLER_HASH] = json!(hashes.whole());
+    ours["annotations"][keys::TEMPLATE_HASH] = json!(hashes.stored());
     ours["annotations"][keys::POD_TEMPLATE_HASH] = json!(hashes.pod());
     assert_eq!(metadata["annotations"], ours["annotations"]);
 }
@@ -225,6 +226,7 @@ fn our_annotations_say_what_a_job_was_made_for() {
     for (key, value) in [
         (keys::CONTROLLER_GENERATION, Some("2")),
         (keys::CONTROLLER_HASH, Some(hashes.whole())),
+        (keys::TEMPLATE_HASH, Some(hashes.stored())),
         (keys::POD_TEMPLATE_HASH, Some(hashes.pod())),
         (keys::RUN, Some("2")),
         (keys::RUN_REASON, Some("TemplateChanged")),

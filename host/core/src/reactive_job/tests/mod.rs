@@ -11,6 +11,7 @@ mod lost;
 mod pod_template;
 mod restore;
 mod retry;
+mod same;
 mod simulation;
 mod stalled;
 mod standing;

@@ -95,6 +95,7 @@ fn rj_w8_everything_else_waits_for_the_next_run() {
             "metadata.annotations.digest: abc123 → next",
             "spec.completions: 1 → 5",
             "spec.template.spec.containers[main].image: alpine → alpine:3",
+            "spec.template.spec.containers[main].imagePullPolicy: Always → IfNotPresent",
         ]
     );
 }
