@@ -29,8 +29,29 @@ pub const ABSENT: &str = "absent";
 /// What `spec.triggers` asks to look at, of all that the pod template refers to: environment variables
 /// and volumes of all containers.
 pub fn references(object: &ReactiveJob) -> BTreeSet<Reference> {
+    uses(object).into_keys().collect()
+}
+
+/// Those of the references without which the pods can't start, because a use of them is not `optional`.
+fn required(object: &ReactiveJob) -> BTreeSet<String> {
+    named(object, true)
+}
+
+/// The others.
+pub(super) fn optional(object: &ReactiveJob) -> BTreeSet<String> {
+    named(object, false)
+}
+
+fn named(object: &ReactiveJob, are_needed: bool) -> BTreeSet<String> {
+    let uses = uses(object).into_iter();
+    let uses = uses.filter(|(_, is_needed)| *is_needed == are_needed);
+    uses.map(|(reference, _)| reference.to_string()).collect()
+}
+
+/// The references, and whether the pods need them.
+fn uses(object: &ReactiveJob) -> BTreeMap<Reference, bool> {
     let triggers = object.spec.triggers.clone().unwrap_or_default();
-    let mut found = BTreeSet::new();
+    let mut found = BTreeMap::new();
     if let Some(spec) = object
         .spec
         .job_template
@@ -39,11 +60,33 @@ pub fn references(object: &ReactiveJob) -> BTreeSet<Reference> {
     {
         collect(spec, &mut found);
     }
-    found.retain(|reference| match reference {
+    found.retain(|reference, _| match reference {
         Reference::ConfigMap(_) => triggers.config_maps == Some(true),
         Reference::Secret(_) => triggers.secrets == Some(true),
     });
     found
+}
+
+/// The required references that do not exist: no Job is made while there are any.
+pub(super) fn missing(object: &ReactiveJob, digests: &BTreeMap<String, String>) -> Vec<String> {
+    let is_absent = |name: &String| digests.get(name).is_some_and(|digest| digest == ABSENT);
+    required(object).into_iter().filter(is_absent).collect()
+}
+
+/// What counts of what there is now: of a required reference that does not exist, what it held before,
+/// because no Job runs without it, and it may come back as it was.
+pub(super) fn counted(
+    object: &ReactiveJob,
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut counted = now.clone();
+    for name in missing(object, now) {
+        if let Some(digest) = before.get(&name) {
+            counted.insert(name, digest.clone());
+        }
+    }
+    counted
 }
 
 /// Whether `spec.triggers` asks to look at anything.
@@ -53,7 +96,7 @@ pub fn asks(object: &ReactiveJob) -> bool {
 }
 
 /// References have the same few forms wherever they are in a pod's spec.
-fn collect(value: &Value, found: &mut BTreeSet<Reference>) {
+fn collect(value: &Value, found: &mut BTreeMap<Reference, bool>) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
@@ -68,7 +111,10 @@ fn collect(value: &Value, found: &mut BTreeSet<Reference>) {
                         .map(Reference::Secret),
                     _ => None,
                 };
-                found.extend(reference);
+                if let Some(reference) = reference {
+                    let is_optional = value.get("optional") == Some(&Value::Bool(true));
+                    *found.entry(reference).or_insert(false) |= !is_optional;
+                }
                 collect(value, found);
             }
         }

@@ -103,6 +103,8 @@ pub enum Waiting {
     Pods,
     /// ConfigMaps changed a moment ago.
     Debounce,
+    /// These ConfigMaps or Secrets do not exist, and the pods can't start without them.
+    Missing(Vec<String>),
     /// A failed Job is run again at this time.
     Retry(Timestamp),
 }
@@ -343,7 +345,10 @@ fn accepted(observed: &Observed<'_>, job: &Job, before: Inputs) -> Inputs {
         config: match observed.config {
             ConfigState::Off => None,
             ConfigState::Unknown { .. } => before.config,
-            ConfigState::Known(digests) => Some(digests.clone()),
+            ConfigState::Known(digests) => Some(match &before.config {
+                Some(before) => config::counted(observed.object, before, digests),
+                None => digests.clone(),
+            }),
         },
     }
 }
@@ -354,20 +359,24 @@ fn pending(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> Option<Pendin
         return None;
     };
     let before = inputs.config.as_ref()?;
-    // A Job that is not finished has waited for what appears now: it is what it runs with.
+    let digests = config::counted(observed.object, before, digests);
+    // A Job that is not finished has waited for what appears now: it is what it runs with. It does not wait
+    // for what is optional.
+    let optional = config::optional(observed.object);
     let is_awaited = |name: &str| {
         jobs::finish(job).is_none()
+            && !optional.contains(name)
             && before
                 .get(name)
                 .is_some_and(|digest| digest == config::ABSENT)
     };
-    config::changed(before, digests).find(|name| !is_awaited(name))?;
+    config::changed(before, &digests).find(|name| !is_awaited(name))?;
     let status = observed.object.status.as_ref();
     let known = status.and_then(|status| status.pending.as_ref());
-    let known = known.filter(|pending| pending.config == *digests);
-    Some(known.cloned().unwrap_or_else(|| Pending {
+    let known = known.filter(|pending| pending.config == digests);
+    Some(known.cloned().unwrap_or(Pending {
         since: Time(observed.now),
-        config: digests.clone(),
+        config: digests,
     }))
 }
 
@@ -396,6 +405,12 @@ fn hindrance(observed: &Observed<'_>, own: &[Arc<Job>]) -> Option<Waiting> {
     let spec = &observed.object.spec;
     if spec.suspend == Some(true) {
         return Some(Waiting::Suspended);
+    }
+    if let ConfigState::Known(digests) = observed.config {
+        let missing = config::missing(observed.object, digests);
+        if !missing.is_empty() {
+            return Some(Waiting::Missing(missing));
+        }
     }
     if spec.concurrency_policy.unwrap_or_default() == ConcurrencyPolicy::Allow {
         return None;
@@ -444,7 +459,7 @@ fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &m
             let lost = lost.filter(|job| jobs::is_deleted(job) && family::is_held(job));
             run.release.extend(lost.cloned());
         }
-        Waiting::Debounce | Waiting::Retry(_) => {}
+        Waiting::Debounce | Waiting::Missing(_) | Waiting::Retry(_) => {}
     }
     run.waiting = Some(waiting);
 }

@@ -10,7 +10,7 @@ use operon_api::{
     reactive_job::{ConcurrencyPolicy, Outcome, State},
 };
 
-use super::{ConfigState, Observed, job, plan::Waiting};
+use super::{ConfigState, Observed, config, job, plan::Waiting};
 use crate::{
     action::Failure,
     jobs::{
@@ -69,7 +69,11 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
         let verdict = while_waiting(case, waiting);
         return match waiting {
             Waiting::Busy(job) => with_what_blocks(case, job, verdict),
-            Waiting::Suspended | Waiting::Pods | Waiting::Debounce | Waiting::Retry(_) => verdict,
+            Waiting::Suspended
+            | Waiting::Pods
+            | Waiting::Debounce
+            | Waiting::Missing(_)
+            | Waiting::Retry(_) => verdict,
         };
     }
     let Some(job) = case.newest else {
@@ -98,6 +102,9 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
     }
 }
 
+/// The reason while a ConfigMap or Secret is missing that the next Job needs.
+const CONFIG_MISSING: &str = "ConfigMissing";
+
 /// The newest Job succeeded; what may be wrong nevertheless is that nobody notices a change.
 fn succeeded(observed: &Observed<'_>, message: String) -> Verdict {
     let standing = match observed.config {
@@ -105,6 +112,17 @@ fn succeeded(observed: &Observed<'_>, message: String) -> Verdict {
             Standing::Reconciling(Failure::new("TriggersUnknown", message))
         }
         ConfigState::Off | ConfigState::Known(_) => Standing::Settled,
+    };
+    let missing = match observed.config {
+        ConfigState::Known(digests) => config::missing(observed.object, digests),
+        ConfigState::Off | ConfigState::Unknown { .. } => Vec::new(),
+    };
+    let message = match missing.as_slice() {
+        [] => message,
+        names => format!(
+            "{message}; {} does not exist any more, so no new Job can run",
+            names.join(", ")
+        ),
     };
     Verdict {
         state: State::Ready,
@@ -165,6 +183,14 @@ fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
             state,
             "Debouncing",
             "a ConfigMap or Secret changed; a new Job is made when nothing more has changed for a while",
+        ),
+        Waiting::Missing(names) => processing(
+            state,
+            CONFIG_MISSING,
+            &format!(
+                "a new Job is due, and its pods need {}, which does not exist: create it, or set optional: true in the pod template",
+                names.join(", ")
+            ),
         ),
         Waiting::Retry(at) => {
             let failed = case.newest.map(Job::name_any).unwrap_or_default();

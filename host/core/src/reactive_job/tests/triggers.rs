@@ -127,6 +127,99 @@ fn a_config_map_that_goes_or_comes_is_a_change() {
     }
 }
 
+/// One that looks at its ConfigMaps, of which its pods need one.
+fn needing(optional: bool) -> World {
+    let mut world = World::new();
+    world.object.spec.triggers = Some(Triggers {
+        config_maps: Some(true),
+        debounce_seconds: Some(0),
+        ..Triggers::default()
+    });
+    world.edit(|template| {
+        template["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([
+            {"configMapRef": {"name": "a", "optional": optional}},
+            {"configMapRef": {"name": "b", "optional": true}},
+        ]);
+    });
+    world.config = known(&[("a", "1"), ("b", "1")]);
+    world.settle();
+    world.succeed(&world.newest());
+    world.settle();
+    assert_eq!(world.made, 1);
+    world
+}
+
+#[test]
+fn a_required_config_map_that_is_made_again_as_it_was_is_no_change() {
+    let mut world = needing(false);
+    world.config = known(&[("a", config::ABSENT), ("b", "1")]);
+    world.settle();
+    assert_eq!(world.made, 1, "no Job could start without it");
+    let ready = world.condition(READY);
+    assert_eq!(ready.status, "True");
+    assert!(
+        ready
+            .message
+            .ends_with("; ConfigMap/a does not exist any more, so no new Job can run"),
+        "{}",
+        ready.message
+    );
+    world.assert_steady();
+    world.config = known(&[("a", "1"), ("b", "1")]);
+    world.settle();
+    assert_eq!(world.made, 1);
+    assert!(!world.condition(READY).message.contains("ConfigMap/a"));
+
+    world.config = known(&[("a", config::ABSENT), ("b", "1")]);
+    world.settle();
+    world.config = known(&[("a", "2"), ("b", "1")]);
+    world.settle();
+    assert_eq!(world.made, 2, "it holds something else");
+    assert_eq!(world.status().runs[0].changes, ["ConfigMap/a changed"]);
+}
+
+#[test]
+fn no_job_is_made_while_a_required_config_map_is_missing() {
+    let mut world = needing(false);
+    world.config = known(&[("a", config::ABSENT), ("b", "2")]);
+    world.settle();
+    world.edit_digest("next");
+    world.settle();
+    assert_eq!(world.made, 1);
+    let why = world.condition(RECONCILING);
+    assert_eq!(why.reason, "ConfigMissing");
+    assert!(
+        why.message.contains("ConfigMap/a, which does not exist"),
+        "{}",
+        why.message
+    );
+    world.assert_steady();
+    world.config = known(&[("a", "1"), ("b", "2")]);
+    world.settle();
+    assert_eq!(world.made, 2);
+    assert_eq!(world.status().runs[0].reason, RunReason::TemplateChanged);
+}
+
+#[test]
+fn an_optional_config_map_that_goes_is_a_change() {
+    let mut world = needing(true);
+    for (digest, made) in [(config::ABSENT, 2), ("1", 3)] {
+        world.config = known(&[("a", digest), ("b", "1")]);
+        world.settle();
+        assert_eq!(world.made, made);
+        world.succeed(&world.newest());
+        world.settle();
+    }
+    world.config = known(&[("a", config::ABSENT), ("b", "1")]);
+    world.settle();
+    world.config = known(&[("a", "1"), ("b", "1")]);
+    world.settle();
+    assert!(
+        world.status().pending.is_some() || world.made == 5,
+        "the pods of the Job that runs started without it"
+    );
+}
+
 #[test]
 fn to_begin_or_to_stop_looking_runs_nothing() {
     let mut world = World::ready();
