@@ -5,6 +5,7 @@
 
 mod arrange;
 mod cluster;
+mod fields;
 mod heights;
 mod marks;
 mod net;
@@ -15,6 +16,7 @@ mod svg;
 #[cfg(test)]
 mod tests;
 mod text;
+mod yaml;
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 

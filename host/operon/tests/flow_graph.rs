@@ -202,7 +202,7 @@ fn what_is_no_flow_is_said() -> Result<()> {
         ),
         (
             "apiVersion: api.practice.com/v1alpha1\nkind: JobFlow\nmetadata: {name: x}\nspec: {flows: {}}\n",
-            "object 1 is no valid JobFlow: invalid type: map, expected a sequence\n",
+            "object 1 is no valid JobFlow: line 4: spec.flows must be of type array, and is an object\n",
         ),
     ] {
         let error = folder.error(&["-"], input)?;
@@ -214,6 +214,63 @@ fn what_is_no_flow_is_said() -> Result<()> {
         error.contains("failed to read missing.yaml: No such file"),
         "{error}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_file_is_read_as_the_api_server_would_see_it() -> Result<()> {
+    let folder = Folder::new()?;
+    // A merge key, null for absent, YAML 1.1's numbers and booleans.
+    let merged = EXAMPLE
+        .replace(
+            "    - name: job2\n",
+            "    - <<: {dependencies: [job1], when: null}\n      name: job2\n",
+        )
+        .replace(
+            "      dependencies: [job1]\n      jobTemplate: *job\n",
+            "      timeoutSeconds: 86_400\n      outputs: null\n      jobTemplate: *job\n",
+        )
+        .replace("  globalParams:", "  suspend: no\n  globalParams:");
+    assert!(merged.contains("<<") && merged.contains("86_400"));
+    assert_eq!(folder.drawn(&["-"], &merged)?, DRAWN);
+    Ok(())
+}
+
+#[test]
+fn what_the_api_server_would_refuse_is_reported_with_line_and_field() -> Result<()> {
+    let folder = Folder::new()?;
+    for (from, to, expected) in [
+        (
+            "      dependencies: [job4, job2]",
+            "      dependancies: [job4, job2]",
+            "line 27: spec.flows[4].dependancies is no field; did you mean \"dependencies\"?",
+        ),
+        (
+            "image: busybox:1.28",
+            "imagePolicy: Always",
+            "line 16: spec.flows[0].jobTemplate.template.spec.containers[0].imagePolicy is no field; did you mean \"image\"?",
+        ),
+        (
+            "dependencies: []",
+            "dependencies: no",
+            "line 10: spec.flows[0].dependencies must be of type array, and is false",
+        ),
+        (
+            "dependencies: []",
+            "when: yes",
+            "line 10: spec.flows[0].when must be of type string, and is true: put it into quotes if it is meant as text",
+        ),
+        (
+            "dependencies: []",
+            "name: again",
+            "line 10: \"name\" is on line 9 already",
+        ),
+    ] {
+        let text = EXAMPLE.replacen(from, to, 1);
+        assert_ne!(text, EXAMPLE);
+        let error = folder.error(&["-"], &text)?;
+        assert!(error.contains(expected), "{error}");
+    }
     Ok(())
 }
 

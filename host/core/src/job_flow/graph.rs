@@ -9,11 +9,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use operon_api::job_flow::{JobFlowSpec, MAX_STEPS, Step};
 
-pub use self::error::{GraphError, UnknownDependency};
-use self::{
-    error::nearest,
-    order::{Places, ancestors, cycle, order},
-};
+pub use self::error::{GraphError, UnknownDependency, nearest};
+use self::order::{Places, ancestors, cycle, order};
 use super::when::When;
 
 /// The steps of a flow, by their place in the spec, and what they wait for.

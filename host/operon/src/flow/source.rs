@@ -8,7 +8,10 @@ use operon_api::JobFlow;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::cluster;
+use super::{
+    cluster, fields,
+    yaml::{self, Content, Node},
+};
 
 /// What is to be drawn.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,54 +81,43 @@ fn read(path: &str) -> std::io::Result<String> {
 }
 
 /// All objects of a text in YAML or JSON; of a list of objects, those in it.
-fn objects(text: &str) -> anyhow::Result<Vec<Value>> {
+fn objects(text: &str) -> anyhow::Result<Vec<Node>> {
     let mut all = Vec::new();
-    for mut document in documents(text)? {
-        match document.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) if is_list(&document) => all.extend(items),
-            Some(items) => {
-                document["items"] = items;
-                all.push(document);
-            }
-            None => all.push(document),
+    for document in documents(text)? {
+        let is_list = document.get("kind").and_then(Node::text);
+        let is_list = is_list.is_some_and(|kind| kind.ends_with("List"));
+        match document.get("items").map(|items| &items.content) {
+            Some(Content::List(items)) if is_list => all.extend(items.iter().cloned()),
+            _ => all.push(document),
         }
     }
     Ok(all)
 }
 
-fn is_list(document: &Value) -> bool {
-    let kind = document.get("kind").and_then(Value::as_str);
-    kind.is_some_and(|kind| kind.ends_with("List"))
-}
-
-fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
-    // YAML does not take every JSON, for example not tabs.
-    if text.trim_start().starts_with('{') {
-        let parsed: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text)
-            .into_iter()
-            .collect();
-        if let Ok(documents) = parsed {
-            return Ok(documents);
+fn documents(text: &str) -> anyhow::Result<Vec<Node>> {
+    let found = yaml::documents(text);
+    // YAML does not take every JSON, for example not one object after another.
+    if found.is_err() && text.trim_start().starts_with('{') {
+        let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        if let Ok(values) = values.collect::<Result<Vec<_>, _>>() {
+            return Ok(values.into_iter().map(Node::from).collect());
         }
     }
-    let documents = serde_yaml_ng::Deserializer::from_str(text);
-    documents
-        .map(|document| Value::deserialize(document).context("it is no valid YAML or JSON"))
-        .collect()
+    found
 }
 
 /// The flows among some objects; the one of this name, if there is one to pick.
-fn picked(objects: &[Value], name: Option<&str>) -> anyhow::Result<Vec<JobFlow>> {
+fn picked(objects: &[Node], name: Option<&str>) -> anyhow::Result<Vec<JobFlow>> {
     let (api_version, kind) = (JobFlow::api_version(&()), JobFlow::kind(&()));
     let mut flows = Vec::new();
     let mut others = BTreeSet::new();
     for (place, object) in objects.iter().enumerate() {
-        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+        let text = |key: &str| object.get(key).and_then(Node::text).unwrap_or_default();
         if text("kind") != kind || text("apiVersion") != api_version {
             others.insert(format!("{} {}", text("apiVersion"), text("kind")));
             continue;
         }
-        let flow = JobFlow::deserialize(object);
+        let flow = fields::check(object).and_then(|()| Ok(JobFlow::deserialize(object.to_json())?));
         flows.push(flow.with_context(|| format!("object {} is no valid JobFlow", place + 1))?);
     }
     if flows.is_empty() {

@@ -96,7 +96,7 @@ pub struct UnknownDependency {
 }
 
 /// The name that may have been meant: one that begins the same, or is a few letters off.
-pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let wanted: String = wanted.chars().take(64).collect();
     names
         .filter_map(|name| {
