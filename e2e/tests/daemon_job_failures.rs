@@ -42,7 +42,7 @@ async fn a_failed_node_stops_the_others_until_it_is_retried() {
             "1 of 4 nodes succeeded, 1 failed",
             "spec.rollout.maxFailures allows 0",
             "BackoffLimitExceeded",
-            "container \"main\" ended with 1 (Error)",
+            "container \"main\" of pod",
             "operon.dev/retry",
         ];
         let object = world.daemon_says("test", "NodesFailed", &words).await;

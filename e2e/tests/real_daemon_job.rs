@@ -45,7 +45,7 @@ async fn a_script_that_fails_is_told_of_node_by_node_and_runs_again_when_it_is_c
                 Some(failed.name.clone())
             );
             assert_eq!(failed.exit_code, Some(3));
-            let words = ["container \"main\" ended with 3", "first\nno disk"];
+            let words = ["exited with 3", "first\nno disk"];
             for word in words {
                 assert!(failed.message.contains(word), "{}", failed.message);
             }

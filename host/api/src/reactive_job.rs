@@ -371,11 +371,19 @@ pub struct RunFailure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
 
-    /// The pod whose container failed last.
+    /// The pod that failed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_name: Option<String>,
 
-    /// That container.
+    /// Why the pod itself ended, if it says so: `Evicted`, `DeadlineExceeded`, `PreemptionByScheduler`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_reason: Option<String>,
+
+    /// What the pod says of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_message: Option<String>,
+
+    /// The container that failed last, native sidecars aside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
 

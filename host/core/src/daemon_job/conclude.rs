@@ -26,7 +26,11 @@ use super::{
 use crate::{
     action::Failure,
     driver,
-    jobs::{AllMade, Made, failure::failure, owned::leave_recheck},
+    jobs::{
+        AllMade, Made,
+        failure::{cause, failure},
+        owned::leave_recheck,
+    },
 };
 
 /// How many failed nodes the status tells of, and how many characters of each message.
@@ -335,11 +339,9 @@ fn failed_node(observed: &Observed<'_>, place: &Place<'_>) -> FailedNode {
         .map(Vec::as_slice)
         .unwrap_or_default();
     let failure = failure(job, pods, None);
-    let mut message = failure.message;
-    if let (Some(container), Some(code)) = (&failure.container, failure.exit_code) {
-        let why = failure.container_reason.map(|why| format!(" ({why})"));
-        let why = why.unwrap_or_default();
-        message = format!("{message}; container {container:?} ended with {code}{why}");
+    let mut message = failure.message.clone();
+    if let Some(cause) = cause(&failure) {
+        message = format!("{message}; {cause}");
     }
     if let Some(log) = &failure.log {
         message = format!("{message}: {log}");

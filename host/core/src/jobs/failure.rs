@@ -1,10 +1,14 @@
-//! How a run failed: the container that failed last, and what there is to tell of it.
+//! How a run failed: the pod that failed last, its own reason if it has one, and the container that made
+//! it fail.
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
+use k8s_openapi::{
+    api::{
+        batch::v1::Job,
+        core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
+    },
+    jiff::Timestamp,
 };
 use kube::ResourceExt;
 use operon_api::reactive_job::RunFailure;
@@ -15,18 +19,43 @@ use crate::driver::LogSource;
 /// How much of a log is kept, in bytes.
 pub const LOG_BYTES: usize = 2048;
 
+/// What a pod says of its own end, whatever its containers ended with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OwnReason {
+    reason: String,
+    message: String,
+}
+
 /// A container that failed.
 struct Culprit<'a> {
-    pod: &'a Pod,
     container: &'a ContainerStatus,
     end: &'a ContainerStateTerminated,
     previous: bool,
 }
 
+/// A pod that failed, or was taken away.
+struct Failed<'a> {
+    pod: &'a Pod,
+    own: Option<OwnReason>,
+    culprit: Option<Culprit<'a>>,
+}
+
+/// Why a container has no log: the node knows nothing of it any more.
+const UNKNOWN: &str = "ContainerStatusUnknown";
+
+/// How kubelets begin what they answer instead of a log that they do not have.
+const NO_LOG: &str = "unable to retrieve container logs for ";
+
 /// Where the log is of the container that failed last.
 pub(crate) fn log_source(pods: &[Arc<Pod>]) -> Option<LogSource> {
-    culprit(pods).map(|culprit| LogSource {
-        pod: culprit.pod.name_any(),
+    let Failed {
+        pod,
+        own: _,
+        culprit,
+    } = last(pods)?;
+    let culprit = culprit.filter(|culprit| culprit.end.reason.as_deref() != Some(UNKNOWN))?;
+    Some(LogSource {
+        pod: pod.name_any(),
         container: culprit.container.name.clone(),
         previous: culprit.previous,
     })
@@ -45,17 +74,29 @@ pub(crate) fn failure(job: &Job, pods: &[Arc<Pod>], log: Option<&str>) -> RunFai
         failure.message = finish.message;
         failure.time = finish.time;
     }
+    let status = job.status.as_ref();
+    let indexes = status.and_then(|status| status.failed_indexes.as_deref());
+    if let Some(indexes) = indexes.filter(|indexes| !indexes.is_empty()) {
+        failure.message = format!("{}; failed indexes: {indexes}", failure.message);
+    }
+    let Some(Failed { pod, own, culprit }) = last(pods) else {
+        return failure;
+    };
+    failure.pod_name = Some(pod.name_any());
+    if let Some(OwnReason { reason, message }) = own {
+        failure.pod_reason = Some(reason);
+        failure.pod_message = Some(message).filter(|message| !message.is_empty());
+    }
     if let Some(Culprit {
-        pod,
         container,
         end,
         previous: _,
-    }) = culprit(pods)
+    }) = culprit
     {
-        failure.pod_name = Some(pod.name_any());
         failure.container = Some(container.name.clone());
         failure.exit_code = Some(end.exit_code);
         failure.container_reason.clone_from(&end.reason);
+        let log = log.filter(|log| !log.starts_with(NO_LOG));
         let said = [log, end.message.as_deref()].into_iter().flatten();
         let mut said = said.filter(|text| !text.trim().is_empty());
         failure.log = said.next().map(last_lines);
@@ -63,32 +104,103 @@ pub(crate) fn failure(job: &Job, pods: &[Arc<Pod>], log: Option<&str>) -> RunFai
     failure
 }
 
-/// The container that failed last.
-fn culprit(pods: &[Arc<Pod>]) -> Option<Culprit<'_>> {
-    let culprits = pods.iter().flat_map(|pod| {
-        let status = pod.status.iter();
-        let containers = status.flat_map(|status| {
-            let init = status.init_container_statuses.iter().flatten();
-            init.chain(status.container_statuses.iter().flatten())
+/// What pod and container say of a failure, in a sentence: the pod's own reason first, because then the
+/// containers were only ended with it.
+pub(crate) fn cause(failure: &RunFailure) -> Option<String> {
+    let pod = failure.pod_name.as_ref()?;
+    let code = failure.exit_code.unwrap_or_default();
+    if let Some(reason) = &failure.pod_reason {
+        let message = failure.pod_message.as_ref();
+        let message = message.map_or_else(String::new, |message| format!(": {message}"));
+        return Some(format!("pod {pod:?}: {reason}{message}"));
+    }
+    let container = failure.container.as_ref()?;
+    let known = failure.container_reason.as_ref();
+    let known = known.filter(|reason| *reason != "Error");
+    let known = known.map_or_else(String::new, |reason| format!(" ({reason})"));
+    Some(format!(
+        "container {container:?} of pod {pod:?} exited with {code}{known}"
+    ))
+}
+
+/// The pod that failed last.
+fn last(pods: &[Arc<Pod>]) -> Option<Failed<'_>> {
+    let failed = pods.iter().filter_map(|pod| {
+        let (own, culprit) = (own_reason(pod), culprit(pod));
+        let has_failed = own.is_some() || culprit.is_some();
+        has_failed.then_some(Failed { pod, own, culprit })
+    });
+    failed.max_by_key(|failed| {
+        let end = failed
+            .culprit
+            .as_ref()
+            .and_then(|c| c.end.finished_at.as_ref());
+        let end = end.map(|time| time.0);
+        end.max(failed.own.as_ref().and_then(|_| changed(failed.pod)))
+    })
+}
+
+/// When a condition of a pod changed last.
+fn changed(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.iter().flat_map(|status| &status.conditions);
+    let times = conditions
+        .flatten()
+        .filter_map(|c| c.last_transition_time.as_ref());
+    times.map(|time| time.0).max()
+}
+
+/// What a pod says of its end: that it was evicted, that its own deadline passed, that it was disrupted.
+fn own_reason(pod: &Pod) -> Option<OwnReason> {
+    let status = pod.status.as_ref()?;
+    if status.phase.as_deref() == Some("Succeeded") {
+        return None;
+    }
+    if let Some(reason) = status.reason.as_ref().filter(|reason| !reason.is_empty()) {
+        return Some(OwnReason {
+            reason: reason.clone(),
+            message: status.message.clone().unwrap_or_default(),
         });
-        containers.filter_map(move |container| {
-            let now = container.state.as_ref().and_then(|s| s.terminated.as_ref());
-            let before = container
-                .last_state
-                .as_ref()
-                .and_then(|s| s.terminated.as_ref());
-            let failed = |end: &&ContainerStateTerminated| end.exit_code != 0;
-            let (end, previous) = match (now.filter(failed), before.filter(failed)) {
-                (Some(end), _) => (end, false),
-                (None, Some(end)) => (end, true),
-                (None, None) => return None,
-            };
-            Some(Culprit {
-                pod,
-                container,
-                end,
-                previous,
-            })
+    }
+    let conditions = status.conditions.iter().flatten();
+    let mut disrupted = conditions.filter(|c| c.type_ == "DisruptionTarget" && c.status == "True");
+    disrupted.next().map(|condition| OwnReason {
+        reason: condition
+            .reason
+            .clone()
+            .unwrap_or_else(|| "DisruptionTarget".to_owned()),
+        message: condition.message.clone().unwrap_or_default(),
+    })
+}
+
+/// The container of a pod that failed last. A native sidecar is none: it is killed when the others have
+/// ended, and what it ends with then means nothing.
+fn culprit(pod: &Pod) -> Option<Culprit<'_>> {
+    let spec = pod.spec.as_ref();
+    let init = spec.and_then(|spec| spec.init_containers.as_ref());
+    let is_sidecar = |name: &str| {
+        let mut init = init.into_iter().flatten();
+        init.any(|container| {
+            container.name == name && container.restart_policy.as_deref() == Some("Always")
+        })
+    };
+    let status = pod.status.as_ref()?;
+    let init = status.init_container_statuses.iter().flatten();
+    let init = init.filter(|container| !is_sidecar(&container.name));
+    let containers = init.chain(status.container_statuses.iter().flatten());
+    let culprits = containers.filter_map(|container| {
+        let now = container.state.as_ref().and_then(|s| s.terminated.as_ref());
+        let before = container.last_state.as_ref();
+        let before = before.and_then(|s| s.terminated.as_ref());
+        let failed = |end: &&ContainerStateTerminated| end.exit_code != 0;
+        let (end, previous) = match (now.filter(failed), before.filter(failed)) {
+            (Some(end), _) => (end, false),
+            (None, Some(end)) => (end, true),
+            (None, None) => return None,
+        };
+        Some(Culprit {
+            container,
+            end,
+            previous,
         })
     });
     culprits.max_by_key(|culprit| culprit.end.finished_at.as_ref().map(|time| time.0))
@@ -109,3 +221,6 @@ fn last_lines(log: &str) -> String {
         .map_or(end, |(_, lines)| lines)
         .to_owned()
 }
+
+#[cfg(test)]
+mod tests;

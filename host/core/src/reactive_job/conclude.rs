@@ -385,7 +385,10 @@ fn ended(run: &Run, failure: Option<&RunFailure>) -> Option<Event> {
         Outcome::Failed => {
             let why = failure
                 .filter(|f| f.job_name == *job)
-                .map(|f| format!(": {}: {}", f.reason, f.message))
+                .map(|f| {
+                    let cause = failure::cause(f).map(|cause| format!("; {cause}"));
+                    format!(": {}: {}{}", f.reason, f.message, cause.unwrap_or_default())
+                })
                 .unwrap_or_default();
             (
                 Severity::Warning,

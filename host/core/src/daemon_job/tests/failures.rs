@@ -344,7 +344,7 @@ fn dj_15_the_status_tells_of_twenty_failed_nodes_with_reason_and_exit_code() {
     assert_eq!(told[0].exit_code, Some(3));
     assert_eq!(
         told[0].message,
-        "too many retries; container \"main\" ended with 3 (Error): no disk"
+        "too many retries; container \"main\" of pod \"dj-n05-abcde\" exited with 3: no disk"
     );
     // The pods go, and others fail: what is told stays.
     world.pods.clear();

@@ -9,7 +9,7 @@ use crate::{
     job_flow::outputs::Outputs,
     jobs::{
         Finish,
-        failure::failure,
+        failure::{cause, failure},
         time::{after, backoff, left},
     },
 };
@@ -47,17 +47,12 @@ pub(super) fn failed(case: &Case<'_>, finish: Finish) -> Advanced {
 
 fn finally_failed(case: &Case<'_>, finish: Finish) -> StepStatus {
     let failure = failure(case.job, case.pods(), None);
-    let mut message = format!("Job {:?} failed: {}", case.job.name_any(), finish.message);
-    if let (Some(container), Some(pod)) = (&failure.container, &failure.pod_name) {
-        let code = failure.exit_code.unwrap_or_default();
-        message = format!("{message}; container {container:?} of pod {pod:?} exited with {code}");
-        let known = failure.container_reason.filter(|reason| reason != "Error");
-        if let Some(reason) = known {
-            message = format!("{message} ({reason})");
-        }
-        if let Some(last) = failure.log.as_deref().and_then(|log| log.lines().last()) {
-            message = format!("{message}: {last}");
-        }
+    let mut message = format!("Job {:?} failed: {}", case.job.name_any(), failure.message);
+    if let Some(cause) = cause(&failure) {
+        message = format!("{message}; {cause}");
+    }
+    if let Some(last) = failure.log.as_deref().and_then(|log| log.lines().last()) {
+        message = format!("{message}: {last}");
     }
     let reason = if finish.reason.is_empty() {
         "JobFailed".to_owned()

@@ -54,6 +54,8 @@ fn a_failure_has_the_words_of_job_container_and_log_and_keeps_them() {
         message: "Job has reached the specified backoff limit".to_owned(),
         time: Some(time(START + 30)),
         pod_name: Some("pod-1".to_owned()),
+        pod_reason: None,
+        pod_message: None,
         container: Some("main".to_owned()),
         exit_code: Some(137),
         container_reason: Some("OOMKilled".to_owned()),
@@ -74,7 +76,7 @@ fn a_failure_has_the_words_of_job_container_and_log_and_keeps_them() {
     assert_eq!(
         last.message,
         format!(
-            "Job {:?} failed: BackoffLimitExceeded: Job has reached the specified backoff limit",
+            "Job {:?} failed: BackoffLimitExceeded: Job has reached the specified backoff limit; container \"main\" of pod \"pod-1\" exited with 137 (OOMKilled)",
             world.newest()
         )
     );
