@@ -185,8 +185,9 @@ pub struct Step {
     #[schemars(length(min = 1, max = 4096))]
     pub when: Option<String>,
 
-    /// The names of what the step leaves for others: keys of the JSON object that its container writes
-    /// as its termination message (`/dev/termination-log`, at most 4 KiB).
+    /// The names of what the step leaves for others: keys of the JSON object that one of its containers
+    /// writes as its termination message (`/dev/termination-log`, at most 4 KiB; 12 KiB for all containers
+    /// of a pod).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -194,6 +195,11 @@ pub struct Step {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub outputs: Vec<String>,
+
+    /// Which pod and container leave the outputs. Absent means the containers that wrote what is declared; of
+    /// an Indexed Job those of index 0, unless it left nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs_from: Option<OutputsFrom>,
 
     /// Outputs of steps that this one depends on, as environment variables of every container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -212,6 +218,21 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub timeout_seconds: Option<i32>,
+}
+
+/// Which pod and container leave the outputs of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputsFrom {
+    /// The name of a container; any unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub container: Option<String>,
+
+    /// The index of a pod of an Indexed Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub index: Option<i32>,
 }
 
 /// An output of another step as an environment variable.
@@ -418,7 +439,7 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When it was over.
+    /// When it finished; while its outputs are read, when its Job was seen to have succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 

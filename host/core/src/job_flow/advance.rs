@@ -32,8 +32,8 @@ use crate::{
     },
 };
 
-/// How long after the end of a Job its pods may still be shown as they were before: they are watched
-/// apart from it.
+/// How long after the end of a Job was seen its pods may still be shown as they were before: they are
+/// watched apart from it.
 const OUTPUTS_GRACE: Duration = Duration::from_mins(1);
 
 /// How many bytes a message of one step may take: the status has room for a thousand of them.
@@ -146,6 +146,14 @@ impl Case<'_> {
         self.known.job_uid.is_some() && self.known.job_uid == self.job.metadata.uid
     }
 
+    fn asked(&self) -> outputs::Asked<'_> {
+        outputs::Asked {
+            job: self.job,
+            declared: self.declared(),
+            from: self.step.and_then(|step| step.outputs_from.as_ref()),
+        }
+    }
+
     fn declared(&self) -> &[String] {
         self.step.map_or(&[], |step| step.outputs.as_slice())
     }
@@ -224,27 +232,37 @@ fn with_job(case: &Case<'_>) -> Advanced {
 
 fn succeeded(case: &Case<'_>, finish: Finish) -> Advanced {
     let name = case.job.name_any();
-    let ended = finish.time.clone();
     let mut status = case.over(Phase::Succeeded, finish.time);
     if outputs::are_complete(case.declared(), &status.outputs) {
         return Advanced::rest(status);
     }
-    match outputs_of(case) {
-        Some(Ok(outputs)) => {
+    let seen = first_seen(case);
+    let wait = left(seen, OUTPUTS_GRACE, case.around.now);
+    match (outputs_of(case, wait.is_none()), wait) {
+        (Some(Ok(outputs)), _) => {
             status.outputs = outputs;
             Advanced::rest(status)
         }
-        Some(Err(failure)) => Advanced::rest(without_outputs(status, &failure)),
-        None => {
-            let ended = ended.or(case.job.metadata.creation_timestamp.clone());
-            let wait = ended.and_then(|end| left(end.0, OUTPUTS_GRACE, case.around.now));
-            let Some(wait) = wait else {
-                return Advanced::rest(without_outputs(status, &outputs_missing(&name)));
+        (Some(Err(failure)), _) => Advanced::rest(without_outputs(status, &failure)),
+        (None, None) => Advanced::rest(without_outputs(status, &outputs_missing(&name))),
+        (None, Some(wait)) => {
+            let message = format!("Job {name:?} succeeded; not all pods that did are known yet");
+            let reading = StepStatus {
+                completion_time: Some(Time(seen)),
+                ..case.running(READING_OUTPUTS, &message)
             };
-            let message = format!("Job {name:?} succeeded; the pod that did is not known yet");
-            Advanced::look(case.running(READING_OUTPUTS, &message), wait)
+            Advanced::look(reading, wait)
         }
     }
+}
+
+/// When it was first seen that the Job succeeded, by the clock of this host: the time in the Job is that of
+/// another machine.
+fn first_seen(case: &Case<'_>) -> Timestamp {
+    let known = case.known;
+    let is_known = case.is_same_job() && known.reason.as_deref() == Some(READING_OUTPUTS);
+    let seen = known.completion_time.as_ref().filter(|_| is_known);
+    seen.map_or(case.around.now, |time| time.0)
 }
 
 fn outputs_missing(job: &str) -> Failure {
@@ -264,8 +282,8 @@ fn without_outputs(status: StepStatus, failure: &Failure) -> StepStatus {
 }
 
 /// What a pod that succeeded left, now or when it was last there.
-fn outputs_of(case: &Case<'_>) -> Option<Result<Outputs, Failure>> {
-    let taken = outputs::take(case.declared(), case.pods());
+fn outputs_of(case: &Case<'_>, is_late: bool) -> Option<Result<Outputs, Failure>> {
+    let taken = outputs::take(case.asked(), case.pods(), is_late);
     taken.or_else(|| {
         let known = case.known;
         let is_known = case.is_same_job() && known.reason.as_deref() == Some(outputs::INVALID);
@@ -281,7 +299,7 @@ fn unfinished(case: &Case<'_>) -> Advanced {
     let declared = case.declared();
     let mut status = case.status(Phase::Running);
     if !declared.is_empty() && !outputs::are_complete(declared, &status.outputs) {
-        match outputs_of(case) {
+        match outputs_of(case, false) {
             Some(Ok(outputs)) => status.outputs = outputs,
             Some(Err(failure)) => {
                 return Advanced::rest(said(status, &failure.reason, &failure.message));

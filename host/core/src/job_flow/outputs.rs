@@ -1,16 +1,25 @@
-//! What a step leaves for others: read off the termination message of a pod that succeeded.
+//! What a step leaves for others: read off the termination messages of pods that succeeded.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ContainerStateTerminated, Pod},
+};
 use kube::ResourceExt;
-use operon_api::job_flow::{Phase, StepStatus};
+use operon_api::job_flow::{OutputsFrom, Phase, StepStatus};
 use serde_json::{Map, Value};
 
-use crate::{action::Failure, jobs::text::stored};
+use crate::{
+    action::Failure,
+    jobs::{self, text::stored},
+};
 
 /// The longest termination message; Kubernetes cuts what is longer.
 const MAX_BYTES: usize = 4096;
+
+/// How many bytes the termination messages of all containers of a pod may have.
+const MAX_OF_POD: usize = 12 << 10;
 
 /// Why a step failed that did not leave what it declares.
 pub(super) const INVALID: &str = "OutputInvalid";
@@ -18,18 +27,86 @@ pub(super) const INVALID: &str = "OutputInvalid";
 /// What a step left, by its declared names.
 pub(super) type Outputs = BTreeMap<String, String>;
 
-/// What the first of these pods that succeeded left; none if none has yet.
-pub(super) fn take(declared: &[String], pods: &[Arc<Pod>]) -> Option<Result<Outputs, Failure>> {
+/// What is asked of the pods of a Job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) job: &'a Job,
+    /// The names that the step declares.
+    pub(super) declared: &'a [String],
+    /// Which pod and container must have left them, if the step says so.
+    pub(super) from: Option<&'a OutputsFrom>,
+}
+
+/// What the pods that succeeded left. None if a pod that is still to come may leave it: of an Indexed Job
+/// that of index 0 is waited for while the Job runs, of any other the first that left what is declared. If it
+/// `is_late`, no other pod is waited for.
+pub(super) fn take(
+    asked: Asked<'_>,
+    pods: &[Arc<Pod>],
+    is_late: bool,
+) -> Option<Result<Outputs, Failure>> {
+    let succeeded = succeeded(pods);
+    let are_all = !succeeded.is_empty() && (is_late || succeeded.len() >= expected(asked.job));
+    let wanted = asked.from.and_then(|from| from.index);
+    let is_indexed = is_indexed(asked.job);
+    let first = wanted.or(is_indexed.then_some(0));
+    let speaks = |pod: &&&Pod| {
+        let is_first = first.is_none_or(|first| index(pod) == Some(first));
+        is_first || (are_all && wanted.is_none())
+    };
+    let speakers: Vec<_> = succeeded.iter().filter(speaks).copied().collect();
+    let mut left = speakers.iter().map(|pod| read(asked, pod));
+    if let Some(outputs) = left.find_map(Result::ok) {
+        return Some(Ok(outputs));
+    }
+    are_all.then(|| Err(why_none(asked, &speakers)))
+}
+
+/// The pods that succeeded: by their index, then in the order in which they ended.
+fn succeeded(pods: &[Arc<Pod>]) -> Vec<&Pod> {
     let succeeded = pods.iter().filter(|pod| {
         let status = pod.status.as_ref();
         status.and_then(|status| status.phase.as_deref()) == Some("Succeeded")
     });
-    let first = succeeded.min_by_key(|pod| {
+    let mut succeeded: Vec<&Pod> = succeeded.map(|pod| &**pod).collect();
+    succeeded.sort_by_cached_key(|pod| {
         let ends = terminated(pod).into_iter().map(|(_, end)| end);
         let end = ends.filter_map(|end| end.finished_at.as_ref()).max();
-        (end.map(|time| time.0), pod.name_any())
-    })?;
-    Some(read(declared, first))
+        (index(pod), end.map(|time| time.0), pod.name_any())
+    });
+    succeeded
+}
+
+/// The index of a pod of an Indexed Job.
+fn index(pod: &Pod) -> Option<i32> {
+    let index = pod
+        .annotations()
+        .get("batch.kubernetes.io/job-completion-index");
+    index?.parse().ok()
+}
+
+fn is_indexed(job: &Job) -> bool {
+    let spec = job.spec.as_ref();
+    spec.and_then(|spec| spec.completion_mode.as_deref()) == Some("Indexed")
+}
+
+/// How many pods will have succeeded when all have spoken.
+fn expected(job: &Job) -> usize {
+    let count = |count: Option<i32>| count.and_then(|count| usize::try_from(count).ok());
+    if jobs::finish(job).is_some() {
+        let status = job.status.as_ref();
+        return count(status.and_then(|status| status.succeeded))
+            .unwrap_or(1)
+            .max(1);
+    }
+    let spec = job.spec.as_ref();
+    let completions = count(spec.and_then(|spec| spec.completions));
+    let parallelism = count(spec.and_then(|spec| spec.parallelism));
+    // Without completions it is known only at the end how many there are.
+    let is_one = parallelism.is_none_or(|parallelism| parallelism <= 1);
+    completions
+        .unwrap_or(if is_one { 1 } else { usize::MAX })
+        .max(1)
 }
 
 /// Whether all that a step declares is there.
@@ -85,47 +162,92 @@ fn terminated(pod: &Pod) -> Vec<(&str, &ContainerStateTerminated)> {
         .collect()
 }
 
-fn read(declared: &[String], pod: &Pod) -> Result<Outputs, Failure> {
-    let said = terminated(pod).into_iter().find_map(|(container, end)| {
-        let message = end.message.as_deref().filter(|m| !m.trim().is_empty())?;
-        Some((container, message))
+/// The termination messages of the containers that may speak.
+fn messages<'a>(asked: Asked<'_>, pod: &'a Pod) -> Vec<(&'a str, &'a str)> {
+    let wanted = asked.from.and_then(|from| from.container.as_deref());
+    let ends = terminated(pod).into_iter();
+    ends.filter(|(container, _)| wanted.is_none_or(|wanted| wanted == *container))
+        .filter_map(|(container, end)| {
+            let message = end.message.as_deref().filter(|m| !m.trim().is_empty())?;
+            Some((container, message))
+        })
+        .collect()
+}
+
+/// What a pod left: each output from the first container with a JSON object that has it. What other
+/// containers say besides is nothing to us.
+fn read(asked: Asked<'_>, pod: &Pod) -> Result<Outputs, Failure> {
+    let messages = messages(asked, pod);
+    let objects: Vec<_> = messages
+        .iter()
+        .filter(|(_, message)| message.len() <= MAX_BYTES)
+        .filter_map(|(_, message)| serde_json::from_str::<Map<String, Value>>(message).ok())
+        .collect();
+    let found = asked.declared.iter().map(|key| {
+        let found = objects.iter().find_map(|object| value(object, key));
+        found.ok_or_else(|| why_not(asked, pod, key, &messages))
     });
-    let Some((container, message)) = said else {
-        return Err(invalid(&format!(
-            "pod {:?} left no termination message: the step must write a JSON object with {} to /dev/termination-log",
-            pod.name_any(),
-            listed(declared)
-        )));
+    found.collect()
+}
+
+/// Why none of these pods left what is declared, by the first that said something.
+fn why_none(asked: Asked<'_>, pods: &[&Pod]) -> Failure {
+    let says = |pod: &&&Pod| !messages(asked, pod).is_empty();
+    let Some(pod) = pods.iter().find(says).or(pods.first()) else {
+        return invalid(&format!(
+            "no pod of index {} succeeded (outputsFrom.index)",
+            asked.from.and_then(|from| from.index).unwrap_or_default()
+        ));
     };
-    let whose = format!(
-        "the termination message of container {container:?} of pod {:?}",
-        pod.name_any()
-    );
+    match read(asked, pod) {
+        Err(why) => why,
+        Ok(_) => invalid("what the pods left is not complete"),
+    }
+}
+
+/// Why a pod did not leave an output: what is wrong with the message that looks most like one.
+fn why_not(asked: Asked<'_>, pod: &Pod, key: &str, messages: &[(&str, &str)]) -> Failure {
+    let name = pod.name_any();
+    let is_object = |(_, message): &&(&str, &str)| message.trim_start().starts_with('{');
+    let Some((container, message)) = messages.iter().find(is_object).or(messages.first()) else {
+        let wanted = asked.from.and_then(|from| from.container.as_ref());
+        let of = wanted.map_or_else(String::new, |wanted| format!("container {wanted:?} of "));
+        return invalid(&format!(
+            "{of}pod {name:?} left no termination message: the step must write a JSON object with {} to /dev/termination-log",
+            listed(asked.declared)
+        ));
+    };
+    let whose = format!("the termination message of container {container:?} of pod {name:?}");
     if message.len() > MAX_BYTES {
-        return Err(invalid(&format!(
+        return invalid(&format!(
             "{whose} has {} bytes, {MAX_BYTES} are the most",
             message.len()
-        )));
+        ));
     }
-    let object = match serde_json::from_str::<Value>(message) {
-        Ok(Value::Object(object)) => object,
-        Ok(other) => {
-            let kind = kind(&other);
-            return Err(invalid(&format!("{whose} is {kind} and no JSON object")));
-        }
-        Err(error) => {
-            let cut = if message.len() == MAX_BYTES {
-                "; Kubernetes cut it at 4096 bytes"
-            } else {
-                ""
-            };
-            return Err(invalid(&format!("{whose} is no JSON: {error}{cut}")));
-        }
+    match serde_json::from_str::<Value>(message) {
+        Ok(Value::Object(object)) => missing(&whose, key, &object),
+        Ok(other) => invalid(&format!("{whose} is {} and no JSON object", kind(&other))),
+        Err(error) => invalid(&format!("{whose} is no JSON: {error}{}", cut(pod, message))),
+    }
+}
+
+/// Whether Kubernetes cut a message, and at what: the containers of a pod share [`MAX_OF_POD`] bytes.
+fn cut(pod: &Pod, message: &str) -> String {
+    let spec = pod.spec.as_ref();
+    let init = spec.and_then(|spec| spec.init_containers.as_ref());
+    let init = init.map_or(0, Vec::len);
+    let containers = spec.map_or(0, |spec| spec.containers.len()) + init;
+    let most = MAX_BYTES.min(MAX_OF_POD / containers.max(1));
+    // A character that is cut in two is left out.
+    if message.len() + 4 <= most {
+        return String::new();
+    }
+    let shared = if most < MAX_BYTES {
+        format!(": the {containers} containers of a pod share {MAX_OF_POD} bytes evenly")
+    } else {
+        String::new()
     };
-    declared
-        .iter()
-        .map(|key| value(&object, key).ok_or_else(|| missing(&whose, key, &object)))
-        .collect()
+    format!("; Kubernetes cut it at {most} bytes{shared}")
 }
 
 /// A value as text: texts as they are, everything else as JSON.
@@ -164,3 +286,6 @@ fn listed(keys: &[String]) -> String {
     let quoted: Vec<_> = keys.iter().map(|key| format!("{key:?}")).collect();
     quoted.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,6 +143,24 @@ fn a_job_that_is_complete_without_a_pod_has_left_nothing() {
 }
 
 #[test]
+fn outputs_are_waited_for_a_minute_since_the_end_was_seen_whatever_the_clock_of_the_job_says() {
+    for skew in [-600, 600] {
+        let mut world = World::of(flow(&["x"]));
+        world.settle();
+        world.now += skew;
+        world.succeed("flow-a");
+        world.now -= skew;
+        world.settle();
+        world.now += 59;
+        world.settle();
+        assert_eq!(world.reason("a"), "ReadingOutputs");
+        world.now += 1;
+        world.settle();
+        assert_eq!(world.reason("a"), "OutputMissing");
+    }
+}
+
+#[test]
 fn a_pod_that_is_shown_later_than_its_job_is_read() {
     for before in [None, Some(running())] {
         let mut world = World::of(flow(&["x"]));
