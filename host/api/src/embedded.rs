@@ -130,7 +130,7 @@ fn embedded_metadata() -> Value {
 }
 
 /// Takes out what a CRD has no room or no use for, and puts in what Kubernetes' own types carry as
-/// markers: lists with keys, and defaults.
+/// markers, or take without saying so: lists with keys, defaults, and quantities that are numbers.
 fn tidy(name: &str, schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else {
         return;
@@ -150,6 +150,13 @@ fn tidy(name: &str, schema: &mut Value) {
             property["default"] = json!(default);
         }
     }
+    if matches!(name, "limits" | "requests") && fields.contains_key("additionalProperties") {
+        fields.insert("additionalProperties".to_owned(), quantity());
+    }
+    if matches!(name, "sizeLimit" | "divisor") {
+        fields.clear();
+        fields.extend(quantity().as_object().cloned().unwrap_or_default());
+    }
     for nested in ["items", "additionalProperties"] {
         if let Some(nested) = fields.get_mut(nested) {
             tidy(name, nested);
@@ -162,11 +169,18 @@ fn tidy(name: &str, schema: &mut Value) {
     }
 }
 
+/// A quantity: a string, or a number with or without a fraction. No type of a CRD is both, so it has none;
+/// what is no quantity is refused with the Job.
+fn quantity() -> Value {
+    json!({"x-kubernetes-preserve-unknown-fields": true})
+}
+
 /// The field of the objects under this name that an API server fills in, inside of a template too.
 fn defaulted(name: &str) -> Option<(&'static str, &'static str)> {
     match name {
         "ports" => Some(("protocol", "TCP")),
         "grpc" => Some(("service", "")),
+        "onPodConditions" => Some(("status", "True")),
         "configMap" | "configMapKeyRef" | "configMapRef" | "imagePullSecrets" | "secret"
         | "secretKeyRef" | "secretRef" => Some(("name", "")),
         _ => None,

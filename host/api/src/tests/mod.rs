@@ -2,4 +2,5 @@
 
 mod conditions;
 mod crds;
+mod embedded;
 mod manifests;

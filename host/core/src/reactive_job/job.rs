@@ -117,11 +117,17 @@ pub(super) fn is_made_here(object: &str, job: &Job) -> bool {
 /// user's; everything else is as the user wrote it.
 pub(super) fn body(object: &ReactiveJob, purpose: &Purpose) -> Value {
     let template = &object.spec.job_template;
+    // An API server takes null for absent.
+    let own = |field: &str| {
+        template
+            .at(&["metadata", field])
+            .filter(|value| !value.is_null())
+    };
     let mut metadata = json!({
         "namespace": object.namespace(),
-        "labels": template.at(&["metadata", "labels"]).cloned().unwrap_or(json!({})),
-        "annotations": template.at(&["metadata", "annotations"]).cloned().unwrap_or(json!({})),
-        "finalizers": template.at(&["metadata", "finalizers"]).cloned().unwrap_or(json!([])),
+        "labels": own("labels").cloned().unwrap_or(json!({})),
+        "annotations": own("annotations").cloned().unwrap_or(json!({})),
+        "finalizers": own("finalizers").cloned().unwrap_or(json!([])),
         "ownerReferences": [owner(object)],
     });
     let labels = [

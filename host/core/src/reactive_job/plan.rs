@@ -544,7 +544,8 @@ fn adjust(
     let is_finished = jobs::finish(newest).is_some();
     let mut patch = Map::new();
     for field in ADJUSTABLE {
-        let wanted = match (field, wanted.get(field)) {
+        let wanted = wanted.get(field).filter(|wanted| !wanted.is_null());
+        let wanted = match (field, wanted) {
             ("suspend", None) => &Value::Bool(false),
             (_, Some(wanted)) => wanted,
             (_, None) => continue,
