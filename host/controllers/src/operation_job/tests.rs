@@ -12,18 +12,17 @@ use futures::{
     future::BoxFuture,
 };
 use kube::{client::Body, config::Config, runtime::watcher};
-use operon_core::action::{
-    Action, ActionError, Failure, Operation, OpsProgress, ProgressReport, Registration, Request,
+use operon_core::{
+    action::{
+        Action, ActionError, Failure, Operation, OpsProgress, ProgressReport, Registration, Request,
+    },
+    action_plugin::version::Version,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    catalogue::{Entry, Version},
-    effects::Performers,
-    plugin_watch::PluginWatch,
-};
+use crate::{effects::Performers, health::Health, plugin_watch::PluginWatch};
 
 /// An action that does what the beginning of a target's name says, and notes its calls.
 #[derive(Default)]
@@ -213,6 +212,7 @@ fn controller(
             .expect("a client"),
         watch: PluginWatch::default(),
         version: Version {
+            plugin: "uid".to_owned(),
             digest: String::new(),
             settings: "{}".to_owned(),
             limits: None,
@@ -220,17 +220,27 @@ fn controller(
             lifecycle: false,
         },
     };
-    let (catalogue, book) = (Arc::new(Catalogue::default()), Arc::new(Book::default()));
-    catalogue.set("Scripted", Some(Entry::Loaded(Arc::new(loaded))));
+    let catalogue = Arc::new(Catalogue::new(Timestamp::now()));
+    let book = Arc::new(Book::default());
+    assert!(catalogue.publish("Scripted", loaded, || true));
     let config = watcher::Config::default();
+    let metrics = Metrics::register(&mut Registry::default());
+    let health = Health::new(metrics.clone());
     OperationJobs {
         jobs: Cache::start(
             Api::all(client.clone()),
             config.clone(),
             (),
             Arc::new(|_, _| {}),
+            &health,
         ),
-        pods: Cache::start(Api::all(client.clone()), config, (), Arc::new(|_, _| {})),
+        pods: Cache::start(
+            Api::all(client.clone()),
+            config,
+            (),
+            Arc::new(|_, _| {}),
+            &health,
+        ),
         triggers: Arc::new(Triggers::new(
             queue,
             Arc::clone(&catalogue),
@@ -238,9 +248,9 @@ fn controller(
         )),
         catalogue,
         book,
-        events: Events::new(client.clone(), None),
+        events: Events::new(&client, None),
         status: StatusWriter::default(),
-        metrics: Metrics::register(&mut Registry::default()),
+        metrics,
         client,
     }
 }

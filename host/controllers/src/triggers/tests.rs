@@ -1,6 +1,7 @@
 //! The index as it ships: stores, triggers and the queue that they fill.
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{reflector::store::Writer, watcher::Event};
 use serde_json::{Value, json};
 
@@ -18,7 +19,11 @@ impl World {
     fn new() -> Self {
         let (sender, queue) = unbounded();
         Self {
-            triggers: Triggers::new(sender, Arc::default(), Arc::default()),
+            triggers: Triggers::new(
+                sender,
+                Arc::new(Catalogue::new(Timestamp::UNIX_EPOCH)),
+                Arc::default(),
+            ),
             queue,
             jobs: Writer::default(),
             pods: Writer::default(),
