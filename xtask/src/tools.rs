@@ -282,7 +282,8 @@ mod tests {
         // This test is run by cargo, which describes the package to it.
         let removed: Vec<_> = cargo()
             .get_envs()
-            .filter_map(|(name, value)| value.is_none().then(|| name.to_owned()))
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.to_owned())
             .collect();
         assert!(removed.iter().any(|name| name == "CARGO_MANIFEST_DIR"));
     }

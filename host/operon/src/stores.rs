@@ -75,7 +75,7 @@ impl Stores {
         });
         let owners = Arc::clone(&listeners.owners);
         let job_flows: Cache<JobFlow> = all(client, health, move |flow, flows| {
-            owners.flow_changed(flow, flows)
+            owners.flow_changed(flow, flows);
         });
         let (owners, flows) = (Arc::clone(&listeners.owners), job_flows.store.clone());
         let job_templates = all(client, health, move |template, _| {
@@ -83,7 +83,7 @@ impl Stores {
         });
         let owners = Arc::clone(&listeners.owners);
         let daemon_jobs: Cache<DaemonJob> = all(client, health, move |object, _| {
-            owners.daemon_job_changed(object)
+            owners.daemon_job_changed(object);
         });
         let owners = Arc::clone(&listeners.owners);
         let on_job = move |job: &Job, jobs: &_| owners.job_changed(job, jobs);

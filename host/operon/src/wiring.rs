@@ -18,7 +18,7 @@ use kube::{
     core::ApiResource,
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::{DaemonJob, JobFlow, JobTemplate, ReactiveJob, keys};
+use operon_api::{ActionPlugin, DaemonJob, JobFlow, JobTemplate, OperationJob, ReactiveJob, keys};
 use operon_controllers::{
     action_plugin::ActionPlugins,
     book::Book,
@@ -156,6 +156,65 @@ impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
     }
 }
 
+/// The objects that every controller must look at.
+struct Queues {
+    operation_jobs: Queue<OperationJob>,
+    plugins: Queue<ActionPlugin>,
+    jobs: JobQueues,
+}
+
+/// Those of the controllers of Jobs.
+struct JobQueues {
+    reactive_jobs: Queue<ReactiveJob>,
+    orphaned_jobs: Queue<Job>,
+    job_flows: Queue<JobFlow>,
+    job_templates: Queue<JobTemplate>,
+    daemon_jobs: Queue<DaemonJob>,
+}
+
+impl Queues {
+    fn new() -> Self {
+        Self {
+            operation_jobs: Queue::new(),
+            plugins: Queue::new(),
+            jobs: JobQueues {
+                reactive_jobs: Queue::new(),
+                orphaned_jobs: Queue::new(),
+                job_flows: Queue::new(),
+                job_templates: Queue::new(),
+                daemon_jobs: Queue::new(),
+            },
+        }
+    }
+
+    /// What puts objects into these queues when something changes.
+    fn listeners(&self, book: &Arc<Book>, metrics: &Metrics, health: &Health) -> Listeners {
+        let jobs = &self.jobs;
+        let catalogue = Arc::new(Catalogue::new(Timestamp::now()));
+        Listeners {
+            triggers: Arc::new(Triggers::new(
+                self.operation_jobs.sender.clone(),
+                Arc::clone(&catalogue),
+                Arc::clone(book),
+            )),
+            catalogue,
+            relations: Arc::new(Relations::new(
+                jobs.reactive_jobs.sender.clone(),
+                jobs.orphaned_jobs.sender.clone(),
+            )),
+            owners: Arc::new(Owners::new(
+                jobs.job_flows.sender.clone(),
+                jobs.job_templates.sender.clone(),
+                jobs.daemon_jobs.sender.clone(),
+            )),
+            pods_of_jobs: Arc::default(),
+            plugin_queue: self.plugins.sender.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+        }
+    }
+}
+
 /// Fills the stores, starts the controllers, and runs until one of them ends by itself. OperationJobs are
 /// reconciled only once every action was tried, so that none waits for one that is merely late, but no
 /// later than [`LOAD_LIMIT`].
@@ -182,34 +241,9 @@ pub(crate) async fn run_in(
         ..LoaderConfig::default()
     })
     .context("failed to start the plugin runtime")?;
-    let (operation_jobs, plugins) = (Queue::new(), Queue::new());
-    let (reactive_jobs, orphaned_jobs) = (Queue::new(), Queue::new());
-    let (job_flows, job_templates, daemon_jobs) = (Queue::new(), Queue::new(), Queue::new());
-    let (catalogue, book) = (
-        Arc::new(Catalogue::new(Timestamp::now())),
-        Arc::clone(&running.book),
-    );
-    let listeners = Listeners {
-        triggers: Arc::new(Triggers::new(
-            operation_jobs.sender.clone(),
-            Arc::clone(&catalogue),
-            Arc::clone(&book),
-        )),
-        catalogue,
-        relations: Arc::new(Relations::new(
-            reactive_jobs.sender.clone(),
-            orphaned_jobs.sender.clone(),
-        )),
-        owners: Arc::new(Owners::new(
-            job_flows.sender.clone(),
-            job_templates.sender.clone(),
-            daemon_jobs.sender.clone(),
-        )),
-        pods_of_jobs: Arc::default(),
-        plugin_queue: plugins.sender.clone(),
-        metrics: metrics.clone(),
-        health: health.clone(),
-    };
+    let queues = Queues::new();
+    let book = Arc::clone(&running.book);
+    let listeners = queues.listeners(&book, &metrics, &health);
     let stores = Stores::start(&client, &namespace, &listeners);
     stores.ready().await;
     let events = running.faults.events.clone();
@@ -237,19 +271,8 @@ pub(crate) async fn run_in(
         listeners: &listeners,
         events: &events,
     };
-    let store = &stores.reactive_jobs.store;
-    let controller = kit.reactive_jobs(&reactive_jobs);
-    running.start(controller, store, reactive_jobs);
-    let store = &stores.jobs_of_reactive_jobs.store;
-    running.start(kit.orphaned_jobs(), store, orphaned_jobs);
-    let controller = kit.job_flows(&job_flows);
-    running.start(controller, &stores.job_flows.store, job_flows);
-    let store = &stores.job_templates.store;
-    let controller = kit.job_templates(&job_templates);
-    running.start(controller, store, job_templates);
-    let controller = kit.daemon_jobs(&daemon_jobs);
-    running.start(controller, &stores.daemon_jobs.store, daemon_jobs);
-    let loading = running.start(action_plugins, &stores.plugins.store, plugins);
+    kit.start(running, queues.jobs);
+    let loading = running.start(action_plugins, &stores.plugins.store, queues.plugins);
     running.loading = Some(loading);
     readiness.set(Phase::Loading);
     if !listeners.catalogue.tried(LOAD_LIMIT).await {
@@ -266,7 +289,7 @@ pub(crate) async fn run_in(
         status: StatusWriter::default(),
         metrics,
     });
-    running.start(jobs, &stores.operation_jobs.store, operation_jobs);
+    running.start(jobs, &stores.operation_jobs.store, queues.operation_jobs);
     readiness.set(Phase::Ready);
     running.ended().await;
     anyhow::bail!("a controller ended by itself")
@@ -281,6 +304,28 @@ struct Kit<'a> {
 }
 
 impl Kit<'_> {
+    /// Starts the controllers of Jobs.
+    fn start(&self, running: &mut Running, queues: JobQueues) {
+        let JobQueues {
+            reactive_jobs,
+            orphaned_jobs,
+            job_flows,
+            job_templates,
+            daemon_jobs,
+        } = queues;
+        let stores = self.stores;
+        let controller = self.reactive_jobs(&reactive_jobs);
+        running.start(controller, &stores.reactive_jobs.store, reactive_jobs);
+        let store = &stores.jobs_of_reactive_jobs.store;
+        running.start(self.orphaned_jobs(), store, orphaned_jobs);
+        let controller = self.job_flows(&job_flows);
+        running.start(controller, &stores.job_flows.store, job_flows);
+        let controller = self.job_templates(&job_templates);
+        running.start(controller, &stores.job_templates.store, job_templates);
+        let controller = self.daemon_jobs(&daemon_jobs);
+        running.start(controller, &stores.daemon_jobs.store, daemon_jobs);
+    }
+
     /// ConfigMaps and Secrets are watched when an object asks for them.
     fn reactive_jobs(&self, queue: &Queue<ReactiveJob>) -> Arc<Driven<ReactiveJobs>> {
         let relations = Arc::clone(&self.listeners.relations);

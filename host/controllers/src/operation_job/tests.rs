@@ -98,13 +98,13 @@ type Stored = Arc<Mutex<Value>>;
 async fn serve(stored: Stored, request: http::Request<Body>) -> http::Response<Body> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect_bytes().await;
-    let patch: Value = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
+    let sent: Value = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
     let mut job = stored.lock().unwrap_or_else(PoisonError::into_inner);
     let (code, answer) = if path.ends_with("/operationjobs/job/status") {
-        job["status"] = patch["status"].clone();
+        job["status"] = sent["status"].clone();
         (200, written(&mut job))
     } else if path.ends_with("/operationjobs/job") {
-        job["metadata"]["finalizers"] = patch["metadata"]["finalizers"].clone();
+        job["metadata"]["finalizers"] = sent["metadata"]["finalizers"].clone();
         (200, written(&mut job))
     } else {
         (403, json!({"code": 403, "reason": "Forbidden"}).to_string())

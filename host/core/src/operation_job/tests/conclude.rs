@@ -152,7 +152,10 @@ fn a_target_that_is_answered_later_changes_nothing_and_asks_for_no_pass() {
             world.delete_job();
         }
         let conclusion = world.conclude_with(&[], &["a"]);
-        assert_eq!(conclusion.status.target_details, [before.clone()]);
+        assert_eq!(
+            conclusion.status.target_details,
+            std::slice::from_ref(&before)
+        );
         assert!(!conclusion.retry && !conclusion.released);
         assert_eq!(conclusion.requeue_after, world.run().requeue_after);
     }
