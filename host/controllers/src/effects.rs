@@ -23,6 +23,7 @@ use kube::{
 use operon_api::keys;
 use operon_core::action::{Effect, ObjectReference, PatchKind, Propagation};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use self::{evicted::Evicted, limit::Turns, requirements::Known};
 use crate::{
@@ -33,6 +34,25 @@ use crate::{
 /// The user that a ServiceAccount is.
 pub fn service_account_user(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
+}
+
+/// The longest name of a field manager that the API server accepts.
+const MANAGER_BYTES: usize = 128;
+
+/// The field manager of a plugin's effects. A plugin's name may have 253 bytes: what is too long is
+/// shortened, and a digest tells it apart.
+fn manager(plugin: &str) -> String {
+    let name = format!("{}{plugin}", keys::ACTION_MANAGER_PREFIX);
+    if name.len() <= MANAGER_BYTES {
+        return name;
+    }
+    let digest = Sha256::digest(plugin.as_bytes());
+    let digits = digest
+        .iter()
+        .take(8)
+        .fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
+    let end = name.floor_char_boundary(MANAGER_BYTES - 1 - digits.len());
+    format!("{}-{digits}", &name[..end])
 }
 
 /// What an effect left behind.
@@ -105,7 +125,7 @@ impl Performers {
     pub fn performer(&self, plugin: &str, service_account: &str) -> Result<Performer, String> {
         Ok(Performer {
             client: self.client(service_account)?,
-            manager: format!("{}{plugin}", keys::ACTION_MANAGER_PREFIX),
+            manager: manager(plugin),
             kinds: Arc::clone(&self.kinds),
             known: Arc::default(),
             turns: Arc::default(),
@@ -465,4 +485,21 @@ fn with_preconditions(
         }
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_manager_is_as_long_as_the_api_server_accepts() {
+        assert_eq!(manager("replace"), "operon-action-replace");
+        let longest = "p".repeat(114);
+        assert_eq!(manager(&longest), format!("operon-action-{longest}"));
+        let (one, other) = ("p".repeat(252) + "a", "p".repeat(252) + "b");
+        for name in [&one, &other] {
+            assert_eq!(manager(name).len(), MANAGER_BYTES);
+        }
+        assert_ne!(manager(&one), manager(&other));
+    }
 }
