@@ -1,6 +1,10 @@
 //! Actions that load and misbehave: that is an error of their own targets, and nobody else's business.
 
-use operon_e2e::{plugin::Plugin, prelude::*, workload::pod_spec};
+use operon_e2e::{
+    plugin::{Plugin, digest, said},
+    prelude::*,
+    workload::pod_spec,
+};
 
 #[tokio::test]
 async fn an_action_that_misbehaves_fails_its_own_targets_only() {
@@ -15,6 +19,8 @@ async fn an_action_that_misbehaves_fails_its_own_targets_only() {
             ("giant-result", "PluginResultTooLarge"),
             ("foreign-object", "InvalidEffect"),
             ("crooked-name", "InvalidEffect"),
+            ("deep-json", "BadEffect"),
+            ("json-bomb", "BadEffect"),
         ];
         for (name, _) in table {
             world
@@ -47,7 +53,60 @@ async fn an_action_that_misbehaves_fails_its_own_targets_only() {
         world.settled("foo", 3).await;
         let done = world.finished("bad").await;
         assert_eq!(job::progress(&done), Progress::Failed);
-        assert_eq!(job::status(&done).failed_pod_count, Some(8));
+        assert_eq!(job::status(&done).failed_pod_count, Some(10));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_action_whose_schema_is_beyond_a_limit_is_not_loaded_and_the_host_lives() {
+    story(async |world: &World| {
+        let named = |plugin: Plugin, name: &str| {
+            let name = world.named(name);
+            let action = json!(format!("{}-{name}", plugin.action));
+            plugin.named(&name).with("action", action)
+        };
+        for (name, settings, reason, limit) in [
+            (
+                "chain",
+                json!({"mode": "reference-chain"}),
+                "SetupFailed",
+                "at most 65536",
+            ),
+            (
+                "itself",
+                json!({"schema": {"$ref": "#"}}),
+                "BadSettings",
+                "refers to itself",
+            ),
+            (
+                "draft",
+                json!({"schema": {"id": "#a"}}),
+                "BadSettings",
+                "it uses id",
+            ),
+        ] {
+            let plugin = named(Plugin::hostile(world), name)
+                .with("settings", settings)
+                .install(world)
+                .await;
+            let found = world.plugin_until(&plugin.name, "False", reason).await;
+            assert!(said(&found).contains(limit), "{name}: {}", said(&found));
+            assert_eq!(digest(&found), None, "{name}");
+        }
+        let fits = Plugin::hostile(world)
+            .with("settings", json!({"seconds": 1}))
+            .up(world)
+            .await;
+        assert!(world.plugins().get(&fits.name).await.is_ok());
+        let before = Deployment::of("foo", 2).up(world).await;
+        world
+            .create(&Job::replace("good", &names(&before)).object())
+            .await;
+        assert_eq!(
+            job::progress(&world.finished("good").await),
+            Progress::Succeeded
+        );
     })
     .await;
 }

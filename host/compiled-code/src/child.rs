@@ -1,8 +1,8 @@
-//! The parent's side of the compile child: starts it, feeds it, and takes what it wrote.
+//! The parent's side of a child process: starts it, feeds it, and takes what it wrote.
 //!
-//! Compiling is the one step whose cost a component's author decides, so it happens in a process
-//! that may be killed. The child limits its own memory and processor time before it reads a byte;
-//! the time it may take as a whole and the size of its answer are limited here.
+//! What a component's author decides the cost of (compiling, checking settings against a schema) happens
+//! in a process that may be killed. The child limits its own memory and processor time before it reads a
+//! byte; its total time and the size of its answer are limited here.
 
 use std::{
     ffi::OsString, os::unix::process::ExitStatusExt as _, path::PathBuf, process::ExitStatus,
@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{CompiledComponent, hex};
 
-/// The child's exit status for bytes that are no valid component; its standard error says why.
+/// The child's exit status for input that is not valid; its standard error says why.
 pub const REFUSED: u8 = 65;
 
 /// How much of the child's standard error is kept.
@@ -28,99 +28,93 @@ const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;
 const SIGXCPU: i32 = 24;
 
-/// The program that compiles. It is trusted: what it writes is executed.
+/// The program that runs as a child. It is trusted: what it compiles is executed.
 #[derive(Clone, Debug)]
-pub struct CompileCommand {
-    /// The executable.
-    pub program: PathBuf,
-    /// What comes before the arguments that this crate adds.
-    pub arguments: Vec<OsString>,
+pub struct ChildProgram {
+    /// The executable; it has the subcommands of `operon`.
+    pub path: PathBuf,
 }
 
-impl CompileCommand {
-    /// This very program with the subcommand `compile`.
+impl ChildProgram {
+    /// This program itself.
     ///
     /// Errors: the path of the running executable is unknown.
-    pub fn this_program() -> std::io::Result<Self> {
-        Ok(Self::subcommand_of(std::env::current_exe()?))
+    pub fn this() -> std::io::Result<Self> {
+        std::env::current_exe().map(Self::at)
     }
 
-    /// A program with the subcommand `compile`.
-    pub fn subcommand_of(program: impl Into<PathBuf>) -> Self {
-        Self {
-            program: program.into(),
-            arguments: vec!["compile".into()],
-        }
+    /// The program at this path.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
     }
 }
 
-/// How much one compilation may use.
+/// How much one child process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompileLimits {
+pub struct ChildLimits {
     /// Bytes of address space of the child, its own executable included.
     pub memory: u64,
     /// Processor time, rounded up to seconds.
     pub cpu: Duration,
-    /// Time as a whole.
+    /// Total time.
     pub wall: Duration,
-    /// Bytes of machine code.
+    /// Bytes of its answer.
     pub output: u64,
 }
 
-impl Default for CompileLimits {
-    fn default() -> Self {
-        Self {
-            memory: 512 << 20,
-            cpu: Duration::from_secs(30),
-            wall: Duration::from_mins(2),
-            output: 128 << 20,
-        }
-    }
+impl ChildLimits {
+    /// The limits of compiling one component.
+    pub const COMPILE: Self = Self {
+        memory: 512 << 20,
+        cpu: Duration::from_secs(30),
+        wall: Duration::from_mins(2),
+        output: 128 << 20,
+    };
 }
 
-/// Why there is no machine code.
+/// Why a child process has no answer. The texts are predicates: the caller puts the subject before them.
 #[derive(Debug, thiserror::Error)]
-pub enum CompileError {
+pub enum ChildError {
     /// The child could not be started, or the pipes to it broke.
-    #[error("failed to run the compiler {program:?}")]
+    #[error("could not be run as {program:?}")]
     Run {
         /// The executable.
         program: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The bytes are no valid component.
-    #[error("{0}")]
+    /// The input is not valid.
+    #[error("refused its input: {0}")]
     Refused(String),
     /// The child met its memory limit.
-    #[error("compiling needs more than {} MiB of memory", .limit >> 20)]
+    #[error("needs more than {} MiB of memory", .limit >> 20)]
     Memory {
         /// Bytes.
         limit: u64,
     },
     /// The child met its limit of processor time.
-    #[error("compiling takes more than {} s of processor time", .limit.as_secs())]
+    #[error("takes more than {} s of processor time", .limit.as_secs())]
     CpuTime {
         /// The limit.
         limit: Duration,
     },
     /// The child met its limit of time.
-    #[error("compiling took longer than {} s", .limit.as_secs_f32())]
+    #[error("took longer than {} s", .limit.as_secs_f32())]
     WallTime {
         /// The limit.
         limit: Duration,
     },
-    /// The machine code is too large.
-    #[error("the compiled component is larger than {} KiB", .limit >> 10)]
+    /// The answer is too large.
+    #[error("wrote more than {} KiB", .limit >> 10)]
     Output {
         /// Bytes.
         limit: u64,
     },
     /// Something outside killed the child.
-    #[error("the compiler was killed, probably because the machine is out of memory")]
+    #[error("was killed, probably because the machine is out of memory")]
     Killed,
     /// The child ended in any other way.
-    #[error("the compiler failed ({status}): {complaint}")]
+    #[error("failed ({status}): {complaint}")]
     Failed {
         /// How it ended.
         status: ExitStatus,
@@ -131,34 +125,48 @@ pub enum CompileError {
 
 /// Compiles a component in a child process.
 ///
-/// Guarantees: the child is dead when this returns or is dropped. Errors: see [`CompileError`].
+/// Guarantees: the child is dead when this returns or is dropped. Errors: see [`ChildError`].
 pub async fn compile(
-    command: &CompileCommand,
+    program: &ChildProgram,
     compatibility: &[u8; 32],
     component: &[u8],
-    limits: &CompileLimits,
-) -> Result<CompiledComponent, CompileError> {
-    tokio::time::timeout(limits.wall, run(command, compatibility, component, limits))
+    limits: &ChildLimits,
+) -> Result<CompiledComponent, ChildError> {
+    let compatibility = format!("--compatibility={}", hex(compatibility));
+    let arguments = ["compile".into(), compatibility.into()];
+    let code = run_child(program, &arguments, component, limits).await?;
+    Ok(CompiledComponent { code })
+}
+
+/// Runs a subcommand of the program in a child process, and returns what it wrote to its standard output.
+///
+/// Guarantees: the child is dead when this returns or is dropped. Errors: see [`ChildError`].
+pub async fn run_child(
+    program: &ChildProgram,
+    arguments: &[OsString],
+    input: &[u8],
+    limits: &ChildLimits,
+) -> Result<Vec<u8>, ChildError> {
+    tokio::time::timeout(limits.wall, run(program, arguments, input, limits))
         .await
-        .unwrap_or(Err(CompileError::WallTime { limit: limits.wall }))
+        .unwrap_or(Err(ChildError::WallTime { limit: limits.wall }))
 }
 
 async fn run(
-    command: &CompileCommand,
-    compatibility: &[u8; 32],
-    component: &[u8],
-    limits: &CompileLimits,
-) -> Result<CompiledComponent, CompileError> {
-    let broken = |source| CompileError::Run {
-        program: command.program.clone(),
+    program: &ChildProgram,
+    arguments: &[OsString],
+    input: &[u8],
+    limits: &ChildLimits,
+) -> Result<Vec<u8>, ChildError> {
+    let broken = |source| ChildError::Run {
+        program: program.path.clone(),
         source,
     };
     let seconds = limits.cpu.as_millis().div_ceil(1000).max(1);
-    let mut child = Command::new(&command.program)
-        .args(&command.arguments)
+    let mut child = Command::new(&program.path)
+        .args(arguments)
         .arg(format!("--memory={}", limits.memory))
         .arg(format!("--cpu-seconds={seconds}"))
-        .arg(format!("--compatibility={}", hex(compatibility)))
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -170,23 +178,23 @@ async fn run(
     let feed = async {
         if let Some(mut stdin) = stdin {
             // A child that ends early breaks the pipe; its exit status says why.
-            let _ = stdin.write_all(component).await;
+            let _ = stdin.write_all(input).await;
         }
     };
-    let ((), code, complaint) = tokio::join!(
+    let ((), answer, complaint) = tokio::join!(
         feed,
         read_up_to(stdout, limits.output.saturating_add(1)),
         read_up_to(stderr, COMPLAINT_BYTES),
     );
-    let code = code.map_err(broken)?;
-    if code.len() as u64 > limits.output {
-        return Err(CompileError::Output {
+    let answer = answer.map_err(broken)?;
+    if answer.len() as u64 > limits.output {
+        return Err(ChildError::Output {
             limit: limits.output,
         });
     }
     let status = child.wait().await.map_err(broken)?;
     if status.success() {
-        return Ok(CompiledComponent { code });
+        return Ok(answer);
     }
     let complaint = complaint.map_err(broken)?;
     Err(why(status, &String::from_utf8_lossy(&complaint), limits))
@@ -202,7 +210,7 @@ async fn read_up_to(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io
 }
 
 /// What the way a child ended means.
-fn why(status: ExitStatus, complaint: &str, limits: &CompileLimits) -> CompileError {
+fn why(status: ExitStatus, complaint: &str, limits: &ChildLimits) -> ChildError {
     let complaint = complaint.trim().to_owned();
     let out_of_memory = [
         "memory allocation of",
@@ -212,18 +220,18 @@ fn why(status: ExitStatus, complaint: &str, limits: &CompileLimits) -> CompileEr
     .iter()
     .any(|sign| complaint.contains(sign));
     if status.code() == Some(i32::from(REFUSED)) {
-        return CompileError::Refused(complaint);
+        return ChildError::Refused(complaint);
     }
     match status.signal() {
-        Some(SIGXCPU) => CompileError::CpuTime { limit: limits.cpu },
-        Some(SIGKILL) => CompileError::Killed,
+        Some(SIGXCPU) => ChildError::CpuTime { limit: limits.cpu },
+        Some(SIGKILL) => ChildError::Killed,
         // Without memory to report that there is none, the child dies of it.
-        Some(SIGABRT | SIGSEGV) if out_of_memory || complaint.is_empty() => CompileError::Memory {
+        Some(SIGABRT | SIGSEGV) if out_of_memory || complaint.is_empty() => ChildError::Memory {
             limit: limits.memory,
         },
-        _ if out_of_memory => CompileError::Memory {
+        _ if out_of_memory => ChildError::Memory {
             limit: limits.memory,
         },
-        _ => CompileError::Failed { status, complaint },
+        _ => ChildError::Failed { status, complaint },
     }
 }

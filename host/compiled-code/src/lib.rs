@@ -16,7 +16,7 @@
 //!   Whoever can forge such a file already acts as our user, and needs no forged file.
 //! - Wasmtime itself refuses code of another version, machine or configuration.
 //!
-//! What is trusted, then: Cranelift, the program that [`CompileCommand`] names (configuration of the
+//! What is trusted, then: Cranelift, the program that [`ChildProgram`] names (configuration of the
 //! process, never of the cluster; by default our own executable), and our own user.
 
 mod cache;
@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, component::Component};
 
 pub use cache::{Cache, CacheError};
-pub use child::{CompileCommand, CompileError, CompileLimits, REFUSED, compile};
+pub use child::{ChildError, ChildLimits, ChildProgram, REFUSED, compile, run_child};
 
 /// Machine code of one component, written by our own compiler.
 pub struct CompiledComponent {

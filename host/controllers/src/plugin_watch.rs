@@ -110,10 +110,10 @@ impl Watcher<'_> {
     }
 
     fn selector(&self, watch: &Watch) -> Result<Selector, LoadError> {
-        Selector::parse(&watch.label_selector).map_err(|part| LoadError {
+        Selector::parse(&watch.label_selector).map_err(|error| LoadError {
             reason: "BadSelector",
             message: format!(
-                "setup of action {:?} declares a watch of {} with a label selector that can't be read at {part:?}",
+                "setup of action {:?} declares a watch of {} with a label selector that can't be used: {error}",
                 self.action, watch.kind
             ),
             transient: false,

@@ -24,6 +24,10 @@ pub struct Declared {
     pub others: HashMap<(String, String), Store<DynamicObject>>,
 }
 
+/// How many selectors, and labels, a view keeps the pods of: actions choose them, and a view lives for a
+/// whole pass.
+const KEPT: usize = 64;
+
 /// Pods by the values that they have of one label.
 type ByValue = HashMap<String, Vec<Arc<Pod>>>;
 
@@ -38,7 +42,7 @@ pub struct View {
     pods: OnceLock<BTreeMap<String, Arc<Pod>>>,
     /// The same by the labels that were asked for: an action asks about every target in this way.
     by_label: Mutex<HashMap<String, ByValue>>,
-    found: Mutex<HashMap<String, Vec<PodView>>>,
+    found: Mutex<HashMap<String, Arc<[PodView]>>>,
 }
 
 impl View {
@@ -75,6 +79,9 @@ impl View {
             return Ok(pods.values().filter(selected).cloned().collect());
         };
         let mut by_label = self.by_label.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_label.len() >= KEPT && !by_label.contains_key(key) {
+            return Ok(pods.values().filter(selected).cloned().collect());
+        }
         let by_value = by_label.entry(key.to_owned()).or_insert_with(|| {
             let mut by_value = ByValue::new();
             for pod in pods.values() {
@@ -118,32 +125,34 @@ impl ClusterView for View {
         api_version: &str,
         kind: &str,
         label_selector: &str,
-    ) -> Result<Vec<Value>, ReadError> {
+    ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError> {
         let selector = Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
         if is_pod(api_version, kind) {
-            let pods = self.selected_pods(&selector)?;
-            let pods = pods.iter();
-            return Ok(pods.filter_map(|pod| whole(&**pod, "v1", "Pod")).collect());
+            let pods = self.selected_pods(&selector)?.into_iter();
+            return Ok(Box::new(pods.filter_map(|pod| whole(&*pod, "v1", "Pod"))));
         }
         let objects = self.others(api_version, kind)?.state_filter(|object| {
             object.metadata.namespace.as_deref() == Some(&self.namespace)
                 && selector.matches(object.labels())
         });
-        Ok(objects
-            .iter()
-            .filter_map(|object| whole(&**object, api_version, kind))
-            .collect())
+        let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
+        let objects = objects.into_iter();
+        Ok(Box::new(objects.filter_map(move |object| {
+            whole(&*object, &api_version, &kind)
+        })))
     }
 
-    fn find_pods(&self, label_selector: &str) -> Result<Vec<PodView>, ReadError> {
+    fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pods) = found.get(label_selector) {
-            return Ok(pods.clone());
+            return Ok(Arc::clone(pods));
         }
         let selector = Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
         let pods = self.selected_pods(&selector)?;
-        let pods: Vec<_> = pods.iter().map(|pod| PodView::from(&**pod)).collect();
-        found.insert(label_selector.to_owned(), pods.clone());
+        let pods: Arc<[PodView]> = pods.iter().map(|pod| PodView::from(&**pod)).collect();
+        if found.len() < KEPT {
+            found.insert(label_selector.to_owned(), Arc::clone(&pods));
+        }
         Ok(pods)
     }
 
@@ -209,7 +218,7 @@ mod tests {
                 assert_eq!(names, expected, "{selector}");
             }
             let whole = view.find("v1", "Pod", selector).expect(selector);
-            assert_eq!(whole.len(), expected.len(), "{selector}");
+            assert_eq!(whole.count(), expected.len(), "{selector}");
         }
     }
 
@@ -228,5 +237,24 @@ mod tests {
         let view = View::new("ns", Declared::default(), writer.as_reader());
         let exists = ["u1", "u2", "u3"].map(|uid| view.job_exists(uid));
         assert_eq!(exists, [Ok(true), Ok(false), Ok(false)]);
+    }
+
+    #[test]
+    fn a_view_keeps_a_bounded_number_of_selectors() {
+        let mut writer = Writer::<Pod>::default();
+        let labels: BTreeMap<_, _> = (0..KEPT * 2).map(|n| (format!("l{n}"), "x")).collect();
+        let pod = json!({"metadata": {"namespace": "ns", "name": "a", "labels": labels}});
+        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(pod).expect("a pod")));
+        let pods = Some((writer.as_reader(), Selector::default()));
+        let others = HashMap::new();
+        let jobs = Writer::<OperationJob>::default();
+        let view = View::new("ns", Declared { pods, others }, jobs.as_reader());
+        for number in 0..KEPT * 2 {
+            let selector = format!("l{number}=x");
+            let found = view.find_pods(&selector).expect(&selector);
+            assert_eq!(found.len(), 1, "{selector}");
+        }
+        assert_eq!(view.found.lock().expect("no panic").len(), KEPT);
+        assert_eq!(view.by_label.lock().expect("no panic").len(), KEPT);
     }
 }

@@ -10,6 +10,8 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
+use crate::selector::SelectorError;
+
 /// Names with values: labels, annotations, extra-info.
 pub type Attributes = BTreeMap<String, String>;
 
@@ -53,15 +55,16 @@ pub trait ActionLoader: Send + Sync {
 pub trait ClusterView: Send + Sync {
     /// One object of the view's namespace, as JSON.
     fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError>;
-    /// All objects of a kind that a label selector matches, as JSON.
+    /// All objects of a kind that a label selector matches, each as JSON when its turn comes: there may
+    /// be more than the call may read.
     fn find(
         &self,
         api_version: &str,
         kind: &str,
         label_selector: &str,
-    ) -> Result<Vec<Value>, ReadError>;
-    /// All pods that a label selector matches.
-    fn find_pods(&self, label_selector: &str) -> Result<Vec<PodView>, ReadError>;
+    ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError>;
+    /// All pods that a label selector matches, shared by all that ask.
+    fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError>;
     /// Whether there is an OperationJob with this uid, one that is being deleted included.
     fn job_exists(&self, uid: &str) -> Result<bool, ReadError>;
 }
@@ -152,9 +155,9 @@ pub enum ReadError {
     /// The kind was not declared in `setup`.
     #[error("kind {0:?} was not declared in setup")]
     NotDeclared(String),
-    /// The selector can't be read.
-    #[error("label selector {0:?} can't be read")]
-    BadSelector(String),
+    /// The label selector can't be used.
+    #[error("failed to read the label selector")]
+    BadSelector(#[source] SelectorError),
 }
 
 /// An object in the namespace of the job.

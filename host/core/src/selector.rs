@@ -2,6 +2,23 @@
 
 use std::collections::BTreeMap;
 
+/// Bytes of a selector. It is matched against each object of a kind, and actions choose it.
+pub const MAX_BYTES: usize = 4 << 10;
+
+/// How much of a part that can't be read is quoted.
+const QUOTED_CHARACTERS: usize = 100;
+
+/// Why a selector can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// It has more than [`MAX_BYTES`].
+    #[error("it has {0} bytes; at most {MAX_BYTES}")]
+    TooLong(usize),
+    /// This part of it can't be read.
+    #[error("{0:?} can't be read")]
+    Part(String),
+}
+
 /// A label selector, read once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);
@@ -18,10 +35,15 @@ impl Selector {
     /// Reads a selector; the empty one selects everything.
     ///
     /// # Errors
-    /// The part that can't be read.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// It is too long, or a part of it can't be read.
+    pub fn parse(text: &str) -> Result<Self, SelectorError> {
+        if text.len() > MAX_BYTES {
+            return Err(SelectorError::TooLong(text.len()));
+        }
+        let unreadable =
+            |part: &str| SelectorError::Part(part.chars().take(QUOTED_CHARACTERS).collect());
         split(text)
-            .map(|part| requirement(part).ok_or_else(|| part.to_owned()))
+            .map(|part| requirement(part).ok_or_else(|| unreadable(part)))
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -136,11 +158,24 @@ mod tests {
 
     #[test]
     fn a_selector_that_can_not_be_read_names_its_part() {
-        assert_eq!(
-            Selector::parse("app=foo,tier of (a)"),
-            Err("tier of (a)".to_owned())
-        );
-        assert_eq!(Selector::parse("a b"), Err("a b".to_owned()));
-        assert_eq!(Selector::parse("!"), Err("!".to_owned()));
+        for (selector, part) in [
+            ("app=foo,tier of (a)", "tier of (a)"),
+            ("a b", "a b"),
+            ("!", "!"),
+        ] {
+            let unreadable = SelectorError::Part(part.to_owned());
+            assert_eq!(Selector::parse(selector), Err(unreadable), "{selector}");
+        }
+        let quoted = SelectorError::Part("é".repeat(QUOTED_CHARACTERS));
+        assert_eq!(Selector::parse(&"é".repeat(1_000)), Err(quoted));
+    }
+
+    #[test]
+    fn a_selector_has_a_longest() {
+        let names = |count: usize| format!("name in ({})", vec!["web-0"; count].join(","));
+        assert!(Selector::parse(&names(600)).is_ok());
+        let long = names(700);
+        let refused = Selector::parse(&long);
+        assert_eq!(refused, Err(SelectorError::TooLong(long.len())));
     }
 }

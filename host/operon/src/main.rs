@@ -1,6 +1,6 @@
 //! The program: reads its arguments and starts what they name. Nothing is decided here.
 
-mod compile;
+mod child;
 mod crds;
 mod flow;
 mod leader;
@@ -32,12 +32,16 @@ enum Command {
     Flow(flow::Arguments),
     /// Compiles a component, within limits; the host starts this itself
     #[command(hide = true)]
-    Compile(compile::Arguments),
+    Compile(child::Compile),
+    /// Checks an action's settings against its schema, within limits; the host starts this itself
+    #[command(hide = true)]
+    CheckSettings(child::Limits),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Compile(arguments) => return compile::run(arguments),
+        Command::Compile(arguments) => return child::compile(arguments),
+        Command::CheckSettings(limits) => return child::check_settings(limits),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Flow(arguments) => flow::run(arguments),
         Command::Run(arguments) => run::run(arguments),

@@ -231,6 +231,56 @@ async fn what_an_action_reports_itself_is_its_own_error() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_effect_beyond_a_limit_is_an_error_that_names_the_limit() -> Result<()> {
+    let loader = Loader::new(config())?;
+    let action = load(&loader, hostile()?, &limits()).await?;
+    for (behaviour, reason, message) in [
+        ("deep-json", "BadEffect", "nested more than 100 levels deep"),
+        ("json-bomb", "BadEffect", "has more than 10000 values"),
+        ("crooked-kind", "BadEffect", "apiVersion \"../v1\""),
+        (
+            "long-name",
+            "BadEffect",
+            "a name of 1048576 bytes; at most 253",
+        ),
+        (
+            "many-effects",
+            "PluginResultTooLarge",
+            "65 effects; at most 64",
+        ),
+    ] {
+        let answer = action
+            .operate_target(Question::about(behaviour).request())
+            .await;
+        let Err(error) = answer else {
+            bail!("{behaviour} was taken")
+        };
+        let failure = error.failure();
+        assert_eq!(failure.reason, reason, "{behaviour}: {error:?}");
+        assert!(failure.message.contains(message), "{behaviour}: {error:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_read_beyond_a_limit_is_refused_before_it_costs_anything() -> Result<()> {
+    let loader = Loader::new(config())?;
+    let action = load(&loader, hostile()?, &limits()).await?;
+    for (behaviour, message) in [
+        ("long-selector", "bytes; at most 4096"),
+        ("endless-find", "one call may read 8 MiB"),
+    ] {
+        let operation = action
+            .operate_target(Question::about(behaviour).request())
+            .await
+            .map_err(|error| unexpected(&error))?;
+        let answer = operation.extra_info.get("answer").context("no answer")?;
+        assert!(answer.contains(message), "{behaviour}: {answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn reading_too_much_is_told_to_the_action() -> Result<()> {
     let loader = Loader::new(config())?;
     let limits = Limits {
@@ -391,11 +441,6 @@ async fn setup_and_settings_decide_whether_an_action_is_loaded() -> Result<()> {
             "BadSettings",
             "spec.settings.seconds: \"two\" is not of type",
         ),
-        (
-            json!({"mode": "recursive-schema"}),
-            "BadSettings",
-            "refers to itself",
-        ),
     ] {
         let answer = loader
             .load("hostile", hostile()?, &settings, &limits())
@@ -410,5 +455,135 @@ async fn setup_and_settings_decide_whether_an_action_is_loaded() -> Result<()> {
         .load("hostile", hostile()?, &json!({"seconds": 2}), &limits())
         .await;
     assert!(fits.is_ok());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_registration_beyond_a_limit_is_refused_and_the_host_lives() -> Result<()> {
+    let loader = Loader::new(config())?;
+    let reference = |path: &str| json!({"$ref": path, "$defs": {"a": {}}});
+    let twice: serde_json::Map<_, _> = (0..50)
+        .map(|level| {
+            let next = json!({"$ref": format!("#/$defs/{}", level + 1)});
+            (level.to_string(), json!({"allOf": [next.clone(), next]}))
+        })
+        .chain([("50".to_owned(), json!({}))])
+        .collect();
+    let large_pattern = format!("({}){{100}}", "a{100}".repeat(50));
+    for (settings, reason, message) in [
+        (
+            json!({"mode": "reference-chain"}),
+            "SetupFailed",
+            "its settings schema has 1815045 bytes; at most 65536",
+        ),
+        (
+            json!({"mode": "many-watches"}),
+            "SetupFailed",
+            "it declares 33 watches; at most 32",
+        ),
+        (
+            json!({"schema": {"$ref": "#/$defs/0", "$defs": twice}}),
+            "BadSettings",
+            "more than 64 levels deep with its references followed",
+        ),
+        (
+            json!({"schema": {"allOf": [{"$ref": "#"}]}}),
+            "BadSettings",
+            "refers to itself",
+        ),
+        (
+            json!({"schema": reference("#/%24defs/a")}),
+            "BadSettings",
+            "percent-encoded",
+        ),
+        (
+            json!({"schema": {"id": "#a"}}),
+            "BadSettings",
+            "it uses id, which is not checked",
+        ),
+        (
+            json!({"schema": {"pattern": large_pattern}}),
+            "BadSettings",
+            "can't be used",
+        ),
+    ] {
+        let shown: String = settings.to_string().chars().take(100).collect();
+        let answer = loader
+            .load("hostile", hostile()?, &settings, &limits())
+            .await;
+        let Err(error) = answer else {
+            bail!("{shown} was taken")
+        };
+        assert_eq!(error.reason, reason, "{shown}: {error:?}");
+        assert!(error.message.contains(message), "{shown}: {error:?}");
+        assert!(error.message.len() < 1_100, "{shown}: {error:?}");
+    }
+    load(&loader, hostile()?, &limits()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_cost_no_more_than_their_check_may_take() -> Result<()> {
+    let loader = Loader::new(config())?;
+    let pattern = json!({"pattern": "^(x|xx)*[ab]$"});
+    let patterns: Vec<_> = std::iter::repeat_n(pattern, 2_000)
+        .chain([json!({})])
+        .collect();
+    let distinct: Vec<_> = (0..60_000).map(|n| json!([n])).collect();
+    let wrong = "spec.settings.list[0]: 0 is not of type \"string\"";
+    for (what, schema, list, message) in [
+        (
+            "100,000 mistakes",
+            json!({"items": {"type": "string"}}),
+            vec![json!(0); 100_000],
+            Some(wrong),
+        ),
+        (
+            "items that must all differ",
+            json!({"uniqueItems": true}),
+            distinct.clone(),
+            None,
+        ),
+        (
+            "items that are searched for",
+            json!({"contains": {"const": "none"}}),
+            distinct,
+            Some("spec.settings.list: "),
+        ),
+        (
+            "a format",
+            json!({"items": {"format": "regex"}}),
+            vec![json!("("); 1_000],
+            None,
+        ),
+        (
+            "more matches than there is time for",
+            json!({"items": {"anyOf": patterns}}),
+            vec![json!("x".repeat(1_000)); 1_400],
+            Some("takes more than 2 s of processor time"),
+        ),
+        (
+            "settings as deep as they can be",
+            json!({"items": {"type": "array"}}),
+            vec![(0..120).fold(json!([]), |inner, _| json!([inner]))],
+            None,
+        ),
+    ] {
+        let schema = json!({"properties": {"list": schema}});
+        let settings = json!({"list": list, "schema": schema});
+        let started = Instant::now();
+        let answer = loader
+            .load("hostile", hostile()?, &settings, &Limits::default())
+            .await;
+        let told = answer.err().map(|error| (error.reason, error.message));
+        println!("{what}: {:?}: {told:?}", started.elapsed());
+        match (&told, message) {
+            (None, None) => {}
+            (Some(("BadSettings", told)), Some(message)) => {
+                assert!(told.contains(message), "{what}: {told}");
+            }
+            _ => bail!("{what}: {told:?}"),
+        }
+    }
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use operon_core::action::Limits;
-use operon_plugin_runtime::{CodeSource, CompileCommand, CompileLimits, Loader, LoaderConfig};
+use operon_plugin_runtime::{ChildLimits, ChildProgram, CodeSource, Loader, LoaderConfig};
 use support::{Recorder, config, hostile, load, refusal};
 
 #[tokio::test]
@@ -89,11 +89,36 @@ async fn bytes_that_are_no_action_are_refused_for_their_reason() -> Result<()> {
             "WrongInterface",
             "does not fit",
         ),
+        (
+            "a long name of a function",
+            wat::parse_str(format!(
+                "(component (core module (func ${})))",
+                "f".repeat(8193)
+            ))?,
+            "Malformed",
+            "the name of a function or module has 8193 bytes; at most 8192",
+        ),
+        (
+            "a long name of a module",
+            wat::parse_str(format!("(component (core module ${}))", "m".repeat(8193)))?,
+            "Malformed",
+            "the name of a function or module has 8193 bytes; at most 8192",
+        ),
+        (
+            "an export of any length",
+            wat::parse_str(format!(
+                r#"(component (instance $i) (export "{}" (instance $i)))"#,
+                "e".repeat(100_000)
+            ))?,
+            "WrongInterface",
+            "exports eee",
+        ),
     ] {
         let error = refusal(&loader, &bytes).await.context(what)?;
         assert_eq!(error.reason, reason, "{what}: {error:?}");
         assert!(error.message.contains(message), "{what}: {error:?}");
         assert!(!error.transient, "{what}");
+        assert!(error.message.len() <= 1_100, "{what}");
         println!("{what}: {}: {}", error.reason, error.message);
     }
     Ok(())
@@ -102,11 +127,11 @@ async fn bytes_that_are_no_action_are_refused_for_their_reason() -> Result<()> {
 #[tokio::test]
 async fn compiling_ends_at_its_limits() -> Result<()> {
     let heavy = heavy()?;
-    let normal = CompileLimits::default();
+    let normal = ChildLimits::COMPILE;
     for (what, limits, reason, message) in [
         (
             "memory",
-            CompileLimits {
+            ChildLimits {
                 memory: 192 << 20,
                 ..normal
             },
@@ -115,7 +140,7 @@ async fn compiling_ends_at_its_limits() -> Result<()> {
         ),
         (
             "processor time",
-            CompileLimits {
+            ChildLimits {
                 cpu: Duration::from_secs(1),
                 memory: 4 << 30,
                 ..normal
@@ -125,7 +150,7 @@ async fn compiling_ends_at_its_limits() -> Result<()> {
         ),
         (
             "time",
-            CompileLimits {
+            ChildLimits {
                 wall: Duration::from_millis(300),
                 memory: 4 << 30,
                 ..normal
@@ -135,7 +160,7 @@ async fn compiling_ends_at_its_limits() -> Result<()> {
         ),
         (
             "output",
-            CompileLimits {
+            ChildLimits {
                 output: 1 << 10,
                 ..normal
             },
@@ -167,9 +192,9 @@ async fn a_compiler_that_does_not_work_is_named() -> Result<()> {
         ("/nonexistent/operon", "/nonexistent/operon"),
         ("/bin/false", "the compiler failed"),
     ] {
-        let compile_command = Some(CompileCommand::subcommand_of(program));
+        let child_program = Some(ChildProgram::at(program));
         let loader = Loader::new(LoaderConfig {
-            compile_command,
+            child_program,
             ..config()
         })?;
         let error = refusal(&loader, hostile()?).await?;

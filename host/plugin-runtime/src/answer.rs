@@ -1,6 +1,6 @@
 //! From the guest's values to the core's: the one place where what a component says is checked.
 //!
-//! What a person reads (reasons, messages, times) is clamped; what means something to the cluster or
+//! What a person reads (reasons, messages) and times are clamped; what means something to the cluster or
 //! to the action itself (effects, extra-info) is never altered: too much of it, or JSON that can't
 //! be read, is an error of the answer.
 
@@ -9,20 +9,17 @@ use std::time::Duration;
 use operon_core::action as core;
 use serde_json::Value;
 
-use crate::{bindings::operon::action::types, log::one_line};
-
-const REASON_BYTES: usize = 64;
-const MESSAGE_BYTES: usize = 1 << 10;
-const EXTRA_INFO_ENTRIES: usize = 32;
-const EXTRA_INFO_KEY_BYTES: usize = 63;
-const EXTRA_INFO_VALUE_BYTES: usize = 1 << 10;
-const EFFECTS: usize = 64;
-const REQUIREMENTS: usize = 8;
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
-const WATCHES: usize = 32;
-const MAPPINGS: usize = 16;
-const FIELDS: usize = 32;
-const NAME_BYTES: usize = 1 << 10;
+use crate::{
+    bindings::operon::action::types,
+    json,
+    limits::{
+        API_VERSION_BYTES, EFFECTS, EXTRA_INFO_ENTRIES, EXTRA_INFO_KEY_BYTES,
+        EXTRA_INFO_VALUE_BYTES, FIELDS, JSON_VALUES, KIND_BYTES, LABEL_KEY_BYTES, LONGEST_WAIT,
+        MAPPINGS, MESSAGE_BYTES, NAME_BYTES, REASON_BYTES, REQUIREMENTS, SCHEMA_BYTES,
+        SCHEMA_VALUES, SHORTEST_WAIT, WATCH_SELECTOR_BYTES, WATCHES,
+    },
+    log::one_line,
+};
 
 /// What an action reports if its own reason is no CamelCase word.
 const UNNAMED: &str = "ActionFailed";
@@ -47,12 +44,16 @@ pub(crate) fn operation(answer: types::Operation) -> Result<core::Operation, cor
             effects.len()
         )));
     }
+    let mut values = JSON_VALUES;
     let effects = effects.into_iter().enumerate();
     Ok(core::Operation {
-        requirements: requirements.into_iter().map(requirement).collect(),
-        limit: limit.map(pod_limit),
+        requirements: requirements
+            .into_iter()
+            .map(requirement)
+            .collect::<Result<_, _>>()?,
+        limit: limit.map(pod_limit).transpose()?,
         effects: effects
-            .map(|(index, effect)| self::effect(index, effect))
+            .map(|(index, effect)| self::effect(index + 1, effect, &mut values))
             .collect::<Result<_, _>>()?,
         extra_info: extra(extra_info)?,
     })
@@ -104,8 +105,14 @@ pub(crate) fn registration(answer: types::Registration) -> Result<core::Registra
             watches.len()
         ));
     }
-    let settings_schema = serde_json::from_str(&settings_schema)
-        .map_err(|error| format!("its settings schema is not JSON: {error}"))?;
+    if settings_schema.len() > SCHEMA_BYTES {
+        return Err(format!(
+            "its settings schema has {} bytes; at most {SCHEMA_BYTES}",
+            settings_schema.len()
+        ));
+    }
+    let settings_schema = json::parse(&settings_schema, &mut { SCHEMA_VALUES })
+        .map_err(|why| format!("its settings schema {why}"))?;
     Ok(core::Registration {
         watches: watches.into_iter().map(watch).collect::<Result<_, _>>()?,
         settings_schema,
@@ -120,20 +127,34 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
         fields,
         mappings,
     } = watch;
-    let longest = api_version.len().max(kind.len()).max(label_selector.len());
-    if api_version.is_empty() || kind.is_empty() || longest > NAME_BYTES {
-        return Err(
-            "a watch needs an apiVersion and a kind, and a selector of at most 1 KiB".into(),
-        );
+    check_kind(&api_version, &kind).map_err(|why| format!("it declares a watch of {why}"))?;
+    if label_selector.len() > WATCH_SELECTOR_BYTES {
+        return Err(format!(
+            "its watch of {kind} has a label selector of {} bytes; at most {WATCH_SELECTOR_BYTES}",
+            label_selector.len()
+        ));
     }
     if mappings.len() > MAPPINGS {
         return Err(format!(
-            "its watch of {kind} has more than {MAPPINGS} mappings"
+            "its watch of {kind} has {} mappings; at most {MAPPINGS}",
+            mappings.len()
+        ));
+    }
+    let fits = |mapping: &types::Mapping| match mapping {
+        types::Mapping::Label(key) | types::Mapping::UidInLabel(key) => {
+            key.len() <= LABEL_KEY_BYTES
+        }
+        types::Mapping::ExtraInfo(key) => key.len() <= EXTRA_INFO_KEY_BYTES,
+        types::Mapping::Namespace => true,
+    };
+    if !mappings.iter().all(fits) {
+        return Err(format!(
+            "its watch of {kind} has a mapping with a longer key than a label ({LABEL_KEY_BYTES} bytes) or extra-info ({EXTRA_INFO_KEY_BYTES}) can have"
         ));
     }
     if fields.len() > FIELDS || fields.iter().any(|field| field.len() > NAME_BYTES) {
         return Err(format!(
-            "its watch of {kind} names more than {FIELDS} fields, or one of more than 1 KiB"
+            "its watch of {kind} names more than {FIELDS} fields, or one of more than {NAME_BYTES} bytes"
         ));
     }
     let mappings = mappings.into_iter().map(|mapping| match mapping {
@@ -151,7 +172,40 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
     })
 }
 
-fn effect(index: usize, effect: types::Effect) -> Result<core::Effect, core::ActionError> {
+/// Refuses what can't be an `apiVersion` and a kind: both become a part of a request's path.
+fn check_kind(api_version: &str, kind: &str) -> Result<(), String> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
+    let name = |text: &str| {
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-.".contains(c))
+    };
+    if api_version.len() <= API_VERSION_BYTES
+        && kind.len() <= KIND_BYTES
+        && [group, version, kind].into_iter().all(name)
+    {
+        return Ok(());
+    }
+    let (api_version, kind) = (
+        one_line(api_version, KIND_BYTES),
+        one_line(kind, KIND_BYTES),
+    );
+    Err(format!(
+        "apiVersion {api_version:?} and kind {kind:?}, which are no names; at most {API_VERSION_BYTES} and {KIND_BYTES} bytes"
+    ))
+}
+
+/// The effect of this number, whose JSON may have so many values.
+fn effect(
+    number: usize,
+    effect: types::Effect,
+    values: &mut usize,
+) -> Result<core::Effect, core::ActionError> {
+    let bad = |kind: &str, why: &str| {
+        let message = format!("effect {number} ({kind}) {why}");
+        core::ActionError::Terminal(core::Failure::new("BadEffect", message))
+    };
     Ok(match effect {
         types::Effect::Patch(patch) => {
             let types::Patch {
@@ -162,9 +216,10 @@ fn effect(index: usize, effect: types::Effect) -> Result<core::Effect, core::Act
                 uid,
                 resource_version,
             } = patch;
+            let details = [&subresource, &uid, &resource_version];
             core::Effect::Patch {
-                body: json(index, "patch", &body)?,
-                object: reference(object),
+                object: reference(object, details).map_err(|why| bad("patch", &why))?,
+                body: json(number, "patch", &body, values)?,
                 subresource,
                 kind: match kind {
                     types::PatchKind::Merge => core::PatchKind::Merge,
@@ -175,8 +230,16 @@ fn effect(index: usize, effect: types::Effect) -> Result<core::Effect, core::Act
                 resource_version,
             }
         }
-        types::Effect::Apply(body) => core::Effect::Apply(json(index, "apply", &body)?),
-        types::Effect::Create(body) => core::Effect::Create(json(index, "create", &body)?),
+        types::Effect::Apply(body) => {
+            let body = json(number, "apply", &body, values)?;
+            check_object(&body).map_err(|why| bad("apply", &why))?;
+            core::Effect::Apply(body)
+        }
+        types::Effect::Create(body) => {
+            let body = json(number, "create", &body, values)?;
+            check_object(&body).map_err(|why| bad("create", &why))?;
+            core::Effect::Create(body)
+        }
         types::Effect::Delete(delete) => {
             let types::Delete {
                 object,
@@ -184,9 +247,9 @@ fn effect(index: usize, effect: types::Effect) -> Result<core::Effect, core::Act
                 resource_version,
                 grace_period_seconds,
             } = delete;
-            let object = reference(object);
+            let details = [&None, &uid, &resource_version];
             core::Effect::Delete {
-                object,
+                object: reference(object, details).map_err(|why| bad("delete", &why))?,
                 uid,
                 resource_version,
                 grace_period_seconds,
@@ -200,6 +263,12 @@ fn effect(index: usize, effect: types::Effect) -> Result<core::Effect, core::Act
                 resource_version,
                 grace_period_seconds,
             } = evict;
+            let names = [
+                Some(pod.as_str()),
+                uid.as_deref(),
+                resource_version.as_deref(),
+            ];
+            check_names(names).map_err(|why| bad("evict", &why))?;
             core::Effect::Evict {
                 pod,
                 uid,
@@ -225,49 +294,97 @@ fn effect(index: usize, effect: types::Effect) -> Result<core::Effect, core::Act
     })
 }
 
-fn requirement(requirement: types::Requirement) -> core::Requirement {
+fn requirement(requirement: types::Requirement) -> Result<core::Requirement, core::ActionError> {
     let types::Requirement {
         object,
         uid,
         resource_version,
     } = requirement;
-    core::Requirement {
-        object: reference(object),
+    let known = Some(uid.clone());
+    let object = reference(object, [&known, &resource_version, &None]).map_err(|why| {
+        core::ActionError::Terminal(core::Failure::new(
+            "BadEffect",
+            format!("a requirement {why}"),
+        ))
+    })?;
+    Ok(core::Requirement {
+        object,
         uid,
         resource_version,
-    }
+    })
 }
 
-fn pod_limit(limit: types::PodLimit) -> core::PodLimit {
+fn pod_limit(limit: types::PodLimit) -> Result<core::PodLimit, core::ActionError> {
     let types::PodLimit {
         label_selector,
         pods,
     } = limit;
-    core::PodLimit {
+    if label_selector.len() > WATCH_SELECTOR_BYTES {
+        let message = format!(
+            "a limit has a label selector of {} bytes; at most {WATCH_SELECTOR_BYTES}",
+            label_selector.len()
+        );
+        let failure = core::Failure::new("BadEffect", message);
+        return Err(core::ActionError::Terminal(failure));
+    }
+    Ok(core::PodLimit {
         label_selector,
         pods,
-    }
+    })
 }
 
-fn reference(reference: types::ObjectReference) -> core::ObjectReference {
+/// The object of an effect, with what else is said of it.
+fn reference(
+    reference: types::ObjectReference,
+    details: [&Option<String>; 3],
+) -> Result<core::ObjectReference, String> {
     let types::ObjectReference {
         api_version,
         kind,
         name,
     } = reference;
-    core::ObjectReference {
+    check_kind(&api_version, &kind).map_err(|why| format!("names {why}"))?;
+    check_names([Some(name.as_str())])?;
+    check_names(details.map(|detail| detail.as_deref()))?;
+    Ok(core::ObjectReference {
         api_version,
         kind,
         name,
+    })
+}
+
+/// Refuses a whole object whose names are too long, or no names: errors quote them. Names that are missing
+/// are missed by who performs the effect.
+fn check_object(body: &Value) -> Result<(), String> {
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
+    if let (Some(api_version), Some(kind)) = (text("/apiVersion"), text("/kind")) {
+        check_kind(api_version, kind).map_err(|why| format!("names {why}"))?;
+    }
+    check_names([text("/metadata/name"), text("/metadata/namespace")])
+}
+
+fn check_names<const N: usize>(names: [Option<&str>; N]) -> Result<(), String> {
+    match names
+        .into_iter()
+        .flatten()
+        .find(|name| name.len() > NAME_BYTES)
+    {
+        None => Ok(()),
+        Some(long) => Err(format!(
+            "has a name of {} bytes; at most {NAME_BYTES}",
+            long.len()
+        )),
     }
 }
 
-fn json(index: usize, kind: &str, body: &str) -> Result<Value, core::ActionError> {
-    serde_json::from_str(body).map_err(|error| {
-        let message = format!(
-            "the body of effect {} ({kind}) is not JSON: {error}",
-            index + 1
-        );
+fn json(
+    number: usize,
+    kind: &str,
+    body: &str,
+    values: &mut usize,
+) -> Result<Value, core::ActionError> {
+    json::parse(body, values).map_err(|why| {
+        let message = format!("the body of effect {number} ({kind}) {why}");
         core::ActionError::Terminal(core::Failure::new("BadEffect", message))
     })
 }
@@ -315,7 +432,7 @@ fn reason(reason: String) -> String {
 }
 
 fn wait(milliseconds: u32) -> Duration {
-    Duration::from_millis(milliseconds.into()).min(LONGEST_WAIT)
+    Duration::from_millis(milliseconds.into()).clamp(SHORTEST_WAIT, LONGEST_WAIT)
 }
 
 #[cfg(test)]
@@ -348,6 +465,7 @@ mod tests {
         assert!(!clamped.message.contains('\n'));
         assert_eq!(wait(u32::MAX), LONGEST_WAIT);
         assert_eq!(wait(1500), Duration::from_millis(1500));
+        assert_eq!(wait(0), SHORTEST_WAIT, "not without pause");
     }
 
     #[test]
@@ -390,5 +508,276 @@ mod tests {
                 .message
                 .starts_with("the body of effect 2 (apply) is not JSON")
         );
+    }
+
+    fn watch_of(api_version: &str, kind: &str) -> types::Watch {
+        types::Watch {
+            fields: Vec::new(),
+            api_version: api_version.into(),
+            kind: kind.into(),
+            label_selector: String::new(),
+            mappings: Vec::new(),
+        }
+    }
+
+    fn registered(watches: Vec<types::Watch>, schema: &str) -> Result<(), String> {
+        registration(types::Registration {
+            watches,
+            settings_schema: schema.into(),
+        })
+        .map(drop)
+    }
+
+    #[test]
+    fn a_registration_beyond_a_limit_is_refused_by_name() {
+        let watch = || watch_of("v1", "Pod");
+        let with = |change: &dyn Fn(&mut types::Watch)| {
+            let mut watch = watch();
+            change(&mut watch);
+            registered(vec![watch], "{}")
+        };
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        let many = format!("[{}0]", "0,".repeat(10_000));
+        let long = |bytes: usize| "k".repeat(bytes);
+        for (refused, expected) in [
+            (
+                registered(vec![watch(); 33], "{}"),
+                "33 watches; at most 32",
+            ),
+            (
+                registered(Vec::new(), &format!("{{\"title\":\"{}\"}}", long(65_536))),
+                "its settings schema has 65548 bytes; at most 65536",
+            ),
+            (
+                registered(Vec::new(), &deep),
+                "its settings schema is nested more than 100 levels deep",
+            ),
+            (
+                registered(Vec::new(), &many),
+                "its settings schema has more than 10000 values",
+            ),
+            (
+                registered(Vec::new(), "{"),
+                "its settings schema is not JSON",
+            ),
+            (
+                with(&|watch| watch.label_selector = long(1025)),
+                "a label selector of 1025 bytes; at most 1024",
+            ),
+            (
+                with(&|watch| watch.mappings = vec![types::Mapping::Namespace; 17]),
+                "17 mappings; at most 16",
+            ),
+            (
+                with(&|watch| watch.mappings = vec![types::Mapping::Label(long(318))]),
+                "a longer key than a label (317 bytes)",
+            ),
+            (
+                with(&|watch| watch.mappings = vec![types::Mapping::UidInLabel(long(318))]),
+                "a longer key than a label (317 bytes)",
+            ),
+            (
+                with(&|watch| watch.mappings = vec![types::Mapping::ExtraInfo(long(64))]),
+                "extra-info (63)",
+            ),
+            (
+                with(&|watch| watch.kind = long(64)),
+                "at most 317 and 63 bytes",
+            ),
+            (with(&|watch| watch.kind = String::new()), "no names"),
+            (
+                with(&|watch| watch.api_version = long(318)),
+                "at most 317 and 63 bytes",
+            ),
+        ] {
+            assert!(
+                refused.as_ref().is_err_and(|why| why.contains(expected)),
+                "{expected}: {refused:?}"
+            );
+        }
+        assert_eq!(
+            registered(vec![watch(); 32], r#"{"type":"object"}"#),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn a_kind_is_no_path() {
+        for api_version in [
+            "v1",
+            "apps/v1",
+            "example.com/v1alpha1",
+            "3-d.example.com/v1",
+        ] {
+            assert_eq!(check_kind(api_version, "Pod"), Ok(()), "{api_version}");
+        }
+        for api_version in [
+            "",
+            "/v1",
+            "apps/",
+            "../v1",
+            "apps/..",
+            "a/b/c",
+            "v1?watch",
+            "v1#",
+            "apps/%2e%2e",
+        ] {
+            assert!(check_kind(api_version, "Pod").is_err(), "{api_version}");
+        }
+        for kind in ["", "..", "Pod/status", "Pöd"] {
+            assert!(check_kind("v1", kind).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn requirements_and_limits_have_limits_themselves() {
+        let requirement = |name: &str| types::Requirement {
+            object: types::ObjectReference {
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                name: name.into(),
+            },
+            uid: "u".into(),
+            resource_version: None,
+        };
+        let answer = |requirements, limit| {
+            operation(types::Operation {
+                requirements,
+                limit,
+                effects: Vec::new(),
+                extra_info: Vec::new(),
+            })
+        };
+        let limit = |label_selector: String| types::PodLimit {
+            label_selector,
+            pods: 1,
+        };
+        let long = "n".repeat(NAME_BYTES + 1);
+        let selector = "s".repeat(WATCH_SELECTOR_BYTES + 1);
+        for (refused, expected) in [
+            (
+                answer(vec![requirement(&long)], None),
+                "a requirement has a name of 254 bytes",
+            ),
+            (
+                answer(vec![requirement("a"); REQUIREMENTS + 1], None),
+                "9 requirements; at most 8",
+            ),
+            (
+                answer(Vec::new(), Some(limit(selector))),
+                "a limit has a label selector of 1025 bytes",
+            ),
+        ] {
+            let error = refused.expect_err(expected);
+            let message = &error.failure().message;
+            assert!(message.contains(expected), "{message}");
+        }
+        assert!(answer(vec![requirement("a")], Some(limit("a=b".into()))).is_ok());
+    }
+
+    #[test]
+    fn an_effect_beyond_a_limit_names_the_limit() {
+        let object = |name: &str, kind: &str| types::ObjectReference {
+            api_version: "v1".into(),
+            kind: kind.into(),
+            name: name.into(),
+        };
+        let patch = |object: types::ObjectReference, detail: &str, body: &str| {
+            types::Effect::Patch(types::Patch {
+                object,
+                subresource: Some(detail.into()),
+                kind: types::PatchKind::Merge,
+                body: body.into(),
+                uid: None,
+                resource_version: None,
+            })
+        };
+        let long = "n".repeat(254);
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        let half = format!("[{}0]", "0,".repeat(6_000));
+        for (effects, expected) in [
+            (
+                vec![patch(object("a", "Pod"), "status", &deep)],
+                "the body of effect 1 (patch) is nested more than 100 levels deep",
+            ),
+            (
+                vec![
+                    types::Effect::Create(half.clone()),
+                    types::Effect::Apply(half),
+                ],
+                "the body of effect 2 (apply) has more than",
+            ),
+            (
+                vec![patch(object(&long, "Pod"), "status", "{}")],
+                "effect 1 (patch) has a name of 254 bytes; at most 253",
+            ),
+            (
+                vec![patch(object("a", "Pod"), &long, "{}")],
+                "effect 1 (patch) has a name of 254 bytes; at most 253",
+            ),
+            (
+                vec![types::Effect::Delete(types::Delete {
+                    object: object("a", "../nodes"),
+                    uid: None,
+                    resource_version: None,
+                    grace_period_seconds: None,
+                })],
+                "effect 1 (delete) names apiVersion \"v1\" and kind \"../nodes\"",
+            ),
+            (
+                vec![types::Effect::Evict(types::Evict {
+                    resource_version: None,
+                    pod: "a".into(),
+                    uid: Some(long.clone()),
+                    grace_period_seconds: None,
+                })],
+                "effect 1 (evict) has a name of 254 bytes",
+            ),
+            (
+                vec![types::Effect::Create(format!(
+                    r#"{{"metadata":{{"namespace":"{long}"}}}}"#
+                ))],
+                "effect 1 (create) has a name of 254 bytes",
+            ),
+            (
+                vec![types::Effect::Apply(format!(
+                    r#"{{"apiVersion":"v1","kind":"{long}"}}"#
+                ))],
+                "effect 1 (apply) names apiVersion \"v1\"",
+            ),
+        ] {
+            let answer = operation(types::Operation {
+                requirements: Vec::new(),
+                limit: None,
+                effects,
+                extra_info: Vec::new(),
+            });
+            let Err(core::ActionError::Terminal(failure)) = answer else {
+                unreachable!("{expected}: it was taken");
+            };
+            assert_eq!(failure.reason, "BadEffect");
+            assert!(failure.message.contains(expected), "{}", failure.message);
+            assert!(failure.message.len() < MESSAGE_BYTES);
+        }
+        let events = vec![
+            types::Effect::Evict(types::Evict {
+                resource_version: None,
+                pod: "a".into(),
+                uid: None,
+                grace_period_seconds: None,
+            });
+            65
+        ];
+        let answer = operation(types::Operation {
+            requirements: Vec::new(),
+            limit: None,
+            effects: events,
+            extra_info: Vec::new(),
+        });
+        let Err(core::ActionError::Plugin(failure)) = answer else {
+            unreachable!("it was taken");
+        };
+        assert_eq!(failure.reason, "PluginResultTooLarge");
+        assert!(failure.message.contains("65 effects; at most 64"));
     }
 }

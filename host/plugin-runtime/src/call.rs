@@ -16,9 +16,10 @@ use wasmtime::{Engine, Store};
 
 use crate::{
     bindings::{Action, ActionPre},
+    budget::Budget,
     engine::TICK,
     fault::Fault,
-    limits::{Budget, HANDED_BYTES},
+    limits::HANDED_BYTES,
     log::LogLines,
     observer::{CallObserver, Outcome},
     state::State,

@@ -84,7 +84,7 @@ impl State {
         let objects = cluster
             .find(api_version, kind, label_selector)
             .map_err(convert::read_error)?;
-        objects.iter().map(|object| self.json(object)).collect()
+        objects.map(|object| self.json(&object)).collect()
     }
 
     fn read_pods(&mut self, label_selector: &str) -> Result<Vec<types::Pod>, ReadError> {
@@ -96,12 +96,12 @@ impl State {
             .find_pods(label_selector)
             .map_err(convert::read_error)?;
         let budget = &mut self.budget;
-        pods.into_iter()
+        pods.iter()
             .map(|pod| {
                 budget
-                    .read_bytes(convert::pod_size(&pod))
+                    .read_bytes(convert::pod_size(pod))
                     .map_err(ReadError::TooMuch)?;
-                Ok(convert::pod(pod))
+                Ok(convert::pod(pod.clone()))
             })
             .collect()
     }

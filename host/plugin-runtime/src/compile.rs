@@ -1,27 +1,28 @@
 //! The compile child, and what its failures mean to whoever wrote the component.
 //!
-//! The child is this same program: it limits itself, reads a component from its standard input and
-//! writes machine code to its standard output. It runs before there is a runtime, a client or a
-//! second thread, and it never runs what it compiles.
+//! The child reads a component from its standard input and writes machine code to its standard output.
+//! It never runs what it compiles.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     process::ExitCode,
 };
 
-use operon_compiled_code::{CompileError, REFUSED, compatibility, hex};
+use operon_compiled_code::{ChildError, compatibility, hex};
 use operon_core::action::LoadError;
-use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::{engine, world::MAX_COMPONENT};
+use crate::{
+    child::{self, ChildArguments, Complaint},
+    engine,
+    limits::COMPONENT_BYTES,
+    symbols,
+};
 
-/// How the parent asks its child to limit itself.
+/// What the parent asks the compile child for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompileArguments {
-    /// Bytes of address space.
-    pub memory: u64,
-    /// Seconds of processor time.
-    pub cpu_seconds: u64,
+    /// How it limits itself.
+    pub limits: ChildArguments,
     /// The compatibility hash that the code must have, in hexadecimal digits.
     pub compatibility: String,
 }
@@ -30,72 +31,20 @@ pub struct CompileArguments {
 ///
 /// Guarantees: the status is zero only if the whole code was written. Why not is on standard error.
 pub fn compile_child(arguments: &CompileArguments) -> ExitCode {
-    match limit(arguments).and_then(|()| compile(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Complaint { status, text }) => {
-            // Nobody is left to tell if this fails.
-            let _ = writeln!(io::stderr(), "{text}");
-            ExitCode::from(status)
-        }
-    }
+    child::live(arguments.limits, || compile(&arguments.compatibility))
 }
 
-struct Complaint {
-    status: u8,
-    text: String,
-}
-
-impl<E: std::fmt::Display> From<(&str, E)> for Complaint {
-    fn from((what, error): (&str, E)) -> Self {
-        Self {
-            status: 1,
-            text: format!("failed to {what}: {error:#}"),
-        }
-    }
-}
-
-fn limit(arguments: &CompileArguments) -> Result<(), Complaint> {
-    let hard = |limit| Rlimit {
-        current: Some(limit),
-        maximum: Some(limit),
-    };
-    let cpu = Rlimit {
-        current: Some(arguments.cpu_seconds),
-        // The signal at the first limit can be told apart from a kill; the second is for certain.
-        maximum: Some(arguments.cpu_seconds.saturating_add(2)),
-    };
-    setrlimit(Resource::As, hard(arguments.memory)).map_err(|e| ("limit the memory", e))?;
-    setrlimit(Resource::Cpu, cpu).map_err(|e| ("limit the processor time", e))?;
-    setrlimit(Resource::Core, hard(0)).map_err(|e| ("limit the core file", e))?;
-    // If the machine runs out of memory after all, this process is the one to go.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    Ok(())
-}
-
-fn compile(arguments: &CompileArguments) -> Result<(), Complaint> {
+fn compile(wanted: &str) -> Result<(), Complaint> {
     let engine = engine::compiling().map_err(|e| ("start the compiler", e))?;
-    if hex(&compatibility(&engine)) != arguments.compatibility {
+    if hex(&compatibility(&engine)) != wanted {
         let text = "the compiler is of another build than the program that asks".to_owned();
-        return Err(Complaint { status: 1, text });
+        return Err(Complaint::broken(text));
     }
-    let mut component = Vec::new();
-    let limit = MAX_COMPONENT as u64 + 1;
-    io::stdin()
-        .take(limit)
-        .read_to_end(&mut component)
-        .map_err(|e| ("read the component", e))?;
-    if component.len() > MAX_COMPONENT {
-        return Err(Complaint {
-            status: REFUSED,
-            text: "the component is too large".to_owned(),
-        });
-    }
+    let component = child::input(COMPONENT_BYTES)?;
+    symbols::check(&component).map_err(Complaint::refused)?;
     let code = engine
         .precompile_component(&component)
-        .map_err(|error| Complaint {
-            status: REFUSED,
-            text: format!("{error:#}"),
-        })?;
+        .map_err(|error| Complaint::refused(format!("{error:#}")))?;
     let mut out = io::stdout().lock();
     out.write_all(&code)
         .and_then(|()| out.flush())
@@ -104,25 +53,30 @@ fn compile(arguments: &CompileArguments) -> Result<(), Complaint> {
 }
 
 /// What the author of the component, or who runs the host, can do about a failure.
-pub(crate) fn explain(error: &CompileError) -> LoadError {
+pub(crate) fn explain(error: &ChildError) -> LoadError {
     let (reason, transient) = match error {
-        CompileError::Refused(text) if cut_off(text) => ("Truncated", false),
-        CompileError::Refused(_) => ("Malformed", false),
-        CompileError::Memory { .. } => ("CompileMemory", false),
-        CompileError::CpuTime { .. } => ("CompileTimeout", false),
-        CompileError::WallTime { .. } => ("CompileTimeout", true),
-        CompileError::Output { .. } => ("TooLarge", false),
-        CompileError::Killed => ("CompileMemory", true),
-        CompileError::Run { .. } | CompileError::Failed { .. } => ("CompileFailed", true),
+        ChildError::Refused(text) if cut_off(text) => ("Truncated", false),
+        ChildError::Refused(_) => ("Malformed", false),
+        ChildError::Memory { .. } => ("CompileMemory", false),
+        ChildError::CpuTime { .. } => ("CompileTimeout", false),
+        ChildError::WallTime { .. } => ("CompileTimeout", true),
+        ChildError::Output { .. } => ("TooLarge", false),
+        ChildError::Killed => ("CompileMemory", true),
+        ChildError::Run { .. } | ChildError::Failed { .. } => ("CompileFailed", true),
     };
-    let message = match (error, reason) {
-        (CompileError::Refused(text), "Truncated") => format!("the component is cut off: {text}"),
-        (CompileError::Refused(text), _) => format!("this is not a valid component: {text}"),
-        (CompileError::Memory { .. } | CompileError::CpuTime { .. }, _) => {
-            format!("{error}; build the component smaller (opt-level \"s\", fewer dependencies)")
+    let message = match error {
+        ChildError::Refused(text) if cut_off(text) => format!("the component is cut off: {text}"),
+        ChildError::Refused(text) => format!("this is not a valid component: {text}"),
+        ChildError::Memory { .. } | ChildError::CpuTime { .. } => format!(
+            "the compiler {error}; build the component smaller (opt-level \"s\", fewer dependencies)"
+        ),
+        ChildError::Output { limit } => {
+            format!("the compiled component is larger than {} KiB", limit >> 10)
         }
-        (CompileError::Run { source, .. }, _) => format!("{error}: {source}"),
-        _ => error.to_string(),
+        ChildError::Run { source, .. } => format!("the compiler {error}: {source}"),
+        ChildError::WallTime { .. } | ChildError::Killed | ChildError::Failed { .. } => {
+            format!("the compiler {error}")
+        }
     };
     LoadError {
         reason,

@@ -99,7 +99,7 @@ pub(crate) fn pod_size(pod: &core::PodView) -> usize {
 pub(crate) fn read_error(error: core::ReadError) -> ReadError {
     match error {
         core::ReadError::NotDeclared(kind) => ReadError::NotDeclared(kind),
-        core::ReadError::BadSelector(selector) => ReadError::BadSelector(selector),
+        core::ReadError::BadSelector(error) => ReadError::BadSelector(error.to_string()),
     }
 }
 

@@ -7,15 +7,14 @@ use operon_core::action::{ActionError, Failure};
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::{
+    budget::TimeUsed,
     engine::TRACE_FRAMES,
-    limits::{HANDED_BYTES, HOST_CALLS, TimeUsed},
+    limits::{HANDED_BYTES, HOST_CALLS, PANIC_BYTES},
     log::one_line,
     observer::Outcome,
     state::State,
 };
 
-/// How much of a panic's text a message carries.
-const PANIC_BYTES: usize = 512;
 /// What wasmtime says if the guest hands over more than `HANDED_BYTES`; the error has no public type.
 const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
 

@@ -2,31 +2,39 @@
 //!
 //! [`Loader`] turns bytes into an [`Action`](operon_core::action::Action): it has them compiled in a
 //! child process (`compile`), checks what the component imports and exports (`world`), asks it to
-//! set up, and validates its settings (`schema`). Each call then runs in a store of its own
-//! (`call`), within limits of memory, time, host calls and data (`limits`). What the component reads
-//! and logs goes through `cluster` and `log`; what it answers is checked and clamped where it enters
-//! (`answer`). Nothing here talks to Kubernetes or decides what happens to a target.
+//! set up, and validates its settings (`schema`, `settings`). Each call then runs in a store of its own
+//! (`call`), within a budget of memory, time, host calls and data (`budget`). What the component reads
+//! and logs goes through `cluster` and `log`; what it answers is checked and shortened where it enters
+//! (`answer`, `json`). Every limit stands in `limits`. Nothing here talks to Kubernetes or decides what
+//! happens to a target.
 
 mod action;
 mod answer;
 mod bindings;
+mod budget;
 mod call;
+mod child;
 mod cluster;
 mod compile;
 mod convert;
 mod engine;
 mod fault;
+mod json;
 mod limits;
 mod loader;
 mod log;
 mod observer;
 mod output;
 mod schema;
+mod settings;
 mod state;
+mod symbols;
 mod world;
 
+pub use child::ChildArguments;
 pub use compile::{CompileArguments, compile_child};
 pub use engine::MAX_MEMORY;
 pub use loader::{Loader, LoaderConfig, StartError};
 pub use observer::{CallObserver, CodeSource, NoObserver, Outcome};
-pub use operon_compiled_code::{CompileCommand, CompileLimits};
+pub use operon_compiled_code::{ChildLimits, ChildProgram};
+pub use settings::check_settings_child;

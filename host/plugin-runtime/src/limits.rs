@@ -1,152 +1,108 @@
-//! How much one call may use, and what it has used so far.
+//! Every limit on what a component hands over, with its reason; the one place where they stand.
 //!
-//! Denials are remembered, because a guest that is denied memory traps like one that panics. Time is
-//! limited by the call itself; here is what the guest takes while it runs.
+//! Each is checked where the value enters, before anything recursive or expensive touches it. What people
+//! read (messages, log lines) is shortened; what means something to the cluster or to the action is
+//! refused. What a call may use (memory, time, stack, instances) is in `engine` and `spec.limits`; what a
+//! child process may use is in `operon-compiled-code`. `docs/action-plugin.md` lists those that an author
+//! meets.
 
-use wasmtime::{ResourceLimiter, UpdateDeadline};
+use std::time::Duration;
 
-use crate::engine::{
-    INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONENT, TABLE_ELEMENTS, TABLES_PER_COMPONENT,
-};
+// The component.
 
-/// Calls of `cluster` that are answered; those beyond are told `too-much`.
-pub(crate) const READS: u32 = 1_000;
-/// Calls of `cluster` and `log` that one call may make before it is ended.
-pub(crate) const HOST_CALLS: u32 = 20_000;
-/// Bytes that `cluster` answers with.
-pub(crate) const READ_BYTES: usize = 8 << 20;
+/// Bytes of a component. A ConfigMap holds 1 MiB, which may be gzipped.
+pub(crate) const COMPONENT_BYTES: usize = 16 << 20;
+/// Bytes of the name of a module or of a function. wasmtime copies the names of 64 frames for each trap,
+/// so this times 64 is the memory that a trap takes.
+pub(crate) const SYMBOL_BYTES: usize = 8 << 10;
+/// Bytes of the message about a component that could not be loaded. It quotes names in the component; a
+/// condition holds 32 KiB.
+pub(crate) const REFUSAL_BYTES: usize = 1 << 10;
+
+// Every answer.
+
 /// Bytes that the guest may hand to the host at once: an answer, or the arguments of a host call.
 /// An object of Kubernetes has at most 1.5 MiB.
 pub(crate) const HANDED_BYTES: usize = 2 << 20;
+/// Levels of JSON inside each other. serde_json refuses 128 with a message about itself; the host adds a
+/// few levels of its own.
+pub(crate) const JSON_DEPTH: usize = 100;
+/// Values of the JSON in one answer. A small object takes about 100 times its text in memory, so 2 MiB of
+/// text would be 200 MiB; 10,000 values are 7 MiB at most. A large pod has 500.
+pub(crate) const JSON_VALUES: usize = 10_000;
 
-/// The budget of one call.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    memory_limit: u64,
-    memory: u64,
-    /// The guest asked for more memory than it may have.
-    pub(crate) memory_denied: bool,
-    table_elements: usize,
-    ticks_left: u64,
-    host_calls: u32,
-    /// The guest called the host more often than it may.
-    pub(crate) host_calls_denied: bool,
-    reads: u32,
-    read_bytes: usize,
-}
+// The answer of `setup`.
 
-/// The guest used up its time: the callback's way to say so through wasmtime.
-#[derive(Debug, thiserror::Error)]
-#[error("the call computed for as long as it may")]
-pub(crate) struct TimeUsed;
+/// Watches. Each is a cache and a connection to the API server.
+pub(crate) const WATCHES: usize = 32;
+/// Mappings of a watch. Each is looked at for each event of the kind.
+pub(crate) const MAPPINGS: usize = 16;
+/// Bytes of a watch's label selector. The plugin's status lists it.
+pub(crate) const WATCH_SELECTOR_BYTES: usize = 1 << 10;
+/// Fields that a watch keeps. A kind has few at the top.
+pub(crate) const FIELDS: usize = 32;
+/// Bytes of an `apiVersion`: a DNS name of 253, a slash, and a label of 63.
+pub(crate) const API_VERSION_BYTES: usize = 317;
+/// Bytes of a kind, as Kubernetes allows for a CustomResourceDefinition.
+pub(crate) const KIND_BYTES: usize = 63;
+/// Bytes of the key of a label: a DNS name of 253, a slash, and a name of 63.
+pub(crate) const LABEL_KEY_BYTES: usize = 317;
+/// Bytes of the settings schema. It is walked, then compiled by a child process.
+pub(crate) const SCHEMA_BYTES: usize = 64 << 10;
+/// Values of the settings schema with its references followed: what a validator may have to apply.
+pub(crate) const SCHEMA_VALUES: usize = 10_000;
+/// Levels of the settings schema with its references followed: how deep a validator recurses.
+pub(crate) const SCHEMA_DEPTH: usize = 64;
+/// Bytes of the settings that are checked against it. An object of Kubernetes has at most 1.5 MiB.
+pub(crate) const SETTINGS_BYTES: usize = 2 << 20;
+/// Bytes of memory of one compiled pattern of the settings schema.
+pub(crate) const PATTERN_BYTES: usize = 1 << 20;
+/// Bytes of the sentence that says where settings break their schema; it quotes the value.
+pub(crate) const MISTAKE_BYTES: usize = 300;
 
-/// The guest called the host too often: an import's way to say so through wasmtime.
-#[derive(Debug, thiserror::Error)]
-#[error("more than {HOST_CALLS} calls of the host")]
-pub(crate) struct TooManyHostCalls;
+// The answers about a target.
 
-impl Budget {
-    /// The whole budget: bytes of linear memory, and ticks of the epoch that the guest may compute.
-    pub(crate) fn new(memory_limit: u64, ticks: u64) -> Self {
-        Self {
-            memory_limit,
-            memory: 0,
-            memory_denied: false,
-            table_elements: 0,
-            ticks_left: ticks.max(1),
-            host_calls: 0,
-            host_calls_denied: false,
-            reads: 0,
-            read_bytes: 0,
-        }
-    }
+/// Effects of an answer. They are performed one after the other, each a request.
+pub(crate) const EFFECTS: usize = 64;
+/// Requirements of an answer. Each is a read of the API server.
+pub(crate) const REQUIREMENTS: usize = 8;
+/// Bytes of a name, a uid, a resource version or a subresource. Names of Kubernetes have 253.
+pub(crate) const NAME_BYTES: usize = 253;
+/// Entries of extra-info. They are kept in the status of a job that may have 10,000 targets.
+pub(crate) const EXTRA_INFO_ENTRIES: usize = 32;
+/// Bytes of a key of extra-info, as of a label's name.
+pub(crate) const EXTRA_INFO_KEY_BYTES: usize = 63;
+/// Bytes of a value of extra-info.
+pub(crate) const EXTRA_INFO_VALUE_BYTES: usize = 1 << 10;
+/// Bytes of a reason: one CamelCase word. Others are replaced.
+pub(crate) const REASON_BYTES: usize = 64;
+/// Bytes of a message, as a status and an Event hold. Longer ones are shortened.
+pub(crate) const MESSAGE_BYTES: usize = 1 << 10;
+/// The shortest `recheck-after` and `retry` after: without it, an action that answers zero is called
+/// without pause.
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+/// The longest of them, so that a slip of the pen does not stop a target for weeks.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-    /// The guest computed for a tick: it lets others run, or it has used up its time.
-    ///
-    /// `yield_now` is tokio's because wasmtime's own yield starves the timers of a runtime with one
-    /// worker.
-    pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        self.ticks_left = self.ticks_left.saturating_sub(1);
-        if self.ticks_left == 0 {
-            return Err(wasmtime::Error::new(TimeUsed));
-        }
-        Ok(UpdateDeadline::YieldCustom(
-            1,
-            Box::pin(tokio::task::yield_now()),
-        ))
-    }
+// What a call asks the host for. The selectors of reads: `operon_core::selector::MAX_BYTES`.
 
-    /// The guest calls the host; beyond the budget, the call is ended.
-    pub(crate) fn host_call(&mut self) -> wasmtime::Result<()> {
-        self.host_calls = self.host_calls.saturating_add(1);
-        if self.host_calls > HOST_CALLS {
-            self.host_calls_denied = true;
-            return Err(wasmtime::Error::new(TooManyHostCalls));
-        }
-        Ok(())
-    }
-
-    /// The guest reads; beyond the budget, the guest is told so.
-    pub(crate) fn read(&mut self) -> Result<(), String> {
-        self.reads = self.reads.saturating_add(1);
-        if self.reads > READS {
-            return Err(format!("one call may read {READS} times"));
-        }
-        self.read_bytes(0)
-    }
-
-    /// So many bytes are about to be handed to the guest.
-    pub(crate) fn read_bytes(&mut self, bytes: usize) -> Result<(), String> {
-        self.read_bytes = self.read_bytes.saturating_add(bytes);
-        if self.read_bytes > READ_BYTES {
-            return Err(format!("one call may read {} MiB", READ_BYTES >> 20));
-        }
-        Ok(())
-    }
-}
-
-impl ResourceLimiter for Budget {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current) as u64;
-        let memory = self.memory.saturating_add(more);
-        if memory > self.memory_limit {
-            self.memory_denied = true;
-            return Ok(false);
-        }
-        self.memory = memory;
-        Ok(true)
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let elements = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
-        if elements > TABLE_ELEMENTS {
-            return Ok(false);
-        }
-        self.table_elements = elements;
-        Ok(true)
-    }
-
-    fn instances(&self) -> usize {
-        INSTANCES_PER_COMPONENT as usize
-    }
-
-    fn memories(&self) -> usize {
-        MEMORIES_PER_COMPONENT as usize
-    }
-
-    fn tables(&self) -> usize {
-        TABLES_PER_COMPONENT as usize
-    }
-}
+/// Calls of `cluster` and `log` that one call may make before it is ended.
+pub(crate) const HOST_CALLS: u32 = 20_000;
+/// Calls of `cluster` that are answered; those beyond get `too-much`.
+pub(crate) const READS: u32 = 1_000;
+/// Bytes that `cluster` answers with.
+pub(crate) const READ_BYTES: usize = 8 << 20;
+/// Lines of one call in the host's log. Those beyond are counted and dropped.
+pub(crate) const LOG_LINES: u32 = 100;
+/// Bytes of one call's lines in the host's log.
+pub(crate) const LOG_BYTES: usize = 32 << 10;
+/// Bytes of one line in the host's log.
+pub(crate) const LOG_LINE_BYTES: usize = 2 << 10;
+/// Bytes of standard output that are kept for the error of a call that trapped.
+pub(crate) const OUTPUT_BYTES: usize = 4 << 10;
+/// Bytes of a panic's text in the error of a call that trapped.
+pub(crate) const PANIC_BYTES: usize = 512;
+/// Handles of WASI that one call may hold.
+pub(crate) const WASI_HANDLES: usize = 128;
+/// Random bytes that the guest may ask for at once.
+pub(crate) const RANDOM_BYTES: u64 = 64 << 10;

@@ -1,6 +1,6 @@
 //! From bytes to an action: check, compile or find compiled, link, set up, validate the settings.
 //!
-//! One compilation runs at a time, so that the memory it may take is taken once. Components are
+//! One child process runs at a time, so that the memory it may take is taken once. Components are
 //! known by their digest: the same bytes under two names, or with other settings, compile once.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use operon_compiled_code::{
-    Cache, CacheError, CompileCommand, CompileLimits, CompiledComponent, Key, compile,
+    Cache, CacheError, ChildLimits, ChildProgram, CompiledComponent, Key, compile,
 };
 use operon_core::action::{
     Action, ActionError, ActionLoader, Failure, Limits, LoadError, Registration,
@@ -29,15 +29,13 @@ use crate::{
     call::{Callable, Context, Lanes, Runtime},
     compile::explain,
     engine::{self, MAX_MEMORY},
+    limits::REFUSAL_BYTES,
     log::{LogLines, one_line},
     observer::{CallObserver, CodeSource, NoObserver},
-    schema,
+    settings,
     state::State,
     world,
 };
-
-/// How much of an action's own refusal is kept.
-const REFUSAL_BYTES: usize = 1 << 10;
 
 /// The part of all instances that the calls of one plugin may have, and again those that release.
 const SHARE: u32 = 8;
@@ -47,10 +45,10 @@ const SHARE: u32 = 8;
 pub struct LoaderConfig {
     /// Where compiled code is kept; nowhere if none. Created if needed; must be ours alone.
     pub cache_dir: Option<PathBuf>,
-    /// The compiler; this program's own subcommand `compile` if none.
-    pub compile_command: Option<CompileCommand>,
+    /// The program that compiles and checks settings; this program itself if none.
+    pub child_program: Option<ChildProgram>,
     /// How much one compilation may use.
-    pub compile_limits: CompileLimits,
+    pub compile_limits: ChildLimits,
     /// How many calls run at a time, of all actions together.
     pub max_instances: u32,
     /// Who counts.
@@ -61,8 +59,8 @@ impl Default for LoaderConfig {
     fn default() -> Self {
         Self {
             cache_dir: None,
-            compile_command: None,
-            compile_limits: CompileLimits::default(),
+            child_program: None,
+            compile_limits: ChildLimits::COMPILE,
             max_instances: 64,
             observer: Arc::new(NoObserver),
         }
@@ -88,9 +86,10 @@ pub struct Loader {
     runtime: Arc<Runtime>,
     linker: Linker<State>,
     cache: Option<Cache>,
-    command: CompileCommand,
-    compile_limits: CompileLimits,
-    compiler: Semaphore,
+    child_program: ChildProgram,
+    compile_limits: ChildLimits,
+    /// One child at a time.
+    children: Semaphore,
     loaded: Mutex<HashMap<[u8; 32], Weak<ActionPre<State>>>>,
 }
 
@@ -101,7 +100,7 @@ impl Loader {
     pub fn new(config: LoaderConfig) -> Result<Self, StartError> {
         let LoaderConfig {
             cache_dir,
-            compile_command,
+            child_program,
             compile_limits,
             max_instances,
             observer,
@@ -116,12 +115,12 @@ impl Loader {
         Ok(Self {
             linker,
             cache: cache_dir.map(Cache::open).transpose()?,
-            command: match compile_command {
-                Some(command) => command,
-                None => CompileCommand::this_program().map_err(StartError::Program)?,
+            child_program: match child_program {
+                Some(program) => program,
+                None => ChildProgram::this().map_err(StartError::Program)?,
             },
             compile_limits,
-            compiler: Semaphore::new(1),
+            children: Semaphore::new(1),
             loaded: Mutex::default(),
             runtime: Arc::new(Runtime {
                 engine,
@@ -154,8 +153,11 @@ impl Loader {
             lanes: Lanes::new(self.runtime.share),
         };
         let registration = set_up(&component, settings).await?;
-        schema::check(&registration.settings_schema, settings)
-            .map_err(|message| world::refusal("BadSettings", message))?;
+        {
+            // The semaphore is never closed.
+            let _turn = self.children.acquire().await.ok();
+            settings::check(&self.child_program, &registration.settings_schema, settings).await?;
+        }
         Ok(LoadedAction {
             component,
             registration,
@@ -182,13 +184,13 @@ impl Loader {
             return Ok(executable);
         }
         // The semaphore is never closed.
-        let _turn = self.compiler.acquire().await.ok();
+        let _turn = self.children.acquire().await.ok();
         if let Some(executable) = self.known(&key) {
             done(CodeSource::Memory);
             return Ok(executable);
         }
         let compiled = compile(
-            &self.command,
+            &self.child_program,
             &key.compatibility,
             component,
             &self.compile_limits,
@@ -268,8 +270,14 @@ impl ActionLoader for Loader {
         limits: &'a Limits,
     ) -> BoxFuture<'a, Result<Arc<dyn Action>, LoadError>> {
         Box::pin(async move {
-            let action = self.load_action(name, component, settings, limits).await?;
-            Ok(Arc::new(action) as Arc<dyn Action>)
+            match self.load_action(name, component, settings, limits).await {
+                Ok(action) => Ok(Arc::new(action) as Arc<dyn Action>),
+                // It may quote what is in the component, at any length.
+                Err(error) => Err(LoadError {
+                    message: one_line(&error.message, REFUSAL_BYTES),
+                    ..error
+                }),
+            }
         })
     }
 }

@@ -9,15 +9,9 @@ use tracing::{debug, error, info, warn};
 use crate::{
     bindings::operon::action::log::{Host, Level},
     fault::Fault,
+    limits::{LOG_BYTES, LOG_LINE_BYTES, LOG_LINES},
     state::State,
 };
-
-/// Lines of one call.
-const LINES: u32 = 100;
-/// Bytes of one call's lines.
-const BYTES: usize = 32 << 10;
-/// Bytes of one line.
-const LINE_BYTES: usize = 2 << 10;
 
 /// Where one call's lines go.
 #[derive(Clone, Debug, Default)]
@@ -52,11 +46,11 @@ impl LogLines {
 
     /// Writes a line, or drops it if the budget is used up.
     pub(crate) fn write(&mut self, level: Level, message: &str) {
-        if self.lines >= LINES || self.bytes >= BYTES {
+        if self.lines >= LOG_LINES || self.bytes >= LOG_BYTES {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
-        let message = one_line(message, LINE_BYTES);
+        let message = one_line(message, LOG_LINE_BYTES);
         self.lines += 1;
         self.bytes += message.len();
         let Self {
@@ -91,7 +85,7 @@ impl LogLines {
                 namespace, job, target, function, dropped, "dropped log lines of one call"
             );
         }
-        let output = one_line(output, LINE_BYTES);
+        let output = one_line(output, LOG_LINE_BYTES);
         if let Some(fault) = fault {
             let outcome = fault.outcome.as_str();
             let message = &fault.message;

@@ -10,8 +10,8 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-/// How many bytes of a call's output are kept.
-const KEPT: usize = 4 << 10;
+use crate::limits::OUTPUT_BYTES;
+
 /// What the component may write at once.
 const PERMIT: usize = 64 << 10;
 
@@ -31,7 +31,7 @@ impl Output {
 
     fn keep(&self, bytes: &[u8]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = KEPT.saturating_sub(kept.len()).min(bytes.len());
+        let room = OUTPUT_BYTES.saturating_sub(kept.len()).min(bytes.len());
         kept.extend(bytes.iter().take(room));
     }
 }

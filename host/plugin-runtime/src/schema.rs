@@ -1,192 +1,358 @@
-//! Checks an action's settings against the schema that the action declared in `setup`.
+//! What a settings schema may be: checked before a validator sees it.
 //!
-//! The schema comes from the component, so it is not trusted either: nothing is fetched, patterns run
-//! in linear time, and a schema that refers to itself or unfolds to too much is refused before it is
-//! used, because a validator would not come back from it.
+//! The schema comes from the component, so it is not trusted. A validator follows references and recurses
+//! as deep as they lead, so size and depth are those with references followed. What is found by other
+//! means than a plain path, and other dialects, are refused by name: they would escape this check.
 
 use std::collections::HashMap;
 
-use jsonschema::PatternOptions;
 use serde_json::Value;
 
-use crate::log::one_line;
+use crate::{
+    limits::{SCHEMA_DEPTH, SCHEMA_VALUES},
+    log::one_line,
+};
 
-/// Nodes of a schema with all its references followed.
-const NODES: u64 = 10_000;
-/// Bytes of memory for one compiled pattern.
-const PATTERN_BYTES: usize = 1 << 20;
-/// How many mistakes are named.
-const MISTAKES: usize = 3;
-/// How long a mistake's description, which quotes the value, may be.
-const MISTAKE_BYTES: usize = 300;
-/// Keywords that name or find schemas by other means than a path.
-const UNKNOWN_REFERENCES: [&str; 5] = [
-    "$dynamicRef",
-    "$recursiveRef",
+/// The one dialect.
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+/// Keywords that name schemas, or find them, by other means than a path; `id` is draft 4's.
+const UNCHECKED: [&str; 8] = [
     "$id",
+    "id",
     "$anchor",
     "$dynamicAnchor",
+    "$dynamicRef",
+    "$recursiveAnchor",
+    "$recursiveRef",
+    "$vocabulary",
 ];
+/// How much of a reference a message quotes.
+const QUOTED_BYTES: usize = 100;
 
-/// Says what is wrong with the schema, or where the settings break it.
-pub(crate) fn check(schema: &Value, settings: &Value) -> Result<(), String> {
-    if schema.as_object().is_some_and(serde_json::Map::is_empty) {
-        return Ok(());
-    }
-    let unusable = |why: &str| format!("the action's settings schema can't be used: {why}");
-    Unfolding {
+/// Says what is wrong with a schema.
+///
+/// Guarantees of a schema that passes: with its references followed it is a tree of at most
+/// [`SCHEMA_VALUES`] values and [`SCHEMA_DEPTH`] levels, and nothing outside of it is needed.
+pub(crate) fn check(schema: &Value) -> Result<(), String> {
+    let unfolding = Unfolding {
         schema,
         known: HashMap::new(),
-    }
-    .size()
-    .map_err(|why| unusable(&why))?;
-    let patterns = PatternOptions::regex()
-        .size_limit(PATTERN_BYTES)
-        .dfa_size_limit(PATTERN_BYTES);
-    let validator = jsonschema::options()
-        .with_pattern_options(patterns)
-        .build(schema)
-        .map_err(|error| unusable(&error.to_string()))?;
-    let mistakes: Vec<_> = validator
-        .iter_errors(settings)
-        .take(MISTAKES)
-        .map(|mistake| {
-            let place = path(mistake.instance_path().as_str());
-            one_line(&format!("spec.settings{place}: {mistake}"), MISTAKE_BYTES)
-        })
-        .collect();
-    if mistakes.is_empty() {
-        Ok(())
-    } else {
-        Err(mistakes.join("; "))
-    }
+    };
+    unfolding.check()
 }
 
-/// A JSON pointer as Kubernetes writes paths: `/a/0/b` is `.a[0].b`.
-fn path(pointer: &str) -> String {
-    let segments = pointer.split('/').skip(1);
-    segments.fold(String::new(), |path, segment| {
-        let segment = segment.replace("~1", "/").replace("~0", "~");
-        match segment.parse::<usize>() {
-            Ok(index) => format!("{path}[{index}]"),
-            Err(_) => format!("{path}.{segment}"),
+/// What a value is in a schema.
+#[derive(Clone, Copy)]
+enum Role {
+    /// A schema, or a list of schemas.
+    Schema,
+    /// Schemas by name: `properties` and the like.
+    Named,
+    /// Any value: `default` and the like.
+    Data,
+}
+
+impl Role {
+    /// What a member of an object in this role is.
+    fn of_member(self, name: &str) -> Self {
+        match (self, name) {
+            (Self::Data, _) | (Self::Schema, "const" | "default" | "enum" | "examples") => {
+                Self::Data
+            }
+            (
+                Self::Schema,
+                "$defs" | "definitions" | "dependencies" | "dependentSchemas" | "patternProperties"
+                | "properties",
+            ) => Self::Named,
+            (Self::Schema | Self::Named, _) => Self::Schema,
         }
-    })
+    }
 }
 
-/// Counts what a schema is with its references followed.
+/// The measures of a value with its references followed.
+#[derive(Clone, Copy)]
+struct Size {
+    values: usize,
+    levels: usize,
+}
+
+impl Size {
+    const ONE: Self = Self {
+        values: 1,
+        levels: 1,
+    };
+
+    /// A value that has these members so far, and one more.
+    fn with(self, member: Self) -> Result<Self, String> {
+        let size = Self {
+            values: self.values.saturating_add(member.values),
+            levels: self.levels.max(member.levels.saturating_add(1)),
+        };
+        if size.values > SCHEMA_VALUES {
+            return Err(format!(
+                "it has more than {SCHEMA_VALUES} values with its references followed"
+            ));
+        }
+        if size.levels > SCHEMA_DEPTH {
+            return Err(too_deep());
+        }
+        Ok(size)
+    }
+}
+
+fn too_deep() -> String {
+    format!("it is more than {SCHEMA_DEPTH} levels deep with its references followed")
+}
+
+/// Measures what a schema is with its references followed.
 struct Unfolding<'a> {
     schema: &'a Value,
-    /// Sizes of referred schemas; none while one is being counted.
-    known: HashMap<&'a str, Option<u64>>,
+    /// The sizes of schemas that are referred to; none while one is being measured.
+    known: HashMap<&'a str, Option<Size>>,
 }
 
 impl<'a> Unfolding<'a> {
-    fn size(mut self) -> Result<u64, String> {
-        self.of(self.schema)
+    fn check(mut self) -> Result<(), String> {
+        self.size(self.schema, Role::Schema, 1).map(drop)
     }
 
-    fn of(&mut self, node: &'a Value) -> Result<u64, String> {
-        let mut size = 1_u64;
-        match node {
+    /// The size of a value that is at this level. It recurses to the deepest level that is allowed.
+    fn size(&mut self, value: &'a Value, role: Role, level: usize) -> Result<Size, String> {
+        if level > SCHEMA_DEPTH {
+            return Err(too_deep());
+        }
+        let mut size = Size::ONE;
+        match value {
             Value::Object(members) => {
                 for (name, member) in members {
-                    size = size.saturating_add(match member {
-                        Value::String(reference) if name == "$ref" => self.referred(reference)?,
-                        Value::String(_) if UNKNOWN_REFERENCES.contains(&name.as_str()) => {
-                            return Err(format!("it uses {name}"));
-                        }
-                        _ => self.of(member)?,
-                    });
+                    let member = self.member(name, member, role, level + 1)?;
+                    size = size.with(member)?;
                 }
             }
             Value::Array(items) => {
                 for item in items {
-                    size = size.saturating_add(self.of(item)?);
+                    size = size.with(self.size(item, role, level + 1)?)?;
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
-        if size > NODES {
-            return Err(format!(
-                "it has more than {NODES} nodes with its references followed"
-            ));
-        }
         Ok(size)
     }
 
-    fn referred(&mut self, reference: &'a str) -> Result<u64, String> {
+    fn member(
+        &mut self,
+        name: &'a str,
+        member: &'a Value,
+        role: Role,
+        level: usize,
+    ) -> Result<Size, String> {
+        match (role, name) {
+            (Role::Schema, "$ref") => match member {
+                Value::String(reference) => self.referred(reference, level),
+                _ => Err("$ref is no text".to_owned()),
+            },
+            (Role::Schema, "$schema") if member.as_str().map(dialect) != Some(DIALECT) => {
+                let member = one_line(&member.to_string(), QUOTED_BYTES);
+                Err(format!(
+                    "its $schema is {member}; only {DIALECT:?} is checked"
+                ))
+            }
+            (Role::Schema, _) if UNCHECKED.contains(&name) => {
+                Err(format!("it uses {name}, which is not checked"))
+            }
+            _ => self.size(member, role.of_member(name), level),
+        }
+    }
+
+    fn referred(&mut self, reference: &'a str, level: usize) -> Result<Size, String> {
+        let refused = |why: &str| {
+            let reference = one_line(reference, QUOTED_BYTES);
+            Err(format!("its $ref {reference:?} {why}"))
+        };
         match self.known.get(reference) {
             Some(Some(size)) => return Ok(*size),
-            Some(None) => return Err(format!("{reference} refers to itself")),
+            Some(None) => return refused("refers to itself"),
             None => {}
+        }
+        if reference.contains('%') {
+            return refused("is percent-encoded; write the characters themselves");
         }
         let target = reference
             .strip_prefix('#')
             .and_then(|pointer| self.schema.pointer(pointer));
-        let target = target.ok_or_else(|| format!("{reference} is not a path within it"))?;
+        let Some(target) = target else {
+            return refused("is not a path within it (#/…)");
+        };
         self.known.insert(reference, None);
-        let size = self.of(target)?;
+        let size = self.size(target, Role::Schema, level)?;
         self.known.insert(reference, Some(size));
         Ok(size)
     }
 }
 
+/// A dialect's name; an empty fragment says nothing.
+fn dialect(name: &str) -> &str {
+    name.strip_suffix('#').unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
 
-    #[test]
-    fn settings_that_break_the_schema_are_named_by_path() {
-        let schema = json!({
-            "type": "object",
-            "properties": {"steps": {"type": "array", "items": {"$ref": "#/$defs/step"}}},
-            "$defs": {"step": {"type": "object", "properties": {"seconds": {"type": "integer"}}}},
-        });
-        assert_eq!(check(&schema, &json!({"steps": [{"seconds": 1}]})), Ok(()));
-        let broken = check(&schema, &json!({"steps": [{}, {"seconds": "two"}]}));
-        let message = "spec.settings.steps[1].seconds: \"two\" is not of type \"integer\"";
-        assert_eq!(broken, Err(message.to_owned()));
+    /// Schemas of which each but the last is made from a reference to the next.
+    fn chain(length: usize, link: impl Fn(Value) -> Value) -> Value {
+        let mut schemas: BTreeMap<String, Value> = (0..length)
+            .map(|number| {
+                let next = json!({"$ref": format!("#/$defs/{:05}", number + 1)});
+                (format!("{number:05}"), link(next))
+            })
+            .collect();
+        schemas.insert(format!("{length:05}"), json!({}));
+        json!({"$ref": "#/$defs/00000", "$defs": schemas})
     }
 
-    #[test]
-    fn an_empty_schema_takes_all() {
-        assert_eq!(check(&json!({}), &json!({"any": ["thing"]})), Ok(()));
+    /// A schema of so many lists inside each other.
+    fn nested(levels: usize) -> Value {
+        (1..levels).fold(json!({}), |inner, _| json!({ "not": inner }))
+    }
+
+    /// On a stack that a recursion without limit would leave within a few hundred levels.
+    fn check_on_small_stack(schema: Value) -> Result<(), String> {
+        let thread = std::thread::Builder::new().stack_size(128 << 10);
+        let result = thread.spawn(move || {
+            let result = check(&schema);
+            // Dropping recurses too, as deep as the text is nested; the parser limits that.
+            std::mem::forget(schema);
+            result
+        });
+        result.expect("a thread").join().expect("no panic")
     }
 
     #[test]
     fn schemas_that_would_keep_a_validator_busy_are_refused() {
-        let mut definitions = serde_json::Map::new();
-        for level in 0..50 {
-            let next = json!({"$ref": format!("#/$defs/{}", level + 1)});
-            definitions.insert(level.to_string(), json!({"allOf": [next.clone(), next]}));
+        let deep = "more than 64 levels deep";
+        let large = "more than 10000 values";
+        let enumeration: Vec<_> = (0..10_000).collect();
+        for (what, schema, expected) in [
+            ("55,000 references", chain(55_000, |next| next), deep),
+            (
+                "55,000 references, the last first",
+                {
+                    // The definitions are measured in order, so each reference is known when it is met.
+                    let schemas: BTreeMap<String, Value> = (0..55_000)
+                        .map(|number| {
+                            let previous = format!("#/$defs/{:05}", number - 1);
+                            let schema = if number == 0 {
+                                json!({})
+                            } else {
+                                json!({"$ref": previous})
+                            };
+                            (format!("{number:05}"), schema)
+                        })
+                        .collect();
+                    json!({ "$defs": schemas })
+                },
+                deep,
+            ),
+            (
+                "two references over 50 levels",
+                chain(50, |next| json!({"allOf": [next.clone(), next]})),
+                deep,
+            ),
+            (
+                "ten references over 10 levels",
+                chain(10, |next| json!({"allOf": vec![next; 10]})),
+                large,
+            ),
+            ("nested", nested(65), deep),
+            ("deep data", json!({"default": nested(64)}), deep),
+            ("many values", json!({ "enum": enumeration }), large),
+        ] {
+            let refused = check_on_small_stack(schema);
+            assert!(
+                refused.as_ref().is_err_and(|why| why.contains(expected)),
+                "{what}: {refused:?}"
+            );
         }
-        definitions.insert("50".to_owned(), json!({"type": "object"}));
-        let deep = json!({"$ref": "#/$defs/0", "$defs": definitions});
+    }
+
+    #[test]
+    fn schemas_at_the_limits_are_taken() {
+        for (what, schema) in [
+            ("nested", nested(64)),
+            ("references", chain(30, |next| next)),
+            ("values", json!({"enum": (0..9_998).collect::<Vec<_>>()})),
+        ] {
+            assert_eq!(check_on_small_stack(schema), Ok(()), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_checked_is_refused_by_name() {
         for (schema, expected) in [
-            (json!({"$ref": "#"}), "refers to itself"),
+            (json!({"$ref": "#"}), "\"#\" refers to itself"),
             (json!({"allOf": [{"$ref": "#"}]}), "refers to itself"),
             (
-                json!({"$ref": "https://example.com/schema"}),
+                json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"not": {"$ref": "#/$defs/a"}}}}),
+                "refers to itself",
+            ),
+            (
+                json!({"$ref": "https://example.com/s"}),
                 "not a path within it",
             ),
             (
                 json!({"$ref": "file:///etc/passwd"}),
                 "not a path within it",
             ),
-            (json!({"$dynamicRef": "#a"}), "it uses $dynamicRef"),
-            (deep, "more than 10000 nodes"),
-            (json!({"type": "nonsense"}), "can't be used"),
-            (json!({"pattern": "(a{1000}){1000}"}), "can't be used"),
-            (json!([]), "can't be used"),
+            (json!({"$ref": "#name"}), "not a path within it"),
+            (json!({"$ref": "#/$defs/none"}), "not a path within it"),
+            (json!({"$ref": "%23/$defs/a"}), "percent-encoded"),
+            (
+                json!({"$ref": "#/%24defs/a", "$defs": {"a": {}}}),
+                "percent-encoded",
+            ),
+            (json!({"$ref": 1}), "$ref is no text"),
+            (json!({"$dynamicRef": "#a"}), "uses $dynamicRef,"),
+            (
+                json!({"items": {"$dynamicAnchor": "a"}}),
+                "uses $dynamicAnchor,",
+            ),
+            (json!({"$recursiveRef": "#"}), "uses $recursiveRef,"),
+            (json!({"$id": "https://example.com/s"}), "uses $id,"),
+            (json!({"$defs": {"a": {"id": "#b"}}}), "uses id,"),
+            (json!({"if": {"$anchor": "a"}}), "uses $anchor,"),
+            (json!({"$vocabulary": {}}), "uses $vocabulary,"),
+            (
+                json!({"$schema": "http://json-schema.org/draft-04/schema#"}),
+                "only \"https://json-schema.org/draft/2020-12/schema\" is checked",
+            ),
+            (
+                json!({"items": {"$schema": "http://json-schema.org/draft-07/schema"}}),
+                "$schema is \"http://json-schema.org/draft-07/schema\"",
+            ),
         ] {
-            let refused = check(&schema, &json!({}));
+            let refused = check(&schema);
             assert!(
                 refused.as_ref().is_err_and(|why| why.contains(expected)),
                 "{schema}: {refused:?}"
             );
+        }
+    }
+
+    #[test]
+    fn names_and_data_are_no_keywords() {
+        for schema in [
+            json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}),
+            json!({"properties": {"id": {"type": "string"}, "$ref": {}, "default": {"$ref": "#/$defs/a"}}, "$defs": {"a": {}}}),
+            json!({"default": {"id": "main", "$ref": "nowhere"}}),
+            json!({"enum": [{"$id": 1}], "const": {"$anchor": "a"}, "examples": [{"$ref": "#"}]}),
+            json!({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {}}}),
+        ] {
+            assert_eq!(check(&schema), Ok(()), "{schema}");
         }
     }
 }

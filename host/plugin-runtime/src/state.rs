@@ -7,12 +7,12 @@ use operon_core::action::ClusterView;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::{limits::Budget, log::LogLines, output::Output};
-
-/// Handles of WASI that one call may hold.
-const WASI_HANDLES: usize = 128;
-/// Random bytes that the guest may ask for at once.
-const RANDOM_BYTES: u64 = 64 << 10;
+use crate::{
+    budget::Budget,
+    limits::{RANDOM_BYTES, WASI_HANDLES},
+    log::LogLines,
+    output::Output,
+};
 
 /// The data of one call's store.
 pub(crate) struct State {

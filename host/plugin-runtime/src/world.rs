@@ -4,6 +4,8 @@
 use operon_core::action::LoadError;
 use wasmtime::{Engine, component::Component};
 
+use crate::limits::COMPONENT_BYTES;
+
 /// What the component must export.
 const HANDLER: &str = "operon:action/handler";
 /// The package of the contract, as its interfaces' names begin.
@@ -20,14 +22,11 @@ const WASI: [&str; 6] = [
     "wasi:sockets/",
 ];
 
-/// The most bytes that a component may have.
-pub(crate) const MAX_COMPONENT: usize = 16 << 20;
-
 /// Refuses what can't be a component, before it is handed to the compiler.
 pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), LoadError> {
     const WASM: &[u8] = b"\0asm";
-    if bytes.len() > MAX_COMPONENT {
-        let (size, limit) = (bytes.len() >> 20, MAX_COMPONENT >> 20);
+    if bytes.len() > COMPONENT_BYTES {
+        let (size, limit) = (bytes.len() >> 20, COMPONENT_BYTES >> 20);
         return refuse(
             "TooLarge",
             format!("the component has {size} MiB; at most {limit} MiB are allowed"),
@@ -150,7 +149,7 @@ mod tests {
             assert_eq!(refused, Err(reason), "{bytes:?}");
         }
         assert_eq!(check_bytes(b"\0asm\x0d\0\x01\0"), Ok(()));
-        let large = check_bytes(&vec![0; MAX_COMPONENT + 1]).map_err(|error| error.reason);
+        let large = check_bytes(&vec![0; COMPONENT_BYTES + 1]).map_err(|error| error.reason);
         assert_eq!(large, Err("TooLarge"));
     }
 

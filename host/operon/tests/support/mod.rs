@@ -11,12 +11,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use operon_core::action::{
-    Action, ActionError, ActionLoader as _, Attributes, ClusterView, ContainerPhase, ContainerView,
-    JobView, Limits, LoadError, ObjectReference, OwnerView, PodView, ReadError, Request, Target,
+use operon_core::{
+    action::{
+        Action, ActionError, ActionLoader as _, Attributes, ClusterView, ContainerPhase,
+        ContainerView, JobView, Limits, LoadError, ObjectReference, OwnerView, PodView, ReadError,
+        Request, Target,
+    },
+    selector::Selector,
 };
 use operon_plugin_runtime::{
-    CallObserver, CodeSource, CompileCommand, Loader, LoaderConfig, Outcome,
+    CallObserver, ChildProgram, CodeSource, Loader, LoaderConfig, Outcome,
 };
 use serde_json::{Value, json};
 
@@ -92,11 +96,11 @@ impl CallObserver for Recorder {
     }
 }
 
-/// A configuration whose compiler is the program under test.
+/// A configuration whose child processes are the program under test.
 pub(crate) fn config() -> LoaderConfig {
     let program = env!("CARGO_BIN_EXE_operon");
     LoaderConfig {
-        compile_command: Some(CompileCommand::subcommand_of(program)),
+        child_program: Some(ChildProgram::at(program)),
         max_instances: 8,
         ..LoaderConfig::default()
     }
@@ -135,15 +139,25 @@ impl ClusterView for FakeCluster {
         Ok((reference.kind == "Pod").then(|| json!({"metadata": {"name": reference.name}})))
     }
 
-    fn find(&self, _: &str, kind: &str, _: &str) -> Result<Vec<Value>, ReadError> {
+    fn find(
+        &self,
+        _: &str,
+        kind: &str,
+        label_selector: &str,
+    ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError> {
         if kind != "ConfigMap" {
             return Err(ReadError::NotDeclared(kind.to_owned()));
         }
-        Ok(vec![json!({"data": {"key": "v".repeat(1 << 20)}})])
+        Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
+        let object = || json!({"data": {"key": "v".repeat(1 << 20)}});
+        if label_selector == "endless" {
+            return Ok(Box::new(std::iter::repeat_with(object)));
+        }
+        Ok(Box::new(std::iter::once(object())))
     }
 
-    fn find_pods(&self, _: &str) -> Result<Vec<PodView>, ReadError> {
-        Ok(vec![pod("one")])
+    fn find_pods(&self, _: &str) -> Result<Arc<[PodView]>, ReadError> {
+        Ok([pod("one")].into())
     }
 
     fn job_exists(&self, _: &str) -> Result<bool, ReadError> {

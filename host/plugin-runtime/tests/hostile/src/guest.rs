@@ -37,19 +37,14 @@ impl Guest for Hostile {
         if settings.contains("loop") {
             endless_loop();
         }
+        let watches = if settings.contains("many-watches") {
+            33
+        } else {
+            1
+        };
         Ok(Registration {
-            watches: vec![Watch {
-                api_version: "v1".into(),
-                kind: "ConfigMap".into(),
-                label_selector: "app=hostile".into(),
-                fields: Vec::new(),
-                mappings: vec![Mapping::ExtraInfo("name".into()), Mapping::Namespace],
-            }],
-            settings_schema: if settings.contains("recursive-schema") {
-                r##"{"allOf": [{"$ref": "#"}]}"##.into()
-            } else {
-                r#"{"type": "object", "properties": {"seconds": {"type": "integer"}}}"#.into()
-            },
+            watches: vec![watch(); watches],
+            settings_schema: schema(&settings),
         })
     }
 
@@ -87,6 +82,29 @@ impl Guest for Hostile {
                 });
             }
             "bad-json" => return Ok(operation("{not json".into())),
+            "deep-json" => return Ok(operation(nested(100_000))),
+            "json-bomb" => {
+                let values = r#"{"":0},"#.repeat(200_000);
+                return Ok(operation(format!("[{values}0]")));
+            }
+            "crooked-kind" => {
+                return Ok(operation(r#"{"apiVersion":"../v1","kind":"Pod"}"#.into()));
+            }
+            "long-name" => {
+                let mut operation = crooked_name();
+                if let Some(Effect::Patch(patch)) = operation.effects.first_mut() {
+                    patch.object.name = "n".repeat(1 << 20);
+                }
+                return Ok(operation);
+            }
+            "many-effects" => {
+                return Ok(Operation {
+                    effects: vec![evict(&target); 65],
+                    extra_info: Vec::new(),
+                });
+            }
+            "long-selector" => return Ok(long_selector()),
+            "endless-find" => return Ok(endless_find()),
             "retry" => return Err(ActionError::Retry((failure(), Some(u32::MAX)))),
             "terminal" => return Err(ActionError::Terminal(failure())),
             "read-until-refused" => return Ok(read_until_refused()),
@@ -121,6 +139,46 @@ impl Guest for Hostile {
             extra_info: Vec::new(),
         })
     }
+}
+
+fn watch() -> Watch {
+    Watch {
+        api_version: "v1".into(),
+        kind: "ConfigMap".into(),
+        label_selector: "app=hostile".into(),
+        fields: Vec::new(),
+        mappings: vec![Mapping::ExtraInfo("name".into()), Mapping::Namespace],
+    }
+}
+
+/// The schema that the settings ask for: the one in them, or one that is too large for them.
+fn schema(settings: &str) -> String {
+    if settings.contains("reference-chain") {
+        return reference_chain(55_000);
+    }
+    let given = settings.split_once(r#""schema":"#);
+    match given.and_then(|(_, rest)| rest.strip_suffix('}')) {
+        Some(schema) => schema.into(),
+        None => r#"{"type": "object", "properties": {"seconds": {"type": "integer"}}}"#.into(),
+    }
+}
+
+/// A schema of so many references, each to the next.
+fn reference_chain(length: usize) -> String {
+    let mut text = String::from(r##"{"$ref":"#/$defs/00000","$defs":{"##);
+    for number in 0..length {
+        let next = number + 1;
+        text.push_str(&format!(
+            r##""{number:05}":{{"$ref":"#/$defs/{next:05}"}},"##
+        ));
+    }
+    text.push_str(&format!(r#""{length:05}":{{}}}}}}"#));
+    text
+}
+
+/// JSON of so many lists inside each other.
+fn nested(levels: usize) -> String {
+    "[".repeat(levels) + &"]".repeat(levels)
 }
 
 /// An object in a namespace that is not the job's.
@@ -178,15 +236,19 @@ fn fine(target: &Target, job: &Job) -> Operation {
                 uid: target.uid.clone(),
                 resource_version: None,
             }),
-            Effect::Evict(Evict {
-                pod: target.name.clone(),
-                uid: None,
-                resource_version: None,
-                grace_period_seconds: Some(1),
-            }),
+            evict(target),
         ],
         extra_info: vec![("labels".into(), labels.to_string())],
     }
+}
+
+fn evict(target: &Target) -> Effect {
+    Effect::Evict(Evict {
+        pod: target.name.clone(),
+        uid: None,
+        resource_version: None,
+        grace_period_seconds: Some(1),
+    })
 }
 
 fn operation(body: String) -> Operation {
@@ -242,6 +304,24 @@ fn log_flood(lines: u32) {
             log::Level::Info,
             &format!("line {number}\nwith a forged line"),
         );
+    }
+}
+
+/// Asks with a selector that is longer than any may be, and says what it was told.
+fn long_selector() -> Operation {
+    let selector = format!("name in ({})", vec!["x"; 500_000].join(","));
+    answered(cluster::find("v1", "ConfigMap", &selector).map(|found| found.len()))
+}
+
+/// Asks for more objects than there is memory for.
+fn endless_find() -> Operation {
+    answered(cluster::find("v1", "ConfigMap", "endless").map(|found| found.len()))
+}
+
+fn answered(answer: Result<usize, cluster::ReadError>) -> Operation {
+    Operation {
+        effects: Vec::new(),
+        extra_info: vec![("answer".into(), format!("{answer:?}"))],
     }
 }
 

@@ -1,0 +1,62 @@
+//! `operon compile` and `operon check-settings`: the child processes that do what a component's author
+//! decides the cost of.
+//!
+//! The host starts them, never a person. They must run before anything else of the program does: no
+//! runtime, no client, no thread, so that their limits hold from the first byte of their input on.
+
+use std::process::ExitCode;
+
+use operon_plugin_runtime::{
+    ChildArguments, CompileArguments, check_settings_child, compile_child,
+};
+
+/// How a child limits itself.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Limits {
+    /// Bytes of address space
+    #[arg(long)]
+    memory: u64,
+    /// Seconds of processor time
+    #[arg(long)]
+    cpu_seconds: u64,
+}
+
+/// What the host asks the compiler for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Compile {
+    #[command(flatten)]
+    limits: Limits,
+    /// The compatibility hash that the machine code must have
+    #[arg(long)]
+    compatibility: String,
+}
+
+/// Compiles standard input to standard output.
+pub(crate) fn compile(arguments: Compile) -> ExitCode {
+    let Compile {
+        limits,
+        compatibility,
+    } = arguments;
+    compile_child(&CompileArguments {
+        limits: limits.into(),
+        compatibility,
+    })
+}
+
+/// Checks the settings on standard input against the schema before them.
+pub(crate) fn check_settings(limits: Limits) -> ExitCode {
+    check_settings_child(limits.into())
+}
+
+impl From<Limits> for ChildArguments {
+    fn from(limits: Limits) -> Self {
+        let Limits {
+            memory,
+            cpu_seconds,
+        } = limits;
+        Self {
+            memory,
+            cpu_seconds,
+        }
+    }
+}
