@@ -86,12 +86,14 @@ impl Plugin {
             {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"],
                 "verbs": ["get", "list", "watch"]}
         ]);
+        // Stories look at several pods that are replaced at the same time.
         Self::of(
             world,
             "Swap",
             environment::component("operon_action_replace"),
             rules,
         )
+        .with("settings", json!({"maxReleased": "100%"}))
     }
 
     /// The guest that does as it should not.

@@ -42,12 +42,11 @@ async fn one_command_puts_a_large_component_into_a_config_map_however_it_was_mad
         std::fs::create_dir_all(&folder).expect("made");
         let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), SYSTEM);
         let (fresh, made) = (world.named("fresh"), world.named("made"));
-        let from = "--from-literal=plugin.wasm=text";
-        kubectl(
-            world,
-            &["create", "configmap", &made, "--namespace", SYSTEM, from],
-        )
-        .await;
+        let first = folder.join("first.wasm");
+        std::fs::write(&first, vec![0xff; SIZE]).expect("written");
+        let from = format!("--from-file=plugin.wasm={}", first.display());
+        let create = ["create", "configmap", &made, "--namespace", SYSTEM, &from];
+        kubectl(world, &create).await;
         for name in [&fresh, &made] {
             for round in [1_u8, 2] {
                 // Bytes that are no UTF-8, so that they become binaryData.

@@ -113,7 +113,10 @@ async fn a_job_of_a_plugin_that_can_not_be_loaded_waits_and_says_why() {
 async fn an_account_that_may_not_delete_pods_fails_the_target_in_the_api_servers_words() {
     story(async |world: &World| {
         let plugin = Plugin::replace(world, &["get", "list", "watch", "create", "patch"])
-            .with("settings", json!({"removal": "delete"}))
+            .with(
+                "settings",
+                json!({"removal": "delete", "maxReleased": "100%"}),
+            )
             .up(world)
             .await;
         let before = Deployment::of("foo", 2).up(world).await;
