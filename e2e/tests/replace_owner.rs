@@ -43,9 +43,13 @@ async fn a_drain_of_the_node_of_a_released_pod_is_not_refused() {
                 "--dry-run=server",
             ])
             .await;
+        // Pods of other stories are on the node too, and some of those have no controller.
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        assert!(!said.contains("declare no controller"), "{said}");
+        let pod = format!("{}/{target}", world.namespace);
+        let refusals = said.lines().filter(|line| line.contains("cannot delete"));
+        for refusal in refusals {
+            assert!(!refusal.contains(&pod), "{refusal}");
+        }
     })
     .await;
 }

@@ -99,6 +99,8 @@ impl Guest for Hostile {
             }
             "many-effects" => {
                 return Ok(Operation {
+                    requirements: Vec::new(),
+                    limit: None,
                     effects: vec![evict(&target); 65],
                     extra_info: Vec::new(),
                 });
@@ -320,6 +322,8 @@ fn endless_find() -> Operation {
 
 fn answered(answer: Result<usize, cluster::ReadError>) -> Operation {
     Operation {
+        requirements: Vec::new(),
+        limit: None,
         effects: Vec::new(),
         extra_info: vec![("answer".into(), format!("{answer:?}"))],
     }
