@@ -15,6 +15,7 @@ use operon_core::action::Limits;
 use operon_plugin_runtime::{ChildLimits, ChildProgram, CodeSource, Loader, LoaderConfig};
 use support::{Recorder, config, hostile, load, refusal};
 
+#[expect(clippy::too_many_lines, reason = "one table of all that is refused")]
 #[tokio::test]
 async fn bytes_that_are_no_action_are_refused_for_their_reason() -> Result<()> {
     let loader = Loader::new(config())?;

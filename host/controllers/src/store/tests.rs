@@ -1,0 +1,196 @@
+//! Caches as they ship, over an API server by script.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::Response;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Client, client::Body, runtime::watcher::Event};
+use operon_api::JobFlow;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    fake::{self, answer},
+    metrics::Metrics,
+};
+
+fn listed(object: Value) -> Event<DeserializeGuard<JobFlow>> {
+    Event::InitApply(serde_json::from_value(object).expect("metadata"))
+}
+
+#[test]
+fn what_was_stored_before_its_schema_keeps_nobody_else_away() {
+    let metadata = json!({"name": "old", "namespace": "default"});
+    for spec in [json!(null), json!({}), json!({"flows": "none"})] {
+        let old = json!({"metadata": metadata, "spec": spec});
+        assert!(each(listed(old), readable).is_none(), "{spec}");
+    }
+    let new = json!({"metadata": metadata, "spec": {"flows": [{"name": "a"}]}});
+    assert!(matches!(
+        each(listed(new), readable),
+        Some(Event::InitApply(flow)) if flow.spec.flows.len() == 1
+    ));
+}
+
+/// An API server that answers each list by `list`, which gets its number, and watches by nothing.
+fn client(list: impl Fn(usize) -> Response<Body> + Send + Sync + 'static) -> Client {
+    let lists = AtomicUsize::new(0);
+    fake::client(move |request| {
+        let is_list = !request.uri().to_string().contains("watch=true");
+        is_list.then(|| list(lists.fetch_add(1, Ordering::SeqCst)))
+    })
+}
+
+fn config_maps(version: u64, names: &[&str]) -> Response<Body> {
+    let item = |name: &&str| {
+        json!({"metadata": {
+            "name": name, "namespace": "default", "uid": name,
+            "resourceVersion": version.to_string(),
+        }})
+    };
+    let items: Vec<_> = names.iter().map(item).collect();
+    let metadata = json!({"resourceVersion": version.to_string()});
+    answer(
+        200,
+        &json!({"kind": "ConfigMapList", "metadata": metadata, "items": items}),
+    )
+}
+
+fn written(name: &str, version: u64) -> ConfigMap {
+    let metadata = json!({
+        "name": name, "namespace": "default", "uid": name,
+        "resourceVersion": version.to_string(),
+    });
+    serde_json::from_value(json!({ "metadata": metadata })).expect("a ConfigMap")
+}
+
+fn health() -> Health {
+    Health::new(Metrics::register(&mut Registry::default()))
+}
+
+fn start(
+    client: Client,
+    on_change: impl Fn(&ConfigMap, &Store<ConfigMap>) + Send + Sync + 'static,
+) -> Cache<ConfigMap> {
+    let config = watcher::Config::default();
+    Cache::start(Api::all(client), config, (), Arc::new(on_change), &health())
+}
+
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn a_change_whose_listener_panics_is_passed_on_again_and_keeps_no_other_away() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&seen);
+    let cache = start(client(|_| config_maps(7, &["a", "b"])), move |object, _| {
+        let name = object.name_any();
+        let mut seen = listener.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.push(name.clone());
+        let times = seen.iter().filter(|seen| **seen == name).count();
+        assert!(name != "a" || times > 2, "no way to take {name} in");
+    });
+    cache.ready().await;
+    assert_eq!(cache.store.len(), 2);
+    assert_eq!(cache.trouble(), None, "the cache itself is right");
+    let times = |name: &str| {
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().filter(|seen| *seen == name).count()
+    };
+    eventually("the change is passed on until it is taken in", || {
+        times("a") == 3
+    })
+    .await;
+    assert_eq!(
+        times("b"),
+        3,
+        "with all others, as what depends on them may be wrong too"
+    );
+    cache.wrote(written("c", 9));
+    assert_eq!(times("c"), 1);
+}
+
+#[tokio::test]
+async fn a_watch_that_fails_says_so_and_begins_again_with_a_list() {
+    let refusal = json!({
+        "kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden",
+        "message": "configmaps is forbidden",
+    });
+    let lists = move |number| match number {
+        0 => answer(403, &refusal),
+        _ => config_maps(7, &["a"]),
+    };
+    let cache = start(client(lists), |_, _| {});
+    eventually("the trouble is known", || cache.trouble().is_some()).await;
+    let stale = cache.stale().unwrap_or_default();
+    assert!(
+        stale.contains("ConfigMap") && stale.contains("forbidden"),
+        "{stale}"
+    );
+    eventually("the list is complete", || cache.is_ready()).await;
+    cache.ready().await;
+    assert_eq!((cache.trouble(), cache.store.len()), (None, 1));
+}
+
+#[tokio::test]
+async fn a_cache_whose_upkeep_panics_is_stale_until_it_is_listed_again() {
+    let panics = Arc::new(AtomicUsize::new(0));
+    let shed: fn(&mut ConfigMap) = |object| {
+        // The first list is version 7, the next one version 8.
+        assert_ne!(object.metadata.resource_version.as_deref(), Some("7"));
+    };
+    let api = Api::all(client(|number| match number {
+        0 => config_maps(7, &["a"]),
+        _ => config_maps(8, &["a", "b"]),
+    }));
+    let (config, told) = (watcher::Config::default(), Arc::clone(&panics));
+    let on_change: OnChange<ConfigMap> = Arc::new(move |_, _| {
+        told.fetch_add(1, Ordering::SeqCst);
+    });
+    let cache = Cache::start_lean(api, config, (), shed, on_change, &health());
+    eventually("the next list is complete", || cache.store.len() == 2).await;
+    cache.ready().await;
+    assert_eq!((cache.trouble(), panics.load(Ordering::SeqCst)), (None, 2));
+}
+
+#[tokio::test]
+async fn a_list_does_not_undo_what_this_process_wrote_since_it_began() {
+    let (cache_slot, told) = (Arc::new(Mutex::new(None)), Arc::new(AtomicUsize::new(0)));
+    let writes = Arc::clone(&cache_slot);
+    let list = move |_| {
+        // The write is answered after the API server took the list's snapshot.
+        let cache = writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let cache: &Option<Cache<ConfigMap>> = &cache;
+        if let Some(cache) = cache {
+            cache.wrote(written("a", 9));
+            cache.wrote(written("new", 10));
+        }
+        config_maps(7, &["a"])
+    };
+    let counter = Arc::clone(&told);
+    let cache = {
+        // The list waits for the cache that it writes to.
+        let mut slot = cache_slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let cache = start(client(list), move |_, _| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        *slot = Some(cache.clone());
+        cache
+    };
+    cache.ready().await;
+    let found = |name: &str| {
+        let object = cache.store.get(&ObjectRef::new(name).within("default"));
+        object.and_then(|object| object.resource_version())
+    };
+    assert_eq!(found("a").as_deref(), Some("9"));
+    assert_eq!(found("new").as_deref(), Some("10"));
+    assert_eq!(told.load(Ordering::SeqCst), 2);
+}
