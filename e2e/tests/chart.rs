@@ -94,7 +94,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn jf_26_jf_27_the_hosts_account_may_do_what_the_host_does_and_no_more() {
+async fn jf_27_the_hosts_account_may_do_what_the_host_does_and_no_more() {
     let client = host_client()
         .await
         .expect("the chart's account has a kubeconfig");
@@ -179,7 +179,7 @@ async fn jf_26_jf_27_the_hosts_account_may_do_what_the_host_does_and_no_more() {
 }
 
 #[tokio::test]
-async fn jf_30_a_host_talks_to_no_server_of_another_authority() {
+async fn a_host_talks_to_no_server_of_another_authority() {
     let mut kubeconfig = kubeconfig().expect("the chart's account has a kubeconfig");
     for cluster in &mut kubeconfig.clusters {
         let cluster = cluster.cluster.as_mut().expect("a cluster");

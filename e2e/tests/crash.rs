@@ -262,7 +262,7 @@ async fn a_leader_that_is_asked_to_end_hands_over_at_once() {
 }
 
 #[tokio::test]
-async fn jf_33_a_leader_that_slept_until_another_led_writes_no_more() {
+async fn a_leader_that_slept_until_another_led_writes_no_more() {
     alone(async |world: &World| {
         let before = Deployment::of("foo", 2).gated().up(world).await;
         let (mut first, second) = pair(world).await;

@@ -188,7 +188,7 @@ async fn a_flow_with_a_ttl_goes_with_its_jobs_after_it_finished() {
 }
 
 #[tokio::test]
-async fn jf_23_a_step_waits_for_a_template_that_arrives_later_and_no_other_flow_does() {
+async fn a_step_waits_for_a_template_that_arrives_later_and_no_other_flow_does() {
     story(async |world: &World| {
         let steps = [Step::from_template("a", "absent"), Step::of("b")];
         Flow::of("early", steps).apply(world).await;

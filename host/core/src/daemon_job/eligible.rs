@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn dj_11_names_are_excluded_with_spaces_anywhere_and_unknown_ones_are_told() {
+    fn names_are_excluded_with_spaces_anywhere_and_unknown_ones_are_told() {
         let selection = read(json!({"excludeNodeList": " n1, n 2 ,,n3\n, "})).expect("read");
         assert_eq!(selection.skip(&ready(&json!({}))), Some(Skip::Excluded));
         let nodes = BTreeSet::from(["n1", "n2", "other"]);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn dj_02_only_nodes_that_a_pod_can_run_on_get_a_job() {
+    fn only_nodes_that_a_pod_can_run_on_get_a_job() {
         let plain = of_pod(&json!({}));
         let not_ready = node(json!({"metadata": {"name": "n1"}}));
         let mut deleted = ready(&json!({}));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn dj_11_nodes_are_selected_by_labels_and_affinity() {
+    fn nodes_are_selected_by_labels_and_affinity() {
         let term = |key: &str| {
             json!({"nodeSelectorTerms": [
                 {"matchExpressions": [{"key": key, "operator": "Exists"}]},

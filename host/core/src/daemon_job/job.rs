@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn dj_10_a_name_is_only_shortened_when_it_is_too_long() {
+    fn a_name_is_only_shortened_when_it_is_too_long() {
         let object = object("daemonjob-example", json!({}));
         for (node, first) in [
             ("vm-0-12-centos", Some("daemonjob-example-vm-0-12-centos")),

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn dj_03_what_the_template_says_of_nodes_selects_them() {
+    fn what_the_template_says_of_nodes_selects_them() {
         let term = |values: Value| {
             json!({"affinity": {"nodeAffinity": {
                 "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn jf_24_malformed_annotations_are_nobodys_and_names_may_have_dots() {
+    fn malformed_annotations_are_nobodys_and_names_may_have_dots() {
         let jobs: Vec<_> = ["", ".", "default", "default.", ".t", "default..t", "..."]
             .iter()
             .enumerate()
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn jf_25_the_list_becomes_empty_again_and_is_bounded() {
+    fn the_list_becomes_empty_again_and_is_bounded() {
         let none = status(&template("t"), &[]);
         assert_eq!((none.dependency_list.len(), none.jobs), (0, Some(0)));
         let many: Vec<_> = (0..250)

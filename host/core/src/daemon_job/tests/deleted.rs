@@ -93,7 +93,7 @@ fn a_job_that_lost_its_label_before_it_was_written_down_gets_it_back() {
 }
 
 #[test]
-fn dj_14_an_edit_waits_for_pods_of_a_job_that_is_gone() {
+fn an_edit_waits_for_pods_of_a_job_that_is_gone() {
     let mut world = World::with_rollout(&["a", "b"], "{topologyKey: zone}");
     world.settle();
     world.succeed("a");

@@ -14,7 +14,7 @@ use super::world::World;
 use crate::driver::memory::Reconciles as _;
 
 #[test]
-fn dj_08_fail_fast_starts_nothing_more_and_what_runs_goes_on() {
+fn fail_fast_starts_nothing_more_and_what_runs_goes_on() {
     let mut world = World::with_rollout(&["a", "b", "c", "d"], "{parallelism: 2}");
     world.settle();
     world.fail("a");
@@ -51,7 +51,7 @@ fn dj_08_fail_fast_starts_nothing_more_and_what_runs_goes_on() {
 }
 
 #[test]
-fn dj_08_continue_serves_every_node_and_fails_in_the_end() {
+fn continue_serves_every_node_and_fails_in_the_end() {
     let mut world = World::with_rollout(
         &["a", "b", "c"],
         "{parallelism: 1, failurePolicy: Continue}",
@@ -77,7 +77,7 @@ fn dj_08_continue_serves_every_node_and_fails_in_the_end() {
 }
 
 #[test]
-fn dj_08_so_many_may_fail_and_a_part_is_rounded_down() {
+fn so_many_may_fail_and_a_part_is_rounded_down() {
     for (max_failures, fails, expected) in [
         ("0", 1, FlowState::Failed),
         ("1", 1, FlowState::Succeed),
@@ -134,7 +134,7 @@ fn pause_starts_nothing_more_until_failed_nodes_are_retried() {
 }
 
 #[test]
-fn dj_07_a_failed_node_runs_again_after_a_wait_that_doubles() {
+fn a_failed_node_runs_again_after_a_wait_that_doubles() {
     let mut world = World::with_rollout(&["a", "b"], "{retry: {limit: 2, backoffSeconds: 30}}");
     world.settle();
     world.succeed("b");
@@ -170,7 +170,7 @@ fn dj_07_a_failed_node_runs_again_after_a_wait_that_doubles() {
 }
 
 #[test]
-fn dj_07_a_retry_that_becomes_due_within_a_pass_is_not_lost() {
+fn a_retry_that_becomes_due_within_a_pass_is_not_lost() {
     let mut world = World::with_rollout(&["a"], "{retry: {limit: 1}}");
     world.settle();
     world.fail("a");
@@ -322,7 +322,7 @@ fn a_node_that_is_to_run_again_and_is_not_fit_is_waited_for_a_while() {
 }
 
 #[test]
-fn dj_15_the_status_tells_of_twenty_failed_nodes_with_reason_and_exit_code() {
+fn the_status_tells_of_twenty_failed_nodes_with_reason_and_exit_code() {
     let names: Vec<_> = (0..30).map(|number| format!("n{number:02}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let mut world = World::with_rollout(&names, "{failurePolicy: Continue}");

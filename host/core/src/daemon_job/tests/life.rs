@@ -90,7 +90,7 @@ fn the_readmes_manifest_runs_on_every_node_that_it_does_not_exclude() {
 }
 
 #[test]
-fn dj_01_every_eligible_node_gets_its_own_job() {
+fn every_eligible_node_gets_its_own_job() {
     let mut world = World::new(&["a", "b", "c"]);
     let first = world.pass().expect("a conclusion");
     assert_eq!(world.names(), ["dj-a", "dj-b", "dj-c"]);
@@ -118,7 +118,7 @@ fn dj_01_every_eligible_node_gets_its_own_job() {
 }
 
 #[test]
-fn dj_17_events_are_told_once_and_say_what_happened() {
+fn events_are_told_once_and_say_what_happened() {
     let mut world = World::new(&["a"]);
     world.settle();
     world.succeed("a");
@@ -165,7 +165,7 @@ fn a_node_costs_one_write_beside_the_statuses_and_another_with_a_ttl() {
 }
 
 #[test]
-fn dj_13_a_job_is_kept_until_its_result_is_written_down_and_never_runs_again() {
+fn a_job_is_kept_until_its_result_is_written_down_and_never_runs_again() {
     let mut world = World::with_rollout(&["a", "b"], "{failurePolicy: Continue}");
     world.edit(|spec| spec["ttlSecondsAfterFinished"] = json!(60));
     world.settle();
@@ -218,7 +218,7 @@ fn a_failed_job_that_goes_while_others_run_stays_failed() {
 }
 
 #[test]
-fn dj_10_nodes_whose_names_meet_get_jobs_of_their_own() {
+fn nodes_whose_names_meet_get_jobs_of_their_own() {
     let mut world = World::new(&["n", "n-2"]);
     world.set_rollout("{retry: {limit: 3}}");
     world.settle();
@@ -243,7 +243,7 @@ fn dj_10_nodes_whose_names_meet_get_jobs_of_their_own() {
 }
 
 #[test]
-fn dj_16_a_node_name_for_all_has_no_meaning_and_that_is_said() {
+fn a_node_name_for_all_has_no_meaning_and_that_is_said() {
     let mut world = World::new(&["a", "b"]);
     world.edit(|spec| spec["globalParams"] = json!({"nodeName": "a"}));
     world.settle();
@@ -257,7 +257,7 @@ fn dj_16_a_node_name_for_all_has_no_meaning_and_that_is_said() {
 }
 
 #[test]
-fn dj_07_a_backoff_limit_is_honoured_and_a_timeout_is_the_lower_one() {
+fn a_backoff_limit_is_honoured_and_a_timeout_is_the_lower_one() {
     let mut world = World::with_rollout(&["a"], "{timeoutSeconds: 30}");
     world.edit(|spec| {
         spec["backoffLimit"] = json!(4);
@@ -270,7 +270,7 @@ fn dj_07_a_backoff_limit_is_honoured_and_a_timeout_is_the_lower_one() {
 }
 
 #[test]
-fn dj_09_what_a_template_says_itself_stays_unless_global_params_say_otherwise() {
+fn what_a_template_says_itself_stays_unless_global_params_say_otherwise() {
     let mut world = World::new(&["a"]);
     world.edit(|spec| {
         spec["template"]["metadata"] = json!({"labels": {"own": "1", "both": "1"}});
@@ -288,7 +288,7 @@ fn dj_09_what_a_template_says_itself_stays_unless_global_params_say_otherwise() 
     assert_ne!(job.labels()[keys::NODE_UID], "mine");
     assert_ne!(job.annotations()[keys::REVISION], "mine");
     assert_eq!(job.annotations().get(keys::TTL), None);
-    assert_eq!(job.annotations().get(keys::JOB_TEMPLATE), None, "JF-21");
+    assert_eq!(job.annotations().get(keys::JOB_TEMPLATE), None);
     let template = &json!(job.spec)["template"];
     assert_eq!(template["metadata"]["labels"]["own"], "1");
     assert_eq!(template["metadata"]["labels"]["both"], "2");
@@ -299,7 +299,7 @@ fn dj_09_what_a_template_says_itself_stays_unless_global_params_say_otherwise() 
 }
 
 #[test]
-fn dj_06_a_job_of_many_pods_is_over_when_its_condition_says_so() {
+fn a_job_of_many_pods_is_over_when_its_condition_says_so() {
     let mut world = World::new(&["a"]);
     world.settle();
     let job = world.jobs.get_mut("dj-a").expect("a Job");

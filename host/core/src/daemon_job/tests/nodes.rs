@@ -11,7 +11,7 @@ use serde_json::json;
 use super::world::{World, time};
 
 #[test]
-fn dj_02_nodes_that_are_not_fit_are_counted_and_not_waited_for() {
+fn nodes_that_are_not_fit_are_counted_and_not_waited_for() {
     let mut world = World::new(&["a", "b", "c", "d"]);
     world.cordon("b", true);
     world.set_ready("c", false);
@@ -40,7 +40,7 @@ fn dj_02_nodes_that_are_not_fit_are_counted_and_not_waited_for() {
 }
 
 #[test]
-fn dj_02_a_node_that_is_not_ready_is_waited_for_if_that_is_asked_for() {
+fn a_node_that_is_not_ready_is_waited_for_if_that_is_asked_for() {
     for becomes_ready in [false, true] {
         let mut world = World::new(&["a", "b", "c"]);
         world.edit(|spec| spec["nodes"] = json!({"readyTimeoutSeconds": 60}));
@@ -99,7 +99,7 @@ fn a_node_that_has_not_been_ready_for_long_is_not_waited_for_by_an_old_object() 
 }
 
 #[test]
-fn dj_12_without_a_node_it_is_pending_and_never_succeeds() {
+fn without_a_node_it_is_pending_and_never_succeeds() {
     let mut world = World::new(&[]);
     world.settle();
     assert_eq!(world.state(), FlowState::Pending);
@@ -129,7 +129,7 @@ fn dj_12_without_a_node_it_is_pending_and_never_succeeds() {
 }
 
 #[test]
-fn dj_04_when_it_is_finished_a_node_that_comes_gets_nothing() {
+fn when_it_is_finished_a_node_that_comes_gets_nothing() {
     let mut world = World::new(&["a"]);
     world.settle();
     world.succeed("a");
@@ -143,7 +143,7 @@ fn dj_04_when_it_is_finished_a_node_that_comes_gets_nothing() {
 }
 
 #[test]
-fn dj_04_a_node_that_comes_while_it_runs_is_served() {
+fn a_node_that_comes_while_it_runs_is_served() {
     let mut world = World::new(&["a", "b"]);
     world.settle();
     world.succeed("a");
@@ -153,7 +153,7 @@ fn dj_04_a_node_that_comes_while_it_runs_is_served() {
 }
 
 #[test]
-fn dj_04_one_that_never_finishes_serves_each_node_that_comes() {
+fn one_that_never_finishes_serves_each_node_that_comes() {
     let mut world = World::with_rollout(&["a"], "{completionPolicy: Never}");
     world.settle();
     world.succeed("a");
@@ -201,7 +201,7 @@ fn one_that_is_to_go_on_after_all_does_and_one_that_is_to_finish_does() {
 }
 
 #[test]
-fn dj_14_a_node_that_comes_again_under_its_name_is_another_node() {
+fn a_node_that_comes_again_under_its_name_is_another_node() {
     let mut world = World::with_rollout(
         &["a", "b"],
         "{failurePolicy: Continue, completionPolicy: Never}",

@@ -32,7 +32,7 @@ fn snapshot(world: &World, name: &str) -> Job {
 }
 
 #[test]
-fn dj_05_a_job_that_is_somebody_elses_is_left_alone() {
+fn a_job_that_is_somebody_elses_is_left_alone() {
     let mut world = World::new(&["a"]);
     let mut other = World::new(&["a"]);
     other.object.metadata.uid = Some("other".to_owned());
@@ -62,7 +62,7 @@ fn a_job_that_goes_with_the_object_that_had_the_name_before_is_waited_for() {
 }
 
 #[test]
-fn dj_05_what_only_looks_like_a_job_of_this_object_counts_for_nothing() {
+fn what_only_looks_like_a_job_of_this_object_counts_for_nothing() {
     let edits: [(&str, &str, Edit); 4] = [
         ("another namespace", "dj-b", |job| {
             job.metadata.namespace = Some("other".to_owned());
@@ -150,7 +150,7 @@ fn set(map: &mut BTreeMap<String, String>, key: &str) {
 }
 
 #[test]
-fn dj_10_a_stale_cache_takes_no_job_of_another_node() {
+fn a_stale_cache_takes_no_job_of_another_node() {
     // `n` is to have its second attempt, which would be called as the first of `n-2`.
     let mut world = World::with_rollout(&["n", "n-2"], "{retry: {limit: 3, backoffSeconds: 0}}");
     world.settle();

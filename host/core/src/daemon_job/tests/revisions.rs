@@ -13,7 +13,7 @@ use super::world::World;
 type Edit = fn(&mut Value);
 
 #[test]
-fn dj_14_an_edited_template_begins_anew_on_every_node() {
+fn an_edited_template_begins_anew_on_every_node() {
     let mut world = World::new(&["a", "b", "c"]);
     world.settle();
     world.add_pod("dj-b", &json!({"phase": "Running"}));
@@ -49,7 +49,7 @@ fn dj_14_an_edited_template_begins_anew_on_every_node() {
 }
 
 #[test]
-fn dj_14_an_edit_begins_anew_after_it_was_finished_too() {
+fn an_edit_begins_anew_after_it_was_finished_too() {
     for fails in [false, true] {
         let mut world = World::new(&["a"]);
         world.settle();

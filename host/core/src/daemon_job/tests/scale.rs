@@ -16,7 +16,7 @@ fn size(world: &World) -> usize {
 }
 
 #[test]
-fn dj_15_the_status_of_five_thousand_nodes_stays_small_and_they_are_served_in_portions() {
+fn the_status_of_five_thousand_nodes_stays_small_and_they_are_served_in_portions() {
     let names: Vec<_> = (0..5000)
         .map(|number| format!("ip-10-{number}.some-region.compute.internal"))
         .collect();

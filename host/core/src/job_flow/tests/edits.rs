@@ -44,7 +44,7 @@ fn a_step_that_has_not_started_may_be_edited_and_one_that_has_keeps_its_job() {
 }
 
 #[test]
-fn jf_18_a_removed_step_that_had_started_is_not_counted_and_one_that_had_not_is_forgotten() {
+fn a_removed_step_that_had_started_is_not_counted_and_one_that_had_not_is_forgotten() {
     let mut world = World::of(json!([step("a", &[]), step("b", &[]), step("c", &["b"])]));
     world.settle();
     world.edit(|spec| spec["flows"] = json!([step("a", &[])]));
@@ -170,7 +170,7 @@ fn a_template_that_is_edited_changes_what_is_made_from_then_on() {
 }
 
 #[test]
-fn jf_31_an_error_handler_is_accepted_kept_and_ignored() {
+fn an_error_handler_is_accepted_kept_and_ignored() {
     let handler = json!({"jobTemplate": {"anything": [1, "2"]}});
     let mut world = World::with(json!({"ErrorHandler": handler, "flows": [step("a", &[])]}));
     assert_eq!(json!(world.flow.spec)["ErrorHandler"], handler);
@@ -182,7 +182,7 @@ fn jf_31_an_error_handler_is_accepted_kept_and_ignored() {
 }
 
 #[test]
-fn jf_10_a_step_tells_of_which_template_it_was_made() {
+fn a_step_tells_of_which_template_it_was_made() {
     let by_ref = |name: &str, dependencies: &[&str]| json!({"name": name, "dependencies": dependencies, "jobTemplateRef": "t"});
     let mut world = World::of(json!([
         by_ref("a", &[]),

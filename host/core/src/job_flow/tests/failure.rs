@@ -18,7 +18,7 @@ fn flaky() -> serde_json::Value {
 }
 
 #[test]
-fn jf_11_a_failed_flow_is_observed_until_nothing_of_it_runs() {
+fn a_failed_flow_is_observed_until_nothing_of_it_runs() {
     let mut world = World::of(json!([step("a", &[]), step("b", &[]), step("c", &["b"])]));
     world.settle();
     world.fail("flow-a");

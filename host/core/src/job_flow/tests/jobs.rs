@@ -7,7 +7,7 @@ use super::world::{World, step, step_with, template};
 use crate::driver::memory::Reconciles as _;
 
 #[test]
-fn jf_14_another_flows_job_of_the_same_name_is_not_taken() {
+fn another_flows_job_of_the_same_name_is_not_taken() {
     // Flow `a` with a step `b-c`, and flow `a-b` with a step `c`.
     let mut one = World::named("a", json!({"flows": [step("b-c", &[])]}));
     let mut other = World::named("a-b", json!({"flows": [step("c", &[])]}));
@@ -23,7 +23,7 @@ fn jf_14_another_flows_job_of_the_same_name_is_not_taken() {
 }
 
 #[test]
-fn jf_14_the_second_attempt_of_a_step_is_not_the_first_of_another() {
+fn the_second_attempt_of_a_step_is_not_the_first_of_another() {
     let mut world = World::with(json!({"failurePolicy": "Continue", "flows": [
         step_with("b", &[], json!({"retry": {"limit": 1}})),
         step("b-2", &[]),
@@ -64,7 +64,7 @@ fn a_job_that_goes_with_the_flow_that_had_the_name_before_is_waited_for_a_minute
 }
 
 #[test]
-fn jf_15_a_long_name_is_cut_and_told_apart() {
+fn a_long_name_is_cut_and_told_apart() {
     let steps: Vec<_> = ["x", "y"]
         .map(|end| step(&format!("{}{end}", "s".repeat(60)), &[]))
         .into();
@@ -75,7 +75,7 @@ fn jf_15_a_long_name_is_cut_and_told_apart() {
 }
 
 #[test]
-fn jf_13_a_name_that_is_taken_keeps_no_other_step_from_running() {
+fn a_name_that_is_taken_keeps_no_other_step_from_running() {
     let mut world = World::of(json!([step("a", &[]), step("b", &[])]));
     let foreign = json!({"metadata": {"name": "flow-a", "namespace": "default"}});
     let foreign = serde_json::from_value(foreign).expect("a Job");
@@ -87,7 +87,7 @@ fn jf_13_a_name_that_is_taken_keeps_no_other_step_from_running() {
 }
 
 #[test]
-fn jf_15_the_pods_of_an_indexed_job_have_its_name_as_host_name() {
+fn the_pods_of_an_indexed_job_have_its_name_as_host_name() {
     let long = "s".repeat(56);
     let indexed = json!({"jobTemplate": {"completionMode": "Indexed", "completions": 100}});
     let mut world = World::of(json!([
@@ -128,7 +128,7 @@ fn a_copy_of_a_job_under_another_name_is_not_its() {
 }
 
 #[test]
-fn jf_20_jf_21_a_job_is_the_flows_and_our_keys_win() {
+fn jf_21_a_job_is_the_flows_and_our_keys_win() {
     let ours = [
         keys::OWNER_UID,
         keys::STEP,
@@ -181,7 +181,7 @@ fn jf_20_jf_21_a_job_is_the_flows_and_our_keys_win() {
 }
 
 #[test]
-fn jf_05_jf_06_jf_07_what_a_user_wrote_survives_the_global_parameters() {
+fn jf_06_jf_07_what_a_user_wrote_survives_the_global_parameters() {
     let world = World::with(json!({
         "globalParams": {
             "env": [{"name": "SHARED", "value": "global"}, {"name": "GLOBAL", "value": "1"}],

@@ -10,7 +10,7 @@ use crate::action::Failure;
 use crate::driver::memory::Reconciles as _;
 
 #[test]
-fn jf_02_a_step_has_succeeded_when_its_job_is_complete_and_not_before() {
+fn a_step_has_succeeded_when_its_job_is_complete_and_not_before() {
     let mut world = World::of(json!([
         step_with(
             "a",
@@ -34,7 +34,7 @@ fn jf_02_a_step_has_succeeded_when_its_job_is_complete_and_not_before() {
 }
 
 #[test]
-fn jf_03_failed_pods_are_no_failed_job_and_parallel_pods_run() {
+fn failed_pods_are_no_failed_job_and_parallel_pods_run() {
     let mut world = World::of(json!([step_with(
         "a",
         &[],
@@ -50,7 +50,7 @@ fn jf_03_failed_pods_are_no_failed_job_and_parallel_pods_run() {
 }
 
 #[test]
-fn jf_04_a_job_that_vanishes_after_success_is_not_made_again() {
+fn a_job_that_vanishes_after_success_is_not_made_again() {
     let mut world = World::of(json!([step("a", &[]), step("b", &["a"])]));
     world.settle();
     world.succeed("flow-a");
@@ -67,7 +67,7 @@ fn jf_04_a_job_that_vanishes_after_success_is_not_made_again() {
 }
 
 #[test]
-fn jf_04_a_ttl_of_a_second_on_every_step_still_ends_in_one_job_per_step() {
+fn a_ttl_of_a_second_on_every_step_still_ends_in_one_job_per_step() {
     for ttl in [0, 1] {
         let ttl = json!({"jobTemplate": {"ttlSecondsAfterFinished": ttl}});
         let mut world = World::of(json!([
@@ -105,7 +105,7 @@ fn a_step_without_a_ttl_is_one_write() {
 }
 
 #[test]
-fn jf_09_independent_steps_do_not_depend_on_their_order() {
+fn independent_steps_do_not_depend_on_their_order() {
     let mut world = World::with(json!({
         "failurePolicy": "Continue",
         "flows": [step("c", &["a"]), step("b", &[]), step("a", &[]), step("d", &["b"])],
@@ -121,7 +121,7 @@ fn jf_09_independent_steps_do_not_depend_on_their_order() {
 }
 
 #[test]
-fn jf_18_an_empty_flow_has_not_succeeded() {
+fn an_empty_flow_has_not_succeeded() {
     let mut world = World::of(json!([]));
     world.settle();
     assert_eq!(world.state(), "Pending");
@@ -129,7 +129,7 @@ fn jf_18_an_empty_flow_has_not_succeeded() {
 }
 
 #[test]
-fn jf_19_each_transition_is_told_once() {
+fn each_transition_is_told_once() {
     let mut world = World::of(json!([step("a", &[])]));
     world.settle();
     assert_eq!(world.events(), ["Created"]);
@@ -144,7 +144,7 @@ fn jf_19_each_transition_is_told_once() {
 }
 
 #[test]
-fn jf_32_a_large_flow_has_summaries_only() {
+fn a_large_flow_has_summaries_only() {
     let steps = |count: usize| -> Vec<Value> {
         (0..count).map(|n| step(&format!("s{n:04}"), &[])).collect()
     };
@@ -162,7 +162,7 @@ fn jf_32_a_large_flow_has_summaries_only() {
 }
 
 #[test]
-fn jf_32_a_thousand_messages_have_room_as_the_api_server_stores_them() {
+fn a_thousand_messages_have_room_as_the_api_server_stores_them() {
     let names: Vec<_> = (0..1000).map(|n| format!("s{n:0>50}")).collect();
     for character in ["\u{1F980}", "\"", "<", "\u{1}"] {
         let mut world = World::of(names.iter().map(|name| step(name, &[])).collect());
@@ -177,7 +177,7 @@ fn jf_32_a_thousand_messages_have_room_as_the_api_server_stores_them() {
 }
 
 #[test]
-fn jf_32_what_a_job_says_at_length_is_not_listed() {
+fn what_a_job_says_at_length_is_not_listed() {
     let mut world = World::of(json!([step("a", &[])]));
     world.settle();
     let long = "m".repeat(5000);
@@ -318,7 +318,7 @@ fn a_deleted_flow_is_terminating_and_writes_nothing_else() {
 }
 
 #[test]
-fn jf_01_flows_of_one_name_in_two_namespaces_do_not_know_each_other() {
+fn flows_of_one_name_in_two_namespaces_do_not_know_each_other() {
     let mut one = World::of(json!([step("a", &[]), step("b", &["a"])]));
     let mut other = one.clone();
     other.flow.metadata.namespace = Some("other".to_owned());

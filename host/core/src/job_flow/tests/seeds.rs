@@ -89,7 +89,7 @@ fn every_job_and_pod_gets_the_global_parameters() {
 }
 
 #[test]
-fn jf_22_a_node_is_chosen_by_affinity_and_the_scheduler_is_asked() {
+fn a_node_is_chosen_by_affinity_and_the_scheduler_is_asked() {
     let flow = &objects::<JobFlow>(ENGLISH, "JobFlow")[0];
     let body = world(flow).start("job1").body;
     let pod = &body["spec"]["template"]["spec"];

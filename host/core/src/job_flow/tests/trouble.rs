@@ -14,7 +14,7 @@ fn by_ref(name: &str, dependencies: &[&str]) -> Value {
 }
 
 #[test]
-fn jf_10_a_template_that_is_missing_is_waited_for() {
+fn a_template_that_is_missing_is_waited_for() {
     let mut world = World::of(json!([by_ref("a", &[]), step("b", &[])]));
     world.settle();
     assert_eq!(world.phases(), "a Blocked, b Running");
@@ -40,7 +40,7 @@ fn jf_10_a_template_that_is_missing_is_waited_for() {
 }
 
 #[test]
-fn jf_10_a_template_that_was_deleted_after_its_step_started_is_not_missed() {
+fn a_template_that_was_deleted_after_its_step_started_is_not_missed() {
     let mut world = World::of(json!([by_ref("a", &[]), step("b", &["a"])]));
     world.add_template("t", template());
     world.settle();
@@ -58,7 +58,7 @@ fn a_template_that_is_named_wins_over_one_that_is_written() {
 }
 
 #[test]
-fn jf_12_a_refusal_is_told_in_the_words_of_the_api_server() {
+fn a_refusal_is_told_in_the_words_of_the_api_server() {
     let mut world = World::of(json!([step("a", &[]), step("b", &[])]));
     let words = "exceeded quota: jobs, requested: count/jobs=1, used: 5, limited: 5";
     let refusal = Failure::new("Forbidden", words);
@@ -131,7 +131,7 @@ fn a_refused_retry_is_told_and_made_later() {
 }
 
 #[test]
-fn jf_08_a_mount_of_a_volume_that_exists_nowhere_is_told() {
+fn a_mount_of_a_volume_that_exists_nowhere_is_told() {
     let mount = json!({"shareVolumeMounts": [{"name": "data", "mountPath": "/data"}]});
     let mut world = World::of(json!([step_with("a", &[], mount)]));
     world.settle();
@@ -201,7 +201,7 @@ fn pods_that_do_not_start_are_told_after_five_minutes() {
 }
 
 #[test]
-fn jf_16_jf_17_what_makes_no_sense_starts_nothing() {
+fn jf_17_what_makes_no_sense_starts_nothing() {
     for (steps, message) in [
         (
             json!([step("a", &[]), step("a", &[])]),
@@ -223,7 +223,7 @@ fn jf_16_jf_17_what_makes_no_sense_starts_nothing() {
 }
 
 #[test]
-fn jf_12_a_quota_that_is_exhausted_is_tried_with_a_few_jobs() {
+fn a_quota_that_is_exhausted_is_tried_with_a_few_jobs() {
     let names: Vec<_> = (0..50).map(|n| format!("s{n:02}")).collect();
     let retry = json!({"retry": {"limit": 1}});
     let steps = names.iter().map(|name| step_with(name, &[], retry.clone()));

@@ -59,7 +59,7 @@ fn what_is_no_job_at_all_is_made_one_without_a_panic() {
 }
 
 #[test]
-fn jf_05_the_limit_of_failures_is_0_unless_somebody_said_otherwise() {
+fn the_limit_of_failures_is_0_unless_somebody_said_otherwise() {
     let none = Overlay::default();
     for (written, limit) in [
         (json!({}), json!(0)),
@@ -107,7 +107,7 @@ fn the_ttl_is_held_back() {
 }
 
 #[test]
-fn jf_07_variables_are_merged_by_name_in_every_container_the_common_ones_first() {
+fn variables_are_merged_by_name_in_every_container_the_common_ones_first() {
     let global = global(json!({"env": [
         {"name": "FIRST", "value": "g"}, {"name": "SHARED", "value": "g"}, {"name": "OVER", "value": "g"},
     ]}));
@@ -172,7 +172,7 @@ fn common_variables_replace_every_entry_of_their_name() {
 }
 
 #[test]
-fn jf_08_only_the_volumes_that_are_mounted_are_there_and_every_container_mounts_them() {
+fn only_the_volumes_that_are_mounted_are_there_and_every_container_mounts_them() {
     let volumes: Vec<Volume> = ["data", "other"]
         .map(|name| {
             serde_json::from_value(json!({"name": name, "emptyDir": {}})).expect("a volume")
@@ -223,7 +223,7 @@ fn jf_08_only_the_volumes_that_are_mounted_are_there_and_every_container_mounts_
 }
 
 #[test]
-fn jf_22_a_node_is_required_beside_what_a_user_requires() {
+fn a_node_is_required_beside_what_a_user_requires() {
     let name = json!({"key": "metadata.name", "operator": "In", "values": ["n"]});
     let zone = json!({"key": "zone", "operator": "Exists"});
     let other = json!({"key": "metadata.name", "operator": "In", "values": ["other"]});

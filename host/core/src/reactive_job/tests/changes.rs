@@ -1,4 +1,4 @@
-//! RJ-W17: status and Events say why a Job ran, field by field, and show nothing that may be secret.
+//! Status and Events say why a Job ran, field by field, and show nothing that may be secret.
 
 use operon_api::{keys, reactive_job::RunReason};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn of_container(fields: &Value) -> Value {
 }
 
 #[test]
-fn rj_w17_a_change_is_told_field_by_field() {
+fn a_change_is_told_field_by_field() {
     let path = "spec.template.spec.containers";
     let cases = [
         (
@@ -96,7 +96,7 @@ fn rj_w17_a_change_is_told_field_by_field() {
 }
 
 #[test]
-fn rj_w17_containers_are_told_by_their_names() {
+fn containers_are_told_by_their_names() {
     let one = json!({"name": "a", "image": "x"});
     let other = json!({"name": "b", "image": "y"});
     let (changes, _) = told(
@@ -110,7 +110,7 @@ fn rj_w17_containers_are_told_by_their_names() {
 }
 
 #[test]
-fn rj_w17_keys_that_every_job_has_are_no_difference() {
+fn keys_that_every_job_has_are_no_difference() {
     let with = |digest: &str| {
         let mut template = of_container(&json!({}));
         template["metadata"] = json!({
@@ -141,7 +141,7 @@ fn rj_w17_keys_that_every_job_has_are_no_difference() {
 }
 
 #[test]
-fn rj_w17_of_many_differences_ten_are_told_and_then_their_number() {
+fn of_many_differences_ten_are_told_and_then_their_number() {
     let with = |value: &str| {
         let mut template = of_container(&json!({}));
         for place in 0..13 {
@@ -203,7 +203,7 @@ fn secretive_templates(secret: &str) -> Vec<Value> {
 }
 
 #[test]
-fn rj_w17_what_may_be_secret_is_not_in_status_or_events() {
+fn what_may_be_secret_is_not_in_status_or_events() {
     let bare = of_container(&json!({}));
     let olds = secretive_templates("hunter2");
     for (old, new) in olds.iter().zip(secretive_templates("hunter3")) {
@@ -220,7 +220,7 @@ fn rj_w17_what_may_be_secret_is_not_in_status_or_events() {
 }
 
 #[test]
-fn rj_w17_what_is_no_secret_is_shown_beside_what_may_be_one() {
+fn what_is_no_secret_is_shown_beside_what_may_be_one() {
     let with = |name: &str| {
         let env = json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": name, "key": "k"}}}]);
         let from = json!([{"secretRef": {"name": name}}]);

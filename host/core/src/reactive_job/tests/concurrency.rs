@@ -1,4 +1,4 @@
-//! RJ-W7: what happens to a Job that still runs when the next one is due.
+//! What happens to a Job that still runs when the next one is due.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn outcomes(world: &World) -> Vec<Option<Outcome>> {
 }
 
 #[test]
-fn rj_w7_with_allow_the_old_job_runs_on_beside_the_new_one() {
+fn with_allow_the_old_job_runs_on_beside_the_new_one() {
     for policy in [None, Some(ConcurrencyPolicy::Allow)] {
         let mut world = busy(policy);
         let first = world.newest();
@@ -60,7 +60,7 @@ fn rj_w7_with_allow_the_old_job_runs_on_beside_the_new_one() {
 }
 
 #[test]
-fn rj_w7_with_replace_the_pods_of_the_old_job_are_gone_before_the_new_one_starts() {
+fn with_replace_the_pods_of_the_old_job_are_gone_before_the_new_one_starts() {
     let mut world = busy(Some(ConcurrencyPolicy::Replace));
     let first = world.newest();
     world.now += 1;
@@ -94,7 +94,7 @@ fn rj_w7_with_replace_the_pods_of_the_old_job_are_gone_before_the_new_one_starts
 }
 
 #[test]
-fn rj_w7_with_replace_only_the_last_of_several_changes_runs() {
+fn with_replace_only_the_last_of_several_changes_runs() {
     let mut world = busy(Some(ConcurrencyPolicy::Replace));
     for next in ["b", "c", "d"] {
         world.now += 1;
@@ -108,7 +108,7 @@ fn rj_w7_with_replace_only_the_last_of_several_changes_runs() {
 }
 
 #[test]
-fn rj_w7_with_replace_a_job_that_is_edited_back_too_late_runs_anew() {
+fn with_replace_a_job_that_is_edited_back_too_late_runs_anew() {
     let mut world = busy(Some(ConcurrencyPolicy::Replace));
     world.edit_digest("next");
     world.settle();
@@ -122,7 +122,7 @@ fn rj_w7_with_replace_a_job_that_is_edited_back_too_late_runs_anew() {
 }
 
 #[test]
-fn rj_w7_with_replace_a_finished_job_is_left_where_it_is() {
+fn with_replace_a_finished_job_is_left_where_it_is() {
     let mut world = busy(Some(ConcurrencyPolicy::Replace));
     let first = world.newest();
     world.remove_pods("job-1");
@@ -136,7 +136,7 @@ fn rj_w7_with_replace_a_finished_job_is_left_where_it_is() {
 }
 
 #[test]
-fn rj_w7_with_replace_several_jobs_of_before_are_replaced() {
+fn with_replace_several_jobs_of_before_are_replaced() {
     let mut world = busy(None);
     world.edit_digest("second");
     world.settle();
@@ -155,7 +155,7 @@ fn rj_w7_with_replace_several_jobs_of_before_are_replaced() {
 }
 
 #[test]
-fn rj_w7_the_pods_of_a_job_that_is_gone_or_failed_are_waited_for() {
+fn the_pods_of_a_job_that_is_gone_or_failed_are_waited_for() {
     for policy in [ConcurrencyPolicy::Replace, ConcurrencyPolicy::Queue] {
         for is_gone in [false, true] {
             let mut world = busy(Some(policy));
@@ -184,7 +184,7 @@ fn rj_w7_the_pods_of_a_job_that_is_gone_or_failed_are_waited_for() {
 }
 
 #[test]
-fn rj_w7_with_queue_the_last_change_runs_when_the_old_job_is_finished() {
+fn with_queue_the_last_change_runs_when_the_old_job_is_finished() {
     let mut world = busy(Some(ConcurrencyPolicy::Queue));
     let first = world.newest();
     for next in ["b", "c", "d"] {
@@ -206,7 +206,7 @@ fn rj_w7_with_queue_the_last_change_runs_when_the_old_job_is_finished() {
 }
 
 #[test]
-fn rj_w7_with_queue_a_change_that_is_taken_back_runs_nothing() {
+fn with_queue_a_change_that_is_taken_back_runs_nothing() {
     let mut world = busy(Some(ConcurrencyPolicy::Queue));
     world.edit_digest("next");
     world.settle();
@@ -219,7 +219,7 @@ fn rj_w7_with_queue_a_change_that_is_taken_back_runs_nothing() {
 }
 
 #[test]
-fn rj_w7_with_queue_a_job_before_the_newest_is_waited_for_too() {
+fn with_queue_a_job_before_the_newest_is_waited_for_too() {
     let mut world = busy(None);
     let first = world.newest();
     world.edit_digest("second");
@@ -238,7 +238,7 @@ fn rj_w7_with_queue_a_job_before_the_newest_is_waited_for_too() {
 }
 
 #[test]
-fn rj_w7_with_queue_a_job_that_is_suspended_is_waited_for_and_that_is_said() {
+fn with_queue_a_job_that_is_suspended_is_waited_for_and_that_is_said() {
     let mut world = World::new();
     world.edit(|template| template["spec"]["suspend"] = json!(true));
     world.object.spec.concurrency_policy = Some(ConcurrencyPolicy::Queue);
@@ -269,7 +269,7 @@ fn rj_w7_with_queue_a_job_that_is_suspended_is_waited_for_and_that_is_said() {
 }
 
 #[test]
-fn rj_w7_with_queue_a_job_that_can_not_progress_stalls_the_queue() {
+fn with_queue_a_job_that_can_not_progress_stalls_the_queue() {
     let mut world = World::new();
     world.object.spec.concurrency_policy = Some(ConcurrencyPolicy::Queue);
     world.settle();

@@ -78,7 +78,7 @@ fn an_object_deleted_before_any_pass_goes_with_the_jobs_that_it_had() {
 }
 
 #[test]
-fn rj_w16_an_object_that_somebody_else_holds_keeps_its_jobs() {
+fn an_object_that_somebody_else_holds_keeps_its_jobs() {
     let mut world = grown();
     let jobs = world.jobs.clone();
     world.object.finalizers_mut().push(FOREIGN.to_owned());
@@ -113,7 +113,7 @@ fn rj_w16_an_object_that_somebody_else_holds_keeps_its_jobs() {
 }
 
 #[test]
-fn rj_w16_a_job_that_somebody_else_holds_is_named_with_what_holds_it() {
+fn a_job_that_somebody_else_holds_is_named_with_what_holds_it() {
     let mut world = World::ready();
     let newest = world.newest();
     world.job_mut(&newest).finalizers_mut().push(FOREIGN.into());
@@ -133,7 +133,7 @@ fn rj_w16_a_job_that_somebody_else_holds_is_named_with_what_holds_it() {
 }
 
 #[test]
-fn rj_w6_an_object_deleted_without_its_jobs_leaves_them_released() {
+fn an_object_deleted_without_its_jobs_leaves_them_released() {
     // Before the garbage collector has taken the owner off, and after.
     for collected in [false, true] {
         let mut world = grown();
@@ -157,7 +157,7 @@ fn rj_w6_an_object_deleted_without_its_jobs_leaves_them_released() {
 }
 
 #[test]
-fn rj_w6_an_object_deleted_in_the_foreground_does_not_wait_for_itself() {
+fn an_object_deleted_in_the_foreground_does_not_wait_for_itself() {
     let mut world = World::ready();
     let finalizers = world.object.finalizers_mut();
     finalizers.push("foregroundDeletion".to_owned());

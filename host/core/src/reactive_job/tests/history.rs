@@ -1,4 +1,4 @@
-//! RJ-W9: how many finished Jobs are kept besides the newest, and what the status tells of them.
+//! How many finished Jobs are kept besides the newest, and what the status tells of them.
 
 use operon_api::reactive_job::{ConcurrencyPolicy, Outcome, State};
 
@@ -29,7 +29,7 @@ fn left(runs: &str, succeeded: Option<i32>, failed: Option<i32>) -> Vec<usize> {
 }
 
 #[test]
-fn rj_w9_so_many_finished_jobs_are_kept_as_the_limits_say() {
+fn so_many_finished_jobs_are_kept_as_the_limits_say() {
     let cases = [
         ("SSSS", None, None, vec![0, 1, 2, 3]),
         ("SSSS", Some(0), None, vec![3]),
@@ -56,7 +56,7 @@ fn rj_w9_so_many_finished_jobs_are_kept_as_the_limits_say() {
 }
 
 #[test]
-fn rj_w9_a_limit_that_is_set_later_counts_for_the_jobs_that_there_are() {
+fn a_limit_that_is_set_later_counts_for_the_jobs_that_there_are() {
     let mut world = World::new();
     for digest in ["a", "b", "c"] {
         world.edit_digest(digest);
@@ -72,7 +72,7 @@ fn rj_w9_a_limit_that_is_set_later_counts_for_the_jobs_that_there_are() {
 }
 
 #[test]
-fn rj_w9_a_job_that_finishes_beside_the_newest_becomes_history() {
+fn a_job_that_finishes_beside_the_newest_becomes_history() {
     let mut world = World::new();
     world.object.spec.failed_history_limit = Some(0);
     world.settle();

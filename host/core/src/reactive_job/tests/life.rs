@@ -96,7 +96,7 @@ fn a_job_that_fails_is_an_error_and_stalls() {
 }
 
 #[test]
-fn rj_w11_the_status_that_says_that_a_job_was_made_names_it() {
+fn the_status_that_says_that_a_job_was_made_names_it() {
     let mut world = World::ready();
     world.edit_digest("def456");
     let first = world.newest();
@@ -241,7 +241,7 @@ fn our_annotations_say_what_a_job_was_made_for() {
 }
 
 #[test]
-fn rj_w6_a_job_has_its_object_as_controller() {
+fn a_job_has_its_object_as_controller() {
     let mut world = World::new();
     world.settle();
     let owners = world.job(&world.newest()).owner_references();
@@ -260,7 +260,7 @@ fn rj_w6_a_job_has_its_object_as_controller() {
 }
 
 #[test]
-fn rj_w12_a_refusal_stalls_and_keeps_what_is_known() {
+fn a_refusal_stalls_and_keeps_what_is_known() {
     let mut world = World::ready();
     let before = world.status().clone();
     world.refusal = Some(crate::action::Failure::new("Invalid", "spec: too bad"));

@@ -1,4 +1,4 @@
-//! RJ-W4: Jobs that somebody deletes. One that was not finished is made again, once, under another name;
+//! Jobs that somebody deletes. One that was not finished is made again, once, under another name;
 //! a finished one still counts.
 
 use kube::ResourceExt;
@@ -14,7 +14,7 @@ use super::{
 };
 
 #[test]
-fn rj_w4_a_job_deleted_while_it_runs_is_made_again() {
+fn a_job_deleted_while_it_runs_is_made_again() {
     for foreground in [false, true] {
         let mut world = busy(None);
         let first = world.newest();
@@ -40,7 +40,7 @@ fn rj_w4_a_job_deleted_while_it_runs_is_made_again() {
 }
 
 #[test]
-fn rj_w4_with_queue_and_replace_a_lost_jobs_pods_are_gone_before_it_is_made_again() {
+fn with_queue_and_replace_a_lost_jobs_pods_are_gone_before_it_is_made_again() {
     for policy in [ConcurrencyPolicy::Queue, ConcurrencyPolicy::Replace] {
         for foreground in [false, true] {
             let mut world = busy(Some(policy));
@@ -61,7 +61,7 @@ fn rj_w4_with_queue_and_replace_a_lost_jobs_pods_are_gone_before_it_is_made_agai
 }
 
 #[test]
-fn rj_w4_a_job_forced_away_is_made_again_whether_it_was_finished_or_not() {
+fn a_job_forced_away_is_made_again_whether_it_was_finished_or_not() {
     for mut world in [busy(None), World::ready(), World::failed()] {
         let first = world.newest();
         world.force_away(&first);
@@ -73,7 +73,7 @@ fn rj_w4_a_job_forced_away_is_made_again_whether_it_was_finished_or_not() {
 }
 
 #[test]
-fn rj_w4_a_lost_job_is_made_again_although_one_before_it_was_made_from_the_same_template() {
+fn a_lost_job_is_made_again_although_one_before_it_was_made_from_the_same_template() {
     for policy in [
         ConcurrencyPolicy::Allow,
         ConcurrencyPolicy::Queue,
@@ -113,7 +113,7 @@ fn rj_w4_a_lost_job_is_made_again_although_one_before_it_was_made_from_the_same_
 }
 
 #[test]
-fn rj_w4_a_job_lost_again_and_again_is_made_again_under_names_of_its_own() {
+fn a_job_lost_again_and_again_is_made_again_under_names_of_its_own() {
     let mut world = World::new();
     let mut seen = Vec::new();
     for made in 1..=20 {
@@ -129,7 +129,7 @@ fn rj_w4_a_job_lost_again_and_again_is_made_again_under_names_of_its_own() {
 }
 
 #[test]
-fn rj_w4_the_newest_finished_job_that_the_ttl_deletes_stays_and_still_counts() {
+fn the_newest_finished_job_that_the_ttl_deletes_stays_and_still_counts() {
     for (mut world, state) in [
         (World::ready(), State::Ready),
         (World::failed(), State::Error),
@@ -154,7 +154,7 @@ fn rj_w4_the_newest_finished_job_that_the_ttl_deletes_stays_and_still_counts() {
 }
 
 #[test]
-fn rj_w4_a_job_deleted_while_nothing_may_start_is_let_go_and_made_again_later() {
+fn a_job_deleted_while_nothing_may_start_is_let_go_and_made_again_later() {
     for foreground in [false, true] {
         let mut world = busy(None);
         let first = world.newest();

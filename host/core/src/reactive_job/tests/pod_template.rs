@@ -1,4 +1,4 @@
-//! RJ-W8: with `spec.triggers.template: PodTemplate` only the pods count; the rest of the template is
+//! With `spec.triggers.template: PodTemplate` only the pods count; the rest of the template is
 //! changed in place, as far as Kubernetes allows that.
 
 use k8s_openapi::api::batch::v1::JobSpec;
@@ -38,7 +38,7 @@ fn spec(world: &World) -> JobSpec {
 }
 
 #[test]
-fn rj_w8_what_can_be_changed_in_place_is_and_runs_nothing() {
+fn what_can_be_changed_in_place_is_and_runs_nothing() {
     let mut world = pods_count();
     let before = spec(&world);
     edit_spec(&mut world, "suspend", json!(true));
@@ -76,7 +76,7 @@ fn rj_w8_what_can_be_changed_in_place_is_and_runs_nothing() {
 }
 
 #[test]
-fn rj_w8_everything_else_waits_for_the_next_run() {
+fn everything_else_waits_for_the_next_run() {
     let mut world = pods_count();
     let before = world.job(&world.newest()).clone();
     edit_spec(&mut world, "completions", json!(5));
@@ -101,7 +101,7 @@ fn rj_w8_everything_else_waits_for_the_next_run() {
 }
 
 #[test]
-fn rj_w8_of_a_finished_job_only_the_ttl_can_be_changed() {
+fn of_a_finished_job_only_the_ttl_can_be_changed() {
     let mut world = pods_count();
     world.succeed(&world.newest());
     world.settle();
@@ -120,7 +120,7 @@ fn rj_w8_of_a_finished_job_only_the_ttl_can_be_changed() {
 }
 
 #[test]
-fn rj_w8_what_others_change_in_a_job_is_theirs() {
+fn what_others_change_in_a_job_is_theirs() {
     let mut world = pods_count();
     let newest = world.newest();
     let job = world.job_mut(&newest).spec.get_or_insert_default();
@@ -132,7 +132,7 @@ fn rj_w8_what_others_change_in_a_job_is_theirs() {
 }
 
 #[test]
-fn rj_w8_to_count_otherwise_runs_nothing_by_itself() {
+fn to_count_otherwise_runs_nothing_by_itself() {
     let mut world = World::ready();
     for _ in 0..2 {
         count(&mut world, Some(TemplateTrigger::PodTemplate));
@@ -154,7 +154,7 @@ fn rj_w8_to_count_otherwise_runs_nothing_by_itself() {
 }
 
 #[test]
-fn rj_w8_a_ttl_that_is_edited_in_the_whole_template_runs_a_job() {
+fn a_ttl_that_is_edited_in_the_whole_template_runs_a_job() {
     let mut world = World::ready();
     edit_spec(&mut world, "ttlSecondsAfterFinished", json!(7));
     assert_eq!(world.made, 2);
@@ -165,7 +165,7 @@ fn rj_w8_a_ttl_that_is_edited_in_the_whole_template_runs_a_job() {
 }
 
 #[test]
-fn rj_w8_edits_while_a_job_is_due_are_in_it() {
+fn edits_while_a_job_is_due_are_in_it() {
     let mut world = pods_count();
     world.succeed(&world.newest());
     world.edit_spec(|spec| spec.suspend = Some(true));

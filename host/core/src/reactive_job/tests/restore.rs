@@ -1,4 +1,4 @@
-//! RJ-W15: an object that comes back under another uid, with the Jobs of its former self.
+//! An object that comes back under another uid, with the Jobs of its former self.
 
 use kube::{Resource, ResourceExt};
 use operon_api::{
@@ -51,7 +51,7 @@ fn long_lived() -> World {
 }
 
 #[test]
-fn rj_w15_a_restored_object_takes_over_its_jobs_and_nothing_runs_again() {
+fn a_restored_object_takes_over_its_jobs_and_nothing_runs_again() {
     for with_status in [false, true] {
         let before = long_lived();
         let mut world = restored(&before, "second-life", with_status);
@@ -77,7 +77,7 @@ fn rj_w15_a_restored_object_takes_over_its_jobs_and_nothing_runs_again() {
 }
 
 #[test]
-fn rj_w15_an_object_may_be_restored_as_often_as_one_likes() {
+fn an_object_may_be_restored_as_often_as_one_likes() {
     let first = long_lived();
     let mut world = first.clone();
     for (uid, with_status) in [("b", false), ("c", true), ("d", false), ("object", false)] {
@@ -89,7 +89,7 @@ fn rj_w15_an_object_may_be_restored_as_often_as_one_likes() {
 }
 
 #[test]
-fn rj_w15_jobs_that_the_garbage_collector_takes_for_orphans_still_count() {
+fn jobs_that_the_garbage_collector_takes_for_orphans_still_count() {
     let mut world = restored(&long_lived(), "second-life", false);
     for name in world.jobs.keys().cloned().collect::<Vec<_>>() {
         world.delete_job(&name, false);
@@ -100,7 +100,7 @@ fn rj_w15_jobs_that_the_garbage_collector_takes_for_orphans_still_count() {
 }
 
 #[test]
-fn rj_w15_jobs_that_a_restored_object_can_not_be_known_by_are_left_alone() {
+fn jobs_that_a_restored_object_can_not_be_known_by_are_left_alone() {
     // The other object of that uid still is: it was only moved to another name, or copied.
     let mut world = restored(&World::ready(), "second-life", false);
     let name = world.names()[0].to_owned();
@@ -122,7 +122,7 @@ fn rj_w15_jobs_that_a_restored_object_can_not_be_known_by_are_left_alone() {
 }
 
 #[test]
-fn rj_w15_a_restored_object_whose_template_is_another_runs_once() {
+fn a_restored_object_whose_template_is_another_runs_once() {
     let mut world = restored(&World::ready(), "second-life", false);
     world.object.spec.job_template.0["metadata"]["annotations"]["digest"] = "moved".into();
     world.settle();
@@ -135,7 +135,7 @@ fn rj_w15_a_restored_object_whose_template_is_another_runs_once() {
 }
 
 #[test]
-fn rj_w15_an_unfinished_job_that_is_restored_is_waited_for() {
+fn an_unfinished_job_that_is_restored_is_waited_for() {
     let mut world = World::new();
     world.settle();
     let mut world = restored(&world, "second-life", false);

@@ -1,4 +1,4 @@
-//! RJ-W9: failed Jobs that run again by themselves, and Jobs that run again when somebody asks.
+//! Failed Jobs that run again by themselves, and Jobs that run again when somebody asks.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn wait_for_retry(world: &mut World) -> Option<u64> {
 }
 
 #[test]
-fn rj_w9_a_failed_job_is_run_again_each_time_after_twice_as_long() {
+fn a_failed_job_is_run_again_each_time_after_twice_as_long() {
     let mut world = retrying(4, None);
     for (attempt, wait) in [(2, 10), (3, 20), (4, 40), (5, 80)] {
         assert_eq!(wait_for_retry(&mut world), Some(wait));
@@ -59,7 +59,7 @@ fn rj_w9_a_failed_job_is_run_again_each_time_after_twice_as_long() {
 }
 
 #[test]
-fn rj_w9_no_wait_is_longer_than_an_hour() {
+fn no_wait_is_longer_than_an_hour() {
     let mut world = retrying(100, Some(1000));
     for wait in [1000, 2000, 3600, 3600] {
         assert_eq!(wait_for_retry(&mut world), Some(wait));
@@ -75,7 +75,7 @@ fn rj_w9_no_wait_is_longer_than_an_hour() {
 }
 
 #[test]
-fn rj_w9_until_a_retry_it_says_when_it_is() {
+fn until_a_retry_it_says_when_it_is() {
     let mut world = retrying(2, None);
     world.now += 5;
     world.fail(&world.newest());
@@ -100,7 +100,7 @@ fn rj_w9_until_a_retry_it_says_when_it_is() {
 }
 
 #[test]
-fn rj_w9_a_change_does_not_wait_for_the_retry_and_counts_anew() {
+fn a_change_does_not_wait_for_the_retry_and_counts_anew() {
     let mut world = retrying(1, None);
     assert_eq!(wait_for_retry(&mut world), Some(10));
     world.fail(&world.newest());
@@ -124,7 +124,7 @@ fn rj_w9_a_change_does_not_wait_for_the_retry_and_counts_anew() {
 }
 
 #[test]
-fn rj_w9_a_limit_that_is_raised_or_set_later_counts_for_the_failed_job_too() {
+fn a_limit_that_is_raised_or_set_later_counts_for_the_failed_job_too() {
     let mut world = World::failed();
     world.now += 60;
     world.edit_spec(|spec| {
@@ -143,7 +143,7 @@ fn rj_w9_a_limit_that_is_raised_or_set_later_counts_for_the_failed_job_too() {
 }
 
 #[test]
-fn rj_w9_with_queue_a_retry_waits_for_the_pods_of_the_failed_job() {
+fn with_queue_a_retry_waits_for_the_pods_of_the_failed_job() {
     let mut world = retrying(1, None);
     world.object.spec.concurrency_policy = Some(ConcurrencyPolicy::Queue);
     world.add_pod(&world.newest(), "pod-1", running());
@@ -157,7 +157,7 @@ fn rj_w9_with_queue_a_retry_waits_for_the_pods_of_the_failed_job() {
 }
 
 #[test]
-fn rj_w9_each_value_of_the_rerun_annotation_runs_the_job_once() {
+fn each_value_of_the_rerun_annotation_runs_the_job_once() {
     for mut world in [World::ready(), World::failed()] {
         world.annotate(keys::RERUN, "one");
         world.settle();
@@ -189,7 +189,7 @@ fn rj_w9_each_value_of_the_rerun_annotation_runs_the_job_once() {
 }
 
 #[test]
-fn rj_w9_a_value_that_is_there_from_the_beginning_asks_for_nothing_more() {
+fn a_value_that_is_there_from_the_beginning_asks_for_nothing_more() {
     let mut world = World::new();
     world.annotate(keys::RERUN, "one");
     world.settle();
@@ -200,7 +200,7 @@ fn rj_w9_a_value_that_is_there_from_the_beginning_asks_for_nothing_more() {
 }
 
 #[test]
-fn rj_w9_a_rerun_while_the_job_runs_follows_the_policy() {
+fn a_rerun_while_the_job_runs_follows_the_policy() {
     let mut world = super::concurrency::busy(Some(ConcurrencyPolicy::Queue));
     for value in ["one", "two"] {
         world.annotate(keys::RERUN, value);

@@ -226,7 +226,7 @@ fn a_job_that_is_suspended_or_over_waits_for_nothing() {
 }
 
 #[test]
-fn rj_w10_words_that_come_and_go_while_a_job_is_blocked_are_not_written() {
+fn words_that_come_and_go_while_a_job_is_blocked_are_not_written() {
     let pull = |reason: &str, message: &str| waiting(reason, message);
     let words = [
         pull("ErrImagePull", "failed to pull: 404"),

@@ -1,4 +1,4 @@
-//! RJ-W5 and RJ-W10: what kstatus, and so Flux, Argo CD and `kubectl wait`, read of each state; and that
+//! What kstatus, and so Flux, Argo CD and `kubectl wait`, read of each state; and that
 //! nothing is written while nothing happens.
 
 use kube::ResourceExt;
@@ -120,7 +120,7 @@ fn worlds() -> Vec<(World, &'static str)> {
 }
 
 #[test]
-fn rj_w5_each_state_is_read_for_what_it_is() {
+fn each_state_is_read_for_what_it_is() {
     for (mut world, expected) in worlds() {
         let state = world.settle().state.map_or("", State::as_str);
         let ready = world.condition(READY);
@@ -143,7 +143,7 @@ fn rj_w5_each_state_is_read_for_what_it_is() {
 }
 
 #[test]
-fn rj_w5_an_edit_is_on_its_way_before_anybody_looked_at_it() {
+fn an_edit_is_on_its_way_before_anybody_looked_at_it() {
     for mut world in [World::new(), World::ready(), World::failed()] {
         world.edit_digest("next");
         assert_eq!(kstatus(&world), "InProgress");
@@ -169,7 +169,7 @@ fn a_condition_keeps_the_time_since_which_it_is_so() {
 }
 
 #[test]
-fn rj_w10_nothing_is_written_while_nothing_happens_not_even_in_a_year() {
+fn nothing_is_written_while_nothing_happens_not_even_in_a_year() {
     let mut adopted = World::new();
     add_sap(&mut adopted, "test-bcdfg", 1, HASH, 0);
     let adopted = (adopted, "Adopted");
@@ -193,7 +193,7 @@ fn rj_w10_nothing_is_written_while_nothing_happens_not_even_in_a_year() {
 }
 
 #[test]
-fn rj_w10_a_run_writes_the_status_three_times() {
+fn a_run_writes_the_status_three_times() {
     // Made, running, over.
     assert_eq!(World::ready().status_writes, 3);
     assert_eq!(World::failed().status_writes, 3);

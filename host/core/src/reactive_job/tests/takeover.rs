@@ -67,7 +67,7 @@ pub(super) fn copy(world: &mut World, name: &str, copy: &str) {
 }
 
 #[test]
-fn rj_w1_a_job_of_saps_operator_counts_if_its_hash_or_its_generation_says_so() {
+fn a_job_of_saps_operator_counts_if_its_hash_or_its_generation_says_so() {
     for (object, job, hash) in [(5, 1, HASH), (5, 1, OLD_HASH), (3, 3, OTHER_HASH)] {
         let mut world = left_by_sap(object, job, hash);
         let before = world.job("test-bcdfg").clone();
@@ -95,7 +95,7 @@ fn rj_w1_a_job_of_saps_operator_counts_if_its_hash_or_its_generation_says_so() {
 }
 
 #[test]
-fn rj_w1_a_job_that_was_made_from_another_template_is_followed_by_one() {
+fn a_job_that_was_made_from_another_template_is_followed_by_one() {
     let mut world = left_by_sap(3, 2, OTHER_HASH);
     world.object.spec.job_template.0["metadata"]["annotations"]["digest"] = json!("next");
     world.settle();
@@ -107,7 +107,7 @@ fn rj_w1_a_job_that_was_made_from_another_template_is_followed_by_one() {
 }
 
 #[test]
-fn rj_w1_a_job_that_still_runs_is_waited_for() {
+fn a_job_that_still_runs_is_waited_for() {
     let mut world = World::new();
     add_sap(&mut world, "test-bcdfg", 1, OTHER_HASH, 0);
     assert_eq!(world.settle().state, Some(State::Processing));
@@ -117,7 +117,7 @@ fn rj_w1_a_job_that_still_runs_is_waited_for() {
 }
 
 #[test]
-fn rj_w1_after_a_run_away_of_saps_operator_nothing_runs_and_the_last_job_counts() {
+fn after_a_run_away_of_saps_operator_nothing_runs_and_the_last_job_counts() {
     let mut world = World::new();
     add_sap(&mut world, "test-zzzzz", 1, OLD_HASH, 0);
     for (name, created) in [("test-xxxxx", 1), ("test-bbbbb", 3), ("test-ccccc", 3)] {
@@ -167,7 +167,7 @@ fn the_newest_job_has_the_highest_generation_then_number_then_time_then_name() {
 }
 
 #[test]
-fn rj_w1_a_default_that_an_api_server_puts_into_the_template_runs_nothing() {
+fn a_default_that_an_api_server_puts_into_the_template_runs_nothing() {
     for mut world in [World::ready(), left_by_sap(2, 1, HASH)] {
         world.settle();
         let made = world.made;
@@ -203,7 +203,7 @@ fn a_job_that_saps_operator_made_after_ours_is_the_newest() {
 }
 
 #[test]
-fn rj_w2_jobs_by_hand_are_left_alone_whatever_their_annotations_are() {
+fn jobs_by_hand_are_left_alone_whatever_their_annotations_are() {
     let cases = [
         json!({}),
         json!({keys::CONTROLLER_GENERATION: "7"}),
@@ -258,7 +258,7 @@ fn a_job_of_saps_operator_that_somebody_else_controls_is_not_taken_over() {
 }
 
 #[test]
-fn rj_w3_a_copy_of_a_job_never_counts() {
+fn a_copy_of_a_job_never_counts() {
     let mut adopted = left_by_sap(1, 1, HASH);
     adopted.settle();
     for mut world in [World::ready(), adopted] {
