@@ -1,6 +1,6 @@
-//! Replacing a pod that nobody controls: a copy of it is created under a name that follows from the
-//! origin's uid, so that a second attempt finds the first one's; when the copy is ready the origin is
-//! deleted. Giving up deletes the copy, as long as the origin is intact.
+//! Replacing a standalone pod: a copy of the pod is created under a name that follows from the origin's
+//! uid, so that a second attempt finds the first one's; when the copy is ready the origin is removed.
+//! Giving up deletes the copy, as long as the origin is intact. A pod that has succeeded is not run again.
 
 use operon_sdk::{Cluster, Effect, Job, ObjectReference, Pod, ReadError};
 
@@ -15,7 +15,7 @@ pub fn plan(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Plan, ReadErr
     }
     let name = copy::name(pod);
     match cluster.get_pod(&name)? {
-        Some(new_pod) => Ok(decide(pod, &new_pod, job)),
+        Some(new_pod) => decide(pod, &new_pod, job, cluster),
         None => plan_creation(pod, &name, job, cluster),
     }
 }
@@ -32,6 +32,14 @@ fn plan_creation(
             pod.name
         );
         return Ok(Plan::wait("OriginTerminating", message));
+    }
+    if pod.phase == "Succeeded" {
+        let message = format!(
+            "pod {:?} has ended (Succeeded); a copy would run it again, so nothing is done: delete the pod, \
+             or create it again yourself",
+            pod.name
+        );
+        return Ok(Plan::fail("OriginEnded", message));
     }
     let origin = cluster.get(&ObjectReference::new("v1", "Pod", &pod.name))?;
     let same = origin.filter(|object| object["metadata"]["uid"] == pod.uid.as_str());
@@ -53,63 +61,63 @@ fn plan_creation(
 }
 
 /// The decision while there is a pod of the copy's name.
-fn decide(pod: &Pod, new_pod: &Pod, job: &Job) -> Plan {
+fn decide(pod: &Pod, new_pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
     if new_pod.label(keys::REPLACES) != Some(&pod.uid) {
         let message = format!(
             "the copy of {:?} would be named {:?}, which another pod is: delete or rename that one",
             pod.name, new_pod.name
         );
-        return Plan::fail("NameTaken", message);
+        return Ok(Plan::fail("NameTaken", message));
     }
     if new_pod.deleting {
         let message = format!(
             "the copy {:?} is being deleted; another is made then",
             new_pod.name
         );
-        return Plan::wait("NewPodTerminating", message).with_new_pod(&new_pod.name);
+        return Ok(Plan::wait("NewPodTerminating", message).with_new_pod(&new_pod.name));
     }
     if new_pod.ended() {
         let message = format!(
             "the copy {:?} has ended ({}) before it was ready: read its log",
             new_pod.name, new_pod.phase
         );
-        return Plan::fail(keys::NEW_POD_FAILED, message);
+        return Ok(Plan::fail(keys::NEW_POD_FAILED, message));
     }
     if !new_pod.ready {
-        return plan::wait_for_ready(new_pod);
+        return Ok(plan::wait_for_ready(new_pod));
     }
     if pod.deleting {
-        return plan::wait_for_origin_to_go(pod, new_pod, job);
+        return Ok(plan::wait_for_origin_to_go(pod, new_pod, job));
     }
-    let plan = plan::wait_for_origin_to_go(
-        pod,
-        new_pod,
-        &Job {
-            ending: false,
-            ..job.clone()
-        },
-    );
-    if made_by(new_pod, job) {
-        plan.doing(Effect::Delete(pod.delete()))
-    } else {
-        plan
+    if is_ours(new_pod, job, cluster)? {
+        return plan::remove(pod, new_pod, job, cluster);
     }
+    let going_on = Job {
+        ending: false,
+        ..job.clone()
+    };
+    Ok(plan::wait_for_origin_to_go(pod, new_pod, &going_on))
 }
 
-/// Deletes the copy that this job made of a pod that is still there.
+/// Deletes the copy that is this job's own, of a pod that is still there.
 pub fn release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
     let new_pod = cluster.get_pod(&copy::name(pod))?;
-    let copy = new_pod.filter(|new_pod| {
-        new_pod.label(keys::REPLACES) == Some(&pod.uid)
-            && made_by(new_pod, job)
-            && !new_pod.deleting
-    });
-    Ok(copy
-        .iter()
-        .map(|copy| Effect::Delete(copy.delete()))
+    let Some(copy) = new_pod.filter(|new_pod| new_pod.label(keys::REPLACES) == Some(&pod.uid))
+    else {
+        return Ok(Vec::new());
+    };
+    let is_removed = !copy.deleting && is_ours(&copy, job, cluster)?;
+    Ok(is_removed
+        .then(|| Effect::Delete(copy.delete()))
+        .into_iter()
         .collect())
 }
 
-fn made_by(new_pod: &Pod, job: &Job) -> bool {
-    new_pod.annotation(keys::JOB) == Some(&job.uid)
+/// Whether this job made a copy, or one that does not exist any more.
+fn is_ours(new_pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<bool, ReadError> {
+    match new_pod.annotation(keys::JOB) {
+        None => Ok(false),
+        Some(maker) if maker == job.uid => Ok(true),
+        Some(maker) => Ok(!cluster.job_exists(maker)?),
+    }
 }

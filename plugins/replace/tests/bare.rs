@@ -118,3 +118,52 @@ fn a_pod_that_goes_before_its_copy_is_made_was_not_replaced() {
     assert_eq!(job.target("foo").reason(), Some(keys::POD_NOT_FOUND));
     assert!(world.writes().is_empty());
 }
+
+#[test]
+fn a_finished_pod_is_not_run_again() {
+    let (mut world, _) = world();
+    world.end_pod("foo", "Succeeded");
+    let mut job = FakeJob::new("j1", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo").progress, Some(Progress::Failed));
+    assert_eq!(job.target("foo").reason(), Some("OriginEnded"));
+    job.release::<Replace>(&mut world);
+    assert!(world.writes().is_empty());
+    assert_eq!(world.staying_pods(), ["foo"], "its log can still be read");
+}
+
+#[test]
+fn an_evicted_pod_is_replaced() {
+    let (mut world, copy) = world();
+    world.end_pod("foo", "Failed");
+    let mut job = FakeJob::new("j1", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    world.make_ready(&copy);
+    job.pass::<Replace>(&mut world);
+    world.finish_deletions();
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(world.staying_pods(), [copy.as_str()]);
+}
+
+#[test]
+fn the_copy_of_a_vanished_job_is_taken_over_by_the_next() {
+    for cancels in [false, true] {
+        let (mut world, copy) = world();
+        let mut first = FakeJob::new("j1", &["foo"]);
+        first.pass::<Replace>(&mut world);
+        world.make_ready(&copy);
+        world.remove_job("j1");
+        let mut second = FakeJob::new("j2", &["foo"]);
+        if cancels {
+            second.clone().cancel::<Replace>(&mut world);
+            assert_eq!(world.staying_pods(), ["foo"]);
+            continue;
+        }
+        second.pass::<Replace>(&mut world);
+        world.finish_deletions();
+        second.pass::<Replace>(&mut world);
+        assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
+        assert_eq!(world.staying_pods(), [copy.as_str()]);
+    }
+}
