@@ -337,6 +337,12 @@ pub struct DaemonJobStatus {
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub refused_node_digests: Vec<String>,
 
+    /// The canaries, by the same digits. They are chosen once for a revision, when the first of them gets
+    /// its Job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub canary_node_digests: Vec<String>,
+
     /// The status of each Job that there is, by `<job>/<namespace>`, if there are at most 100; of one
     /// that is finished, as they were then.
     // Always written, as a whole: what another operator left here would stay otherwise.

@@ -22,6 +22,7 @@ use super::{
     status::{self, Case, Verdict},
     survey::{Place, Standing, Survey},
     trouble::{Trouble, trouble},
+    waves::Wave,
 };
 use crate::{
     action::Failure,
@@ -250,6 +251,7 @@ fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String
     let mut ledger = Ledger {
         started: survey.remembered.clone(),
         refused,
+        canaries: canaries(survey),
         ..Ledger::default()
     };
     for place in &survey.places {
@@ -274,6 +276,19 @@ fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String
         }
     }
     ledger
+}
+
+/// The canaries, once one of them has begun: whatever joins, leaves or is relabelled later, they stay the
+/// canaries.
+fn canaries(survey: &Survey<'_>) -> BTreeSet<String> {
+    let canaries = survey
+        .places
+        .iter()
+        .filter(|place| place.wave == Wave::Canary);
+    if !canaries.clone().any(Place::has_begun) {
+        return survey.memory.ledger.canaries.clone();
+    }
+    canaries.map(|place| place.digest.clone()).collect()
 }
 
 /// The failed nodes that the status tells of: those that it told of already, and then others.

@@ -40,6 +40,8 @@ pub(super) struct Ledger {
     pub(super) started: BTreeMap<String, Tries>,
     /// Their Job was refused.
     pub(super) refused: BTreeSet<String>,
+    /// They are the canaries.
+    pub(super) canaries: BTreeSet<String>,
 }
 
 /// The Jobs that a node has had.
@@ -128,6 +130,7 @@ impl Ledger {
                 .collect(),
             started: started.map(|entry| read(entry)).collect(),
             refused: status.refused_node_digests.iter().cloned().collect(),
+            canaries: status.canary_node_digests.iter().cloned().collect(),
         }
     }
 
@@ -138,6 +141,7 @@ impl Ledger {
             failed,
             started,
             refused,
+            canaries,
         } = self;
         let failed = failed.into_iter();
         status.completed_nodes = completed.into_iter().collect();
@@ -149,6 +153,7 @@ impl Ledger {
             .map(|(digest, tries)| write(digest, tries))
             .collect();
         status.refused_node_digests = refused.into_iter().collect();
+        status.canary_node_digests = canaries.into_iter().collect();
     }
 
     /// What failed may run again, and nothing waits because Jobs were deleted; how many Jobs a node has

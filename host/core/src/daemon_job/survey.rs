@@ -312,8 +312,7 @@ impl<'a> Survey<'a> {
 
     /// Puts the places, which are sorted by name, into the order in which they go.
     fn order(&mut self) {
-        let nodes: Vec<_> = self.places.iter().map(|place| place.node).collect();
-        let waves = waves::assign(&self.rules, &nodes);
+        let waves = waves::assign(&self.rules, &self.memory.ledger.canaries, &self.places);
         for (place, wave) in self.places.iter_mut().zip(waves) {
             place.wave = wave;
         }

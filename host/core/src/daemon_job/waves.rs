@@ -1,6 +1,8 @@
 //! The order in which nodes go: canaries first, then one wave for each value of a label, then the rest;
 //! within a wave by name. And how far that has got.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::{
     api::core::v1::Node,
     apimachinery::pkg::apis::meta::v1::Time,
@@ -55,29 +57,42 @@ pub(super) enum Hold {
     Pause(Wave, Timestamp),
 }
 
-/// The wave of each of these nodes, which are sorted by name.
-pub(super) fn assign(rules: &Rules, nodes: &[&Node]) -> Vec<Wave> {
-    let mut canaries = rules.canary.as_ref().map_or(0, |c| c.count(nodes.len()));
-    let mut is_canary = |node: &Node| {
-        let rule = rules.canary.as_ref();
-        let selector = rule.and_then(|rule| rule.selector.as_ref());
-        let is_one = canaries > 0 && selector.is_none_or(|selector| selector.selects(node));
-        canaries -= usize::from(is_one);
-        is_one
-    };
+/// The wave of each of these places, which are sorted by name; `known` are the canaries that were chosen.
+pub(super) fn assign(rules: &Rules, known: &BTreeSet<String>, places: &[Place<'_>]) -> Vec<Wave> {
+    let canaries = canaries(rules, known, places);
     let of_label = |node: &Node| {
         let key = rules.topology_key.as_ref();
         let value = key.and_then(|key| Some(format!("{key}={}", node.labels().get(key)?)));
         value.map_or(Wave::Rest, Wave::Value)
     };
-    let wave = |node: &&Node| {
-        if is_canary(node) {
+    let wave = |place: &Place<'_>| {
+        if canaries.contains(&place.digest) {
             Wave::Canary
         } else {
-            of_label(node)
+            of_label(place.node)
         }
     };
-    nodes.iter().map(wave).collect()
+    places.iter().map(wave).collect()
+}
+
+/// The canaries: those that were chosen, as long as one of them is there. Otherwise those that have begun
+/// come before the others, because a process may have died before it wrote down its choice.
+fn canaries(rules: &Rules, known: &BTreeSet<String>, places: &[Place<'_>]) -> BTreeSet<String> {
+    let Some(rule) = &rules.canary else {
+        return BTreeSet::new();
+    };
+    let chosen = places.iter().filter(|place| known.contains(&place.digest));
+    let chosen: BTreeSet<_> = chosen.map(|place| place.digest.clone()).collect();
+    if !chosen.is_empty() {
+        return chosen;
+    }
+    let selector = rule.selector.as_ref();
+    let is_allowed = |place: &&Place<'_>| selector.is_none_or(|s| s.selects(place.node));
+    let allowed = places.iter().filter(is_allowed);
+    let (begun, others): (Vec<_>, Vec<_>) = allowed.partition(|place| place.has_begun());
+    let count = rule.count(places.len());
+    let first = begun.into_iter().chain(others).take(count);
+    first.map(|place| place.digest.clone()).collect()
 }
 
 /// How far the waves of these places, which are in their order, have got.

@@ -312,3 +312,42 @@ fn a_zone_that_is_called_as_another_wave_has_its_own_pause() {
         .filter(|event| event.reason == "WaveStarted");
     assert_eq!(begun.count(), 3);
 }
+
+#[test]
+fn whatever_joins_while_a_canary_runs_the_rollout_waits_for_the_canary() {
+    let mut world = World::with_rollout(&["b", "c", "d"], "{canary: {}, pauseSeconds: 60}");
+    world.settle();
+    assert_eq!(world.busy(), ["b"]);
+    world.join("a");
+    world.settle();
+    assert_eq!(world.busy(), ["b"], "a node that sorts first is no canary");
+    world.cordon("b", true);
+    world.cordon("a", true);
+    world.settle();
+    world.cordon("a", false);
+    world.settle();
+    assert_eq!(
+        world.busy(),
+        ["b"],
+        "nor does a cordoned canary open the rollout"
+    );
+    world.cordon("b", false);
+    world.succeed("b");
+    world.settle();
+    assert_eq!(world.busy(), [""; 0], "the pause comes first");
+    world.wait(61);
+    world.settle();
+    assert_eq!(world.busy(), ["a", "c", "d"]);
+}
+
+#[test]
+fn a_failed_canary_stops_the_rest_whatever_joins() {
+    let mut world = World::with_rollout(&["b", "c"], "{canary: {}, maxFailures: 5}");
+    world.settle();
+    world.fail("b");
+    world.settle();
+    world.join("a");
+    world.settle();
+    assert_eq!(world.busy(), [""; 0]);
+    assert_eq!(world.state(), FlowState::Failed);
+}
