@@ -28,7 +28,10 @@ use operon_core::{
 use tokio::sync::watch;
 
 use crate::{
-    catalogue::Loaded, effects::Performed, error::Error, events::Events, metrics::Metrics,
+    catalogue::Loaded,
+    effects::{Access, Performed},
+    events::Events,
+    metrics::Metrics,
     store::Cache,
 };
 
@@ -180,8 +183,12 @@ impl Call {
             return Ok(());
         }
         let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
-        let met = performer.require(namespace, &operation.requirements).await;
-        met.map_err(Error::into_action_error)?;
+        let requirements = &operation.requirements;
+        if let Err(error) = performer.require(namespace, requirements).await {
+            let needed = Access::to_check(requirements);
+            let error = performer.action_error(namespace, &needed, error).await;
+            return Err(error.into());
+        }
         let _turn = match &operation.limit {
             Some(limit) => Some(performer.turn(namespace, limit, &self.pods.store).await?),
             None => None,
@@ -226,12 +233,16 @@ impl Call {
                 .await;
             return Ok(());
         }
-        let performed = self
-            .loaded
-            .performer
-            .perform(&self.job.namespace, &pinned(effect, &self.target))
-            .await;
-        if let Performed::Object(object) = performed.map_err(Error::into_action_error)?
+        let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
+        let effect = pinned(effect, &self.target);
+        let done = match performer.perform(namespace, &effect).await {
+            Ok(done) => done,
+            Err(error) => {
+                let needed = Access::to_perform(&effect);
+                return Err(performer.action_error(namespace, &needed, error).await);
+            }
+        };
+        if let Performed::Object(object) = done
             && let Some(types) = &object.types
             && (types.api_version.as_str(), types.kind.as_str()) == ("v1", "Pod")
             && let Ok(pod) = object.try_parse()

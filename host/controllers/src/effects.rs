@@ -3,6 +3,7 @@
 //! Effects are performed as the plugin's own ServiceAccount, so Kubernetes RBAC decides what an action
 //! may do; and always in the job's namespace, whatever the effect says.
 
+mod access;
 mod evicted;
 mod limit;
 mod requirements;
@@ -25,6 +26,7 @@ use operon_core::action::{Effect, ObjectReference, PatchKind, Propagation};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+pub use self::access::Access;
 use self::{evicted::Evicted, limit::Turns, requirements::Known};
 use crate::{
     apply::{client_config, describe, within_limit},

@@ -144,15 +144,30 @@ impl Error {
         text
     }
 
-    /// This error as the error of a target whose effect could not be performed.
-    pub fn into_action_error(self) -> ActionError {
+    /// Whether the API server answered with a 403. That may come of RBAC, a quota, a policy or a webhook.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        match self {
+            Self::Write {
+                source: kube::Error::Api(status),
+                ..
+            } => status.code == 403,
+            Self::Write { .. }
+            | Self::Timeout { .. }
+            | Self::UnknownKind { .. }
+            | Self::Refused(_)
+            | Self::Requirement { .. }
+            | Self::Effect { .. } => false,
+        }
+    }
+
+    /// This error as the error of a target whose effect could not be performed. `is_granted` tells
+    /// whether RBAC grants the request; what else is denied may be allowed later.
+    pub(crate) fn into_action_error(self, is_granted: bool) -> ActionError {
         let failure = Failure::new(self.reason(), self.chain());
-        // A webhook that cannot be reached is a 500.
-        let is_internal = failure.reason == "InternalError";
         match self.class() {
-            Class::Denied if is_internal => ActionError::Retry(failure, None),
-            Class::Invalid | Class::Denied => ActionError::Terminal(failure),
-            Class::Conflict | Class::Exists | Class::Gone | Class::Unavailable => {
+            Class::Invalid => ActionError::Terminal(failure),
+            Class::Denied if !is_granted => ActionError::Terminal(failure),
+            Class::Denied | Class::Conflict | Class::Exists | Class::Gone | Class::Unavailable => {
                 ActionError::Retry(failure, None)
             }
         }

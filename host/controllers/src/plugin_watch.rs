@@ -3,13 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::{
-    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
-    core::v1::Pod,
-};
+use k8s_openapi::api::{authorization::v1::ResourceAttributes, core::v1::Pod};
 use kube::{
     Api, Client,
-    api::PostParams,
     core::{ApiResource, DynamicObject},
     runtime::watcher,
 };
@@ -19,6 +15,7 @@ use operon_core::{
 };
 
 use crate::{
+    access::is_granted,
     effects::Performers,
     store::{Cache, OnChange},
     triggers::{Rule, Triggers},
@@ -131,7 +128,6 @@ impl Watcher<'_> {
 
     /// Asks the API server whether the account may list and watch the kind, in all namespaces.
     async fn check_access(&self, client: &Client, resource: &ApiResource) -> Result<(), LoadError> {
-        let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
         for verb in ["list", "watch"] {
             let attributes = ResourceAttributes {
                 group: Some(resource.group.clone()),
@@ -139,15 +135,8 @@ impl Watcher<'_> {
                 verb: Some(verb.to_owned()),
                 ..ResourceAttributes::default()
             };
-            let review = SelfSubjectAccessReview {
-                spec: SelfSubjectAccessReviewSpec {
-                    resource_attributes: Some(attributes),
-                    ..SelfSubjectAccessReviewSpec::default()
-                },
-                ..SelfSubjectAccessReview::default()
-            };
-            let answer = reviews.create(&PostParams::default(), &review).await;
-            let answer = answer.map_err(|error| LoadError {
+            let answer = is_granted(client, attributes).await;
+            let granted = answer.map_err(|error| LoadError {
                 reason: "AccessReviewFailed",
                 message: format!(
                     "whether ServiceAccount {:?} may {verb} {} could not be asked: {error}",
@@ -155,7 +144,7 @@ impl Watcher<'_> {
                 ),
                 transient: true,
             })?;
-            if !answer.status.is_some_and(|status| status.allowed) {
+            if !granted {
                 return Err(LoadError {
                     reason: "WatchForbidden",
                     message: format!(

@@ -1,0 +1,126 @@
+//! Which permissions an operation needs, and whether RBAC grants them: that decides what a refusal means.
+//! A permission that is missing fails the target; a quota, a policy or a webhook is waited for.
+
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
+use operon_core::action::{ActionError, Effect, ObjectReference, Requirement};
+use serde_json::Value;
+
+use super::Performer;
+use crate::{access::is_granted, error::Error};
+
+/// One permission: a verb on an object or on a subresource of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Access {
+    verb: &'static str,
+    object: ObjectReference,
+    subresource: Option<String>,
+}
+
+impl Access {
+    /// What performing this effect needs.
+    pub fn to_perform(effect: &Effect) -> Vec<Self> {
+        match effect {
+            Effect::Patch {
+                object,
+                subresource,
+                ..
+            } => vec![Self {
+                subresource: subresource.clone(),
+                ..Self::to("patch", object.clone())
+            }],
+            // Whether it creates depends on what is there.
+            Effect::Apply(body) => ["patch", "create"]
+                .map(|verb| Self::to(verb, reference(body)))
+                .into(),
+            Effect::Create(body) => vec![Self::to("create", reference(body))],
+            Effect::Delete { object, .. } => vec![Self::to("delete", object.clone())],
+            Effect::Evict { pod, .. } => {
+                let pod = ObjectReference {
+                    api_version: "v1".to_owned(),
+                    kind: "Pod".to_owned(),
+                    name: pod.clone(),
+                };
+                vec![Self {
+                    subresource: Some("eviction".to_owned()),
+                    ..Self::to("create", pod)
+                }]
+            }
+            Effect::Event { .. } => Vec::new(),
+        }
+    }
+
+    /// What checking these requirements needs.
+    pub fn to_check(requirements: &[Requirement]) -> Vec<Self> {
+        let objects = requirements.iter().map(|one| one.object.clone());
+        objects.map(|object| Self::to("get", object)).collect()
+    }
+
+    fn to(verb: &'static str, object: ObjectReference) -> Self {
+        Self {
+            verb,
+            object,
+            subresource: None,
+        }
+    }
+}
+
+impl Performer {
+    /// A failure as the error of the target. Of a 403 it finds out whether one of these permissions is
+    /// missing; if that cannot be found out, the target waits.
+    pub async fn action_error(
+        &self,
+        namespace: &str,
+        needed: &[Access],
+        error: Error,
+    ) -> ActionError {
+        let mut may = true;
+        if error.is_forbidden() {
+            for access in needed {
+                may = may && self.may(namespace, access).await;
+            }
+        }
+        error.into_action_error(may)
+    }
+
+    async fn may(&self, namespace: &str, access: &Access) -> bool {
+        let Access {
+            verb,
+            object,
+            subresource,
+        } = access;
+        let Ok(kind) = self.kinds.find(&object.api_version, &object.kind).await else {
+            return true;
+        };
+        let attributes = ResourceAttributes {
+            namespace: Some(namespace.to_owned()),
+            group: Some(kind.group),
+            version: Some(kind.version),
+            resource: Some(kind.plural),
+            subresource: subresource.clone(),
+            name: Some(object.name.clone()),
+            verb: Some((*verb).to_owned()),
+            ..ResourceAttributes::default()
+        };
+        match is_granted(&self.client, attributes).await {
+            Ok(granted) => granted,
+            Err(error) => {
+                let object = super::named(namespace, object);
+                tracing::debug!(%error, verb, object, "no answer to an access review");
+                true
+            }
+        }
+    }
+}
+
+fn reference(body: &Value) -> ObjectReference {
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
+    let text = |pointer| text(pointer).unwrap_or_default().to_owned();
+    ObjectReference {
+        api_version: text("/apiVersion"),
+        kind: text("/kind"),
+        name: text("/metadata/name"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

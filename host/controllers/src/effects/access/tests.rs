@@ -1,0 +1,121 @@
+use http::{Request, Response};
+use kube::{client::Body, core::ApiResource};
+use serde_json::json;
+
+use super::*;
+use crate::fake;
+
+/// The answers of an API server whose webhook, quota or RBAC forbids every write. RBAC grants everything
+/// but these `verb resource[/subresource]`.
+fn forbids(denied: &'static [&'static str]) -> Performer {
+    let answer = move |request: &Request<String>| -> Option<Response<Body>> {
+        if !request.uri().path().ends_with("selfsubjectaccessreviews") {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                "code": 403, "reason": "Forbidden", "message": "no"});
+            return Some(fake::answer(403, &status));
+        }
+        let mut review: Value = serde_json::from_str(request.body()).expect("a review");
+        let asked = &review["spec"]["resourceAttributes"];
+        let text = |key: &str| asked[key].as_str().unwrap_or_default();
+        assert_eq!((text("namespace"), text("name")), ("shop", "web-0"));
+        let subresource = text("subresource");
+        let slash = if subresource.is_empty() { "" } else { "/" };
+        let asked = format!("{} {}{slash}{subresource}", text("verb"), text("resource"));
+        review["status"] = json!({"allowed": !denied.contains(&asked.as_str())});
+        Some(fake::answer(201, &review))
+    };
+    let pods = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
+    Performer::of_host(fake::client(answer), "test", [pods])
+}
+
+fn pod() -> ObjectReference {
+    ObjectReference {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        name: "web-0".to_owned(),
+    }
+}
+
+/// An eviction, a deletion, a patch of a subresource, an apply and a creation.
+fn effects() -> [Effect; 5] {
+    let body = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-0"}});
+    [
+        Effect::Evict {
+            pod: "web-0".to_owned(),
+            uid: None,
+            resource_version: None,
+            grace_period_seconds: None,
+        },
+        Effect::Delete {
+            object: pod(),
+            uid: None,
+            resource_version: None,
+            grace_period_seconds: None,
+            propagation: operon_core::action::Propagation::Background,
+        },
+        Effect::Patch {
+            object: pod(),
+            subresource: Some("resize".to_owned()),
+            kind: operon_core::action::PatchKind::Merge,
+            body: json!({}),
+            uid: None,
+            resource_version: None,
+        },
+        Effect::Apply(body.clone()),
+        Effect::Create(body),
+    ]
+}
+
+async fn refused(performer: &Performer, effect: &Effect) -> ActionError {
+    let error = performer.perform("shop", effect).await;
+    let error = error.expect_err("the API server forbids it");
+    let needed = Access::to_perform(effect);
+    performer.action_error("shop", &needed, error).await
+}
+
+#[tokio::test]
+async fn a_403_that_rbac_did_not_cause_is_tried_again() {
+    let performer = forbids(&[]);
+    for effect in effects() {
+        let error = refused(&performer, &effect).await;
+        assert!(
+            matches!(&error, ActionError::Retry(failure, None) if failure.reason == "Forbidden"),
+            "{effect:?}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_missing_permission_fails_the_target() {
+    let performer = forbids(&[
+        "create pods/eviction",
+        "delete pods",
+        "patch pods/resize",
+        "create pods",
+    ]);
+    for effect in effects() {
+        let error = refused(&performer, &effect).await;
+        assert!(
+            matches!(&error, ActionError::Terminal(failure) if failure.reason == "Forbidden"),
+            "{effect:?}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_requirement_that_the_account_may_not_read_fails_the_target() {
+    let requirements = [Requirement {
+        object: pod(),
+        uid: "u".to_owned(),
+        resource_version: None,
+    }];
+    let needed = Access::to_check(&requirements);
+    for (denied, fails) in [(&["get pods"][..], true), (&[], false)] {
+        let performer = forbids(denied);
+        let error = performer.require("shop", &requirements).await;
+        let error = error.expect_err("the API server forbids it");
+        let error = performer.action_error("shop", &needed, error).await;
+        let is_terminal = matches!(error, ActionError::Terminal(_));
+        assert_eq!(is_terminal, fails, "{error:?}");
+    }
+}
