@@ -16,13 +16,14 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::core::v1::{ObjectReference as EventSubject, Pod},
+    api::core::v1::{Node, ObjectReference as EventSubject, Pod},
     jiff::Timestamp,
 };
 use kube::{Api, Client, Resource, ResourceExt, api::DeleteParams, runtime::reflector::ObjectRef};
 use operon_api::{OperationJob, keys};
 use operon_core::{
     action::{ClusterView, JobView, PodView, Severity, Target},
+    node::not_ready,
     operation_job::{
         ActionState, Observed,
         conclude::{Answers, Conclusion, conclude},
@@ -70,6 +71,8 @@ pub struct OperationJobs {
     pub jobs: Cache<OperationJob>,
     /// All pods.
     pub pods: Cache<Pod>,
+    /// All nodes.
+    pub nodes: Cache<Node>,
     /// The actions.
     pub catalogue: Arc<Catalogue>,
     /// Remembers calls.
@@ -93,6 +96,7 @@ impl Reconciler for OperationJobs {
         let api = Api::namespaced(self.client.clone(), &job.namespace().unwrap_or_default());
         let (action, loaded) = self.catalogue.find(&job.spec.action);
         let pods = self.target_pods(&job);
+        let unready_nodes = self.unready_nodes(&pods);
         let now = whole_seconds(Timestamp::now());
         let blocked = job.metadata.deletion_timestamp.is_some()
             && matches!(action, ActionState::NotLoaded { .. });
@@ -100,6 +104,7 @@ impl Reconciler for OperationJobs {
         let observed = Observed {
             job: &job,
             pods: &pods,
+            unready_nodes: &unready_nodes,
             action: &action,
             blocked: self.book.blocked(&uid, blocked),
             now,
@@ -136,6 +141,18 @@ impl OperationJobs {
             .iter()
             .filter_map(|target| pod(&target.name))
             .collect()
+    }
+
+    fn unready_nodes(&self, pods: &HashMap<String, Arc<Pod>>) -> HashMap<String, String> {
+        let names = pods
+            .values()
+            .filter_map(|pod| pod.spec.as_ref()?.node_name.as_ref());
+        let names: HashSet<&String> = names.collect();
+        let nodes = names.into_iter().filter_map(|name| {
+            let node = self.nodes.store.get(&ObjectRef::new(name))?;
+            Some((name.clone(), not_ready(&node)?))
+        });
+        nodes.collect()
     }
 
     async fn expire(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<Next, Error> {

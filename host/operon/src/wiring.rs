@@ -282,6 +282,7 @@ pub(crate) async fn run_in(
         client,
         jobs: stores.operation_jobs.clone(),
         pods: stores.pods.clone(),
+        nodes: stores.nodes.clone(),
         catalogue: listeners.catalogue,
         book,
         triggers: listeners.triggers,

@@ -234,6 +234,13 @@ fn controller(
             Arc::new(|_, _| {}),
             &health,
         ),
+        nodes: Cache::start(
+            Api::all(client.clone()),
+            config.clone(),
+            (),
+            Arc::new(|_, _| {}),
+            &health,
+        ),
         pods: Cache::start(
             Api::all(client.clone()),
             config,

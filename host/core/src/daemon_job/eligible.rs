@@ -3,10 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use k8s_openapi::{
-    api::core::v1::{Node, NodeCondition},
-    jiff::Timestamp,
-};
+use k8s_openapi::{api::core::v1::Node, jiff::Timestamp};
 use kube::ResourceExt;
 use operon_api::{
     DaemonJob,
@@ -21,6 +18,7 @@ use super::{
 use crate::{
     action::Failure,
     jobs::time::{after, seconds},
+    node::{is_ready, ready},
 };
 
 /// Which nodes get a Job.
@@ -143,16 +141,6 @@ impl Selection {
         let excluded = self.excluded.iter().map(String::as_str);
         excluded.filter(|name| !nodes.contains(name)).collect()
     }
-}
-
-fn is_ready(node: &Node) -> bool {
-    ready(node).is_some_and(|ready| ready.status == "True")
-}
-
-fn ready(node: &Node) -> Option<&NodeCondition> {
-    let status = node.status.iter();
-    let mut conditions = status.flat_map(|status| &status.conditions).flatten();
-    conditions.find(|condition| condition.type_ == "Ready")
 }
 
 /// The names of a list that is separated by commas, spaces anywhere in it left out.

@@ -194,7 +194,11 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
             // No answer in this pass: nothing is known, so nothing changes.
             Next::held(detail)
         }
-        (Step::Operate, Some(answer)) => operated(detail, now, answer),
+        (Step::Operate, Some(answer)) => {
+            let mut next = operated(detail, now, answer);
+            add_node(observed, &mut next.detail);
+            next
+        }
         (Step::Release(cause), Some(answer)) => released(observed, detail, now, *cause, answer),
     }
 }
@@ -245,6 +249,20 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
                 }
             }
         }
+    }
+}
+
+/// What a target waits for may never come while the node of its pod is not Ready, so the message adds that.
+fn add_node(observed: &Observed<'_>, detail: &mut TargetDetail) {
+    let pod = observed.pods.get(&detail.name);
+    let node = pod.and_then(|pod| pod.spec.as_ref()?.node_name.as_ref());
+    let trouble = node.and_then(|node| observed.unready_nodes.get(node));
+    if let (false, Some(error), Some(trouble)) = (
+        detail.progress.is_finished(),
+        detail.error.as_mut(),
+        trouble,
+    ) {
+        error.message = format!("{}; {trouble}", error.message);
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Observed<'a> {
     pub job: &'a OperationJob,
     /// The pods that have the name of a target.
     pub pods: &'a HashMap<String, Arc<Pod>>,
+    /// The nodes of these pods that are not Ready, by name, with a sentence that says so.
+    pub unready_nodes: &'a HashMap<String, String>,
     /// Whether the job's action can be called.
     pub action: &'a ActionState,
     /// For how long this process has found a job that is being deleted, and its action not loaded.

@@ -1,8 +1,10 @@
 //! What answers about operated targets mean.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::api::core::v1::Pod;
 use operon_api::operation_job::{Progress, TargetDetail};
+use serde_json::json;
 
 use super::world::{
     START, World, attributes, failed, not_found, pending, plugin, processing, report, retry, said,
@@ -313,4 +315,30 @@ fn a_job_that_is_not_deleted_is_held_by_targets_without_a_good_answer() {
         );
     }
     assert!(!World::with(&[failed("a", "X")]).conclude(&[]).released);
+}
+
+#[test]
+fn a_target_that_waits_says_that_the_node_of_its_pod_is_not_ready() {
+    let mut world = World::with(&[processing("a"), processing("b")]);
+    for name in ["a", "b"] {
+        let pod = json!({"metadata": {"name": name, "uid": format!("uid-{name}")},
+            "spec": {"nodeName": format!("node-{name}"), "containers": []}});
+        let pod: Pod = serde_json::from_value(pod).expect("a Pod");
+        world.pods.insert(name.to_owned(), Arc::new(pod));
+    }
+    let trouble = "node \"node-a\" is not Ready";
+    world
+        .unready_nodes
+        .insert("node-a".to_owned(), trouble.to_owned());
+    let waits = report(OpsProgress::Processing, Some(waits()));
+    for _ in 0..2 {
+        world.pass(&[("a", waits.clone()), ("b", waits.clone())]);
+        let said = |name: &str| world.detail(name).error.clone().expect("it waits").message;
+        assert_eq!(said("a"), format!("it is not ready; {trouble}"));
+        assert_eq!(said("b"), "it is not ready");
+    }
+    world.unready_nodes.clear();
+    world.pass(&[("a", waits.clone())]);
+    let said = world.detail("a").error.as_ref().map(|e| e.message.as_str());
+    assert_eq!(said, Some("it is not ready"));
 }

@@ -41,6 +41,7 @@ pub(super) fn deleted_at(second: i64) -> ActionState {
 pub(super) struct World {
     pub(super) job: OperationJob,
     pub(super) pods: HashMap<String, Arc<Pod>>,
+    pub(super) unready_nodes: HashMap<String, String>,
     pub(super) action: ActionState,
     /// For how many seconds the deleted job's action has not been loaded.
     pub(super) blocked: u64,
@@ -68,6 +69,7 @@ impl World {
         let mut world = Self {
             job,
             pods: HashMap::new(),
+            unready_nodes: HashMap::new(),
             action: ActionState::Loaded,
             blocked: 0,
             now: START,
@@ -105,6 +107,7 @@ impl World {
         Observed {
             job: &self.job,
             pods: &self.pods,
+            unready_nodes: &self.unready_nodes,
             action: &self.action,
             blocked: Duration::from_secs(self.blocked),
             now: time(self.now).0,
