@@ -11,6 +11,7 @@ impl Default for Registration {
         Self {
             watches: Vec::new(),
             settings_schema: "{}".to_owned(),
+            job_label: None,
         }
     }
 }
@@ -27,6 +28,14 @@ impl Registration {
     #[must_use]
     pub fn schema(mut self, schema: &Value) -> Self {
         self.settings_schema = schema.to_string();
+        self
+    }
+
+    /// Names the label by which the action marks the pod of a target that it must finish or release; its
+    /// value is the uid of the job. The host reports such pods whose job does not exist any more.
+    #[must_use]
+    pub fn marking(mut self, label: &str) -> Self {
+        self.job_label = Some(label.to_owned());
         self
     }
 }

@@ -13,6 +13,9 @@ pub const RECONCILING: &str = "Reconciling";
 /// Nothing will happen until somebody changes something; present only then.
 pub const STALLED: &str = "Stalled";
 
+/// Of an ActionPlugin: pods are marked for OperationJobs that do not exist any more; present only then.
+pub const PODS_LEFT_BEHIND: &str = "PodsLeftBehind";
+
 /// Where an object stands; it decides all three conditions at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {

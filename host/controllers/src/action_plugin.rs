@@ -21,7 +21,7 @@ use kube::{
 };
 use operon_api::{
     ActionPlugin,
-    conditions::{self, READY},
+    conditions::{self, PODS_LEFT_BEHIND, READY},
     keys,
 };
 use operon_core::{
@@ -30,7 +30,7 @@ use operon_core::{
         elect,
         limits::limits,
         source::{Component, ComponentSource, ConfigMaps},
-        status::{Load, Serving, status},
+        status::{LeftBehind as LeftBehindView, Load, Serving, status},
         version::Version,
     },
 };
@@ -40,6 +40,7 @@ use crate::{
     effects::{Performers, service_account_user},
     error::Error,
     events::Events,
+    left_behind::LeftBehind,
     metrics::Metrics,
     plugin_watch::Watcher,
     run::{Next, Reconciler},
@@ -74,6 +75,8 @@ pub struct ActionPlugins {
     pub catalogue: Arc<Catalogue>,
     /// Wakes the jobs of an action that changed.
     pub triggers: Arc<Triggers>,
+    /// The pods that vanished jobs left behind.
+    pub left_behind: Arc<LeftBehind>,
     /// Sends Events.
     pub events: Events,
     /// Writes statuses.
@@ -222,12 +225,16 @@ impl ActionPlugins {
     /// Lets what was loaded serve, unless it is not what is wanted any more.
     fn publish(&self, plugin: &ActionPlugin, loaded: Loaded) -> Result<(), LoadError> {
         let (action, digest) = (&plugin.spec.action, loaded.version.digest.clone());
+        let label = loaded.action.registration().job_label.clone();
         let account = &plugin.spec.service_account_name;
         let wanted = || self.is_current(plugin) && self.has_account(account);
         if self.catalogue.publish(action, loaded, wanted) {
             tracing::info!(plugin = plugin.name_any(), action, digest, "action loaded");
             self.metrics.plugins_loaded(self.catalogue.count());
             self.triggers.action_changed(action);
+            let name = plugin.name_any();
+            self.left_behind
+                .action_loaded(action, &name, label.as_deref(), &self.pods.store);
             return Ok(());
         }
         self.check_service_account(account)?;
@@ -347,7 +354,15 @@ impl ActionPlugins {
             registration: loaded.action.registration(),
         });
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-        let next = status(plugin, serving.as_ref(), load, now);
+        let left = serving
+            .as_ref()
+            .and_then(|_| self.left_behind.pods(&plugin.spec.action));
+        let left = left
+            .as_ref()
+            .map(|(label, pods)| LeftBehindView { label, pods });
+        let count = left.map_or(0, |left| left.pods.len());
+        self.metrics.left_behind(&plugin.name_any(), count);
+        let next = status(plugin, serving.as_ref(), load, left, now);
         let api = Api::all(self.client.clone());
         let manager = keys::ACTION_PLUGIN_MANAGER;
         let written = self
@@ -368,7 +383,8 @@ impl ActionPlugins {
         }
     }
 
-    /// An Event, if the Ready condition says something else than before.
+    /// An Event if the condition Ready says something else than before, and one if pods are left behind
+    /// since then.
     async fn tell(
         &self,
         plugin: &ActionPlugin,
@@ -380,11 +396,19 @@ impl ActionPlugins {
             .as_ref()
             .map(|s| s.conditions.as_slice())
             .unwrap_or_default();
-        let said = conditions::find(before, READY).map(|c| (&c.status, &c.message));
+        let said = |type_: &str| conditions::find(before, type_).map(|c| (&c.status, &c.message));
+        if let Some(left) = conditions::find(now, PODS_LEFT_BEHIND)
+            && said(PODS_LEFT_BEHIND).is_none()
+        {
+            let (reason, message) = (PODS_LEFT_BEHIND, &left.message);
+            self.events
+                .send(plugin, Severity::Warning, reason, "Watch", message)
+                .await;
+        }
         let Some(ready) = conditions::find(now, READY) else {
             return;
         };
-        if said == Some((&ready.status, &ready.message)) {
+        if said(READY) == Some((&ready.status, &ready.message)) {
             return;
         }
         let severity = match load {

@@ -25,6 +25,7 @@ pub mod index;
 pub mod job_flow;
 pub mod job_template;
 pub mod jobs;
+pub mod left_behind;
 pub mod metrics;
 pub mod operation_job;
 pub mod orphaned_job;

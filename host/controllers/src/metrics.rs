@@ -21,6 +21,7 @@ pub struct Metrics {
     plugins: Gauge,
     panics: Family<Place, Counter>,
     watches: Family<Kind, Gauge>,
+    left_behind: Family<Plugin, Gauge>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -54,6 +55,11 @@ struct Place {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Plugin {
+    plugin: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
     kind: String,
 }
@@ -70,6 +76,7 @@ impl Metrics {
             plugins: Gauge::default(),
             panics: Family::default(),
             watches: Family::default(),
+            left_behind: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("operon");
         registry.register(
@@ -113,6 +120,11 @@ impl Metrics {
             "Whether the cache of a kind follows the API server",
             metrics.watches.clone(),
         );
+        registry.register(
+            "pods_left_behind",
+            "Pods that an action marked for an OperationJob that does not exist any more, by ActionPlugin",
+            metrics.left_behind.clone(),
+        );
         metrics
     }
 
@@ -144,6 +156,12 @@ impl Metrics {
         self.queued
             .get_or_create(&Controller { controller })
             .set(depth);
+    }
+
+    pub(crate) fn left_behind(&self, plugin: &str, pods: usize) {
+        let plugin = plugin.to_owned();
+        let pods = i64::try_from(pods).unwrap_or(i64::MAX);
+        self.left_behind.get_or_create(&Plugin { plugin }).set(pods);
     }
 
     pub(crate) fn effect(&self, plugin: &str, kind: &'static str, result: &'static str) {

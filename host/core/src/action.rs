@@ -483,6 +483,8 @@ pub struct Registration {
     pub watches: Vec<Watch>,
     /// JSON Schema of its settings.
     pub settings_schema: Value,
+    /// The label by which it marks pods that it must finish or release; the value is the job's uid.
+    pub job_label: Option<String>,
 }
 
 impl From<&Pod> for PodView {

@@ -20,6 +20,7 @@ use operon_controllers::{
     catalogue::Catalogue,
     health::Health,
     jobs::PodsOfJobs,
+    left_behind::LeftBehind,
     metrics::Metrics,
     owners::Owners,
     reactive_job::Relations,
@@ -31,6 +32,7 @@ use operon_controllers::{
 pub(crate) struct Listeners {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) triggers: Arc<Triggers>,
+    pub(crate) left_behind: Arc<LeftBehind>,
     pub(crate) relations: Arc<Relations>,
     pub(crate) owners: Arc<Owners>,
     pub(crate) pods_of_jobs: Arc<PodsOfJobs>,
@@ -91,8 +93,10 @@ impl Stores {
         let nodes = nodes(client, listeners, &daemon_jobs);
         let pods = pods(client, listeners, &jobs_of_reactive_jobs, &jobs_of_owners);
         let (triggers, targets) = (Arc::clone(&listeners.triggers), pods.store.clone());
+        let left_behind = Arc::clone(&listeners.left_behind);
         let operation_jobs = all(client, health, move |job, jobs| {
             triggers.job_changed(job, jobs, &targets);
+            left_behind.job_changed(job, jobs, &targets);
         });
         Self {
             operation_jobs,
@@ -211,6 +215,7 @@ fn pods(
     jobs_of_owners: &Cache<Job>,
 ) -> Cache<Pod> {
     let triggers = Arc::clone(&listeners.triggers);
+    let left_behind = Arc::clone(&listeners.left_behind);
     let pods_of_jobs = Arc::clone(&listeners.pods_of_jobs);
     let (relations, owners) = (
         Arc::clone(&listeners.relations),
@@ -220,6 +225,7 @@ fn pods(
     let owned = jobs_of_owners.store.clone();
     let on_pod = move |pod: &Pod, pods: &_| {
         triggers.pod_changed(pod, pods);
+        left_behind.pod_changed(pod, pods);
         pods_of_jobs.changed(pod, pods);
         relations.pod_changed(pod, &reactive);
         owners.pod_changed(pod, &owned);
@@ -233,6 +239,7 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
     let Listeners {
         catalogue,
         triggers,
+        left_behind: _,
         relations: _,
         owners: _,
         pods_of_jobs: _,

@@ -32,6 +32,7 @@ use operon_controllers::{
     health::Health,
     job_flow::JobFlows,
     job_template::JobTemplates,
+    left_behind::LeftBehind,
     metrics::Metrics,
     operation_job::OperationJobs,
     orphaned_job::OrphanedJobs,
@@ -198,6 +199,7 @@ impl Queues {
                 Arc::clone(book),
             )),
             catalogue,
+            left_behind: Arc::new(LeftBehind::new(self.plugins.sender.clone())),
             relations: Arc::new(Relations::new(
                 jobs.reactive_jobs.sender.clone(),
                 jobs.orphaned_jobs.sender.clone(),
@@ -260,6 +262,7 @@ pub(crate) async fn run_in(
         performers: Performers::new(config, client.clone(), namespace),
         catalogue: Arc::clone(&listeners.catalogue),
         triggers: Arc::clone(&listeners.triggers),
+        left_behind: Arc::clone(&listeners.left_behind),
         events: events.clone(),
         status: StatusWriter::default(),
         metrics: metrics.clone(),

@@ -98,6 +98,7 @@ pub(crate) fn registration(answer: types::Registration) -> Result<core::Registra
     let types::Registration {
         watches,
         settings_schema,
+        job_label,
     } = answer;
     if watches.len() > WATCHES {
         return Err(format!(
@@ -113,9 +114,18 @@ pub(crate) fn registration(answer: types::Registration) -> Result<core::Registra
     }
     let settings_schema = json::parse(&settings_schema, &mut { SCHEMA_VALUES })
         .map_err(|why| format!("its settings schema {why}"))?;
+    if job_label
+        .as_ref()
+        .is_some_and(|label| label.len() > LABEL_KEY_BYTES)
+    {
+        return Err(format!(
+            "its job label has more than {LABEL_KEY_BYTES} bytes"
+        ));
+    }
     Ok(core::Registration {
         watches: watches.into_iter().map(watch).collect::<Result<_, _>>()?,
         settings_schema,
+        job_label,
     })
 }
 

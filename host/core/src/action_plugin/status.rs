@@ -1,10 +1,12 @@
 //! What the status of an ActionPlugin says. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::jiff::Timestamp;
 use operon_api::{
     ActionPlugin,
     action_plugin::ActionPluginStatus,
-    conditions::{Standing, conditions},
+    conditions::{PODS_LEFT_BEHIND, Standing, condition, conditions},
 };
 
 use crate::action::Registration;
@@ -47,11 +49,24 @@ pub enum Load {
     },
 }
 
+/// Pods that the action marked for OperationJobs that do not exist any more.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftBehind<'a> {
+    /// The label of the mark.
+    pub label: &'a str,
+    /// `<namespace>/<name>` of each, with the uid of its job.
+    pub pods: &'a BTreeMap<String, String>,
+}
+
+/// How many pods a condition names.
+const NAMED: usize = 10;
+
 /// The plugin's status.
 pub fn status(
     plugin: &ActionPlugin,
     serving: Option<&Serving<'_>>,
     load: &Load,
+    left_behind: Option<LeftBehind<'_>>,
     now: Timestamp,
 ) -> ActionPluginStatus {
     let (standing, reason, message) = describe(serving, load);
@@ -60,21 +75,42 @@ pub fn status(
         .as_ref()
         .map(|s| s.conditions.as_slice())
         .unwrap_or_default();
+    let generation = plugin.metadata.generation;
+    let mut all = conditions(previous, standing, &reason, &message, generation, now);
+    all.extend(left_behind.and_then(|left| {
+        let message = left.describe()?;
+        let (type_, reason) = (PODS_LEFT_BEHIND, "JobNotFound");
+        let status = "True";
+        Some(condition(
+            previous, type_, status, reason, &message, generation, now,
+        ))
+    }));
     ActionPluginStatus {
-        observed_generation: plugin.metadata.generation,
+        observed_generation: generation,
         digest: serving.map(|s| s.digest.to_owned()),
         short_digest: serving.map(|s| short(s.digest).to_owned()),
         source: Some(source(plugin)),
         interface_version: serving.map(|_| INTERFACE_VERSION.to_owned()),
         watches: serving.map(|s| watches(s.registration)).unwrap_or_default(),
-        conditions: conditions(
-            previous,
-            standing,
-            &reason,
-            &message,
-            plugin.metadata.generation,
-            now,
-        ),
+        conditions: all,
+    }
+}
+
+impl LeftBehind<'_> {
+    /// A sentence that names them; nothing if there are none.
+    fn describe(self) -> Option<String> {
+        let Self { label, pods } = self;
+        let count = match pods.len() {
+            0 => return None,
+            1 => "1 pod is".to_owned(),
+            several => format!("{several} pods are"),
+        };
+        let named: Vec<_> = pods.keys().take(NAMED).map(String::as_str).collect();
+        let others = if pods.len() > NAMED { ", …" } else { "" };
+        Some(format!(
+            "{count} marked for OperationJobs that do not exist any more: {}{others}. `kubectl get pods -A -l {label} -L {label}` lists marked pods; the next OperationJob of this action that names such a pod takes it over",
+            named.join(", ")
+        ))
     }
 }
 
@@ -155,7 +191,7 @@ fn watches(registration: &Registration) -> Vec<String> {
 mod tests {
     use operon_api::{
         action_plugin::{ActionPluginSpec, ConfigMapSource, PluginSource},
-        conditions::{READY, RECONCILING, STALLED},
+        conditions::{READY, RECONCILING, STALLED, find},
     };
 
     use super::*;
@@ -254,7 +290,7 @@ mod tests {
             (None, failed(), STALLED, "DigestMismatch", "it is another"),
         ];
         for (serving, load, type_, reason, message) in table {
-            let status = status(&plugin(None), serving, &load, second(5));
+            let status = status(&plugin(None), serving, &load, None, second(5));
             let held: Vec<_> = status
                 .conditions
                 .iter()
@@ -281,7 +317,7 @@ mod tests {
             registration: &registration,
         };
         let plugin = plugin(Some(("replace", "plugin.wasm.gz")));
-        let full = status(&plugin, Some(&serving), &failed(), second(5));
+        let full = status(&plugin, Some(&serving), &failed(), None, second(5));
         assert_eq!(full.digest.as_deref(), Some(DIGEST));
         assert_eq!(full.short_digest.as_deref(), Some("0123456789ab"));
         assert_eq!(full.interface_version.as_deref(), Some(INTERFACE_VERSION));
@@ -289,7 +325,7 @@ mod tests {
             full.watches,
             ["apps/v1/ReplicaSet", "apps/v1/StatefulSet (a=b)"]
         );
-        let empty = status(&plugin, None, &failed(), second(5));
+        let empty = status(&plugin, None, &failed(), None, second(5));
         assert_eq!(
             (empty.digest, empty.short_digest, empty.interface_version),
             (None, None, None)
@@ -305,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_plugin_without_a_source_says_so() {
-        let status = status(&plugin(None), None, &failed(), second(5));
+        let status = status(&plugin(None), None, &failed(), None, second(5));
         assert_eq!(status.source.as_deref(), Some("none"));
     }
 
@@ -324,8 +360,40 @@ mod tests {
     #[test]
     fn the_same_again_is_the_same_status() {
         let mut plugin = plugin(Some(("replace", "plugin.wasm")));
-        let first = status(&plugin, None, &failed(), second(5));
+        let first = status(&plugin, None, &failed(), None, second(5));
         plugin.status = Some(first.clone());
-        assert_eq!(status(&plugin, None, &failed(), second(9)), first);
+        assert_eq!(status(&plugin, None, &failed(), None, second(9)), first);
+    }
+
+    #[test]
+    fn pods_left_behind_are_named_with_the_command_that_lists_them() {
+        let pods = |count: usize| -> BTreeMap<String, String> {
+            let name = |number| (format!("ns/p{number:02}"), "uid".to_owned());
+            (0..count).map(name).collect()
+        };
+        let said = |count: usize| {
+            let pods = pods(count);
+            let left = LeftBehind {
+                label: "mark",
+                pods: &pods,
+            };
+            let status = status(&plugin(None), None, &failed(), Some(left), second(5));
+            let found = find(&status.conditions, PODS_LEFT_BEHIND);
+            found.map(|condition| condition.message.clone())
+        };
+        assert_eq!(said(0), None);
+        let one = said(1).unwrap_or_default();
+        assert!(
+            one.starts_with(
+                "1 pod is marked for OperationJobs that do not exist any more: ns/p00."
+            ),
+            "{one}"
+        );
+        assert!(
+            one.contains("`kubectl get pods -A -l mark -L mark`"),
+            "{one}"
+        );
+        let many = said(11).unwrap_or_default();
+        assert!(many.contains("ns/p09, …."), "{many}");
     }
 }

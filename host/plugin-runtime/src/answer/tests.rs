@@ -87,6 +87,7 @@ fn registered(watches: Vec<types::Watch>, schema: &str) -> Result<(), String> {
     registration(types::Registration {
         watches,
         settings_schema: schema.into(),
+        job_label: None,
     })
     .map(drop)
 }

@@ -45,6 +45,7 @@ impl Guest for Hostile {
         Ok(Registration {
             watches: vec![watch(); watches],
             settings_schema: schema(&settings),
+            job_label: None,
         })
     }
 
