@@ -52,6 +52,7 @@ pub fn of(origin: &Value, name: &str, job_uid: &str) -> Value {
     let metadata = &origin["metadata"];
     let mut labels = object(&metadata["labels"]);
     labels[keys::REPLACES] = metadata["uid"].clone();
+    remove(&mut labels, keys::JOB);
     let mut annotations = object(&metadata["annotations"]);
     let base = match &annotations[keys::BASE_NAME] {
         Value::String(base) => base.clone().into(),

@@ -7,7 +7,8 @@ pub const RELEASED_FROM: &str = "replace.operon.dev/released-from";
 pub const ORIGIN: &str = "replace.operon.dev/origin";
 /// Label on a new pod: the uid of the pod it stands for. Annotation of the same key: that pod's name.
 pub const REPLACES: &str = "replace.operon.dev/replaces";
-/// Annotation on what a job has set up: the job's uid. Only that job undoes it.
+/// Label on a pod that a job has marked and must finish or put back, annotation on a copy: the job's uid.
+/// Only that job undoes it, or another once that job does not exist any more.
 pub const JOB: &str = "replace.operon.dev/job";
 /// Annotation on a copy: the name that its own copies derive their names from.
 pub const BASE_NAME: &str = "replace.operon.dev/base-name";

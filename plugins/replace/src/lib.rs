@@ -42,7 +42,8 @@ impl Action for Replace {
             .watch(pods)
             .watch(replica_sets)
             .watch(budgets)
-            .schema(&Settings::schema()))
+            .schema(&Settings::schema())
+            .marking(keys::JOB))
     }
 
     fn operate_target(

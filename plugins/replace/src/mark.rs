@@ -1,4 +1,4 @@
-//! The mark on a pod that was released from its `ReplicaSet`: one label and one annotation, written by
+//! The mark on a pod that was released from its `ReplicaSet`: two labels and one annotation, written by
 //! the same patch that removes the hash label and names another owner. It holds what it takes to put the
 //! pod back, and what tells a substitute from older pods, without a clock of ours.
 
@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::keys;
 use crate::replica_set::{ReplicaSet, is_deployment};
 
-/// The annotation [`keys::ORIGIN`].
+/// The annotation [`keys::ORIGIN`], and the label [`keys::JOB`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mark {
     /// The uid of the job that released the pod; only that job puts it back or deletes it, or one that
     /// took over after that job ceased to exist.
+    #[serde(skip)]
     pub job: String,
     /// The value of the label that was removed.
     pub hash: String,
@@ -55,7 +56,9 @@ impl Mark {
 
     /// The mark on a pod; none if it has none that can be read.
     pub fn of(pod: &Pod) -> Option<Self> {
-        serde_json::from_str(pod.annotation(keys::ORIGIN)?).ok()
+        let mark: Self = serde_json::from_str(pod.annotation(keys::ORIGIN)?).ok()?;
+        let job = pod.label(keys::JOB)?.to_owned();
+        Some(Self { job, ..mark })
     }
 
     /// The patch that releases the pod. The pod's controller is the Deployment meanwhile: a drain evicts
@@ -80,25 +83,19 @@ impl Mark {
             }
         }
         owners.extend(deployment.clone());
-        self.write(pod)
+        // A struct of strings and numbers always has a JSON form.
+        let text = serde_json::to_string(self).unwrap_or_default();
+        pod.edit()
+            .set_annotation(keys::ORIGIN, &text)
+            .set_label(keys::JOB, &self.job)
             .remove_label(keys::TEMPLATE_HASH)
             .set_label(keys::RELEASED_FROM, &replica_set.uid)
             .set_owners(&owners)
     }
 
     /// The patch that makes the pod another job's, which puts it back or deletes it from now on.
-    pub fn taken_over(&self, pod: &Pod, job: &str) -> MetadataEdit {
-        let mark = Self {
-            job: job.to_owned(),
-            ..self.clone()
-        };
-        mark.write(pod)
-    }
-
-    fn write(&self, pod: &Pod) -> MetadataEdit {
-        // A struct of strings and numbers always has a JSON form.
-        let text = serde_json::to_string(self).unwrap_or_default();
-        pod.edit().set_annotation(keys::ORIGIN, &text)
+    pub fn taken_over(pod: &Pod, job: &str) -> MetadataEdit {
+        pod.edit().set_label(keys::JOB, job)
     }
 
     /// The patch that puts the pod back. It names the `ReplicaSet` as the pod's controller, instead of
@@ -109,6 +106,7 @@ impl Mark {
             .edit()
             .set_label(keys::TEMPLATE_HASH, &self.hash)
             .remove_label(keys::RELEASED_FROM)
+            .remove_label(keys::JOB)
             .remove_annotation(keys::ORIGIN);
         let back = |owner: &OwnerReference| owner.uid == replica_set.uid || is_deployment(owner);
         if pod.controller().is_some_and(|owner| !back(owner)) {
@@ -177,7 +175,8 @@ mod tests {
     #[test]
     fn a_mark_that_somebody_mangled_reads_as_none() {
         let mut world = FakeCluster::new();
-        let pod = world.add_pod("foo", &json!({"annotations": {keys::ORIGIN: "{}"}}));
+        let pod = json!({"labels": {keys::JOB: "j"}, "annotations": {keys::ORIGIN: "{}"}});
+        let pod = world.add_pod("foo", &pod);
         assert_eq!(Mark::of(&pod), None);
     }
 }

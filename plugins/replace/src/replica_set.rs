@@ -52,8 +52,9 @@ fn plan_unreadable(pod: &Pod, uid: &str, cluster: &dyn Cluster) -> Result<Plan, 
         None => "its ReplicaSet is gone: delete the pod".to_owned(),
     };
     let message = format!(
-        "pod {:?} was released from its ReplicaSet, but its annotation {} can't be read: {way_out}",
+        "pod {:?} was released from its ReplicaSet, but its label {} or its annotation {} can't be read: {way_out}",
         pod.name,
+        keys::JOB,
         keys::ORIGIN
     );
     Ok(Plan::fail("OriginUnreadable", message))
@@ -70,7 +71,7 @@ fn put_back_by_hand(pod: &Pod, replica_set: &ReplicaSet) -> Value {
         .map(OwnerReference::to_object)
         .collect();
     json!({"metadata": {
-        "labels": {keys::TEMPLATE_HASH: hash, keys::RELEASED_FROM: null},
+        "labels": {keys::TEMPLATE_HASH: hash, keys::RELEASED_FROM: null, keys::JOB: null},
         "annotations": {keys::ORIGIN: null},
         "ownerReferences": owners
     }})
@@ -240,7 +241,7 @@ fn take_over(
     );
     let plan = Plan::wait("TakenOver", message).recheck_after(1_000);
     if !by_hand {
-        return Ok(plan.doing(patch(mark.taken_over(pod, &job.uid))));
+        return Ok(plan.doing(patch(Mark::taken_over(pod, &job.uid))));
     }
     Ok(plan.undoing(undo::put_back(pod, replica_set_uid, mark, cluster)?))
 }

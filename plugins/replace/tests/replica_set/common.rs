@@ -44,6 +44,7 @@ pub(crate) fn assert_untouched(world: &FakeCluster, pods: &[&str]) {
         assert_eq!(pod.label(keys::TEMPLATE_HASH), Some("h"), "{name}");
         assert!(pod.controller().is_some(), "{name}");
         assert_eq!(pod.label(keys::RELEASED_FROM), None, "{name}");
+        assert_eq!(pod.label(keys::JOB), None, "{name}");
         assert_eq!(pod.label(keys::REPLACES), None, "{name}");
         assert_eq!(pod.annotation(keys::ORIGIN), None, "{name}");
     }
