@@ -198,6 +198,8 @@ impl Launcher<'_> {
                 "--endpoint-reconciler-type=none",
             ])
             .args(["--authorization-mode=Node,RBAC", "--allow-privileged=true"])
+            // Off by default, and on where administrators are strict: `blockOwnerDeletion` takes a right.
+            .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .args([
                 "--requestheader-allowed-names=front-proxy-client",
