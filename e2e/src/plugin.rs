@@ -127,6 +127,19 @@ impl Plugin {
         self
     }
 
+    /// What its account may do.
+    pub fn rules(&self) -> &[Value] {
+        let rules = self.rules.as_ref().and_then(Value::as_array);
+        rules.map_or(&[], Vec::as_slice)
+    }
+
+    /// With an account that may do this.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Value) -> Self {
+        self.rules = Some(rules);
+        self
+    }
+
     /// Without its account.
     #[must_use]
     pub fn without_account(mut self) -> Self {
@@ -203,6 +216,14 @@ impl World {
             "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": SYSTEM}]
         });
         make(Api::<ClusterRoleBinding>::all(self.client.clone()), binding).await;
+    }
+
+    /// Sets what an account made by [`World::account`] may do.
+    pub async fn set_rules(&self, name: &str, rules: Value) {
+        let rights = Api::<ClusterRole>::all(self.client.clone());
+        let patch = Patch::Merge(json!({"rules": rules}));
+        let patched = rights.patch(name, &PatchParams::default(), &patch).await;
+        patched.unwrap_or_else(|error| panic!("failed to patch ClusterRole {name}: {error}"));
     }
 
     /// Waits until a plugin's condition `Ready` has this status and reason, for its present generation.

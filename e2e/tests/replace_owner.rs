@@ -6,7 +6,10 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 use kube::api::DeleteParams;
-use operon_e2e::prelude::*;
+use operon_e2e::{
+    plugin::{Plugin, REPLACE_VERBS},
+    prelude::*,
+};
 
 /// A Deployment of two pods, of which the first is released and its new pod is not ready yet.
 async fn replacing(world: &World) -> (Vec<Pod>, String, Pod) {
@@ -113,6 +116,64 @@ async fn a_job_deleted_after_its_deployment_was_orphaned_puts_the_pod_back() {
         world.delete::<OperationJob>("opj").await;
         world.gone::<OperationJob>("opj").await;
         let after = world.settled("foo", 2).await;
+        assert_eq!(names(&after), names(&before));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_of_a_paused_deployment_is_replaced_and_the_rollout_comes_when_it_goes_on() {
+    story(async |world: &World| {
+        let before = Deployment::of("foo", 2).up(world).await;
+        let target = before[0].name_any();
+        let paused = json!({"spec": {"paused": true, "template": {"metadata": {"annotations": {
+            "version": "2"}}}}});
+        world.patch::<DeploymentObject>("foo", paused).await;
+        world
+            .create(&Job::replace("opj", &[&target]).object())
+            .await;
+        let done = world.finished("opj").await;
+        assert_eq!(job::progress(&done), Progress::Succeeded);
+        let new = job::new_pod(&done, &target).expect("a new pod");
+        let new: Pod = world.get(&new).await.expect("the new pod is there");
+        let old_version = !new.annotations().contains_key("version");
+        assert!(old_version, "a paused Deployment makes no new revision");
+        world.settled("foo", 2).await;
+        let resumed = json!({"spec": {"paused": false}});
+        world.patch::<DeploymentObject>("foo", resumed).await;
+        world
+            .exactly("foo", 2, |pod| pod.annotations().contains_key("version"))
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_block_the_deletion_of_a_replica_set_says_so_until_it_may() {
+    story(async |world: &World| {
+        let plugin = Plugin::replace(world, &REPLACE_VERBS);
+        let rules = plugin.rules().to_vec();
+        let lesser = rules
+            .iter()
+            .filter(|rule| rule["resources"] != json!(["replicasets/finalizers"]));
+        let plugin = plugin.with_rules(lesser.cloned().collect()).up(world).await;
+        let before = Deployment::of("foo", 1).gated().up(world).await;
+        let target = before[0].name_any();
+        world
+            .create(&Job::of("opj", &plugin.action, &[&target]).object())
+            .await;
+        let new = world.another_pod("foo", &before).await;
+        world.delete::<OperationJob>("opj").await;
+        world
+            .job_until("opj", "names what may not be set", |found| {
+                let error = job::detail(found, &target).error;
+                error.is_some_and(|error| error.message.contains("cannot set blockOwnerDeletion"))
+            })
+            .await;
+        world.set_rules(&plugin.name, rules.into()).await;
+        world.gone::<OperationJob>("opj").await;
+        world.pod_gone(&new).await;
+        let after = world.settled("foo", 1).await;
         assert_eq!(names(&after), names(&before));
     })
     .await;
