@@ -47,6 +47,8 @@ const UID: &str = "7f2c1f0e-8f0b-4a6d-9d57-0d8a9c1f4b11";
 fn full(detail: TargetDetail) -> TargetDetail {
     let new_pod = detail.name.clone();
     let mut extra_info = detail.extra_info;
+    let owner = &detail.name[..detail.name.len().saturating_sub(6)];
+    extra_info.insert("Owner".to_owned(), format!("{owner}@1764331200"));
     extra_info.insert("NewPod".to_owned(), new_pod);
     let error = detail
         .error
