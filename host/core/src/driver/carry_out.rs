@@ -17,7 +17,7 @@ pub(super) async fn carry_out<K: Kind>(
 ) -> Done {
     let mut done = Done::default();
     for Batch { writes, needs } in batches {
-        if needs == Needs::Previous && done.failure.is_some() {
+        if needs == Needs::Previous && !done.is_all_done() {
             continue;
         }
         let writing: Vec<_> = writes
@@ -34,6 +34,13 @@ pub(super) async fn carry_out<K: Kind>(
 }
 
 impl Done {
+    /// Whether every write so far was carried out.
+    fn is_all_done(&self) -> bool {
+        let mut made = self.made.values();
+        let is_there = made.all(|made| matches!(made, Made::There(_)));
+        is_there && self.refused.is_empty() && self.failure.is_none()
+    }
+
     fn note(&mut self, write: Write, result: Result<Option<Made>, Refusal>) {
         match (write, result) {
             (Write::Make(start), Ok(Some(made))) => {

@@ -184,6 +184,13 @@ impl<'a, W: Reconciles> MemoryPort<'a, W> {
     fn write(&self, effect: &Effect) -> Result<Result<Value, Refusal>, Died> {
         let mut world = self.world();
         let own = W::Object::kind(&()).into_owned();
+        let is_own = |object: &ObjectReference| object.kind == own;
+        if let Effect::Patch { object, .. } | Effect::Delete { object, .. } = effect
+            && is_own(object)
+            && let Some(failure) = &world.view().denied
+        {
+            return Ok(Err(denied(failure)));
+        }
         match effect {
             Effect::Create(body) => {
                 world.cluster().posts += 1;
@@ -206,7 +213,7 @@ impl<'a, W: Reconciles> MemoryPort<'a, W> {
                         patch["metadata"][key] = json!(value);
                     }
                 }
-                if object.kind == own {
+                if is_own(object) {
                     world.cluster().write()?;
                     *world.object() = patched(world.object(), &patch);
                     world.collect_object();
@@ -220,7 +227,7 @@ impl<'a, W: Reconciles> MemoryPort<'a, W> {
                 ..
             } => {
                 world.cluster().write()?;
-                if object.kind == own {
+                if is_own(object) {
                     world.cluster().is_gone = true;
                     world.cluster().jobs.clear();
                 } else {
@@ -229,7 +236,10 @@ impl<'a, W: Reconciles> MemoryPort<'a, W> {
                 }
                 Ok(Ok(Value::Null))
             }
-            Effect::Event { .. } => Ok(Ok(Value::Null)),
+            Effect::Event { reason, .. } => {
+                world.cluster().sent_events.push(reason.clone());
+                Ok(Ok(Value::Null))
+            }
             Effect::Apply(_) | Effect::Evict { .. } => {
                 unreachable!("no kind that owns Jobs does that")
             }

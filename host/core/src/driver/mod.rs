@@ -82,7 +82,7 @@ impl Batch {
         }
     }
 
-    /// A batch that is left out after a write that failed.
+    /// A batch that is left out unless every write before it was carried out.
     pub fn dependent(writes: impl IntoIterator<Item = Write>) -> Self {
         Self {
             writes: writes.into_iter().collect(),
@@ -96,7 +96,8 @@ impl Batch {
 pub enum Needs {
     /// Nothing.
     Nothing,
-    /// That none of their writes failed. A refusal is an answer, and no failure.
+    /// That each of their writes was carried out. After a refusal the reconcile is concluded all the same,
+    /// because the status reports the refusal.
     Previous,
 }
 

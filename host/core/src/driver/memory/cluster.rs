@@ -53,6 +53,10 @@ pub(crate) struct Cluster<S> {
     pub(crate) log: Option<String>,
     pub(crate) warning: Option<Failure>,
     pub(crate) asked: Vec<Question>,
+    /// What the API server says to every write of the object itself.
+    pub(crate) denied: Option<Failure>,
+    /// The reasons of the Events that writes sent.
+    pub(crate) sent_events: Vec<String>,
     /// What the uids of Jobs begin with.
     uid_prefix: String,
     /// How many requests failed, and how many were carried out without an answer.
@@ -96,6 +100,8 @@ impl<S> Default for Cluster<S> {
             log: None,
             warning: None,
             asked: Vec::new(),
+            denied: None,
+            sent_events: Vec::new(),
             uid_prefix: "job".to_owned(),
             failures: 0,
             lost_answers: 0,

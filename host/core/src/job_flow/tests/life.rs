@@ -428,3 +428,22 @@ fn nothing_starts_that_the_status_on_its_way_has_settled() {
     assert_eq!(world.phases(), "c Failed, d Failed, b Skipped, x Skipped");
     assert_eq!(world.names(), ["flow-c", "flow-d"]);
 }
+
+#[test]
+fn a_flow_that_may_not_be_deleted_after_its_ttl_does_not_say_that_it_was() {
+    let mut world = World::with(json!({
+        "ttlSecondsAfterFinished": 60,
+        "flows": [step("a", &[])],
+    }));
+    world.settle();
+    world.succeed("flow-a");
+    world.settle();
+    world.now += 60;
+    world.denied = Some(Failure::new("Forbidden", "no deletions today"));
+    world.pass();
+    assert_eq!((world.is_gone, world.sent_events.len()), (false, 0));
+    world.denied = None;
+    world.pass();
+    assert!(world.is_gone);
+    assert_eq!(world.sent_events, ["TTL"]);
+}

@@ -2,6 +2,8 @@
 
 use operon_api::reactive_job::{ConcurrencyPolicy, Outcome, State};
 
+use crate::action::Failure;
+
 use super::world::World;
 
 /// Of runs that went so, oldest first, the places of those whose Jobs are left.
@@ -160,4 +162,19 @@ fn with_queue_history_is_kept_while_the_next_waits() {
     assert_eq!(world.made, 3);
     let run = &world.status().runs[0];
     assert_eq!(run.changes, ["metadata.annotations.digest: b → c"]);
+}
+
+#[test]
+fn history_is_kept_while_the_next_job_is_refused() {
+    let mut world = World::ready();
+    let first = world.newest();
+    world.edit_spec(|spec| spec.successful_history_limit = Some(0));
+    world.refusal = Some(Failure::new("Forbidden", "exceeded quota"));
+    world.edit_digest("next");
+    world.settle_any();
+    assert_eq!(world.names(), [first.as_str()]);
+    world.refusal = None;
+    world.settle();
+    assert_eq!(world.names(), [world.newest()]);
+    assert_ne!(world.newest(), first);
 }

@@ -287,3 +287,23 @@ fn a_refusal_stalls_and_keeps_what_is_known() {
     );
     assert_eq!(world.made, 2);
 }
+
+#[test]
+fn no_job_is_made_for_an_object_that_the_api_server_does_not_let_us_hold() {
+    let mut world = World::new();
+    world.denied = Some(crate::action::Failure::new(
+        "Forbidden",
+        "no finalizers today",
+    ));
+    world.settle_any();
+    assert_eq!(world.jobs.len(), 0);
+    let stalled = world.condition(STALLED);
+    assert_eq!(stalled.reason, "Forbidden");
+    assert!(
+        stalled.message.contains("no finalizers today"),
+        "{stalled:?}"
+    );
+    world.denied = None;
+    world.settle();
+    assert_eq!(world.jobs.len(), 1);
+}
