@@ -7,11 +7,10 @@
 use std::{
     collections::HashMap,
     fmt::Debug,
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures::{FutureExt as _, channel::mpsc::UnboundedSender};
+use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::ObjectReference};
 use kube::{
     Api, Client, Resource, ResourceExt, core::object::HasStatus, runtime::reflector::ObjectRef,
@@ -23,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::{
     error::Error,
     events::Events,
+    fault::contained,
     status::{StatusWriter, Written},
     store::{Cache, Cached},
 };
@@ -140,29 +140,22 @@ impl<K: Reported> Reports<K> {
     async fn write(&self, object: &K, status: &K::Status, events: &[Event]) {
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
-        let write = self.writer.write(&api, self.manager, object, None, status);
-        let written = AssertUnwindSafe(write).catch_unwind().await;
-        let uid = object.uid().unwrap_or_default();
-        let is_written = match written {
-            Ok(Ok(Written::Yes(written))) => {
-                self.cache.wrote(*written);
-                self.writes().remove(&uid);
-                true
-            }
-            Ok(Ok(Written::Unchanged | Written::Later(_))) => {
-                self.writes().remove(&uid);
-                false
-            }
-            Ok(Err(error)) => {
-                self.failed(uid, error.into());
-                false
-            }
-            Err(_) => {
-                let message = "the host panicked while it wrote the status".to_owned();
-                self.failed(uid, Refusal::unanswered("Panicked", message));
-                false
+        let write = async {
+            let write = self.writer.write(&api, self.manager, object, None, status);
+            match write.await? {
+                Written::Yes(written) => {
+                    self.cache.wrote(*written);
+                    Ok(true)
+                }
+                Written::Unchanged | Written::Later(_) => Ok(false),
             }
         };
+        let written = contained(write).await.unwrap_or_else(|panic| {
+            let message = format!("the host panicked while it wrote the status: {panic}");
+            Err(Refusal::unanswered("Panicked", message))
+        });
+        let is_written = matches!(written, Ok(true));
+        self.ended(object, written.err());
         // A closed queue means that the process ends.
         let _ = self.wake.unbounded_send(ObjectRef::from_obj(object));
         for event in events.iter().filter(|_| is_written) {
@@ -170,13 +163,20 @@ impl<K: Reported> Reports<K> {
         }
     }
 
-    fn failed(&self, uid: String, refusal: Refusal) {
+    /// The write of the object's status ended. A failure is kept for the next reconcile of the object, if
+    /// there will be one.
+    fn ended(&self, object: &K, failure: Option<Refusal>) {
+        let uid = object.uid().unwrap_or_default();
+        let is_there = || {
+            let latest = self.cache.store.get(&ObjectRef::from_obj(object));
+            latest.is_some_and(|latest| latest.uid() == object.uid())
+        };
+        let failure = failure.filter(|refusal| refusal.class != Class::Gone && is_there());
         let mut writes = self.writes();
-        if refusal.class == Class::Gone {
-            writes.remove(&uid);
-        } else {
-            writes.insert(uid, StatusWrite::Failed(refusal));
-        }
+        match failure {
+            Some(refusal) => writes.insert(uid, StatusWrite::Failed(refusal)),
+            None => writes.remove(&uid),
+        };
     }
 
     async fn send(&self, object: &K, event: &Event) {

@@ -55,7 +55,12 @@ pub trait Reconciler: Send + Sync + 'static {
 pub(crate) const PACE: Duration = Duration::from_millis(25);
 
 /// The first and the longest wait after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
+const BACKOFF: Backoff = (Duration::from_millis(500), Duration::from_mins(1));
+
+/// The same after a conflict: the cache has the other version in a moment, unless its watch hangs.
+const AFTER_CONFLICT: Backoff = (PACE, Duration::from_secs(1));
+
+type Backoff = (Duration, Duration);
 
 /// How many objects are looked at at once.
 const CONCURRENCY: u16 = 16;
@@ -137,12 +142,12 @@ impl<R: Reconciler> Runner<R> {
         };
         match result {
             Ok(next) if !next.retry => {
-                self.note(key, started, false);
+                self.note(key, started, None);
                 next.requeue_after
                     .map_or_else(Action::await_change, Action::requeue)
             }
             Ok(next) => {
-                let wait = self.note(key, started, true);
+                let wait = self.note(key, started, Some(BACKOFF));
                 Action::requeue(next.requeue_after.map_or(wait, |after| after.min(wait)))
             }
             Err(error) => self.failed(key, started, &object, &error),
@@ -158,7 +163,7 @@ impl<R: Reconciler> Runner<R> {
         panic: &str,
     ) -> Action {
         self.health.metrics().panicked(R::NAME);
-        let wait = self.note(key, started, true);
+        let wait = self.note(key, started, Some(BACKOFF));
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let kind = R::Object::kind(&());
         tracing::error!(
@@ -201,11 +206,11 @@ impl<R: Reconciler> Runner<R> {
                     error = error.chain(),
                     "changed meanwhile"
                 );
-                Action::requeue(PACE)
+                Action::requeue(self.note(key, started, Some(AFTER_CONFLICT)))
             }
             Class::Gone => Action::await_change(),
             Class::Unavailable | Class::Denied | Class::Invalid => {
-                let wait = self.note(key, started, true);
+                let wait = self.note(key, started, Some(BACKOFF));
                 self.log_failure(&namespace, &name, error, wait);
                 Action::requeue(wait)
             }
@@ -255,11 +260,11 @@ impl<R: Reconciler> Runner<R> {
             .and_then(|pacing| PACE.checked_sub(pacing.started.elapsed()))
     }
 
-    /// Notes a pass, and says how long to wait if it failed.
-    fn note(&self, key: String, started: Instant, failed: bool) -> Duration {
+    /// Notes a reconcile, and returns how long to wait if it failed.
+    fn note(&self, key: String, started: Instant, failed: Option<Backoff>) -> Duration {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         let failures = objects.get(&key).map_or(0, |pacing| pacing.failures);
-        let failures = if failed {
+        let failures = if failed.is_some() {
             failures.saturating_add(1)
         } else {
             0
@@ -269,7 +274,8 @@ impl<R: Reconciler> Runner<R> {
             objects.retain(|_, pacing| pacing.failures > 0 || pacing.started.elapsed() < PACE);
         }
         let doublings = failures.saturating_sub(1).min(10);
-        (BACKOFF.0 * 2_u32.pow(doublings)).min(BACKOFF.1)
+        let (first, longest) = failed.unwrap_or(AFTER_CONFLICT);
+        (first * 2_u32.pow(doublings)).min(longest)
     }
 }
 
