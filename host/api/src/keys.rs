@@ -90,6 +90,16 @@ pub const JOB_TEMPLATE: &str = "createByJobTemplate";
 /// On a JobFlow or DaemonJob: another value than before runs again what failed.
 pub const RETRY: &str = "operon.dev/retry";
 
+/// On a Job: Operon suspended it, because its object or its template says so. A Job that is suspended
+/// without this annotation is held by another controller or by a user.
+pub const SUSPENDED: &str = "operon.dev/suspended";
+
+/// The value of `spec.managedBy` that names Operon; absent means the same.
+pub const MANAGED_BY: &str = "operon.dev/operon";
+
+/// On an object and on its Jobs, a label: the Kueue queue that admits the Jobs. The key is Kueue's.
+pub const QUEUE_NAME: &str = "kueue.x-k8s.io/queue-name";
+
 /// The field managers of what the controllers of JobFlow, JobTemplate and DaemonJob write.
 pub const JOB_FLOW_MANAGER: &str = "operon-jobflow";
 /// See [`JOB_FLOW_MANAGER`].

@@ -93,6 +93,7 @@ pub(super) fn start(
         node: global.and_then(|global| global.node_name.as_deref()),
         tolerates_all: false,
         timeout: step.timeout_seconds,
+        queue: jobs::held::queue(flow),
     };
     let rendered = render(spec, &overlay)?;
     let mut labels = map(&rendered.labels);

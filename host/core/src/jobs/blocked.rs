@@ -1,4 +1,5 @@
-//! What a Job waits for: quota, a node, an image, a ConfigMap. Read off its pods.
+//! What a Job waits for: quota, a node, an image, a ConfigMap. Read off its pods. A Job that is held
+//! waits for nothing that could be late.
 
 use std::sync::Arc;
 
@@ -7,11 +8,12 @@ use k8s_openapi::{
         batch::v1::Job,
         core::v1::{ContainerStatus, Pod, PodStatus},
     },
+    apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
 use kube::ResourceExt;
 
-use super as job;
+use super::{self as job, held::holder};
 
 /// Why a container that waits does not start by itself.
 const TROUBLES: [&str; 7] = [
@@ -54,7 +56,7 @@ impl Blocked {
 
 /// What a Job waits for, if none of its pods gets anywhere.
 pub(crate) fn blocked(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
-    if job::finish(job).is_some() || job::is_suspended(job) || job::is_deleted(job) {
+    if job::finish(job).is_some() || job::is_deleted(job) || holder(job, pods).is_some() {
         return None;
     }
     let mut live: Vec<_> = pods.iter().filter(|pod| is_live(pod)).collect();
@@ -84,13 +86,25 @@ fn without_pods(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
         return None;
     }
     let started = status.and_then(|status| status.start_time.as_ref());
-    let since = started.or(job.metadata.creation_timestamp.as_ref())?.0;
+    let since = started
+        .or(resumed(job))
+        .or(job.metadata.creation_timestamp.as_ref())?
+        .0;
     Some(Blocked {
         reason: "NoPods".to_owned(),
         message: "no pod of it has been made".to_owned(),
         since,
         ask: job.metadata.uid.clone(),
     })
+}
+
+/// When a Job was resumed, if it was suspended: from then on pods are expected of it.
+fn resumed(job: &Job) -> Option<&Time> {
+    let conditions = job.status.iter().flat_map(|status| &status.conditions);
+    let mut suspended = conditions
+        .flatten()
+        .filter(|condition| condition.type_ == "Suspended" && condition.status == "False");
+    suspended.next()?.last_transition_time.as_ref()
 }
 
 /// What one pod waits for; nothing, if it runs.

@@ -3,6 +3,7 @@
 
 pub mod blocked;
 pub mod failure;
+pub mod held;
 pub(crate) mod name;
 pub mod owned;
 pub(crate) mod refused;

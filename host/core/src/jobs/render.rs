@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use operon_api::{
     embedded::{JobSpec, Volume, VolumeMount},
     job_flow::GlobalParams,
+    keys,
 };
 use serde_json::{Map, Value, json};
 
@@ -27,6 +28,8 @@ pub(crate) struct Overlay<'a> {
     pub(crate) tolerates_all: bool,
     /// The longest time that the Job may take, in seconds.
     pub(crate) timeout: Option<i32>,
+    /// The queue of the object, which the Job gets too.
+    pub(crate) queue: Option<&'a str>,
 }
 
 /// A Job in the making.
@@ -62,8 +65,9 @@ pub(crate) fn render(spec: &JobSpec, overlay: &Overlay<'_>) -> Result<Rendered, 
         let timeout = own.map_or(i64::from(timeout), |own| own.min(i64::from(timeout)));
         spec.insert("activeDeadlineSeconds".to_owned(), json!(timeout));
     }
+    let is_suspended = spec.get("suspend") == Some(&json!(true));
     let template = object(spec.entry("template").or_insert(json!({})));
-    let (labels, annotations) = overlay.global.map_or_else(Default::default, |global| {
+    let (mut labels, mut annotations) = overlay.global.map_or_else(Default::default, |global| {
         (global.labels.clone(), global.annotations.clone())
     });
     let metadata = object(template.entry("metadata").or_insert(json!({})));
@@ -81,6 +85,14 @@ pub(crate) fn render(spec: &JobSpec, overlay: &Overlay<'_>) -> Result<Rendered, 
     }
     if overlay.tolerates_all {
         pod.insert("tolerations".to_owned(), json!([{"operator": "Exists"}]));
+    }
+    if let Some(queue) = overlay.queue {
+        labels.insert(keys::QUEUE_NAME.to_owned(), queue.to_owned());
+    }
+    if is_suspended {
+        annotations.insert(keys::SUSPENDED.to_owned(), "true".to_owned());
+    } else {
+        annotations.remove(keys::SUSPENDED);
     }
     Ok(Rendered {
         spec: Value::Object(spec),

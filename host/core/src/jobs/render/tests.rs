@@ -273,3 +273,34 @@ fn labels_and_annotations_are_for_the_job_too() {
         json!({"labels": {"l": "1"}, "annotations": {"a": "2"}})
     );
 }
+
+#[test]
+fn the_queue_of_the_object_is_a_label_of_the_job_alone() {
+    let global = global(json!({"labels": {"a": "b"}}));
+    let overlay = Overlay {
+        global: Some(&global),
+        queue: Some("gpu"),
+        ..Overlay::default()
+    };
+    let rendered = render(&spec(json!({})), &overlay).expect("a Job");
+    let labels = [("a", "b"), (keys::QUEUE_NAME, "gpu")];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(rendered.labels, labels.into());
+    assert_eq!(
+        rendered.spec["template"]["metadata"]["labels"],
+        json!({"a": "b"})
+    );
+}
+
+#[test]
+fn a_job_that_its_template_suspends_says_that_operon_did() {
+    for (suspend, mark) in [
+        (json!(true), true),
+        (json!(false), false),
+        (json!(null), false),
+    ] {
+        let spec = spec(json!({"suspend": suspend}));
+        let rendered = render(&spec, &Overlay::default()).expect("a Job");
+        assert_eq!(rendered.annotations.contains_key(keys::SUSPENDED), mark);
+    }
+}
