@@ -163,7 +163,7 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
         start_time: start_time(survey),
         completion_time: is_finished.then_some(Time(observed.now)),
         failed_nodes,
-        wave: wave(survey),
+        wave: wave(survey, made),
         revision: Some(survey.memory.revision.clone()),
         job_status_list: job_status_list(survey),
         retried: survey.memory.token.map(str::to_owned),
@@ -228,17 +228,24 @@ fn start_time(survey: &Survey<'_>) -> Option<Time> {
     })
 }
 
-fn wave(survey: &Survey<'_>) -> Option<daemon_job::Wave> {
+/// The wave that began last: it begins when the first of its Jobs is wanted, whether or not the API server
+/// grants it.
+fn wave(survey: &Survey<'_>, made: &AllMade) -> Option<daemon_job::Wave> {
     if !survey.rules.has_waves() {
         return None;
     }
     let known = survey.memory.status.and_then(|status| status.wave.clone());
-    let Some(begun) = &survey.frontier.begun else {
+    let is_wanted = |place: &&Place<'_>| made.contains_key(place.uid);
+    let wanted = survey.places.iter().rev().find(is_wanted);
+    let wanted = wanted.map(|place| &place.wave);
+    let begun = survey.frontier.begun.as_ref();
+    let Some(started) = wanted.max(begun) else {
         return known;
     };
+    let end = survey.frontier.end.filter(|_| begun == Some(started));
     Some(daemon_job::Wave {
-        name: begun.as_str().to_owned(),
-        completion_time: survey.frontier.end.map(Time),
+        name: started.as_str().to_owned(),
+        completion_time: end.map(Time),
     })
 }
 

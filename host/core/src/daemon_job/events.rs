@@ -34,7 +34,7 @@ pub(super) fn events(
         .collect()
 }
 
-/// A wave begins.
+/// A wave starts.
 fn wave(next: &DaemonJobStatus, survey: &Survey<'_>) -> Option<Event> {
     let before = survey.memory.status.and_then(|status| status.wave.as_ref());
     let wave = next.wave.as_ref()?;
@@ -43,8 +43,7 @@ fn wave(next: &DaemonJobStatus, survey: &Survey<'_>) -> Option<Event> {
     }
     let of_wave = |place: &&Place<'_>| place.wave.as_str() == wave.name;
     let places: Vec<_> = survey.places.iter().filter(of_wave).collect();
-    let message = format!("wave {:?} begins: {}", wave.name, nodes(places.len()));
-    // Events of one reason about the same Job are one Event, with the message of the first.
+    let message = format!("wave {:?} starts: {}", wave.name, nodes(places.len()));
     let job = places.iter().find_map(|place| place.job);
     let job = job.map(|job| job.name_any());
     Some(about(normal("WaveStarted", message), job))

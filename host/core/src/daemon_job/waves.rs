@@ -38,7 +38,7 @@ impl Wave {
 /// How far the waves have got.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Frontier {
-    /// The last wave of which a node has begun.
+    /// The last wave of which a Job was made, or wanted.
     pub(super) begun: Option<Wave>,
     /// When everything up to that wave was over, if it is.
     pub(super) end: Option<Timestamp>,
@@ -102,7 +102,9 @@ pub(super) fn frontier(
     places: &[Place<'_>],
     now: Timestamp,
 ) -> Frontier {
-    let begun = places.iter().rev().find(|place| place.has_begun());
+    let known = known(rules, memory);
+    let has_begun = |place: &&Place<'_>| place.has_begun() || known == Some(place.wave.as_str());
+    let begun = places.iter().rev().find(has_begun);
     let Some(begun) = begun.map(|place| place.wave.clone()) else {
         return at_the_start(rules, memory, places);
     };
@@ -138,6 +140,14 @@ pub(super) fn frontier(
         open: Some(open),
         hold,
     }
+}
+
+/// The wave that began last, by the status: none of its Jobs may have been granted yet. Canaries that are
+/// to be chosen come before any other wave.
+fn known<'a>(rules: &Rules, memory: &Memory<'a>) -> Option<&'a str> {
+    let wave = memory.status?.wave.as_ref()?;
+    let is_chosen = rules.canary.is_none() || !memory.ledger.canaries.is_empty();
+    is_chosen.then_some(wave.name.as_str())
 }
 
 /// Nothing has begun. Without any canary the others must not go first, unless there was one once.

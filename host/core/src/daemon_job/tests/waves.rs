@@ -8,6 +8,7 @@ use operon_api::{
 };
 
 use super::world::{START, World, about, time};
+use crate::action::Failure;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -78,9 +79,9 @@ fn zones_go_in_the_order_of_their_names_and_nodes_without_one_last() {
     assert_eq!(
         begun,
         [
-            "wave \"topology.kubernetes.io/zone=1\" begins: 2 nodes",
-            "wave \"topology.kubernetes.io/zone=2\" begins: 2 nodes",
-            "wave \"rest\" begins: 2 nodes"
+            "wave \"topology.kubernetes.io/zone=1\" starts: 2 nodes",
+            "wave \"topology.kubernetes.io/zone=2\" starts: 2 nodes",
+            "wave \"rest\" starts: 2 nodes"
         ]
     );
 }
@@ -350,4 +351,38 @@ fn a_failed_canary_stops_the_rest_whatever_joins() {
     world.settle();
     assert_eq!(world.busy(), [""; 0]);
     assert_eq!(world.state(), FlowState::Failed);
+}
+
+#[test]
+fn a_wave_starts_when_the_first_of_its_jobs_is_wanted() {
+    let mut world = zones(&format!(
+        "{{topologyKey: {ZONE}, canary: {{}}, parallelism: 1}}"
+    ));
+    let started = |world: &mut World| -> Vec<_> {
+        let events = world.events.drain(..);
+        let started = events.filter(|event| event.reason == "WaveStarted");
+        started.map(|event| event.message).collect()
+    };
+    for (wave, count) in [("canary", "1 node"), (&*zone("1"), "2 nodes")] {
+        let quota = Failure::new("Forbidden", "no quota");
+        world.refusals.insert("*".to_owned(), quota);
+        world.settle();
+        assert_eq!(
+            started(&mut world),
+            [format!("wave {wave:?} starts: {count}")],
+            "though nothing of it is granted"
+        );
+        assert_eq!(world.busy(), [""; 0]);
+        world.refusals.clear();
+        world.settle();
+        assert_eq!((started(&mut world).len(), world.busy().len()), (0, 1));
+        succeed_all(&mut world);
+    }
+    world.settle();
+    succeed_all(&mut world);
+    world.settle();
+    assert_eq!(
+        started(&mut world),
+        [format!("wave {:?} starts: 1 node", zone("2"))]
+    );
 }
