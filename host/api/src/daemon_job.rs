@@ -81,6 +81,13 @@ pub struct DaemonJobSpec {
     pub job: JobSpec,
 }
 
+/// What stands beside the fields of the Jobs, and is about the object.
+const SUSPEND: &str = "Suspends the Jobs that run, and no further node gets its Job while this is true. \
+    A Job that a queue such as Kueue suspended is not resumed.";
+const MANAGED_BY: &str = "The controller that runs this object. Absent, `operon.dev/operon` and \
+    `kubernetes.io/job-controller` mean Operon. With any other value Operon writes nothing: neither Jobs \
+    nor the status.";
+
 /// The schema of what is not the Job's: what stands beside its fields.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -120,7 +127,11 @@ impl JsonSchema for DaemonJobSpec {
             &beside["properties"],
         ) {
             for (name, property) in properties.iter_mut() {
-                property["description"] = json!(format!("As `spec.{name}` of a Job."));
+                property["description"] = match name.as_str() {
+                    "suspend" => json!(SUSPEND),
+                    "managedBy" => json!(MANAGED_BY),
+                    _ => json!(format!("As `spec.{name}` of a Job.")),
+                };
             }
             properties.extend(beside.clone());
         }

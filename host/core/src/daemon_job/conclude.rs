@@ -2,11 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
     time::Duration,
 };
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use operon_api::{
     conditions::{READY, Standing as Kstatus, find},
@@ -30,6 +29,7 @@ use crate::{
     jobs::{
         AllMade, Made,
         failure::{cause, failure},
+        held::{Holder, holder},
         owned::leave_recheck,
     },
 };
@@ -142,6 +142,7 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
         survey,
         trouble: plan.failure.as_ref().or(trouble.failure.as_ref()),
         failed: &failed_nodes,
+        held: &held(observed, survey),
     });
     let succeeded = survey.count(|standing| standing == Standing::Succeeded);
     let desired = survey.places.len();
@@ -191,6 +192,17 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
             .chain(leave_recheck(made))
             .min(),
     }
+}
+
+/// The nodes whose Job is held, and who holds it.
+fn held<'s, 'a>(observed: &Observed<'a>, survey: &'s Survey<'a>) -> Vec<(&'s Place<'a>, Holder)> {
+    let active = survey.places.iter();
+    let active = active.filter(|place| place.standing == Standing::Active);
+    let held = active.filter_map(|place| {
+        let job = place.job?;
+        Some((place, holder(job, observed.pods_of(job))?))
+    });
+    held.collect()
 }
 
 /// Whether a Job is due that was not tried in this pass: there are more than one pass makes, or the time
@@ -354,13 +366,7 @@ fn failed_node(observed: &Observed<'_>, place: &Place<'_>) -> FailedNode {
             ..FailedNode::default()
         };
     };
-    let uid = job.metadata.uid.as_deref().unwrap_or_default();
-    let pods: &[Arc<Pod>] = observed
-        .pods
-        .get(uid)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let failure = failure(job, pods, None);
+    let failure = failure(job, observed.pods_of(job), None);
     let mut message = failure.message.clone();
     if let Some(cause) = cause(&failure) {
         message = format!("{message}; {cause}");

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     Seen,
     conclude::conclude,
-    job::claim,
+    job::{claim, is_foreign},
     plan::{Plan, adopts, plan},
 };
 use crate::{
@@ -64,6 +64,6 @@ impl Kind for Driven {
         done: &Done,
         _asked: &Asked,
     ) -> Option<Conclusion<DaemonJobStatus>> {
-        Some(conclude(&seen.observed(), plan, &all_made(done)))
+        (!is_foreign(&seen.object)).then(|| conclude(&seen.observed(), plan, &all_made(done)))
     }
 }

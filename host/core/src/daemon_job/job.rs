@@ -9,14 +9,16 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::ResourceExt;
-use operon_api::{DaemonJob, job_flow::GlobalParams, keys, reactive_job::Outcome};
+use operon_api::{
+    DaemonJob, embedded::JobSpec, job_flow::GlobalParams, keys, reactive_job::Outcome,
+};
 use serde_json::{Value, json};
 
 use crate::{
     action::Failure,
     driver::{Claim, Start},
     jobs::{
-        self, name,
+        self, held, name,
         owned::{is_owned, not_owned, owner},
         render::{Overlay, render},
     },
@@ -121,6 +123,48 @@ fn is_of_own_job(object: &DaemonJob, metadata: &ObjectMeta, job: &str) -> bool {
         && Marks::of(metadata).is_some_and(has_name)
 }
 
+/// Whether an object's `spec.suspend` is true.
+pub(super) fn is_suspended(object: &DaemonJob) -> bool {
+    object.spec.job.at(&["suspend"]) == Some(&json!(true))
+}
+
+/// Whether another controller runs an object: then nothing of it is written.
+pub(super) fn is_foreign(object: &DaemonJob) -> bool {
+    let managed_by = object.spec.job.at(&["managedBy"]);
+    held::is_foreign(managed_by.and_then(Value::as_str))
+}
+
+/// What an object says of its Jobs. `suspend` and `managedBy` stand beside it and are about the object.
+pub(super) fn spec(object: &DaemonJob) -> JobSpec {
+    let mut spec = object.spec.job.clone();
+    spec.0
+        .retain(|key, _| !matches!(key.as_str(), "suspend" | "managedBy"));
+    spec
+}
+
+/// When a Job is deleted after it finished, as its object says now.
+fn ttl(object: &DaemonJob) -> Option<&Value> {
+    let ttl = object.spec.job.at(&["ttlSecondsAfterFinished"]);
+    ttl.filter(|ttl| !ttl.is_null())
+}
+
+/// The merge patch of a Job whose object got another `ttlSecondsAfterFinished`; nothing else of it is
+/// written.
+pub(super) fn ttl_edit(object: &DaemonJob, job: &Job) -> Option<Value> {
+    let (known, wanted) = (job.annotations().get(keys::TTL), ttl(object));
+    let wanted_text = wanted.map(Value::to_string);
+    if known == wanted_text.as_ref() {
+        return None;
+    }
+    let mut patch = json!({"metadata": {"annotations": {keys::TTL: wanted_text}}});
+    let spec = job.spec.as_ref();
+    let has_one = spec.is_some_and(|spec| spec.ttl_seconds_after_finished.is_some());
+    if has_one {
+        patch["spec"] = json!({"ttlSecondsAfterFinished": wanted});
+    }
+    Some(patch)
+}
+
 /// The Job itself, without a name. The keys that say whose it is win over the user's, and are on its
 /// pods too: those may outlive it.
 ///
@@ -128,12 +172,13 @@ fn is_of_own_job(object: &DaemonJob, metadata: &ObjectMeta, job: &str) -> bool {
 /// What no Job can be made of.
 pub(super) fn body(object: &DaemonJob, purpose: &Purpose<'_>) -> Result<Value, Failure> {
     let mut rendered = render(
-        &object.spec.job,
+        &spec(object),
         &Overlay {
             global: Some(&marked(object, &purpose.marks)),
             node: Some(purpose.marks.node),
             tolerates_all: purpose.tolerates_all,
             timeout: purpose.timeout,
+            queue: held::queue(object),
             ..Overlay::default()
         },
     )?;

@@ -14,6 +14,8 @@ use operon_api::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::job;
+
 /// What is remembered of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Memory<'a> {
@@ -113,7 +115,10 @@ fn revision(object: &DaemonJob) -> String {
                 node_name: None,
                 ..global
             });
-        let made_from = json!({"job": object.spec.job, "globalParams": global});
+        // A TTL says nothing of what runs.
+        let mut job = job::spec(object);
+        job.0.remove("ttlSecondsAfterFinished");
+        let made_from = json!({"job": job, "globalParams": global});
         hexadecimal(&made_from.to_string(), 8)
     })
 }

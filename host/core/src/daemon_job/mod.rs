@@ -87,6 +87,14 @@ struct Observed<'a> {
     now: Timestamp,
 }
 
+impl<'a> Observed<'a> {
+    /// The pods of a Job.
+    fn pods_of(&self, job: &Job) -> &'a [Arc<Pod>] {
+        let uid = job.metadata.uid.as_deref().unwrap_or_default();
+        self.pods.get(uid).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
 /// How long a node whose Job is to run again may be cordoned or not Ready before it has failed.
 const RETRY_GRACE: Duration = Duration::from_mins(5);
 

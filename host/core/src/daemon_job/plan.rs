@@ -21,7 +21,7 @@ use super::{
 use crate::{
     action::Failure,
     driver::Start,
-    jobs::{self, refused::a_few, time::PODS_RECHECK},
+    jobs::{self, held::suspend_patch, refused::a_few, time::PODS_RECHECK},
 };
 
 /// What a pass does, in this order.
@@ -41,7 +41,8 @@ pub struct Plan {
 
 /// Decides what this pass does.
 pub(super) fn plan(observed: &Observed<'_>) -> Plan {
-    if observed.object.metadata.deletion_timestamp.is_some() {
+    let object = observed.object;
+    if object.metadata.deletion_timestamp.is_some() || job::is_foreign(object) {
         return Plan::default();
     }
     let Ok(survey) = Survey::of(observed) else {
@@ -88,7 +89,7 @@ pub(super) fn chosen<'s, 'a>(
     refused: &BTreeSet<String>,
     now: Timestamp,
 ) -> Vec<&'s Place<'a>> {
-    if survey.memory.is_finished || survey.rules.is_paused {
+    if survey.memory.is_finished || survey.rules.is_paused || survey.is_suspended {
         return Vec::new();
     }
     let may_start = |place: &&Place<'_>| may_start(survey, place, now);
@@ -153,7 +154,7 @@ fn start(
     })
 }
 
-/// Lets the Jobs go whose result is in the status, or is nobody's any more.
+/// Suspends and resumes Jobs, and lets those go whose result is in the status, or is nobody's any more.
 fn adjust(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<(Arc<Job>, Value)> {
     let nodes = uids(observed);
     let ledger = &survey.memory.ledger;
@@ -171,9 +172,20 @@ fn adjust(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<(Arc<Job>, Value)
                 || failed.is_some_and(|attempts| *attempts >= marks.attempt)
                 || started.is_some_and(|tries| tries.attempts > marks.attempt))
     };
+    let is_current = |job: &Job| {
+        Marks::of(&job.metadata).is_some_and(|marks| marks.revision == survey.memory.revision)
+    };
+    let edit = |job: &Job| {
+        is_current(job)
+            .then(|| job::ttl_edit(observed.object, job))
+            .flatten()
+    };
+    let let_go = |job: &Job| jobs::ttl_patch(job).filter(|_| is_recorded(job));
     let patch = |job: &Arc<Job>| {
-        let patch = jobs::ttl_patch(job)?;
-        is_recorded(job).then(|| (Arc::clone(job), patch))
+        let patch = suspend_patch(job, survey.is_suspended)
+            .or_else(|| edit(job))
+            .or_else(|| let_go(job))?;
+        Some((Arc::clone(job), patch))
     };
     survey.jobs.iter().copied().filter_map(patch).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::ResourceExt;
 use operon_api::{
     conditions::{self, Standing as Kstatus},
     daemon_job::{FailedNode, FlowState, NodeFailurePolicy},
@@ -13,7 +14,7 @@ use super::{
     survey::{Place, Standing, Survey, Trip},
     waves::Hold,
 };
-use crate::action::Failure;
+use crate::{action::Failure, jobs::held::Holder};
 
 /// The reason of one of which more nodes failed than may.
 pub(super) const NODES_FAILED: &str = "NodesFailed";
@@ -38,6 +39,8 @@ pub(super) struct Case<'a> {
     /// Why no Job can be made, or one can't get on.
     pub(super) trouble: Option<&'a Failure>,
     pub(super) failed: &'a [FailedNode],
+    /// The nodes whose Job is held, and who holds it.
+    pub(super) held: &'a [(&'a Place<'a>, Holder)],
 }
 
 /// Decides where an object stands whose spec can be read, and that is neither finished already nor
@@ -46,7 +49,7 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
     let survey = case.survey;
     let state = state(survey);
     let (standing, reason, detail) = judge(case, state);
-    let mut message = summary(survey);
+    let mut message = summary(survey, case.held.len());
     if let Some(skipped) = skipped(survey) {
         message = format!("{message}; {skipped}");
     }
@@ -94,6 +97,9 @@ fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>)
     if survey.trip.is_some() && survey.rules.failure == NodeFailurePolicy::Pause {
         return stalled("TooManyFailures", failures(case));
     }
+    if survey.is_suspended {
+        return waiting("Suspended", Some("spec.suspend is true".to_owned()));
+    }
     if let Some(trouble) = case.trouble {
         return stalled(&trouble.reason, trouble.message.clone());
     }
@@ -115,12 +121,25 @@ fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>)
             let (wave, at) = (wave.as_str(), whole(*at));
             waiting("WavePause", Some(format!("wave {wave:?} begins at {at}")))
         }
-        None => waiting(state.as_str(), None),
+        None => match case.held.first() {
+            Some(held) => waiting("JobSuspended", Some(who_holds(held, case.held.len()))),
+            None => waiting(state.as_str(), None),
+        },
     }
 }
 
-/// How many nodes stand where.
-fn summary(survey: &Survey<'_>) -> String {
+/// Who holds the first of so many Jobs.
+fn who_holds((place, holder): &(&Place<'_>, Holder), count: usize) -> String {
+    let node = place.node.name_any();
+    let job = place.job.map(|job| job.name_any()).unwrap_or_default();
+    match count {
+        1 => format!("Job {job:?} on node {node:?} is {holder}"),
+        _ => format!("{count} Jobs are suspended, {job:?} on node {node:?} is {holder}"),
+    }
+}
+
+/// How many nodes stand where; the Jobs of `held` of them are held.
+fn summary(survey: &Survey<'_>, held: usize) -> String {
     let desired = survey.places.len();
     if desired == 0 {
         return "no node gets a Job".to_owned();
@@ -128,7 +147,11 @@ fn summary(survey: &Survey<'_>) -> String {
     let succeeded = survey.count(|standing| standing == Standing::Succeeded);
     let mut summary = format!("{succeeded} of {} succeeded", nodes(desired));
     for (count, what) in [
-        (survey.count(Standing::is_active), "running"),
+        (
+            survey.count(Standing::is_active).saturating_sub(held),
+            "running",
+        ),
+        (held, "suspended"),
         (survey.count(|s| s == Standing::Failed), "failed"),
         (
             survey.count(|s| matches!(s, Standing::Lost(_) | Standing::Again(_))),

@@ -32,6 +32,8 @@ use crate::{
 pub(super) struct Survey<'a> {
     pub(super) selection: Selection,
     pub(super) rules: Rules,
+    /// Whether `spec.suspend` is true.
+    pub(super) is_suspended: bool,
     pub(super) memory: Memory<'a>,
     /// Its Jobs: what else has its labels is somebody else's.
     pub(super) jobs: Vec<&'a Arc<Job>>,
@@ -154,6 +156,7 @@ impl<'a> Survey<'a> {
         let mut survey = Self {
             selection,
             rules,
+            is_suspended: job::is_suspended(observed.object),
             memory,
             jobs,
             places: Vec::new(),

@@ -54,10 +54,7 @@ pub(super) fn trouble(observed: &Observed<'_>, survey: &Survey<'_>, made: &AllMa
         .collect();
     let waits = survey.places.iter().filter_map(|place| {
         let job = place.job.filter(|_| place.standing == Standing::Active)?;
-        let pods = observed
-            .pods
-            .get(job.metadata.uid.as_deref().unwrap_or_default());
-        let blocked = blocked(job, pods.map(Vec::as_slice).unwrap_or_default())?;
+        let blocked = blocked(job, observed.pods_of(job))?;
         Some((place, &**job, blocked))
     });
     let (over, waiting): (Vec<_>, Vec<_>) = waits.partition(|(_, _, blocked)| {

@@ -9,6 +9,7 @@ mod owned;
 mod revisions;
 mod scale;
 mod simulation;
+mod suspended;
 mod taken_over;
 mod troubles;
 mod waves;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use operon_api::{conditions::STALLED, daemon_job::FlowState, keys};
+use serde_json::json;
 
 use super::world::World;
 use crate::{
@@ -37,7 +38,7 @@ impl Simulated for World {
         let jobs: Vec<_> = self.jobs.keys().cloned().collect();
         let live = |job: &&Job| jobs::finish(job).is_none();
         let live: Vec<_> = self.jobs.values().filter(live).map(Job::name_any).collect();
-        match chance.of(20) {
+        match chance.of(24) {
             0..=4 if !live.is_empty() => {
                 let job = chance.pick(&live);
                 self.end_job(&job, "Complete", "CompletionsReached", "well");
@@ -48,7 +49,7 @@ impl Simulated for World {
             }
             7 | 18 if !live.is_empty() => {
                 let job = chance.pick(&live);
-                self.add_pod(&job, &serde_json::json!({"phase": "Running"}));
+                self.add_pod(&job, &json!({"phase": "Running"}));
             }
             8 if !jobs.is_empty() => {
                 let job = chance.pick(&jobs);
@@ -73,6 +74,23 @@ impl Simulated for World {
                 }
             }
             17 => self.collect_garbage(),
+            19 => {
+                let is_suspended = chance.once_in(2);
+                self.edit(|spec| spec["suspend"] = json!(is_suspended));
+            }
+            // A queue holds a Job, or lets it go.
+            20 | 21 if !live.is_empty() => {
+                let job = self.jobs.get_mut(&chance.pick(&live)).expect("a Job");
+                job.spec.get_or_insert_default().suspend = Some(chance.once_in(2));
+            }
+            22 if chance.once_in(3) => {
+                let manager = chance.pick(&["", "operon.dev/operon", "example.com/other"]);
+                self.edit(|spec| spec["managedBy"] = json!(manager));
+            }
+            23 => {
+                let ttl = chance.seconds(100);
+                self.edit(|spec| spec["ttlSecondsAfterFinished"] = json!(ttl));
+            }
             _ => {
                 let seconds = chance.seconds(400);
                 self.wait(seconds);
@@ -86,6 +104,13 @@ impl Simulated for World {
 
     fn assert_ends(mut self) {
         self.refusals.clear();
+        self.edit(|spec| {
+            spec["suspend"] = json!(null);
+            spec["managedBy"] = json!(null);
+        });
+        for job in self.jobs.values_mut() {
+            job.spec.get_or_insert_default().suspend = Some(false);
+        }
         self.set_rollout("{failurePolicy: Continue}");
         for name in NAMES {
             if self.nodes.contains_key(name) {
@@ -125,8 +150,27 @@ const ROLLOUTS: [&str; 9] = [
 
 const NAMES: [&str; 5] = ["n1", "n2", "n3", "n1-2", "n4"];
 
+/// What must never be done to what is suspended, or run by another controller.
+fn assert_held(world: &World, before: &World) {
+    let spec = &world.object.spec.job.0;
+    if spec.get("managedBy") == Some(&json!("example.com/other")) {
+        assert_eq!(world.writes, before.writes, "it is not ours");
+    }
+    if spec.get("suspend") == Some(&json!(true)) {
+        assert_eq!(world.made, before.made, "it is suspended");
+    }
+    let is_held =
+        |job: &&Job| jobs::is_suspended(job) && !job.annotations().contains_key(keys::SUSPENDED);
+    for held in before.jobs.values().filter(is_held) {
+        let is_same = |job: &&Job| job.metadata.uid == held.metadata.uid;
+        let job = world.jobs.values().find(is_same);
+        assert!(job.is_none_or(jobs::is_suspended), "a queue holds it");
+    }
+}
+
 /// What must never be.
 fn assert_sane(world: &World, before: &World) {
+    assert_held(world, before);
     let revision = |job: &Job| job.annotations()[keys::REVISION].clone();
     let mut running: BTreeMap<&str, usize> = BTreeMap::new();
     for job in world.jobs.values() {

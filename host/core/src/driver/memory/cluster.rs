@@ -387,7 +387,11 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
     match (target.as_object_mut(), patch) {
         (Some(target), Value::Object(fields)) => {
             for (key, value) in fields {
-                merge(target.entry(key).or_insert(Value::Null), value);
+                if value.is_null() {
+                    target.remove(key);
+                } else {
+                    merge(target.entry(key).or_insert(Value::Null), value);
+                }
             }
         }
         (None, Value::Object(_)) => {
