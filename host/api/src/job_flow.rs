@@ -431,6 +431,10 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<i32>,
 
+    /// How many of its Jobs failed. Only these use up `retry.limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<i32>,
+
     /// A digest of the template that its last Job was made from: it tells what came of an edit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_hash: Option<String>,

@@ -51,6 +51,10 @@ pub const RUN_REASON: &str = "operon.dev/run-reason";
 /// node. Of a DaemonJob it is on its pods too.
 pub const RUN_ATTEMPT: &str = "operon.dev/run-attempt";
 
+/// On a Job of a JobFlow or DaemonJob: how many Jobs of its step or node failed before it. Only they use up
+/// `retry.limit`; deleted Jobs do not.
+pub const FAILURES: &str = "operon.dev/failures";
+
 /// On a Job: the uid of the Job before; its name is derived from it.
 pub const RUN_AFTER: &str = "operon.dev/run-after";
 

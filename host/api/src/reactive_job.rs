@@ -216,6 +216,11 @@ pub struct ReactiveJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
 
+    /// The last Jobs, if they were deleted before they finished: the more in a row, the longer the wait
+    /// before the next one is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletions: Option<Deletions>,
+
     /// The last runs, the newest first; at most five.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5), extend("x-kubernetes-list-type" = "atomic"))]
@@ -271,6 +276,21 @@ pub struct Pending {
 
     /// Their digests.
     pub config: BTreeMap<String, String>,
+}
+
+/// Jobs that were deleted before they finished.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deletions {
+    /// How many, in a row.
+    pub count: i32,
+
+    /// The uid of the last of them.
+    #[serde(rename = "jobUID")]
+    pub job_uid: String,
+
+    /// When that one was found to be deleted.
+    pub time: Time,
 }
 
 /// One run: a Job that was made.

@@ -146,6 +146,15 @@ impl Case<'_> {
         self.known.job_uid.is_some() && self.known.job_uid == self.job.metadata.uid
     }
 
+    /// How many Jobs of the step failed, this one included.
+    fn failures(&self) -> i32 {
+        let finish = jobs::finish(self.job);
+        let has_failed = finish.is_some_and(|finish| finish.outcome == Outcome::Failed);
+        let before = jobs::failures_before(self.job, self.attempt.into());
+        let failures = before.saturating_add(i64::from(has_failed));
+        i32::try_from(failures).unwrap_or(i32::MAX)
+    }
+
     fn asked(&self) -> outputs::Asked<'_> {
         outputs::Asked {
             job: self.job,
@@ -170,6 +179,7 @@ impl Case<'_> {
             job_name: Some(self.job.name_any()),
             job_uid: self.job.uid(),
             attempts: Some(self.attempt),
+            failures: Some(self.failures()).filter(|failures| *failures > 0),
             template_hash: make::template_hash(self.job),
             start_time: known.start_time.clone().or(created),
             completion_time: None,

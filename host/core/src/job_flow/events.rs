@@ -98,6 +98,10 @@ fn of_step(before: &StepStatus, step: &StepStatus) -> Vec<Event> {
             let message = format!("step {name:?} was cancelled: {why}");
             events.push(event(Severity::Normal, "StepCancelled", message));
         }
+        Phase::Running if step.failures > before.failures => events.push(Event {
+            related: step.job_name.clone().map(jobs::reference),
+            ..event(Severity::Warning, "JobFailed", hindered(step))
+        }),
         Phase::Blocked | Phase::Running if is_new => events.extend(hindrance(step)),
         Phase::Waiting
         | Phase::Blocked
@@ -113,15 +117,19 @@ fn of_step(before: &StepStatus, step: &StepStatus) -> Vec<Event> {
 /// What is in the way of a step that is to go on.
 fn hindrance(step: &StepStatus) -> Option<Event> {
     let reason = step.reason.as_deref()?;
-    let message = step.message.as_deref().unwrap_or_default();
     let told = match reason {
         RETRYING | CANCELLING | SUSPENDED | READING_OUTPUTS => return None,
         JOB_DELETED => "JobDeleted",
         "TemplateNotFound" => "TemplateNotFound",
         _ => "StepBlocked",
     };
-    let message = format!("step {:?}: {reason}: {message}", step.name);
-    Some(event(Severity::Warning, told, message))
+    Some(event(Severity::Warning, told, hindered(step)))
+}
+
+fn hindered(step: &StepStatus) -> String {
+    let reason = step.reason.as_deref().unwrap_or_default();
+    let message = step.message.as_deref().unwrap_or_default();
+    format!("step {:?}: {reason}: {message}", step.name)
 }
 
 fn of_graph(previous: &JobFlowStatus, next: &JobFlowStatus) -> Option<Event> {

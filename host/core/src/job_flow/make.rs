@@ -110,6 +110,9 @@ pub(super) fn start(
         keys::RUN_ATTEMPT,
         Some(attempt.to_string()),
     );
+    let step_status = known.iter().find(|known| known.name == step.name);
+    let failures = step_status.and_then(|known| known.failures).unwrap_or(0);
+    set(&mut annotations, keys::FAILURES, Some(failures.to_string()));
     set(&mut annotations, keys::REVISION, Some(revision(spec)));
     let ttl = rendered.ttl.map(|ttl| ttl.to_string());
     set(&mut annotations, keys::TTL, ttl);

@@ -95,6 +95,7 @@ fn again(step: &mut StepStatus) {
     *step = StepStatus {
         name: std::mem::take(&mut step.name),
         attempts: step.attempts,
+        failures: step.failures,
         start_time: step.start_time.take(),
         ..StepStatus::default()
     };

@@ -104,6 +104,21 @@ pub(crate) fn failure(job: &Job, pods: &[Arc<Pod>], log: Option<&str>) -> RunFai
     failure
 }
 
+/// How a Job failed, in a sentence: what the Job says, and its cause.
+pub(crate) fn sentence(failure: &RunFailure) -> String {
+    let job = &failure.job_name;
+    let said = [failure.reason.as_str(), failure.message.as_str()];
+    let said = said.into_iter().filter(|said| !said.is_empty());
+    let said = said.collect::<Vec<_>>().join(": ");
+    let cause = cause(failure);
+    let why = [Some(said), cause].into_iter().flatten();
+    let why = why.filter(|why| !why.is_empty()).collect::<Vec<_>>();
+    if why.is_empty() {
+        return format!("Job {job:?} failed");
+    }
+    format!("Job {job:?} failed: {}", why.join("; "))
+}
+
 /// What pod and container say of a failure, in a sentence: the pod's own reason first, because then the
 /// containers were only ended with it.
 pub(crate) fn cause(failure: &RunFailure) -> Option<String> {

@@ -94,6 +94,13 @@ pub(crate) fn number(job: &Job, key: &str) -> Option<i64> {
     job.annotations().get(key)?.parse().ok()
 }
 
+/// How many Jobs failed before this one, of `attempt` Jobs in all. Only failures use up the limit of retries:
+/// a Job that was deleted before it finished has not failed.
+pub(crate) fn failures_before(job: &Job, attempt: i64) -> i64 {
+    let most = attempt.saturating_sub(1).max(0);
+    number(job, keys::FAILURES).map_or(most, |failures| failures.clamp(0, most))
+}
+
 /// The merge patch that gives a finished Job the `ttlSecondsAfterFinished` that was held back: until its
 /// result is written down it must not vanish.
 pub(crate) fn ttl_patch(job: &Job) -> Option<Value> {

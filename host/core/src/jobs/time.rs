@@ -13,6 +13,9 @@ pub(crate) const PODS_RECHECK: Duration = Duration::from_secs(2);
 /// The wait before the first retry, unless `retry.backoffSeconds` is set, and the longest.
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
 
+/// The wait before the third Job in a row is made again that was deleted before it finished, and the longest.
+const DELETED_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(6));
+
 /// `seconds` of a spec as a duration.
 pub(crate) fn seconds(value: i32) -> Duration {
     Duration::from_secs(u64::try_from(value).unwrap_or(0))
@@ -41,6 +44,19 @@ pub(crate) fn backoff(first_seconds: Option<i32>, tries: i64) -> Duration {
         .min(longest)
 }
 
+/// The wait before another Job, the last `deletions` Jobs in a row having been deleted before they finished.
+/// The first is made again immediately, because a user may want just that; then 10 seconds, each next wait
+/// twice as long, up to 6 minutes.
+pub(crate) fn deleted_backoff(deletions: i64) -> Duration {
+    let (first, longest) = DELETED_BACKOFF;
+    match u32::try_from(deletions.saturating_sub(2).min(16)) {
+        Ok(doublings) => first
+            .saturating_mul(2_u32.saturating_pow(doublings))
+            .min(longest),
+        Err(_) => Duration::ZERO,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +75,23 @@ mod tests {
         ] {
             let wait = Duration::from_secs(wait);
             assert_eq!(backoff(first, tries), wait, "{first:?} {tries}");
+        }
+    }
+
+    #[test]
+    fn the_first_deleted_job_is_made_again_immediately_and_then_ever_later_up_to_six_minutes() {
+        for (deletions, wait) in [
+            (i64::MIN, 0),
+            (0, 0),
+            (1, 0),
+            (2, 10),
+            (3, 20),
+            (7, 320),
+            (8, 360),
+            (i64::MAX, 360),
+        ] {
+            let wait = Duration::from_secs(wait);
+            assert_eq!(deleted_backoff(deletions), wait, "{deletions}");
         }
     }
 

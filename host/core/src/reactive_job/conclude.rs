@@ -131,6 +131,7 @@ pub(super) fn conclude(
             Made::Job(_) => None,
             Made::Nothing | Made::Refused(_) => run.pending.clone(),
         },
+        deletions: run.deletions.clone(),
         runs: runs(observed, &own),
         last_failure: last_failure(observed, &own, asked),
         conditions: status::conditions(observed.object, &verdict, observed.now),
@@ -383,18 +384,9 @@ fn ended(run: &Run, failure: Option<&RunFailure>) -> Option<Event> {
             format!("Job {job:?} succeeded"),
         ),
         Outcome::Failed => {
-            let why = failure
-                .filter(|f| f.job_name == *job)
-                .map(|f| {
-                    let cause = failure::cause(f).map(|cause| format!("; {cause}"));
-                    format!(": {}: {}{}", f.reason, f.message, cause.unwrap_or_default())
-                })
-                .unwrap_or_default();
-            (
-                Severity::Warning,
-                "RunFailed",
-                format!("Job {job:?} failed{why}"),
-            )
+            let failure = failure.filter(|failure| failure.job_name == *job);
+            let failed = failure.map_or_else(|| format!("Job {job:?} failed"), failure::sentence);
+            (Severity::Warning, "RunFailed", failed)
         }
         Outcome::Lost => (
             Severity::Warning,

@@ -99,6 +99,7 @@ fn running(object: &ReactiveJob, run: &Run) -> Vec<Batch> {
         waiting: _,
         inputs: _,
         pending: _,
+        deletions: _,
         requeue_after: _,
     } = run;
     let hold = driver::set_finalizer(object, keys::REACTIVE_JOB_FINALIZER, true);

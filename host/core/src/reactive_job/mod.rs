@@ -8,6 +8,8 @@
 //! There are never two Jobs for one change: the name of a Job is derived from the Job before it and
 //! from what it is made for, so whoever makes it again makes the same.
 
+mod adjust;
+mod again;
 mod changes;
 mod conclude;
 pub mod config;

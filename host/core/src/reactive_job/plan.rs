@@ -8,19 +8,20 @@ use kube::ResourceExt;
 use operon_api::{
     ReactiveJob, keys,
     reactive_job::{
-        ConcurrencyPolicy, Inputs, Outcome, Pending, RunReason, TemplateTrigger, Triggers,
+        ConcurrencyPolicy, Deletions, Inputs, Outcome, Pending, RunReason, TemplateTrigger,
+        Triggers,
     },
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
-    ConfigState, DEBOUNCE, Observed, config,
+    ConfigState, DEBOUNCE, Observed, adjust, again, config,
     family::{self, Family, family},
     job::{self, Purpose},
 };
 use crate::jobs::{
     self, blocked,
-    time::{PODS_RECHECK, after, backoff, left, seconds},
+    time::{PODS_RECHECK, left, seconds},
 };
 
 /// What a pass does.
@@ -77,6 +78,8 @@ pub struct Run {
     pub inputs: Option<Inputs>,
     /// A change that is waited out.
     pub pending: Option<Pending>,
+    /// The last Jobs, if they were deleted before they finished.
+    pub deletions: Option<Deletions>,
     /// When time alone changes the plan.
     pub requeue_after: Option<Duration>,
 }
@@ -107,6 +110,13 @@ pub enum Waiting {
     Missing(Vec<String>),
     /// A failed Job is run again at this time.
     Retry(Timestamp),
+    /// That many Jobs in a row were deleted before they finished; the next one is made at this time.
+    Deleted {
+        /// How many.
+        count: i32,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// Decides what this pass does.
@@ -187,12 +197,14 @@ fn run(observed: &Observed<'_>, family: Family) -> Run {
         ..Run::default()
     };
     let stands_for = newest.map(|job| stands_for(observed, job));
-    let (due, pending) = due(observed, newest, stands_for.as_ref());
+    run.deletions = again::deletions(observed, newest.map(|job| &**job), lost(observed, newest));
+    let deletions = run.deletions.as_ref();
+    let (due, pending) = due(observed, newest, stands_for.as_ref(), deletions);
     run.pending = pending;
     match due {
         Due::No => {}
         Due::Later(waiting, wait) => {
-            run.waiting = Some(waiting);
+            wait_for(observed, &own, waiting, &mut run);
             run.requeue_after = Some(wait);
         }
         Due::Now(reason) => match hindrance(observed, &own) {
@@ -203,7 +215,7 @@ fn run(observed: &Observed<'_>, family: Family) -> Run {
     let is_due = run.start.is_some() || run.waiting.is_some();
     if let (Some(job), Some(inputs)) = (newest, stands_for) {
         if !is_due {
-            run.adjust = adjust(observed, job, &inputs);
+            run.adjust = adjust::adjust(observed, job, &inputs);
             // What is not what the Job stands for, and runs nothing new, is accepted.
             run.inputs = Some(accepted(observed, job, inputs));
         } else if !is_before_gone(observed, job) {
@@ -215,7 +227,7 @@ fn run(observed: &Observed<'_>, family: Family) -> Run {
 }
 
 /// Whether a Job is to be made.
-enum Due {
+pub(super) enum Due {
     No,
     Now(RunReason),
     Later(Waiting, Duration),
@@ -226,10 +238,15 @@ fn due(
     observed: &Observed<'_>,
     newest: Option<&Arc<Job>>,
     stands_for: Option<&Inputs>,
+    deletions: Option<&Deletions>,
 ) -> (Due, Option<Pending>) {
+    let again = |reason: RunReason| match (reason, deletions) {
+        (RunReason::JobLost, Some(deletions)) => again::after_deletion(observed, deletions),
+        (reason, _) => Due::Now(reason),
+    };
     let last = newest.filter(|job| !is_before_gone(observed, job));
     let (Some(job), Some(inputs)) = (last, stands_for) else {
-        return (Due::Now(reason_of_none(observed)), None);
+        return (again(reason_of_none(observed)), None);
     };
     if !is_same_template(observed, job, inputs) {
         return (Due::Now(RunReason::TemplateChanged), None);
@@ -238,8 +255,8 @@ fn due(
     if rerun.is_some() && rerun != job.annotations().get(keys::RERUN) {
         return (Due::Now(RunReason::RerunRequested), None);
     }
-    if jobs::is_deleted(job) && jobs::finish(job).is_none() {
-        return (Due::Now(RunReason::JobLost), None);
+    if is_unfinished_and_deleted(job) {
+        return (again(RunReason::JobLost), None);
     }
     if let Some(pending) = pending(observed, job, inputs) {
         let left = left(pending.since.0, debounce(observed.object), observed.now);
@@ -248,7 +265,20 @@ fn due(
             Some(wait) => (Due::Later(Waiting::Debounce, wait), Some(pending)),
         };
     }
-    (retry(observed, job), None)
+    (again::after_failure(observed, job), None)
+}
+
+/// The uid of the Job that was the newest, if it is deleted before it finished, or gone.
+fn lost<'a>(observed: &Observed<'a>, newest: Option<&'a Arc<Job>>) -> Option<&'a str> {
+    match newest.filter(|job| !is_before_gone(observed, job)) {
+        Some(job) if is_unfinished_and_deleted(job) => job.metadata.uid.as_deref(),
+        Some(_) => None,
+        None => gone(observed).map(String::as_str),
+    }
+}
+
+fn is_unfinished_and_deleted(job: &Job) -> bool {
+    jobs::is_deleted(job) && jobs::finish(job).is_none()
 }
 
 /// Whether the status names this Job as the newest.
@@ -380,26 +410,6 @@ fn pending(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> Option<Pendin
     }))
 }
 
-/// Whether a failed Job is run again, and when.
-fn retry(observed: &Observed<'_>, job: &Job) -> Due {
-    let (Some(retry), Some(finish)) = (&observed.object.spec.retry, jobs::finish(job)) else {
-        return Due::No;
-    };
-    let attempt = job::attempt(job);
-    if finish.outcome != Outcome::Failed || attempt > i64::from(retry.limit) {
-        return Due::No;
-    }
-    let wait = backoff(retry.backoff_seconds, attempt);
-    let failed = finish
-        .time
-        .or(job.metadata.creation_timestamp.clone())
-        .map_or(observed.now, |time| time.0);
-    match left(failed, wait, observed.now) {
-        None => Due::Now(RunReason::Retry),
-        Some(left) => Due::Later(Waiting::Retry(after(failed, wait)), left),
-    }
-}
-
 /// What keeps a Job that is due from being made.
 fn hindrance(observed: &Observed<'_>, own: &[Arc<Job>]) -> Option<Waiting> {
     let spec = &observed.object.spec;
@@ -454,7 +464,7 @@ fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &m
             }
         }
         Waiting::Pods => run.requeue_after = Some(PODS_RECHECK),
-        Waiting::Suspended => {
+        Waiting::Suspended | Waiting::Deleted { .. } => {
             let lost = own.first().filter(|job| jobs::finish(job).is_none());
             let lost = lost.filter(|job| jobs::is_deleted(job) && family::is_held(job));
             run.release.extend(lost.cloned());
@@ -473,10 +483,9 @@ fn is_lost(job: &Job) -> bool {
 fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) -> Start {
     let object = observed.object;
     let number = newest.and_then(|job| jobs::number(job, keys::RUN));
-    let attempt = match (reason, newest) {
-        (RunReason::Retry, Some(failed)) => job::attempt(failed).saturating_add(1),
-        _ => 1,
-    };
+    let is_newest_gone = newest.is_none_or(|job| is_before_gone(observed, job));
+    let before = newest.map(|job| &**job);
+    let attempt = again::next_attempt(observed, before, is_newest_gone, reason);
     let config = match observed.config {
         ConfigState::Known(digests) => Some(digests.clone()),
         ConfigState::Off | ConfigState::Unknown { .. } => None,
@@ -518,50 +527,6 @@ fn predecessor(observed: &Observed<'_>, newest: Option<&Arc<Job>>) -> String {
         .unwrap_or_default()
 }
 
-/// The fields that Kubernetes lets one change while a Job runs, if only the pod template counts.
-const ADJUSTABLE: [&str; 5] = [
-    "suspend",
-    "parallelism",
-    "backoffLimit",
-    "activeDeadlineSeconds",
-    "ttlSecondsAfterFinished",
-];
-
-/// What the template says otherwise than the newest Job, of what can be changed in place.
-fn adjust(
-    observed: &Observed<'_>,
-    newest: &Arc<Job>,
-    inputs: &Inputs,
-) -> Option<(Arc<Job>, Value)> {
-    let counts = triggers(observed.object).template.unwrap_or_default();
-    // What others change meanwhile is theirs, until the template is edited.
-    let is_edited = !observed.template.is_whole(&inputs.template_hash);
-    if counts == TemplateTrigger::JobTemplate || !is_edited || jobs::is_deleted(newest) {
-        return None;
-    }
-    let wanted = observed.object.spec.job_template.at(&["spec"])?;
-    let spec = json!(newest.spec);
-    let is_finished = jobs::finish(newest).is_some();
-    let mut patch = Map::new();
-    for field in ADJUSTABLE {
-        let wanted = wanted.get(field).filter(|wanted| !wanted.is_null());
-        let wanted = match (field, wanted) {
-            ("suspend", None) => &Value::Bool(false),
-            (_, Some(wanted)) => wanted,
-            (_, None) => continue,
-        };
-        let is_pointless = is_finished && field != "ttlSecondsAfterFinished";
-        let now = match (field, spec.get(field)) {
-            ("suspend", None) => &Value::Bool(false),
-            (_, now) => now.unwrap_or(&Value::Null),
-        };
-        if !is_pointless && now != wanted {
-            patch.insert(field.to_owned(), wanted.clone());
-        }
-    }
-    (!patch.is_empty()).then(|| (Arc::clone(newest), json!({"spec": patch})))
-}
-
 /// The finished Jobs that the history has no room for.
 fn beyond_history(object: &ReactiveJob, older: &[Arc<Job>]) -> Vec<Arc<Job>> {
     let limit =
@@ -586,7 +551,7 @@ fn is_end_told(object: &ReactiveJob, job: &Job) -> bool {
     waiting.all(|run| run.job_name != job.name_any())
 }
 
-fn triggers(object: &ReactiveJob) -> Triggers {
+pub(super) fn triggers(object: &ReactiveJob) -> Triggers {
     object.spec.triggers.clone().unwrap_or_default()
 }
 

@@ -73,7 +73,8 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
             | Waiting::Pods
             | Waiting::Debounce
             | Waiting::Missing(_)
-            | Waiting::Retry(_) => verdict,
+            | Waiting::Retry(_)
+            | Waiting::Deleted { .. } => verdict,
         };
     }
     let Some(job) = case.newest else {
@@ -202,6 +203,13 @@ fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
                 whole(*at)
             );
             processing(state, "Retry", &message)
+        }
+        Waiting::Deleted { count, at } => {
+            let message = format!(
+                "the last {count} Jobs in a row were deleted before they finished; the next one is created at {}",
+                whole(*at)
+            );
+            processing(state, "JobDeleted", &message)
         }
     }
 }

@@ -1,41 +1,44 @@
 //! A step whose Job failed: whether and when another one is due, or how the step failed for good.
 
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use operon_api::job_flow::{Phase, StepStatus};
+use operon_api::{
+    job_flow::{Phase, StepStatus},
+    reactive_job::RunFailure,
+};
 
-use super::{Advanced, Case, Due, RETRYING, SUSPENDED, said};
+use super::{Advanced, Case, Due, MAX_MESSAGE, RETRYING, SUSPENDED, said};
 use crate::{
     job_flow::outputs::Outputs,
     jobs::{
         Finish,
-        failure::{cause, failure},
+        failure::{failure, sentence},
+        text,
         time::{after, backoff, left},
     },
 };
 
+/// How many bytes of a message say how a Job failed that is retried.
+const MAX_HOW: usize = MAX_MESSAGE - 80;
+
 pub(super) fn failed(case: &Case<'_>, finish: Finish) -> Advanced {
     let retry = case.step.and_then(|step| step.retry.as_ref());
     let limit = retry.map_or(0, |retry| retry.limit.max(0));
-    let has_attempt = case.attempt <= limit && case.around.cancelled_for.is_none();
+    let failures = case.failures();
+    let has_attempt = failures <= limit && case.around.cancelled_for.is_none();
     let Some(retry) = retry.filter(|_| has_attempt) else {
         return Advanced::rest(finally_failed(case, finish));
     };
-    let name = case.job.name_any();
+    let failed = how(case);
     if case.around.is_suspended {
-        let message =
-            format!("Job {name:?} failed; it is not tried again while the flow is suspended");
+        let message = format!("{failed}; it is not tried again while the flow is suspended");
         return Advanced::rest(case.running(SUSPENDED, &message));
     }
-    let wait = backoff(retry.backoff_seconds, case.attempt.into());
+    let wait = backoff(retry.backoff_seconds, failures.into());
     let created = case.job.metadata.creation_timestamp.clone();
     let ended = finish.time.or(created).map_or(case.around.now, |t| t.0);
     let at = after(ended, wait);
     let message = format!(
-        "Job {name:?} failed: {}; attempt {} of {} starts at {}",
-        finish.reason,
-        case.attempt.saturating_add(1),
-        limit.saturating_add(1),
+        "{failed}; retry {failures} of {limit} starts at {}",
         Timestamp::from_second(at.as_second()).unwrap_or(at),
     );
     let next = case.attempt.saturating_add(1);
@@ -45,12 +48,18 @@ pub(super) fn failed(case: &Case<'_>, finish: Finish) -> Advanced {
     }
 }
 
+/// How the Job failed, in a sentence. The room of a message is kept for what follows.
+fn how(case: &Case<'_>) -> String {
+    text::short(&sentence(&failure(case.job, case.pods(), None)), MAX_HOW)
+}
+
 fn finally_failed(case: &Case<'_>, finish: Finish) -> StepStatus {
     let failure = failure(case.job, case.pods(), None);
-    let mut message = format!("Job {:?} failed: {}", case.job.name_any(), failure.message);
-    if let Some(cause) = cause(&failure) {
-        message = format!("{message}; {cause}");
-    }
+    // The reason of the step says the reason of the Job.
+    let mut message = sentence(&RunFailure {
+        reason: String::new(),
+        ..failure.clone()
+    });
     if let Some(last) = failure.log.as_deref().and_then(|log| log.lines().last()) {
         message = format!("{message}: {last}");
     }

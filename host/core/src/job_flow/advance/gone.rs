@@ -14,7 +14,7 @@ use crate::{
     job_flow::outputs::Outputs,
     jobs::{
         blocked::is_live,
-        time::{PODS_RECHECK, after, backoff, left},
+        time::{PODS_RECHECK, after, deleted_backoff, left},
     },
 };
 
@@ -39,7 +39,7 @@ pub(super) fn without_job(
         // It had failed before it was deleted.
         return another(known);
     }
-    again(around, step, known, &lost)
+    again(around, known, &lost)
 }
 
 fn lost(job: &str) -> String {
@@ -83,12 +83,7 @@ fn not_again(
 
 /// The step gets another Job. That the last one is gone is written down before, so that it is known
 /// how many in a row are.
-fn again(
-    around: &Circumstances<'_>,
-    step: Option<&Step>,
-    known: StepStatus,
-    lost: &str,
-) -> Advanced {
+fn again(around: &Circumstances<'_>, known: StepStatus, lost: &str) -> Advanced {
     let attempt = known.attempts.unwrap_or(1).max(1);
     let deletions = counted(known.deletions.as_ref(), attempt, around.now);
     let is_new = known.deletions.as_ref() != Some(&deletions);
@@ -106,16 +101,14 @@ fn again(
         }
         return another(known);
     }
-    let first = step.and_then(|step| step.retry.as_ref()?.backoff_seconds);
-    let wait = backoff(first, i64::from(deletions.count) - 1);
+    let wait = deleted_backoff(deletions.count.into());
     let Some(wait_left) = left(deletions.time.0, wait, around.now) else {
         return another(known);
     };
     let at = after(deletions.time.0, wait);
     let message = format!(
-        "{lost}, as {} in a row were; attempt {} starts at {}",
+        "{lost}, the last {} Jobs in a row were; the next one is created at {}",
         deletions.count,
-        attempt.saturating_add(1),
         Timestamp::from_second(at.as_second()).unwrap_or(at),
     );
     Advanced::look(said(known, JOB_DELETED, &message), wait_left)

@@ -302,6 +302,93 @@ fn what_is_deleted_again_and_again_is_made_again_less_and_less_often() {
 }
 
 #[test]
+fn deleted_jobs_do_not_use_up_the_retries_of_a_step() {
+    let mut world = World::of(json!([step_with("a", &[], json!({"retry": {"limit": 1}}))]));
+    world.settle();
+    for deleted in ["flow-a", "flow-a-2"] {
+        world.delete_job(deleted, false);
+        world.settle();
+        world.now += 10;
+        world.settle();
+    }
+    assert_eq!(world.step("a").failures, None);
+    world.fail("flow-a-3");
+    world.settle();
+    assert_eq!(
+        (world.phase("a"), world.reason("a")),
+        (Phase::Running, "Retrying")
+    );
+    assert!(
+        world
+            .message("a")
+            .ends_with("; retry 1 of 1 starts at 2023-11-14T22:13:50Z"),
+        "the first wait: {}",
+        world.message("a")
+    );
+    world.now += 10;
+    world.settle();
+    world.delete_job("flow-a-4", false);
+    world.settle();
+    assert_eq!(world.step("a").failures, Some(1), "it is remembered");
+    world.fail("flow-a-5");
+    world.settle();
+    assert_eq!((world.phase("a"), world.made), (Phase::Failed, 5));
+    assert_eq!(world.step("a").failures, Some(2));
+}
+
+#[test]
+fn a_failure_that_is_retried_gets_an_event_with_its_cause() {
+    let mut world = World::of(json!([flaky()]));
+    world.settle();
+    world.events();
+    let pod = ended(START, "Failed", 3, "");
+    world.add_pod("flow-a", "pod", pod);
+    world.fail("flow-a");
+    world.settle();
+    world.settle();
+    let events = std::mem::take(&mut world.events);
+    let events: Vec<_> = events
+        .iter()
+        .map(|e| (e.reason, e.message.as_str()))
+        .collect();
+    assert_eq!(
+        events,
+        [(
+            "JobFailed",
+            "step \"a\": Retrying: Job \"flow-a\" failed: BackoffLimitExceeded: Job has reached the specified backoff limit; container \"main\" of pod \"pod\" exited with 3; retry 1 of 2 starts at 2023-11-14T22:13:30Z"
+        )]
+    );
+}
+
+#[test]
+fn deleted_jobs_wait_as_long_whatever_the_retries_wait() {
+    let retry = json!({"retry": {"limit": 5, "backoffSeconds": 3600}});
+    let mut world = World::of(json!([step_with("a", &[], retry)]));
+    world.settle();
+    for (attempt, wait) in [
+        (1, 0),
+        (2, 10),
+        (3, 20),
+        (4, 40),
+        (5, 80),
+        (6, 160),
+        (7, 320),
+        (8, 360),
+        (9, 360),
+    ] {
+        let name = match attempt {
+            1 => "flow-a".to_owned(),
+            _ => format!("flow-a-{attempt}"),
+        };
+        world.delete_job(&name, false);
+        world.settle();
+        world.now += wait;
+        world.settle();
+        assert_eq!(world.made, attempt + 1, "{}", world.message("a"));
+    }
+}
+
+#[test]
 fn only_deletions_in_a_row_are_waited_for() {
     let mut world = World::of(json!([flaky()]));
     world.settle();

@@ -157,6 +157,7 @@ fn jf_21_a_job_is_the_flows_and_our_keys_win() {
         a["metadata"]["annotations"],
         json!({
             (keys::RUN_ATTEMPT): "1",
+            (keys::FAILURES): "0",
             (keys::REVISION): revision,
             (keys::OWNER_UID): "theirs",
             (keys::STEP): "theirs",

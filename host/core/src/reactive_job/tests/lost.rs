@@ -1,17 +1,20 @@
 //! Jobs that somebody deletes. One that was not finished is made again, once, under another name;
 //! a finished one still counts.
 
+use std::time::Duration;
+
 use kube::ResourceExt;
 use operon_api::{
     conditions::{READY, RECONCILING},
     keys,
-    reactive_job::{ConcurrencyPolicy, Outcome, RunReason, State},
+    reactive_job::{ConcurrencyPolicy, Outcome, Retry, RunReason, State},
 };
 
 use super::{
     concurrency::busy,
     world::{World, running},
 };
+use crate::driver::memory::Reconciles as _;
 
 #[test]
 fn a_job_deleted_while_it_runs_is_made_again() {
@@ -122,6 +125,8 @@ fn a_job_lost_again_and_again_is_made_again_under_names_of_its_own() {
         assert!(!seen.contains(&world.newest()));
         seen.push(world.newest());
         world.force_away(&world.newest());
+        world.settle();
+        world.now += 360;
     }
     // Who looks from the same state gives the same name.
     assert_eq!(world.start().names, world.clone().start().names);
@@ -196,4 +201,95 @@ fn a_job_that_was_edited_while_it_was_lost_is_made_from_the_new_template_once() 
         world.job(&world.newest()).annotations().get("digest"),
         Some(&"next".to_owned())
     );
+}
+
+#[test]
+fn deleted_jobs_are_made_again_ever_later_up_to_six_minutes() {
+    for forced in [false, true] {
+        let mut world = World::new();
+        world.settle();
+        let waits = [0, 10, 20, 40, 80, 160, 320, 360, 360];
+        for (made, wait) in (1..).zip(waits) {
+            let newest = world.newest();
+            if forced {
+                world.force_away(&newest);
+            } else {
+                world.delete_job(&newest, false);
+            }
+            world.settle();
+            if wait > 0 {
+                assert_eq!(world.made, made, "{wait}");
+                assert_eq!(world.names(), [""; 0], "it is let go, so that its pods go");
+                assert_eq!(world.condition(RECONCILING).reason, "JobDeleted");
+                let conclusion = world.pass().expect("nobody dies");
+                let wait = Duration::from_secs(u64::try_from(wait).expect("small"));
+                assert_eq!(conclusion.requeue_after, Some(wait));
+            }
+            world.now += wait;
+            world.settle();
+            assert_eq!(world.made, made + 1, "{wait}");
+        }
+        let newest = world.newest();
+        world.succeed(&newest);
+        world.settle();
+        assert_eq!(world.status().deletions, None);
+    }
+}
+
+#[test]
+fn a_change_does_not_wait_because_jobs_were_deleted() {
+    let mut world = World::new();
+    world.settle();
+    for _ in 0..2 {
+        let newest = world.newest();
+        world.delete_job(&newest, false);
+        world.settle();
+    }
+    assert_eq!(world.made, 2);
+    assert_eq!(
+        world.condition(READY).message,
+        "the last 2 Jobs in a row were deleted before they finished; the next one is created at 2023-11-14T22:13:30Z"
+    );
+    world.edit_digest("next");
+    world.settle();
+    assert_eq!((world.made, world.status().deletions.as_ref()), (3, None));
+}
+
+#[test]
+fn deleted_jobs_neither_use_up_the_retries_nor_reset_them() {
+    for forced in [false, true] {
+        let mut world = World::new();
+        world.object.spec.retry = Some(Retry {
+            limit: 1,
+            backoff_seconds: None,
+        });
+        world.settle();
+        let lose = |world: &mut World, made: usize| {
+            let newest = world.newest();
+            if forced {
+                world.force_away(&newest);
+            } else {
+                world.delete_job(&newest, false);
+            }
+            world.settle();
+            world.now += 20;
+            world.settle();
+            assert_eq!(world.made, made);
+        };
+        lose(&mut world, 2);
+        lose(&mut world, 3);
+        world.fail(&world.newest());
+        world.settle();
+        assert_eq!(world.condition(RECONCILING).reason, "Retry");
+        world.now += 10;
+        world.settle();
+        assert_eq!(world.made, 4);
+        lose(&mut world, 5);
+        assert_eq!(world.status().runs[0].attempt, Some(2));
+        world.fail(&world.newest());
+        assert_eq!(world.settle().state, Some(State::Error));
+        world.now += 1_000_000;
+        world.settle();
+        assert_eq!(world.made, 5);
+    }
 }
