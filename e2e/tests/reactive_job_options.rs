@@ -266,28 +266,39 @@ async fn a_changed_config_map_runs_the_job_once_when_it_has_come_to_rest() {
 }
 
 #[tokio::test]
-async fn a_trigger_that_the_host_may_not_look_at_is_named() {
+async fn a_trigger_that_the_host_may_not_look_at_is_named_and_the_other_works() {
     story(async |world: &World| {
+        let content = |value: &str| json!({"metadata": {"name": "settings"}, "data": {"a": value}});
+        world.make::<ConfigMap>(content("1")).await;
         Reactive::of("test")
             .container(
                 "envFrom",
-                json!([{"secretRef": {"name": "keys", "optional": true}}]),
+                json!([
+                    {"configMapRef": {"name": "settings"}},
+                    {"secretRef": {"name": "keys", "optional": true}},
+                ]),
             )
-            .with("triggers", json!({"secrets": true}))
+            .with(
+                "triggers",
+                json!({"configMaps": true, "secrets": true, "debounceSeconds": 0}),
+            )
             .apply(world)
             .await;
+        let names = |object: &ReactiveJob| {
+            let ready = said(object, "Ready");
+            ready.contains("cannot list resource \"secrets\"")
+                && ready.contains("reactiveJob.triggers.secrets")
+        };
         let object = world
             .reactive_until("test", "says what it does not see", |object| {
-                status(object).state == Some(State::Ready)
-                    && said(object, "Reconciling").contains("reactiveJob.triggers.secrets")
+                status(object).state == Some(State::Ready) && names(object)
             })
             .await;
-        let reconciling = said(&object, "Reconciling");
-        assert!(
-            reconciling.starts_with("True TriggersUnknown: "),
-            "{reconciling}"
-        );
+        assert_eq!(said(&object, "Reconciling"), "");
+        assert!(!said(&object, "Ready").contains("ErrorResponse"));
         world.jobs_are("test", 1).await;
+        world.patch::<ConfigMap>("settings", content("2")).await;
+        world.jobs_are("test", 2).await;
     })
     .await;
 }

@@ -236,6 +236,11 @@ pub struct ReactiveJobStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
+    /// What `spec.triggers` asks to watch and the host can't watch: a sentence for each kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "atomic"))]
+    pub unwatched: Vec<String>,
+
     /// Jobs that have the labels of this object's Jobs, but were made by neither this operator nor one
     /// that it takes over from. They are left alone. At most ten are named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

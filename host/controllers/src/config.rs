@@ -1,14 +1,11 @@
 //! What ConfigMaps and Secrets hold, as digests: their content is forgotten while it is being read.
 //!
-//! They are watched only once somebody asks for them, and the host may not be allowed to: then that is
-//! the answer.
+//! They are watched only while an object asks for them, and the host may not be allowed to: then that is
+//! the answer, for that kind.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    fmt::Write as _,
-    sync::{Arc, OnceLock},
-};
+mod watches;
+
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -19,12 +16,16 @@ use kube::{
 use operon_api::ReactiveJob;
 use operon_core::reactive_job::{
     ConfigState,
-    config::{ABSENT, Reference, asks, references},
+    config::{ABSENT, Reference, references},
 };
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::{health::Health, store::Cache};
+pub use self::watches::Watches;
+use crate::{
+    health::Health,
+    store::{Cache, Cached},
+};
 
 /// The digest of what one field of an object holds; empty if there is no such field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,103 +108,126 @@ content!(SecretContent, "Secret", "secrets");
 /// Called with the namespace and the object whose content may have changed.
 pub type OnConfig = Arc<dyn Fn(&str, &Reference) + Send + Sync>;
 
-/// The watches, each begun when it is first asked for.
+/// Called when a kind has been listed for the first time.
+pub type OnListed = Arc<dyn Fn() + Send + Sync>;
+
+/// The contents of ConfigMaps and Secrets, as far as objects ask for them and they can be watched.
 pub struct Configs {
     client: Client,
+    watches: Arc<Watches>,
     on_change: OnConfig,
+    on_listed: OnListed,
     health: Health,
-    config_maps: OnceLock<Cache<ConfigMapContent>>,
-    secrets: OnceLock<Cache<SecretContent>>,
+}
+
+/// Why the digest of an object is not known.
+enum Unknown {
+    Listing,
+    Unwatched(String),
 }
 
 impl Configs {
-    /// No watches yet.
-    pub fn new(client: Client, on_change: OnConfig, health: &Health) -> Self {
+    /// Begins these watches when objects ask for them.
+    pub fn new(
+        client: Client,
+        watches: Arc<Watches>,
+        on_change: OnConfig,
+        on_listed: OnListed,
+        health: &Health,
+    ) -> Self {
         Self {
             client,
+            watches,
             on_change,
+            on_listed,
             health: health.optional(),
-            config_maps: OnceLock::new(),
-            secrets: OnceLock::new(),
         }
     }
 
     /// What is known of what an object's triggers ask to look at.
     pub fn state(&self, object: &ReactiveJob) -> ConfigState {
-        if !asks(object) {
-            return ConfigState::Off;
-        }
         let namespace = object.namespace().unwrap_or_default();
-        let digests = references(object).into_iter().map(|reference| {
-            let digest = self.digest(&namespace, &reference)?;
-            Ok((
-                reference.to_string(),
-                digest.unwrap_or_else(|| ABSENT.to_owned()),
-            ))
-        });
-        match digests.collect::<Result<_, String>>() {
-            Ok(digests) => ConfigState::Known(digests),
-            Err(message) => ConfigState::Unknown { message },
+        let mut state = ConfigState::default();
+        for reference in references(object) {
+            match self.digest(&namespace, &reference) {
+                Ok(digest) => {
+                    let digest = digest.unwrap_or_else(|| ABSENT.to_owned());
+                    state.known.insert(reference.to_string(), digest);
+                }
+                Err(Unknown::Listing) => state.is_listing = true,
+                Err(Unknown::Unwatched(why)) if !state.unwatched.contains(&why) => {
+                    state.unwatched.push(why);
+                }
+                Err(Unknown::Unwatched(_)) => {}
+            }
         }
+        state
     }
 
     /// The digest of one object, none if it does not exist.
-    fn digest(&self, namespace: &str, reference: &Reference) -> Result<Option<String>, String> {
+    fn digest(&self, namespace: &str, reference: &Reference) -> Result<Option<String>, Unknown> {
         match reference {
             Reference::ConfigMap(name) => {
-                let cache = self.config_maps();
-                known(cache, "ConfigMaps", "triggers.configMaps")?;
+                let to_reference =
+                    |content: &ConfigMapContent| Reference::ConfigMap(content.name_any());
+                let cache = self.watches.config_maps(|| self.start(to_reference));
+                let cache = known(cache, namespace, "ConfigMaps", "triggers.configMaps")?;
                 let found = cache.store.get(&ObjectRef::new(name).within(namespace));
                 Ok(found.map(|content| content.digest()))
             }
             Reference::Secret(name) => {
-                let cache = self.secrets();
-                known(cache, "Secrets", "triggers.secrets")?;
+                let to_reference = |content: &SecretContent| Reference::Secret(content.name_any());
+                let cache = self.watches.secrets(|| self.start(to_reference));
+                let cache = known(cache, namespace, "Secrets", "triggers.secrets")?;
                 let found = cache.store.get(&ObjectRef::new(name).within(namespace));
                 Ok(found.map(|content| content.digest()))
             }
         }
     }
 
-    fn config_maps(&self) -> &Cache<ConfigMapContent> {
-        self.config_maps.get_or_init(|| {
-            let tell = Arc::clone(&self.on_change);
-            let on_change = move |content: &ConfigMapContent, _: &_| {
-                let reference = Reference::ConfigMap(content.name_any());
-                tell(&content.namespace().unwrap_or_default(), &reference);
-            };
-            let api = Api::all(self.client.clone());
-            let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
-            Cache::start(api, config, (), on_change, &self.health)
-        })
-    }
-
-    fn secrets(&self) -> &Cache<SecretContent> {
-        self.secrets.get_or_init(|| {
-            let tell = Arc::clone(&self.on_change);
-            let on_change = move |content: &SecretContent, _: &_| {
-                let reference = Reference::Secret(content.name_any());
-                tell(&content.namespace().unwrap_or_default(), &reference);
-            };
-            let api = Api::all(self.client.clone());
-            let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
-            Cache::start(api, config, (), on_change, &self.health)
-        })
+    fn start<K>(&self, to_reference: fn(&K) -> Reference) -> Cache<K>
+    where
+        K: Cached + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let tell = Arc::clone(&self.on_change);
+        let on_change = move |content: &K, _: &_| {
+            tell(
+                &content.namespace().unwrap_or_default(),
+                &to_reference(content),
+            );
+        };
+        let api = Api::all(self.client.clone());
+        let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
+        let cache = Cache::start(api, config, (), on_change, &self.health);
+        let (listed, on_listed) = (cache.listed(), Arc::clone(&self.on_listed));
+        // It ends with the cache, which may never be listed.
+        tokio::spawn(async move {
+            if listed.await {
+                on_listed();
+            }
+        });
+        cache
     }
 }
 
-/// Whether a watch has something to say, or why not.
-fn known<K>(cache: &Cache<K>, kinds: &str, value: &str) -> Result<(), String>
-where
-    K: crate::store::Cached,
-{
+/// A cache that has something to say, or why there is none.
+fn known<K: Cached>(
+    cache: Option<Cache<K>>,
+    namespace: &str,
+    kinds: &str,
+    value: &str,
+) -> Result<Cache<K>, Unknown> {
+    let Some(cache) = cache else {
+        return Err(Unknown::Listing);
+    };
     if cache.is_ready() {
-        return Ok(());
+        return Ok(cache);
     }
-    let trouble = cache
-        .trouble()
-        .unwrap_or_else(|| "they are being listed".to_owned());
-    Err(format!(
-        "changes of {kinds} are not noticed: {trouble}; the chart's value reactiveJob.{value} lets the host watch them"
-    ))
+    let trouble = cache.trouble().ok_or(Unknown::Listing)?;
+    Err(Unknown::Unwatched(format!(
+        "changes of {kinds} in namespace {namespace:?} are not noticed, because the host can't watch them: {trouble}; the chart's value reactiveJob.{value} grants the right"
+    )))
 }
+
+#[cfg(test)]
+mod tests;

@@ -166,7 +166,7 @@ impl WatchHealth {
         } else {
             Cause::Unreachable
         };
-        let text = error.to_string();
+        let text = said(error);
         self.down(text.clone(), |outages, id| {
             outages.failed(id, &self.kind, cause, &text, Timestamp::now())
         });
@@ -233,6 +233,25 @@ fn is_refusal(error: &watcher::Error) -> bool {
         _ => return false,
     };
     (400..500).contains(&code) && ![408, 410, 429].contains(&code)
+}
+
+/// What a failed watch says, in a sentence: of a refusal the API server's own, because kube's text has the
+/// whole answer, as Rust prints it.
+fn said(error: &watcher::Error) -> String {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => return error.to_string(),
+        watcher::Error::NoResourceVersion => return error.to_string(),
+    };
+    if status.message.is_empty() {
+        return format!("{} ({})", status.reason, status.code);
+    }
+    status.message.clone()
 }
 
 fn log(line: &Line) {

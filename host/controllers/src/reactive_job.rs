@@ -20,7 +20,7 @@ use operon_core::reactive_job::{
 };
 
 use crate::{
-    config::Configs,
+    config::{Configs, Watches},
     driven::{Controller, whole_seconds},
     index::Index,
     jobs::{PodsOfJobs, job_of_pod},
@@ -85,6 +85,8 @@ pub struct Relations {
     jobs: Index<Job>,
     /// ReactiveJobs by their uid, and by the ConfigMaps and Secrets that they look at.
     objects: Index<ReactiveJob>,
+    /// The watches of ConfigMaps and Secrets, which ReactiveJobs begin and end.
+    watches: Arc<Watches>,
 }
 
 impl Relations {
@@ -109,7 +111,13 @@ impl Relations {
                     .map(|reference| path(&namespace, &reference.to_string()));
                 looks_at.chain(object.uid()).collect()
             }),
+            watches: Arc::default(),
         }
+    }
+
+    /// The watches of ConfigMaps and Secrets.
+    pub fn watches(&self) -> Arc<Watches> {
+        Arc::clone(&self.watches)
     }
 
     /// The Jobs that name this object, but not those that name another by its uid.
@@ -141,7 +149,10 @@ impl Relations {
     ) {
         self.objects.changed(object, objects);
         let reference = ObjectRef::from_obj(object);
-        if objects.get(&reference).is_none() {
+        let now = objects.get(&reference);
+        self.watches
+            .changed(now.as_deref().unwrap_or(object), now.is_some());
+        if now.is_none() {
             let namespace = object.namespace().unwrap_or_default();
             for job in self.jobs.get(&path(&namespace, &object.name_any()), jobs) {
                 self.wake_orphan(&job);
@@ -183,6 +194,13 @@ impl Relations {
         let key = path(namespace, &reference.to_string());
         for object in self.objects.get(&key, objects) {
             self.wake(ObjectRef::from_obj(&*object));
+        }
+    }
+
+    /// ConfigMaps or Secrets have been listed for the first time.
+    pub fn configs_listed(&self) {
+        for object in self.watches.askers() {
+            self.wake(object);
         }
     }
 

@@ -25,7 +25,7 @@ use kube::{
 };
 use operon_core::freshness::{Freshness, Stamp};
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     fault::{contain, contained},
@@ -71,6 +71,8 @@ pub struct Cache<K: Cached> {
     /// The readable side.
     pub store: Store<K>,
     kept: Arc<Kept<K>>,
+    /// Whether the first list is complete. The store itself wakes only the last who waits for that.
+    is_listed: watch::Receiver<bool>,
     task: Arc<AbortOnDrop>,
 }
 
@@ -79,6 +81,7 @@ impl<K: Cached> Clone for Cache<K> {
         Self {
             store: self.store.clone(),
             kept: Arc::clone(&self.kept),
+            is_listed: self.is_listed.clone(),
             task: Arc::clone(&self.task),
         }
     }
@@ -156,8 +159,10 @@ impl<K: Cached> Cache<K> {
         let writer = reflector::store::Writer::new(dyntype.clone());
         let store = writer.as_reader();
         let health = Arc::new(health.begin(kind_of::<K>(&dyntype)));
+        let (listed, is_listed) = watch::channel(false);
         let keeper = Keeper {
             writer,
+            listed,
             store: store.clone(),
             dyntype,
             shed,
@@ -178,6 +183,7 @@ impl<K: Cached> Cache<K> {
         Self {
             store,
             kept,
+            is_listed,
             task: Arc::new(AbortOnDrop(task)),
         }
     }
@@ -190,15 +196,21 @@ impl<K: Cached> Cache<K> {
 
     /// Waits until the first list is complete.
     pub async fn ready(&self) {
-        // The writer lives as long as `self`, so it is never dropped while this waits.
-        let _ = self.store.wait_until_ready().await;
+        // The keeper lives as long as `self`, so it is never dropped while this waits.
+        self.listed().await;
         // All changes of the first list have been passed on too once the keeper is free.
         drop(self.kept.lock());
     }
 
     /// Whether the first list is complete.
     pub fn is_ready(&self) -> bool {
-        self.store.wait_until_ready().now_or_never().is_some()
+        *self.is_listed.borrow()
+    }
+
+    /// Waits until the first list is complete, without keeping the cache; whether it ever was.
+    pub(crate) fn listed(&self) -> impl Future<Output = bool> + Send + use<K> {
+        let mut is_listed = self.is_listed.clone();
+        async move { is_listed.wait_for(|is_listed| *is_listed).await.is_ok() }
     }
 
     /// Why the watch is down, if it is: the cache may be behind then.
@@ -390,6 +402,8 @@ fn readable<K: Cached>(object: DeserializeGuard<K>) -> Option<K> {
 /// Keeps a cache: the one place where it changes.
 struct Keeper<K: Cached> {
     writer: reflector::store::Writer<K>,
+    /// Reports that the first list is complete.
+    listed: watch::Sender<bool>,
     store: Store<K>,
     dyntype: K::DynamicType,
     shed: Shed<K>,
@@ -450,6 +464,7 @@ impl<K: Cached> Keeper<K> {
             self.writer.apply_watcher_event(&kept);
         }
         self.writer.apply_watcher_event(&watcher::Event::InitDone);
+        self.listed.send_replace(true);
         self.health.up();
         let mut told: Vec<_> = merge
             .vanished

@@ -337,6 +337,8 @@ impl Kit<'_> {
         let on_config = move |namespace: &str, reference: &_| {
             relations.config_changed(namespace, reference, &objects);
         };
+        let relations = Arc::clone(&self.listeners.relations);
+        let on_listed = move || relations.configs_listed();
         let controller = ReactiveJobs {
             objects: self.stores.reactive_jobs.clone(),
             jobs: self.stores.jobs_of_reactive_jobs.clone(),
@@ -345,7 +347,9 @@ impl Kit<'_> {
             relations: Arc::clone(&self.listeners.relations),
             configs: Configs::new(
                 self.client.clone(),
+                self.listeners.relations.watches(),
                 Arc::new(on_config),
+                Arc::new(on_listed),
                 &self.listeners.health,
             ),
         };

@@ -135,6 +135,7 @@ pub(super) fn conclude(
         runs: runs(observed, &own),
         last_failure: last_failure(observed, &own, asked),
         conditions: status::conditions(observed.object, &verdict, observed.now),
+        unwatched: status::unwatched(observed),
         ignored_jobs: ignored(&strangers),
     };
     let stall = blocked.as_ref().and_then(|blocked| {
@@ -338,6 +339,13 @@ fn events(previous: &ReactiveJobStatus, next: &ReactiveJobStatus) -> Vec<Event> 
             "Job {name:?} has the labels of this ReactiveJob, but was not made by its controller: it is left alone"
         ),
         related: Some(jobs::reference(name)),
+    }));
+    let is_new = |sentence: &&String| !previous.unwatched.contains(sentence);
+    events.extend(next.unwatched.iter().filter(is_new).map(|sentence| Event {
+        severity: Severity::Warning,
+        reason: "TriggersUnknown",
+        message: sentence.clone(),
+        related: None,
     }));
     let said = |status: &ReactiveJobStatus| {
         find(&status.conditions, STALLED).map(|c| (c.reason.clone(), c.message.clone()))

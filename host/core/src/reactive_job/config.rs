@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use operon_api::ReactiveJob;
 use serde_json::Value;
 
+use super::ConfigState;
+
 /// An object that a pod template refers to, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reference {
@@ -87,6 +89,32 @@ pub(super) fn counted(
         }
     }
     counted
+}
+
+/// What a Job stands for of what there is now, if the triggers ask for anything. What cannot be looked at
+/// counts as it was `before`: when it can be again, a change of it is noticed.
+pub(super) fn accepted(
+    object: &ReactiveJob,
+    before: Option<BTreeMap<String, String>>,
+    now: &ConfigState,
+) -> Option<BTreeMap<String, String>> {
+    let ConfigState {
+        known,
+        is_listing,
+        unwatched,
+    } = now;
+    let is_whole = !is_listing && unwatched.is_empty();
+    if known.is_empty() && is_whole && !asks(object) {
+        return None;
+    }
+    let Some(before) = before else {
+        return (is_whole || !known.is_empty()).then(|| known.clone());
+    };
+    let mut accepted = counted(object, &before, known);
+    for (name, digest) in before.into_iter().filter(|_| !is_whole) {
+        accepted.entry(name).or_insert(digest);
+    }
+    Some(accepted)
 }
 
 /// Whether `spec.triggers` asks to look at anything.

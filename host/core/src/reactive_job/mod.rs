@@ -86,18 +86,15 @@ struct Observed<'a> {
     now: Timestamp,
 }
 
-/// What is known of the ConfigMaps and Secrets that `spec.triggers` asks to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConfigState {
-    /// Nobody asks.
-    Off,
-    /// They can't be looked at.
-    Unknown {
-        /// Why, for people.
-        message: String,
-    },
-    /// Each as `ConfigMap/name`, with a digest of its content, or `absent`.
-    Known(BTreeMap<String, String>),
+/// What is known of the ConfigMaps and Secrets that `spec.triggers` asks to look at. Empty if it asks for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigState {
+    /// Each as `ConfigMap/name`, with a digest of its content, or `absent`; those that can be watched.
+    pub known: BTreeMap<String, String>,
+    /// Whether more will be known in a moment: a first list is not complete.
+    pub is_listing: bool,
+    /// Which kinds can't be watched and why: a sentence each.
+    pub unwatched: Vec<String>,
 }
 
 /// How long ConfigMaps must have stayed the same, unless `spec.triggers.debounceSeconds` is set.

@@ -15,7 +15,7 @@ use operon_api::{
 use serde_json::{Value, json};
 
 use super::{
-    ConfigState, DEBOUNCE, Observed, adjust, again, config,
+    DEBOUNCE, Observed, adjust, again, config,
     family::{self, Family, family},
     job::{self, Purpose},
 };
@@ -106,6 +106,8 @@ pub enum Waiting {
     Pods,
     /// ConfigMaps changed a moment ago.
     Debounce,
+    /// ConfigMaps or Secrets are being listed for the first time.
+    Listing,
     /// These ConfigMaps or Secrets do not exist, and the pods can't start without them.
     Missing(Vec<String>),
     /// A failed Job is run again at this time.
@@ -118,6 +120,9 @@ pub enum Waiting {
         at: Timestamp,
     },
 }
+
+/// How often is looked whether a first list of ConfigMaps or Secrets is complete.
+const LIST_RECHECK: Duration = Duration::from_secs(1);
 
 /// Decides what this pass does.
 pub(super) fn plan(observed: &Observed<'_>) -> Plan {
@@ -211,6 +216,10 @@ fn run(observed: &Observed<'_>, family: Family) -> Run {
             Some(waiting) => wait_for(observed, &own, waiting, &mut run),
             None => run.start = Some(start(observed, newest, reason)),
         },
+    }
+    if observed.config.is_listing {
+        let soon = run.requeue_after.into_iter().chain([LIST_RECHECK]).min();
+        run.requeue_after = soon;
     }
     let is_due = run.start.is_some() || run.waiting.is_some();
     if let (Some(job), Some(inputs)) = (newest, stands_for) {
@@ -372,24 +381,14 @@ fn accepted(observed: &Observed<'_>, job: &Job, before: Inputs) -> Inputs {
         generation: observed.object.metadata.generation,
         template_hash: observed.template.stored().to_owned(),
         pod_template_hash: observed.template.pod().to_owned(),
-        config: match observed.config {
-            ConfigState::Off => None,
-            ConfigState::Unknown { .. } => before.config,
-            ConfigState::Known(digests) => Some(match &before.config {
-                Some(before) => config::counted(observed.object, before, digests),
-                None => digests.clone(),
-            }),
-        },
+        config: config::accepted(observed.object, before.config, observed.config),
     }
 }
 
 /// The change of ConfigMaps or Secrets that is being waited out.
 fn pending(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> Option<Pending> {
-    let ConfigState::Known(digests) = observed.config else {
-        return None;
-    };
     let before = inputs.config.as_ref()?;
-    let digests = config::counted(observed.object, before, digests);
+    let digests = config::counted(observed.object, before, &observed.config.known);
     // A Job that is not finished has waited for what appears now: it is what it runs with. It does not wait
     // for what is optional.
     let optional = config::optional(observed.object);
@@ -416,11 +415,12 @@ fn hindrance(observed: &Observed<'_>, own: &[Arc<Job>]) -> Option<Waiting> {
     if spec.suspend == Some(true) {
         return Some(Waiting::Suspended);
     }
-    if let ConfigState::Known(digests) = observed.config {
-        let missing = config::missing(observed.object, digests);
-        if !missing.is_empty() {
-            return Some(Waiting::Missing(missing));
-        }
+    if observed.config.is_listing {
+        return Some(Waiting::Listing);
+    }
+    let missing = config::missing(observed.object, &observed.config.known);
+    if !missing.is_empty() {
+        return Some(Waiting::Missing(missing));
     }
     if spec.concurrency_policy.unwrap_or_default() == ConcurrencyPolicy::Allow {
         return None;
@@ -469,7 +469,7 @@ fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &m
             let lost = lost.filter(|job| jobs::is_deleted(job) && family::is_held(job));
             run.release.extend(lost.cloned());
         }
-        Waiting::Debounce | Waiting::Missing(_) | Waiting::Retry(_) => {}
+        Waiting::Listing | Waiting::Debounce | Waiting::Missing(_) | Waiting::Retry(_) => {}
     }
     run.waiting = Some(waiting);
 }
@@ -486,10 +486,7 @@ fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) 
     let is_newest_gone = newest.is_none_or(|job| is_before_gone(observed, job));
     let before = newest.map(|job| &**job);
     let attempt = again::next_attempt(observed, before, is_newest_gone, reason);
-    let config = match observed.config {
-        ConfigState::Known(digests) => Some(digests.clone()),
-        ConfigState::Off | ConfigState::Unknown { .. } => None,
-    };
+    let config = config::accepted(object, None, observed.config);
     let purpose = Purpose {
         number: number.unwrap_or(0).saturating_add(1),
         attempt,

@@ -10,7 +10,7 @@ use operon_api::{
     reactive_job::{ConcurrencyPolicy, Outcome, State},
 };
 
-use super::{ConfigState, Observed, config, job, plan::Waiting};
+use super::{Observed, config, job, plan::Waiting};
 use crate::{
     action::Failure,
     jobs::{
@@ -71,6 +71,7 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
             Waiting::Busy(job) => with_what_blocks(case, job, verdict),
             Waiting::Suspended
             | Waiting::Pods
+            | Waiting::Listing
             | Waiting::Debounce
             | Waiting::Missing(_)
             | Waiting::Retry(_)
@@ -106,30 +107,31 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
 /// The reason while a ConfigMap or Secret is missing that the next Job needs.
 const CONFIG_MISSING: &str = "ConfigMissing";
 
-/// The newest Job succeeded; what may be wrong nevertheless is that nobody notices a change.
+/// The newest Job succeeded; what may be wrong nevertheless is that no new one can run, or that a change is
+/// not noticed.
 fn succeeded(observed: &Observed<'_>, message: String) -> Verdict {
-    let standing = match observed.config {
-        ConfigState::Unknown { message } => {
-            Standing::Reconciling(Failure::new("TriggersUnknown", message))
-        }
-        ConfigState::Off | ConfigState::Known(_) => Standing::Settled,
-    };
-    let missing = match observed.config {
-        ConfigState::Known(digests) => config::missing(observed.object, digests),
-        ConfigState::Off | ConfigState::Unknown { .. } => Vec::new(),
-    };
-    let message = match missing.as_slice() {
-        [] => message,
-        names => format!(
-            "{message}; {} does not exist any more, so no new Job can run",
-            names.join(", ")
-        ),
-    };
+    let missing = config::missing(observed.object, &observed.config.known);
+    let missing = (!missing.is_empty()).then(|| {
+        let missing = missing.join(", ");
+        format!("{missing} does not exist any more, so no new Job can run")
+    });
+    let said = [message].into_iter().chain(missing);
+    let said: Vec<_> = said.chain(unwatched(observed)).collect();
     Verdict {
         state: State::Ready,
-        message,
-        standing,
+        message: said.join("; "),
+        standing: Standing::Settled,
     }
+}
+
+/// What the triggers ask to look at and can't be watched, a sentence each. Until it is known anew after a
+/// restart, what was known before stays.
+pub(super) fn unwatched(observed: &Observed<'_>) -> Vec<String> {
+    let status = observed.object.status.as_ref();
+    if observed.config.is_listing {
+        return status.map_or_else(Vec::new, |status| status.unwatched.clone());
+    }
+    observed.config.unwatched.clone()
 }
 
 fn processing(state: State, reason: &str, message: &str) -> Verdict {
@@ -179,6 +181,11 @@ fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
             state,
             "Waiting",
             "waiting for the pods of the Job before to be gone",
+        ),
+        Waiting::Listing => processing(
+            state,
+            "Listing",
+            "a new Job is due; the ConfigMaps and Secrets that spec.triggers names are being listed",
         ),
         Waiting::Debounce => processing(
             state,

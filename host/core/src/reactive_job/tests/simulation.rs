@@ -93,7 +93,7 @@ impl Simulated for World {
 
     fn assert_ends(mut self) {
         self.refusal = None;
-        self.config = ConfigState::Off;
+        self.config = ConfigState::default();
         if self.object.metadata.deletion_timestamp.is_none() {
             self.edit_spec(|spec| spec.suspend = None);
         }

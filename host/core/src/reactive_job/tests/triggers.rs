@@ -18,7 +18,10 @@ pub(super) fn known(digests: &[(&str, &str)]) -> ConfigState {
         let name = format!("ConfigMap/{name}");
         (name, (*digest).to_owned())
     });
-    ConfigState::Known(pairs.collect())
+    ConfigState {
+        known: pairs.collect(),
+        ..ConfigState::default()
+    }
 }
 
 /// One that looks at its ConfigMaps, whose first Job has succeeded.
@@ -225,7 +228,7 @@ fn to_begin_or_to_stop_looking_runs_nothing() {
         known(&[("a", "1")]),
         known(&[("a", "1"), ("b", "7")]),
         known(&[("b", "7")]),
-        ConfigState::Off,
+        ConfigState::default(),
         known(&[("a", "3")]),
     ];
     for config in seen {
@@ -242,24 +245,31 @@ fn to_begin_or_to_stop_looking_runs_nothing() {
     assert_eq!(world.made, 2);
 }
 
+const UNWATCHED: &str = "Secrets can't be watched";
+
+/// Secrets can't be watched; of the rest this is known.
+pub(super) fn unwatched(digests: &[(&str, &str)]) -> ConfigState {
+    ConfigState {
+        unwatched: vec![UNWATCHED.to_owned()],
+        ..known(digests)
+    }
+}
+
 #[test]
 fn what_can_not_be_looked_at_is_said_and_runs_nothing() {
     let mut world = looking(None);
-    world.config = ConfigState::Unknown {
-        message: "Secrets can't be watched".to_owned(),
-    };
+    world.events();
+    world.config = unwatched(&[]);
     assert_eq!(world.settle().state, Some(State::Ready));
-    assert_eq!(
-        world.standing(),
-        [
-            (READY, "True", "Ready"),
-            (RECONCILING, "True", "TriggersUnknown")
-        ]
+    assert_eq!(world.standing(), [(READY, "True", "Ready")]);
+    assert!(
+        world
+            .condition(READY)
+            .message
+            .ends_with("; Secrets can't be watched")
     );
-    assert_eq!(
-        world.condition(RECONCILING).message,
-        "Secrets can't be watched"
-    );
+    assert_eq!(world.status().unwatched, [UNWATCHED]);
+    assert_eq!(world.events(), ["TriggersUnknown"]);
     // What changed meanwhile is seen afterwards.
     world.config = known(&[("a", "2"), ("b", "1")]);
     world.settle();
@@ -267,6 +277,62 @@ fn what_can_not_be_looked_at_is_said_and_runs_nothing() {
     world.settle();
     assert_eq!(world.made, 2);
     assert_eq!(world.status().runs[0].changes, ["ConfigMap/a changed"]);
+    assert_eq!(world.status().unwatched, [""; 0]);
+}
+
+#[test]
+fn what_can_be_watched_runs_jobs_although_something_else_cannot() {
+    let mut world = looking(None);
+    world.config = unwatched(&[("a", "1")]);
+    world.settle();
+    assert_eq!(world.made, 1);
+    world.config = unwatched(&[("a", "2")]);
+    world.settle();
+    assert_eq!(world.condition(RECONCILING).reason, "Debouncing");
+    world.now += 10;
+    world.settle();
+    assert_eq!(world.made, 2);
+    assert_eq!(world.status().runs[0].changes, ["ConfigMap/a changed"]);
+    world.succeed(&world.newest());
+    world.settle();
+    assert_eq!(world.standing(), [(READY, "True", "Ready")]);
+}
+
+#[test]
+fn a_restart_makes_nothing_reconciling_and_forgets_nothing() {
+    let mut world = looking(None);
+    world.config = unwatched(&[("a", "1")]);
+    world.settle();
+    let before = world.status().clone();
+    world.events();
+    world.config = ConfigState {
+        is_listing: true,
+        ..ConfigState::default()
+    };
+    let conclusion = world.pass().expect("nobody dies");
+    assert_eq!(conclusion.requeue_after, Some(Duration::from_secs(1)));
+    assert_eq!(*world.status(), before);
+    world.config = unwatched(&[("a", "1")]);
+    world.settle();
+    assert_eq!(*world.status(), before);
+    assert_eq!(world.events(), [""; 0]);
+}
+
+#[test]
+fn a_job_waits_for_the_first_list_so_that_it_knows_what_is_missing() {
+    let mut world = World::new();
+    world.object.spec.triggers = Some(Triggers {
+        config_maps: Some(true),
+        ..Triggers::default()
+    });
+    world.config.is_listing = true;
+    world.pass();
+    world.pass();
+    assert_eq!(world.made, 0);
+    assert_eq!(world.condition(RECONCILING).reason, "Listing");
+    world.config.is_listing = false;
+    world.settle();
+    assert_eq!(world.made, 1);
 }
 
 #[test]
@@ -316,7 +382,7 @@ fn a_job_says_what_it_was_made_for() {
         &job.metadata.annotations.as_ref().expect("annotations")[keys::CONFIG],
     )
     .expect("an object");
-    assert_eq!(known(&[("a", "1"), ("b", "1")]), ConfigState::Known(said));
+    assert_eq!(known(&[("a", "1"), ("b", "1")]).known, said);
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl World {
         object.spec.job_template = template(readme_template());
         Self {
             object,
-            config: ConfigState::Off,
+            config: ConfigState::default(),
             others: Vec::new(),
             refusal: None,
             cluster: Cluster::default(),

@@ -1,0 +1,175 @@
+//! The watches as they ship, over an API server by script that lets ConfigMaps be watched and Secrets not.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    fake::{self, answer},
+    metrics::Metrics,
+};
+
+const REFUSED: &str = "secrets is forbidden: User \"system:serviceaccount:operon:operon\" cannot list resource \"secrets\" in API group \"\" at the cluster scope";
+
+/// How often Secrets were listed, and whether that is allowed.
+#[derive(Default)]
+struct Secrets {
+    lists: AtomicUsize,
+    are_allowed: AtomicBool,
+}
+
+fn list(kind: &str, items: &Value) -> Value {
+    json!({"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items})
+}
+
+fn client(secrets: &Arc<Secrets>) -> Client {
+    let secrets = Arc::clone(secrets);
+    fake::client(move |request| {
+        let uri = request.uri().to_string();
+        if uri.contains("watch=true") {
+            return None;
+        }
+        let item = json!({
+            "metadata": {"name": "a", "namespace": "default", "uid": "u", "resourceVersion": "1"},
+            "data": {"key": "value"},
+        });
+        if uri.contains("/configmaps") {
+            return Some(answer(200, &list("ConfigMapList", &json!([item]))));
+        }
+        secrets.lists.fetch_add(1, Ordering::SeqCst);
+        Some(if secrets.are_allowed.load(Ordering::SeqCst) {
+            answer(200, &list("SecretList", &json!([])))
+        } else {
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                "message": REFUSED, "reason": "Forbidden", "code": 403,
+            });
+            answer(403, &status)
+        })
+    })
+}
+
+fn object(triggers: &Value) -> ReactiveJob {
+    let object = json!({
+        "apiVersion": "batch.cs.sap.com/v1alpha1",
+        "kind": "ReactiveJob",
+        "metadata": {"name": "test", "namespace": "default", "uid": "1"},
+        "spec": {
+            "triggers": triggers,
+            "jobTemplate": {"spec": {"template": {"spec": {"containers": [{
+                "name": "main",
+                "envFrom": [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "b"}}],
+            }]}}}},
+        },
+    });
+    serde_json::from_value(object).expect("a ReactiveJob")
+}
+
+struct Setting {
+    configs: Configs,
+    secrets: Arc<Secrets>,
+    listed: Arc<AtomicUsize>,
+}
+
+fn setting() -> Setting {
+    let (secrets, listed) = (Arc::<Secrets>::default(), Arc::<AtomicUsize>::default());
+    let count = Arc::clone(&listed);
+    let on_listed = move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    };
+    let health = Health::new(Metrics::register(&mut Registry::default()));
+    let configs = Configs::new(
+        client(&secrets),
+        Arc::default(),
+        Arc::new(|_, _| {}),
+        Arc::new(on_listed),
+        &health,
+    );
+    Setting {
+        configs,
+        secrets,
+        listed,
+    }
+}
+
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+/// Longer than a watch that is refused waits before it tries again.
+const LONGER: Duration = Duration::from_millis(2500);
+
+#[tokio::test]
+async fn what_can_be_watched_is_known_although_secrets_may_not_be() {
+    let Setting {
+        configs,
+        secrets,
+        listed,
+    } = setting();
+    let both = object(&json!({"configMaps": true, "secrets": true}));
+    configs.watches.changed(&both, true);
+    assert!(configs.state(&both).is_listing);
+    eventually("the answer", || !configs.state(&both).is_listing).await;
+    let state = configs.state(&both);
+    let names: Vec<_> = state.known.keys().collect();
+    assert_eq!(names, ["ConfigMap/a"]);
+    assert_eq!(
+        state.unwatched,
+        [format!(
+            "changes of Secrets in namespace \"default\" are not noticed, because the host can't watch them: {REFUSED}; the chart's value reactiveJob.triggers.secrets grants the right"
+        )]
+    );
+    assert_eq!(listed.load(Ordering::SeqCst), 1);
+
+    // The right is granted later.
+    secrets.are_allowed.store(true, Ordering::SeqCst);
+    eventually("another list", || configs.state(&both).unwatched.is_empty()).await;
+    let state = configs.state(&both);
+    assert_eq!(state.unwatched, [""; 0]);
+    assert_eq!(state.known["Secret/b"], ABSENT);
+    let is_woken = || listed.load(Ordering::SeqCst) == 2;
+    eventually("whoever waited is woken", is_woken).await;
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_no_object_needs_it() {
+    for edit in [None, Some(json!({"configMaps": true}))] {
+        let Setting {
+            configs, secrets, ..
+        } = setting();
+        let both = object(&json!({"configMaps": true, "secrets": true}));
+        configs.watches.changed(&both, true);
+        configs.state(&both);
+        let is_listed = || secrets.lists.load(Ordering::SeqCst) > 0;
+        eventually("a first list", is_listed).await;
+        match &edit {
+            Some(triggers) => configs.watches.changed(&object(triggers), true),
+            None => configs.watches.changed(&both, false),
+        }
+        let lists = secrets.lists.load(Ordering::SeqCst);
+        tokio::time::sleep(LONGER).await;
+        // A reconcile that was under way does not begin it again.
+        assert!(configs.state(&both).is_listing);
+        tokio::time::sleep(LONGER).await;
+        assert_eq!(secrets.lists.load(Ordering::SeqCst), lists);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_is_not_watched() {
+    let Setting { configs, .. } = setting();
+    let none = object(&json!({}));
+    configs.watches.changed(&none, true);
+    assert_eq!(configs.state(&none), ConfigState::default());
+}
