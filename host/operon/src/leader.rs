@@ -52,25 +52,24 @@ impl Leadership {
         identity: &str,
     ) -> anyhow::Result<Self> {
         let client = Client::try_from(config).context("failed to build the lease's client")?;
-        let mut manager = reach(&client, namespace, identity).await;
+        let mut contact = Contact::default();
+        let mut manager = reach(&client, namespace, identity, &mut contact).await;
         let mut given_up = pin!(given_up(client.clone(), namespace));
         tracing::info!(lease = LEASE, identity, "waiting for leadership");
         loop {
             tokio::select! {
                 changed = manager.changed() => match changed {
                     Ok(true) => break,
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::warn!(error = %error, "the lease can't be reached; trying again");
-                        tokio::time::sleep(RETRY).await;
-                    }
+                    Ok(false) => contact.reached(),
+                    Err(error) => contact.failed(namespace, &error).await,
                 },
                 Some(()) = given_up.next() => {
                     // The old one sleeps until the lease would have run out; a new one looks at once.
-                    manager = reach(&client, namespace, identity).await;
+                    manager = reach(&client, namespace, identity, &mut contact).await;
                 }
             }
         }
+        contact.reached();
         let (held, renewal) = manager.watch().await;
         tracing::info!(lease = LEASE, identity, "leading");
         Ok(Self {
@@ -132,7 +131,12 @@ impl Leadership {
 
 /// A manager of the lease, as soon as the lease can be read. An API server that does not answer is no
 /// reason to end: a process that begins anew would not reach it either.
-async fn reach(client: &Client, namespace: &str, identity: &str) -> LeaseManager {
+async fn reach(
+    client: &Client,
+    namespace: &str,
+    identity: &str,
+    contact: &mut Contact,
+) -> LeaseManager {
     loop {
         let manager = LeaseManagerBuilder::new(client.clone(), LEASE)
             .with_namespace(namespace)
@@ -141,11 +145,35 @@ async fn reach(client: &Client, namespace: &str, identity: &str) -> LeaseManager
             .with_duration(DURATION)
             .with_grace(GRACE);
         match manager.build().await {
-            Ok(manager) => return manager,
-            Err(error) => {
-                tracing::warn!(namespace, lease = LEASE, error = %error, "the lease can't be reached; trying again");
-                tokio::time::sleep(RETRY).await;
+            Ok(manager) => {
+                contact.reached();
+                return manager;
             }
+            Err(error) => contact.failed(namespace, &error).await,
+        }
+    }
+}
+
+/// Whether the lease can be reached. The beginning and the end of an outage are logged, once each.
+#[derive(Default)]
+struct Contact {
+    lost: Option<Instant>,
+}
+
+impl Contact {
+    /// A request failed; the next one follows in a moment.
+    async fn failed(&mut self, namespace: &str, error: &kube_lease_manager::LeaseManagerError) {
+        if self.lost.is_none() {
+            self.lost = Some(Instant::now());
+            tracing::warn!(namespace, lease = LEASE, error = %error, "the lease can't be reached; trying again");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+
+    fn reached(&mut self) {
+        if let Some(since) = self.lost.take() {
+            let seconds = since.elapsed().as_secs();
+            tracing::info!(lease = LEASE, seconds, "the lease can be reached again");
         }
     }
 }
