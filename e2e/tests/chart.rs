@@ -94,7 +94,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn jf_27_the_hosts_account_may_do_what_the_host_does_and_no_more() {
+async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
     let client = host_client()
         .await
         .expect("the chart's account has a kubeconfig");

@@ -47,7 +47,7 @@ fn run(kubeconfig: &str, arguments: &[&str]) -> Result<Output> {
 }
 
 #[test]
-fn jf_29_what_keeps_a_host_from_starting_ends_it_and_is_named() -> Result<()> {
+fn what_keeps_a_host_from_starting_ends_it_and_is_named() -> Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0").context("failed to take a port")?;
     let taken = taken.local_addr().context("no address")?.to_string();
     let listen = format!("--listen={taken}");

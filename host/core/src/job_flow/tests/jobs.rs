@@ -128,7 +128,7 @@ fn a_copy_of_a_job_under_another_name_is_not_its() {
 }
 
 #[test]
-fn jf_21_a_job_is_the_flows_and_our_keys_win() {
+fn a_job_is_the_flows_and_our_keys_win() {
     let ours = [
         keys::OWNER_UID,
         keys::STEP,
@@ -182,7 +182,7 @@ fn jf_21_a_job_is_the_flows_and_our_keys_win() {
 }
 
 #[test]
-fn jf_06_jf_07_what_a_user_wrote_survives_the_global_parameters() {
+fn what_a_user_wrote_survives_the_global_parameters() {
     let world = World::with(json!({
         "globalParams": {
             "env": [{"name": "SHARED", "value": "global"}, {"name": "GLOBAL", "value": "1"}],

@@ -201,7 +201,7 @@ fn pods_that_do_not_start_are_told_after_five_minutes() {
 }
 
 #[test]
-fn jf_17_what_makes_no_sense_starts_nothing() {
+fn what_makes_no_sense_starts_nothing() {
     for (steps, message) in [
         (
             json!([step("a", &[]), step("a", &[])]),
