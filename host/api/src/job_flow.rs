@@ -82,9 +82,17 @@ pub struct JobFlowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<FailurePolicy>,
 
-    /// No further step starts while this is true. What runs goes on.
+    /// Suspends the Jobs that run, and no further step starts while this is true. A Job that a queue such as
+    /// Kueue suspended is not resumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+
+    /// The controller that runs this object. Absent, `operon.dev/operon` and
+    /// `kubernetes.io/job-controller` mean Operon. With any other value Operon writes nothing: neither
+    /// Jobs nor the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub managed_by: Option<String>,
 
     /// How many steps may run at the same time. Absent means any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]

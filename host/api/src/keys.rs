@@ -55,6 +55,10 @@ pub const RUN_ATTEMPT: &str = "operon.dev/run-attempt";
 /// `retry.limit`; deleted Jobs do not.
 pub const FAILURES: &str = "operon.dev/failures";
 
+/// On a Job of a ReactiveJob: what the template says of the fields that are changed in place, as a JSON object.
+/// A field is written again only when the template says something else.
+pub const APPLIED: &str = "operon.dev/applied";
+
 /// On a Job: the uid of the Job before; its name is derived from it.
 pub const RUN_AFTER: &str = "operon.dev/run-after";
 

@@ -2,6 +2,7 @@
 
 mod failed;
 mod gone;
+mod held;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use operon_api::{
     reactive_job::Outcome,
 };
 
-use self::{failed::failed, gone::without_job};
+use self::{failed::failed, gone::without_job, held::held};
 use super::{
     make,
     outputs::{self, Outputs},
@@ -44,6 +45,8 @@ pub(super) const RETRYING: &str = "Retrying";
 pub(super) const JOB_DELETED: &str = "JobDeleted";
 pub(super) const CANCELLING: &str = "Cancelling";
 pub(super) const SUSPENDED: &str = "Suspended";
+/// Why a step whose Job is held still runs.
+pub(super) const JOB_SUSPENDED: &str = "JobSuspended";
 /// Why a step whose Job succeeded still runs.
 pub(super) const READING_OUTPUTS: &str = "ReadingOutputs";
 /// Why a step is Cancelled.
@@ -316,6 +319,9 @@ fn unfinished(case: &Case<'_>) -> Advanced {
             }
             None => {}
         }
+    }
+    if let Some(held) = held(case) {
+        return Advanced::rest(said(status, JOB_SUSPENDED, &held));
     }
     let Some(blocked) = blocked(case.job, case.pods()) else {
         return Advanced::rest(status);

@@ -35,8 +35,6 @@ pub(super) struct Assessment {
     pub(super) start: Vec<Start>,
     /// The steps that make no progress, with the reason.
     pub(super) stalls: Vec<(String, Failure)>,
-    /// Whether the step that could go on does not because of `spec.suspend`.
-    pub(super) is_held: bool,
     /// Whether nothing runs any more, and nothing will.
     pub(super) is_finished: bool,
     /// Whether it was finished before this pass: what it says of its steps is settled.

@@ -7,7 +7,7 @@ use super::{
     Seen,
     conclude::conclude,
     make::claim,
-    plan::{Plan, meanwhile, plan},
+    plan::{Plan, is_foreign, meanwhile, plan},
 };
 use crate::{
     action::{Effect, Propagation, Severity},
@@ -65,7 +65,8 @@ impl Kind for Driven {
         done: &Done,
         _asked: &Asked,
     ) -> Option<Conclusion<JobFlowStatus>> {
-        (!plan.expire).then(|| conclude(&seen.observed(), plan, &all_made(done)))
+        let is_ours = !plan.expire && !is_foreign(&seen.flow);
+        is_ours.then(|| conclude(&seen.observed(), plan, &all_made(done)))
     }
 
     fn meanwhile(seen: &Seen, sent: &JobFlowStatus) -> Vec<Start> {

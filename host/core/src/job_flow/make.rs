@@ -152,7 +152,10 @@ pub(super) fn template_hash(job: &Job) -> Option<String> {
 }
 
 /// What the Job is made from: the JobTemplate, if one is named.
-fn template<'a>(observed: &'a Observed<'_>, step: &'a Step) -> Result<&'a JobSpec, Failure> {
+pub(super) fn template<'a>(
+    observed: &'a Observed<'_>,
+    step: &'a Step,
+) -> Result<&'a JobSpec, Failure> {
     if let Some(name) = &step.job_template_ref {
         let found = observed.templates.get(name);
         return found.map(|found| &found.spec.job_template).ok_or_else(|| {

@@ -1,7 +1,11 @@
 //! What a pass does: the Jobs that are made, deleted and changed. Pure: it reads [`Observed`] and nothing
 //! else.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
@@ -14,13 +18,13 @@ use serde_json::Value;
 use super::{
     Observed,
     assess::{assess, is_finished},
-    memory,
+    make, memory,
     step_jobs::StepJobs,
 };
 use crate::{
     driver::Start,
     jobs::{
-        self,
+        self, held,
         time::{left, seconds},
         ttl_patch,
     },
@@ -65,7 +69,7 @@ pub(super) fn meanwhile(observed: &Observed<'_>, next: &JobFlowStatus) -> Vec<St
 /// Decides what this pass does.
 pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     let flow = observed.flow;
-    if flow.metadata.deletion_timestamp.is_some() {
+    if flow.metadata.deletion_timestamp.is_some() || is_foreign(flow) {
         return Plan::default();
     }
     let none = JobFlowStatus::default();
@@ -82,10 +86,45 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     Plan {
         expire: false,
         delete: cancelled(observed, status),
-        adjust: adjustments(observed, status),
+        adjust: adjust(observed, status),
         start: assessment.start,
         requeue_after: assessment.look_after.into_iter().chain(expiry).min(),
     }
+}
+
+/// Whether another controller runs a flow: then nothing of it is written.
+pub(super) fn is_foreign(flow: &JobFlow) -> bool {
+    held::is_foreign(flow.spec.managed_by.as_deref())
+}
+
+/// The merge patches of Jobs, one for each at most.
+fn adjust(observed: &Observed<'_>, status: &JobFlowStatus) -> Vec<(Arc<Job>, Value)> {
+    let mut adjust = adjustments(observed, status);
+    adjust.extend(suspensions(observed));
+    adjust
+}
+
+/// The unfinished Jobs that are suspended, or resumed, because the flow or the step's template says so now.
+fn suspensions(observed: &Observed<'_>) -> Vec<(Arc<Job>, Value)> {
+    let flow = observed.flow;
+    let steps = flow.spec.flows.iter();
+    let steps: HashMap<_, _> = steps.map(|step| (step.name.as_str(), step)).collect();
+    let is_suspended = |step: &str| {
+        let step = steps.get(step);
+        let template = step.and_then(|step| make::template(observed, step).ok());
+        let suspend = template.and_then(|template| template.at(&["suspend"]));
+        flow.spec.suspend == Some(true) || suspend == Some(&Value::Bool(true))
+    };
+    let jobs = StepJobs::of(observed, None);
+    let mut patches: Vec<_> = jobs
+        .all()
+        .filter_map(|(step, _, job)| {
+            let patch = held::suspend_patch(job, is_suspended(step))?;
+            Some((Arc::clone(job), patch))
+        })
+        .collect();
+    patches.sort_by_key(|(job, _)| job.name_any());
+    patches
 }
 
 /// What is left until a flow that has finished is deleted; zero when it is due.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use operon_api::job_flow::{Phase, StepStatus};
 
 use super::{
-    advance::{CANCELLING, JOB_DELETED, READING_OUTPUTS, RETRYING, SUSPENDED},
+    advance::{CANCELLING, JOB_DELETED, JOB_SUSPENDED, READING_OUTPUTS, RETRYING, SUSPENDED},
     make::HINDRANCES,
     outputs,
     turn::UNKNOWN_DEPENDENCY,
@@ -26,6 +26,7 @@ pub(super) fn refusal(step: &StepStatus) -> Option<Failure> {
         JOB_DELETED,
         CANCELLING,
         SUSPENDED,
+        JOB_SUSPENDED,
         READING_OUTPUTS,
         outputs::INVALID,
         UNKNOWN_DEPENDENCY,

@@ -10,7 +10,10 @@ use operon_api::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Observed, assess::Assessment, step_jobs::StepJobs, turn::is_skipped_on_purpose};
+use super::{
+    Observed, advance::JOB_SUSPENDED, assess::Assessment, step_jobs::StepJobs,
+    turn::is_skipped_on_purpose,
+};
 use crate::{action::Failure, jobs::time::left};
 
 /// How long a JobTemplate may be missing after its flow was made: both may be applied together.
@@ -173,19 +176,24 @@ fn while_running(observed: &Observed<'_>, assessment: &Assessment, state: FlowSt
         };
         return Verdict::new(Standing::Reconciling, STEP_FAILED, message);
     }
-    if assessment.is_held && running.is_empty() {
-        return Verdict::new(
-            Standing::Reconciling,
-            "Suspended",
-            "no further step starts while spec.suspend is true",
-        );
-    }
     let progress = progress(&assessment.steps).unwrap_or_default();
-    let message = if running.is_empty() {
+    let mut message = if running.is_empty() {
         format!("{progress} steps are done")
     } else {
         format!("{progress} steps are done, running: {running}")
     };
+    if observed.flow.spec.suspend == Some(true) {
+        message = format!(
+            "{message}; spec.suspend is true: no further step starts, and Jobs that run are suspended"
+        );
+        return Verdict::new(Standing::Reconciling, "Suspended", message);
+    }
+    let held = |step: &&StepStatus| step.reason.as_deref() == Some(JOB_SUSPENDED);
+    if let Some(step) = assessment.steps.iter().find(held) {
+        let held = step.message.as_deref().unwrap_or_default();
+        message = format!("{message}; step {:?}: {held}", step.name);
+        return Verdict::new(Standing::Reconciling, JOB_SUSPENDED, message);
+    }
     Verdict::new(Standing::Reconciling, state.as_str(), message)
 }
 

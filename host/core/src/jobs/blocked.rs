@@ -82,7 +82,7 @@ pub(crate) fn is_live(pod: &Pod) -> bool {
 fn without_pods(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
     let status = job.status.as_ref();
     let active = status.and_then(|status| status.active).unwrap_or(0);
-    if active > 0 || !pods.is_empty() {
+    if active > 0 || !pods.is_empty() || is_resuming(job) {
         return None;
     }
     let started = status.and_then(|status| status.start_time.as_ref());
@@ -96,6 +96,13 @@ fn without_pods(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
         since,
         ask: job.metadata.uid.clone(),
     })
+}
+
+/// Whether the Job controller has not noticed yet that a Job was resumed.
+fn is_resuming(job: &Job) -> bool {
+    let conditions = job.status.iter().flat_map(|status| &status.conditions);
+    let mut conditions = conditions.flatten();
+    conditions.any(|condition| condition.type_ == "Suspended" && condition.status == "True")
 }
 
 /// When a Job was resumed, if it was suspended: from then on pods are expected of it.

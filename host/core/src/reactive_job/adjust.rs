@@ -1,54 +1,73 @@
-//! What an edit changes on the newest Job itself, if only the pod template runs a new one.
+//! What an edit changes on the newest Job itself, if only the pod template runs a new one. Only what the user
+//! edited is written: what another controller, such as a queue, wrote into the Job stays.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
-use operon_api::reactive_job::{Inputs, TemplateTrigger};
+use kube::ResourceExt;
+use operon_api::{
+    ReactiveJob, keys,
+    reactive_job::{Inputs, TemplateTrigger},
+};
 use serde_json::{Map, Value, json};
 
 use super::{Observed, plan::triggers};
-use crate::jobs;
+use crate::jobs::{self, held::suspend_patch};
 
-/// The fields that Kubernetes lets one change while a Job runs, if only the pod template counts.
-const ADJUSTABLE: [&str; 5] = [
-    "suspend",
+/// The fields besides `suspend` that Kubernetes lets one change while a Job runs.
+const ADJUSTABLE: [&str; 4] = [
     "parallelism",
     "backoffLimit",
     "activeDeadlineSeconds",
     "ttlSecondsAfterFinished",
 ];
 
-/// What the template says otherwise than the newest Job, of what can be changed in place.
+/// What the template says of a field of the Job's spec; null is as good as absent.
+fn wanted<'a>(object: &'a ReactiveJob, field: &str) -> Option<&'a Value> {
+    let value = object.spec.job_template.at(&["spec", field]);
+    value.filter(|value| !value.is_null())
+}
+
+/// Whether the template suspends its Job.
+pub(super) fn is_suspended(object: &ReactiveJob) -> bool {
+    wanted(object, "suspend") == Some(&Value::Bool(true))
+}
+
+/// What the template says of the fields that can be changed in place.
+pub(super) fn applied(object: &ReactiveJob) -> Map<String, Value> {
+    let fields = ADJUSTABLE.iter();
+    let fields = fields.filter_map(|field| Some((field, wanted(object, field)?)));
+    fields
+        .map(|(field, value)| ((*field).to_owned(), value.clone()))
+        .collect()
+}
+
+/// What the template says otherwise than it did, of what can be changed in place.
 pub(super) fn adjust(
     observed: &Observed<'_>,
     newest: &Arc<Job>,
     inputs: &Inputs,
 ) -> Option<(Arc<Job>, Value)> {
-    let counts = triggers(observed.object).template.unwrap_or_default();
-    // What others change meanwhile is theirs, until the template is edited.
+    let object = observed.object;
+    let counts = triggers(object).template.unwrap_or_default();
     let is_edited = !observed.template.is_whole(&inputs.template_hash);
     if counts == TemplateTrigger::JobTemplate || !is_edited || jobs::is_deleted(newest) {
         return None;
     }
-    let wanted = observed.object.spec.job_template.at(&["spec"])?;
+    let known = newest.annotations().get(keys::APPLIED);
+    let known = known.and_then(|text| serde_json::from_str::<Map<_, _>>(text).ok());
+    let (known, now) = (known.unwrap_or_default(), applied(object));
+    let mut patch = suspend_patch(newest, is_suspended(object)).unwrap_or_else(|| json!({}));
+    if known != now {
+        patch["metadata"]["annotations"][keys::APPLIED] = json!(json!(now).to_string());
+    }
     let spec = json!(newest.spec);
     let is_finished = jobs::finish(newest).is_some();
-    let mut patch = Map::new();
-    for field in ADJUSTABLE {
-        let wanted = wanted.get(field).filter(|wanted| !wanted.is_null());
-        let wanted = match (field, wanted) {
-            ("suspend", None) => &Value::Bool(false),
-            (_, Some(wanted)) => wanted,
-            (_, None) => continue,
-        };
+    for (field, value) in &now {
         let is_pointless = is_finished && field != "ttlSecondsAfterFinished";
-        let now = match (field, spec.get(field)) {
-            ("suspend", None) => &Value::Bool(false),
-            (_, now) => now.unwrap_or(&Value::Null),
-        };
-        if !is_pointless && now != wanted {
-            patch.insert(field.to_owned(), wanted.clone());
+        if !is_pointless && known.get(field) != Some(value) && spec.get(field) != Some(value) {
+            patch["spec"][field] = value.clone();
         }
     }
-    (!patch.is_empty()).then(|| (Arc::clone(newest), json!({"spec": patch})))
+    (patch != json!({})).then(|| (Arc::clone(newest), patch))
 }

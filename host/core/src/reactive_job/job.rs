@@ -5,6 +5,7 @@ use kube::ResourceExt;
 use operon_api::{ReactiveJob, keys, reactive_job::RunReason};
 use serde_json::{Value, json};
 
+use super::adjust;
 use crate::{
     driver::Claim,
     jobs::{self, owned::owner},
@@ -147,6 +148,7 @@ pub(super) fn body(object: &ReactiveJob, purpose: &Purpose) -> Value {
         rerun,
     } = purpose;
     let generation = object.metadata.generation.unwrap_or_default();
+    let (is_suspended, applied) = (adjust::is_suspended(object), adjust::applied(object));
     let annotations = [
         (keys::CONTROLLER_GENERATION, Some(generation.to_string())),
         (keys::CONTROLLER_HASH, Some(template_hash.clone())),
@@ -162,7 +164,13 @@ pub(super) fn body(object: &ReactiveJob, purpose: &Purpose) -> Value {
         ),
         (keys::RERUN, rerun.clone()),
         (keys::ADOPTED, None),
+        (keys::SUSPENDED, is_suspended.then(|| "true".to_owned())),
+        (
+            keys::APPLIED,
+            (!applied.is_empty()).then(|| json!(applied).to_string()),
+        ),
     ];
+
     set(&mut metadata["annotations"], annotations);
     if let Some(finalizers) = metadata["finalizers"].as_array_mut() {
         finalizers.retain(|finalizer| finalizer != keys::REACTIVE_JOB_FINALIZER);

@@ -16,6 +16,7 @@ use crate::{
     jobs::{
         self,
         blocked::Blocked,
+        held::{Holder, holder},
         time::{PROGRESS_DEADLINE, left, seconds},
     },
 };
@@ -164,15 +165,16 @@ fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
                 ConcurrencyPolicy::Replace => {
                     format!("waiting for Job {job:?} to be gone (spec.concurrencyPolicy: Replace)")
                 }
-                ConcurrencyPolicy::Queue | ConcurrencyPolicy::Allow
-                    if is_newest_and_suspended(case, job) =>
-                {
-                    format!(
-                        "waiting for Job {job:?} to finish, which is suspended: resume or delete it (spec.concurrencyPolicy: Queue)"
-                    )
-                }
                 ConcurrencyPolicy::Queue | ConcurrencyPolicy::Allow => {
-                    format!("waiting for Job {job:?} to finish (spec.concurrencyPolicy: Queue)")
+                    let newest = case.newest.filter(|newest| newest.name_any() == *job);
+                    match newest.and_then(|newest| held(case, newest)) {
+                        Some(held) => format!(
+                            "waiting for Job {job:?} to finish, which is {held}: resume or delete it (spec.concurrencyPolicy: Queue)"
+                        ),
+                        None => format!(
+                            "waiting for Job {job:?} to finish (spec.concurrencyPolicy: Queue)"
+                        ),
+                    }
                 }
             };
             processing(state, "Waiting", &message)
@@ -221,9 +223,16 @@ fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
     }
 }
 
-fn is_newest_and_suspended(case: &Case<'_>, job: &str) -> bool {
-    let newest = case.newest.filter(|newest| newest.name_any() == job);
-    newest.is_some_and(jobs::is_suspended)
+/// Who holds a Job, if anyone does.
+fn held(case: &Case<'_>, job: &Job) -> Option<String> {
+    let uid = job.metadata.uid.as_deref().unwrap_or_default();
+    let pods = case.observed.pods.get(uid).map(Vec::as_slice);
+    Some(match holder(job, pods.unwrap_or_default())? {
+        Holder::Own => "suspended by spec.jobTemplate.spec.suspend".to_owned(),
+        holder @ (Holder::Queue(_) | Holder::Manager(_) | Holder::Gates(_) | Holder::Other) => {
+            holder.to_string()
+        }
+    })
 }
 
 /// A time without fractions of a second.
@@ -232,12 +241,9 @@ fn whole(time: Timestamp) -> Timestamp {
 }
 
 fn while_running(case: &Case<'_>, job: &Job) -> Verdict {
-    if jobs::is_suspended(job) {
-        return processing(
-            State::Processing,
-            "JobSuspended",
-            "the Job is suspended (spec.jobTemplate.spec.suspend)",
-        );
+    if let Some(held) = held(case, job) {
+        let message = format!("Job {:?} is {held}", job.name_any());
+        return processing(State::Processing, "JobSuspended", &message);
     }
     let running = processing(
         State::Processing,

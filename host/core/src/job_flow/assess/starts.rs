@@ -55,7 +55,6 @@ impl Pass<'_> {
 
     pub(super) fn start_ready(&mut self, graph: &FlowGraph, ready: Vec<usize>) {
         let mut free = if self.around.is_suspended {
-            self.assessment.is_held = !ready.is_empty();
             0
         } else {
             self.free_places()

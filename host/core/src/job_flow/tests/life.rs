@@ -226,7 +226,7 @@ fn no_more_steps_run_than_parallelism_allows_in_the_order_of_the_spec() {
 }
 
 #[test]
-fn a_suspended_flow_starts_nothing_and_what_runs_goes_on() {
+fn a_suspended_flow_starts_nothing_and_what_ends_nevertheless_has_ended() {
     let mut world = World::with(json!({
         "suspend": true,
         "flows": [step("a", &[]), step("b", &["a"]), step("c", &["b"])],

@@ -16,6 +16,7 @@ mod outputs;
 mod retry;
 mod seeds;
 mod simulation;
+mod suspended;
 mod trouble;
 mod when;
 mod world;

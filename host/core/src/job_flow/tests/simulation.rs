@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
-use operon_api::{job_flow::Phase, keys};
+use operon_api::{
+    job_flow::{FailurePolicy, Phase},
+    keys,
+};
 use serde_json::{Value, json};
 
 use super::world::{World, running, step_with};
@@ -33,7 +36,7 @@ impl Simulated for World {
         let live = |job: &&Job| jobs::finish(job).is_none();
         let live: Vec<_> = self.jobs.values().filter(live).map(Job::name_any).collect();
         let all: Vec<_> = self.jobs.keys().cloned().collect();
-        match chance.of(14) {
+        match chance.of(17) {
             0..=4 if !live.is_empty() => {
                 let name = chance.pick(&live);
                 self.say(
@@ -69,6 +72,15 @@ impl Simulated for World {
                 self.refusals = BTreeMap::from([(format!("s{}", chance.of(6)), refusal)]);
             }
             12 => edit_steps(self, chance),
+            // A queue holds a Job, or lets it go.
+            13 | 14 if !live.is_empty() => {
+                let job = self.job_mut(&chance.pick(&live));
+                job.spec.get_or_insert_default().suspend = Some(chance.once_in(2));
+            }
+            15 if chance.once_in(3) => {
+                let manager = chance.pick(&["", "operon.dev/operon", "example.com/other"]);
+                self.edit(|spec| spec["managedBy"] = json!(manager));
+            }
             _ => {
                 let seconds = chance.seconds(20);
                 self.wait(seconds);
@@ -79,14 +91,20 @@ impl Simulated for World {
     fn assert_promises(&self, before: &Self) {
         assert_one_job_per_step(self);
         assert_nothing_is_undone(before, self);
+        assert_held(before, self);
+        assert_only_failures_use_up_retries(self);
     }
 
     fn assert_ends(mut self) {
         self.refusals.clear();
         self.edit(|spec| {
             spec["suspend"] = Value::Null;
+            spec["managedBy"] = Value::Null;
             spec["parallelism"] = Value::Null;
         });
+        for job in self.jobs.values_mut() {
+            job.spec.get_or_insert_default().suspend = Some(false);
+        }
         for _ in 0..80 {
             self.pods.clear();
             self.collect_garbage();
@@ -211,5 +229,39 @@ fn assert_nothing_is_undone(before: &World, world: &World) {
         let is_same =
             found.is_none_or(|new| (new.phase, &new.job_uid) == (old.phase, &old.job_uid));
         assert!(is_same, "{old:?} became {found:?}");
+    }
+}
+
+/// What must never be done to what is suspended, or run by another controller.
+fn assert_held(before: &World, world: &World) {
+    if world.flow.spec.managed_by.as_deref() == Some("example.com/other") {
+        assert_eq!(world.writes, before.writes, "it is not ours");
+    }
+    if world.flow.spec.suspend == Some(true) {
+        assert_eq!(world.made, before.made, "it is suspended");
+    }
+    let is_held =
+        |job: &&Job| jobs::is_suspended(job) && !job.annotations().contains_key(keys::SUSPENDED);
+    for held in before.jobs.values().filter(is_held) {
+        let is_same = |job: &&Job| job.metadata.uid == held.metadata.uid;
+        let job = world.jobs.values().find(is_same);
+        assert!(job.is_none_or(jobs::is_suspended), "a queue holds it");
+    }
+}
+
+/// A step that is retried fails for good only when so many of its Jobs failed.
+fn assert_only_failures_use_up_retries(world: &World) {
+    let flow = &world.flow;
+    let steps = flow.status.iter().flat_map(|status| &status.steps);
+    for status in steps.filter(|status| status.phase == Phase::Failed) {
+        let Some(step) = flow.spec.flows.iter().find(|step| step.name == status.name) else {
+            continue;
+        };
+        let limit = step.retry.as_ref().map_or(0, |retry| retry.limit);
+        let has_failed = status.reason.as_deref() == Some("BackoffLimitExceeded");
+        let is_cancelling = flow.spec.failure_policy == Some(FailurePolicy::Cancel);
+        if has_failed && !is_cancelling {
+            assert!(status.failures > Some(limit), "{status:?}");
+        }
     }
 }

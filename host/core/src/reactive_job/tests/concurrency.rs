@@ -247,7 +247,7 @@ fn with_queue_a_job_that_is_suspended_is_waited_for_and_that_is_said() {
     world.edit_digest("next");
     world.settle();
     let message = format!(
-        "waiting for Job {first:?} to finish, which is suspended: resume or delete it (spec.concurrencyPolicy: Queue)"
+        "waiting for Job {first:?} to finish, which is suspended by spec.jobTemplate.spec.suspend: resume or delete it (spec.concurrencyPolicy: Queue)"
     );
     assert_eq!(world.condition(RECONCILING).message, message);
     assert_eq!(world.made, 1);

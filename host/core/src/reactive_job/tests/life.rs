@@ -207,6 +207,8 @@ fn a_job_is_what_the_user_wrote_and_our_keys_win() {
     );
     let hashes = Hashes::of(&world.object);
     ours["annotations"]["digest"] = json!("1");
+    let applied = json!({"ttlSecondsAfterFinished": spec["ttlSecondsAfterFinished"]});
+    ours["annotations"][keys::APPLIED] = json!(applied.to_string());
     ours["annotations"][keys::CONTROLLER_GENERATION] = json!("2");
     ours["annotations"][keys::CONTROLLER_HASH] = json!(hashes.whole());
     ours["annotations"][keys::TEMPLATE_HASH] = json!(hashes.stored());

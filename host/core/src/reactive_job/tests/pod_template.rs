@@ -4,6 +4,7 @@
 use k8s_openapi::api::batch::v1::JobSpec;
 use operon_api::{
     conditions::{READY, RECONCILING},
+    keys,
     reactive_job::{State, TemplateTrigger, Triggers},
 };
 use serde_json::{Value, json};
@@ -129,6 +130,80 @@ fn what_others_change_in_a_job_is_theirs() {
     world.settle();
     let after = spec(&world);
     assert_eq!((after.parallelism, after.suspend), (Some(9), Some(true)));
+}
+
+#[test]
+fn an_edit_of_the_ttl_leaves_what_a_queue_or_a_user_wrote_into_the_job() {
+    let mut world = pods_count();
+    world.edit(|template| template["metadata"]["labels"] = json!({keys::QUEUE_NAME: "team-a"}));
+    world.settle();
+    edit_spec(&mut world, "parallelism", json!(2));
+    let newest = world.newest();
+    let job = world.job_mut(&newest);
+    job.metadata
+        .labels
+        .get_or_insert_default()
+        .insert(keys::QUEUE_NAME.to_owned(), "team-a".to_owned());
+    let job = job.spec.get_or_insert_default();
+    job.suspend = Some(true);
+    job.parallelism = Some(9);
+    for ttl in [900, 901] {
+        edit_spec(&mut world, "ttlSecondsAfterFinished", json!(ttl));
+        let after = spec(&world);
+        assert_eq!(
+            (
+                after.parallelism,
+                after.suspend,
+                after.ttl_seconds_after_finished
+            ),
+            (Some(9), Some(true), Some(ttl))
+        );
+    }
+    world.now += 100_000;
+    world.settle();
+    assert_eq!(
+        world.standing(),
+        [
+            (READY, "Unknown", "Processing"),
+            (RECONCILING, "True", "JobSuspended")
+        ]
+    );
+    assert_eq!(
+        world.condition(READY).message,
+        format!("Job {newest:?} is suspended by the queue \"team-a\"")
+    );
+    // Edited, the field is the user's again.
+    edit_spec(&mut world, "parallelism", json!(3));
+    assert_eq!(
+        (spec(&world).parallelism, spec(&world).suspend),
+        (Some(3), Some(true))
+    );
+    assert_eq!(world.made, 1);
+}
+
+#[test]
+fn a_job_that_a_queue_resumed_is_not_suspended_again() {
+    let mut world = World::new();
+    world.object.spec.triggers = Some(Triggers {
+        template: Some(TemplateTrigger::PodTemplate),
+        ..Triggers::default()
+    });
+    world.edit(|template| template["spec"]["suspend"] = json!(true));
+    world.settle();
+    assert_eq!(
+        world.condition(READY).message,
+        format!(
+            "Job {:?} is suspended by spec.jobTemplate.spec.suspend",
+            world.newest()
+        )
+    );
+    let newest = world.newest();
+    world.job_mut(&newest).spec.get_or_insert_default().suspend = Some(false);
+    edit_spec(&mut world, "ttlSecondsAfterFinished", json!(9));
+    assert_eq!(spec(&world).suspend, Some(false));
+    edit_spec(&mut world, "suspend", json!(null));
+    edit_spec(&mut world, "suspend", json!(true));
+    assert_eq!(spec(&world).suspend, Some(true), "edited by the user");
 }
 
 #[test]

@@ -7,8 +7,10 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use operon_api::{
     keys,
-    reactive_job::{ConcurrencyPolicy, ReactiveJobSpec, Retry},
+    reactive_job::{ConcurrencyPolicy, ReactiveJobSpec, Retry, TemplateTrigger, Triggers},
 };
+
+use serde_json::json;
 
 use super::world::{World, running};
 use crate::{
@@ -41,6 +43,10 @@ impl Simulated for World {
             limit: 2,
             backoff_seconds: Some(5),
         });
+        world.object.spec.triggers = chance.once_in(3).then(|| Triggers {
+            template: Some(TemplateTrigger::PodTemplate),
+            ..Triggers::default()
+        });
         world.object.spec.successful_history_limit = chance.pick(&[None, Some(0), Some(1)]);
         world
     }
@@ -49,7 +55,7 @@ impl Simulated for World {
         let all: Vec<_> = self.jobs.keys().cloned().collect();
         let live = |job: &&Job| jobs::finish(job).is_none();
         let live: Vec<_> = self.jobs.values().filter(live).map(Job::name_any).collect();
-        match chance.of(14) {
+        match chance.of(16) {
             0..=3 if !live.is_empty() => self.succeed(&chance.pick(&live)),
             4 if !live.is_empty() => self.fail(&chance.pick(&live)),
             5 if !all.is_empty() => {
@@ -79,6 +85,15 @@ impl Simulated for World {
                 self.refusal = chance.once_in(2).then_some(quota);
             }
             13 if chance.once_in(8) => self.delete(),
+            // A queue holds a Job, or lets it go.
+            14 if !live.is_empty() => {
+                let job = self.job_mut(&chance.pick(&live));
+                job.spec.get_or_insert_default().suspend = Some(chance.once_in(2));
+            }
+            15 => {
+                let ttl = chance.seconds(100);
+                self.edit(|template| template["spec"]["ttlSecondsAfterFinished"] = json!(ttl));
+            }
             _ => {
                 let seconds = chance.seconds(60);
                 self.wait(seconds);
@@ -86,7 +101,8 @@ impl Simulated for World {
         }
     }
 
-    fn assert_promises(&self, _before: &Self) {
+    fn assert_promises(&self, before: &Self) {
+        assert_held(before, self);
         assert_no_job_is_made_twice(self);
         assert_one_at_a_time(self);
     }
@@ -115,7 +131,9 @@ impl Simulated for World {
         let newest = self.job(&self.newest()).clone();
         let digest = &self.object.spec.job_template.0["metadata"]["annotations"]["digest"];
         let ran_with = newest.annotations().get("digest").map(String::as_str);
-        assert_eq!(ran_with, digest.as_str(), "the last change has run");
+        if self.object.spec.triggers.is_none() {
+            assert_eq!(ran_with, digest.as_str(), "the last change has run");
+        }
         assert_eq!(
             newest.annotations().get(keys::RERUN),
             self.object.annotations().get(keys::RERUN)
@@ -149,4 +167,15 @@ fn assert_one_at_a_time(world: &World) {
         .map(Job::name_any)
         .collect();
     assert!(live.len() <= 1, "{live:?} at the same time");
+}
+
+/// A Job that a queue holds is not resumed.
+fn assert_held(before: &World, world: &World) {
+    let is_held =
+        |job: &&Job| jobs::is_suspended(job) && !job.annotations().contains_key(keys::SUSPENDED);
+    for held in before.jobs.values().filter(is_held) {
+        let is_same = |job: &&Job| job.metadata.uid == held.metadata.uid;
+        let job = world.jobs.values().find(is_same);
+        assert!(job.is_none_or(jobs::is_suspended), "a queue holds it");
+    }
 }
