@@ -155,6 +155,10 @@ async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
         ("batch", "jobs", "create", None, true),
         ("batch", "jobs", "deletecollection", None, false),
         ("batch", "cronjobs", "create", None, false),
+        ("", "serviceaccounts", "list", Some("operon-system"), true),
+        ("", "serviceaccounts", "watch", Some("operon-system"), true),
+        ("", "serviceaccounts", "list", Some("kube-system"), false),
+        ("", "serviceaccounts", "watch", Some("kube-system"), false),
         (
             "",
             "serviceaccounts",

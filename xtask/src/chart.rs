@@ -93,6 +93,24 @@ fn stage_in(progress: &Progress, parent: &Path) -> Result<PathBuf> {
     Ok(chart)
 }
 
+/// A copy of the chart that can be rendered but not installed: placeholders replace the components, so
+/// nothing has to be built. Returns its folder.
+pub(crate) fn stage_templates() -> Result<PathBuf> {
+    let chart = tools::target_dir().join("chart-templates");
+    if chart.exists() {
+        fs::remove_dir_all(&chart)
+            .with_context(|| format!("failed to remove {}", chart.display()))?;
+    }
+    copy_folder(&tools::workspace_dir().join("charts/operon"), &chart)?;
+    let plugins = chart.join("files/plugins");
+    make_folder(&plugins)?;
+    for (name, _) in ACTIONS {
+        let file = plugins.join(format!("{name}.wasm.gz"));
+        fs::write(&file, "-").with_context(|| format!("failed to write {}", file.display()))?;
+    }
+    Ok(chart)
+}
+
 /// The chart is released with the program, under the same version.
 fn check_version(file: &Path) -> Result<()> {
     let text =

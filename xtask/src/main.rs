@@ -11,6 +11,7 @@ mod demo;
 mod deny;
 mod host;
 mod image;
+mod permissions;
 mod simulate;
 mod stories;
 mod test;
@@ -53,6 +54,8 @@ enum Command {
     /// Container images of the host
     #[command(subcommand)]
     Image(image::Command),
+    /// Generate the table of rights in docs/permissions.md from the chart's RBAC
+    Permissions(permissions::Arguments),
     /// Simulate the controllers: whatever happens in whatever order, what is promised holds
     Simulate(simulate::Arguments),
     /// Run every check there is, or the steps that are named
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Deny => deny::check(&Progress::stderr()),
         Command::Image(command) => image::run(command),
+        Command::Permissions(arguments) => permissions::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Ci => test::run(&test::Arguments::default()),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use operon_devcluster::{Progress, Tool};
 
-use crate::{chart, cluster, crds, demo, deny, host, stories, tools};
+use crate::{chart, cluster, crds, demo, deny, host, permissions, stories, tools};
 
 /// Which checks to run, and where.
 #[derive(Debug, Default, Args)]
@@ -112,7 +112,10 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
             ],
         ),
         Step::Unit => unit(progress),
-        Step::Generated => crds::check(progress),
+        Step::Generated => {
+            crds::check(progress)?;
+            permissions::check(progress)
+        }
         Step::Deny => deny::check(progress),
         Step::Chart => lint_chart(progress),
         Step::E2e => end_to_end(arguments, progress),
