@@ -95,6 +95,48 @@ async fn a_thousand_steps_are_taken_and_two_thousand_are_refused() {
 }
 
 #[tokio::test]
+async fn a_step_may_join_all_others_and_more_than_that_is_refused_with_the_limit() {
+    story(async |world: &World| {
+        let join = |count: usize| {
+            let names: Vec<_> = (0..count).map(|number| format!("s{number}")).collect();
+            let inputs = names.iter().enumerate();
+            // Two of each name.
+            let inputs = inputs.map(|(place, name)| {
+                json!({"env": format!("E{}", place / 2), "step": name, "output": "x"})
+            });
+            let when = names.iter().take(600);
+            let when = when.map(|name| format!("steps.{name}.phase == \"Succeeded\""));
+            let template =
+                json!({"template": {"spec": {"containers": [{"name": "main", "image": "i"}]}}});
+            let steps = names.iter().take(999);
+            let steps =
+                steps.map(|name| json!({"name": name, "jobTemplate": template, "outputs": ["x"]}));
+            let last = json!({
+                "name": "join",
+                "jobTemplate": template,
+                "dependencies": names,
+                "inputs": inputs.collect::<Vec<_>>(),
+                "when": when.collect::<Vec<_>>().join(" && "),
+            });
+            let steps: Vec<_> = steps.chain([last]).collect();
+            Flow::of("join", [])
+                .with("flows", json!(steps))
+                .with("suspend", json!(true))
+        };
+        let faults = [
+            "spec.flows[999].dependencies: Too many: 1001: must have at most 1000 items",
+            "spec.flows[999].inputs: Too many: 1001: must have at most 1000 items",
+        ];
+        assert_refused(world, &join(1001), &faults).await;
+        join(999).apply(world).await;
+        world
+            .flow_says("join", "Reconciling", "True Suspended: ")
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_misspelt_field_is_refused_with_its_name() {
     story(async |world: &World| {
         let step = Step::of("a")

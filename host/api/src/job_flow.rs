@@ -170,11 +170,11 @@ pub struct Step {
     #[schemars(length(min = 1, max = 253))]
     pub job_template_ref: Option<String>,
 
-    /// The steps that must have succeeded before this one starts. With `when` they must be over, and it
+    /// The steps that must have succeeded before this one starts, at most 1,000. With `when` they must be over, and it
     /// decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(max = 100),
+        length(max = 1000),
         inner(length(max = 63)),
         extend("x-kubernetes-list-type" = "set")
     )]
@@ -188,9 +188,9 @@ pub struct Step {
     /// Whether the step runs, as a CEL expression that is evaluated when all its dependencies are over:
     /// if it is false, the step is Skipped. `steps` holds each step that it depends on, directly or not:
     /// `steps["build"].phase == "Failed"`, `steps["test"].outputs["coverage"] != "0"`; `"true"` runs it
-    /// in any case. Such a step has its turn whatever failed, so it can react to a failure.
+    /// in any case. Such a step has its turn whatever failed, so it can react to a failure. At most 32 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4096))]
+    #[schemars(length(min = 1, max = 32_768))]
     pub when: Option<String>,
 
     /// The names of what the step leaves for others: keys of the JSON object that one of its containers
@@ -209,11 +209,12 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs_from: Option<OutputsFrom>,
 
-    /// Outputs of steps that this one depends on, as environment variables of every container.
+    /// Outputs of steps that this one depends on, as environment variables of every container: at most 1,000.
+    /// Several may have the same `env`, for steps of which only some run: the last output that exists is taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(max = 64),
-        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["env"])
+        length(max = 1000),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["env", "step", "output"])
     )]
     pub inputs: Vec<Input>,
 

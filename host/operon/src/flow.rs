@@ -7,6 +7,7 @@ mod arrange;
 mod cluster;
 mod fields;
 mod heights;
+mod limits;
 mod marks;
 mod net;
 mod picture;

@@ -265,6 +265,46 @@ fn what_the_api_server_would_refuse_is_reported_with_line_and_field() -> Result<
             "name: again",
             "line 10: \"name\" is on line 9 already",
         ),
+        (
+            "dependencies: []",
+            "when: \"\"",
+            "line 10: spec.flows[0].when has 0 characters, 1 are the least",
+        ),
+        (
+            "dependencies: []",
+            "retry: {limit: 101}",
+            "line 10: spec.flows[0].retry.limit must be at most 100, and is 101",
+        ),
+        (
+            "dependencies: []",
+            "retry: {backoffSeconds: 1}",
+            "line 10: spec.flows[0].retry.limit is missing",
+        ),
+        (
+            "dependencies: []",
+            "outputs: [a, a]",
+            "line 10: spec.flows[0].outputs has two items with \"a\"",
+        ),
+        (
+            "dependencies: []",
+            "inputs: [{env: A, step: b, output: c}, {env: A, step: b, output: c}]",
+            "line 10: spec.flows[0].inputs has two items with env \"A\", step \"b\", output \"c\"",
+        ),
+        (
+            "dependencies: []",
+            "dependencies: [job1]",
+            "line 9: spec.flows[0].dependencies: a step can't depend on itself",
+        ),
+        (
+            "- name: job1",
+            "- name: job_1",
+            "line 9: spec.flows[0].name is \"job_1\", and must match ^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        ),
+        (
+            "  globalParams:",
+            "  failurePolicy: Ignore\n  globalParams:",
+            "spec.failurePolicy is \"Ignore\", and must be one of \"StopScheduling\", \"Continue\", \"Cancel\"",
+        ),
     ] {
         let text = EXAMPLE.replacen(from, to, 1);
         assert_ne!(text, EXAMPLE);

@@ -3,7 +3,8 @@
 //! A user's text is parsed and evaluated in this process, so what it can cost is known before: its length,
 //! its nesting and the size of its tree are limited, it goes through a list at most once, it calls only
 //! functions whose cost is bounded by their arguments, and it can't build large values. So it ends
-//! soon, in little memory and on little stack.
+//! soon and in little memory. What could need much stack is parsed on a thread that has it; what is
+//! evaluated is not deep.
 
 mod shape;
 
@@ -20,14 +21,18 @@ use cel::{
 };
 use operon_api::job_flow::{Phase, StepStatus};
 
-use self::shape::Shape;
+use self::shape::{MAX_DEPTH, MAX_NODES, Shape};
 use crate::jobs::text;
 
-/// The most bytes of an expression.
-const MAX_LENGTH: usize = 4096;
+/// The most bytes of an expression: enough to name some 700 steps.
+pub(super) const MAX_LENGTH: usize = 32 << 10;
 
-/// The most signs that may nest something: the parser and the evaluation recurse over them.
-const MAX_SIGNS: usize = 400;
+/// How many signs that may nest something need little stack. A tree can be as deep as there are signs, and
+/// is dropped by recursion.
+const FEW_SIGNS: usize = 400;
+
+/// The stack of a thread for all others: 2 KiB for each byte of the longest text.
+const STACK: usize = MAX_LENGTH << 11;
 
 /// How deep brackets may nest.
 const MAX_BRACKETS: u16 = 24;
@@ -61,7 +66,9 @@ pub(super) enum Answer<'a> {
 pub enum WhenError {
     #[error("it has {0} bytes, {MAX_LENGTH} are the most")]
     TooLong(usize),
-    #[error("it is too large: split it into several steps")]
+    #[error(
+        "it is too large: {MAX_NODES} names, texts and operators are the most, and nested {MAX_DEPTH} deep; ask about all with steps.all(s, …) or steps.exists(s, …)"
+    )]
     TooLarge,
     #[error("{0}")]
     Syntax(String),
@@ -84,9 +91,21 @@ impl When {
         if text.len() > MAX_LENGTH {
             return Err(WhenError::TooLong(text.len()));
         }
-        if signs(text) > MAX_SIGNS || brackets(text) > usize::from(MAX_BRACKETS) {
+        if brackets(text) > usize::from(MAX_BRACKETS) {
             return Err(WhenError::TooLarge);
         }
+        if signs(text) <= FEW_SIGNS {
+            return Self::parse(text);
+        }
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let parsed = thread.spawn_scoped(scope, || Self::parse(text));
+            let parsed = parsed.map_err(|_| WhenError::Crash)?;
+            parsed.join().map_err(|_| WhenError::Crash)?
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, WhenError> {
         let parser = PrattParser::new()
             .max_recursion_depth(2 * MAX_BRACKETS)
             .error_recovery_limit(1);

@@ -1,5 +1,5 @@
-//! Whether the fields of a flow's spec are those that its CRD has, each of the type that it has there, as the
-//! API server checks it; with the line of what is not.
+//! Whether the fields of a flow's spec are those that its CRD has, each of the type and within the limits that
+//! it has there, as the API server checks it; with the line of what is not.
 
 use anyhow::{bail, ensure};
 use kube::CustomResourceExt as _;
@@ -7,12 +7,15 @@ use operon_api::JobFlow;
 use operon_core::job_flow::graph::nearest;
 use serde_json::{Value, json};
 
-use super::yaml::{Content, Node};
+use super::{
+    limits,
+    yaml::{Content, Node},
+};
 
 /// Checks the spec of a JobFlow.
 ///
 /// # Errors
-/// The first field that is unknown or of another type.
+/// The first field that is unknown, of another type, or breaks a limit.
 pub(super) fn check(flow: &Node) -> anyhow::Result<()> {
     let crd = json!(JobFlow::crd());
     let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
@@ -25,22 +28,22 @@ pub(super) fn check(flow: &Node) -> anyhow::Result<()> {
 fn check_value(node: &Node, schema: &Value, path: &str) -> anyhow::Result<()> {
     let at = node.at();
     match (&node.content, schema["type"].as_str()) {
-        (Content::Map(_), Some("object")) => check_fields(node, schema, path),
+        (Content::Map(_), Some("object")) => check_fields(node, schema, path)?,
         (Content::List(items), Some("array")) => {
             for (place, item) in items.iter().enumerate() {
                 let path = format!("{path}[{place}]");
                 ensure!(!is_null(item), "{at}{path} must not be null");
                 check_value(item, &schema["items"], &path)?;
             }
-            Ok(())
         }
-        (Content::Scalar(value), Some(type_)) if is_of(value, type_) => Ok(()),
-        (_, None) => Ok(()),
+        (Content::Scalar(value), Some(type_)) if is_of(value, type_) => {}
+        (_, None) => {}
         (content, Some(type_)) => bail!(
             "{at}{path} must be of type {type_}, and is {}",
             shown(content)
         ),
     }
+    limits::check(node, schema, path)
 }
 
 fn check_fields(node: &Node, schema: &Value, path: &str) -> anyhow::Result<()> {

@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn lists_json_and_other_kinds_are_read() {
-        let flow = r#"{"apiVersion": "api.practice.com/v1alpha1", "kind": "JobFlow", "metadata": {"name": "NAME"}, "spec": {"flows": []}}"#;
+        let flow = r#"{"apiVersion": "api.practice.com/v1alpha1", "kind": "JobFlow", "metadata": {"name": "NAME"}, "spec": {"flows": [{"name": "a", "jobTemplateRef": "t"}]}}"#;
         let named = |name| flow.replace("NAME", name);
         let list = format!(
             "{{\n\t\"kind\": \"List\", \"items\": [{}, {}]}}",

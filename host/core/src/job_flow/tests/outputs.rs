@@ -284,3 +284,69 @@ fn a_step_that_declares_nothing_may_say_anything() {
     world.settle();
     assert_eq!(world.state(), "Succeed");
 }
+
+#[test]
+fn of_two_inputs_under_one_name_the_one_that_ran_is_taken_and_the_last_of_several() {
+    let branch = |when: &str| json!({"when": when, "outputs": ["x"]});
+    for (fast, slow, expected) in [
+        ("true", "false", "1"),
+        ("false", "true", "2"),
+        ("true", "true", "2"),
+    ] {
+        let mut world = World::of(json!([
+            step_with("fast", &[], branch(fast)),
+            step_with("slow", &[], branch(slow)),
+            step_with(
+                "join",
+                &["fast", "slow"],
+                json!({
+                    "when": "true",
+                    "inputs": [
+                        {"env": "X", "step": "fast", "output": "x"},
+                        {"env": "X", "step": "slow", "output": "x"},
+                    ],
+                })
+            ),
+        ]));
+        world.settle();
+        for (step, is_there, value) in [("fast", fast, "1"), ("slow", slow, "2")] {
+            if is_there == "true" {
+                let job = format!("flow-{step}");
+                world.say(&job, &format!("{{\"x\": \"{value}\"}}"));
+                world.succeed(&job);
+            }
+        }
+        world.settle();
+        let spec = json!(world.job("flow-join").spec);
+        let env = &spec["template"]["spec"]["containers"][0]["env"];
+        assert_eq!(*env, json!([{"name": "X", "value": expected}]));
+    }
+}
+
+#[test]
+fn a_step_may_join_all_others_and_take_an_output_of_each() {
+    let names: Vec<_> = (0..999).map(|place| format!("s{place}")).collect();
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    let inputs = names.iter().enumerate();
+    let inputs = inputs
+        .map(|(place, name)| json!({"env": format!("E{place}"), "step": name, "output": "x"}));
+    let inputs: Vec<_> = inputs.collect();
+    let mut steps: Vec<_> = names
+        .iter()
+        .map(|name| step_with(name, &[], json!({"outputs": ["x"]})))
+        .collect();
+    steps.push(step_with("join", &all, json!({"inputs": inputs})));
+    let mut world = World::of(json!(steps));
+    world.settle();
+    for name in &names {
+        let job = format!("flow-{name}");
+        world.say(&job, "{\"x\": \"1\"}");
+        world.succeed(&job);
+    }
+    world.settle();
+    let spec = json!(world.job("flow-join").spec);
+    let env = spec["template"]["spec"]["containers"][0]["env"]
+        .as_array()
+        .map(Vec::len);
+    assert_eq!(env, Some(999));
+}

@@ -10,8 +10,8 @@ use cel::{
 use super::WhenError;
 
 /// The most nodes of a tree, and how deep it may be.
-const MAX_NODES: usize = 400;
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_NODES: usize = 8000;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// How often texts may be put together.
 const MAX_SUMS: usize = 16;

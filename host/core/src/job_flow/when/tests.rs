@@ -241,6 +241,30 @@ fn no_text_hangs_or_overflows_the_stack_or_panics() {
 }
 
 #[test]
+fn no_long_text_hangs_or_overflows_the_stack_or_panics() {
+    let small = std::thread::Builder::new().stack_size(512 << 10);
+    let run = || {
+        for text in hostile() {
+            let (start, end) = text.split_at(text.len() / 2);
+            let (start, end) = match text.is_char_boundary(text.len() / 2) {
+                true => (start, end),
+                false => (text.as_str(), ""),
+            };
+            for long in [
+                text.repeat(8),
+                format!("{}{}", start.repeat(8), end.repeat(8)),
+            ] {
+                let fits = (0..=long.len().min(MAX_LENGTH)).rev();
+                let mut fits = fits.filter(|end| long.is_char_boundary(*end));
+                drop(holds(&long[..fits.next().unwrap_or(0)]));
+            }
+        }
+    };
+    let thread = small.spawn(run).expect("a thread");
+    thread.join().expect("it comes back");
+}
+
+#[test]
 fn any_few_signs_are_refused_or_answered() {
     const PARTS: [&str; 24] = [
         "(", ")", "[", "]", "{", "}", "steps", ".a", "'x'", "1", "-", "!", "?", ":", "&&", "==",
@@ -279,4 +303,22 @@ fn the_most_expensive_text_is_quick_over_the_most_steps() {
     let when = When::compile(&format!("steps.all(s, {body})")).expect("it is small enough");
     assert_eq!(when.answer(steps.iter()), Ok(Answer::True));
     assert!(when.cost(999) < 500_000);
+}
+
+#[test]
+fn a_join_may_name_hundreds_of_steps() {
+    let steps: Vec<_> = (0..600)
+        .map(|place| StepStatus {
+            name: format!("step-{place}"),
+            phase: Phase::Succeeded,
+            ..StepStatus::default()
+        })
+        .collect();
+    let term = |place| format!("steps[\"step-{place}\"].phase == \"Succeeded\"");
+    for sign in [" && ", " || "] {
+        let text: Vec<_> = (0..600).map(term).collect();
+        let when = When::compile(&text.join(sign)).expect("it is small enough");
+        assert_eq!(when.answer(steps.iter()), Ok(Answer::True));
+        assert!(when.cost(600) < 10_000);
+    }
 }
