@@ -40,7 +40,7 @@ async fn a_failed_node_stops_the_others_until_it_is_retried() {
         world.end_job_on("test", &b, End::Success).await;
         let words = [
             "1 of 4 nodes succeeded, 1 failed",
-            "spec.rollout.maxFailures allows 0",
+            "More nodes failed than spec.rollout.maxFailures, which is 0",
             "BackoffLimitExceeded",
             "container \"main\" of pod",
             "operon.dev/retry",

@@ -77,7 +77,7 @@ async fn labels_affinity_and_the_templates_own_rules_select_nodes() {
         let said = said(&object, "Ready");
         assert!(said.contains("2 excluded"), "{said}");
         assert!(
-            said.contains("spec.excludeNodeList has names that no node has: \"nobody\""),
+            said.contains("No node has these names of spec.excludeNodeList: \"nobody\""),
             "{said}"
         );
     })
@@ -141,14 +141,14 @@ async fn without_an_eligible_node_it_is_pending_and_goes_on_when_one_comes() {
     story(async |world: &World| {
         Daemon::of(world, "test").apply(world).await;
         let object = world
-            .daemon_says("test", "NoEligibleNodes", &["no node gets a Job"])
+            .daemon_says("test", "NoEligibleNodes", &["No node gets a Job"])
             .await;
         assert_eq!(status(&object).state, Some(FlowState::Pending));
         let table = world
             .kubectl_says(&["get", "dj", "test", "--output=wide"])
             .await;
         assert!(
-            table.contains("Pending") && table.contains("no node gets a Job"),
+            table.contains("Pending") && table.contains("No node gets a Job"),
             "{table}"
         );
         world.add_nodes(["a"]).await;

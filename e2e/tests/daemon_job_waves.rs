@@ -44,7 +44,7 @@ async fn canaries_go_first_then_one_zone_after_the_other_with_a_pause_between() 
         world.jobs_stay_on("test", &[&b]).await;
         world.end_job_on("test", &b, End::Success).await;
         let zone = |name: &str| format!("{ZONE}={name}");
-        let words = ["1 of 5 nodes succeeded", "zone=one\" begins at "];
+        let words = ["1 of 5 nodes succeeded", "zone=one\" starts at "];
         let object = world.daemon_says("test", "WavePause", &words).await;
         assert_eq!(wave(&object), ("canary".to_owned(), true));
 
@@ -58,17 +58,17 @@ async fn canaries_go_first_then_one_zone_after_the_other_with_a_pause_between() 
         world.jobs_stay_on("test", &[&b, &c, &d]).await;
         world.end_job_on("test", &d, End::Success).await;
         world
-            .daemon_says("test", "WavePause", &["zone=two\" begins at "])
+            .daemon_says("test", "WavePause", &["zone=two\" starts at "])
             .await;
         world.end_job_on("test", &a, End::Success).await;
         world
-            .daemon_says("test", "WavePause", &["wave \"rest\""])
+            .daemon_says("test", "WavePause", &["Wave \"rest\""])
             .await;
         world.end_job_on("test", &last, End::Success).await;
         let object = world.daemon_comes_to("test", FlowState::Succeed).await;
         assert_eq!(wave(&object), ("rest".to_owned(), true));
         for name in ["canary", &zone("one"), &zone("two"), "rest"] {
-            let note = format!("wave \"{name}\" begins: ");
+            let note = format!("wave \"{name}\" starts: ");
             world
                 .eventually(&format!("an Event says {note}"), async || {
                     let events = world.list::<Event>().await?;
@@ -131,7 +131,7 @@ async fn a_canary_that_fails_stops_the_others_whatever_max_failures_says() {
             .daemon_says(
                 "test",
                 "NodesFailed",
-                &["1 of 3 nodes succeeded", "a canary failed"],
+                &["1 of 3 nodes succeeded", "A canary failed"],
             )
             .await;
         assert_eq!(status(&object).state, Some(FlowState::Failed));

@@ -157,11 +157,19 @@ pub struct Nodes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_unschedulable: Option<bool>,
 
-    /// How long a node that is not Ready is waited for, in seconds, before it is left out: since it is not
-    /// Ready, or since this object was made if that is later. 0 unless set.
+    /// How long a node that is not Ready is waited for, in seconds, before it gets no Job. The time is
+    /// counted from when Operon first saw that the node was not Ready. 0 unless set. It applies to nodes that
+    /// could not get a Job when the rollout began; for the others see `unavailableTimeoutSeconds`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 604_800))]
     pub ready_timeout_seconds: Option<i32>,
+
+    /// How long a node is waited for, in seconds, that could get a Job when the rollout began and is cordoned,
+    /// tainted or not Ready when its turn comes. It holds up the next wave, but no other node of its own. Then
+    /// it is skipped, and in the end the DaemonJob is Failed with the reason NodesSkipped. 600 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 604_800))]
+    pub unavailable_timeout_seconds: Option<i32>,
 }
 
 /// In which order, how fast, and what happens when it fails.
@@ -298,7 +306,7 @@ pub struct DaemonJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<i32>,
 
-    /// How many nodes get no Job because they are excluded, cordoned, tainted or not Ready.
+    /// How many nodes get no Job because they are excluded, not selected, cordoned, tainted or not Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<i32>,
 
@@ -315,7 +323,12 @@ pub struct DaemonJobStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub failed_nodes: Vec<FailedNode>,
 
-    /// The wave that is under way, or was last, and when its last node was over.
+    /// Nodes whose Job does not get on, and why; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub blocked_nodes: Vec<BlockedNode>,
+
+    /// The wave that is under way, or was last, and when its last node had finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<Wave>,
 
@@ -336,9 +349,10 @@ pub struct DaemonJobStatus {
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub failed_node_digests: Vec<String>,
 
-    /// The nodes that have had a Job and are not over, written likewise; with two more numbers if Jobs
-    /// were deleted before they were finished: how many in a row, and in which second the last one, if the
-    /// next is not made at once.
+    /// The nodes that have had a Job and have not finished, written likewise; with more after each `:` where
+    /// there is more to remember: `f` and how many Jobs failed, `l` and how many in a row were deleted before
+    /// they finished, and the second in which Operon first saw that the last Job runs (`r`), failed (`e`) or
+    /// is deleted (`g`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub started_node_digests: Vec<String>,
@@ -347,6 +361,13 @@ pub struct DaemonJobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub refused_node_digests: Vec<String>,
+
+    /// The nodes that could get a Job when the rollout began and have had none, by the same digits; with `:` and
+    /// since which second a node is waited for. After `:n` that is since when a node is not Ready that could
+    /// not get a Job then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub waiting_node_digests: Vec<String>,
 
     /// The canaries, by the same digits. They are chosen once for a revision, when the first of them gets
     /// its Job.
@@ -401,6 +422,26 @@ pub struct FailedNode {
     pub exit_code: Option<i32>,
 }
 
+/// A node whose Job does not get on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedNode {
+    /// The node's name.
+    pub name: String,
+
+    /// The name of its Job.
+    pub job_name: String,
+
+    /// What the Job waits for, in one CamelCase word.
+    pub reason: String,
+
+    /// What the Job waits for, in a sentence.
+    pub message: String,
+
+    /// When Operon first saw that.
+    pub since: Time,
+}
+
 /// A wave of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -408,7 +449,7 @@ pub struct Wave {
     /// `canary`, the label `rollout.topologyKey` and its value as `<key>=<value>`, or `rest`.
     pub name: String,
 
-    /// When the last of its nodes was over.
+    /// When Operon first saw that the last of its nodes had finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 }

@@ -1,7 +1,7 @@
 //! What a pass means: the next status, and the events that its transitions are worth. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -9,18 +9,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use operon_api::{
     conditions::{READY, Standing as Kstatus, find},
-    daemon_job::{self, CompletionPolicy, DaemonJobStatus, FailedNode, FlowState},
+    daemon_job::{self, CompletionPolicy, DaemonJobStatus, FlowState},
 };
 use serde_json::{Map, Value, json};
 
 use super::{
-    Observed, events,
+    Observed,
+    blocked::BlockedNodes,
+    events,
+    failed::{failed_node, failed_nodes, run_failure},
     job::{self, Marks},
     memory::Ledger,
     plan::{Plan, chosen, requeue_after},
+    standing::Standing,
     status::{self, Case, Verdict},
-    survey::{Place, Standing, Survey},
+    survey::{Place, Survey},
     trouble::{Trouble, trouble},
+    waiting::Wait,
     waves::Wave,
 };
 use crate::{
@@ -28,15 +33,12 @@ use crate::{
     driver,
     jobs::{
         AllMade, Made,
-        failure::{cause, failure},
+        blocked::is_live,
         held::{Holder, holder},
         owned::leave_recheck,
     },
+    node::is_ready,
 };
-
-/// How many failed nodes the status tells of, and how many characters of each message.
-const FAILED_NODES: usize = 20;
-const MESSAGE: usize = 512;
 
 /// Up to how many Jobs, and bytes, the status has the status of each.
 const JOBS: usize = 100;
@@ -64,9 +66,27 @@ fn ending(observed: &Observed<'_>) -> Conclusion {
         state: FlowState::Terminating,
         standing: Kstatus::Reconciling,
         reason: FlowState::Terminating.as_str().to_owned(),
-        message: "it is being deleted, and its Jobs with it".to_owned(),
+        message: terminating(observed),
     };
     standing_still(observed, &verdict, previous(observed))
+}
+
+/// What holds one that is being deleted: its Jobs, whose pods never terminate on a dead node.
+fn terminating(observed: &Observed<'_>) -> String {
+    let message = "The DaemonJob is being deleted, and its Jobs with it";
+    let own = observed.jobs.iter();
+    let mut own = own.filter(|job| job::is_own(observed.object, job));
+    let stuck = own.find_map(|job| {
+        let marks = Marks::of(&job.metadata)?;
+        let mut nodes = observed.nodes.iter();
+        let node = nodes.find(|node| node.metadata.uid.as_deref() == Some(marks.node_uid))?;
+        let pod = observed.pods_of(job).iter().find(|pod| is_live(pod))?;
+        (!is_ready(node)).then(|| (pod.name_any(), marks.node.to_owned()))
+    });
+    stuck.map_or_else(
+        || message.to_owned(),
+        |(pod, node)| format!("{message}. Pod {pod:?} can't terminate: node {node:?} is not Ready"),
+    )
 }
 
 /// One whose spec can't be read: what runs goes on, and is looked at when it can.
@@ -88,7 +108,7 @@ fn finished(observed: &Observed<'_>, survey: &Survey<'_>) -> Conclusion {
     let said = find(&status.conditions, READY);
     let (standing, word) = match state {
         FlowState::Succeed => (Kstatus::Ready, "Succeeded"),
-        FlowState::Failed => (Kstatus::Stalled, status::NODES_FAILED),
+        FlowState::Failed => (Kstatus::Stalled, status::why_failed(said)),
         FlowState::Pending | FlowState::Running | FlowState::Terminating => {
             (Kstatus::Reconciling, state.as_str())
         }
@@ -98,7 +118,7 @@ fn finished(observed: &Observed<'_>, survey: &Survey<'_>) -> Conclusion {
         standing,
         reason: word.to_owned(),
         message: said.filter(|said| said.reason == word).map_or_else(
-            || "another operator ran it, and finished".to_owned(),
+            || "Another operator ran it, and finished".to_owned(),
             |said| said.message.clone(),
         ),
     };
@@ -135,7 +155,8 @@ fn previous(observed: &Observed<'_>) -> DaemonJobStatus {
 
 /// One that goes on, or finishes with this pass.
 fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'_>) -> Conclusion {
-    let trouble = trouble(observed, survey, made);
+    let blocked = BlockedNodes::of(observed, survey);
+    let trouble = trouble(observed, survey, made, &blocked);
     let failed_nodes = failed_nodes(observed, survey);
     let verdict = status::verdict(&Case {
         observed,
@@ -143,8 +164,10 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
         trouble: plan.failure.as_ref().or(trouble.failure.as_ref()),
         failed: &failed_nodes,
         held: &held(observed, survey),
+        blocked: &blocked,
     });
     let succeeded = survey.count(|standing| standing == Standing::Succeeded);
+    let skipped = survey.count(|standing| standing == Standing::Skipped);
     let desired = survey.places.len();
     let is_finished = match survey.rules.completion {
         CompletionPolicy::Always => survey.is_over(),
@@ -160,10 +183,11 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
         failed: Some(number(
             survey.count(|standing| standing == Standing::Failed),
         )),
-        skipped: Some(number(survey.skipped.values().sum())),
+        skipped: Some(number(survey.skipped.values().sum::<usize>() + skipped)),
         start_time: start_time(survey),
         completion_time: is_finished.then_some(Time(observed.now)),
         failed_nodes,
+        blocked_nodes: blocked.told,
         wave: wave(survey, made),
         revision: Some(survey.memory.revision.clone()),
         job_status_list: job_status_list(survey),
@@ -181,9 +205,13 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'
     ledger(observed, survey, refused).write(&mut next);
     let next_moment = requeue_after(survey, observed.now);
     Conclusion {
-        events: events::events(&previous(observed), &next, survey, |place| {
-            failed_node(observed, place)
-        }),
+        events: events::events(
+            &previous(observed),
+            &next,
+            survey,
+            |place| failed_node(observed, survey, place),
+            |place, job| run_failure(observed, survey, place, job),
+        ),
         status: next,
         requeue_after: next_moment
             .into_iter()
@@ -271,6 +299,7 @@ fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String
         started: survey.remembered.clone(),
         refused,
         canaries: canaries(survey),
+        waiting: waiting(survey),
         ..Ledger::default()
     };
     for place in &survey.places {
@@ -282,12 +311,14 @@ fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String
             Standing::Failed => {
                 ledger.failed.insert(digest, place.tries.attempts);
             }
+            Standing::Skipped if place.tries.attempts == 0 => {}
             Standing::Due
             | Standing::Lost(_)
             | Standing::Again(_)
             | Standing::Replacing
             | Standing::Active
-            | Standing::Ending => {
+            | Standing::Ending
+            | Standing::Skipped => {
                 if place.tries.attempts > 0 {
                     ledger.started.insert(digest, place.tries);
                 }
@@ -295,6 +326,21 @@ fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String
         }
     }
     ledger
+}
+
+/// The nodes that are, or will be, waited for. That one which has had a Job will be goes without saying.
+fn waiting(survey: &Survey<'_>) -> BTreeMap<String, Wait> {
+    let mut waiting = survey.waits.clone();
+    waiting
+        .retain(|digest, wait| *wait != Wait::Expected || !survey.remembered.contains_key(digest));
+    for place in &survey.places {
+        let is_missing = place.standing == Standing::Skipped || place.is_missing();
+        let is_to_come = place.standing == Standing::Due && place.tries.attempts == 0;
+        if !is_missing && !is_to_come {
+            waiting.remove(&place.digest);
+        }
+    }
+    waiting
 }
 
 /// The canaries, once one of them has begun: whatever joins, leaves or is relabelled later, they stay the
@@ -308,80 +354,6 @@ fn canaries(survey: &Survey<'_>) -> BTreeSet<String> {
         return survey.memory.ledger.canaries.clone();
     }
     canaries.map(|place| place.digest.clone()).collect()
-}
-
-/// The failed nodes that the status tells of: those that it told of already, and then others.
-fn failed_nodes(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<FailedNode> {
-    let known = survey.memory.status.map(|s| s.failed_nodes.as_slice());
-    let known: HashMap<&str, &FailedNode> = known
-        .unwrap_or_default()
-        .iter()
-        .map(|failed| (failed.name.as_str(), failed))
-        .collect();
-    let told = |place: &&Place<'_>| {
-        let name = place.node.metadata.name.as_deref().unwrap_or_default();
-        known.contains_key(name)
-    };
-    let failed = survey.places.iter();
-    let failed = failed.filter(|place| place.standing == Standing::Failed);
-    let (old, new): (Vec<_>, Vec<_>) = failed.partition(told);
-    let mut failed: Vec<_> = old
-        .into_iter()
-        .chain(new)
-        .take(FAILED_NODES)
-        .map(|place| {
-            let now = failed_node(observed, place);
-            match known.get(now.name.as_str()) {
-                // The pods that told more may be gone, and so may the Job.
-                Some(known) if is_same(known, &now) => (*known).clone(),
-                _ => now,
-            }
-        })
-        .collect();
-    failed.sort_by(|a, b| a.name.cmp(&b.name));
-    failed
-}
-
-/// Whether what is known of a failed node is about the same Job, and says no less.
-fn is_same(known: &FailedNode, now: &FailedNode) -> bool {
-    let is_of_job = now.job_name.is_none() || known.job_name == now.job_name;
-    is_of_job
-        && known.attempts == now.attempts
-        && (known.exit_code.is_some() || now.exit_code.is_none())
-}
-
-/// How a node failed, as far as its Job and its pods tell.
-fn failed_node(observed: &Observed<'_>, place: &Place<'_>) -> FailedNode {
-    let name = place.node.name_any();
-    let attempts = i32::try_from(place.tries.attempts).ok();
-    let Some(job) = place
-        .job
-        .filter(|job| job::attempt(job) >= place.tries.attempts)
-    else {
-        return FailedNode {
-            name,
-            reason: "JobGone".to_owned(),
-            message: "its Job failed, and is gone".to_owned(),
-            attempts,
-            ..FailedNode::default()
-        };
-    };
-    let failure = failure(job, observed.pods_of(job), None);
-    let mut message = failure.message.clone();
-    if let Some(cause) = cause(&failure) {
-        message = format!("{message}; {cause}");
-    }
-    if let Some(log) = &failure.log {
-        message = format!("{message}: {log}");
-    }
-    FailedNode {
-        name,
-        reason: failure.reason,
-        message: message.chars().take(MESSAGE).collect(),
-        job_name: Some(failure.job_name),
-        attempts,
-        exit_code: failure.exit_code,
-    }
 }
 
 /// The status of each Job, if there are few.

@@ -3,23 +3,19 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use k8s_openapi::{api::core::v1::Node, jiff::Timestamp};
+use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use operon_api::{
-    DaemonJob,
-    daemon_job::{DaemonJobSpec, Nodes},
-};
+use operon_api::daemon_job::{DaemonJobSpec, Nodes};
 
 use super::{
     INVALID_SPEC,
     rule::{Affinity, Selector},
     template::Template,
 };
-use crate::{
-    action::Failure,
-    jobs::time::{after, seconds},
-    node::{is_ready, ready},
-};
+use crate::{action::Failure, jobs::time::seconds, node::is_ready};
+
+/// `nodes.unavailableTimeoutSeconds`, unless it is set.
+const UNAVAILABLE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Which nodes get a Job.
 #[derive(Clone, Debug)]
@@ -29,7 +25,10 @@ pub(super) struct Selection {
     affinity: Option<Affinity>,
     /// Whether cordoned, tainted and not Ready nodes get one too.
     pub(super) includes_unschedulable: bool,
-    ready_timeout: Duration,
+    /// How long a node is waited for that was not Ready when the rollout began.
+    pub(super) ready_timeout: Duration,
+    /// How long one is waited for that could get a Job then, and can't when its turn comes.
+    pub(super) unavailable_timeout: Duration,
     template: Template,
 }
 
@@ -79,6 +78,7 @@ impl Selection {
             affinity,
             include_unschedulable,
             ready_timeout_seconds,
+            unavailable_timeout_seconds,
         } = &nodes;
         Ok(Self {
             excluded: names(spec.exclude_node_list.as_deref().unwrap_or_default()),
@@ -93,6 +93,7 @@ impl Selection {
                 .map_err(|why| invalid("spec.nodes.affinity", &why))?,
             includes_unschedulable: *include_unschedulable == Some(true),
             ready_timeout: ready_timeout_seconds.map_or(Duration::ZERO, seconds),
+            unavailable_timeout: unavailable_timeout_seconds.map_or(UNAVAILABLE_TIMEOUT, seconds),
             template: Template::read(&spec.job)?,
         })
     }
@@ -119,21 +120,6 @@ impl Selection {
             return Some(Skip::NotReady);
         }
         self.template.refuses(node)
-    }
-
-    /// Until when a node that gets no Job now is waited for, because it may become Ready.
-    pub(super) fn awaited_until(
-        &self,
-        object: &DaemonJob,
-        node: &Node,
-        skip: Option<Skip>,
-    ) -> Option<Timestamp> {
-        skip.filter(|skip| *skip == Skip::NotReady)?;
-        let ready = ready(node).and_then(|ready| ready.last_transition_time.as_ref());
-        let since = ready.or(node.metadata.creation_timestamp.as_ref());
-        let made = object.metadata.creation_timestamp.as_ref();
-        let since = since.into_iter().chain(made).map(|time| time.0).max()?;
-        Some(after(since, self.ready_timeout))
     }
 
     /// The names in `excludeNodeList` that no node has.

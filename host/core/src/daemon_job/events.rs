@@ -7,29 +7,37 @@ use kube::ResourceExt;
 use operon_api::{
     conditions::{READY, STALLED, find},
     daemon_job::{DaemonJobStatus, FailedNode, FlowState},
+    reactive_job::RunFailure,
 };
 
 use super::{
     job,
-    status::{NODES_FAILED, nodes},
-    survey::{Place, Standing, Survey},
+    standing::Standing,
+    status::{NODES_FAILED, NODES_SKIPPED, nodes},
+    survey::{Place, Survey},
 };
-use crate::{action::Severity, driver::Event, jobs};
+use crate::{
+    action::Severity,
+    driver::Event,
+    jobs::{self, failure::sentence},
+};
 
 /// Of how many Jobs or nodes each is told of by itself.
 const EACH: usize = 20;
 
-/// The events of a pass over nodes; `describe` says how a node failed.
+/// The events of a pass over nodes; `describe` says how a node failed, and `describe_run` how a Job did.
 pub(super) fn events(
     previous: &DaemonJobStatus,
     next: &DaemonJobStatus,
     survey: &Survey<'_>,
     describe: impl Fn(&Place<'_>) -> FailedNode,
+    describe_run: impl Fn(&Place<'_>, &Job) -> RunFailure,
 ) -> Vec<Event> {
     wave(next, survey)
         .into_iter()
         .chain(made(survey))
         .chain(failed(survey, describe))
+        .chain(retried(survey, describe_run))
         .chain(transition(previous, next))
         .collect()
 }
@@ -103,6 +111,33 @@ fn failed(survey: &Survey<'_>, describe: impl Fn(&Place<'_>) -> FailedNode) -> V
     new.into_iter().map(one).collect()
 }
 
+/// Jobs failed that are run again, and the status does not know of it.
+fn retried(survey: &Survey<'_>, describe: impl Fn(&Place<'_>, &Job) -> RunFailure) -> Vec<Event> {
+    let ledger = &survey.memory.ledger;
+    let retried = survey.places.iter().filter_map(|place| {
+        let known = ledger.tries(&place.digest);
+        let is_known = known.attempts == place.tries.attempts && known.failed_at().is_some();
+        // What a user asked to run again was reported when it failed.
+        let is_new = !is_known && place.tries.failures > 0;
+        let job = place.job.filter(|_| is_new)?;
+        matches!(place.standing, Standing::Again(_)).then_some((place, job))
+    });
+    let retried: Vec<_> = retried.collect();
+    if retried.len() > EACH {
+        let message = format!(
+            "the Jobs of {} failed and are tried again",
+            nodes(retried.len())
+        );
+        return vec![warning("JobFailed", message)];
+    }
+    let one = |(place, job): (&Place<'_>, &Arc<Job>)| {
+        let sentence = sentence(&describe(place, job));
+        let message = format!("{sentence}; node {:?} is tried again", place.name());
+        about(warning("JobFailed", message), Some(job.name_any()))
+    };
+    retried.into_iter().map(one).collect()
+}
+
 /// It is finished, or nothing gets on.
 pub(super) fn transition(previous: &DaemonJobStatus, next: &DaemonJobStatus) -> Vec<Event> {
     let message = || {
@@ -120,7 +155,8 @@ pub(super) fn transition(previous: &DaemonJobStatus, next: &DaemonJobStatus) -> 
     }
     let before = find(&previous.conditions, STALLED).map(|stalled| stalled.reason.as_str());
     let stalled = find(&next.conditions, STALLED);
-    let stalled = stalled.filter(|now| now.reason != NODES_FAILED && Some(&*now.reason) != before);
+    let is_end = |reason: &str| [NODES_FAILED, NODES_SKIPPED].contains(&reason);
+    let stalled = stalled.filter(|now| !is_end(&now.reason) && Some(&*now.reason) != before);
     events
         .extend(stalled.map(|now| warning("Stalled", format!("{}: {}", now.reason, now.message))));
     events

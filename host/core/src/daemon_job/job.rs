@@ -31,6 +31,8 @@ const JOB_NAME: &str = "job-name";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Purpose<'a> {
     pub(super) marks: Marks<'a>,
+    /// How many Jobs of the node failed before.
+    pub(super) failures: u32,
     /// The value of the annotation `operon.dev/retry` that it runs for.
     pub(super) token: Option<&'a str>,
     pub(super) timeout: Option<i32>,
@@ -184,6 +186,8 @@ pub(super) fn body(object: &DaemonJob, purpose: &Purpose<'_>) -> Result<Value, F
     )?;
     let ttl = rendered.ttl.as_ref().map(Value::to_string);
     set(&mut rendered.annotations, keys::TTL, ttl);
+    let failures = purpose.failures.to_string();
+    set(&mut rendered.annotations, keys::FAILURES, Some(failures));
     let token = purpose.token.map(str::to_owned);
     set(&mut rendered.annotations, keys::RETRY, token);
     // By this one a JobTemplate finds its Jobs.

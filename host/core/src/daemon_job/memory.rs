@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use operon_api::{
     DaemonJob,
@@ -14,7 +13,11 @@ use operon_api::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::job;
+use super::{
+    job,
+    tries::{self, Tries},
+    waiting::{self, Wait},
+};
 
 /// What is remembered of an object.
 #[derive(Clone, Debug)]
@@ -44,17 +47,8 @@ pub(super) struct Ledger {
     pub(super) refused: BTreeSet<String>,
     /// They are the canaries.
     pub(super) canaries: BTreeSet<String>,
-}
-
-/// The Jobs that a node has had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tries {
-    /// How many.
-    pub(super) attempts: u32,
-    /// How many in a row were deleted before they were finished, up to the one before the last.
-    pub(super) losses: u32,
-    /// Since when the last is known to be gone likewise, if the next one is not made at once.
-    pub(super) lost_at: Option<Timestamp>,
+    /// They are, or will be, waited for.
+    pub(super) waiting: BTreeMap<String, Wait>,
 }
 
 impl<'a> Memory<'a> {
@@ -127,15 +121,17 @@ impl Ledger {
     fn read(status: &DaemonJobStatus) -> Self {
         let failed = status.failed_node_digests.iter();
         let started = status.started_node_digests.iter();
+        let waiting = status.waiting_node_digests.iter();
         Self {
             completed: status.completed_nodes.iter().cloned().collect(),
             failed: failed
-                .map(|entry| read(entry))
+                .map(|entry| tries::read(entry))
                 .map(|(digest, tries)| (digest, tries.attempts))
                 .collect(),
-            started: started.map(|entry| read(entry)).collect(),
+            started: started.map(|entry| tries::read(entry)).collect(),
             refused: status.refused_node_digests.iter().cloned().collect(),
             canaries: status.canary_node_digests.iter().cloned().collect(),
+            waiting: waiting.map(|entry| waiting::read(entry)).collect(),
         }
     }
 
@@ -147,25 +143,30 @@ impl Ledger {
             started,
             refused,
             canaries,
+            waiting,
         } = self;
         let failed = failed.into_iter();
         status.completed_nodes = completed.into_iter().collect();
         status.failed_node_digests = failed
-            .map(|(digest, attempts)| write(digest, Tries::of(attempts)))
+            .map(|(digest, attempts)| tries::write(digest, Tries::of(attempts)))
             .collect();
         status.started_node_digests = started
             .into_iter()
-            .map(|(digest, tries)| write(digest, tries))
+            .map(|(digest, tries)| tries::write(digest, tries))
             .collect();
         status.refused_node_digests = refused.into_iter().collect();
         status.canary_node_digests = canaries.into_iter().collect();
+        status.waiting_node_digests = waiting.into_iter().map(waiting::write).collect();
     }
 
-    /// What failed may run again, and nothing waits because Jobs were deleted; how many Jobs a node has
-    /// had stays.
+    /// What failed may run again, nothing waits because Jobs were deleted, and what was skipped is waited for
+    /// again; how many Jobs a node has had stays.
     fn forgive(&mut self) {
         for tries in self.started.values_mut() {
             *tries = Tries::of(tries.attempts);
+        }
+        for wait in self.waiting.values_mut() {
+            *wait = Wait::Expected;
         }
         let failed = std::mem::take(&mut self.failed).into_iter();
         self.started
@@ -186,48 +187,9 @@ impl Ledger {
     }
 }
 
-impl Tries {
-    /// So many Jobs, none of which got lost.
-    fn of(attempts: u32) -> Self {
-        Self {
-            attempts,
-            ..Self::default()
-        }
-    }
-}
-
 /// What a node is remembered by: 48 bits of a digest of its uid.
 pub(super) fn digest(uid: &str) -> String {
     hexadecimal(uid, 6)
-}
-
-/// Reads `digest`, `digest:attempts`, `digest:attempts:losses` or `digest:attempts:losses:second`.
-fn read(entry: &str) -> (String, Tries) {
-    let mut parts = entry.split(':');
-    let digest = parts.next().unwrap_or_default().to_owned();
-    let mut number = || parts.next().and_then(|part| part.parse::<i64>().ok());
-    let (attempts, losses, second) = (number(), number(), number());
-    let count = |number: Option<i64>| number.and_then(|n| u32::try_from(n).ok());
-    let tries = Tries {
-        attempts: count(attempts).unwrap_or(1).max(1),
-        losses: count(losses).unwrap_or(0),
-        lost_at: second.and_then(|second| Timestamp::from_second(second).ok()),
-    };
-    (digest, tries)
-}
-
-fn write(digest: String, tries: Tries) -> String {
-    let Tries {
-        attempts,
-        losses,
-        lost_at,
-    } = tries;
-    match (attempts, losses, lost_at) {
-        (0 | 1, 0, None) => digest,
-        (_, 0, None) => format!("{digest}:{attempts}"),
-        (_, _, None) => format!("{digest}:{attempts}:{losses}"),
-        (_, _, Some(at)) => format!("{digest}:{attempts}:{losses}:{}", at.as_second()),
-    }
 }
 
 /// The first so many bytes of a digest, in hexadecimal digits.
@@ -268,27 +230,5 @@ mod tests {
         assert_eq!(status.completed_nodes, ["a", "b"]);
         assert_eq!(status.failed_node_digests, ["", "c:3", "d", "e", "f"]);
         assert_eq!(Ledger::read(&status), ledger);
-    }
-
-    #[test]
-    fn jobs_that_got_lost_are_read_as_they_were_written_and_nonsense_is_no_panic() {
-        for entry in ["a", "b:3", "c:3:2", "d:1:1:1700000000"] {
-            let (digest, tries) = read(entry);
-            assert_eq!(write(digest, tries), entry);
-        }
-        let (_, tries) = read("d:4:3:1700000000");
-        let at = tries.lost_at.map(Timestamp::as_second);
-        assert_eq!(
-            (tries.attempts, tries.losses, at),
-            (4, 3, Some(1_700_000_000))
-        );
-        for entry in [
-            "e:-1:-1:-1",
-            "f:::",
-            "g:1:2:99999999999999999999",
-            "h:1:1:1:1:1",
-        ] {
-            read(entry);
-        }
     }
 }

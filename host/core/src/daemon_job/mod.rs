@@ -8,22 +8,28 @@
 //!
 //! A node is its uid. Its Job is named after what it is made for, so it is never made twice.
 
+mod awaited;
+mod blocked;
 mod conclude;
 mod driven;
 mod eligible;
 mod events;
+mod failed;
 mod job;
 mod memory;
 mod on_node;
 mod plan;
 mod rollout;
 mod rule;
+mod standing;
 mod status;
 mod survey;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tries;
 mod trouble;
+mod waiting;
 mod waves;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

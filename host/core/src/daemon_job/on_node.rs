@@ -59,7 +59,7 @@ pub(super) fn by_node<'a>(
         };
         let of_node = by_node.entry(marks.node_uid).or_default();
         if marks.revision != memory.revision {
-            let runs = jobs::finish(job).is_none();
+            let runs = jobs::finish(job).is_none() && !jobs::is_failing(job);
             let outdated = if runs {
                 Outdated::Running
             } else {

@@ -8,14 +8,15 @@ use std::{
 
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::ResourceExt;
-use operon_api::{DaemonJob, daemon_job::NodeFailurePolicy};
+use operon_api::DaemonJob;
 use serde_json::Value;
 
 use super::{
     MAX_STARTS, Observed,
     job::{self, Marks, Purpose},
     memory::digest,
-    survey::{Place, Standing, Survey, uids},
+    standing,
+    survey::{Place, Survey, uids},
     waves::Hold,
 };
 use crate::{
@@ -89,44 +90,22 @@ pub(super) fn chosen<'s, 'a>(
     refused: &BTreeSet<String>,
     now: Timestamp,
 ) -> Vec<&'s Place<'a>> {
-    if survey.memory.is_finished || survey.rules.is_paused || survey.is_suspended {
+    if survey.memory.is_finished || survey.is_held() {
         return Vec::new();
     }
     let may_start = |place: &&Place<'_>| may_start(survey, place, now);
     let places = survey.places.iter().filter(may_start);
     let (last, first): (Vec<_>, Vec<_>) = places.partition(|place| refused.contains(&place.digest));
-    let parallelism = survey.rules.parallelism(survey.places.len());
-    let room = parallelism.saturating_sub(survey.busy);
     first
         .into_iter()
         .chain(a_few(&last, now))
-        .take(room.min(MAX_STARTS))
+        .take(survey.room().min(MAX_STARTS))
         .collect()
 }
 
 fn may_start(survey: &Survey<'_>, place: &Place<'_>, now: Timestamp) -> bool {
-    let is_due = match place.standing {
-        Standing::Due => true,
-        Standing::Lost(at) | Standing::Again(at) => at <= now,
-        Standing::Replacing
-        | Standing::Active
-        | Standing::Ending
-        | Standing::Succeeded
-        | Standing::Failed => false,
-    };
-    let is_stopped = survey.trip.is_some()
-        && match survey.rules.failure {
-            NodeFailurePolicy::FailFast => true,
-            // What has begun is not a further node.
-            NodeFailurePolicy::Pause => place.standing == Standing::Due,
-            NodeFailurePolicy::Continue => false,
-        };
-    let is_open = survey
-        .frontier
-        .open
-        .as_ref()
-        .is_some_and(|open| place.wave <= *open);
-    is_due && place.is_eligible && is_open && !is_stopped
+    let is_due = place.standing.due_at(now).is_some_and(|at| at <= now);
+    is_due && place.skip.is_none() && !place.is_held_back && survey.may_go(place)
 }
 
 fn start(
@@ -140,9 +119,11 @@ fn start(
         revision: &survey.memory.revision,
         attempt: place.tries.attempts.saturating_add(1),
     };
+    let failures = place.tries.failures;
     let names = job::names(observed.object, &marks);
     let purpose = Purpose {
         marks,
+        failures,
         token: survey.memory.token,
         timeout: survey.rules.timeout,
         tolerates_all: survey.selection.includes_unschedulable,
@@ -190,26 +171,22 @@ fn adjust(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<(Arc<Job>, Value)
     survey.jobs.iter().copied().filter_map(patch).collect()
 }
 
-/// When time alone changes something: a retry is due, a wave begins, pods may be gone, or a node is
-/// waited for no longer.
+/// When time alone changes something: a retry is due, a wave begins, pods may be gone, a Job's time is over,
+/// or a node is waited for no longer.
 pub(super) fn requeue_after(survey: &Survey<'_>, now: Timestamp) -> Option<Duration> {
-    let retries = survey
-        .places
-        .iter()
-        .filter_map(|place| match place.standing {
-            Standing::Lost(at) | Standing::Again(at) => Some(at),
-            Standing::Due
-            | Standing::Replacing
-            | Standing::Active
-            | Standing::Ending
-            | Standing::Succeeded
-            | Standing::Failed => None,
-        });
+    let places = survey.places.iter();
+    let retries = places
+        .clone()
+        .filter_map(|place| place.standing.due_at(now));
+    let active = places.filter(|place| place.standing.is_active());
+    let deadlines = active.filter_map(|place| standing::deadline(place.job?, place.tries));
     let pause = match &survey.frontier.hold {
         Some(Hold::Pause(_, at)) => Some(*at),
         Some(Hold::NoCanary) | None => None,
     };
-    let moments = retries.chain(pause).chain(survey.awaits_ready);
+    let waits = survey.waits.values();
+    let waits = waits.filter_map(|wait| survey.until(*wait));
+    let moments = retries.chain(deadlines).chain(pause).chain(waits);
     let next = moments.filter(|at| *at > now).min();
     let next = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok());
     let pods = survey.awaits_pods.then_some(PODS_RECHECK);

@@ -11,16 +11,27 @@ use operon_api::{
 
 use super::{
     Observed,
-    survey::{Place, Standing, Survey, Trip},
+    awaited::awaited,
+    blocked::BlockedNodes,
+    eligible::Skip,
+    failed::end,
+    standing::Standing,
+    survey::{Place, Survey, Trip},
     waves::Hold,
 };
-use crate::{action::Failure, jobs::held::Holder};
+use crate::{
+    action::Failure,
+    jobs::{held::Holder, text::short},
+};
 
 /// The reason of one of which more nodes failed than may.
 pub(super) const NODES_FAILED: &str = "NodesFailed";
 
+/// The reason of one of which nodes were waited for in vain.
+pub(super) const NODES_SKIPPED: &str = "NodesSkipped";
+
 /// How many names a message has at most, and how long it is.
-const NAMES: usize = 5;
+pub(super) const NAMES: usize = 5;
 const MESSAGE: usize = 2048;
 
 /// Where an object stands.
@@ -41,6 +52,16 @@ pub(super) struct Case<'a> {
     pub(super) failed: &'a [FailedNode],
     /// The nodes whose Job is held, and who holds it.
     pub(super) held: &'a [(&'a Place<'a>, Holder)],
+    /// The nodes whose Job does not get on.
+    pub(super) blocked: &'a BlockedNodes,
+}
+
+/// Why one has failed whose `Ready` said this.
+pub(super) fn why_failed(said: Option<&Condition>) -> &'static str {
+    match said {
+        Some(said) if said.reason == NODES_SKIPPED => NODES_SKIPPED,
+        Some(_) | None => NODES_FAILED,
+    }
 }
 
 /// Decides where an object stands whose spec can be read, and that is neither finished already nor
@@ -49,21 +70,20 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
     let survey = case.survey;
     let state = state(survey);
     let (standing, reason, detail) = judge(case, state);
-    let mut message = summary(survey, case.held.len());
-    if let Some(skipped) = skipped(survey) {
-        message = format!("{message}; {skipped}");
-    }
-    for note in notes(case) {
-        message = format!("{message}; {note}");
-    }
-    if let Some(detail) = detail {
-        message = format!("{message}: {detail}");
-    }
+    // The detail is last: it quotes others.
+    let sentences = [Some(summary(case)), skipped(survey)]
+        .into_iter()
+        .chain(notes(case).into_iter().map(Some))
+        .chain([awaited(case, detail.is_some()), detail]);
+    let sentences: Vec<_> = sentences
+        .flatten()
+        .map(|sentence| end(&sentence).to_owned())
+        .collect();
     Verdict {
         state,
         standing,
         reason,
-        message,
+        message: sentences.join(". "),
     }
 }
 
@@ -73,6 +93,7 @@ fn state(survey: &Survey<'_>) -> FlowState {
     match survey.trip {
         Some(_) if fails_fast => FlowState::Failed,
         Some(Trip::TooMany) if survey.is_over() => FlowState::Failed,
+        _ if survey.is_over() && survey.count(|s| s == Standing::Skipped) > 0 => FlowState::Failed,
         _ if survey.is_over() => FlowState::Succeed,
         _ if has_begun => FlowState::Running,
         _ => FlowState::Pending,
@@ -90,6 +111,9 @@ fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>)
         return waiting("NoEligibleNodes", None);
     }
     match state {
+        FlowState::Failed if survey.trip.is_none() || case.failed.is_empty() => {
+            return stalled(NODES_SKIPPED, skips(survey));
+        }
         FlowState::Failed => return stalled(NODES_FAILED, failures(case)),
         FlowState::Succeed => return (Kstatus::Ready, "Succeeded".to_owned(), None),
         FlowState::Pending | FlowState::Running | FlowState::Terminating => {}
@@ -103,23 +127,19 @@ fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>)
     if let Some(trouble) = case.trouble {
         return stalled(&trouble.reason, trouble.message.clone());
     }
-    let may_start = |standing| {
-        matches!(
-            standing,
-            Standing::Due | Standing::Lost(_) | Standing::Again(_)
-        )
-    };
+    let now = case.observed.now;
+    let may_start = |standing: Standing| standing.due_at(now).is_some();
     if survey.rules.is_paused && survey.count(may_start) > 0 {
         return waiting("Paused", Some("spec.rollout.paused is true".to_owned()));
     }
     match &survey.frontier.hold {
         Some(Hold::NoCanary) => waiting(
             "NoCanaryNodes",
-            Some("spec.rollout.canary.selector selects none of them, and nothing goes before a canary".to_owned()),
+            Some("spec.rollout.canary.selector selects none of them, and no other node goes before a canary".to_owned()),
         ),
         Some(Hold::Pause(wave, at)) => {
             let (wave, at) = (wave.as_str(), whole(*at));
-            waiting("WavePause", Some(format!("wave {wave:?} begins at {at}")))
+            waiting("WavePause", Some(format!("Wave {wave:?} starts at {at}")))
         }
         None => match case.held.first() {
             Some(held) => waiting("JobSuspended", Some(who_holds(held, case.held.len()))),
@@ -130,20 +150,27 @@ fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>)
 
 /// Who holds the first of so many Jobs.
 fn who_holds((place, holder): &(&Place<'_>, Holder), count: usize) -> String {
-    let node = place.node.name_any();
+    let node = place.name();
     let job = place.job.map(|job| job.name_any()).unwrap_or_default();
     match count {
         1 => format!("Job {job:?} on node {node:?} is {holder}"),
-        _ => format!("{count} Jobs are suspended, {job:?} on node {node:?} is {holder}"),
+        _ => format!("{count} Jobs are held. Job {job:?} on node {node:?} is {holder}"),
     }
 }
 
-/// How many nodes stand where; the Jobs of `held` of them are held.
-fn summary(survey: &Survey<'_>, held: usize) -> String {
+/// How many nodes stand where.
+fn summary(case: &Case<'_>) -> String {
+    let (survey, held) = (case.survey, case.held.len());
     let desired = survey.places.len();
     if desired == 0 {
-        return "no node gets a Job".to_owned();
+        return "No node gets a Job".to_owned();
     }
+    let is_next = |place: &&Place<'_>| place.standing == Standing::Due && place.skip.is_none();
+    let is_stopped = survey.trip.is_some() && survey.rules.failure != NodeFailurePolicy::Continue;
+    let next = survey.places.iter().filter(is_next).count();
+    let next = if is_stopped { 0 } else { next };
+    let missing = survey.places.iter().filter(|place| place.is_missing());
+    let missing = missing.count();
     let succeeded = survey.count(|standing| standing == Standing::Succeeded);
     let mut summary = format!("{succeeded} of {} succeeded", nodes(desired));
     for (count, what) in [
@@ -157,10 +184,12 @@ fn summary(survey: &Survey<'_>, held: usize) -> String {
             survey.count(|s| matches!(s, Standing::Lost(_) | Standing::Again(_))),
             "to run again",
         ),
-        (awaited(survey), "waiting to be Ready"),
+        (next, "waiting for their turn"),
+        (missing, "unavailable"),
+        (survey.count(|s| s == Standing::Skipped), "skipped"),
         (
             survey.count(|s| s == Standing::Replacing),
-            "waiting for Jobs of the spec before to be gone",
+            "waiting until the Jobs of the previous spec are deleted",
         ),
     ] {
         if count > 0 {
@@ -168,14 +197,6 @@ fn summary(survey: &Survey<'_>, held: usize) -> String {
         }
     }
     summary
-}
-
-/// How many nodes are waited for that would get no Job now.
-fn awaited(survey: &Survey<'_>) -> usize {
-    let waits = |place: &&Place<'_>| {
-        !place.is_eligible && matches!(place.standing, Standing::Due | Standing::Lost(_))
-    };
-    survey.places.iter().filter(waits).count()
 }
 
 /// How many nodes get no Job, and why.
@@ -187,7 +208,7 @@ fn skipped(survey: &Survey<'_>) -> Option<String> {
         .map(|(skip, count)| format!("{count} {}", skip.as_str()))
         .collect();
     let get = if total == 1 { "gets" } else { "get" };
-    (total > 0).then(|| format!("{} {get} none: {}", nodes(total), reasons.join(", ")))
+    (total > 0).then(|| format!("{} {get} no Job: {}", nodes(total), reasons.join(", ")))
 }
 
 /// What in the spec has no effect.
@@ -199,7 +220,7 @@ fn notes(case: &Case<'_>) -> Vec<String> {
     if !unknown.is_empty() {
         let names = names(unknown.into_iter());
         notes.push(format!(
-            "spec.excludeNodeList has names that no node has: {names}"
+            "No node has these names of spec.excludeNodeList: {names}"
         ));
     }
     let global = case.observed.object.spec.global_params.as_ref();
@@ -214,9 +235,9 @@ fn notes(case: &Case<'_>) -> Vec<String> {
 fn failures(case: &Case<'_>) -> String {
     let survey = case.survey;
     let limit = match survey.trip {
-        Some(Trip::Canary) => "a canary failed".to_owned(),
+        Some(Trip::Canary) => "A canary failed".to_owned(),
         Some(Trip::TooMany) | None => format!(
-            "spec.rollout.maxFailures allows {}",
+            "More nodes failed than spec.rollout.maxFailures, which is {}",
             survey.rules.max_failures(survey.places.len())
         ),
     };
@@ -225,18 +246,53 @@ fn failures(case: &Case<'_>) -> String {
         let FailedNode {
             reason, message, ..
         } = failed;
-        format!(" ({reason}: {message})")
+        format!(" ({reason}: {})", end(message))
     });
-    format!(
-        "{limit}; failed: {names}{}; set the annotation operon.dev/retry to another value to run them again",
-        first.unwrap_or_default()
-    )
+    let skipped = survey.places.iter();
+    let skipped = skipped.filter(|place| place.standing == Standing::Skipped);
+    let skipped: Vec<_> = skipped.map(Place::name).collect();
+    let skipped = if skipped.is_empty() {
+        String::new()
+    } else {
+        format!(". Skipped: {}", self::names(skipped.into_iter()))
+    };
+    let first = first.unwrap_or_default();
+    format!("{limit}. Failed: {names}{first}{skipped}. {RETRY}")
+}
+
+/// Which nodes were waited for in vain, and why.
+fn skips(survey: &Survey<'_>) -> String {
+    let skipped = survey.places.iter();
+    let skipped: Vec<_> = skipped
+        .filter(|place| place.standing == Standing::Skipped)
+        .collect();
+    let canary = match survey.trip {
+        Some(Trip::Canary) => "A canary could get no Job. ",
+        Some(Trip::TooMany) | None => "",
+    };
+    let wait = survey.selection.unavailable_timeout.as_secs();
+    let names = some(skipped.iter().map(|place| with_skip(place)));
+    format!("{canary}Waited {wait} s each for these nodes in vain: {names}. {RETRY}")
+}
+
+/// What to do about it.
+const RETRY: &str = "Set the annotation operon.dev/retry to another value to run them again";
+
+/// A node, and why it gets no Job.
+pub(super) fn with_skip(place: &Place<'_>) -> String {
+    let why = place.skip.map_or("available again", Skip::as_str);
+    format!("{:?} ({why})", place.name())
 }
 
 /// Some of these names, quoted.
 fn names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
-    let more = names.len().saturating_sub(NAMES);
-    let some: Vec<_> = names.take(NAMES).map(|name| format!("{name:?}")).collect();
+    some(names.map(|name| format!("{name:?}")))
+}
+
+/// Some of these words.
+pub(super) fn some(words: impl ExactSizeIterator<Item = String>) -> String {
+    let more = words.len().saturating_sub(NAMES);
+    let some: Vec<_> = words.take(NAMES).collect();
     match more {
         0 => some.join(", "),
         _ => format!("{} and {more} more", some.join(", ")),
@@ -259,7 +315,7 @@ fn whole(time: Timestamp) -> Timestamp {
 /// The conditions of a verdict.
 pub(super) fn conditions(observed: &Observed<'_>, verdict: &Verdict) -> Vec<Condition> {
     let status = observed.object.status.as_ref();
-    let message: String = verdict.message.chars().take(MESSAGE).collect();
+    let message = short(&verdict.message, MESSAGE);
     conditions::conditions(
         status.map(|s| s.conditions.as_slice()).unwrap_or_default(),
         verdict.standing,

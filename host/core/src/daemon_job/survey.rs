@@ -8,23 +8,26 @@ use std::{
 
 use k8s_openapi::{
     api::{batch::v1::Job, core::v1::Node},
-    jiff::{SignedDuration, Timestamp},
+    jiff::Timestamp,
 };
-use kube::ResourceExt;
-use operon_api::{daemon_job::NodeFailurePolicy, keys};
+use operon_api::daemon_job::{CompletionPolicy, NodeFailurePolicy};
 
 use super::{
     Observed, RETRY_GRACE,
     eligible::{Selection, Skip},
     job::{self, Marks},
-    memory::{Memory, Tries, digest},
+    memory::{Memory, digest},
     on_node::{OfNode, Outdated, by_node},
     rollout::Rules,
+    standing::{self, Standing},
+    tries::Tries,
+    waiting::{self, Wait},
     waves::{self, Frontier, Wave},
 };
 use crate::{
     action::Failure,
-    jobs::{self, Finish, time},
+    jobs::{self, time},
+    node::is_ready,
 };
 
 /// Where every node stands.
@@ -41,7 +44,9 @@ pub(super) struct Survey<'a> {
     pub(super) places: Vec<Place<'a>>,
     /// How many others there are, and why they don't.
     pub(super) skipped: BTreeMap<Skip, usize>,
-    /// The Jobs that those have had.
+    /// The nodes that are, or will be, waited for.
+    pub(super) waits: BTreeMap<String, Wait>,
+    /// The Jobs that the nodes have had that do not count.
     pub(super) remembered: BTreeMap<String, Tries>,
     /// On how many nodes something runs, of an older revision too.
     pub(super) busy: usize,
@@ -49,8 +54,6 @@ pub(super) struct Survey<'a> {
     pub(super) strays: Vec<&'a Arc<Job>>,
     /// Whether a node waits for pods whose Job is gone: nothing tells when they are.
     pub(super) awaits_pods: bool,
-    /// Until when the first is waited for of those that are not Ready.
-    pub(super) awaits_ready: Option<Timestamp>,
     /// Whether more failed than may.
     pub(super) trip: Option<Trip>,
     pub(super) frontier: Frontier,
@@ -68,64 +71,23 @@ pub(super) struct Place<'a> {
     pub(super) tries: Tries,
     /// The last of them, if it is still there.
     pub(super) job: Option<&'a Arc<Job>>,
-    /// Whether it would get a Job now.
-    pub(super) is_eligible: bool,
+    /// Why it would get no Job now.
+    pub(super) skip: Option<Skip>,
+    /// Whether the last Job, or a pod of it, is not done yet, so that a retry must wait.
+    pub(super) is_held_back: bool,
     pub(super) wave: Wave,
-}
-
-/// Where a node stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It has had no Job, or lost it unfinished.
-    Due,
-    /// It lost Jobs unfinished, more than one in a row; it gets another at this time.
-    Lost(Timestamp),
-    /// Its last Job failed; it runs again at this time.
-    Again(Timestamp),
-    /// A Job of an older revision, or a pod of one, is not gone yet.
-    Replacing,
-    /// It has a Job that is not finished.
-    Active,
-    /// Somebody deletes its unfinished Job, or pods of its last one are not gone yet.
-    Ending,
-    /// Its Job succeeded.
-    Succeeded,
-    /// Its Job failed, and is not run again.
-    Failed,
-}
-
-impl Standing {
-    /// Whether it will not change by itself any more.
-    pub(super) fn is_over(self) -> bool {
-        match self {
-            Self::Succeeded | Self::Failed => true,
-            Self::Due
-            | Self::Lost(_)
-            | Self::Again(_)
-            | Self::Replacing
-            | Self::Active
-            | Self::Ending => false,
-        }
-    }
-
-    /// Whether something runs.
-    pub(super) fn is_active(self) -> bool {
-        match self {
-            Self::Active | Self::Ending => true,
-            Self::Due
-            | Self::Lost(_)
-            | Self::Again(_)
-            | Self::Replacing
-            | Self::Succeeded
-            | Self::Failed => false,
-        }
-    }
 }
 
 impl Place<'_> {
     /// Whether it has had a Job.
     pub(super) fn has_begun(&self) -> bool {
-        self.tries.attempts > 0 || self.standing.is_over() || self.standing.is_active()
+        let is_over = self.standing.is_over() && self.standing != Standing::Skipped;
+        self.tries.attempts > 0 || is_over || self.standing.is_active()
+    }
+
+    /// The node's name.
+    pub(super) fn name(&self) -> &str {
+        self.node.metadata.name.as_deref().unwrap_or_default()
     }
 }
 
@@ -161,11 +123,11 @@ impl<'a> Survey<'a> {
             jobs,
             places: Vec::new(),
             skipped: BTreeMap::new(),
+            waits: BTreeMap::new(),
             remembered: BTreeMap::new(),
             busy: 0,
             strays,
             awaits_pods: false,
-            awaits_ready: None,
             trip: None,
             frontier: Frontier::default(),
         };
@@ -175,11 +137,8 @@ impl<'a> Survey<'a> {
         survey.place(observed, &by_node);
         survey.order();
         survey.stop(observed.now);
-        survey.busy = survey.count(Standing::is_active)
-            + by_node
-                .values()
-                .filter(|jobs| jobs.outdated == Outdated::Running)
-                .count();
+        survey.busy = survey.count(Standing::is_active) + outdated(observed, &survey, &by_node);
+        survey.waits = waiting::turns(&survey, observed.now);
         Ok(survey)
     }
 
@@ -209,12 +168,13 @@ impl<'a> Survey<'a> {
             let jobs = by_node.get(uid).unwrap_or(&nobody);
             let digest = digest(uid);
             let skip = self.selection.skip(node);
-            let standing = self.standing(&digest, jobs, observed.now);
-            let tries = self.tries(&digest, jobs, standing, observed.now);
-            let until = self.selection.awaited_until(observed.object, node, skip);
-            let until = until.filter(|until| *until > observed.now);
-            self.awaits_ready = self.awaits_ready.into_iter().chain(until).min();
-            match counts(standing, skip, until, observed.now) {
+            let (standing, tries) =
+                standing::standing(&self.memory, &self.rules, &digest, jobs, observed.now);
+            let wait = self.wait(&digest, tries, skip, observed.now);
+            if let Some(wait) = wait {
+                self.waits.insert(digest.clone(), wait);
+            }
+            match self.counts(standing, skip, wait, observed.now) {
                 Err(skip) => {
                     *self.skipped.entry(skip).or_default() += 1;
                     if tries.attempts > 0 {
@@ -223,8 +183,9 @@ impl<'a> Survey<'a> {
                 }
                 Ok(standing) => {
                     let standing = unless_pods_go_on(standing, skip, jobs);
-                    self.awaits_pods |=
-                        jobs.has_pods && matches!(standing, Standing::Ending | Standing::Replacing);
+                    let is_unfinished = jobs.last.is_some_and(|job| jobs::finish(job).is_none());
+                    let is_held_back = jobs.has_pods || is_unfinished;
+                    self.awaits_pods |= jobs.has_pods && awaits_pods(standing);
                     self.places.push(Place {
                         node,
                         uid,
@@ -232,7 +193,8 @@ impl<'a> Survey<'a> {
                         standing,
                         tries,
                         job: jobs.last,
-                        is_eligible: skip.is_none(),
+                        skip,
+                        is_held_back,
                         wave: Wave::Rest,
                     });
                 }
@@ -240,77 +202,101 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Where a node stands, whether or not it would get a Job now.
-    fn standing(&self, digest: &str, jobs: &OfNode<'_>, now: Timestamp) -> Standing {
-        let ledger = &self.memory.ledger;
-        if ledger.completed.contains(digest) || jobs.succeeded {
-            return Standing::Succeeded;
+    /// How a node is waited for, if it is or will be. Before the first Job is made every node that could get
+    /// one is expected; afterwards only those that were, and those that have had one.
+    fn wait(&self, digest: &str, tries: Tries, skip: Option<Skip>, now: Timestamp) -> Option<Wait> {
+        let known = self.memory.ledger.waiting.get(digest).copied();
+        let has_begun = self.memory.status.is_some_and(|s| s.start_time.is_some());
+        match (known, skip) {
+            (Some(Wait::Since(at)), Some(_)) if !self.is_held() => Some(Wait::Since(at)),
+            (Some(Wait::Expected | Wait::Since(_)), _) => {
+                (has_begun || skip.is_none()).then_some(Wait::Expected)
+            }
+            (_, Some(_)) if tries.attempts > 0 => Some(Wait::Expected),
+            (Some(Wait::NotReady(at)), Some(Skip::NotReady)) => Some(Wait::NotReady(at)),
+            (_, Some(Skip::NotReady)) if !self.selection.ready_timeout.is_zero() => {
+                Some(Wait::NotReady(now))
+            }
+            (_, None) if !has_begun => Some(Wait::Expected),
+            (_, Some(_) | None) => None,
         }
-        let known = ledger.tries(digest);
-        let last = jobs.last.filter(|job| job::attempt(job) >= known.attempts);
-        let is_failed = ledger.failed.contains_key(digest);
-        let standing = match last.map(|job| (job, jobs::finish(job))) {
-            Some((job, None)) if jobs::is_deleted(job) => Standing::Ending,
-            Some((_, None)) => Standing::Active,
-            Some(_) | None if is_failed => Standing::Failed,
-            Some((job, Some(finish))) => self.after_failure(job, &finish, now),
-            None => self.after_loss(known, now),
+    }
+
+    /// Until when a node is waited for that gets no Job now.
+    pub(super) fn until(&self, wait: Wait) -> Option<Timestamp> {
+        match wait {
+            Wait::Expected => None,
+            Wait::Since(at) => Some(time::after(at, self.selection.unavailable_timeout)),
+            Wait::NotReady(at) => Some(time::after(at, self.selection.ready_timeout)),
+        }
+    }
+
+    /// Whether a node counts of which `skip` says why it would get no Job now. What runs goes on, and what has
+    /// finished stays so. One that is to run again is waited for a while, and then it has failed.
+    fn counts(
+        &self,
+        standing: Standing,
+        skip: Option<Skip>,
+        wait: Option<Wait>,
+        now: Timestamp,
+    ) -> Result<Standing, Skip> {
+        let Some(skip) = skip else {
+            return Ok(standing);
         };
         match standing {
-            Standing::Due | Standing::Lost(_) | Standing::Again(_)
-                if jobs.outdated > Outdated::Nothing =>
-            {
-                Standing::Replacing
+            Standing::Due | Standing::Lost(_) | Standing::Replacing => {
+                let wait = wait.filter(|_| skip.is_passing()).ok_or(skip)?;
+                match (wait, self.rules.completion) {
+                    _ if self.until(wait).is_none_or(|until| until > now) => Ok(standing),
+                    (Wait::Since(_), CompletionPolicy::Always) => Ok(Standing::Skipped),
+                    (Wait::Expected | Wait::Since(_) | Wait::NotReady(_), _) => Err(skip),
+                }
             }
-            standing => standing,
+            Standing::Again(at) => {
+                let until = time::after(at, RETRY_GRACE);
+                Ok(if until > now || self.is_held() {
+                    Standing::Again(until)
+                } else {
+                    Standing::Failed
+                })
+            }
+            Standing::Active
+            | Standing::Ending
+            | Standing::Succeeded
+            | Standing::Failed
+            | Standing::Skipped => Ok(standing),
         }
     }
 
-    /// When a node gets another Job that has none: at once, unless it has lost one in this way before.
-    fn after_loss(&self, known: Tries, now: Timestamp) -> Standing {
-        if known.attempts == 0 || known.losses == 0 {
-            return Standing::Due;
-        }
-        let first = self.rules.retry.as_ref().and_then(|r| r.backoff_seconds);
-        let wait = time::backoff(first, known.losses.into());
-        Standing::Lost(time::after(known.lost_at.unwrap_or(now), wait))
+    /// Whether a node's turn has come, or it is not Ready, and it is waited for.
+    pub(super) fn is_waited_for(&self, place: &Place<'_>) -> bool {
+        let wait = self.waits.get(&place.digest);
+        place.is_missing() && wait.is_some_and(|wait| *wait != Wait::Expected)
     }
 
-    /// The Jobs that a node has had.
-    fn tries(&self, digest: &str, jobs: &OfNode<'_>, standing: Standing, now: Timestamp) -> Tries {
-        let known = self.memory.ledger.tries(digest);
-        let attempts = jobs.last.map_or(0, |job| job::attempt(job));
-        if attempts > known.attempts {
-            // The one before is kept until this one is written down: if it is gone, somebody deleted it.
-            let is_lost = known.attempts > 0 && !jobs.finished.contains(&known.attempts);
-            return Tries {
-                attempts,
-                losses: if is_lost { known.losses + 1 } else { 0 },
-                lost_at: None,
+    /// Whether nothing starts because somebody wants that.
+    pub(super) fn is_held(&self) -> bool {
+        self.rules.is_paused || self.is_suspended
+    }
+
+    /// On how many more nodes Jobs may run now.
+    pub(super) fn room(&self) -> usize {
+        let parallelism = self.rules.parallelism(self.places.len());
+        parallelism.saturating_sub(self.busy)
+    }
+
+    /// Whether it is the turn of a node's wave, and neither a failure nor anybody stops it.
+    pub(super) fn may_go(&self, place: &Place<'_>) -> bool {
+        let is_stopped = self.trip.is_some()
+            && match self.rules.failure {
+                NodeFailurePolicy::FailFast => true,
+                // What has begun is not a further node.
+                NodeFailurePolicy::Pause => place.standing == Standing::Due,
+                NodeFailurePolicy::Continue => false,
             };
-        }
-        let is_lost = matches!(standing, Standing::Lost(_));
-        Tries {
-            lost_at: is_lost.then(|| known.lost_at.unwrap_or(now)),
-            ..known
-        }
-    }
-
-    /// Whether a node runs again whose Job failed, and when.
-    fn after_failure(&self, job: &Job, finish: &Finish, now: Timestamp) -> Standing {
-        let created = job.metadata.creation_timestamp.as_ref();
-        let failed = finish.time.as_ref().or(created).map_or(now, |time| time.0);
-        let ran_for = job.annotations().get(keys::RETRY).map(String::as_str);
-        if self.memory.token.is_some() && self.memory.token != ran_for {
-            return Standing::Again(failed);
-        }
-        let attempt = job::attempt(job);
-        let retry = self.rules.retry.as_ref();
-        let Some(retry) = retry.filter(|retry| i64::from(attempt) <= i64::from(retry.limit)) else {
-            return Standing::Failed;
-        };
-        let wait = time::backoff(retry.backoff_seconds, attempt.into());
-        Standing::Again(time::after(failed, wait))
+        let open = self.frontier.open.as_ref();
+        let is_open = open.is_some_and(|open| place.wave <= *open);
+        is_open && !is_stopped && !self.is_held()
     }
 
     /// Puts the places, which are sorted by name, into the order in which they go.
@@ -332,7 +318,8 @@ impl<'a> Survey<'a> {
             .filter(|place| !is_canary(place))
             .peekable();
         let only_canaries_began = others.peek().is_some() && others.all(|place| !place.has_begun());
-        let has_failed = |place: &Place<'_>| is_canary(place) && place.standing == Standing::Failed;
+        let is_lacking = |standing| matches!(standing, Standing::Failed | Standing::Skipped);
+        let has_failed = |place: &Place<'_>| is_canary(place) && is_lacking(place.standing);
         self.trip = if failed > self.rules.max_failures(self.places.len()) {
             Some(Trip::TooMany)
         } else if only_canaries_began && self.places.iter().any(has_failed) {
@@ -351,34 +338,16 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// Whether a node counts of which `skip` says why it would get no Job now. What runs goes on, and what
-/// is over stays so; one that is to run again is waited for a while, and then it has failed; one that may
-/// become Ready is waited for `until` that time, and then it does not count.
-fn counts(
-    standing: Standing,
-    skip: Option<Skip>,
-    until: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<Standing, Skip> {
-    let Some(skip) = skip else {
-        return Ok(standing);
-    };
+/// Whether a node waits for pods whose Job is deleted, so that nothing reports when they have terminated.
+fn awaits_pods(standing: Standing) -> bool {
     match standing {
-        Standing::Due | Standing::Lost(_) | Standing::Replacing => {
-            until.map(|_| standing).ok_or(skip)
-        }
-        Standing::Again(at) => {
-            let grace = SignedDuration::try_from(RETRY_GRACE).unwrap_or_default();
-            let until = at.checked_add(grace).unwrap_or(at);
-            Ok(if until > now {
-                Standing::Again(until)
-            } else {
-                Standing::Failed
-            })
-        }
-        Standing::Active | Standing::Ending | Standing::Succeeded | Standing::Failed => {
-            Ok(standing)
-        }
+        Standing::Ending | Standing::Replacing | Standing::Again(_) => true,
+        Standing::Due
+        | Standing::Lost(_)
+        | Standing::Active
+        | Standing::Succeeded
+        | Standing::Failed
+        | Standing::Skipped => false,
     }
 }
 
@@ -386,13 +355,26 @@ fn counts(
 /// at the same time.
 fn unless_pods_go_on(standing: Standing, skip: Option<Skip>, jobs: &OfNode<'_>) -> Standing {
     match standing {
-        Standing::Due | Standing::Lost(_) | Standing::Again(_)
-            if skip.is_none() && jobs.has_pods =>
-        {
-            Standing::Ending
-        }
+        Standing::Due | Standing::Lost(_) if skip.is_none() && jobs.has_pods => Standing::Ending,
         standing => standing,
     }
+}
+
+/// On how many nodes something of an older revision runs. What is deleted on a dead node never ends, and
+/// does not hold up the others.
+fn outdated(
+    observed: &Observed<'_>,
+    survey: &Survey<'_>,
+    by_node: &HashMap<&str, OfNode<'_>>,
+) -> usize {
+    let dead = observed.nodes.iter().filter(|node| !is_ready(node));
+    let dead: BTreeSet<_> = dead
+        .filter_map(|node| node.metadata.uid.as_deref())
+        .collect();
+    let runs = by_node.iter().filter(|(uid, jobs)| {
+        jobs.outdated == Outdated::Running && (survey.rules.is_paused || !dead.contains(*uid))
+    });
+    runs.count()
 }
 
 /// The Jobs that are deleted. While it is paused, what runs goes on.

@@ -3,25 +3,25 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use operon_api::conditions::{STALLED, find};
+use operon_api::{
+    conditions::{STALLED, find},
+    daemon_job::BlockedNode,
+};
 
 use super::{
     Observed,
-    survey::{Place, Standing, Survey},
+    blocked::BlockedNodes,
+    standing::Standing,
+    survey::{Place, Survey},
 };
 use crate::{
     action::Failure,
-    jobs::{
-        AllMade, Made,
-        blocked::{Blocked, blocked},
-        time::{PROGRESS_DEADLINE, left},
-    },
+    jobs::{AllMade, Made},
 };
 
-const REFUSES: &str = "the API server refuses the Job";
-const CANNOT_PROGRESS: &str = " can't progress";
+const REFUSES: &str = "The API server refuses the Job";
 /// Before the name of a node.
 const NODE: &str = "node ";
 
@@ -45,29 +45,25 @@ struct Said<'a> {
 }
 
 /// Finds what keeps nodes from getting on.
-pub(super) fn trouble(observed: &Observed<'_>, survey: &Survey<'_>, made: &AllMade) -> Trouble {
+pub(super) fn trouble(
+    observed: &Observed<'_>,
+    survey: &Survey<'_>,
+    made: &AllMade,
+    blocked: &BlockedNodes,
+) -> Trouble {
     let is_over = is_granted_again(survey, made);
     let refused: Vec<_> = survey
         .places
         .iter()
         .filter(|place| is_refused(survey, place, made, is_over))
         .collect();
-    let waits = survey.places.iter().filter_map(|place| {
-        let job = place.job.filter(|_| place.standing == Standing::Active)?;
-        let blocked = blocked(job, observed.pods_of(job))?;
-        Some((place, &**job, blocked))
-    });
-    let (over, waiting): (Vec<_>, Vec<_>) = waits.partition(|(_, _, blocked)| {
-        left(blocked.since, PROGRESS_DEADLINE, observed.now).is_none()
-    });
-    let deadlines = waiting
-        .iter()
-        .filter_map(|(_, _, blocked)| left(blocked.since, PROGRESS_DEADLINE, observed.now));
     let refusal = refusal(said(observed, REFUSES).as_ref(), &refused, made);
     Trouble {
-        failure: refusal.or_else(|| stall(said(observed, CANNOT_PROGRESS).as_ref(), &over)),
+        failure: refusal.or_else(|| stall(blocked, observed.now)),
         refused: refused.iter().map(|place| place.digest.clone()).collect(),
-        requeue_after: deadlines.min(),
+        requeue_after: blocked
+            .next_deadline(observed.now)
+            .and_then(|deadline| Duration::try_from(deadline.duration_since(observed.now)).ok()),
     }
 }
 
@@ -89,7 +85,8 @@ fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &AllMade, is_over: b
         | Standing::Active
         | Standing::Ending
         | Standing::Succeeded
-        | Standing::Failed => false,
+        | Standing::Failed
+        | Standing::Skipped => false,
     }
 }
 
@@ -117,18 +114,25 @@ fn refusal(said: Option<&Said<'_>>, refused: &[&Place<'_>], made: &AllMade) -> O
 }
 
 /// What is said of Jobs that can't progress.
-fn stall(said: Option<&Said<'_>>, over: &[(&Place<'_>, &Job, Blocked)]) -> Option<Failure> {
-    let is_same = |place: &Place<'_>| said.is_some_and(|said| said.node == quoted(place));
-    let same = over.iter().find(|(place, _, _)| is_same(place));
-    let (place, job, blocked) = same.or(over.first())?;
-    let known = said.filter(|said| is_same(place) && blocked.is_still(said.reason));
-    let words = known.map_or(blocked.message.as_str(), |said| said.words);
-    let (job, node, count) = (job.name_any(), quoted(place), over.len());
-    let message = match count {
-        1 => format!("Job {job:?}{CANNOT_PROGRESS} on {NODE}{node}: {words}"),
-        _ => format!("{count} Jobs{CANNOT_PROGRESS}, {job:?} on {NODE}{node}: {words}"),
+fn stall(blocked: &BlockedNodes, now: Timestamp) -> Option<Failure> {
+    let late = blocked.late(now);
+    let BlockedNode {
+        name,
+        job_name,
+        reason,
+        message,
+        since: _,
+    } = late.first()?;
+    let count = if late.len() == blocked.told.len() {
+        blocked.count
+    } else {
+        late.len()
     };
-    Some(Failure::new(blocked.reason.clone(), message))
+    let message = match count {
+        1 => format!("Job {job_name:?} can't progress on {NODE}{name:?}: {message}"),
+        _ => format!("{count} Jobs can't progress, {job_name:?} on {NODE}{name:?}: {message}"),
+    };
+    Some(Failure::new(&**reason, message))
 }
 
 /// What the status says of this kind of trouble.

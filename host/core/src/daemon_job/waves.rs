@@ -10,8 +10,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{memory::Memory, rollout::Rules, survey::Place};
-use crate::jobs;
+use super::{memory::Memory, rollout::Rules, standing::Standing, survey::Place};
 
 /// Which wave a node is in; waves go in this order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +102,10 @@ pub(super) fn frontier(
     now: Timestamp,
 ) -> Frontier {
     let known = known(rules, memory);
-    let has_begun = |place: &&Place<'_>| place.has_begun() || known == Some(place.wave.as_str());
+    let has_begun = |place: &&Place<'_>| {
+        let is_skipped = place.standing == Standing::Skipped;
+        place.has_begun() || is_skipped || known == Some(place.wave.as_str())
+    };
     let begun = places.iter().rev().find(has_begun);
     let Some(begun) = begun.map(|place| place.wave.clone()) else {
         return at_the_start(rules, memory, places);
@@ -122,7 +124,7 @@ pub(super) fn frontier(
             hold: None,
         };
     }
-    let end = end(memory, &begun, places, now);
+    let end = end(memory, &begun, now);
     let next_at = SignedDuration::try_from(rules.pause)
         .ok()
         .and_then(|pause| end.checked_add(pause).ok())
@@ -170,14 +172,10 @@ fn at_the_start(rules: &Rules, memory: &Memory<'_>, places: &[Place<'_>]) -> Fro
     }
 }
 
-/// When the last node up to this wave was over: as the status has it, or as the Jobs do.
-fn end(memory: &Memory<'_>, wave: &Wave, places: &[Place<'_>], now: Timestamp) -> Timestamp {
+/// When it was first seen that the last node up to this wave had finished.
+fn end(memory: &Memory<'_>, wave: &Wave, now: Timestamp) -> Timestamp {
     let known = memory.status.and_then(|status| status.wave.as_ref());
     let known = known.filter(|known| known.name == wave.as_str());
-    if let Some(Time(end)) = known.and_then(|known| known.completion_time.as_ref()) {
-        return *end;
-    }
-    let places = places.iter().filter(|place| place.wave <= *wave);
-    let ends = places.filter_map(|place| Some(jobs::finish(place.job?)?.time?.0));
-    ends.max().unwrap_or(now)
+    let end = known.and_then(|known| known.completion_time.as_ref());
+    end.map_or(now, |Time(end)| *end)
 }

@@ -54,6 +54,27 @@ impl Blocked {
     }
 }
 
+/// How far the first pod of a blocked Job has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It has not been made.
+    Making,
+    /// It has no node.
+    Placing,
+    /// Its containers do not start.
+    Starting,
+}
+
+/// How far a Job has got that is blocked for this reason.
+pub(crate) fn stage(reason: &str) -> Stage {
+    match reason {
+        "NoPods" => Stage::Making,
+        "ContainerCreating" => Stage::Starting,
+        _ if TROUBLES.contains(&reason) => Stage::Starting,
+        _ => Stage::Placing,
+    }
+}
+
 /// What a Job waits for, if none of its pods gets anywhere.
 pub(crate) fn blocked(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
     if job::finish(job).is_some() || job::is_deleted(job) || holder(job, pods).is_some() {

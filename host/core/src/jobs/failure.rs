@@ -64,7 +64,7 @@ pub(crate) fn log_source(pods: &[Arc<Pod>]) -> Option<LogSource> {
 /// How a Job failed, as far as the Job and its pods tell. Without a log, what the container left as its
 /// termination message takes its place.
 pub(crate) fn failure(job: &Job, pods: &[Arc<Pod>], log: Option<&str>) -> RunFailure {
-    let finish = job::finish(job);
+    let finish = job::finish(job).or_else(|| job::failure_target(job));
     let mut failure = RunFailure {
         job_name: job.name_any(),
         ..RunFailure::default()

@@ -62,6 +62,18 @@ pub(crate) fn is_failing(job: &Job) -> bool {
     conditions(job).any(is_failure)
 }
 
+/// How a Job will end that is going to be Failed as soon as its pods have terminated.
+pub(crate) fn failure_target(job: &Job) -> Option<Finish> {
+    let mut target = conditions(job).filter(|condition| is_failure(condition));
+    let condition = target.next()?;
+    Some(Finish {
+        outcome: Outcome::Failed,
+        reason: condition.reason.clone().unwrap_or_default(),
+        message: condition.message.clone().unwrap_or_default(),
+        time: condition.last_transition_time.clone(),
+    })
+}
+
 /// When a Job failed, or was going to.
 pub(crate) fn failed_at(job: &Job) -> Option<Timestamp> {
     let mut failed = conditions(job).filter(|condition| is_failure(condition));

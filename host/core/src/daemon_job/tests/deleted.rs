@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
-use operon_api::{daemon_job::FlowState, keys};
+use operon_api::{conditions::READY, daemon_job::FlowState, keys};
 use serde_json::json;
 
 use super::world::{START, World};
@@ -129,7 +129,7 @@ fn a_retry_waits_for_pods_of_the_job_that_failed() {
 }
 
 #[test]
-fn pods_on_a_node_that_is_not_fit_are_not_waited_for() {
+fn pods_on_a_node_that_is_not_fit_are_waited_for_as_long_as_the_node() {
     let mut world = World::new(&["a", "b"]);
     world.settle();
     run(&mut world, "dj-a");
@@ -140,18 +140,22 @@ fn pods_on_a_node_that_is_not_fit_are_not_waited_for() {
     world.settle();
     assert_eq!(
         (world.state(), world.progress()),
-        (FlowState::Succeed, "1/1")
+        (FlowState::Running, "1/2")
     );
+    world.wait(600);
+    world.settle();
+    assert_eq!(world.condition(READY).reason, "NodesSkipped");
 }
 
 #[test]
 fn a_job_that_is_deleted_again_and_again_is_made_again_after_a_wait_that_doubles() {
-    let mut world = World::with_rollout(&["a"], "{retry: {limit: 0, backoffSeconds: 30}}");
+    let mut world = World::with_rollout(&["a"], "{retry: {limit: 0, backoffSeconds: 3000}}");
     world.settle();
     world.delete_job("dj-a", false);
     world.settle();
     assert_eq!(world.names(), ["dj-a-2"], "at once, for the first time");
-    for (attempt, wait) in [(2, 30), (3, 60), (4, 120)] {
+    let waits = [10, 20, 40, 80, 160, 320, 360, 360];
+    for (attempt, wait) in (2..).zip(waits) {
         world.delete_job(&format!("dj-a-{attempt}"), false);
         world.settle();
         assert_eq!(world.said(), "0 of 1 node succeeded, 1 to run again");
@@ -191,7 +195,7 @@ fn the_wait_for_a_deleted_job_ends_by_a_retry_and_by_a_job_that_fails() {
 }
 
 #[test]
-fn a_node_whose_jobs_are_deleted_is_skipped_when_it_is_not_fit() {
+fn a_node_whose_jobs_are_deleted_is_waited_for_when_it_is_not_fit() {
     let mut world = World::new(&["a", "b"]);
     world.settle();
     for job in ["dj-a", "dj-a-2"] {
@@ -200,7 +204,7 @@ fn a_node_whose_jobs_are_deleted_is_skipped_when_it_is_not_fit() {
     }
     world.cordon("a", true);
     world.settle();
-    assert_eq!(world.status().desired, Some(1));
+    assert_eq!(world.status().desired, Some(2));
     world.now += 4;
     world.cordon("a", false);
     world.settle();

@@ -31,7 +31,7 @@ fn fail_fast_starts_nothing_more_and_what_runs_goes_on() {
     );
     assert_eq!(
         world.said(),
-        "0 of 4 nodes succeeded, 1 running, 1 failed: spec.rollout.maxFailures allows 0; failed: \"a\" (BackoffLimitExceeded: too many retries); set the annotation operon.dev/retry to another value to run them again"
+        "0 of 4 nodes succeeded, 1 running, 1 failed. Waiting for node \"b\". More nodes failed than spec.rollout.maxFailures, which is 0. Failed: \"a\" (BackoffLimitExceeded: too many retries). Set the annotation operon.dev/retry to another value to run them again"
     );
     world.succeed("b");
     world.settle();
@@ -70,7 +70,7 @@ fn continue_serves_every_node_and_fails_in_the_end() {
         (FlowState::Failed, "1/3")
     );
     assert!(
-        world.said().contains("failed: \"a\", \"b\" ("),
+        world.said().contains("Failed: \"a\", \"b\" ("),
         "{}",
         world.said()
     );

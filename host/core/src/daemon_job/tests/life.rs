@@ -83,7 +83,7 @@ fn the_readmes_manifest_runs_on_every_node_that_it_does_not_exclude() {
     assert_eq!(world.standing(), [(READY, "True", "Succeeded")]);
     assert_eq!(
         world.said(),
-        "2 of 2 nodes succeeded; 2 nodes get none: 2 excluded"
+        "2 of 2 nodes succeeded. 2 nodes get no Job: 2 excluded"
     );
     let keys: Vec<_> = world.status().job_status_list.keys().cloned().collect();
     assert_eq!(keys, jobs.map(|job| format!("{job}/default")));
@@ -250,7 +250,7 @@ fn a_node_name_for_all_has_no_meaning_and_that_is_said() {
     assert_eq!(world.names(), ["dj-a", "dj-b"]);
     assert_eq!(
         world.said(),
-        "0 of 2 nodes succeeded, 2 running; spec.globalParams.nodeName has no meaning in a DaemonJob"
+        "0 of 2 nodes succeeded, 2 running. spec.globalParams.nodeName has no meaning in a DaemonJob. Waiting for nodes \"a\", \"b\""
     );
     let pod = json!(world.job("dj-b").spec)["template"]["spec"].clone();
     assert_eq!(pod.get("nodeName"), None);

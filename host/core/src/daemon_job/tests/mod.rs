@@ -1,6 +1,7 @@
 //! Tests of the decisions of one pass, and of passes in a row.
 
 mod crash;
+mod dead_node;
 mod deleted;
 mod failures;
 mod life;
@@ -12,5 +13,6 @@ mod simulation;
 mod suspended;
 mod taken_over;
 mod troubles;
+mod unavailable;
 mod waves;
 mod world;

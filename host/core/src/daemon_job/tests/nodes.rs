@@ -8,7 +8,7 @@ use operon_api::{
 };
 use serde_json::json;
 
-use super::world::{World, time};
+use super::world::{START, World, time};
 
 #[test]
 fn nodes_that_are_not_fit_are_counted_and_not_waited_for() {
@@ -22,7 +22,7 @@ fn nodes_that_are_not_fit_are_counted_and_not_waited_for() {
     assert_eq!(world.status().skipped, Some(3));
     assert_eq!(
         world.said(),
-        "0 of 1 node succeeded, 1 running; 3 nodes get none: 1 not Ready, 1 cordoned, 1 tainted"
+        "0 of 1 node succeeded, 1 running. 3 nodes get no Job: 1 not Ready, 1 cordoned, 1 tainted. Waiting for node \"a\""
     );
     world.succeed("a");
     world.settle();
@@ -55,7 +55,7 @@ fn a_node_that_is_not_ready_is_waited_for_if_that_is_asked_for() {
         );
         assert_eq!(
             world.said(),
-            "1 of 2 nodes succeeded, 1 waiting to be Ready; 1 node gets none: 1 cordoned"
+            "1 of 2 nodes succeeded, 1 unavailable. 1 node gets no Job: 1 cordoned. Waiting for node \"b\" (not Ready)"
         );
         world.now += 59;
         world.settle();
@@ -85,11 +85,12 @@ fn a_node_that_has_not_been_ready_for_long_is_not_waited_for_by_an_old_object() 
     world.now += 100;
     world.join("b");
     world.set_ready("b", false);
-    let at = time(world.now);
+    // The clock of its kubelet is of no account.
     let status = world.node_mut("b").status.as_mut().expect("a status");
     for condition in status.conditions.iter_mut().flatten() {
-        condition.last_transition_time = Some(at.clone());
+        condition.last_transition_time = Some(time(START - 100_000));
     }
+    world.settle();
     world.now += 59;
     world.settle();
     assert_eq!(world.status().desired, Some(2));
@@ -110,7 +111,7 @@ fn without_a_node_it_is_pending_and_never_succeeds() {
             (RECONCILING, "True", "NoEligibleNodes")
         ]
     );
-    assert_eq!(world.said(), "no node gets a Job");
+    assert_eq!(world.said(), "No node gets a Job");
 
     let mut world = World::new(&["a", "b", "c", "d"]);
     world.edit(|spec| spec["excludeNodeList"] = json!("d, x,y"));
@@ -120,7 +121,7 @@ fn without_a_node_it_is_pending_and_never_succeeds() {
     world.settle();
     assert_eq!(
         world.said(),
-        "no node gets a Job; 4 nodes get none: 1 excluded, 3 cordoned; spec.excludeNodeList has names that no node has: \"x\", \"y\""
+        "No node gets a Job. 4 nodes get no Job: 1 excluded, 3 cordoned. No node has these names of spec.excludeNodeList: \"x\", \"y\""
     );
     assert_eq!(world.progress(), "0/0");
     world.cordon("a", false);
@@ -302,13 +303,18 @@ fn a_node_that_is_no_longer_fit_keeps_its_job_and_its_result() {
 }
 
 #[test]
-fn a_node_that_loses_its_job_while_it_is_not_fit_is_not_waited_for() {
+fn a_node_that_loses_its_job_while_it_is_not_fit_is_waited_for() {
     let mut world = World::new(&["a", "b"]);
     world.settle();
     world.cordon("a", true);
     world.delete_job("dj-a", false);
     world.settle();
-    assert_eq!((world.progress(), world.made), ("0/1", 2));
+    assert_eq!((world.progress(), world.made), ("0/2", 2));
+    assert!(
+        world.said().contains("\"a\" (cordoned)"),
+        "{}",
+        world.said()
+    );
     world.cordon("a", false);
     world.settle();
     assert_eq!(

@@ -28,7 +28,7 @@ fn an_edited_template_begins_anew_on_every_node() {
     assert_eq!(world.made, 5, "b waits until its old Job is gone");
     assert_eq!(
         world.said(),
-        "0 of 3 nodes succeeded, 2 running, 1 waiting for Jobs of the spec before to be gone"
+        "0 of 3 nodes succeeded, 2 running, 1 waiting until the Jobs of the previous spec are deleted. Waiting for nodes \"a\", \"c\""
     );
     world.collect_garbage();
     world.settle();

@@ -7,11 +7,11 @@ use kube::ResourceExt;
 use operon_api::{conditions::STALLED, daemon_job::FlowState, keys};
 use serde_json::json;
 
-use super::world::World;
+use super::world::{World, time};
 use crate::{
     action::Failure,
     driver::memory::{
-        Chance,
+        Chance, Reconciles as _,
         simulation::{Simulated, simulate},
     },
     jobs,
@@ -38,7 +38,7 @@ impl Simulated for World {
         let jobs: Vec<_> = self.jobs.keys().cloned().collect();
         let live = |job: &&Job| jobs::finish(job).is_none();
         let live: Vec<_> = self.jobs.values().filter(live).map(Job::name_any).collect();
-        match chance.of(24) {
+        match chance.of(28) {
             0..=4 if !live.is_empty() => {
                 let job = chance.pick(&live);
                 self.end_job(&job, "Complete", "CompletionsReached", "well");
@@ -87,6 +87,36 @@ impl Simulated for World {
                 let manager = chance.pick(&["", "operon.dev/operon", "example.com/other"]);
                 self.edit(|spec| spec["managedBy"] = json!(manager));
             }
+            // The Job controller starts a Job, or gives it up and waits for its pods: on a dead node for ever.
+            24 if !live.is_empty() => {
+                let job = chance.pick(&live);
+                let at = time(self.now);
+                let job = self.jobs.get_mut(&job).expect("a Job");
+                job.status.get_or_insert_default().start_time = Some(at);
+            }
+            25 | 26 if !live.is_empty() => {
+                let job = chance.pick(&live);
+                let node = self.job(&job).annotations()[keys::NODE_NAME].clone();
+                self.add_pod(&job, &json!({"phase": "Running"}));
+                if self.nodes.contains_key(&node) {
+                    self.set_ready(&node, false);
+                }
+                if chance.once_in(2) {
+                    self.give_up(&job);
+                }
+            }
+            // A node is cordoned for a moment.
+            27 if !nodes.is_empty() => {
+                let node = chance.pick(&nodes);
+                self.cordon(&node, true);
+                self.pass();
+                let seconds = chance.seconds(400);
+                self.wait(seconds);
+                self.pass();
+                if self.nodes.contains_key(&node) {
+                    self.cordon(&node, false);
+                }
+            }
             23 => {
                 let ttl = chance.seconds(100);
                 self.edit(|spec| spec["ttlSecondsAfterFinished"] = json!(ttl));
@@ -104,6 +134,12 @@ impl Simulated for World {
 
     fn assert_ends(mut self) {
         self.refusals.clear();
+        let failing = self.jobs.values().filter(|job| jobs::is_failing(job));
+        let failing = failing.filter(|job| jobs::finish(job).is_none());
+        let failing: Vec<_> = failing.map(Job::name_any).collect();
+        for job in failing {
+            self.end_job(&job, "Failed", "DeadlineExceeded", "badly");
+        }
         self.edit(|spec| {
             spec["suspend"] = json!(null);
             spec["managedBy"] = json!(null);
@@ -136,7 +172,9 @@ impl Simulated for World {
     }
 }
 
-const ROLLOUTS: [&str; 9] = [
+const ROLLOUTS: [&str; 11] = [
+    "{parallelism: 1, failurePolicy: Continue, maxFailures: 1, timeoutSeconds: 20}",
+    "{parallelism: 1, timeoutSeconds: 20, retry: {limit: 1}, maxFailures: 2}",
     "{}",
     "{parallelism: 1}",
     "{parallelism: 2, failurePolicy: Continue}",
@@ -223,6 +261,10 @@ fn assert_sane(world: &World, before: &World) {
     if status.state == Some(FlowState::Succeed) {
         assert_eq!(over, count(status.desired));
         assert!(over > 0);
+        if status.completion_time.is_some() {
+            let waiting = &status.waiting_node_digests;
+            assert!(waiting.is_empty(), "nodes were forgotten: {waiting:?}");
+        }
     }
     if status.completion_time.is_some() {
         assert_eq!(count(status.active), 0);

@@ -36,7 +36,7 @@ fn a_job_that_is_refused_stalls_its_node_and_the_others_go_on() {
     assert_eq!(world.condition(STALLED).reason, "Forbidden");
     assert_eq!(
         world.said(),
-        "0 of 3 nodes succeeded, 1 running: the API server refuses the Job of node \"a\": failed to create Job: exceeded quota: jobs"
+        "0 of 3 nodes succeeded, 1 running, 2 waiting for their turn. Waiting for node \"b\". The API server refuses the Job of node \"a\": failed to create Job: exceeded quota: jobs"
     );
     assert_eq!(world.events(), ["Stalled", "Created"]);
     world.succeed("b");
@@ -70,7 +70,7 @@ fn when_all_jobs_are_refused_it_is_said_once_and_its_words_stay() {
     assert!(
         world
             .said()
-            .contains(": the API server refuses the Jobs of 3 nodes, that of node \"a\": failed"),
+            .contains(". The API server refuses the Jobs of 3 nodes, that of node \"a\": failed"),
         "{}",
         world.said()
     );
@@ -108,7 +108,7 @@ fn a_job_that_can_not_progress_stalls_after_five_minutes_and_names_its_node() {
     let said = world.said().to_owned();
     assert_eq!(
         said,
-        "0 of 2 nodes succeeded, 2 running: Job \"dj-b\" can't progress on node \"b\": container \"main\" of pod \"dj-b-abcde\": Back-off pulling image \"x\": 10s"
+        "0 of 2 nodes succeeded, 2 running. Waiting for nodes \"b\" (ImagePullBackOff), \"a\". Job \"dj-b\" can't progress on node \"b\": container \"main\" of pod \"dj-b-abcde\": Back-off pulling image \"x\": 10s"
     );
     assert_eq!(world.state(), FlowState::Running);
     let uid = world.job("dj-b").metadata.uid.clone().expect("a uid");
@@ -144,6 +144,15 @@ fn a_job_without_pods_and_an_unschedulable_pod_are_told_of_too() {
         "dj-a",
         &json!({"phase": "Pending", "conditions": [unscheduled]}),
     );
+    world.settle();
+    assert_eq!(world.condition(RECONCILING).reason, "Running");
+    assert!(
+        world
+            .said()
+            .ends_with("Waiting for node \"a\" (Unschedulable): pod \"dj-a-abcde\" has no node: Insufficient cpu"),
+        "{}",
+        world.said()
+    );
     world.now += 300;
     world.settle();
     assert_eq!(world.condition(STALLED).reason, "Unschedulable");
@@ -160,14 +169,16 @@ fn of_several_that_can_not_progress_the_one_that_was_named_stays_named() {
     let mut world = World::new(&["a", "b"]);
     world.settle();
     world.add_pod("dj-b", &no_image("no"));
+    world.settle();
     world.now += 100;
     world.add_pod("dj-a", &no_image("no"));
+    world.settle();
     world.now += 200;
     world.settle();
     assert!(
         world
             .said()
-            .contains(": Job \"dj-b\" can't progress on node \"b\": "),
+            .contains(". Job \"dj-b\" can't progress on node \"b\": "),
         "{}",
         world.said()
     );
@@ -176,7 +187,7 @@ fn of_several_that_can_not_progress_the_one_that_was_named_stays_named() {
     assert!(
         world
             .said()
-            .contains(": 2 Jobs can't progress, \"dj-b\" on node \"b\": "),
+            .contains(". 2 Jobs can't progress, \"dj-b\" on node \"b\": "),
         "{}",
         world.said()
     );

@@ -324,6 +324,28 @@ impl World {
         }
     }
 
+    /// The Job controller has seen the Job of a node, and its pod runs.
+    pub(super) fn run(&mut self, node: &str) {
+        let (name, at) = (self.running(node), time(self.now));
+        let job = self.jobs.get_mut(&name).expect("a Job of this name");
+        let status = job.status.get_or_insert_default();
+        (status.start_time, status.active) = (Some(at), Some(1));
+        self.add_pod(&name, &json!({"phase": "Running"}));
+    }
+
+    /// The time of the Job of a node is over; Kubernetes waits until its pods have terminated.
+    pub(super) fn time_out(&mut self, node: &str) {
+        let name = self.running(node);
+        self.give_up(&name);
+    }
+
+    /// So it does with the Job of this name.
+    pub(super) fn give_up(&mut self, job: &str) {
+        let message = "Job was active longer than specified deadline";
+        self.cluster
+            .end_job(job, "FailureTarget", "DeadlineExceeded", message);
+    }
+
     /// A pod of a Job, from what its status is.
     pub(super) fn add_pod(&mut self, job: &str, status: &Value) {
         let job = self.jobs.get(job).expect("a Job of this name");
