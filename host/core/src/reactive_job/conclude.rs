@@ -183,18 +183,7 @@ fn last_failure(observed: &Observed<'_>, own: &[Arc<Job>], asked: &Asked) -> Opt
         return Some(failure::failure(job, pods(observed, job), log));
     }
     let status = observed.object.status.as_ref();
-    let mut known = status.and_then(|status| status.last_failure.clone())?;
-    let job = own.iter().find(|job| job.name_any() == known.job_name);
-    // The Job's own words may come later than its pods went.
-    if let Some(finish) = job
-        .and_then(|job| jobs::finish(job))
-        .filter(|_| known.reason.is_empty())
-    {
-        known.reason = finish.reason;
-        known.message = finish.message;
-        known.time = finish.time;
-    }
-    Some(known)
+    status.and_then(|status| status.last_failure.clone())
 }
 
 /// The last runs: those that are new, and what the status told of, with what is known now.

@@ -246,9 +246,10 @@ fn no_long_text_hangs_or_overflows_the_stack_or_panics() {
     let run = || {
         for text in hostile() {
             let (start, end) = text.split_at(text.len() / 2);
-            let (start, end) = match text.is_char_boundary(text.len() / 2) {
-                true => (start, end),
-                false => (text.as_str(), ""),
+            let (start, end) = if text.is_char_boundary(text.len() / 2) {
+                (start, end)
+            } else {
+                (text.as_str(), "")
             };
             for long in [
                 text.repeat(8),
