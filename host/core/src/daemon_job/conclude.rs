@@ -334,7 +334,7 @@ fn waiting(survey: &Survey<'_>) -> BTreeMap<String, Wait> {
     waiting
         .retain(|digest, wait| *wait != Wait::Expected || !survey.remembered.contains_key(digest));
     for place in &survey.places {
-        let is_missing = place.standing == Standing::Skipped || place.is_missing();
+        let is_missing = place.standing == Standing::Skipped || place.is_absent();
         let is_to_come = place.standing == Standing::Due && place.tries.attempts == 0;
         if !is_missing && !is_to_come {
             waiting.remove(&place.digest);

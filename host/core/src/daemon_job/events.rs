@@ -13,7 +13,7 @@ use operon_api::{
 use super::{
     job,
     standing::Standing,
-    status::{NODES_FAILED, NODES_SKIPPED, nodes},
+    status::nodes,
     survey::{Place, Survey},
 };
 use crate::{
@@ -155,8 +155,8 @@ pub(super) fn transition(previous: &DaemonJobStatus, next: &DaemonJobStatus) -> 
     }
     let before = find(&previous.conditions, STALLED).map(|stalled| stalled.reason.as_str());
     let stalled = find(&next.conditions, STALLED);
-    let is_end = |reason: &str| [NODES_FAILED, NODES_SKIPPED].contains(&reason);
-    let stalled = stalled.filter(|now| !is_end(&now.reason) && Some(&*now.reason) != before);
+    let is_end = next.state == Some(FlowState::Failed);
+    let stalled = stalled.filter(|now| !is_end && Some(&*now.reason) != before);
     events
         .extend(stalled.map(|now| warning("Stalled", format!("{}: {}", now.reason, now.message))));
     events

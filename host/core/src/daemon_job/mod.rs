@@ -32,7 +32,7 @@ mod trouble;
 mod waiting;
 mod waves;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::{
     api::{
@@ -100,9 +100,6 @@ impl<'a> Observed<'a> {
         self.pods.get(uid).map(Vec::as_slice).unwrap_or_default()
     }
 }
-
-/// How long a node whose Job is to run again may be cordoned or not Ready before it has failed.
-const RETRY_GRACE: Duration = Duration::from_mins(5);
 
 /// How many Jobs are made in one pass.
 const MAX_STARTS: usize = 500;

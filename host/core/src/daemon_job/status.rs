@@ -119,6 +119,9 @@ fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>)
         FlowState::Pending | FlowState::Running | FlowState::Terminating => {}
     }
     if survey.trip.is_some() && survey.rules.failure == NodeFailurePolicy::Pause {
+        if case.failed.is_empty() {
+            return stalled(NODES_SKIPPED, skips(survey));
+        }
         return stalled("TooManyFailures", failures(case));
     }
     if survey.is_suspended {

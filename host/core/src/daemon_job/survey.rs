@@ -10,10 +10,10 @@ use k8s_openapi::{
     api::{batch::v1::Job, core::v1::Node},
     jiff::Timestamp,
 };
-use operon_api::daemon_job::{CompletionPolicy, NodeFailurePolicy};
+use operon_api::daemon_job::NodeFailurePolicy;
 
 use super::{
-    Observed, RETRY_GRACE,
+    Observed,
     eligible::{Selection, Skip},
     job::{self, Marks},
     memory::{Memory, digest},
@@ -24,11 +24,7 @@ use super::{
     waiting::{self, Wait},
     waves::{self, Frontier, Wave},
 };
-use crate::{
-    action::Failure,
-    jobs::{self, time},
-    node::is_ready,
-};
+use crate::{action::Failure, jobs, node::is_ready};
 
 /// Where every node stands.
 #[derive(Clone, Debug)]
@@ -200,78 +196,6 @@ impl<'a> Survey<'a> {
                 }
             }
         }
-    }
-
-    /// How a node is waited for, if it is or will be. Before the first Job is made every node that could get
-    /// one is expected; afterwards only those that were, and those that have had one.
-    fn wait(&self, digest: &str, tries: Tries, skip: Option<Skip>, now: Timestamp) -> Option<Wait> {
-        let known = self.memory.ledger.waiting.get(digest).copied();
-        let has_begun = self.memory.status.is_some_and(|s| s.start_time.is_some());
-        match (known, skip) {
-            (Some(Wait::Since(at)), Some(_)) if !self.is_held() => Some(Wait::Since(at)),
-            (Some(Wait::Expected | Wait::Since(_)), _) => {
-                (has_begun || skip.is_none()).then_some(Wait::Expected)
-            }
-            (_, Some(_)) if tries.attempts > 0 => Some(Wait::Expected),
-            (Some(Wait::NotReady(at)), Some(Skip::NotReady)) => Some(Wait::NotReady(at)),
-            (_, Some(Skip::NotReady)) if !self.selection.ready_timeout.is_zero() => {
-                Some(Wait::NotReady(now))
-            }
-            (_, None) if !has_begun => Some(Wait::Expected),
-            (_, Some(_) | None) => None,
-        }
-    }
-
-    /// Until when a node is waited for that gets no Job now.
-    pub(super) fn until(&self, wait: Wait) -> Option<Timestamp> {
-        match wait {
-            Wait::Expected => None,
-            Wait::Since(at) => Some(time::after(at, self.selection.unavailable_timeout)),
-            Wait::NotReady(at) => Some(time::after(at, self.selection.ready_timeout)),
-        }
-    }
-
-    /// Whether a node counts of which `skip` says why it would get no Job now. What runs goes on, and what has
-    /// finished stays so. One that is to run again is waited for a while, and then it has failed.
-    fn counts(
-        &self,
-        standing: Standing,
-        skip: Option<Skip>,
-        wait: Option<Wait>,
-        now: Timestamp,
-    ) -> Result<Standing, Skip> {
-        let Some(skip) = skip else {
-            return Ok(standing);
-        };
-        match standing {
-            Standing::Due | Standing::Lost(_) | Standing::Replacing => {
-                let wait = wait.filter(|_| skip.is_passing()).ok_or(skip)?;
-                match (wait, self.rules.completion) {
-                    _ if self.until(wait).is_none_or(|until| until > now) => Ok(standing),
-                    (Wait::Since(_), CompletionPolicy::Always) => Ok(Standing::Skipped),
-                    (Wait::Expected | Wait::Since(_) | Wait::NotReady(_), _) => Err(skip),
-                }
-            }
-            Standing::Again(at) => {
-                let until = time::after(at, RETRY_GRACE);
-                Ok(if until > now || self.is_held() {
-                    Standing::Again(until)
-                } else {
-                    Standing::Failed
-                })
-            }
-            Standing::Active
-            | Standing::Ending
-            | Standing::Succeeded
-            | Standing::Failed
-            | Standing::Skipped => Ok(standing),
-        }
-    }
-
-    /// Whether a node's turn has come, or it is not Ready, and it is waited for.
-    pub(super) fn is_waited_for(&self, place: &Place<'_>) -> bool {
-        let wait = self.waits.get(&place.digest);
-        place.is_missing() && wait.is_some_and(|wait| *wait != Wait::Expected)
     }
 
     /// Whether nothing starts because somebody wants that.

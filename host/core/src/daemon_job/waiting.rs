@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
+use operon_api::daemon_job::CompletionPolicy;
 
 use super::{
     eligible::Skip,
     standing::Standing,
     survey::{Place, Survey},
+    tries::Tries,
 };
+use crate::jobs::time::after;
 
 /// How the status remembers a node that is, or will be, waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +61,11 @@ pub(super) fn turns(survey: &Survey<'_>, now: Timestamp) -> BTreeMap<String, Wai
     let mut waits = survey.waits.clone();
     let mut room = survey.room();
     for place in survey.places.iter().filter(|place| survey.may_go(place)) {
+        let is_later = place.standing.due_at(now).is_some_and(|at| at > now);
         if place.skip.is_none() {
-            let is_due = place.standing.due_at(now).is_some_and(|at| at <= now);
+            let is_due = place.standing.due_at(now).is_some() && !is_later;
             room = room.saturating_sub(usize::from(is_due && !place.is_held_back));
-        } else if room > 0 && place.is_missing() {
+        } else if room > 0 && place.is_absent() && !is_later {
             let wait = waits.entry(place.digest.clone()).or_insert(Wait::Expected);
             if *wait == Wait::Expected {
                 *wait = Wait::Since(now);
@@ -69,6 +73,88 @@ pub(super) fn turns(survey: &Survey<'_>, now: Timestamp) -> BTreeMap<String, Wai
         }
     }
     waits
+}
+
+impl Survey<'_> {
+    /// How a node is waited for, if it is or will be. Before the first Job is made every node that could get
+    /// one is expected; afterwards only those that were, and those that have had one.
+    pub(super) fn wait(
+        &self,
+        digest: &str,
+        tries: Tries,
+        skip: Option<Skip>,
+        now: Timestamp,
+    ) -> Option<Wait> {
+        let known = self.memory.ledger.waiting.get(digest).copied();
+        let has_begun = self.memory.status.is_some_and(|s| s.start_time.is_some());
+        match (known, skip) {
+            (Some(Wait::Since(at)), Some(_)) if !self.is_held() => Some(Wait::Since(at)),
+            (Some(Wait::Expected | Wait::Since(_)), _) => {
+                (has_begun || skip.is_none()).then_some(Wait::Expected)
+            }
+            (_, Some(_)) if tries.attempts > 0 => Some(Wait::Expected),
+            (Some(Wait::NotReady(at)), Some(Skip::NotReady)) => Some(Wait::NotReady(at)),
+            (_, Some(Skip::NotReady)) if !self.selection.ready_timeout.is_zero() => {
+                Some(Wait::NotReady(now))
+            }
+            (_, None) if !has_begun => Some(Wait::Expected),
+            (_, Some(_) | None) => None,
+        }
+    }
+
+    /// Until when a node is waited for that gets no Job now.
+    pub(super) fn until(&self, wait: Wait) -> Option<Timestamp> {
+        match wait {
+            Wait::Expected => None,
+            Wait::Since(at) => Some(after(at, self.selection.unavailable_timeout)),
+            Wait::NotReady(at) => Some(after(at, self.selection.ready_timeout)),
+        }
+    }
+
+    /// Whether a node counts of which `skip` says why it would get no Job now. What runs goes on, and what has
+    /// finished stays so. One that is to run again and is waited for in vain has failed.
+    pub(super) fn counts(
+        &self,
+        standing: Standing,
+        skip: Option<Skip>,
+        wait: Option<Wait>,
+        now: Timestamp,
+    ) -> Result<Standing, Skip> {
+        let Some(skip) = skip else {
+            return Ok(standing);
+        };
+        match standing {
+            Standing::Due | Standing::Lost(_) | Standing::Replacing => {
+                let wait = wait.filter(|_| skip.is_passing()).ok_or(skip)?;
+                match (wait, self.rules.completion) {
+                    _ if self.until(wait).is_none_or(|until| until > now) => Ok(standing),
+                    (Wait::Since(_), CompletionPolicy::Always) => Ok(Standing::Skipped),
+                    (Wait::Expected | Wait::Since(_) | Wait::NotReady(_), _) => Err(skip),
+                }
+            }
+            Standing::Again(_) => {
+                let wait = wait.filter(|_| skip.is_passing());
+                let until = wait.map(|wait| self.until(wait));
+                let is_waited_for = until.is_some_and(|until| until.is_none_or(|at| at > now));
+                Ok(if is_waited_for {
+                    standing
+                } else {
+                    Standing::Failed
+                })
+            }
+            Standing::Active
+            | Standing::Ending
+            | Standing::Succeeded
+            | Standing::Failed
+            | Standing::Skipped => Ok(standing),
+        }
+    }
+
+    /// Whether a node's turn has come, or it is not Ready, and it is waited for.
+    pub(super) fn is_waited_for(&self, place: &Place<'_>) -> bool {
+        let wait = self.waits.get(&place.digest);
+        place.is_absent() && wait.is_some_and(|wait| *wait != Wait::Expected)
+    }
 }
 
 impl Place<'_> {
@@ -84,6 +170,12 @@ impl Place<'_> {
                 | Standing::Failed
                 | Standing::Skipped => false,
             }
+    }
+
+    /// Whether it can't get a Job now that it is to get, the first or another.
+    pub(super) fn is_absent(&self) -> bool {
+        let is_again = matches!(self.standing, Standing::Again(_));
+        self.is_missing() || is_again && self.skip.is_some_and(Skip::is_passing)
     }
 }
 

@@ -299,7 +299,7 @@ fn a_node_that_is_to_run_again_and_is_not_fit_is_waited_for_a_while() {
     world.set_ready("a", false);
     world.settle();
     assert_eq!(world.status().desired, Some(2));
-    assert_eq!(world.plan().requeue_after, Some(Duration::from_secs(310)));
+    assert_eq!(world.plan().requeue_after, Some(Duration::from_secs(10)));
     assert_eq!(world.busy(), ["b"]);
     world.now += 100;
     world.set_ready("a", true);
@@ -312,12 +312,24 @@ fn a_node_that_is_to_run_again_and_is_not_fit_is_waited_for_a_while() {
     world.fail("a");
     world.cordon("a", true);
     world.settle();
-    world.now += 310;
+    world.succeed("b");
+    world.now += 10;
+    world.settle();
+    world.now += 599;
+    world.settle();
+    assert_eq!(world.state(), FlowState::Running);
+    assert!(
+        world.said().contains("\"a\" (cordoned)"),
+        "{}",
+        world.said()
+    );
+    world.now += 1;
     world.settle();
     assert_eq!(
         (world.state(), world.status().failed),
         (FlowState::Failed, Some(1))
     );
+    assert_eq!(world.condition(READY).reason, "NodesFailed");
     assert_eq!(world.made, 2);
 }
 

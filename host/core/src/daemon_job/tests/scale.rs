@@ -56,6 +56,20 @@ fn the_status_of_five_thousand_nodes_stays_small_and_they_are_served_in_portions
 }
 
 #[test]
+fn what_is_remembered_of_thousands_of_nodes_that_wait_or_run_stays_small() {
+    let names: Vec<_> = (0..5000).map(|number| format!("n{number}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut world = World::with_rollout(&names, "{parallelism: 1, timeoutSeconds: 60}");
+    world.pass();
+    assert_eq!(world.status().waiting_node_digests.len(), 4999);
+    assert!(size(&world) < LIMIT, "{}", size(&world));
+    world.run("n0");
+    world.pass();
+    let run = &world.status().started_node_digests[0];
+    assert!(run.len() * 5000 < LIMIT, "{run}");
+}
+
+#[test]
 fn the_status_of_each_job_is_kept_while_they_are_few() {
     for (count, expected) in [(100, 100), (101, 0)] {
         let names: Vec<_> = (0..count).map(|number| format!("n{number:03}")).collect();

@@ -8,21 +8,13 @@ use operon_api::{
 };
 use serde_json::json;
 
-use super::world::{World, time};
+use super::world::World;
 use crate::{driver::memory::Reconciles as _, jobs};
 
-/// What Kueue, or `kubectl patch`, does to a Job, and the Job controller after it.
+/// What Kueue, or `kubectl patch`, does to a Job.
 fn set_suspend(world: &mut World, job: &str, suspend: bool) {
-    let at = time(world.now);
     let job = world.jobs.get_mut(job).expect("a Job");
     job.spec.get_or_insert_default().suspend = Some(suspend);
-    let conditions = json!([{
-        "type": "Suspended",
-        "status": if suspend { "True" } else { "False" },
-        "lastTransitionTime": at,
-    }]);
-    let status = job.status.get_or_insert_default();
-    status.conditions = serde_json::from_value(conditions).expect("conditions");
 }
 
 fn suspended(world: &World) -> Vec<&str> {

@@ -197,6 +197,11 @@ fn a_wave_waits_for_its_nodes_and_nothing_goes_past_a_canary() {
     for (rollout, label, goes_on) in [
         ("{topologyKey: zone}", true, true),
         ("{canary: {count: 2}, parallelism: 1}", false, false),
+        (
+            "{canary: {count: 2}, parallelism: 1, failurePolicy: Pause}",
+            false,
+            false,
+        ),
     ] {
         let mut world = World::with_rollout(&["a", "b", "c"], rollout);
         if label {
