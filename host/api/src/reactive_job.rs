@@ -446,8 +446,20 @@ fn complete(schema: &mut JSONSchemaProps) {
         message: Some(format!(
             "the name may have at most {MAX_NAME} characters: it is the beginning of the names of Jobs"
         )),
+        field_path: Some(".metadata.name".to_owned()),
         ..ValidationRule::default()
     };
+    // A rule can only name a field that the schema has; without one the API server reports it of "<nil>".
+    let of_type = |type_: &str| JSONSchemaProps {
+        type_: Some(type_.to_owned()),
+        ..JSONSchemaProps::default()
+    };
+    let metadata = JSONSchemaProps {
+        properties: Some([("name".to_owned(), of_type("string"))].into()),
+        ..of_type("object")
+    };
+    let properties = schema.properties.get_or_insert_default();
+    properties.insert("metadata".to_owned(), metadata);
     schema
         .x_kubernetes_validations
         .get_or_insert_default()
