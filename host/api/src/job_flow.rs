@@ -33,6 +33,11 @@ pub const MAX_STEPS: usize = 1000;
     printcolumn(name = "Status", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Steps", type_ = "string", json_path = ".status.progress"),
     printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"

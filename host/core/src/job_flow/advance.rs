@@ -27,7 +27,7 @@ use crate::{
     action::Failure,
     jobs::{
         self, Finish,
-        blocked::{Blocked, blocked},
+        blocked::{Blocked, Wait, blocked},
         text,
         time::{PROGRESS_DEADLINE, left},
     },
@@ -47,6 +47,8 @@ pub(super) const CANCELLING: &str = "Cancelling";
 pub(super) const SUSPENDED: &str = "Suspended";
 /// Why a step whose Job is held still runs.
 pub(super) const JOB_SUSPENDED: &str = "JobSuspended";
+/// Why a step whose Job waits for something runs: for a node, an image, a quota.
+pub(super) const JOB_PENDING: &str = "JobPending";
 /// Why a step whose Job succeeded still runs.
 pub(super) const READING_OUTPUTS: &str = "ReadingOutputs";
 /// Why a step is Cancelled.
@@ -326,10 +328,24 @@ fn unfinished(case: &Case<'_>) -> Advanced {
     let Some(blocked) = blocked(case.job, case.pods()) else {
         return Advanced::rest(status);
     };
-    if let Some(wait) = left(blocked.since, PROGRESS_DEADLINE, case.around.now) {
-        return Advanced::look(status, wait);
+    match blocked.wait(PROGRESS_DEADLINE, case.around.now) {
+        Wait::Short(wait) => Advanced::look(status, wait),
+        Wait::Named(wait) => Advanced::look(pending(case, status, &blocked), wait),
+        Wait::Over => stalled(case, status, &blocked),
     }
-    stalled(case, status, &blocked)
+}
+
+/// The step of a Job that waits for something, which need not be a fault. Of words that differ with each try
+/// the first stay.
+fn pending(case: &Case<'_>, status: StepStatus, blocked: &Blocked) -> StepStatus {
+    let name = case.job.name_any();
+    let start = format!("Job {name:?} does not progress yet: {}: ", blocked.reason);
+    let known = case.known.message.as_ref();
+    let known = known.filter(|known| known.starts_with(&start));
+    let is_told = case.is_same_job() && blocked.is_still(&blocked.reason);
+    let message = known.filter(|_| is_told).cloned();
+    let message = message.unwrap_or_else(|| format!("{start}{}", blocked.message));
+    said(status, JOB_PENDING, &message)
 }
 
 fn stalled(case: &Case<'_>, status: StepStatus, blocked: &Blocked) -> Advanced {

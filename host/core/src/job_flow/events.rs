@@ -10,7 +10,9 @@ use operon_api::{
 };
 
 use super::{
-    advance::{CANCELLING, JOB_DELETED, JOB_SUSPENDED, READING_OUTPUTS, RETRYING, SUSPENDED},
+    advance::{
+        CANCELLING, JOB_DELETED, JOB_PENDING, JOB_SUSPENDED, READING_OUTPUTS, RETRYING, SUSPENDED,
+    },
     status::how_failed,
 };
 use crate::{action::Severity, driver::Event, jobs};
@@ -118,7 +120,9 @@ fn of_step(before: &StepStatus, step: &StepStatus) -> Vec<Event> {
 fn hindrance(step: &StepStatus) -> Option<Event> {
     let reason = step.reason.as_deref()?;
     let told = match reason {
-        RETRYING | CANCELLING | SUSPENDED | JOB_SUSPENDED | READING_OUTPUTS => return None,
+        RETRYING | CANCELLING | SUSPENDED | JOB_PENDING | JOB_SUSPENDED | READING_OUTPUTS => {
+            return None;
+        }
         JOB_DELETED => "JobDeleted",
         "TemplateNotFound" => "TemplateNotFound",
         _ => "StepBlocked",

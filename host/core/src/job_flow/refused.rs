@@ -5,7 +5,9 @@ use std::time::Duration;
 use operon_api::job_flow::{Phase, StepStatus};
 
 use super::{
-    advance::{CANCELLING, JOB_DELETED, JOB_SUSPENDED, READING_OUTPUTS, RETRYING, SUSPENDED},
+    advance::{
+        CANCELLING, JOB_DELETED, JOB_PENDING, JOB_SUSPENDED, READING_OUTPUTS, RETRYING, SUSPENDED,
+    },
     make::HINDRANCES,
     outputs,
     turn::UNKNOWN_DEPENDENCY,
@@ -26,6 +28,7 @@ pub(super) fn refusal(step: &StepStatus) -> Option<Failure> {
         JOB_DELETED,
         CANCELLING,
         SUSPENDED,
+        JOB_PENDING,
         JOB_SUSPENDED,
         READING_OUTPUTS,
         outputs::INVALID,

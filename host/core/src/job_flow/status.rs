@@ -11,10 +11,16 @@ use operon_api::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Observed, advance::JOB_SUSPENDED, assess::Assessment, step_jobs::StepJobs,
+    Observed,
+    advance::{JOB_PENDING, JOB_SUSPENDED},
+    assess::Assessment,
+    step_jobs::StepJobs,
     turn::is_skipped_on_purpose,
 };
-use crate::{action::Failure, jobs::time::left};
+use crate::{
+    action::Failure,
+    jobs::{text, time::left},
+};
 
 /// How long a JobTemplate may be missing after its flow was made: both may be applied together.
 const TEMPLATE_GRACE: Duration = Duration::from_secs(30);
@@ -149,9 +155,12 @@ pub(super) fn verdict(
             Verdict::new(
                 Standing::Stalled,
                 STEP_FAILED,
-                format!(
-                    "{what}; set the annotation operon.dev/retry to another value to run again what failed{late}"
-                ),
+                text::joined([
+                    what,
+                    format!(
+                        "set the annotation operon.dev/retry to another value to run again what failed{late}"
+                    ),
+                ]),
             )
         }
         FlowState::Failed | FlowState::Running | FlowState::Pending => {
@@ -172,7 +181,7 @@ fn while_running(observed: &Observed<'_>, assessment: &Assessment, state: FlowSt
         let message = if running.is_empty() {
             what
         } else {
-            format!("{what}; still running: {running}")
+            text::joined([what, format!("still running: {running}")])
         };
         return Verdict::new(Standing::Reconciling, STEP_FAILED, message);
     }
@@ -188,13 +197,19 @@ fn while_running(observed: &Observed<'_>, assessment: &Assessment, state: FlowSt
         );
         return Verdict::new(Standing::Reconciling, "Suspended", message);
     }
-    let held = |step: &&StepStatus| step.reason.as_deref() == Some(JOB_SUSPENDED);
-    if let Some(step) = assessment.steps.iter().find(held) {
-        let held = step.message.as_deref().unwrap_or_default();
-        message = format!("{message}; step {:?}: {held}", step.name);
-        return Verdict::new(Standing::Reconciling, JOB_SUSPENDED, message);
+    let waits = |step: &&StepStatus| {
+        let reason = step.reason.as_deref();
+        matches!(reason, Some(JOB_SUSPENDED | JOB_PENDING))
+    };
+    let mut reason = state.as_str();
+    if let Some(step) = assessment.steps.iter().find(waits) {
+        let why = step.message.as_deref().unwrap_or_default();
+        message = format!("{message}; step {:?}: {why}", step.name);
+        if step.reason.as_deref() == Some(JOB_SUSPENDED) {
+            reason = JOB_SUSPENDED;
+        }
     }
-    Verdict::new(Standing::Reconciling, state.as_str(), message)
+    Verdict::new(Standing::Reconciling, reason, message)
 }
 
 fn stalled(observed: &Observed<'_>, step: &str, why: &Failure) -> Verdict {

@@ -1,7 +1,7 @@
 //! What a Job waits for: quota, a node, an image, a ConfigMap. Read off its pods. A Job that is held
 //! waits for nothing that could be late.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::{
@@ -13,7 +13,11 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{self as job, held::holder};
+use super::{
+    self as job,
+    held::holder,
+    time::{NAMED_AFTER, left},
+};
 
 /// Why a container that waits does not start by itself.
 const TROUBLES: [&str; 7] = [
@@ -46,7 +50,40 @@ pub struct Blocked {
     pub ask: Option<String>,
 }
 
+/// How long a Job has waited, by what its object says of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It may only have begun: nothing is said until this is over.
+    Short(Duration),
+    /// What it waits for is named; until this is over that is no fault.
+    Named(Duration),
+    /// Longer than its object allows.
+    Over,
+}
+
+impl Wait {
+    /// When more is said, if nothing else happens.
+    pub(crate) fn left(self) -> Option<Duration> {
+        match self {
+            Self::Short(left) | Self::Named(left) => Some(left),
+            Self::Over => None,
+        }
+    }
+}
+
 impl Blocked {
+    /// How long it has waited, of the time that it may.
+    pub(crate) fn wait(&self, deadline: Duration, now: Timestamp) -> Wait {
+        match (
+            left(self.since, deadline, now),
+            left(self.since, NAMED_AFTER, now),
+        ) {
+            (None, _) => Wait::Over,
+            (Some(left), None) => Wait::Named(left),
+            (Some(left), Some(short)) => Wait::Short(left.min(short)),
+        }
+    }
+
     /// Whether this is what was told before under this reason, if in other words: each new try may word
     /// it a little differently, and those of the first time stay.
     pub(crate) fn is_still(&self, reason: &str) -> bool {

@@ -13,7 +13,7 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use operon_api::reactive_job::RunFailure;
 
-use super as job;
+use super::{self as job, text};
 use crate::driver::LogSource;
 
 /// How much of a log is kept, in bytes.
@@ -111,12 +111,11 @@ pub(crate) fn sentence(failure: &RunFailure) -> String {
     let said = said.into_iter().filter(|said| !said.is_empty());
     let said = said.collect::<Vec<_>>().join(": ");
     let cause = cause(failure);
-    let why = [Some(said), cause].into_iter().flatten();
-    let why = why.filter(|why| !why.is_empty()).collect::<Vec<_>>();
+    let why = text::joined([Some(said), cause].into_iter().flatten());
     if why.is_empty() {
         return format!("Job {job:?} failed");
     }
-    format!("Job {job:?} failed: {}", why.join("; "))
+    format!("Job {job:?} failed: {why}")
 }
 
 /// What pod and container say of a failure, in a sentence: the pod's own reason first, because then the

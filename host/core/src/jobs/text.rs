@@ -29,9 +29,38 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     fits.chain(['…']).collect()
 }
 
+/// Sentences of different origin as one text.
+pub(crate) fn joined<T: AsRef<str>>(sentences: impl IntoIterator<Item = T>) -> String {
+    let mut text = String::new();
+    for sentence in sentences {
+        let sentence = sentence.as_ref().trim();
+        if !text.is_empty() && !sentence.is_empty() {
+            text.truncate(text.trim_end_matches('.').len());
+            text.push_str("; ");
+        }
+        text.push_str(sentence);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_of_different_origin_do_not_run_together() {
+        for (sentences, expected) in [
+            (&["a", "b"][..], "a; b"),
+            (
+                &["0/3 nodes are available.", "b."],
+                "0/3 nodes are available; b.",
+            ),
+            (&["", "b", ""], "b"),
+            (&["wait ... ", "b"], "wait ; b"),
+        ] {
+            assert_eq!(joined(sentences), expected);
+        }
+    }
 
     #[test]
     fn a_text_is_cut_at_what_the_api_server_stores() {

@@ -7,6 +7,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 /// How long a Job may be blocked before that is said, unless its object says otherwise.
 pub(crate) const PROGRESS_DEADLINE: Duration = Duration::from_mins(5);
 
+/// How long a Job is blocked before its object names the cause: what lasts no longer is no trouble.
+pub(crate) const NAMED_AFTER: Duration = Duration::from_secs(10);
+
 /// How often is looked whether the pods of a Job that is gone are gone too: nothing else tells.
 pub(crate) const PODS_RECHECK: Duration = Duration::from_secs(2);
 

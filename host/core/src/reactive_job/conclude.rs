@@ -1,6 +1,6 @@
 //! What a pass means: the next status, and the events that its transitions are worth. Pure.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
@@ -15,14 +15,14 @@ use super::{
     family::{Family, family},
     job,
     plan::{self, End},
-    status::{self, CANNOT_PROGRESS, Case, Standing, Verdict},
+    status::{self, Case, Standing, Verdict},
 };
 use crate::{
     action::{Failure, Severity},
     driver::{self, Asked, Event, Question},
     jobs::{
         self,
-        blocked::{self, Blocked},
+        blocked::{self, Blocked, Wait},
         failure,
         time::left,
     },
@@ -59,12 +59,13 @@ pub(super) fn question(observed: &Observed<'_>) -> Option<Question> {
     let pods = pods(observed, newest);
     let blocked = blocked::blocked(newest, pods)?;
     let deadline = status::progress_deadline(observed.object);
-    let is_over = left(blocked.since, deadline, observed.now).is_none();
-    let is_known = status::known_stall(observed.object, &newest.name_any()).is_some();
-    blocked
-        .ask
-        .filter(|_| is_over && !is_known)
-        .map(Question::Warning)
+    let name = newest.name_any();
+    let is_asked = match blocked.wait(deadline, observed.now) {
+        Wait::Short(_) => false,
+        Wait::Named(_) => status::known_wait(observed.object, &name).is_none(),
+        Wait::Over => status::known_stall(observed.object, &name).is_none(),
+    };
+    blocked.ask.filter(|_| is_asked).map(Question::Warning)
 }
 
 /// The last Job that fails, if the status does not say how yet.
@@ -105,6 +106,11 @@ pub(super) fn conclude(
     } = family(observed.object, observed.jobs);
     let newest = own.first().map(|job| &**job);
     let blocked = newest.and_then(|job| explained(observed, job, asked));
+    let older = older(observed, &own);
+    let named = older.iter();
+    let named: Vec<_> = named
+        .map(|older| (older.name.as_str(), older.stall.as_deref().ok()))
+        .collect();
     let verdict = status::verdict(&Case {
         observed,
         newest,
@@ -115,6 +121,7 @@ pub(super) fn conclude(
         },
         waiting: run.waiting.as_ref(),
         blocked: blocked.as_ref(),
+        older: &named,
     });
     let previous = observed.object.status.clone().unwrap_or_default();
     let next = ReactiveJobStatus {
@@ -138,15 +145,48 @@ pub(super) fn conclude(
         unwatched: status::unwatched(observed),
         ignored_jobs: ignored(&strangers),
     };
-    let stall = blocked.as_ref().and_then(|blocked| {
-        let deadline = status::progress_deadline(observed.object);
-        left(blocked.since, deadline, observed.now)
-    });
+    let deadline = status::progress_deadline(observed.object);
+    let stall = blocked.as_ref();
+    let stall = stall.and_then(|blocked| blocked.wait(deadline, observed.now).left());
     Conclusion {
         events: events(&previous, &next),
-        requeue_after: run.requeue_after.into_iter().chain(stall).min(),
+        requeue_after: run
+            .requeue_after
+            .into_iter()
+            .chain(stall)
+            .chain(
+                older
+                    .iter()
+                    .filter_map(|older| older.stall.as_ref().err().copied()?),
+            )
+            .min(),
         status: next,
     }
+}
+
+/// A Job before the newest that has not finished.
+struct Older {
+    name: String,
+    /// What it has waited for too long, and otherwise when that is so.
+    stall: Result<String, Option<Duration>>,
+}
+
+fn older(observed: &Observed<'_>, own: &[Arc<Job>]) -> Vec<Older> {
+    let deadline = status::progress_deadline(observed.object);
+    let goes_on = |job: &&Arc<Job>| jobs::finish(job).is_none() && !jobs::is_deleted(job);
+    let older = own.get(1..).unwrap_or_default().iter().filter(goes_on);
+    let stall = |job: &Job| {
+        let blocked = blocked::blocked(job, pods(observed, job)).ok_or(None)?;
+        match left(blocked.since, deadline, observed.now) {
+            Some(left) => Err(Some(left)),
+            None => Ok(blocked.reason),
+        }
+    };
+    let older = older.map(|job| Older {
+        name: job.name_any(),
+        stall: stall(job),
+    });
+    older.collect()
 }
 
 /// The names of Jobs that only look as if they were the object's own.
@@ -165,13 +205,11 @@ fn explained(observed: &Observed<'_>, job: &Job, asked: &Asked) -> Option<Blocke
         blocked.message = format!("{}: {}", blocked.message, warning.message);
         return Some(blocked);
     }
-    let known = status::known_stall(observed.object, &job.name_any())
-        .filter(|known| blocked.ask.is_some() || blocked.is_still(&known.reason));
-    if let Some(known) = known {
-        blocked.reason.clone_from(&known.reason);
-        if let Some((_, message)) = known.message.split_once(CANNOT_PROGRESS) {
-            message.clone_into(&mut blocked.message);
-        }
+    let (object, name) = (observed.object, job.name_any());
+    let known = status::known_stall(object, &name).or_else(|| status::known_wait(object, &name));
+    let known = known.filter(|known| blocked.ask.is_some() || blocked.is_still(&known.reason));
+    if let Some(status::Known { reason, words }) = known {
+        (blocked.reason, blocked.message) = (reason, words);
     }
     Some(blocked)
 }

@@ -15,14 +15,16 @@ use crate::{
     action::Failure,
     jobs::{
         self,
-        blocked::Blocked,
+        blocked::{Blocked, Wait},
         held::{Holder, holder},
-        time::{PROGRESS_DEADLINE, left, seconds},
+        text,
+        time::{PROGRESS_DEADLINE, seconds},
     },
 };
 
-/// Between the Job and what it waits for.
+/// Between the Job and what it waits for: too long, and not that long.
 pub(super) const CANNOT_PROGRESS: &str = " can't progress: ";
+const NOT_YET: &str = " does not progress yet: ";
 
 /// Where an object stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +57,12 @@ pub(super) struct Case<'a> {
     pub(super) waiting: Option<&'a Waiting>,
     /// What the newest Job waits for.
     pub(super) blocked: Option<&'a Blocked>,
+    /// The Jobs before it that have not finished, and why not, if that is known.
+    pub(super) older: &'a [(&'a str, Option<&'a str>)],
 }
+
+/// How many older Jobs a message names.
+const NAMED: usize = 3;
 
 /// Decides where an object stands that is not being deleted.
 pub(super) fn verdict(case: &Case<'_>) -> Verdict {
@@ -86,7 +93,7 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
         Some(finish) => {
             let message = format!("{}: {}", finish.reason, finish.message);
             match finish.outcome {
-                Outcome::Succeeded => succeeded(case.observed, message),
+                Outcome::Succeeded => succeeded(case, message),
                 Outcome::Failed | Outcome::Lost => Verdict {
                     state: State::Error,
                     standing: Standing::Stalled(Failure::new(
@@ -110,19 +117,37 @@ const CONFIG_MISSING: &str = "ConfigMissing";
 
 /// The newest Job succeeded; what may be wrong nevertheless is that no new one can run, or that a change is
 /// not noticed.
-fn succeeded(observed: &Observed<'_>, message: String) -> Verdict {
+fn succeeded(case: &Case<'_>, message: String) -> Verdict {
+    let observed = case.observed;
     let missing = config::missing(observed.object, &observed.config.known);
     let missing = (!missing.is_empty()).then(|| {
         let missing = missing.join(", ");
         format!("{missing} does not exist any more, so no new Job can run")
     });
-    let said = [message].into_iter().chain(missing);
-    let said: Vec<_> = said.chain(unwatched(observed)).collect();
+    let said = [message].into_iter().chain(older(case)).chain(missing);
     Verdict {
         state: State::Ready,
-        message: said.join("; "),
+        message: text::joined(said.chain(unwatched(observed))),
         standing: Standing::Settled,
     }
+}
+
+/// Jobs before the newest that have not finished: they run beside it (`spec.concurrencyPolicy: Allow`), or
+/// never will.
+fn older(case: &Case<'_>) -> Option<String> {
+    let first = case.older.iter().take(NAMED);
+    let first = first.map(|(job, reason)| match reason {
+        None => format!("{job:?}"),
+        Some(reason) => format!("{job:?} ({reason})"),
+    });
+    let first = first.collect::<Vec<_>>().join(", ");
+    let more = match case.older.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!first.is_empty()).then(|| {
+        format!("older Jobs have not finished: {first}{more}; delete those that are not needed")
+    })
 }
 
 /// What the triggers ask to look at and can't be watched, a sentence each. Until it is known anew after a
@@ -257,18 +282,32 @@ fn while_running(case: &Case<'_>, job: &Job) -> Verdict {
 fn with_what_blocks(case: &Case<'_>, job: &str, verdict: Verdict) -> Verdict {
     let is_newest = case.newest.is_some_and(|newest| newest.name_any() == job);
     let deadline = progress_deadline(case.observed.object);
-    // Reasons come and go while an image is tried again; before the deadline that is nothing to write.
-    let is_over = |blocked: &&Blocked| {
-        is_newest && left(blocked.since, deadline, case.observed.now).is_none()
-    };
-    let Some(blocked) = case.blocked.filter(is_over) else {
+    let Some(blocked) = case.blocked.filter(|_| is_newest) else {
         return verdict;
     };
-    let said = &blocked.message;
-    let message = format!("{}: Job {job:?}{CANNOT_PROGRESS}{said}", verdict.message);
+    let (reason, said) = (&blocked.reason, &blocked.message);
+    let wait = blocked.wait(deadline, case.observed.now);
+    let trouble = match wait {
+        // What comes and goes within seconds is nothing to write.
+        Wait::Short(_) => return verdict,
+        Wait::Named(_) => format!("Job {job:?}{NOT_YET}{reason}: {said}"),
+        Wait::Over => format!("Job {job:?}{CANNOT_PROGRESS}{said}"),
+    };
+    let way_out = format!("delete Job {job:?} to let the next one start");
+    let way_out = matches!(case.waiting, Some(Waiting::Busy(_))).then_some(way_out);
+    // What is remembered of it is read off the end.
+    let said = [verdict.message].into_iter().chain(way_out);
+    let message = text::joined(said.chain([trouble]));
+    let standing = match (wait, verdict.standing) {
+        (Wait::Over, _) => Standing::Stalled(Failure::new(reason, &message)),
+        (Wait::Short(_) | Wait::Named(_), Standing::Reconciling(why)) => {
+            Standing::Reconciling(Failure::new(why.reason, &message))
+        }
+        (Wait::Short(_) | Wait::Named(_), standing) => standing,
+    };
     Verdict {
         state: verdict.state,
-        standing: Standing::Stalled(Failure::new(blocked.reason.clone(), message.clone())),
+        standing,
         message,
     }
 }
@@ -318,11 +357,36 @@ pub(super) fn conditions(
     conditions
 }
 
+/// What was said of a Job that could not progress: a reason, and words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) reason: String,
+    pub(super) words: String,
+}
+
 /// What was said to stall the object, if it was this Job that could not progress.
-pub(super) fn known_stall<'a>(object: &'a ReactiveJob, job: &str) -> Option<&'a Condition> {
+pub(super) fn known_stall(object: &ReactiveJob, job: &str) -> Option<Known> {
+    let stalled = said_of(object, job, STALLED)?;
+    let (_, words) = stalled.message.split_once(CANNOT_PROGRESS)?;
+    Some(Known {
+        reason: stalled.reason.clone(),
+        words: words.to_owned(),
+    })
+}
+
+/// What was said of this Job before it had waited too long.
+pub(super) fn known_wait(object: &ReactiveJob, job: &str) -> Option<Known> {
+    let waits = said_of(object, job, RECONCILING)?;
+    let (_, said) = waits.message.split_once(NOT_YET)?;
+    let (reason, words) = said.split_once(": ")?;
+    Some(Known {
+        reason: reason.to_owned(),
+        words: words.to_owned(),
+    })
+}
+
+fn said_of<'a>(object: &'a ReactiveJob, job: &str, type_: &str) -> Option<&'a Condition> {
     let status = object.status.as_ref()?;
-    (status.current_job_name.as_deref() == Some(job))
-        .then(|| find(&status.conditions, STALLED))
-        .flatten()
-        .filter(|stalled| stalled.message.contains(CANNOT_PROGRESS))
+    let is_of = status.current_job_name.as_deref() == Some(job);
+    find(&status.conditions, type_).filter(|_| is_of)
 }

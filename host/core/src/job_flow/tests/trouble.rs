@@ -24,6 +24,10 @@ fn a_template_that_is_missing_is_waited_for() {
         ("Reconciling", "True", "TemplateNotFound")
     );
     let conclusion = world.pass().expect("nobody dies");
+    assert_eq!(conclusion.requeue_after, Some(Duration::from_secs(10)));
+    let job = world.names()[0].to_owned();
+    world.add_pod(&job, "pod", super::world::running());
+    let conclusion = world.pass().expect("nobody dies");
     assert_eq!(conclusion.requeue_after, Some(Duration::from_secs(30)));
     world.now += 30;
     world.settle();
@@ -175,8 +179,27 @@ fn pods_that_do_not_start_are_told_after_five_minutes() {
     world.settle();
     assert_eq!(world.standing()[1], ("Reconciling", "True", "Running"));
     let conclusion = world.pass().expect("nobody dies");
-    assert_eq!(conclusion.requeue_after, Some(Duration::from_mins(5)));
-    world.now += 300;
+    assert_eq!(conclusion.requeue_after, Some(Duration::from_secs(10)));
+    // What lasts longer than a moment is named, and is no fault yet.
+    world.now += 10;
+    world.settle();
+    let said = "Job \"flow-a\" does not progress yet: ImagePullBackOff: container \"main\" of pod \"pod\": back-off 10s";
+    assert_eq!(
+        (world.reason("a"), world.message("a")),
+        ("JobPending", said)
+    );
+    assert_eq!(world.standing()[1], ("Reconciling", "True", "Running"));
+    assert!(world.ready().ends_with(said), "{}", world.ready());
+    world.pods.remove("job-flow-1");
+    world.add_pod("flow-a", "pod", pending("back-off 20s"));
+    world.settle();
+    assert_eq!(world.message("a"), said, "the words of the first time stay");
+    let conclusion = world.pass().expect("nobody dies");
+    assert_eq!(conclusion.requeue_after, Some(Duration::from_secs(290)));
+    assert_eq!(world.events(), ["Created", "Created"], "and no Event");
+    world.pods.remove("job-flow-1");
+    world.add_pod("flow-a", "pod", pending("back-off 10s"));
+    world.now += 290;
     world.settle();
     assert_eq!(world.phases(), "a Running, b Running");
     assert_eq!(world.standing()[1], ("Stalled", "True", "ImagePullBackOff"));

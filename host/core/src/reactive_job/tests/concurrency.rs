@@ -287,10 +287,40 @@ fn with_queue_a_job_that_can_not_progress_stalls_the_queue() {
         ]
     );
     let message = format!(
-        "waiting for Job {first:?} to finish (spec.concurrencyPolicy: Queue): Job {first:?} can't progress: no pod of it has been made"
+        "waiting for Job {first:?} to finish (spec.concurrencyPolicy: Queue); delete Job {first:?} to let the next one start; Job {first:?} can't progress: no pod of it has been made"
     );
     assert_eq!(world.condition(STALLED).message, message);
     world.succeed(&first);
     world.settle();
     assert_eq!(world.made, 2);
+}
+
+#[test]
+fn older_jobs_that_have_not_finished_are_named_beside_the_newest() {
+    let mut world = World::new();
+    world.settle();
+    let first = world.newest();
+    world.edit_digest("next");
+    world.settle();
+    world.succeed(&world.newest());
+    assert_eq!(world.settle().state, Some(State::Ready));
+    let message = |world: &World| world.condition(READY).message.clone();
+    assert!(
+        message(&world).ends_with(&format!(
+            "; older Jobs have not finished: {first:?}; delete those that are not needed"
+        )),
+        "{}",
+        message(&world)
+    );
+    world.now += 300;
+    world.settle();
+    assert!(
+        message(&world).contains(&format!("{first:?} (NoPods)")),
+        "{}",
+        message(&world)
+    );
+    assert_eq!(world.standing(), [(READY, "True", "Ready")]);
+    world.delete_job(&first, false);
+    world.settle();
+    assert!(!message(&world).contains("older"));
 }

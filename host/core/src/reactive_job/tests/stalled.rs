@@ -103,7 +103,24 @@ fn what_a_job_waits_for_is_said_after_the_deadline_and_no_longer_than_it_is_so()
                 "JobRunning",
                 "{reason}"
             );
-            assert_eq!(requeue_after(&world), Some(seconds));
+            assert_eq!(requeue_after(&world), Some(seconds.min(10)));
+            let job = world.newest();
+            if set.is_none() {
+                // What lasts longer than a moment is named, and is no fault yet.
+                let status = world.status().clone();
+                world.now += 9;
+                assert_eq!(*world.settle(), status);
+                world.now += 1;
+                world.settle();
+                let said = format!(
+                    "waiting for job to complete; Job {job:?} does not progress yet: {reason}: {message}"
+                );
+                assert_eq!(world.condition(RECONCILING).message, said);
+                assert_eq!(world.condition(READY).message, said);
+                assert_eq!(world.condition(RECONCILING).reason, "JobRunning");
+                assert_eq!(requeue_after(&world), Some(290));
+                world.now -= 10;
+            }
             world.now += i64::try_from(seconds).expect("a time") - 1;
             let status = world.status().clone();
             assert_eq!(*world.settle(), status, "not a second too early");
@@ -115,9 +132,8 @@ fn what_a_job_waits_for_is_said_after_the_deadline_and_no_longer_than_it_is_so()
                 world.standing(),
                 [(READY, "Unknown", "Processing"), (STALLED, "True", reason)]
             );
-            let job = world.newest();
             let said =
-                format!("waiting for job to complete: Job {job:?} can't progress: {message}");
+                format!("waiting for job to complete; Job {job:?} can't progress: {message}");
             assert_eq!(world.condition(STALLED).message, said);
             assert_eq!(world.condition(READY).message, said);
             assert_eq!(world.events(), ["RunStarted", "Stalled"]);
@@ -142,9 +158,18 @@ fn what_a_job_waits_for_is_said_after_the_deadline_and_no_longer_than_it_is_so()
 #[test]
 fn a_job_without_pods_says_what_forbids_them() {
     let mut world = with_pods(&[]);
-    assert_eq!(requeue_after(&world), Some(300));
+    assert_eq!(requeue_after(&world), Some(10));
     world.warning = Some(Failure::new("FailedCreate", "exceeded quota: pods"));
-    world.now += 300;
+    world.now += 10;
+    world.settle();
+    let early =
+        "does not progress yet: FailedCreate: no pod of it has been made: exceeded quota: pods";
+    assert!(world.condition(READY).message.ends_with(early));
+    world.now += 100;
+    world.settle();
+    assert_eq!(world.asked, [Question::Warning("job-1".to_owned())], "once");
+    world.asked.clear();
+    world.now += 190;
     world.settle();
     assert_eq!(world.condition(STALLED).reason, "FailedCreate");
     assert!(
@@ -166,7 +191,7 @@ fn a_job_without_pods_says_what_forbids_them() {
     status.start_time = Some(started);
     world.settle();
     assert_eq!(world.condition(RECONCILING).reason, "JobRunning");
-    assert_eq!(requeue_after(&world), Some(300));
+    assert_eq!(requeue_after(&world), Some(10));
 }
 
 #[test]
@@ -248,9 +273,9 @@ fn words_that_come_and_go_while_a_job_is_blocked_are_not_written() {
             world.now += 50;
             let written = world.status_writes;
             world.settle();
-            // What it waits for is said once, after 300 s.
+            // What it waits for is said once soon, and once after 300 s.
             let writes = world.status_writes - written;
-            assert_eq!(writes, usize::from(round == 5), "{round}");
+            assert_eq!(writes, usize::from(round == 0 || round == 5), "{round}");
         }
         assert_eq!(world.condition(STALLED).reason, "ImagePullBackOff");
         assert_eq!(world.events(), ["RunStarted", "Stalled"]);
@@ -301,5 +326,5 @@ fn a_new_job_has_its_own_time() {
     world.edit_digest("next");
     world.settle();
     assert_eq!(world.condition(RECONCILING).reason, "JobRunning");
-    assert_eq!(requeue_after(&world), Some(300));
+    assert_eq!(requeue_after(&world), Some(10));
 }
