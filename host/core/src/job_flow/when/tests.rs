@@ -245,12 +245,8 @@ fn no_long_text_hangs_or_overflows_the_stack_or_panics() {
     let small = std::thread::Builder::new().stack_size(512 << 10);
     let run = || {
         for text in hostile() {
-            let (start, end) = text.split_at(text.len() / 2);
-            let (start, end) = if text.is_char_boundary(text.len() / 2) {
-                (start, end)
-            } else {
-                (text.as_str(), "")
-            };
+            let halves = text.split_at_checked(text.len() / 2);
+            let (start, end) = halves.unwrap_or((&text, ""));
             for long in [
                 text.repeat(8),
                 format!("{}{}", start.repeat(8), end.repeat(8)),
