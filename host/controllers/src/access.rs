@@ -6,14 +6,16 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::{Api, Client, api::PostParams};
 
+use crate::{apply::within_limit, error::Error};
+
 /// Whether RBAC grants this to the account of the client.
 ///
 /// # Errors
-/// The API server did not answer.
+/// The API server did not answer, or not in time.
 pub(crate) async fn is_granted(
     client: &Client,
     attributes: ResourceAttributes,
-) -> Result<bool, kube::Error> {
+) -> Result<bool, Error> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
@@ -22,6 +24,9 @@ pub(crate) async fn is_granted(
         },
         ..SelfSubjectAccessReview::default()
     };
-    let answer = reviews.create(&PostParams::default(), &review).await?;
+    let params = PostParams::default();
+    let request = reviews.create(&params, &review);
+    let object = || "a SelfSubjectAccessReview".to_owned();
+    let answer = within_limit("create", object, request).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }

@@ -13,6 +13,11 @@ use operon_core::{
     driver::{Asked, LogSource, Question},
 };
 
+use crate::{
+    apply::{describe, within_limit},
+    error::Error,
+};
+
 /// How much of a log is asked for: enough for the lines that are kept.
 const LOG_LINES: i64 = 64;
 const LOG_BYTES: i64 = 64 * 1024;
@@ -37,14 +42,14 @@ where
             kind = %K::kind(&()),
             namespace,
             name = object.name_any(),
-            error = %error,
+            error = error.chain(),
             "what explains the state of a Job cannot be read"
         );
     }
     asked
 }
 
-async fn log(client: &Client, namespace: &str, source: &LogSource) -> Result<String, kube::Error> {
+async fn log(client: &Client, namespace: &str, source: &LogSource) -> Result<String, Error> {
     let LogSource {
         pod,
         container,
@@ -58,18 +63,16 @@ async fn log(client: &Client, namespace: &str, source: &LogSource) -> Result<Str
         ..LogParams::default()
     };
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    pods.logs(pod, &params).await
+    let described = || format!("the log of {}", describe("Pod", Some(namespace), pod));
+    within_limit("read", described, pods.logs(pod, &params)).await
 }
 
-async fn warning(
-    client: &Client,
-    namespace: &str,
-    uid: &str,
-) -> Result<Option<Failure>, kube::Error> {
+async fn warning(client: &Client, namespace: &str, uid: &str) -> Result<Option<Failure>, Error> {
     let fields = format!("involvedObject.uid={uid},type=Warning");
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let mut found = events
-        .list(&ListParams::default().fields(&fields))
+    let params = ListParams::default().fields(&fields);
+    let described = || format!("Events in namespace {namespace}");
+    let mut found = within_limit("list", described, events.list(&params))
         .await?
         .items;
     found.sort_by_key(|event| {
@@ -80,4 +83,30 @@ async fn warning(
         let reason = event.reason.unwrap_or_default();
         Failure::new(reason, event.message.unwrap_or_default())
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use k8s_openapi::api::batch::v1::Job;
+
+    use super::*;
+    use crate::fake;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kubelet_that_does_not_answer_holds_up_no_reconcile() {
+        let silent = fake::client(|_| None);
+        let log = Question::Log(LogSource {
+            pod: "a".to_owned(),
+            container: "main".to_owned(),
+            previous: false,
+        });
+        for question in [log, Question::Warning("uid".to_owned())] {
+            let job = Job::default();
+            let asked = ask(&silent, &job, &question);
+            let asked = tokio::time::timeout(Duration::from_mins(1), asked).await;
+            assert_eq!(asked.ok(), Some(Asked::default()), "{question:?}");
+        }
+    }
 }

@@ -387,8 +387,13 @@ impl Kinds {
             kind: kind.to_owned(),
         };
         let gvk = GroupVersionKind::try_from(&types).map_err(|_| unknown(None))?;
-        let found = discovery::pinned_kind(&self.client, &gvk).await;
-        let (resource, capabilities) = found.map_err(|error| unknown(Some(error)))?;
+        let request = discovery::pinned_kind(&self.client, &gvk);
+        let described = || format!("kind {kind:?} of {api_version:?}");
+        let found = within_limit("find", described, request).await;
+        let (resource, capabilities) = found.map_err(|error| match error {
+            Error::Write { source, .. } => unknown(Some(source)),
+            other => other,
+        })?;
         if capabilities.scope == Scope::Cluster {
             return Err(Error::Effect {
                 message: format!(

@@ -30,6 +30,8 @@ use operon_core::{
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::apply::within_limit;
+
 /// How many Events are sent at the same time: fewer than there are effects under way, which matter more.
 /// Those of one object always wait for each other.
 const LANES: usize = 4;
@@ -137,14 +139,15 @@ struct Lane {
 impl Lane {
     async fn run(mut self, mut queued: mpsc::Receiver<Event>) {
         while let Some(event) = queued.recv().await {
-            if let Err(error) = self.publish(&event).await {
+            let described = || "an Event".to_owned();
+            if let Err(error) = within_limit("send", described, self.publish(&event)).await {
                 let about = event.regarding.unwrap_or_default();
                 tracing::warn!(
                     kind = about.kind,
                     namespace = about.namespace,
                     name = about.name,
                     reason = event.reason,
-                    error = %error,
+                    error = error.chain(),
                     "an Event could not be sent"
                 );
             }
@@ -281,6 +284,26 @@ mod tests {
         for text in ["x".repeat(2000), "é".repeat(1000), "🦀".repeat(300)] {
             let note = note(&text);
             assert!(note.len() <= NOTE && note.ends_with('…'), "{}", note.len());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_without_an_answer_holds_up_no_others_for_ever() {
+        let sent = Arc::new(Mutex::new(0));
+        let requests = Arc::clone(&sent);
+        let client = fake::client(move |_| {
+            let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+            *requests += 1;
+            let event = json!({"metadata": {"name": "e"}, "eventTime": null});
+            (*requests > 1).then(|| fake::answer(200, &event))
+        });
+        let events = Events::new(&client, None);
+        let about = ObjectReference::default();
+        for number in 0..QUEUE + 2 {
+            let message = number.to_string();
+            let event = events.send_about(&about, None, Severity::Normal, "A", "B", &message);
+            let queued = tokio::time::timeout(Duration::from_mins(1), event).await;
+            assert!(queued.is_ok(), "Event {number} waits");
         }
     }
 

@@ -139,8 +139,10 @@ impl Watcher<'_> {
             let granted = answer.map_err(|error| LoadError {
                 reason: "AccessReviewFailed",
                 message: format!(
-                    "whether ServiceAccount {:?} may {verb} {} could not be asked: {error}",
-                    self.service_account, resource.plural
+                    "whether ServiceAccount {:?} may {verb} {} could not be asked: {}",
+                    self.service_account,
+                    resource.plural,
+                    error.chain()
                 ),
                 transient: true,
             })?;

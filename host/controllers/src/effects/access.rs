@@ -105,7 +105,8 @@ impl Performer {
             Ok(granted) => granted,
             Err(error) => {
                 let object = super::named(namespace, object);
-                tracing::debug!(%error, verb, object, "no answer to an access review");
+                let error = error.chain();
+                tracing::debug!(error, verb, object, "no answer to an access review");
                 true
             }
         }

@@ -102,6 +102,23 @@ async fn a_missing_permission_fails_the_target() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_access_review_without_an_answer_does_not_hold_up_a_call() {
+    let performer = Performer::of_host(
+        fake::client(|request| {
+            let is_review = request.uri().path().ends_with("selfsubjectaccessreviews");
+            let status = json!({"kind": "Status", "status": "Failure", "code": 403});
+            (!is_review).then(|| fake::answer(403, &status))
+        }),
+        "test",
+        [ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())],
+    );
+    let [evict, ..] = effects();
+    let limit = std::time::Duration::from_mins(1);
+    let error = tokio::time::timeout(limit, refused(&performer, &evict)).await;
+    assert!(matches!(error, Ok(ActionError::Retry(..))), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_requirement_that_the_account_may_not_read_fails_the_target() {
     let requirements = [Requirement {
