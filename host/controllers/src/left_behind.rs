@@ -98,7 +98,7 @@ impl LeftBehind {
     pub fn job_changed(&self, job: &OperationJob, jobs: &Store<OperationJob>, pods: &Store<Pod>) {
         let namespace = job.namespace().unwrap_or_default();
         let latest = jobs.get(&ObjectRef::from_obj(job));
-        let uid = latest.and_then(|job| job.uid());
+        let uid = latest.as_ref().and_then(|job| job.uid());
         let mut known = self.known();
         let place = (namespace.clone(), job.name_any());
         let old = match &uid {
@@ -113,7 +113,8 @@ impl LeftBehind {
         }
         known.uids.extend(uid);
         let mut changed = Vec::new();
-        for target in &job.spec.targets {
+        let targets = latest.iter().flat_map(|job| &job.spec.targets);
+        for target in job.spec.targets.iter().chain(targets) {
             let pod = pods.get(&ObjectRef::new(&target.name).within(&namespace));
             let place = format!("{namespace}/{}", target.name);
             changed.extend(known.look_at(&place, pod.as_deref()));
@@ -250,6 +251,29 @@ mod tests {
         world.pod("a", Some("u1"));
         world.job("u2", true);
         assert_eq!(world.left(), (vec!["ns/a".to_owned()], 1));
+    }
+
+    #[test]
+    fn a_job_that_replaces_another_has_its_own_pods() {
+        let mut world = World::new();
+        world.load();
+        world.job("u1", true);
+        world.pod("c", Some("u2"));
+        assert_eq!(world.left(), (vec!["ns/c".to_owned()], 1));
+        let job = |uid: &str, target: &str| -> OperationJob {
+            let job = json!({
+                "metadata": {"namespace": "ns", "name": "job", "uid": uid},
+                "spec": {"action": "Act", "targets": [{"name": target}]}
+            });
+            serde_json::from_value(job).expect("a job")
+        };
+        // The first one's end is known with the second one.
+        world
+            .jobs
+            .apply_watcher_event(&Event::Apply(job("u2", "c")));
+        let (jobs, pods) = (world.jobs.as_reader(), world.pods.as_reader());
+        world.left.job_changed(&job("u1", "a"), &jobs, &pods);
+        assert_eq!(world.left(), (vec![], 1));
     }
 
     #[test]

@@ -423,10 +423,11 @@ impl<K: Cached> Keeper<K> {
         let event = event.modify(|object| self.lighten(object));
         match &event {
             watcher::Event::Apply(object) => {
-                let known = self.known(object).map(|known| version(&*known));
-                if self.freshness.watched(known, version(object)) {
+                let known = self.known(object);
+                let before = known.as_ref().map(|known| version(&**known));
+                if self.freshness.watched(before, version(object)) {
                     self.writer.apply_watcher_event(&event);
-                    self.tell(object);
+                    self.tell_of(known.as_deref(), object);
                 }
             }
             watcher::Event::Delete(object) => {
@@ -466,33 +467,42 @@ impl<K: Cached> Keeper<K> {
         self.writer.apply_watcher_event(&watcher::Event::InitDone);
         self.listed.send_replace(true);
         self.health.up();
-        let mut told: Vec<_> = merge
-            .vanished
-            .iter()
-            .filter_map(|key| before.get(key).cloned())
-            .collect();
-        if std::mem::take(&mut self.tell_all) {
-            told.extend(self.store.state());
-        } else {
-            told.extend(merge.changed.iter().filter_map(|key| self.store.get(key)));
+        for object in merge.vanished.iter().filter_map(|key| before.get(key)) {
+            self.tell(object);
         }
-        for object in told {
-            self.tell(&object);
+        let changed = if std::mem::take(&mut self.tell_all) {
+            self.store.state()
+        } else {
+            let changed = merge.changed.iter();
+            changed.filter_map(|key| self.store.get(key)).collect()
+        };
+        for object in changed {
+            let known = before.get(&self.key(&*object));
+            self.tell_of(known.map(|known| &**known), &object);
         }
     }
 
     fn written(&mut self, mut object: K) {
         let (key, known) = (self.key(&object), self.known(&object));
-        let known = known.map(|known| version(&*known));
-        if !self.freshness.written(&key, known, version(&object)) {
+        let before = known.as_ref().map(|known| version(&**known));
+        if !self.freshness.written(&key, before, version(&object)) {
             return;
         }
         self.lighten(&mut object);
         let event = watcher::Event::Apply(object);
         self.writer.apply_watcher_event(&event);
         if let watcher::Event::Apply(object) = &event {
-            self.tell(object);
+            self.tell_of(known.as_deref(), object);
         }
+    }
+
+    /// Passes on that an object took the place of what was known before. An earlier object of its name was
+    /// deleted, which nothing else reports.
+    fn tell_of(&mut self, known: Option<&K>, object: &K) {
+        if let Some(known) = known.filter(|known| known.meta().uid != object.meta().uid) {
+            self.tell(known);
+        }
+        self.tell(object);
     }
 
     /// Passes a change on. If whoever listens panics, that concerns this change alone.

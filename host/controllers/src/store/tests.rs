@@ -194,3 +194,49 @@ async fn a_list_does_not_undo_what_this_process_wrote_since_it_began() {
     assert_eq!(found("new").as_deref(), Some("10"));
     assert_eq!(told.load(Ordering::SeqCst), 2);
 }
+
+#[tokio::test]
+async fn an_object_that_was_created_again_unseen_is_passed_on_with_the_one_that_it_replaced() {
+    let object = |uid: &str, version: &str| {
+        let metadata = json!({
+            "name": "a", "namespace": "default", "uid": uid, "resourceVersion": version,
+        });
+        json!({ "metadata": metadata })
+    };
+    let lists = move |number: usize| {
+        let (uid, version) = [("first", "7"), ("second", "8")][number.min(1)];
+        let metadata = json!({"resourceVersion": version});
+        let items = [object(uid, version)];
+        answer(
+            200,
+            &json!({"kind": "ConfigMapList", "metadata": metadata, "items": items}),
+        )
+    };
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&seen);
+    let cache = start(client(lists), move |object, store| {
+        let now = store.get(&ObjectRef::from_obj(object));
+        let is_there = now.is_some_and(|now| now.uid() == object.uid());
+        let mut seen = listener.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.push((object.uid().unwrap_or_default(), is_there));
+    });
+    let told = || std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    let of = |uid: &str, is_there| (uid.to_owned(), is_there);
+    cache.ready().await;
+    assert_eq!(told(), [of("first", true)]);
+    // The watch begins again with a list.
+    cache.kept.again.notify_one();
+    let replaced = || {
+        cache
+            .store
+            .state()
+            .iter()
+            .all(|o| o.uid().as_deref() == Some("second"))
+    };
+    eventually("the second list is complete", replaced).await;
+    cache.ready().await;
+    assert_eq!(told(), [of("first", false), of("second", true)]);
+    let third = serde_json::from_value(object("third", "9")).expect("a ConfigMap");
+    cache.wrote(third);
+    assert_eq!(told(), [of("second", false), of("third", true)]);
+}
