@@ -9,7 +9,7 @@ and the name of the ActionPlugin), action (what spec.action of a job selects), r
 {{- $file := printf "files/plugins/%s.wasm.gz" .name }}
 {{- $component := $root.Files.Get $file }}
 {{- if not $component }}
-{{- fail (printf "%s is not in the chart: run `cargo xtask chart` and use the chart that it makes, or set actions.%s.enabled=false" $file .name) }}
+{{- fail (printf "%s is not in the chart: run `cargo xtask chart` and install the chart that it prints, or set actions.%s.enabled=false" $file .name) }}
 {{- end -}}
 apiVersion: v1
 kind: ServiceAccount
