@@ -2,7 +2,11 @@
 //! `CollaSet`'s controller makes the new pod, pairs the two, and deletes the origin through its
 //! lifecycle. No finalizer is placed: the `CollaSet` itself keeps the order, and none can leak.
 
+mod pair;
+
 use operon_sdk::{Cluster, Effect, Job, Patch, Pod, ReadError, Target};
+
+pub use self::pair::{claim, left_behind};
 
 use crate::keys;
 use crate::plan::{self, Plan};
@@ -27,8 +31,11 @@ pub fn plan(
     if let Some(origin) = pod.label(keys::PAIR_ORIGIN_NAME) {
         return Ok(Plan::not_allowed(pod, origin));
     }
-    let new_pod = new_pod(target, pod, cluster)?;
-    let plan = decide(pod, new_pod.as_ref(), job);
+    let new_pod = pair::new_pod(target, pod, cluster)?;
+    let mut plan = decide(pod, new_pod.as_ref(), job);
+    if target.extra(keys::OWNER).is_none() {
+        plan.owner = pair::owner(pod, cluster)?;
+    }
     Ok(match new_pod {
         Some(new_pod) if target.extra(keys::NEW_POD) != Some(&new_pod.name) => {
             let message = format!("pod {:?} stands for it as soon as it serves", new_pod.name);
@@ -37,22 +44,6 @@ pub fn plan(
         }
         Some(_) | None => plan,
     })
-}
-
-/// The live pod that the `CollaSet` paired with this one. A pod that ended after pairing is
-/// unpaired by the `CollaSet`: then it is the pod recorded before.
-fn new_pod(target: &Target, pod: &Pod, cluster: &dyn Cluster) -> Result<Option<Pod>, ReadError> {
-    let Some(id) = pod.label(keys::PAIR_NEW_ID) else {
-        let recorded = target.extra(keys::NEW_POD).filter(|_| pod.ended());
-        let found = recorded
-            .map(|name| cluster.get_pod(name))
-            .transpose()?
-            .flatten();
-        return Ok(found.filter(stays));
-    };
-    let paired = cluster.find_pods(&format!("{}={}", keys::PAIR_ORIGIN_NAME, pod.name))?;
-    let mut paired = paired.into_iter();
-    Ok(paired.find(|new_pod| new_pod.label(keys::INSTANCE_ID) == Some(id) && stays(new_pod)))
 }
 
 fn stays(pod: &Pod) -> bool {

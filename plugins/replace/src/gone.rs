@@ -1,5 +1,5 @@
 //! The end of every way: the target's pod is gone. Whether it was replaced is read off the pod that
-//! replaces it, or, where something else removed the pod, off what its `ReplicaSet` made since.
+//! replaces it, or, where something else removed the pod, off what its owner made since.
 
 use operon_sdk::{Cluster, Pod, ReadError, Target};
 
@@ -11,42 +11,64 @@ use crate::replica_set::{Lost, ReplicaSet, plan_lost};
 /// The letters of the endings that the API server makes up for names.
 const LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
 
-/// What to say about a target whose pod is gone.
+/// What to say about a target whose pod is gone. What was recorded of its new pod counts before the uid: a
+/// target that the Go operator started has none.
 pub fn plan(target: &Target, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
-    let Some(uid) = &target.uid else {
-        let message = format!("there is no pod {:?}: nothing to replace", target.name);
-        return Ok(Plan::fail(keys::POD_NOT_FOUND, message));
-    };
-    if let Some(new_pod) = crate::new_pod_of(uid, cluster)? {
+    let uid = target.uid.as_deref();
+    if let Some(uid) = uid
+        && let Some(new_pod) = crate::new_pod_of(uid, cluster)?
+    {
         return Ok(plan_with(&new_pod));
     }
-    let Some(recorded) = target.extra(keys::NEW_POD) else {
-        let message = format!(
-            "pod {:?} was deleted before a new pod could replace it",
-            target.name
-        );
-        let otherwise = Plan::fail(keys::POD_NOT_FOUND, message);
-        return Ok(by_replica_set(target, uid, &target.name, cluster)?.unwrap_or(otherwise));
+    let recorded = target.extra(keys::NEW_POD);
+    let new_pod = match recorded {
+        Some(name) => cluster.get_pod(name)?,
+        None => None,
     };
-    let otherwise = match cluster.get_pod(recorded)? {
-        Some(new_pod) if new_pod.live() => return Ok(plan_with(&new_pod)),
-        Some(new_pod) if new_pod.deleting => {
+    if let Some(new_pod) = new_pod.as_ref().filter(|new_pod| new_pod.live()) {
+        return Ok(plan_with(new_pod));
+    }
+    if let Some(new_pod) = collaset::left_behind(target, cluster)? {
+        return Ok(plan_with(&new_pod));
+    }
+    let otherwise = match (recorded, new_pod) {
+        (Some(recorded), Some(new_pod)) if new_pod.deleting => {
             let message = format!("the new pod {recorded:?} is being deleted");
             return Ok(Plan::wait("NewPodTerminating", message));
         }
-        Some(new_pod) => {
+        (Some(recorded), Some(new_pod)) => {
             let message = format!("the new pod {recorded:?} has ended ({})", new_pod.phase);
             Plan::fail(keys::NEW_POD_FAILED, message)
         }
-        None => {
+        (Some(recorded), None) => {
             let message = format!(
                 "pod {recorded:?}, which replaced {:?}, is gone, and nothing makes another",
                 target.name
             );
             Plan::fail(keys::NEW_POD_NOT_FOUND, message)
         }
+        (None, _) if uid.is_none() => {
+            let message = format!("there is no pod {:?}: nothing to replace", target.name);
+            Plan::fail(keys::POD_NOT_FOUND, message)
+        }
+        (None, _) => {
+            let message = format!(
+                "pod {:?} was deleted before a new pod could replace it",
+                target.name
+            );
+            Plan::fail(keys::POD_NOT_FOUND, message)
+        }
     };
-    Ok(by_replica_set(target, uid, recorded, cluster)?.unwrap_or(otherwise))
+    let Some(uid) = uid else {
+        return Ok(otherwise);
+    };
+    if recorded.is_none()
+        && let Some(claim) = collaset::claim(target, uid, cluster)?
+    {
+        return Ok(claim);
+    }
+    let made = recorded.unwrap_or(&target.name);
+    Ok(by_replica_set(target, uid, made, cluster)?.unwrap_or(otherwise))
 }
 
 /// The pod that replaces the target's is there.
@@ -90,11 +112,11 @@ fn by_replica_set(
     plan_lost(lost, &replica_set, cluster).map(Some)
 }
 
-/// What `extraInfo.Owner` says: the `ReplicaSet` of a target, and when the youngest of its pods was created
-/// that was known when the target started.
+/// What `extraInfo.Owner` says: the `ReplicaSet` or `CollaSet` of a target, and when the youngest of its pods
+/// was created that was known when the target started.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The `ReplicaSet`'s name.
+    /// The owner's name; a `CollaSet`'s begins with `collaset/`.
     pub name: String,
     /// Seconds since the Unix epoch; none if it is not known.
     pub newest: Option<i64>,
@@ -106,7 +128,8 @@ impl Owner {
         format!("{name}@{newest}")
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads the value of `extraInfo.Owner`.
+    pub fn parse(text: &str) -> Option<Self> {
         let (name, newest) = text.rsplit_once('@')?;
         Some(Self {
             name: name.to_owned(),

@@ -36,7 +36,7 @@ pub const SERVICE_AVAILABLE: &str = "podopslifecycle.kusionstack.io/service-avai
 
 /// `extra_info`: the name of the pod that stands for the target's.
 pub const NEW_POD: &str = "NewPod";
-/// `extra_info`: the `ReplicaSet` of a target that is not finished (see `gone.rs`).
+/// `extra_info`: the `ReplicaSet` or `CollaSet` of a target that is not finished (see `gone.rs`).
 pub const OWNER: &str = "Owner";
 /// `extra_info`: why the target has to wait for another replacement to end.
 pub const NOT_ALLOWED: &str = "NotAllowedToReplaceNewPod";

@@ -10,7 +10,7 @@ use operon_sdk::{
     Cluster, Effect, Job, OwnerReference, Patch, Pod, ReadError, Target, Value, json,
 };
 
-pub use self::lost::{Lost, plan as plan_lost};
+pub use self::lost::{Lost, claim, plan as plan_lost};
 pub use self::owner::{ReplicaSet, is_deployment};
 pub use self::undo::release;
 
@@ -287,7 +287,7 @@ fn decide_claim(
     let full = siblings.len() >= replica_set.replicas;
     let full_at = full.then_some(replica_set.replicas);
     match assignment::candidate_for(&pod.uid, waiting, candidates, full_at) {
-        Some(new_pod) => lost::claim(new_pod, &pod.uid, &pod.name),
+        Some(new_pod) => claim(new_pod, &pod.uid, &pod.name),
         None if full => {
             let message = format!(
                 "ReplicaSet {:?} was scaled to {} and has them: it makes no new pod for {:?}",

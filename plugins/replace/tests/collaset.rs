@@ -68,6 +68,86 @@ fn the_collaset_replaces_the_pod_and_one_label_is_all_we_write() {
 }
 
 #[test]
+fn an_origin_that_goes_before_its_new_pod_was_recorded_was_replaced() {
+    // Whether the CollaSet has already removed the label of the pair.
+    for cleaned in [false, true] {
+        let mut world = world();
+        world.add_pod("foo-old", &metadata(&json!({keys::INSTANCE_ID: "1"})));
+        let mut job = FakeJob::new("j1", &["foo-a"]);
+        job.pass::<Replace>(&mut world);
+        // No host runs meanwhile.
+        world.advance(60);
+        pair(&mut world);
+        world.remove_pod("foo-a");
+        if cleaned {
+            label(&mut world, "foo-n", &json!({keys::PAIR_ORIGIN_NAME: null}));
+        }
+        job.pass::<Replace>(&mut world);
+        assert_eq!(job.target("foo-a").reason(), Some("NewPodNotReady"));
+        serve(&mut world);
+        job.pass::<Replace>(&mut world);
+        assert_eq!(job.progress(), [Some(Progress::Succeeded)], "{cleaned}");
+        assert_eq!(job.target("foo-a").extra(keys::NEW_POD), Some("foo-n"));
+        assert_eq!(job.target("foo-a").extra(keys::OWNER), None);
+    }
+}
+
+#[test]
+fn two_origins_that_went_unseen_have_a_new_pod_each() {
+    let mut world = world();
+    world.add_pod("foo-b", &metadata(&json!({keys::INSTANCE_ID: "1"})));
+    let mut job = FakeJob::new("j1", &["foo-a", "foo-b"]);
+    job.pass::<Replace>(&mut world);
+    world.advance(60);
+    for (name, id) in [("foo-m", "3"), ("foo-n", "2")] {
+        world.add_pod(
+            name,
+            &metadata(&json!({keys::INSTANCE_ID: id, keys::SERVICE_AVAILABLE: "1"})),
+        );
+    }
+    world.remove_pod("foo-a");
+    world.remove_pod("foo-b");
+    for _ in 0..3 {
+        job.pass::<Replace>(&mut world);
+    }
+    let new_pods: Vec<_> = ["foo-a", "foo-b"]
+        .iter()
+        .map(|name| job.target(name).extra(keys::NEW_POD).map(str::to_owned))
+        .collect();
+    assert_eq!(
+        new_pods,
+        [Some("foo-m".to_owned()), Some("foo-n".to_owned())]
+    );
+    assert_eq!(job.progress(), [Some(Progress::Succeeded); 2]);
+}
+
+#[test]
+fn an_origin_that_nothing_replaced_is_not_found() {
+    let mut world = world();
+    world.add_pod("foo-old", &metadata(&json!({keys::INSTANCE_ID: "1"})));
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.pass::<Replace>(&mut world);
+    world.remove_pod("foo-a");
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo-a").reason(), Some(keys::POD_NOT_FOUND));
+}
+
+#[test]
+fn a_target_without_a_uid_goes_on_with_the_new_pod_that_is_recorded() {
+    let mut world = world();
+    world.remove_pod("foo-a");
+    world.add_pod("foo-n", &metadata(&json!({keys::INSTANCE_ID: "2"})));
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.targets[0].progress = Some(Progress::Processing);
+    job.targets[0].extra_info = vec![(keys::NEW_POD.to_owned(), "foo-n".to_owned())];
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo-a").reason(), Some("NewPodNotReady"));
+    serve(&mut world);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+}
+
+#[test]
 fn a_new_pod_that_stops_serving_is_waited_for_and_one_that_vanishes_fails() {
     let mut world = world();
     let mut job = FakeJob::new("j1", &["foo-a"]);

@@ -91,7 +91,7 @@ pub fn plan(
 }
 
 /// Claims a pod for the one with this uid and name.
-pub(super) fn claim(new_pod: &Pod, uid: &str, name: &str) -> Plan {
+pub fn claim(new_pod: &Pod, uid: &str, name: &str) -> Plan {
     let edit = new_pod
         .edit()
         .set_label(keys::REPLACES, uid)

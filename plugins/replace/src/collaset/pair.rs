@@ -1,0 +1,94 @@
+//! Which pods a `CollaSet` made to replace a pod. The `CollaSet`'s controller removes their label when the
+//! origin is deleted; so a pod that it made since the target started is the last resort.
+
+use operon_sdk::{Cluster, Pod, ReadError, Target};
+
+use super::{available, stays};
+use crate::gone::Owner;
+use crate::keys;
+use crate::plan::Plan;
+use crate::{mark, replica_set};
+
+/// The pods that name this one as their origin, those that serve first, then by name.
+pub(super) fn paired(origin: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
+    let mut paired = cluster.find_pods(&format!("{}={origin}", keys::PAIR_ORIGIN_NAME))?;
+    paired.sort_by(|a, b| (!available(a), &a.name).cmp(&(!available(b), &b.name)));
+    Ok(paired)
+}
+
+/// The live pod that replaces this one. The one that the origin names by its instance id comes first. A pod
+/// that ended after pairing is unpaired by the `CollaSet`: then it is the pod recorded before.
+pub(super) fn new_pod(
+    target: &Target,
+    pod: &Pod,
+    cluster: &dyn Cluster,
+) -> Result<Option<Pod>, ReadError> {
+    let mut found = paired(&pod.name, cluster)?;
+    found.retain(stays);
+    let id = pod.label(keys::PAIR_NEW_ID);
+    let named = |new_pod: &Pod| id.is_some() && new_pod.label(keys::INSTANCE_ID) == id;
+    let place = found.iter().position(named).unwrap_or(0);
+    if let Some(new_pod) = found.into_iter().nth(place) {
+        return Ok(Some(new_pod));
+    }
+    let recorded = target.extra(keys::NEW_POD).filter(|_| pod.ended());
+    let recorded = recorded.map(|name| cluster.get_pod(name)).transpose()?;
+    Ok(recorded.flatten().filter(stays))
+}
+
+/// The live pod that names the deleted pod of a target as its origin. While another pod has the target's
+/// name, such a pod replaces that one.
+pub fn left_behind(target: &Target, cluster: &dyn Cluster) -> Result<Option<Pod>, ReadError> {
+    if cluster.get_pod(&target.name)?.is_some() {
+        return Ok(None);
+    }
+    let found = paired(&target.name, cluster)?;
+    Ok(found.into_iter().find(stays))
+}
+
+/// What to remember of a pod's `CollaSet`: which it is, and when the youngest of its pods was created that
+/// does not replace this one.
+pub(super) fn owner(pod: &Pod, cluster: &dyn Cluster) -> Result<Option<String>, ReadError> {
+    let Some(name) = pod.controller().map(|owner| &owner.name) else {
+        return Ok(None);
+    };
+    let mut siblings = siblings(name, cluster)?;
+    siblings.retain(|sibling| sibling.label(keys::PAIR_ORIGIN_NAME) != Some(&pod.name));
+    let newest = mark::newest(&siblings);
+    Ok(Some(Owner::text(&format!("{COLLASET}{name}"), newest)))
+}
+
+/// Claims a pod that the target's `CollaSet` made since the target started; none if there is none.
+pub fn claim(target: &Target, uid: &str, cluster: &dyn Cluster) -> Result<Option<Plan>, ReadError> {
+    let owner = target.extra(keys::OWNER).and_then(Owner::parse);
+    let Some(Owner { name, newest }) = owner else {
+        return Ok(None);
+    };
+    let (Some(name), Some(newest)) = (name.strip_prefix(COLLASET), newest) else {
+        return Ok(None);
+    };
+    let mut made = siblings(name, cluster)?;
+    let involved = [keys::PAIR_ORIGIN_NAME, keys::REPLACES];
+    made.retain(|pod| {
+        let free = involved.iter().all(|key| pod.label(key).is_none());
+        stays(pod) && free && pod.created_at > newest
+    });
+    made.sort_by(|a, b| (!available(a), &a.name).cmp(&(!available(b), &b.name)));
+    Ok(made.first().map(|new_pod| Plan {
+        // It is recorded once it is claimed: another target may be faster.
+        new_pod: None,
+        ..replica_set::claim(new_pod, uid, &target.name)
+    }))
+}
+
+/// Tells the name of a `CollaSet` from that of a `ReplicaSet`.
+const COLLASET: &str = "collaset/";
+
+fn siblings(collaset: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
+    let mut pods = cluster.find_pods(keys::INSTANCE_ID)?;
+    pods.retain(|pod| {
+        let owner = pod.controller();
+        owner.is_some_and(|owner| owner.kind == "CollaSet" && owner.name == collaset)
+    });
+    Ok(pods)
+}
