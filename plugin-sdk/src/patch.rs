@@ -38,7 +38,7 @@ impl ObjectReference {
     }
 }
 
-/// Changes of an object's labels and annotations, collected into one patch.
+/// Changes of an object's metadata, collected into one patch.
 #[derive(Debug, Clone)]
 pub struct MetadataEdit {
     object: ObjectReference,
@@ -47,6 +47,8 @@ pub struct MetadataEdit {
     labels: Map<String, Value>,
     annotations: Map<String, Value>,
     owners: Option<Value>,
+    finalizers: Vec<String>,
+    drops_finalizer: bool,
 }
 
 impl MetadataEdit {
@@ -78,6 +80,14 @@ impl MetadataEdit {
         self
     }
 
+    /// Removes a finalizer.
+    #[must_use]
+    pub fn remove_finalizer(mut self, name: &str) -> Self {
+        self.finalizers.retain(|finalizer| finalizer != name);
+        self.drops_finalizer = true;
+        self
+    }
+
     /// Replaces all owner references. Require that a new owner exists
     /// ([`OwnerReference::required`]).
     #[must_use]
@@ -99,6 +109,9 @@ impl From<MetadataEdit> for Patch {
         if let Some(owners) = edit.owners {
             metadata.insert("ownerReferences".to_owned(), owners);
         }
+        if edit.drops_finalizer {
+            metadata.insert("finalizers".to_owned(), edit.finalizers.into());
+        }
         Patch {
             uid: Some(edit.uid),
             resource_version: Some(edit.resource_version),
@@ -108,7 +121,7 @@ impl From<MetadataEdit> for Patch {
 }
 
 impl Pod {
-    /// Starts a patch of this pod's labels and annotations. It is refused if the pod is another, or
+    /// Starts a patch of this pod's metadata. It is refused if the pod is another, or
     /// has changed, since it was read.
     pub fn edit(&self) -> MetadataEdit {
         MetadataEdit {
@@ -118,6 +131,8 @@ impl Pod {
             labels: Map::new(),
             annotations: Map::new(),
             owners: None,
+            finalizers: self.finalizers.clone(),
+            drops_finalizer: false,
         }
     }
 
@@ -171,5 +186,13 @@ mod tests {
             patch.body,
             r#"{"metadata":{"annotations":{"c":"d"},"labels":{"a":null}}}"#
         );
+    }
+
+    #[test]
+    fn removing_a_finalizer_keeps_the_others() {
+        let mut world = FakeCluster::new();
+        let pod = world.add_pod("foo", &json!({"finalizers": ["a/x", "b/y"]}));
+        let patch = Patch::from(pod.edit().remove_finalizer("a/x"));
+        assert_eq!(patch.body, r#"{"metadata":{"finalizers":["b/y"]}}"#);
     }
 }
