@@ -9,6 +9,7 @@ use operon_sdk::{Cluster, Effect, Job, Patch, Pod, ReadError, Target};
 pub use self::pair::{claim, left_behind};
 
 use crate::keys;
+use crate::kusionstack;
 use crate::plan::{self, Plan};
 
 /// Whether a pod is a `CollaSet`'s.
@@ -31,6 +32,9 @@ pub fn plan(
     if let Some(origin) = pod.label(keys::PAIR_ORIGIN_NAME) {
         return Ok(Plan::not_allowed(pod, origin));
     }
+    if let Some(plan) = take_over(pod, job, cluster)? {
+        return Ok(plan);
+    }
     let new_pod = pair::new_pod(target, pod, cluster)?;
     let mut plan = decide(pod, new_pod.as_ref(), job);
     if target.extra(keys::OWNER).is_none() {
@@ -44,6 +48,35 @@ pub fn plan(
         }
         Some(_) | None => plan,
     })
+}
+
+/// The request of a job that does not exist any more becomes this job's.
+fn take_over(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Option<Plan>, ReadError> {
+    let mark = pod.annotation(keys::JOB).filter(|mark| *mark != job.uid);
+    let Some(mark) = mark.filter(|_| requested(pod) && !going(pod)) else {
+        return Ok(None);
+    };
+    if cluster.job_exists(mark)? {
+        return Ok(None);
+    }
+    let message = format!(
+        "the replacement of pod {:?} was requested by a job (uid {mark}) that does not exist any more: this \
+         job takes it over",
+        pod.name
+    );
+    let edit = pod.edit().set_annotation(keys::JOB, &job.uid);
+    let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(1_000);
+    Ok(Some(plan.doing(Effect::Patch(Patch::from(edit)))))
+}
+
+/// Whether a job may take back the request to replace a pod: it made the request, or the one that made it
+/// does not exist any more, or `KusionStack`'s controller did.
+fn is_ours(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<bool, ReadError> {
+    match pod.annotation(keys::JOB) {
+        None => Ok(kusionstack::requested(pod)),
+        Some(mark) if mark == job.uid => Ok(true),
+        Some(mark) => Ok(!cluster.job_exists(mark)?),
+    }
 }
 
 fn stays(pod: &Pod) -> bool {
@@ -60,7 +93,15 @@ fn decide(pod: &Pod, new_pod: Option<&Pod>, job: &Job) -> Plan {
                 .with_new_pod(&new_pod.name)
                 .doing(Effect::Delete(pod.delete()))
         }
-        (Some(new_pod), _) if going(pod) => plan::wait_for_origin_to_go(pod, new_pod, job),
+        // A pod that still has the finalizer must be released, so its target has not succeeded yet.
+        (Some(new_pod), _) if going(pod) => {
+            let ending = job.ending && !kusionstack::holds(pod);
+            let job = Job {
+                ending,
+                ..job.clone()
+            };
+            plan::wait_for_origin_to_go(pod, new_pod, &job)
+        }
         (Some(new_pod), _) => {
             let message = format!(
                 "the new pod {:?} serves; the CollaSet takes {:?} away",
@@ -132,11 +173,11 @@ fn going(pod: &Pod) -> bool {
 /// Takes the request back if this job made it and the `CollaSet` has not yet acted on it for good. A
 /// new pod that serves already would stay for ever beside the origin: it is sent away explicitly.
 pub fn release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
-    if pod.annotation(keys::JOB) != Some(&job.uid) || going(pod) {
-        return Ok(Vec::new());
+    if going(pod) || !is_ours(pod, job, cluster)? {
+        let effect = Effect::Patch(Patch::from(kusionstack::edit(pod)));
+        return Ok(Vec::from_iter(kusionstack::holds(pod).then_some(effect)));
     }
-    let edit = pod
-        .edit()
+    let edit = kusionstack::edit(pod)
         .remove_label(keys::TO_REPLACE)
         .remove_annotation(keys::JOB);
     let mut effects = vec![Effect::Patch(Patch::from(edit))];

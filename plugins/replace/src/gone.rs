@@ -1,10 +1,11 @@
 //! The end of every way: the target's pod is gone. Whether it was replaced is read off the pod that
 //! replaces it, or, where something else removed the pod, off what its owner made since.
 
-use operon_sdk::{Cluster, Pod, ReadError, Target};
+use operon_sdk::{Cluster, Effect, Pod, ReadError, Target};
 
 use crate::collaset;
 use crate::keys;
+use crate::kusionstack;
 use crate::plan::{self, Plan};
 use crate::replica_set::{Lost, ReplicaSet, plan_lost};
 
@@ -69,6 +70,17 @@ pub fn plan(target: &Target, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
     }
     let made = recorded.unwrap_or(&target.name);
     Ok(by_replica_set(target, uid, made, cluster)?.unwrap_or(otherwise))
+}
+
+/// What to undo where the target's pod is gone: nothing, but the new pod may carry a finalizer that nothing
+/// else removes.
+pub fn release(target: &Target, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
+    let recorded = target.extra(keys::NEW_POD);
+    let new_pod = recorded.map(|name| cluster.get_pod(name)).transpose()?;
+    let new_pod = new_pod.flatten();
+    let new_pod = new_pod.filter(|new_pod| !kusionstack::requested(new_pod));
+    let effects = new_pod.as_ref().and_then(kusionstack::let_go);
+    Ok(effects.into_iter().collect())
 }
 
 /// The pod that replaces the target's is there.

@@ -29,6 +29,8 @@ pub const TO_DELETE: &str = "collaset.kusionstack.io/to-delete";
 pub const PAIR_NEW_ID: &str = "collaset.kusionstack.io/replace-pair-new-id";
 /// Label on a new pod: the name of its origin.
 pub const PAIR_ORIGIN_NAME: &str = "collaset.kusionstack.io/replace-pair-origin-name";
+/// Finalizer that `KusionStack`'s OperationJob controller puts on an origin. We only remove it.
+pub const PROTECTED: &str = "finalizer.operationjob.kusionstack.io/replace-protected";
 /// Label on every pod of a `CollaSet`.
 pub const INSTANCE_ID: &str = "collaset.kusionstack.io/instance-id";
 /// Label on a pod that serves; its presence counts.
@@ -41,6 +43,8 @@ pub const OWNER: &str = "Owner";
 /// `extra_info`: why the target has to wait for another replacement to end.
 pub const NOT_ALLOWED: &str = "NotAllowedToReplaceNewPod";
 
+/// The pod was set up by a job that does not exist any more, or by another controller: this job goes on.
+pub const TAKEN_OVER: &str = "TakenOver";
 /// The target's pod does not exist, and nothing says that it was replaced.
 pub const POD_NOT_FOUND: &str = "PodNotFound";
 /// The kind of the pod's controller gives no way to have a new pod before the old one goes.

@@ -10,6 +10,7 @@ pub mod copy;
 pub mod explain;
 pub mod gone;
 pub mod keys;
+pub mod kusionstack;
 pub mod mark;
 pub mod plan;
 pub mod replica_set;
@@ -71,12 +72,14 @@ impl Action for Replace {
         cluster: &dyn Cluster,
     ) -> Result<Operation, ActionError> {
         let effects = match &target.pod {
-            // A pod that is gone or going needs nothing any more, and nothing would bring it back.
-            None => Vec::new(),
-            Some(pod) if pod.deleting => Vec::new(),
+            None => gone::release(target, cluster)?,
             Some(pod) => match Way::of(pod) {
-                Way::ReplicaSet => return Ok(replica_set::release(target, pod, job, cluster)?),
                 Way::CollaSet => collaset::release(pod, job, cluster)?,
+                // A pod that is being deleted needs nothing any more, and nothing would bring it back.
+                _ if pod.deleting || kusionstack::holds(pod) => {
+                    kusionstack::let_go(pod).into_iter().collect()
+                }
+                Way::ReplicaSet => return Ok(replica_set::release(target, pod, job, cluster)?),
                 Way::Bare => bare::release(pod, job, cluster)?,
                 Way::Unsupported(_) => Vec::new(),
             },
@@ -91,14 +94,28 @@ operon_sdk::register!(Replace);
 fn plan(target: &Target, job: &Job, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
     let plan = match &target.pod {
         None => gone::plan(target, cluster)?,
-        Some(pod) => match Way::of(pod) {
-            Way::ReplicaSet => replica_set::plan(target, pod, job, cluster)?,
-            Way::CollaSet => collaset::plan(target, pod, job, cluster)?,
-            Way::Bare => bare::plan(pod, job, cluster)?,
-            Way::Unsupported(owner) => unsupported(pod, owner),
-        },
+        Some(pod) => plan_of(target, pod, job, cluster)?,
     };
     explain::explained(plan, cluster)
+}
+
+/// The plan for a pod that exists.
+fn plan_of(
+    target: &Target,
+    pod: &Pod,
+    job: &Job,
+    cluster: &dyn Cluster,
+) -> Result<Plan, ReadError> {
+    let way = Way::of(pod);
+    if let Some(plan) = kusionstack::take_over(target, pod, job, way == Way::CollaSet) {
+        return Ok(plan);
+    }
+    match way {
+        Way::ReplicaSet => replica_set::plan(target, pod, job, cluster),
+        Way::CollaSet => collaset::plan(target, pod, job, cluster),
+        Way::Bare => bare::plan(pod, job, cluster),
+        Way::Unsupported(owner) => Ok(unsupported(pod, owner)),
+    }
 }
 
 /// How a pod can be replaced: by who controls it.

@@ -239,7 +239,7 @@ fn take_over(
         "pod {:?} was released by a job (uid {}) that does not exist any more: this job takes it over",
         pod.name, mark.job
     );
-    let plan = Plan::wait("TakenOver", message).recheck_after(1_000);
+    let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(1_000);
     if !by_hand {
         return Ok(plan.doing(patch(Mark::taken_over(pod, &job.uid))));
     }

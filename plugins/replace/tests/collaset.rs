@@ -194,6 +194,32 @@ fn only_the_job_that_asked_takes_the_request_back() {
 }
 
 #[test]
+fn the_request_of_a_vanished_job_is_taken_over_by_the_next() {
+    for cancels in [false, true] {
+        let mut world = world();
+        let mut first = FakeJob::new("j1", &["foo-a"]);
+        first.pass::<Replace>(&mut world);
+        world.remove_job("j1");
+        let mut second = FakeJob::new("j2", &["foo-a"]);
+        if cancels {
+            second.cancel::<Replace>(&mut world);
+            assert_eq!(world.expect_pod("foo-a").label(keys::TO_REPLACE), None);
+            continue;
+        }
+        second.pass::<Replace>(&mut world);
+        assert_eq!(second.target("foo-a").reason(), Some(keys::TAKEN_OVER));
+        let origin = world.expect_pod("foo-a");
+        assert_eq!(origin.annotation(keys::JOB), Some("j2"));
+        pair(&mut world);
+        serve(&mut world);
+        second.pass::<Replace>(&mut world);
+        take_away(&mut world);
+        second.pass::<Replace>(&mut world);
+        assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
+    }
+}
+
+#[test]
 fn cancelling_while_both_serve_sends_the_new_pod_away() {
     let mut world = world();
     let mut job = FakeJob::new("j1", &["foo-a"]);
