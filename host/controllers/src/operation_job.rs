@@ -398,11 +398,11 @@ impl Pass<'_> {
         }
     }
 
-    /// The target as the action sees it: its pod is the one it started with, or none.
+    /// The target as the action sees it: its pod is the one with the recorded uid, or none.
     fn target(&self, plan: &TargetPlan) -> Target {
         let detail = &plan.detail;
         let pod = self.observed.pods.get(&detail.name);
-        let pod = pod.filter(|pod| detail.pod_uid.is_none() || pod.metadata.uid == detail.pod_uid);
+        let pod = pod.filter(|pod| detail.pod_uid.is_some() && pod.metadata.uid == detail.pod_uid);
         let pod = pod.map(|pod| PodView::from(&**pod));
         let named = self.observed.job.spec.targets.get(plan.index);
         let named = named.and_then(|target| target.containers.clone());

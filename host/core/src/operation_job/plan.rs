@@ -134,7 +134,8 @@ fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> Run {
     let targets: Vec<_> = in_order(observed.job)
         .into_iter()
         .enumerate()
-        .map(|(rank, (index, detail))| {
+        .map(|(rank, (index, mut detail))| {
+            identify(observed, &mut detail);
             let (step, due) = step(observed, rank, &detail);
             requeue_after = sooner(requeue_after, due);
             TargetPlan {
@@ -148,6 +149,23 @@ fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> Run {
         targets: within_window(observed.job, targets),
         requeue_after,
     }
+}
+
+/// Records the pod of a target that the Go operator started, which knew pods by their names. A pod created
+/// after the target started is another one.
+fn identify(observed: &Observed<'_>, detail: &mut TargetDetail) {
+    if detail.pod_uid.is_some() || !size::is_under_way(detail) {
+        return;
+    }
+    let pod = observed.pods.get(&detail.name);
+    let created = pod.and_then(|pod| pod.metadata.creation_timestamp.as_ref());
+    let started = detail.start_time.as_ref();
+    let later = created
+        .zip(started)
+        .is_some_and(|(created, started)| created.0 > started.0);
+    detail.pod_uid = pod
+        .filter(|_| !later)
+        .and_then(|pod| pod.metadata.uid.clone());
 }
 
 /// Holds back what would start beyond what the status has room for: it starts when others are done.

@@ -1,10 +1,13 @@
 //! Passes in a row: steady states that write nothing, crashes between any two steps, edits meanwhile.
 
-use operon_api::operation_job::Progress;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use operon_api::operation_job::{Progress, TargetDetail};
 
 use super::world::{
     START, World, attributes, clean, failed, not_found, pending, plugin, processing, released,
-    report, retry, succeeded, terminal,
+    report, retry, succeeded, terminal, time,
 };
 use crate::{
     action::{Failure, OpsProgress},
@@ -183,6 +186,43 @@ fn the_successor_of_a_target_is_never_taken_for_it() {
     assert_eq!(world.detail("web-0").pod_uid.as_deref(), Some("uid-web-0"));
     world.pass(&[("web-0", report(OpsProgress::Succeeded, None))]);
     assert_eq!(world.detail("web-0").pod_uid.as_deref(), Some("uid-web-0"));
+}
+
+#[test]
+fn a_target_that_was_started_without_a_uid_is_the_first_pod_seen_and_no_later_one() {
+    // When the pod was created, when the target started, and whether the pod is the target's.
+    let table = [
+        (START - 50, Some(START), true),
+        (START, Some(START), true),
+        (START + 1, Some(START), false),
+        (START + 1, None, true),
+    ];
+    for (created, started, same) in table {
+        for detail in [processing("web-0"), failed("web-0", "Sick")] {
+            let mut world = World::with(&[TargetDetail {
+                pod_uid: None,
+                start_time: started.map(time),
+                ..detail
+            }]);
+            if started.is_none() && world.detail("web-0").progress == Progress::Failed {
+                continue; // It never started.
+            }
+            let mut pod = Pod::default();
+            pod.metadata.uid = Some("uid".to_owned());
+            pod.metadata.creation_timestamp = Some(time(created));
+            world.pods.insert("web-0".to_owned(), Arc::new(pod));
+            let expected = same.then_some("uid");
+            let planned = world.run().targets.remove(0).detail.pod_uid;
+            assert_eq!(planned.as_deref(), expected, "{created} {started:?}");
+            world.pass(&[("web-0", going_on())]);
+            assert_eq!(world.detail("web-0").pod_uid.as_deref(), expected);
+            if same {
+                world.add_pod("web-0", "its-successor");
+                world.pass(&[("web-0", going_on())]);
+                assert_eq!(world.detail("web-0").pod_uid.as_deref(), Some("uid"));
+            }
+        }
+    }
 }
 
 #[test]
