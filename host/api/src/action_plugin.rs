@@ -1,4 +1,4 @@
-//! ActionPlugin: where an action's component comes from, what it may do, and whether it is loaded.
+//! ActionPlugin: the component of an action, its ServiceAccount and limits, and whether it is loaded.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
     status = "ActionPluginStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "An action that OperationJobs select by spec.action: a WebAssembly component, where it comes from and as whom it acts.",
+    doc = "An action that OperationJobs select by spec.action: the source of its WebAssembly component, and the ServiceAccount that it acts as.",
     printcolumn(name = "ACTION", type_ = "string", json_path = ".spec.action"),
     printcolumn(name = "SOURCE", type_ = "string", json_path = ".status.source"),
     printcolumn(
@@ -39,8 +39,8 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ActionPluginSpec {
-    /// What `spec.action` of an OperationJob selects. If two ActionPlugins claim one action, the
-    /// older one serves it and the other says so in its status.
+    /// What `spec.action` of an OperationJob selects. Immutable. If several ActionPlugins name one
+    /// action, the oldest serves it and the others have the reason `ActionTaken`.
     #[schemars(
         length(min = 1, max = 63),
         regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
@@ -51,32 +51,33 @@ pub struct ActionPluginSpec {
     /// Where the component comes from.
     pub source: PluginSource,
 
-    /// The component's digest, `sha256:` and 64 hexadecimal digits. If set, any other content is
-    /// refused.
+    /// The digest of the unzipped component, `sha256:` and 64 hexadecimal digits. If set, any other
+    /// content is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: Option<String>,
 
-    /// Operate pods in the manner of PodOpsLifecycle: traffic is taken off before and put back after.
+    /// Operate pods by the PodOpsLifecycle, which stops the traffic before and restores it after. Not
+    /// supported yet: OperationJobs fail with `ActionNotSupported`.
     #[serde(default)]
     pub enable_pod_ops_lifecycle: bool,
 
-    /// The ServiceAccount, in the operator's namespace, whose RBAC decides what the action may read
-    /// and do.
+    /// A ServiceAccount of the operator's namespace, but not the host's own. Its RBAC decides what the
+    /// action may read and do.
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: String,
 
-    /// Settings for the action: handed to its `setup`, checked against the schema that it declares.
+    /// The action's settings, validated against the schema that the action declares.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     #[schemars(schema_with = "any_object")]
     pub settings: serde_json::Map<String, serde_json::Value>,
 
-    /// How much one call of the action may use.
+    /// The limits of one call of the action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<PluginLimits>,
 }
 
-/// Where a component comes from: exactly one of these.
+/// Where a component comes from. Set exactly one field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.configMap)", "message": "name a source: configMap"}]))]
@@ -90,8 +91,7 @@ pub struct PluginSource {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapSource {
-    /// The ConfigMap's namespace. Only the operator's own is read, so that nobody else can place
-    /// code; absent means that one.
+    /// The ConfigMap's namespace. Only the operator's own is allowed, and it is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
@@ -110,42 +110,42 @@ fn default_key() -> String {
     "plugin.wasm".to_owned()
 }
 
-/// How much one call of an action may use.
+/// The limits of one call of an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginLimits {
-    /// Memory of one call, from 1Mi to 256Mi. 32Mi unless set.
+    /// The memory of one call, from 1Mi to 256Mi. Default: 32Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[1-9][0-9]{0,5}(Ki|Mi)$"))]
     pub memory: Option<String>,
 
-    /// Time for one call, waiting included, from 10ms to 30s. 1s unless set.
+    /// The time of one call, including waiting, from 10ms to 30s. Default: 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[1-9][0-9]{0,4}(ms|s)$"))]
     pub call_timeout: Option<String>,
 }
 
-/// What is known of the plugin.
+/// The status of the plugin.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionPluginStatus {
-    /// The `metadata.generation` that this status is about.
+    /// The `metadata.generation` that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The digest of the component that serves the action now.
+    /// The digest of the component that serves the action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 
-    /// The first characters of the digest, for people.
+    /// The first digits of the digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_digest: Option<String>,
 
-    /// Where the component came from, for people.
+    /// Where the component came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 
-    /// The interface version that the component was checked against.
+    /// The version of the interface that the component implements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface_version: Option<String>,
 
@@ -154,8 +154,8 @@ pub struct ActionPluginStatus {
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub watches: Vec<String>,
 
-    /// `Ready` when a component serves the action; its reason and message say what is wrong with a
-    /// version that could not be loaded.
+    /// `Ready` when a component serves the action. The reason and message of `Ready` also say why a
+    /// newer version could not be loaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -1,4 +1,4 @@
-//! JobTemplate: the spec of a Job that steps of JobFlows take by its name.
+//! JobTemplate: the spec of a Job that steps of JobFlows refer to by name.
 //!
 //! Group, kind and fields are those of job-deploy-operator's `api.practice.com/v1alpha1`.
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::embedded::JobSpec;
 
-/// What steps take.
+/// The spec of a Job.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(
     group = "api.practice.com",
@@ -20,7 +20,7 @@ use crate::embedded::JobSpec;
     status = "JobTemplateStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "The spec of a Job that steps of JobFlows take by its name, in jobTemplateRef.",
+    doc = "The spec of a Job that steps of JobFlows refer to by name, in jobTemplateRef.",
     printcolumn(name = "Jobs", type_ = "integer", json_path = ".status.jobs"),
     printcolumn(
         name = "Age",
@@ -30,21 +30,21 @@ use crate::embedded::JobSpec;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JobTemplateSpec {
-    /// The Job's `spec`, as in batch/v1. Editing it changes the Jobs that are made from then on.
+    /// The Job's `spec`, as in batch/v1. An edit changes only Jobs that are created later.
     pub job_template: JobSpec,
 }
 
-/// What is known of a JobTemplate.
+/// The status of a JobTemplate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobTemplateStatus {
-    /// The names of Jobs that were made from it and are still there, sorted; at most 100.
+    /// The names of the existing Jobs that were created from it, sorted, at most 100.
     // Always written: what another operator left here would stay otherwise.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub dependency_list: Vec<String>,
 
-    /// How many Jobs that were made from it are still there.
+    /// How many Jobs that were created from it exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jobs: Option<i32>,
 }

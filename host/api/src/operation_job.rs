@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// The most targets one job may have.
 pub const MAX_TARGETS: usize = 10_000;
 
-/// What to do, to which pods, how fast and how long.
+/// The action, its targets and its limits.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(
     group = "apps.kusionstack.io",
@@ -25,7 +25,7 @@ pub const MAX_TARGETS: usize = 10_000;
     status = "OperationJobStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "A one-shot operation on a batch of pods of its namespace: spec.action says what is done, spec.partition how many targets are operated by now.",
+    doc = "Runs an action once on a list of pods of its namespace. spec.action names the action, spec.partition limits how many targets have started.",
     printcolumn(name = "PROGRESS", type_ = "string", json_path = ".status.progress"),
     printcolumn(
         name = "AGE",
@@ -72,7 +72,7 @@ pub const MAX_TARGETS: usize = 10_000;
 ]))]
 pub struct OperationJobSpec {
     /// What is done to each target: the `spec.action` of an ActionPlugin, for example `Replace`.
-    /// Can't be changed.
+    /// Immutable.
     #[schemars(
         length(min = 1, max = 63),
         regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
@@ -80,10 +80,9 @@ pub struct OperationJobSpec {
     )]
     pub action: String,
 
-    /// The pods to operate, by name, in this order. At least one, at most 10,000, each once. Can't be
-    /// changed. A job with its status is one object of at most 1.5 MiB: 10,000 targets fit if their
-    /// names have up to about 20 characters, 5,000 if up to 60. Of thousands, not all are operated at
-    /// the same time.
+    /// The pods to operate, by name, in this order. 1 to 10,000, each once. Immutable. A job with its
+    /// status is one object of at most 1.5 MiB: 10,000 targets fit if their names have up to about 20
+    /// characters, 5,000 up to 60. Not all of thousands of targets are operated at the same time.
     #[schemars(
         length(min = 1, max = 10_000),
         extend(
@@ -98,21 +97,21 @@ pub struct OperationJobSpec {
     )]
     pub targets: Vec<PodTarget>,
 
-    /// How many targets, counted from the first, are operated by now. Absent means all. May only
-    /// grow: raise it step by step to go on, or remove it to operate the rest.
+    /// How many targets may have started, counted from the first. Absent means all. May only grow:
+    /// raise it step by step to continue, or remove it to operate all targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub partition: Option<i32>,
 
-    /// How long a target may take, in seconds since it started. A target that takes longer is
-    /// released and Failed; targets that have not started are not concerned. 3 hours unless set.
+    /// How long a target may take, in seconds after it started. A target that takes longer fails and
+    /// is released. Does not apply to targets that have not started. Default: 3 hours.
     #[serde(default = "default_deadline", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub active_deadline_seconds: Option<i32>,
 
-    /// How long the job is kept after it finished, in seconds; then it is deleted. 30 minutes unless
-    /// set. -1 keeps it until somebody deletes it: use that where a GitOps tool applies the job, which
-    /// would otherwise create and run it again after each deletion.
+    /// How long the job is kept after it has finished, in seconds, before it is deleted. Default: 30
+    /// minutes. -1 keeps it until somebody deletes it. Use -1 if a GitOps tool applies the job: it would
+    /// otherwise create and run the job again after each deletion.
     #[serde(
         rename = "TTLSecondsAfterFinished",
         default = "default_ttl",
@@ -124,8 +123,8 @@ pub struct OperationJobSpec {
     }]))]
     pub ttl_seconds_after_finished: Option<i32>,
 
-    /// How many seconds to wait, after a pod was permitted to be operated, before operating it. For
-    /// actions that follow the PodOpsLifecycle; others ignore it.
+    /// For actions that follow the PodOpsLifecycle: how many seconds to wait before a pod is operated
+    /// after this was permitted. Other actions ignore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub operation_delay_seconds: Option<i32>,
@@ -158,44 +157,44 @@ pub struct PodTarget {
     )]
     pub name: String,
 
-    /// The containers to act on, each once; absent or empty means all of the pod's ordinary
-    /// containers. Replace ignores it.
+    /// The containers to operate, each once. Absent or empty means all ordinary containers of the pod.
+    /// Replace ignores it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
     pub containers: Option<Vec<String>>,
 }
 
-/// How far a job or a target is.
+/// The progress of a job or a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Progress {
-    /// Waiting to be operated.
+    /// Not started.
     #[default]
     Pending,
     /// Being operated.
     Processing,
-    /// Finished, in vain; `error` says why.
+    /// Finished without success; `error` says why.
     Failed,
-    /// Finished.
+    /// Finished with success.
     Succeeded,
 }
 
 impl Progress {
-    /// Succeeded or Failed: it stays so.
+    /// Whether it is Succeeded or Failed, which are final.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)
     }
 }
 
-/// What is known of the job.
+/// The status of the job.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OperationJobStatus {
-    /// The `metadata.generation` that this status is about.
+    /// The `metadata.generation` that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Pending: no target started. Processing: some did. Succeeded: all did. Failed: all are finished
-    /// and some failed.
+    /// Pending: no target has started. Processing: some have started. Succeeded: all have succeeded.
+    /// Failed: all have finished and some failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 
@@ -207,7 +206,7 @@ pub struct OperationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<Time>,
 
-    /// The same as `endTime`, under the name it had first.
+    /// The same as `endTime`, for compatibility.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_timestamp: Option<Time>,
 
@@ -223,24 +222,25 @@ pub struct OperationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_pod_count: Option<i32>,
 
-    /// When the job is being deleted: when a release of one of its targets first failed. What can't be
-    /// released a minute later is given up.
+    /// If the job is being deleted: when the release of a target first failed. A target that cannot be
+    /// released a minute later is abandoned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_failed_time: Option<Time>,
 
-    /// Every target with its progress: those that started come first, then the order of
+    /// Every target with its progress: first those that have started, then the others, in the order of
     /// `spec.targets`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub target_details: Vec<TargetDetail>,
 
-    /// `Ready` once the job succeeded, `Reconciling` until it is finished, `Stalled` when it failed.
+    /// `Ready` when the job has succeeded, `Reconciling` while it is in progress, `Stalled` when it has
+    /// failed or is blocked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
-/// What is known of one target.
+/// The status of one target.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetDetail {
@@ -251,7 +251,7 @@ pub struct TargetDetail {
     #[serde(default)]
     pub progress: Progress,
 
-    /// The uid of the pod when the target started; a later pod of the same name is not this target.
+    /// The uid of the pod when the target started. A later pod of the same name is not this target.
     #[serde(default, rename = "podUID", skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<String>,
 
@@ -263,16 +263,16 @@ pub struct TargetDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<Time>,
 
-    /// What the action recorded; Replace records `NewPod`.
+    /// What the action recorded. Replace records `NewPod`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra_info: BTreeMap<String, String>,
 
-    /// What went wrong last, or what the target waits for; cleared on success.
+    /// Why the target failed, or what it waits for. Cleared on success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TargetError>,
 }
 
-/// Why a target failed, or what keeps it.
+/// Why a target failed, or what it waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetError {

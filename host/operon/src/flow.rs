@@ -36,36 +36,36 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Draws the steps of a JobFlow: what depends on what, and where each step stands
+    /// Draw the steps of a JobFlow with their dependencies and phases
     Graph(Graph),
 }
 
 #[derive(Debug, clap::Args)]
 struct Graph {
-    /// A file with JobFlows, YAML or JSON (- is standard input), or the name of a JobFlow in the cluster
+    /// A YAML or JSON file with JobFlows (- is standard input), or the name of a JobFlow in the cluster
     #[arg(value_name = "FILE|NAME")]
     what: String,
 
-    /// Draw only the flow of this name in the file
+    /// Draw only the flow with this name in the file
     #[arg(long)]
     name: Option<String>,
 
-    /// The namespace of a flow in the cluster, unless it is that of the current context
+    /// The namespace of a flow in the cluster [default: that of the current context]
     #[arg(long, short)]
     namespace: Option<String>,
 
-    /// What kind of picture
+    /// The kind of picture
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
 
-    /// Whether text has colours; auto: at a terminal, unless NO_COLOR is set
+    /// Whether text has colours; auto means on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Output {
-    /// Lines for a terminal
+    /// Text for a terminal
     Text,
     /// An image
     Svg,

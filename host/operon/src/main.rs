@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Operates workloads on Kubernetes, and runs actions as WebAssembly components
+/// A Kubernetes operator that runs operations and Jobs; actions are WebAssembly components
 #[derive(Debug, Parser)]
 #[command(name = "operon", version)]
 struct Arguments {
@@ -24,16 +24,16 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the host: all controllers, in the cluster that it finds itself in or that KUBECONFIG names
+    /// Run the host with all controllers, in the cluster of its pod or of KUBECONFIG
     Run(run::Arguments),
-    /// Prints the CustomResourceDefinitions as YAML, or writes them to a folder, one file per kind
+    /// Print the CustomResourceDefinitions as YAML, or write them to a folder, one file per kind
     Crds(crds::Arguments),
-    /// Looks at a JobFlow
+    /// Show a JobFlow
     Flow(flow::Arguments),
-    /// Compiles a component, within limits; the host starts this itself
+    /// Compile a component, within limits; started by the host
     #[command(hide = true)]
     Compile(child::Compile),
-    /// Checks an action's settings against its schema, within limits; the host starts this itself
+    /// Check an action's settings against its schema, within limits; started by the host
     #[command(hide = true)]
     CheckSettings(child::Limits),
 }

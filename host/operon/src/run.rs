@@ -20,31 +20,31 @@ use crate::{
 /// How the host runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The operator's own namespace: its Lease, the plugins' `ConfigMaps` and `ServiceAccounts`
+    /// The operator's namespace, with its Lease and the `ConfigMaps` and `ServiceAccounts` of actions
     #[arg(long, env = "POD_NAMESPACE", default_value = "operon-system")]
     namespace: String,
 
-    /// This instance's name, unique among the replicas
+    /// The name of this instance, unique among the replicas [default: operon-PID]
     #[arg(long, env = "POD_NAME")]
     instance: Option<String>,
 
-    /// Where /healthz, /readyz and /metrics are served
+    /// The address of /healthz, /readyz and /metrics
     #[arg(long, env = "OPERON_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
 
-    /// Where compiled components are kept between restarts; a folder of this user alone
+    /// The folder for compiled components, which only this user can enter; without it they are compiled after each start
     #[arg(long, env = "OPERON_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 
-    /// How log lines are written
+    /// The format of log lines
     #[arg(long, env = "OPERON_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
 
-    /// What is logged: a level, or levels by module (info,operon_controllers=debug)
+    /// The log level, or levels by module (info,operon_controllers=debug)
     #[arg(long, env = "OPERON_LOG", default_value = "info")]
     log: String,
 
-    /// Run without leader election; for a single instance on a developer's machine
+    /// Run without leader election, for a single instance on a developer's machine
     #[arg(long)]
     no_leader_election: bool,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
 enum LogFormat {
     /// One JSON object per line
     Json,
-    /// For people
+    /// Plain text
     Text,
 }
 
