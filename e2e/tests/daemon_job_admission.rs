@@ -52,7 +52,7 @@ async fn a_misspelt_field_is_refused_with_its_path() {
 #[tokio::test]
 async fn a_value_that_makes_no_sense_is_refused_with_what_would() {
     story(async |world: &World| {
-        let amount = "is a number that is not negative, or a part of all nodes as 10%";
+        let amount = "must be a number that is not negative, or a percentage such as 10%";
         let table = [
             ("parallelism", json!("ten%"), "parallelism", amount),
             ("parallelism", json!("10"), "parallelism", amount),

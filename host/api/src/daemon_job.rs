@@ -72,7 +72,7 @@ pub struct DaemonJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Nodes>,
 
-    /// In which order, how fast, and what happens when it fails.
+    /// The order and speed of the rollout, and what a failure means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
 
@@ -109,7 +109,7 @@ struct Beside {
     #[serde(default)]
     nodes: Option<Nodes>,
 
-    /// In which order, how fast, and what happens when Jobs fail. Absent means: on all nodes at once.
+    /// The order and speed of the rollout, and what failures mean. Absent means: on all nodes at the same time.
     #[serde(default)]
     rollout: Option<Rollout>,
 }
@@ -152,8 +152,7 @@ pub struct Nodes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<NodeSelector>,
 
-    /// Every node, whatever its taints, cordoned and not Ready ones as well; the pods tolerate
-    /// everything.
+    /// Also cordoned, tainted and not Ready nodes; the pods tolerate every taint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_unschedulable: Option<bool>,
 
@@ -172,42 +171,43 @@ pub struct Nodes {
     pub unavailable_timeout_seconds: Option<i32>,
 }
 
-/// In which order, how fast, and what happens when it fails.
+/// The order and speed of the rollout, and what failures mean.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
-    /// No further node gets its Job while this is true. What runs goes on.
+    /// No further node gets its Job while this is true. Running Jobs go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 
-    /// On how many nodes Jobs may run at the same time: a number, or a part of all nodes as `10%`.
-    /// Absent means all.
+    /// On how many nodes Jobs may run at the same time: a number, or a percentage of all nodes
+    /// such as `10%`. Absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [amount()]))]
     pub parallelism: Option<IntOrString>,
 
-    /// Always (the default): it is finished when every node is, and a node that comes later gets
-    /// nothing. Never: it is Ready when every node is, and goes on to serve those that come; while it
-    /// does, it is Running again.
+    /// Always (the default): the DaemonJob has finished when every node has, and nodes that join later get no
+    /// Job. Never: it is Ready when every node has finished, and nodes that join later get a Job; while they
+    /// run, it is Running again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_policy: Option<CompletionPolicy>,
 
-    /// What more failed nodes than `maxFailures` mean. FailFast (the default): no further node gets a
-    /// Job, what runs goes on, and it is Failed. Continue: every node gets its Job, and it is Failed in
-    /// the end. Pause: no further node gets a Job until failed nodes are retried.
+    /// What happens when more nodes failed than `maxFailures`. FailFast (the default): no further node gets a
+    /// Job, running Jobs go on, and the DaemonJob is Failed. Continue: every node gets its Job, and the
+    /// DaemonJob is Failed in the end. Pause: no further node gets a Job until failed nodes are retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<NodeFailurePolicy>,
 
-    /// How many nodes may fail: a number, or a part of all nodes as `10%`. 0 unless set.
+    /// How many nodes may fail: a number, or a percentage of all nodes such as `10%`. 0 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [amount()]))]
     pub max_failures: Option<IntOrString>,
 
-    /// Runs the Job of a node again that failed. Absent means never.
+    /// Runs the Job of a node again when it failed. Only failures count for the limit; a Job that was deleted
+    /// is made again without it. Absent means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<StepRetry>,
 
-    /// How long the Job of one node may take, in seconds, before it is failed. It is the Job's
+    /// How long the Job of one node may take, in seconds, before it has failed. It becomes the Job's
     /// `activeDeadlineSeconds`, unless that is lower.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -223,17 +223,17 @@ pub struct Rollout {
     #[schemars(length(min = 1, max = 317))]
     pub topology_key: Option<String>,
 
-    /// How long to wait, in seconds, after one wave before the next. 0 unless set.
+    /// How long to wait, in seconds, between two waves. 0 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 604_800))]
     pub pause_seconds: Option<i32>,
 }
 
-/// The rule of a number, or a part of all nodes.
+/// The rule of a number, or a percentage of all nodes.
 fn amount() -> Value {
     json!({
         "rule": "type(self) == int ? self >= 0 : self.matches('^[0-9]{1,9}%$')",
-        "message": "is a number that is not negative, or a part of all nodes as 10%",
+        "message": "must be a number that is not negative, or a percentage such as 10%",
     })
 }
 
@@ -241,24 +241,24 @@ fn amount() -> Value {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Canary {
-    /// Nodes with these labels. While there is none, nothing starts.
+    /// Nodes with these labels. While no node has them, nothing starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 
-    /// So many of them, in the order of their names: a number, or a part of all nodes as `10%`. Absent
-    /// means all that the selector allows; 1 if there is no selector.
+    /// How many of them, in the order of their names: a number, or a percentage of all nodes such as `10%`.
+    /// Absent means all that the selector selects; 1 if there is no selector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [amount()]))]
     pub count: Option<IntOrString>,
 }
 
-/// When a DaemonJob is finished.
+/// When a DaemonJob has finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum CompletionPolicy {
-    /// When every node is.
+    /// When every node has.
     #[default]
     Always,
-    /// Never: nodes that come later get a Job.
+    /// Never: nodes that join later get a Job.
     Never,
 }
 
@@ -286,11 +286,11 @@ pub struct DaemonJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<FlowState>,
 
-    /// How many nodes have succeeded, of how many: `12/15`.
+    /// How many nodes have succeeded, and how many there are: `12/15`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
 
-    /// How many nodes are to get a Job.
+    /// How many nodes have or get a Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<i32>,
 
@@ -314,7 +314,7 @@ pub struct DaemonJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When it was finished.
+    /// When Operon saw that the last node had finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
@@ -332,8 +332,8 @@ pub struct DaemonJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<Wave>,
 
-    /// What the results below are results of: a digest of the spec's Job and globalParams. Another one
-    /// begins anew on every node.
+    /// A digest of the Job's spec and `globalParams` that the results below belong to. When it changes, every
+    /// node begins anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
 
@@ -375,8 +375,7 @@ pub struct DaemonJobStatus {
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub canary_node_digests: Vec<String>,
 
-    /// The status of each Job that there is, by `<job>/<namespace>`, if there are at most 100; of one
-    /// that is finished, as they were then.
+    /// The status of each Job, by `<job>/<namespace>`, if there are at most 100.
     // Always written, as a whole: what another operator left here would stay otherwise.
     #[serde(default)]
     #[schemars(
@@ -389,8 +388,8 @@ pub struct DaemonJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried: Option<String>,
 
-    /// `Ready` is True if every node succeeded, or failed within `maxFailures`. `Reconciling` while Jobs run, `Stalled` when only a
-    /// change helps.
+    /// `Ready` is True if every node succeeded, or failed within `maxFailures`. `Reconciling` is True while Jobs
+    /// run, `Stalled` when only a change helps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

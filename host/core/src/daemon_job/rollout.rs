@@ -33,7 +33,7 @@ pub(super) struct CanaryRule {
     count: Option<Amount>,
 }
 
-/// A number, or a part of all nodes.
+/// A number, or a percentage of all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Amount {
     Number(usize),
@@ -130,7 +130,7 @@ impl Amount {
     }
 }
 
-/// Reads a number or a part of all nodes.
+/// Reads a number or a percentage of all nodes.
 fn amount(field: &str, value: Option<&IntOrString>) -> Result<Option<Amount>, Failure> {
     let read = match value {
         None => return Ok(None),
@@ -146,7 +146,7 @@ fn amount(field: &str, value: Option<&IntOrString>) -> Result<Option<Amount>, Fa
         Failure::new(
             INVALID_SPEC,
             format!(
-                "spec.rollout.{field} is a number that is not negative, or a part of all nodes as \"10%\", and not {said}"
+                "spec.rollout.{field} must be a number that is not negative, or a percentage such as \"10%\", not {said}"
             ),
         )
     })

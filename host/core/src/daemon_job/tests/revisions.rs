@@ -138,7 +138,7 @@ fn a_spec_that_can_not_be_read_stalls_and_what_runs_goes_on() {
     let bad: [(Edit, &str); 3] = [
         (
             |spec| spec["rollout"] = json!({"parallelism": "many"}),
-            "spec.rollout.parallelism is a number that is not negative, or a part of all nodes as \"10%\", and not \"many\"",
+            "spec.rollout.parallelism must be a number that is not negative, or a percentage such as \"10%\", not \"many\"",
         ),
         (
             |spec| {
