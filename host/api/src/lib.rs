@@ -23,7 +23,7 @@ mod schema;
 mod tests;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+use kube::{CustomResourceExt, Resource as _};
 
 pub use action_plugin::ActionPlugin;
 pub use daemon_job::DaemonJob;
@@ -54,6 +54,14 @@ pub fn all_crds() -> Vec<CustomResourceDefinition> {
         schemas
             .filter_map(|schema| schema.open_api_v3_schema.as_mut())
             .for_each(schema::tidy);
+    }
+    for crd in &mut crds {
+        let is_daemon_job = crd.spec.names.kind == DaemonJob::kind(&());
+        let versions = crd.spec.versions.iter_mut().filter(|_| is_daemon_job);
+        let schemas = versions.filter_map(|version| version.schema.as_mut());
+        let schemas = schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut());
+        let specs = schemas.filter_map(|schema| schema.properties.as_mut()?.get_mut("spec"));
+        specs.for_each(embedded::take_nulls);
     }
     crds
 }

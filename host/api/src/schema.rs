@@ -7,9 +7,12 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 /// Makes a schema, and all within it, take `null` for absent and read well.
 ///
 /// A field that is `nullable` keeps a null that a user wrote, and so misses its default: a job with
-/// `activeDeadlineSeconds: null` would have none. An API server drops the null of any other field.
+/// `activeDeadlineSeconds: null` would have none. An API server drops the null of any other field. Parts of
+/// Kubernetes' own objects, which have no descriptions, decide for themselves.
 pub(crate) fn tidy(schema: &mut JSONSchemaProps) {
-    schema.nullable = None;
+    if schema.description.is_some() {
+        schema.nullable = None;
+    }
     if let Some(description) = &mut schema.description {
         *description = unwrapped(description);
     }
