@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::Performer;
 use crate::{access::is_granted, error::Error};
 
-/// One permission: a verb on an object or on a subresource of it.
+/// One permission: a verb on an object or on a subresource of it, or on all objects of a kind if the name is
+/// empty.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Access {
     verb: &'static str,
@@ -32,7 +33,14 @@ impl Access {
             Effect::Apply(body) => ["patch", "create"]
                 .map(|verb| Self::to(verb, reference(body)))
                 .into(),
-            Effect::Create(body) => vec![Self::to("create", reference(body))],
+            // The API server authorizes a creation before it knows the name: a rule for some names grants none.
+            Effect::Create(body) => vec![Self::to(
+                "create",
+                ObjectReference {
+                    name: String::new(),
+                    ..reference(body)
+                },
+            )],
             Effect::Delete { object, .. } => vec![Self::to("delete", object.clone())],
             Effect::Evict { pod, .. } => {
                 let pod = ObjectReference {
@@ -97,7 +105,7 @@ impl Performer {
             version: Some(kind.version),
             resource: Some(kind.plural),
             subresource: subresource.clone(),
-            name: Some(object.name.clone()),
+            name: Some(object.name.clone()).filter(|name| !name.is_empty()),
             verb: Some((*verb).to_owned()),
             ..ResourceAttributes::default()
         };
