@@ -42,6 +42,10 @@ type Shed<K> = Arc<dyn Fn(&mut K) + Send + Sync>;
 /// API server that refuses is not asked again and again.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
+/// How long a list may go without a part of it: longer than the API server works on one. A connection that
+/// died unnoticed answers never.
+const LIST_LIMIT: Duration = Duration::from_secs(90);
+
 /// A kind that can be cached.
 pub trait Cached:
     Resource<DynamicType: Clone + Debug + Eq + Hash + Unpin + Send + Sync>
@@ -277,7 +281,7 @@ impl<K: Cached> Kept<K> {
 /// How a watch ended.
 enum End {
     Failed(watcher::Error),
-    /// The stream of its events ended, which it should not.
+    /// The stream of its events ended, which it should not, or a list took too long.
     Closed,
     /// Another list was asked for.
     Again,
@@ -326,15 +330,31 @@ impl<K: Cached> Watch<K> {
             self.0.again.notified().await;
             tokio::time::sleep(panics.next()).await;
         });
+        let mut is_listing = true;
         loop {
+            let next = async {
+                if is_listing {
+                    let part = tokio::time::timeout(LIST_LIMIT, events.next());
+                    part.await.unwrap_or(None)
+                } else {
+                    events.next().await
+                }
+            };
             let event = tokio::select! {
-                event = events.next() => event,
+                event = next => event,
                 () = &mut again => return End::Again,
             };
             match event {
                 Some(Ok(event)) => {
-                    if matches!(event, watcher::Event::InitDone) {
-                        failures.reset();
+                    match event {
+                        watcher::Event::Init => is_listing = true,
+                        watcher::Event::InitDone => {
+                            is_listing = false;
+                            failures.reset();
+                        }
+                        watcher::Event::Apply(_)
+                        | watcher::Event::Delete(_)
+                        | watcher::Event::InitApply(_) => {}
                     }
                     if let Some(event) = each(event, read) {
                         self.0.change(|keeper| keeper.watched(event));

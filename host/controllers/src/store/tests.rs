@@ -240,3 +240,16 @@ async fn an_object_that_was_created_again_unseen_is_passed_on_with_the_one_that_
     cache.wrote(third);
     assert_eq!(told(), [of("second", false), of("third", true)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_never_answered_is_asked_for_again() {
+    let lists = AtomicUsize::new(0);
+    let client = fake::client(move |request| {
+        let is_list = !request.uri().to_string().contains("watch=true");
+        let is_late = is_list && lists.fetch_add(1, Ordering::SeqCst) > 0;
+        is_late.then(|| config_maps(7, &["a"]))
+    });
+    let cache = start(client, |_, _| {});
+    assert!(cache.ready_within(Duration::from_mins(3)).await);
+    assert_eq!(cache.store.len(), 1);
+}
