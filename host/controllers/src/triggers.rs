@@ -131,11 +131,10 @@ impl Triggers {
 
     /// An action was loaded, swapped or removed: wake every unfinished job of it.
     pub fn action_changed(&self, action: &str) {
-        let loaded = self.catalogue.loaded(action);
-        let watches = loaded
-            .as_ref()
-            .map(|l| l.action.registration().watches.as_slice());
-        self.set_pod_rules(action, watches.unwrap_or_default());
+        self.set_pod_rules(action, || {
+            let loaded = self.catalogue.loaded(action);
+            loaded.map_or_else(Vec::new, |l| l.action.registration().watches.clone())
+        });
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let jobs = index.of_action(action);
         drop(index);
@@ -145,7 +144,13 @@ impl Triggers {
         }
     }
 
-    fn set_pod_rules(&self, action: &str, watches: &[Watch]) {
+    /// What is watched is asked under the lock: of two changes at the same time the later one stays.
+    fn set_pod_rules(&self, action: &str, watches: impl FnOnce() -> Vec<Watch>) {
+        let mut all = self
+            .pod_rules
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let watches = watches();
         let pods = watches
             .iter()
             .filter(|w| w.kind == "Pod" && w.api_version == "v1");
@@ -156,10 +161,6 @@ impl Triggers {
                 Some(Rule::new(action, watch, selector))
             })
             .collect();
-        let mut all = self
-            .pod_rules
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
         if rules.is_empty() {
             all.remove(action);
         } else {

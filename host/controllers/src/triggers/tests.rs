@@ -245,10 +245,10 @@ fn a_pod_that_an_action_watches_wakes_its_jobs_while_the_action_declares_that() 
     let mut world = World::new();
     world.job("one", "Replace", &[("a", json!({"NewPod": "new"}))]);
     assert_eq!(world.pod("new", &json!({})), Vec::<String>::new());
-    let watches = [watch("", Mapping::ExtraInfo(key("NewPod")))];
-    world.triggers.set_pod_rules("Replace", &watches);
+    let watches = vec![watch("", Mapping::ExtraInfo(key("NewPod")))];
+    world.triggers.set_pod_rules("Replace", || watches);
     assert_eq!(world.pod("new", &json!({})), ["one"]);
-    world.triggers.set_pod_rules("Replace", &[]);
+    world.triggers.set_pod_rules("Replace", Vec::new);
     assert_eq!(world.pod("new", &json!({})), Vec::<String>::new());
 }
 
