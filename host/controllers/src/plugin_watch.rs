@@ -83,7 +83,8 @@ impl Watcher<'_> {
             let rule = Rule::new(self.action, watch, selector);
             let cache = self.cache(&client, watch, rule, &resource).await?;
             let key = (watch.api_version.clone(), watch.kind.clone());
-            declared.others.insert(key, cache.store.clone());
+            let store = cache.store.clone();
+            declared.others.insert(key, (resource, store));
             caches.push(cache);
         }
         Ok(PluginWatch { declared, caches })

@@ -7,7 +7,11 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt, core::DynamicObject, runtime::reflector::Store};
+use kube::{
+    ResourceExt,
+    core::{ApiResource, DynamicObject},
+    runtime::reflector::{ObjectRef, Store},
+};
 use operon_api::OperationJob;
 use operon_core::{
     action::{ClusterView, ObjectReference, PodView, ReadError},
@@ -21,7 +25,7 @@ pub struct Declared {
     /// All pods of the cluster, and which of them may be read, if pods were declared.
     pub pods: Option<(Store<Pod>, Selector)>,
     /// Everything else, by `apiVersion` and kind.
-    pub others: HashMap<(String, String), Store<DynamicObject>>,
+    pub others: HashMap<(String, String), (ApiResource, Store<DynamicObject>)>,
 }
 
 /// How many selectors, and labels, a view keeps the pods of: actions choose them, and a view lives for a
@@ -98,7 +102,11 @@ impl View {
         Ok(candidates.filter(selected).cloned().collect())
     }
 
-    fn others(&self, api_version: &str, kind: &str) -> Result<&Store<DynamicObject>, ReadError> {
+    fn others(
+        &self,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<&(ApiResource, Store<DynamicObject>), ReadError> {
         self.declared
             .others
             .get(&(api_version.to_owned(), kind.to_owned()))
@@ -112,11 +120,9 @@ impl ClusterView for View {
             let pod = self.pods()?.get(&reference.name);
             return Ok(pod.and_then(|pod| whole(&**pod, "v1", "Pod")));
         }
-        let store = self.others(&reference.api_version, &reference.kind)?;
-        let object = store.find(|object| {
-            object.metadata.namespace.as_deref() == Some(&self.namespace)
-                && object.metadata.name.as_deref() == Some(&reference.name)
-        });
+        let (resource, store) = self.others(&reference.api_version, &reference.kind)?;
+        let named = ObjectRef::new_with(&reference.name, resource.clone()).within(&self.namespace);
+        let object = store.get(&named);
         Ok(object.and_then(|object| whole(&*object, &reference.api_version, &reference.kind)))
     }
 
@@ -131,7 +137,8 @@ impl ClusterView for View {
             let pods = self.selected_pods(&selector)?.into_iter();
             return Ok(Box::new(pods.filter_map(|pod| whole(&*pod, "v1", "Pod"))));
         }
-        let objects = self.others(api_version, kind)?.state_filter(|object| {
+        let (_, store) = self.others(api_version, kind)?;
+        let objects = store.state_filter(|object| {
             object.metadata.namespace.as_deref() == Some(&self.namespace)
                 && selector.matches(object.labels())
         });
@@ -219,6 +226,31 @@ mod tests {
             }
             let whole = view.find("v1", "Pod", selector).expect(selector);
             assert_eq!(whole.count(), expected.len(), "{selector}");
+        }
+    }
+
+    #[test]
+    fn an_object_is_read_by_its_name_in_the_namespace_alone() {
+        let resource = ApiResource::erase::<k8s_openapi::api::apps::v1::ReplicaSet>(&());
+        let mut writer = Writer::<DynamicObject>::new(resource.clone());
+        for (namespace, name) in [("ns", "a"), ("other", "b")] {
+            let object = json!({"metadata": {"namespace": namespace, "name": name}});
+            let object = serde_json::from_value(object).expect("an object");
+            writer.apply_watcher_event(&Event::Apply(object));
+        }
+        let key = ("apps/v1".to_owned(), "ReplicaSet".to_owned());
+        let declared = Declared {
+            pods: None,
+            others: HashMap::from([(key, (resource, writer.as_reader()))]),
+        };
+        let view = View::new("ns", declared, Writer::default().as_reader());
+        for (name, is_there) in [("a", true), ("b", false), ("c", false)] {
+            let found = view.get(&ObjectReference {
+                api_version: "apps/v1".to_owned(),
+                kind: "ReplicaSet".to_owned(),
+                name: name.to_owned(),
+            });
+            assert_eq!(found.map(|found| found.is_some()), Ok(is_there), "{name}");
         }
     }
 
