@@ -25,6 +25,7 @@ use operon_core::{
         plan::{Cause, Step},
     },
 };
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
@@ -292,7 +293,17 @@ fn pinned(effect: &Effect, target: &Target) -> Effect {
                 uid.clone_from(&target.uid);
             }
         }
-        Effect::Apply(_) | Effect::Create(_) | Effect::Event { .. } => {}
+        Effect::Apply(body) => {
+            let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
+            let names = [text("/apiVersion"), text("/kind"), text("/metadata/name")];
+            if names == [Some("v1"), Some("Pod"), Some(&target.name)]
+                && let Some(uid) = &target.uid
+                && let Some(metadata) = body["metadata"].as_object_mut()
+            {
+                metadata.entry("uid").or_insert_with(|| json!(uid));
+            }
+        }
+        Effect::Create(_) | Effect::Event { .. } => {}
     }
     effect
 }
@@ -347,5 +358,15 @@ mod tests {
             pinned(&delete("ConfigMap", None), &target),
             delete("ConfigMap", None)
         );
+        let apply = |name: &str, uid: Option<&str>| {
+            let mut body = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
+            if let Some(uid) = uid {
+                body["metadata"]["uid"] = json!(uid);
+            }
+            Effect::Apply(body)
+        };
+        for ((pod, uid), (same, expected)) in table {
+            assert_eq!(pinned(&apply(pod, uid), &target), apply(same, expected));
+        }
     }
 }
