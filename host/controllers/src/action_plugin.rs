@@ -430,6 +430,9 @@ pub fn plugin_changed(
     triggers: &Triggers,
     metrics: &Metrics,
 ) -> Vec<ObjectRef<ActionPlugin>> {
+    if store.get(&ObjectRef::from_obj(plugin)).is_none() {
+        metrics.plugin_deleted(&plugin.name_any());
+    }
     let mut actions = catalogue.settle(|| store.state(), Timestamp::now());
     metrics.plugins_loaded(catalogue.count());
     for action in &actions {
@@ -485,4 +488,38 @@ fn references(
         .iter()
         .map(|plugin| ObjectRef::from_obj(&**plugin))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc::unbounded;
+    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use operon_api::action_plugin::ActionPluginSpec;
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+
+    use super::*;
+
+    #[test]
+    fn pods_left_behind_are_not_counted_for_a_plugin_that_was_deleted() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let (catalogue, (queue, _woken)) =
+            (Arc::new(Catalogue::new(Timestamp::UNIX_EPOCH)), unbounded());
+        let triggers = Triggers::new(queue, Arc::clone(&catalogue), Arc::default());
+        let plugin = ActionPlugin::new("plugin", ActionPluginSpec::default());
+        let mut plugins = Writer::<ActionPlugin>::default();
+        metrics.left_behind("plugin", 2);
+        for (event, is_counted) in [
+            (Event::Apply(plugin.clone()), true),
+            (Event::Delete(plugin.clone()), false),
+        ] {
+            plugins.apply_watcher_event(&event);
+            let store = plugins.as_reader();
+            plugin_changed(&plugin, &store, &catalogue, &triggers, &metrics);
+            let mut text = String::new();
+            encode(&mut text, &registry).expect("metrics");
+            let counted = text.contains("operon_pods_left_behind{plugin=\"plugin\"} 2");
+            assert_eq!(counted, is_counted, "{text}");
+        }
+    }
 }

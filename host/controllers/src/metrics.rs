@@ -164,6 +164,12 @@ impl Metrics {
         self.left_behind.get_or_create(&Plugin { plugin }).set(pods);
     }
 
+    /// An ActionPlugin was deleted: nothing is known of its pods any more.
+    pub(crate) fn plugin_deleted(&self, plugin: &str) {
+        let plugin = plugin.to_owned();
+        self.left_behind.remove(&Plugin { plugin });
+    }
+
     pub(crate) fn effect(&self, plugin: &str, kind: &'static str, result: &'static str) {
         self.effects
             .get_or_create(&EffectKind {
