@@ -125,6 +125,15 @@ struct Pacing {
     failures: u32,
 }
 
+impl Pacing {
+    /// Whether the next reconcile depends on it. One that is so old is of an object that was deleted.
+    fn matters(self, now: Instant) -> bool {
+        let Self { started, failures } = self;
+        let age = now.saturating_duration_since(started);
+        age < if failures > 0 { BACKOFF.1 * 5 } else { PACE }
+    }
+}
+
 impl<R: Reconciler> Runner<R> {
     async fn pass(&self, object: Arc<R::Object>) -> Action {
         let key = object.uid().unwrap_or_default();
@@ -271,7 +280,7 @@ impl<R: Reconciler> Runner<R> {
         };
         objects.insert(key, Pacing { started, failures });
         if objects.len() > 10_000 {
-            objects.retain(|_, pacing| pacing.failures > 0 || pacing.started.elapsed() < PACE);
+            objects.retain(|_, pacing| pacing.matters(Instant::now()));
         }
         let doublings = failures.saturating_sub(1).min(10);
         let (first, longest) = failed.unwrap_or(AFTER_CONFLICT);
@@ -334,6 +343,20 @@ mod tests {
         };
         let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
         assert!(waited.is_ok(), "{what}");
+    }
+
+    #[test]
+    fn the_failures_of_an_object_that_was_deleted_are_forgotten() {
+        let started = Instant::now();
+        for (failures, age, matters) in [
+            (0, Duration::ZERO, true),
+            (0, Duration::from_secs(1), false),
+            (1, Duration::from_mins(2), true),
+            (1, Duration::from_hours(1), false),
+        ] {
+            let pacing = Pacing { started, failures };
+            assert_eq!(pacing.matters(started + age), matters, "{failures} {age:?}");
+        }
     }
 
     #[tokio::test]
