@@ -207,7 +207,9 @@ impl<R: Reconciler> Runner<R> {
         self.health.metrics().failed(R::NAME, class);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         match class {
-            Class::Conflict | Class::Exists => {
+            // What is gone may be another object than this one. If it is this one, the next reconcile does not
+            // find it.
+            Class::Conflict | Class::Exists | Class::Gone => {
                 tracing::debug!(
                     controller = R::NAME,
                     namespace,
@@ -217,7 +219,6 @@ impl<R: Reconciler> Runner<R> {
                 );
                 Action::requeue(self.note(key, started, Some(AFTER_CONFLICT)))
             }
-            Class::Gone => Action::await_change(),
             Class::Unavailable | Class::Denied | Class::Invalid => {
                 let wait = self.note(key, started, Some(BACKOFF));
                 self.log_failure(&namespace, &name, error, wait);
@@ -302,6 +303,7 @@ mod tests {
     use futures::channel::mpsc::unbounded;
     use kube::runtime::{reflector::store::Writer, watcher};
     use operon_api::JobFlow;
+    use operon_core::driver::Refusal;
     use prometheus_client::{encoding::text::encode, registry::Registry};
     use serde_json::json;
 
@@ -322,6 +324,13 @@ mod tests {
             let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             seen.push(name.clone());
             assert_ne!(name, "bad", "this flow can't be reconciled");
+            let is_first = seen.iter().filter(|seen| **seen == name).count() == 1;
+            if name == "refused" && is_first {
+                let status = json!({"code": 404, "reason": "NotFound"});
+                let status = serde_json::from_value(status).expect("a Status");
+                let refusal = Refusal::answered("failed to patch Job default/a", &status);
+                return Err(refusal.into());
+            }
             Ok(Next::default())
         }
     }
@@ -375,7 +384,7 @@ mod tests {
         let faults = Faults { client, events };
         let mut writer = Writer::<JobFlow>::default();
         writer.apply_watcher_event(&watcher::Event::Init);
-        for name in ["bad", "good"] {
+        for name in ["bad", "good", "refused"] {
             writer.apply_watcher_event(&watcher::Event::InitApply(flow(name)));
         }
         writer.apply_watcher_event(&watcher::Event::InitDone);
@@ -401,6 +410,8 @@ mod tests {
         eventually("the bad flow is reconciled again", || times("bad") >= 2).await;
         wake("good");
         eventually("the good flow is reconciled", || times("good") == 1).await;
+        wake("refused");
+        eventually("what was gone was another object", || times("refused") == 2).await;
         let was_sent = |path: &str, texts: &[&str]| {
             let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
             sent.iter().any(|(to, body)| {
