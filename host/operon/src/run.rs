@@ -1,6 +1,6 @@
 //! `operon run`: the host, from its arguments to its end.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, pin::pin};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -16,6 +16,9 @@ use crate::{
     probes::{self, Phase, Readiness},
     wiring::{self, Running},
 };
+
+/// Why the host ends without finishing anything.
+const LOST: &str = "leadership was lost; nothing more is written";
 
 /// How the host runs.
 #[derive(Debug, clap::Args)]
@@ -150,17 +153,24 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
         health,
         plugin_metrics,
     };
-    let mut running = Running::new(&parts);
-    // From the first moment on: controllers write long before the last of them has started.
-    let ended = tokio::select! {
-        failed = wiring::run_in(&mut running, parts, &readiness) => failed,
-        () = end.asked() => {
-            tracing::info!("asked to end; finishing the passes under way");
-            Ok(())
+    let ended = {
+        // From the first moment to the last write: controllers write long before the last of them has
+        // started, and some writes end long after the host was asked to.
+        let mut lost = pin!(lost(leadership.as_ref()));
+        let mut running = Running::new(&parts);
+        let ended = tokio::select! {
+            failed = wiring::run_in(&mut running, parts, &readiness) => failed,
+            () = end.asked() => {
+                tracing::info!("asked to end; finishing the passes under way");
+                Ok(())
+            }
+            () = &mut lost => anyhow::bail!(LOST),
+        };
+        tokio::select! {
+            () = running.stop() => ended,
+            () = lost => anyhow::bail!(LOST),
         }
-        () = lost(leadership.as_ref()) => anyhow::bail!("leadership was lost; nothing more is written"),
     };
-    running.stop().await;
     if let Some(leadership) = leadership {
         leadership.release().await;
     }

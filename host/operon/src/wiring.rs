@@ -46,7 +46,10 @@ use operon_controllers::{
 };
 use operon_plugin_registry::Registry;
 use operon_plugin_runtime::{Loader, LoaderConfig};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
 
 use crate::{
     metrics::PluginMetrics,
@@ -70,8 +73,8 @@ pub(crate) struct Parts {
 /// longer waits for it.
 const LOAD_LIMIT: Duration = Duration::from_mins(1);
 
-/// How long passes under way may take to finish when the host is asked to end. After it, and the time that
-/// releasing the Lease may take, the kubelet kills.
+/// How long passes and calls under way may take to finish when the host is asked to end.
+/// After it, and the time that releasing the Lease may take, the kubelet kills.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// The controllers, running.
@@ -134,12 +137,18 @@ impl Running {
         for end in self.end {
             end();
         }
+        let end = Instant::now() + STOP_LIMIT;
         let passes = async { while self.controllers.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_LIMIT, passes).await.is_err() {
+        if tokio::time::timeout_at(end, passes).await.is_err() {
             tracing::warn!(limit = ?STOP_LIMIT, "some passes did not finish in time and are ended");
             self.controllers.shutdown().await;
         }
-        self.book.stop().await;
+        if tokio::time::timeout_at(end, self.book.stop())
+            .await
+            .is_err()
+        {
+            tracing::warn!(limit = ?STOP_LIMIT, "some calls of actions did not finish in time and are ended");
+        }
         self.faults.events.flush().await;
     }
 }

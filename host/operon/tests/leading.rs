@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use api::Api;
+use api::{Api, SILENT};
 use k8s_openapi::ByteString;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -226,6 +226,29 @@ async fn a_lease_lost_while_an_action_loads_ends_the_host() -> Result<()> {
     assert!(log.contains("leadership was lost"), "{log}");
     let lease = api.get("leases", "operon").context("a lease")?;
     assert_eq!(lease["spec"]["holderIdentity"], "another", "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_lost_while_writes_are_finished_ends_the_host_immediately() -> Result<()> {
+    let api = Api::start().await?;
+    let mut host = Host::start(&api)?;
+    api.create(
+        "jobflows",
+        json!({
+            "apiVersion": "api.practice.com/v1alpha1", "kind": "JobFlow",
+            "metadata": {"name": SILENT, "namespace": "default"},
+            "spec": {"flows": [{"name": "a", "jobTemplateRef": "none"}]},
+        }),
+    );
+    api.until(SILENT, "jobflows", "a write is under way", |_| true)
+        .await?;
+    host.terminate()?;
+    let taken = json!({"spec": {"holderIdentity": "another"}});
+    api.edit("leases", "operon", &taken)?;
+    let (status, log) = host.ended().await?;
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("leadership was lost"), "{log}");
     Ok(())
 }
 
