@@ -21,6 +21,8 @@ pub struct FakeCluster {
     last_uid: u64,
     /// The uids of the jobs that exist.
     jobs: BTreeSet<String>,
+    /// Every name that an object has had.
+    pub(super) names: BTreeSet<String>,
     pub(super) writes: Vec<Write>,
     pub(super) events: Vec<Event>,
 }
@@ -40,6 +42,7 @@ impl FakeCluster {
             last_version: 0,
             last_uid: 0,
             jobs: BTreeSet::new(),
+            names: BTreeSet::new(),
             writes: Vec::new(),
             events: Vec::new(),
         }
@@ -95,6 +98,7 @@ impl FakeCluster {
             part(&object["apiVersion"]),
             part(&object["metadata"]["name"]),
         );
+        self.names.insert(key.2.clone());
         self.objects.insert(key, object);
     }
 

@@ -118,11 +118,8 @@ impl FakeCluster {
         let suffixes = (0_usize..).map(suffix);
         let mut names = suffixes.map(|suffix| format!("{base}-{suffix}"));
         // A name is never given twice, as a generated one would not be.
-        let taken = |name: &String| {
-            let made = self.writes.iter().any(|write| write.name == *name);
-            made || self.object("v1", "Pod", name).is_some()
-        };
-        let name = names.find(|name| !taken(name)).unwrap_or_default();
+        let name = names.find(|name| !self.names.contains(name));
+        let name = name.unwrap_or_default();
         let template = &replica_set["spec"]["template"];
         let mut pod = json!({
             "apiVersion": "v1", "kind": "Pod",
