@@ -53,6 +53,7 @@ fn plan_creation(
         format!("waiting for the copy {name:?} to be ready"),
     )
     .with_new_pod(name)
+    .claiming()
     .doing(Effect::Create(body))
     .event(
         "ReplaceOriginPod",

@@ -22,6 +22,8 @@ pub struct Plan {
     pub limit: Option<(u32, String)>,
     /// The pod that replaces the target's, once known.
     pub new_pod: Option<String>,
+    /// Whether the new pod replaces the target's only by the effects: it is recorded once they are performed.
+    pub claims: bool,
     /// What to remember of the pod's owner.
     pub owner: Option<String>,
     /// Whether the target waits because it is itself the new pod of an unfinished replacement.
@@ -76,6 +78,7 @@ impl Plan {
             requirements: Vec::new(),
             limit: None,
             new_pod: None,
+            claims: false,
             owner: None,
             not_allowed: false,
             outcome,
@@ -127,6 +130,13 @@ impl Plan {
         self
     }
 
+    /// The effects make or claim the new pod.
+    #[must_use]
+    pub fn claiming(mut self) -> Self {
+        self.claims = true;
+        self
+    }
+
     /// A wait that ends after some milliseconds even if nothing changes.
     #[must_use]
     pub fn recheck_after(mut self, milliseconds: u32) -> Self {
@@ -175,7 +185,7 @@ impl Plan {
             Outcome::Succeeded => ProgressReport::succeeded(target).forget(keys::OWNER),
             Outcome::Failed(failure) => ProgressReport::failed(target, failure),
         };
-        if let Some(name) = self.new_pod {
+        if let Some(name) = self.new_pod.filter(|_| !self.claims) {
             report = report.remember(keys::NEW_POD, name);
         }
         if let (Some(owner), Progress::Processing) = (self.owner, report.progress) {

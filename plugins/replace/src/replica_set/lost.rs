@@ -98,6 +98,7 @@ pub fn claim(new_pod: &Pod, uid: &str, name: &str) -> Plan {
         .set_annotation(keys::REPLACES, name);
     let message = format!("pod {:?} replaces it as soon as it is ready", new_pod.name);
     plan::wait_for_ready(new_pod)
+        .claiming()
         .doing(Effect::Patch(Patch::from(edit)))
         .event("ReplaceNewPod", message)
 }

@@ -50,6 +50,19 @@ fn a_pod_that_vanishes_while_it_waits_for_its_turn_is_replaced_by_the_one_made_f
 }
 
 #[test]
+fn two_pods_that_vanish_at_once_are_not_both_replaced_by_the_pod_that_both_wanted() {
+    let mut world = world(2);
+    let mut job = FakeJob::new("j1", &[FIRST, SECOND]);
+    turn(&mut job, &mut world);
+    world.remove_pod(FIRST);
+    world.remove_pod(SECOND);
+    ready_turns(&mut job, &mut world, 6);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded); 2]);
+    let new = |name| job.target(name).extra(keys::NEW_POD);
+    assert_ne!(new(FIRST), new(SECOND));
+}
+
+#[test]
 fn a_pod_of_an_old_revision_is_not_replaced() {
     let mut world = world(2);
     let mut job = FakeJob::new("j1", &[FIRST]);
