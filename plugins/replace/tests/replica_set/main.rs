@@ -4,6 +4,7 @@
 mod cancel;
 mod common;
 mod ends;
+mod explore;
 mod lost;
 mod owner;
 mod removal;
