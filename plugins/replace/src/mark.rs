@@ -93,6 +93,11 @@ impl Mark {
             .set_owners(&owners)
     }
 
+    /// Whether somebody gave the released pod its hash label back.
+    pub fn is_put_back_by_hand(&self, pod: &Pod) -> bool {
+        pod.label(keys::TEMPLATE_HASH) == Some(&self.hash)
+    }
+
     /// The patch that makes the pod another job's, which puts it back or deletes it from now on.
     pub fn taken_over(pod: &Pod, job: &str) -> MetadataEdit {
         pod.edit().set_label(keys::JOB, job)

@@ -188,15 +188,18 @@ fn wait_for_turn(
         if cluster.job_exists(&mark.job)? {
             continue;
         }
-        return match crate::new_pod_of(&pod.uid, cluster)? {
-            Some(new_pod) if new_pod.ready => Ok(Plan {
-                new_pod: None,
-                ..plan::remove(pod, &new_pod, job, cluster)?
-            }),
-            Some(_) | None => {
-                Ok(plan.undoing(undo::put_back(pod, &replica_set.uid, &mark, cluster)?))
-            }
+        let new_pod = crate::new_pod_of(&pod.uid, cluster)?;
+        let serves = |new_pod: &Pod| new_pod.ready && !mark.is_put_back_by_hand(pod);
+        let Some(new_pod) = new_pod.filter(serves) else {
+            return Ok(plan.undoing(undo::put_back(pod, &replica_set.uid, &mark, cluster)?));
         };
+        if seconds_left(&new_pod, replica_set.min_ready_seconds, job) > 0 {
+            continue;
+        }
+        return Ok(Plan {
+            new_pod: None,
+            ..plan::remove(pod, &new_pod, job, cluster)?
+        });
     }
     Ok(plan)
 }
@@ -209,7 +212,7 @@ fn plan_marked(
     job: &Job,
     cluster: &dyn Cluster,
 ) -> Result<Plan, ReadError> {
-    let by_hand = pod.label(keys::TEMPLATE_HASH) == Some(&mark.hash);
+    let by_hand = mark.is_put_back_by_hand(pod);
     if mark.job != job.uid && !cluster.job_exists(&mark.job)? {
         return take_over(pod, replica_set_uid, mark, job, by_hand, cluster);
     }
@@ -324,9 +327,7 @@ fn plan_claimed(
     }
     let replica_set = ReplicaSet::get(&mark.replica_set, cluster)?;
     let needed = replica_set.map_or(0, |replica_set| replica_set.min_ready_seconds);
-    let left = new_pod
-        .ready_since
-        .map_or(needed, |since| since + needed - job.now);
+    let left = seconds_left(new_pod, needed, job);
     if left > 0 {
         let milliseconds = u32::try_from(left.saturating_mul(1_000)).unwrap_or(u32::MAX);
         let message = format!(
@@ -345,6 +346,12 @@ fn plan_claimed(
         return Ok(Plan::wait("ReplacedByOtherJob", message).with_new_pod(&new_pod.name));
     }
     plan::remove(pod, new_pod, job, cluster)
+}
+
+/// How long a pod that is ready has to stay so until it counts as available.
+fn seconds_left(new_pod: &Pod, needed: i64, job: &Job) -> i64 {
+    let since = new_pod.ready_since;
+    since.map_or(needed, |since| since + needed - job.now)
 }
 
 /// All released origins of the `ReplicaSet` that have no live substitute.

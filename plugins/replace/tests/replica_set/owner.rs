@@ -154,6 +154,36 @@ fn a_label_put_back_after_its_job_vanished_is_completed_and_the_target_starts_ov
 }
 
 #[test]
+fn a_label_put_back_after_its_job_vanished_is_never_undone_by_a_job_that_waits_for_its_turn() {
+    let mut world = world(2);
+    let mut first = FakeJob::new("j1", &[FIRST]);
+    ready_turns(&mut first, &mut world, 2);
+    world.remove_job("j1");
+    let label = json!({"metadata": {"labels": {keys::TEMPLATE_HASH: "h"}}});
+    world.change_pod(FIRST, &label);
+    let mut second = FakeJob::new("j2", &[SECOND]);
+    turn(&mut second, &mut world);
+    world.finish_deletions();
+    assert_untouched(&world, &[FIRST, SECOND]);
+}
+
+#[test]
+fn a_job_that_waits_for_its_turn_leaves_a_vanished_jobs_new_pod_its_min_ready_seconds() {
+    let mut world = world(2);
+    let patch = json!({"spec": {"minReadySeconds": 10}});
+    world.change("apps/v1", "ReplicaSet", "foo", &patch);
+    let mut first = FakeJob::new("j1", &[FIRST]);
+    ready_turns(&mut first, &mut world, 2);
+    world.remove_job("j1");
+    let mut second = FakeJob::new("j2", &[SECOND]);
+    turn(&mut second, &mut world);
+    assert!(world.expect_pod(FIRST).live());
+    world.advance(10);
+    turn(&mut second, &mut world);
+    assert!(world.pod(FIRST).is_none());
+}
+
+#[test]
 fn the_new_pod_of_an_abandoned_replacement_can_be_replaced() {
     let mut world = world(1);
     let mut first = FakeJob::new("j1", &[FIRST]);
