@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::effects::Write;
+use super::replica_set::Backoff;
 use super::selector;
 use crate::{Cluster, Event, ObjectReference, Pod, ReadError, time};
 
@@ -25,6 +26,8 @@ pub struct FakeCluster {
     pub(super) names: BTreeSet<String>,
     pub(super) writes: Vec<Write>,
     pub(super) events: Vec<Event>,
+    /// How long each `ReplicaSet` backs off that a quota refused a pod, by name.
+    pub(super) backoff: BTreeMap<String, Backoff>,
 }
 
 impl Default for FakeCluster {
@@ -45,6 +48,7 @@ impl FakeCluster {
             names: BTreeSet::new(),
             writes: Vec::new(),
             events: Vec::new(),
+            backoff: BTreeMap::new(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! `ReplicaSets`, as kube-controller-manager runs them: pods are adopted and released by label, missing
-//! ones are created, surplus ones deleted in the controller's own order.
+//! ones are created where a quota has room, surplus ones deleted in the controller's own order.
 
 use std::cmp::Reverse;
 
@@ -11,6 +11,13 @@ use crate::{OwnerReference, Pod};
 
 /// The letters of generated names.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// How long a `ReplicaSet` sleeps whose pod was refused.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    seconds: i64,
+    until: i64,
+}
 
 impl FakeCluster {
     /// Adds the `ReplicaSet` `name` of a Deployment, whose pods carry `pod-template-hash: <hash>`, and
@@ -98,9 +105,53 @@ impl FakeCluster {
         for surplus in owned.iter().take(owned.len().saturating_sub(wanted)) {
             self.start_deleting(&surplus.name);
         }
-        for _ in owned.len()..wanted {
+        let missing = wanted.saturating_sub(owned.len());
+        self.create_missing(replica_set, missing);
+    }
+
+    /// Creates so many pods, as far as quotas have room. After a refusal the controller sleeps, each time
+    /// twice as long, and does not learn that there is room; it starts anew once no pod is missing.
+    fn create_missing(&mut self, replica_set: &Value, missing: usize) {
+        let name = replica_set["metadata"]["name"].as_str().unwrap_or_default();
+        let sleeps = self.backoff.get(name).copied();
+        if missing > 0 && sleeps.is_some_and(|backoff| self.now() < backoff.until) {
+            return;
+        }
+        for _ in 0..missing {
+            if let Some(refusal) = self.quota_refusal() {
+                let seconds = sleeps.map_or(1, |backoff| backoff.seconds * 2);
+                let until = self.now() + seconds;
+                let backoff = Backoff { seconds, until };
+                self.backoff.insert(name.to_owned(), backoff);
+                let failure = json!([{"type": "ReplicaFailure", "status": "True",
+                    "reason": "FailedCreate", "message": refusal}]);
+                self.set_conditions(name, &failure);
+                return;
+            }
             self.create_substitute(replica_set);
         }
+        if self.backoff.remove(name).is_some() {
+            self.set_conditions(name, &Value::Null);
+        }
+    }
+
+    fn set_conditions(&mut self, replica_set: &str, conditions: &Value) {
+        let patch = json!({"status": {"conditions": conditions}});
+        self.change("apps/v1", "ReplicaSet", replica_set, &patch);
+    }
+
+    /// How the API server refuses one more pod, if a `ResourceQuota` has no room (`spec.hard.pods`).
+    fn quota_refusal(&self) -> Option<String> {
+        let used = self.pods().iter().filter(|pod| !pod.ended()).count();
+        let quotas = self.objects_of("v1", "ResourceQuota");
+        quotas.iter().find_map(|quota| {
+            let hard = quota["spec"]["hard"]["pods"].as_str()?;
+            let room = hard.parse().is_ok_and(|hard: usize| used < hard);
+            let name = &quota["metadata"]["name"];
+            (!room).then(|| {
+                format!("exceeded quota: {name}, requested: pods=1, used: pods={used}, limited: pods={hard}")
+            })
+        })
     }
 
     fn set_owners(&mut self, pod: &Pod, owners: Vec<Value>) {
@@ -225,6 +276,31 @@ mod tests {
             world.run_replica_sets();
             assert_eq!(world.staying_pods(), left);
         }
+    }
+
+    #[test]
+    fn a_replica_set_that_a_quota_refused_sleeps_until_no_pod_is_missing() {
+        let mut world = FakeCluster::new();
+        world.add_replica_set("foo", "h", 1);
+        let quota = |pods: &str| {
+            json!({"apiVersion": "v1", "kind": "ResourceQuota",
+            "metadata": {"name": "pods"}, "spec": {"hard": {"pods": pods}}})
+        };
+        world.put(quota("1"));
+        world.scale("foo", 2);
+        for _ in 0..20 {
+            world.run_replica_sets();
+            world.advance(1);
+        }
+        world.put(quota("3"));
+        world.run_replica_sets();
+        assert_eq!(world.staying_pods(), ["foo-bbbbb"]);
+
+        world.scale("foo", 1);
+        world.run_replica_sets();
+        world.scale("foo", 2);
+        world.run_replica_sets();
+        assert_eq!(world.staying_pods(), ["foo-bbbbb", "foo-bbbbc"]);
     }
 
     #[test]
