@@ -100,6 +100,7 @@ mod tests {
             replicas: 2,
             newest,
             peers: Vec::new(),
+            released: 0,
         };
         Waiting {
             uid: format!("uid-of-{name}"),

@@ -51,6 +51,8 @@ pub const POD_NOT_FOUND: &str = "PodNotFound";
 pub const UNSUPPORTED_OWNER: &str = "UnsupportedOwner";
 /// The pod's controller wants fewer pods by now, and will make no new one.
 pub const OWNER_SCALED_DOWN: &str = "OwnerScaledDown";
+/// There is no new pod yet.
+pub const WAITING_FOR_NEW_POD: &str = "WaitingForNewPod";
 /// The new pod is there and not ready.
 pub const NEW_POD_NOT_READY: &str = "NewPodNotReady";
 /// Somebody gave the released pod its label back.

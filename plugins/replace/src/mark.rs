@@ -2,7 +2,7 @@
 //! the same patch that removes the hash label and names another owner. It holds what it takes to put the
 //! pod back, and what tells a substitute from older pods, without a clock of ours.
 
-use operon_sdk::{MetadataEdit, OwnerReference, Pod};
+use operon_sdk::{Job, MetadataEdit, OwnerReference, Pod};
 use serde::{Deserialize, Serialize};
 
 use crate::keys;
@@ -30,18 +30,21 @@ pub struct Mark {
     pub newest: i64,
     /// How the names of those end that were created in that same second.
     pub peers: Vec<String>,
+    /// When the pod was released, by the clock of the host.
+    #[serde(default)]
+    pub released: i64,
 }
 
 impl Mark {
     /// The mark for releasing a pod now, while its `ReplicaSet` has these pods.
-    pub fn new(job: &str, pod: &Pod, replica_set: &ReplicaSet, pods: &[Pod]) -> Self {
+    pub fn new(job: &Job, pod: &Pod, replica_set: &ReplicaSet, pods: &[Pod]) -> Self {
         let newest = newest(pods);
         let peers = pods.iter().filter(|pod| pod.created_at == newest);
         let mut peers: Vec<String> = peers.map(|pod| ending(&pod.name).to_owned()).collect();
         peers.sort();
         let owner = pod.owners.iter().find(|owner| owner.uid == replica_set.uid);
         Self {
-            job: job.to_owned(),
+            job: job.uid.clone(),
             hash: pod
                 .label(keys::TEMPLATE_HASH)
                 .unwrap_or_default()
@@ -51,6 +54,7 @@ impl Mark {
             replicas: replica_set.replicas,
             newest,
             peers,
+            released: job.now,
         }
     }
 
@@ -162,7 +166,12 @@ mod tests {
             match_labels: Vec::new(),
             failure: None,
         };
-        let mark = Mark::new("j", &old, &replica_set, &[old.clone(), peer.clone()]);
+        let mark = Mark::new(
+            &operon_sdk::testing::job("j", world.now(), "{}"),
+            &old,
+            &replica_set,
+            &[old.clone(), peer.clone()],
+        );
         let same_second = world.add_pod("foo-ccccc", &json!({}));
         world.advance(1);
         let later = world.add_pod("foo-ddddd", &json!({}));

@@ -4,6 +4,7 @@
 
 mod lost;
 mod owner;
+mod room;
 mod undo;
 
 use operon_sdk::{
@@ -148,18 +149,21 @@ fn plan_release(
     if u32::try_from(released.len()).is_ok_and(|released| released >= most) {
         return wait_for_turn(&released, replica_set, most, job, cluster);
     }
-    let mark = Mark::new(&job.uid, pod, replica_set, siblings);
+    if let Some(plan) = room::before_release(replica_set) {
+        return Ok(plan);
+    }
+    let mark = Mark::new(job, pod, replica_set, siblings);
     let deployment = replica_set.deployment();
     let drain = match deployment {
         Some(_) => "",
         None => "; it has no controller meanwhile, so `kubectl drain` refuses its node",
     };
-    let waiting = format!("{}{drain}", waiting_for(replica_set));
+    let waiting = format!("{}{drain}", room::waiting_for(replica_set));
     let message = format!(
         "released from ReplicaSet {:?}: it serves until a new pod is ready{drain}",
         replica_set.name
     );
-    let plan = Plan::wait("WaitingForNewPod", waiting)
+    let plan = Plan::wait(keys::WAITING_FOR_NEW_POD, waiting)
         .doing(patch(mark.put_on(pod, replica_set)))
         .limited_to(most, &selector)
         .event("ReplaceOriginPod", message);
@@ -276,29 +280,33 @@ fn plan_released(
     }
     let siblings = replica_set.pods(cluster)?;
     let waiting = waiting_origins(replica_set_uid, &siblings, cluster)?;
-    Ok(decide_claim(pod, &replica_set, &siblings, waiting))
+    match decide_claim(pod, &replica_set, &siblings, waiting) {
+        Some(plan) => Ok(plan),
+        None => room::while_released(pod, &replica_set, mark, job, cluster),
+    }
 }
 
-/// Claims a substitute if there is one for this origin, and says what it waits for otherwise.
+/// Claims a substitute if there is one for this origin, and gives up if there will be none; none if the
+/// `ReplicaSet` has yet to make it.
 fn decide_claim(
     pod: &Pod,
     replica_set: &ReplicaSet,
     siblings: &[Pod],
     waiting: Vec<Waiting>,
-) -> Plan {
+) -> Option<Plan> {
     let candidates = unclaimed(siblings, &pod.uid).collect();
     let full = siblings.len() >= replica_set.replicas;
     let full_at = full.then_some(replica_set.replicas);
     match assignment::candidate_for(&pod.uid, waiting, candidates, full_at) {
-        Some(new_pod) => claim(new_pod, &pod.uid, &pod.name),
+        Some(new_pod) => Some(claim(new_pod, &pod.uid, &pod.name)),
         None if full => {
             let message = format!(
                 "ReplicaSet {:?} was scaled to {} and has them: it makes no new pod for {:?}",
                 replica_set.name, replica_set.replicas, pod.name
             );
-            Plan::fail(keys::OWNER_SCALED_DOWN, message)
+            Some(Plan::fail(keys::OWNER_SCALED_DOWN, message))
         }
-        None => Plan::wait("WaitingForNewPod", waiting_for(replica_set)),
+        None => None,
     }
 }
 
@@ -384,17 +392,4 @@ fn released_from(replica_set_uid: &str, cluster: &dyn Cluster) -> Result<Vec<Pod
 
 fn patch(edit: operon_sdk::MetadataEdit) -> Effect {
     Effect::Patch(Patch::from(edit))
-}
-
-fn waiting_for(replica_set: &ReplicaSet) -> String {
-    match &replica_set.failure {
-        Some(failure) => format!(
-            "ReplicaSet {:?} can't make a new pod: {failure}",
-            replica_set.name
-        ),
-        None => format!(
-            "waiting for ReplicaSet {:?} to make a new pod",
-            replica_set.name
-        ),
-    }
 }

@@ -4,7 +4,8 @@
 
 use operon_sdk::{Cluster, Effect, Job, ObjectReference, Patch, Pod, ReadError};
 
-use super::{ReplicaSet, unclaimed, waiting_for, waiting_origins};
+use super::room::waiting_for;
+use super::{ReplicaSet, unclaimed, waiting_origins};
 use crate::assignment;
 use crate::keys;
 use crate::plan::{self, Plan};
@@ -81,7 +82,9 @@ pub fn plan(
         return Ok(claim(new_pod, lost.uid, lost.name));
     }
     if siblings.len() < replica_set.replicas {
-        return Ok(Plan::wait("WaitingForNewPod", waiting_for(replica_set)).recheck_after(2_000));
+        return Ok(
+            Plan::wait(keys::WAITING_FOR_NEW_POD, waiting_for(replica_set)).recheck_after(2_000),
+        );
     }
     let message = format!(
         "ReplicaSet {:?} has the {} pods that it wants and made none for {:?}: the pod was scaled in",

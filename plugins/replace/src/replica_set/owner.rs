@@ -52,7 +52,9 @@ impl ReplicaSet {
         let conditions = object["status"]["conditions"].as_array();
         let mut conditions = conditions.into_iter().flatten();
         let failure = conditions.find(|condition| {
-            condition["type"] == "ReplicaFailure" && condition["status"] == "True"
+            condition["type"] == "ReplicaFailure"
+                && condition["status"] == "True"
+                && condition["reason"] != "FailedDelete"
         });
         Some(Self {
             uid: metadata["uid"].as_str()?.to_owned(),

@@ -7,6 +7,7 @@ mod ends;
 mod explore;
 mod lost;
 mod owner;
+mod quota;
 mod removal;
 mod story;
 mod two_jobs;
