@@ -40,7 +40,8 @@ struct Failed<'a> {
     culprit: Option<Culprit<'a>>,
 }
 
-/// Why a container has no log: the node knows nothing of it any more.
+/// Why a container has neither a log nor a termination message of its own: the node knows nothing of it
+/// any more.
 const UNKNOWN: &str = "ContainerStatusUnknown";
 
 /// How kubelets begin what they answer instead of a log that they do not have.
@@ -97,7 +98,9 @@ pub(crate) fn failure(job: &Job, pods: &[Arc<Pod>], log: Option<&str>) -> RunFai
         failure.exit_code = Some(end.exit_code);
         failure.container_reason.clone_from(&end.reason);
         let log = log.filter(|log| !log.starts_with(NO_LOG));
-        let said = [log, end.message.as_deref()].into_iter().flatten();
+        let is_known = end.reason.as_deref() != Some(UNKNOWN);
+        let left = end.message.as_deref().filter(|_| is_known);
+        let said = [log, left].into_iter().flatten();
         let mut said = said.filter(|text| !text.trim().is_empty());
         failure.log = said.next().map(last_lines);
     }

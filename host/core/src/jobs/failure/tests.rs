@@ -125,9 +125,14 @@ fn the_pod_that_failed_last_speaks_whatever_made_it_fail() {
 #[test]
 fn what_a_kubelet_says_instead_of_a_log_is_no_log() {
     let unknown = json!({"phase": "Failed", "containerStatuses": [{
-        "name": "main", "state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}},
+        "name": "main", "state": {"terminated": {
+            "exitCode": 137, "reason": "ContainerStatusUnknown",
+            "message": "The container could not be located when the pod was terminated",
+        }},
     }]});
-    assert_eq!(log_source(&[pod("p", &plain(), &unknown)]), None);
+    let lost = [pod("p", &plain(), &unknown)];
+    assert_eq!(log_source(&lost), None);
+    assert_eq!(failure(&job(&json!({})), &lost, None).log, None);
     let status = json!({"phase": "Failed", "containerStatuses": [ended("main", 1, 1)]});
     let pods = [pod("p", &plain(), &status)];
     for (log, kept) in [
