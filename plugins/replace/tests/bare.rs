@@ -72,6 +72,30 @@ fn a_copy_that_ends_or_whose_name_is_taken_fails_with_a_reason() {
 }
 
 #[test]
+fn a_copy_that_has_no_room_on_the_nodes_quotes_the_scheduler_and_goes_at_the_deadline() {
+    let (mut world, copy) = world();
+    let mut job = FakeJob::new("j1", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    let sentence =
+        "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports.";
+    let unscheduled = json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False",
+        "reason": "Unschedulable", "message": sentence}]}});
+    world.change_pod(&copy, &unscheduled);
+    for _ in 0..3 {
+        job.pass::<Replace>(&mut world);
+        world.advance(10);
+    }
+    let waits = job.target("foo").failure.clone().expect("it waits");
+    assert_eq!(waits.reason, "NewPodNotReady");
+    assert!(waits.message.contains(sentence), "{}", waits.message);
+    let before = world.expect_pod("foo").uid;
+    job.cancel::<Replace>(&mut world);
+    world.finish_deletions();
+    assert_eq!(world.staying_pods(), ["foo"]);
+    assert_eq!(world.expect_pod("foo").uid, before);
+}
+
+#[test]
 fn a_copy_that_somebody_deletes_is_made_again() {
     let (mut world, copy) = world();
     let mut job = FakeJob::new("j1", &["foo"]);

@@ -36,6 +36,12 @@ pub(crate) fn ready_turns(job: &mut FakeJob, world: &mut FakeCluster, turns: usi
     }
 }
 
+/// How many pods are ready and stay.
+pub(crate) fn ready(world: &FakeCluster) -> usize {
+    let pods = world.pods();
+    pods.iter().filter(|pod| pod.ready && !pod.deleting).count()
+}
+
 /// No pod carries a trace of a replacement, and the `ReplicaSet` owns exactly these.
 pub(crate) fn assert_untouched(world: &FakeCluster, pods: &[&str]) {
     assert_eq!(world.staying_pods(), pods);

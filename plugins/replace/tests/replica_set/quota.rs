@@ -18,11 +18,6 @@ fn job_of_both() -> FakeJob {
     job
 }
 
-fn ready(world: &FakeCluster) -> usize {
-    let pods = world.pods();
-    pods.iter().filter(|pod| pod.ready && !pod.deleting).count()
-}
-
 #[test]
 fn a_pod_that_waited_long_for_room_has_its_new_pod_within_a_minute_of_there_being_room() {
     let mut world = world(2);

@@ -32,6 +32,30 @@ fn a_budget_keeps_the_old_pod_until_it_allows_the_eviction() {
 }
 
 #[test]
+fn a_drain_beside_a_replacement_leaves_as_many_ready_pods_as_the_budget_wants() {
+    let mut world = world(2);
+    let patch = json!({"spec": {"minReadySeconds": 30}});
+    world.change("apps/v1", "ReplicaSet", "foo", &patch);
+    let mut job = FakeJob::new("j1", &[FIRST]);
+    // The new pod is ready and sits out its time, so the budget of two allows the drain a sibling.
+    ready_turns(&mut job, &mut world, 2);
+    assert_eq!(ready(&world), 3);
+    world.start_deleting(SECOND);
+    // The sibling's successor is not ready for a minute.
+    for _ in 0..60 {
+        let allowed = u32::from(ready(&world) > 2);
+        budget(&mut world, "web", allowed);
+        turn(&mut job, &mut world);
+        assert!(ready(&world) >= 2);
+    }
+    assert_eq!(job.progress(), [Some(Progress::Processing)]);
+    world.make_all_ready();
+    budget(&mut world, "web", 1);
+    ready_turns(&mut job, &mut world, 2);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+}
+
+#[test]
 fn several_budgets_over_a_pod_are_named_and_no_eviction_is_tried() {
     let mut world = world(2);
     budget(&mut world, "web", 1);
