@@ -27,7 +27,7 @@ pub use bindings::operon::action::cluster::ReadError;
 pub use bindings::operon::action::types::{
     ActionError, Attributes, Container, ContainerPhase, Delete, Effect, Event, Evict, Failure, Job,
     Mapping, ObjectReference, Operation, OwnerReference, Patch, PatchKind, Pod, PodLimit, Progress,
-    ProgressReport, Registration, Requirement, Severity, Target, Watch,
+    ProgressReport, Registration, Requirement, Severity, Target, Unfinished, Watch,
 };
 pub use cluster::Cluster;
 pub use patch::MetadataEdit;

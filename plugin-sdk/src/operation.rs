@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     ActionError, Attributes, Delete, Effect, Event, Evict, Failure, Operation, Patch, PodLimit,
-    Progress, ProgressReport, Requirement, Severity, Target,
+    Progress, ProgressReport, Requirement, Severity, Target, Unfinished,
 };
 
 impl Operation {
@@ -16,7 +16,19 @@ impl Operation {
             limit: None,
             effects: Vec::new(),
             extra_info: target.extra_info.clone(),
+            unfinished: None,
         }
+    }
+
+    /// The release has not finished when the effects have been performed: the host calls again when
+    /// something changes, and after so many milliseconds.
+    #[must_use]
+    pub fn unfinished(mut self, reason: &str, message: impl Into<String>, recheck: u32) -> Self {
+        self.unfinished = Some(Unfinished {
+            failure: Failure::new(reason, message),
+            recheck_after: Some(recheck),
+        });
+        self
     }
 
     /// Adds what must exist when the effects are performed.
@@ -40,6 +52,13 @@ impl Operation {
     #[must_use]
     pub fn effect(mut self, effect: Effect) -> Self {
         self.effects.push(effect);
+        self
+    }
+
+    /// Adds several effects.
+    #[must_use]
+    pub fn effects(mut self, effects: impl IntoIterator<Item = Effect>) -> Self {
+        self.effects.extend(effects);
         self
     }
 

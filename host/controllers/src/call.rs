@@ -156,8 +156,13 @@ impl Call {
             .computing(loaded.action.release_target(self.request()))
             .await?;
         self.perform(&operation).await?;
-        Ok(Answer::Released {
-            extra_info: operation.extra_info,
+        let extra_info = operation.extra_info;
+        Ok(match operation.unfinished {
+            Some(unfinished) => Answer::Releasing {
+                unfinished,
+                extra_info,
+            },
+            None => Answer::Released { extra_info },
         })
     }
 

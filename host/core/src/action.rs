@@ -422,6 +422,17 @@ pub struct Operation {
     pub effects: Vec<Effect>,
     /// The target's extra-info from now on, whole.
     pub extra_info: Attributes,
+    /// Of a release: what it waits for, if it needs further calls.
+    pub unfinished: Option<Unfinished>,
+}
+
+/// What a release waits for that needs further calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// What it waits for.
+    pub failure: Failure,
+    /// When to call again, even if nothing changed.
+    pub recheck_after: Option<Duration>,
 }
 
 /// What an action says of a target.

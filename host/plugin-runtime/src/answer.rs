@@ -31,6 +31,7 @@ pub(crate) fn operation(answer: types::Operation) -> Result<core::Operation, cor
         limit,
         effects,
         extra_info,
+        unfinished,
     } = answer;
     if requirements.len() > REQUIREMENTS {
         return Err(too_large(&format!(
@@ -56,7 +57,19 @@ pub(crate) fn operation(answer: types::Operation) -> Result<core::Operation, cor
             .map(|(index, effect)| self::effect(index + 1, effect, &mut values))
             .collect::<Result<_, _>>()?,
         extra_info: extra(extra_info)?,
+        unfinished: unfinished.map(self::unfinished),
     })
+}
+
+fn unfinished(release: types::Unfinished) -> core::Unfinished {
+    let types::Unfinished {
+        failure,
+        recheck_after,
+    } = release;
+    core::Unfinished {
+        failure: self::failure(failure),
+        recheck_after: recheck_after.map(wait),
+    }
 }
 
 /// The progress that an action answered with.

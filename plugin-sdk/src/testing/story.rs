@@ -26,6 +26,8 @@ pub struct FakeTarget {
     pub failure: Option<Failure>,
     /// Milliseconds after which the action wants to be asked again.
     pub recheck_after: Option<u32>,
+    /// What its release waits for; none before, and once it is released.
+    pub unfinished: Option<Failure>,
     /// What the action recorded.
     pub extra_info: Vec<(String, String)>,
 }
@@ -130,7 +132,7 @@ impl FakeJob {
         self.release::<A>(world);
     }
 
-    /// Releases every failed target.
+    /// Calls the action once to release every failed target.
     ///
     /// # Panics
     /// If the action errs or its effects are refused: no story here expects that.
@@ -144,6 +146,7 @@ impl FakeJob {
             let performed = world.perform_operation(&operation);
             performed.expect("the effects of a release are not refused");
             target.extra_info = operation.extra_info;
+            target.unfinished = operation.unfinished.map(|unfinished| unfinished.failure);
         }
     }
 }

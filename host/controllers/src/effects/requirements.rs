@@ -65,7 +65,10 @@ impl Performer {
         let object = &requirement.object;
         let slot = self.known.slot(namespace, object);
         let mut read = slot.lock().await;
-        let known = read.as_ref().filter(|read| read.at.elapsed() < SERVES);
+        // Whether an object has changed is asked each time: it may have, since the last answer.
+        let serves =
+            |read: &&Read| requirement.resource_version.is_none() && read.at.elapsed() < SERVES;
+        let known = read.as_ref().filter(serves);
         if known.is_some_and(|read| unmet(requirement, read.found.as_ref()).is_none()) {
             return Ok(());
         }

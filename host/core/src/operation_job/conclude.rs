@@ -13,9 +13,11 @@ use super::{
     CANCELED, Observed, RELEASED,
     plan::{Cause, Run, Step, TargetPlan, deadline_exceeded, release_abandoned},
     size, sooner,
-    status::{self, Counts},
+    status::{self, Counts, Releases},
 };
-use crate::action::{ActionError, Attributes, Failure, OpsProgress, ProgressReport, Severity};
+use crate::action::{
+    ActionError, Attributes, Failure, OpsProgress, ProgressReport, Severity, Unfinished,
+};
 
 /// What came of asking the action about one target, effects included.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,13 @@ pub enum Answer {
     Report(ProgressReport),
     /// The target has been released.
     Released {
+        /// Its extra-info from now on.
+        extra_info: Attributes,
+    },
+    /// The target is being released: the action has to be called again.
+    Releasing {
+        /// What its release waits for.
+        unfinished: Unfinished,
         /// Its extra-info from now on.
         extra_info: Attributes,
     },
@@ -104,7 +113,15 @@ pub fn conclude(observed: &Observed<'_>, run: &Run, answers: &Answers) -> Conclu
     let counts = Counts::of(&details);
     let mut events = status::failures(observed.job, &details);
     size::shorten(observed.job, &mut details);
-    let status = status::next(observed, &counts, details, blocked.as_ref(), release_failed);
+    let goes_on = |answer: &Answer| matches!(answer, Answer::Releasing { .. });
+    let news = if release_failed {
+        Releases::Failed
+    } else if answers.later.is_empty() && answers.given.values().any(goes_on) {
+        Releases::GoOn
+    } else {
+        Releases::Unchanged
+    };
+    let status = status::next(observed, &counts, details, blocked.as_ref(), news);
     events.extend(status::change(observed.job, &status));
     Conclusion {
         status,
@@ -215,7 +232,11 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
                 ..Next::settled(detail)
             }
         }
-        Answer::Released { extra_info } => {
+        Answer::Released { extra_info }
+        | Answer::Releasing {
+            unfinished: _,
+            extra_info,
+        } => {
             record(&mut detail, extra_info);
             Next::settled(detail)
         }
@@ -298,7 +319,10 @@ fn released(
             report_progress(&mut detail, now, report);
             return Next::settled(detail);
         }
-        Answer::Report(_) | Answer::Released { .. } | Answer::Error { .. } => {}
+        Answer::Report(_)
+        | Answer::Released { .. }
+        | Answer::Releasing { .. }
+        | Answer::Error { .. } => {}
     }
     if !detail.progress.is_finished() {
         let why = match cause {
@@ -319,13 +343,28 @@ fn released(
             note_release(&mut detail, None);
             Next::settled(detail)
         }
+        Answer::Releasing {
+            unfinished,
+            extra_info,
+        } => {
+            let Unfinished {
+                failure,
+                recheck_after,
+            } = unfinished;
+            record(&mut detail, extra_info);
+            note_release(&mut detail, Some((WAITS, failure)));
+            Next {
+                requeue_after: *recheck_after,
+                ..Next::held(detail)
+            }
+        }
         Answer::Error { error: last, .. } if cause == Cause::Overdue => {
             let abandoned = carrying(&release_abandoned(), &error(last.failure()));
             fail(&mut detail, now, &abandoned);
             Next::settled(detail)
         }
         Answer::Error { error: failed, .. } => {
-            note_release(&mut detail, Some(failed.failure()));
+            note_release(&mut detail, Some((FAILED, failed.failure())));
             let requeue_after = match failed {
                 ActionError::Retry(_, after) => *after,
                 ActionError::Terminal(_) | ActionError::Plugin(_) => None,
@@ -344,19 +383,26 @@ fn released(
     }
 }
 
+/// Introduces what keeps a target from being released.
+const FAILED: &str = "; release failed: ";
+
+/// Introduces what a release waits for.
+const WAITS: &str = "; being released: ";
+
 /// The reason stays why the target failed; the message adds what keeps it from being released.
-fn note_release(detail: &mut TargetDetail, failure: Option<&Failure>) {
-    const NOTE: &str = "; release failed: ";
+fn note_release(detail: &mut TargetDetail, note: Option<(&str, &Failure)>) {
     let Some(error) = detail.error.as_mut() else {
         return;
     };
-    if let Some(place) = error.message.find(NOTE) {
-        error.message.truncate(place);
+    for known in [FAILED, WAITS] {
+        if let Some(place) = error.message.find(known) {
+            error.message.truncate(place);
+        }
     }
-    if let Some(failure) = failure {
+    if let Some((kind, failure)) = note {
         // Whatever is cut to keep the whole short, it is not this.
         size::truncate(&mut error.message, size::MESSAGE / 2);
-        error.message.push_str(NOTE);
+        error.message.push_str(kind);
         error.message.push_str(&failure.message);
     }
 }

@@ -77,13 +77,37 @@ impl Counts {
     }
 }
 
+/// What this pass says of the releases of a deleted job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Releases {
+    /// Nothing new.
+    Unchanged,
+    /// One failed.
+    Failed,
+    /// None failed, and one takes more calls: what failed before has gone well since.
+    GoOn,
+}
+
+/// Since when releases fail.
+fn release_failed(
+    observed: &Observed<'_>,
+    releases: Releases,
+) -> Option<k8s_openapi::jiff::Timestamp> {
+    let since = plan::release_failed(observed);
+    match releases {
+        Releases::Unchanged => since,
+        Releases::Failed => since.or(Some(observed.now)),
+        Releases::GoOn => None,
+    }
+}
+
 /// The status with these details, which may have been shortened after they were counted.
 pub(super) fn next(
     observed: &Observed<'_>,
     counts: &Counts,
     details: Vec<TargetDetail>,
     blocked: Option<&Failure>,
-    release_failed: bool,
+    releases: Releases,
 ) -> OperationJobStatus {
     let job = observed.job;
     let previous = job.status.clone().unwrap_or_default();
@@ -110,8 +134,7 @@ pub(super) fn next(
         total_pod_count: some_count(counts.total),
         succeeded_pod_count: some_count(counts.succeeded),
         failed_pod_count: some_count(counts.failed),
-        release_failed_time: plan::release_failed(observed)
-            .or(release_failed.then_some(observed.now))
+        release_failed_time: release_failed(observed, releases)
             .filter(|_| job.metadata.deletion_timestamp.is_some())
             .map(Time),
         target_details: details,

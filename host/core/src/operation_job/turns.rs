@@ -37,7 +37,7 @@ pub fn wait(answer: &Answer, failures: u32) -> Option<Duration> {
                 backoff(failures)
             }
         }),
-        Answer::Report(_) | Answer::Released { .. } => None,
+        Answer::Report(_) | Answer::Released { .. } | Answer::Releasing { .. } => None,
     }
 }
 

@@ -61,6 +61,7 @@ fn a_body_that_is_not_json_names_its_effect() {
         limit: None,
         effects,
         extra_info: Vec::new(),
+        unfinished: None,
     });
     let Err(core::ActionError::Terminal(failure)) = answer else {
         unreachable!("it was taken");
@@ -210,6 +211,7 @@ fn requirements_and_limits_have_limits_themselves() {
             limit,
             effects: Vec::new(),
             extra_info: Vec::new(),
+            unfinished: None,
         })
     };
     let limit = |label_selector: String| types::PodLimit {
@@ -316,6 +318,7 @@ fn an_effect_beyond_a_limit_names_the_limit() {
             limit: None,
             effects,
             extra_info: Vec::new(),
+            unfinished: None,
         });
         let Err(core::ActionError::Terminal(failure)) = answer else {
             unreachable!("{expected}: it was taken");
@@ -338,6 +341,7 @@ fn an_effect_beyond_a_limit_names_the_limit() {
         limit: None,
         effects: events,
         extra_info: Vec::new(),
+        unfinished: None,
     });
     let Err(core::ActionError::Plugin(failure)) = answer else {
         unreachable!("it was taken");

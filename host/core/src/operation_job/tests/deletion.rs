@@ -6,7 +6,7 @@ use operon_api::operation_job::{Progress, TargetDetail};
 
 use super::world::{
     START, World, clean, deleted_at, events, failed, not_found, pending, plugin, processing,
-    released, report, retry, said, succeeded, time,
+    released, releasing, report, retry, said, succeeded, time,
 };
 use crate::{
     action::{OpsProgress, Severity},
@@ -292,4 +292,43 @@ fn a_clock_that_goes_backwards_does_not_abandon_a_target() {
         (world.step(), world.due()),
         (Step::Release(Cause::Deleted), Some(60))
     );
+}
+
+#[test]
+fn a_release_that_takes_more_calls_is_no_failure_however_long_it_takes() {
+    let mut world = deleted(&[processing("a")]);
+    for later in [0, 59, 61, 86_400] {
+        world.now = START + later;
+        assert_eq!(world.step(), Step::Release(Cause::Deleted));
+        let conclusion = world.pass(&[("a", releasing("the new pod serves", 5))]);
+        assert!(!conclusion.released && !conclusion.retry);
+        assert_eq!(conclusion.requeue_after, Some(Duration::from_secs(5)));
+        assert_eq!(world.status().release_failed_time, None);
+        let error = world.detail("a").error.clone().expect("an error");
+        assert_eq!(error.reason, "Canceled");
+        let waits = "; being released: the new pod serves";
+        assert!(error.message.ends_with(waits), "{}", error.message);
+        assert_eq!(error.message.matches("; ").count(), 1);
+    }
+    assert!(world.pass(&[("a", clean())]).released);
+    let error = world.detail("a").error.clone().expect("an error");
+    assert!(!error.message.contains("released:"), "{}", error.message);
+}
+
+#[test]
+fn a_release_that_goes_on_after_a_failure_ends_the_minute() {
+    let goes_on = ("a", releasing("the new pod serves", 5));
+    let mut world = deleted(&[processing("a"), processing("b")]);
+    world.pass(&[("a", retry("the pod changed", None)), ("b", clean())]);
+    assert_eq!(world.status().release_failed_time, Some(time(START)));
+    world.now = START + 70;
+    assert_eq!(world.step(), Step::Release(Cause::Overdue));
+    assert!(!world.pass(std::slice::from_ref(&goes_on)).released);
+    assert_eq!(world.status().release_failed_time, None);
+
+    // Another target whose failed release waits for its next call still counts.
+    let mut world = deleted(&[processing("a"), processing("b")]);
+    world.pass(&[goes_on.clone(), ("b", plugin("trap"))]);
+    let conclusion = world.conclude_with(&[goes_on], &["b"]);
+    assert_eq!(conclusion.status.release_failed_time, Some(time(START)));
 }

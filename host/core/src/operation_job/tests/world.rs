@@ -16,7 +16,7 @@ use operon_api::{
 };
 
 use crate::{
-    action::{ActionError, Attributes, Failure, OpsProgress, ProgressReport},
+    action::{ActionError, Attributes, Failure, OpsProgress, ProgressReport, Unfinished},
     operation_job::{
         ActionState, Observed,
         conclude::{Answer, Answers, Conclusion, conclude},
@@ -290,6 +290,17 @@ fn error(error: ActionError) -> Answer {
 
 pub(super) fn clean() -> Answer {
     Answer::Released {
+        extra_info: attributes(&[("NewPod", "new")]),
+    }
+}
+
+/// A release that needs further calls, the next after so many seconds.
+pub(super) fn releasing(message: &str, after: u64) -> Answer {
+    Answer::Releasing {
+        unfinished: Unfinished {
+            failure: Failure::new("Waiting", message),
+            recheck_after: Some(Duration::from_secs(after)),
+        },
         extra_info: attributes(&[("NewPod", "new")]),
     }
 }

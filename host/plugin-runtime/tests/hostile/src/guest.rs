@@ -69,6 +69,7 @@ impl Guest for Hostile {
                     limit: None,
                     effects: Vec::new(),
                     extra_info,
+                    unfinished: None,
                 });
             }
             "much-extra-info" => {
@@ -80,6 +81,7 @@ impl Guest for Hostile {
                     limit: None,
                     effects: Vec::new(),
                     extra_info,
+                    unfinished: None,
                 });
             }
             "bad-json" => return Ok(operation("{not json".into())),
@@ -104,6 +106,7 @@ impl Guest for Hostile {
                     limit: None,
                     effects: vec![evict(&target); 65],
                     extra_info: Vec::new(),
+                    unfinished: None,
                 });
             }
             "long-selector" => return Ok(long_selector()),
@@ -140,6 +143,7 @@ impl Guest for Hostile {
             limit: None,
             effects: Vec::new(),
             extra_info: Vec::new(),
+            unfinished: None,
         })
     }
 }
@@ -192,6 +196,7 @@ fn foreign_object() -> Operation {
         limit: None,
         effects: vec![Effect::Create(body.into())],
         extra_info: Vec::new(),
+        unfinished: None,
     }
 }
 
@@ -214,6 +219,7 @@ fn crooked_name() -> Operation {
             resource_version: None,
         })],
         extra_info: Vec::new(),
+        unfinished: None,
     }
 }
 
@@ -242,6 +248,7 @@ fn fine(target: &Target, job: &Job) -> Operation {
             evict(target),
         ],
         extra_info: vec![("labels".into(), labels.to_string())],
+        unfinished: None,
     }
 }
 
@@ -260,6 +267,7 @@ fn operation(body: String) -> Operation {
         limit: None,
         effects: vec![Effect::Apply(body)],
         extra_info: Vec::new(),
+        unfinished: None,
     }
 }
 
@@ -327,6 +335,7 @@ fn answered(answer: Result<usize, cluster::ReadError>) -> Operation {
         limit: None,
         effects: Vec::new(),
         extra_info: vec![("answer".into(), format!("{answer:?}"))],
+        unfinished: None,
     }
 }
 
@@ -350,5 +359,6 @@ fn read_until_refused() -> Operation {
         limit: None,
         effects: Vec::new(),
         extra_info,
+        unfinished: None,
     }
 }
