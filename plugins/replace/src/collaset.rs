@@ -3,10 +3,12 @@
 //! lifecycle. No finalizer is placed: the `CollaSet` itself keeps the order, and none can leak.
 
 mod pair;
+mod release;
 
 use operon_sdk::{Cluster, Effect, Job, Patch, Pod, ReadError, Target};
 
 pub use self::pair::{claim, left_behind};
+pub use self::release::release;
 
 use crate::keys;
 use crate::kusionstack;
@@ -67,16 +69,6 @@ fn take_over(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Option<Plan>
     let edit = pod.edit().set_annotation(keys::JOB, &job.uid);
     let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(1_000);
     Ok(Some(plan.doing(Effect::Patch(Patch::from(edit)))))
-}
-
-/// Whether a job may take back the request to replace a pod: it made the request, or the one that made it
-/// does not exist any more, or `KusionStack`'s controller did.
-fn is_ours(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<bool, ReadError> {
-    match pod.annotation(keys::JOB) {
-        None => Ok(kusionstack::requested(pod)),
-        Some(mark) if mark == job.uid => Ok(true),
-        Some(mark) => Ok(!cluster.job_exists(mark)?),
-    }
 }
 
 fn stays(pod: &Pod) -> bool {
@@ -168,29 +160,6 @@ fn requested(pod: &Pod) -> bool {
 
 fn going(pod: &Pod) -> bool {
     pod.deleting || pod.label(keys::TO_DELETE).is_some()
-}
-
-/// Takes the request back if this job made it and the `CollaSet` has not yet acted on it for good. A
-/// new pod that serves already would stay for ever beside the origin: it is sent away explicitly.
-pub fn release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
-    if going(pod) || !is_ours(pod, job, cluster)? {
-        let effect = Effect::Patch(Patch::from(kusionstack::edit(pod)));
-        return Ok(Vec::from_iter(kusionstack::holds(pod).then_some(effect)));
-    }
-    let edit = kusionstack::edit(pod)
-        .remove_label(keys::TO_REPLACE)
-        .remove_annotation(keys::JOB);
-    let mut effects = vec![Effect::Patch(Patch::from(edit))];
-    let paired = cluster.find_pods(&format!("{}={}", keys::PAIR_ORIGIN_NAME, pod.name))?;
-    for new_pod in paired
-        .iter()
-        .filter(|new_pod| stays(new_pod) && available(new_pod))
-    {
-        let moment = format!("{}000000000", job.now);
-        let edit = new_pod.edit().set_label(keys::TO_DELETE, &moment);
-        effects.push(Effect::Patch(Patch::from(edit)));
-    }
-    Ok(effects)
 }
 
 #[cfg(test)]

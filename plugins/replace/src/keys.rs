@@ -36,6 +36,9 @@ pub const INSTANCE_ID: &str = "collaset.kusionstack.io/instance-id";
 /// Label on a pod that serves; its presence counts.
 pub const SERVICE_AVAILABLE: &str = "podopslifecycle.kusionstack.io/service-available";
 
+/// Label on a pod whose deletion through its lifecycle has begun: it is not made available any more.
+pub const DELETION_BEGUN: &str = "operating.podopslifecycle.kusionstack.io/pod-delete";
+
 /// `extra_info`: the name of the pod that stands for the target's.
 pub const NEW_POD: &str = "NewPod";
 /// `extra_info`: the `ReplicaSet` or `CollaSet` of a target that is not finished (see `gone.rs`).

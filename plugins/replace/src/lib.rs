@@ -74,18 +74,21 @@ impl Action for Replace {
         let effects = match &target.pod {
             None => gone::release(target, cluster)?,
             Some(pod) => match Way::of(pod) {
-                Way::CollaSet => collaset::release(pod, job, cluster)?,
-                // A pod that is being deleted needs nothing any more, and nothing would bring it back.
-                _ if pod.deleting || kusionstack::holds(pod) => {
-                    kusionstack::let_go(pod).into_iter().collect()
+                Way::CollaSet => return Ok(collaset::release(target, pod, job, cluster)?),
+                _ if kusionstack::holds(pod) => {
+                    let operation = Operation::of(target).effects(kusionstack::let_go(pod));
+                    let message = format!("pod {:?} is taken over", pod.name);
+                    return Ok(operation.unfinished(keys::TAKEN_OVER, message, 1_000));
                 }
+                // A pod that is being deleted needs nothing any more, and nothing would bring it back.
+                _ if pod.deleting => Vec::new(),
                 Way::ReplicaSet => return Ok(replica_set::release(target, pod, job, cluster)?),
                 Way::Bare => bare::release(pod, job, cluster)?,
                 Way::Unsupported(_) => Vec::new(),
             },
         };
         let operation = Operation::of(target).forget(keys::OWNER);
-        Ok(effects.into_iter().fold(operation, Operation::effect))
+        Ok(operation.effects(effects))
     }
 }
 

@@ -228,8 +228,23 @@ fn cancelling_while_both_serve_sends_the_new_pod_away() {
     serve(&mut world);
     job.pass::<Replace>(&mut world);
     job.cancel::<Replace>(&mut world);
-    assert_eq!(world.expect_pod("foo-a").label(keys::TO_REPLACE), None);
     assert!(world.expect_pod("foo-n").label(keys::TO_DELETE).is_some());
+    let begun = json!({keys::DELETION_BEGUN: "1"});
+    let unavailable = json!({keys::SERVICE_AVAILABLE: null});
+    for labels in [json!({}), begun, unavailable] {
+        let requested = world.expect_pod("foo-a").label(keys::TO_REPLACE).is_some();
+        assert!(
+            requested,
+            "a CollaSet deletes the origin of a pod that serves"
+        );
+        assert!(job.target("foo-a").unfinished.is_some());
+        label(&mut world, "foo-n", &labels);
+        job.release::<Replace>(&mut world);
+    }
+    assert_eq!(world.expect_pod("foo-a").label(keys::TO_REPLACE), None);
+    job.release::<Replace>(&mut world);
+    assert_eq!(job.target("foo-a").unfinished, None);
+    assert_eq!(world.staying_pods(), ["foo-a", "foo-n"]);
 }
 
 #[test]
