@@ -1,8 +1,9 @@
 //! Replacing a standalone pod: a copy of the pod is created under a name that follows from the origin's
 //! uid, so that a second attempt finds the first one's; when the copy is ready the origin is removed.
-//! Giving up deletes the copy, as long as the origin is intact. A pod that has succeeded is not run again.
+//! Giving up deletes the copy, as long as the origin is intact. A pod that has succeeded is not run again, nor
+//! is one that has failed and is not to be restarted.
 
-use operon_sdk::{Cluster, Effect, Job, ObjectReference, Pod, ReadError};
+use operon_sdk::{Cluster, Effect, Job, ObjectReference, OwnerReference, Pod, ReadError};
 
 use crate::copy;
 use crate::keys;
@@ -33,29 +34,31 @@ fn plan_creation(
         );
         return Ok(Plan::wait("OriginTerminating", message));
     }
-    if pod.phase == "Succeeded" {
-        let message = format!(
-            "pod {:?} has ended (Succeeded); a copy would run it again, so nothing is done: delete the pod, \
-             or create it again yourself",
-            pod.name
-        );
-        return Ok(Plan::fail("OriginEnded", message));
-    }
     let origin = cluster.get(&ObjectReference::new("v1", "Pod", &pod.name))?;
     let same = origin.filter(|object| object["metadata"]["uid"] == pod.uid.as_str());
     let Some(origin) = same else {
         let message = format!("pod {:?} is just going", pod.name);
         return Ok(Plan::wait("OriginTerminating", message));
     };
+    let runs_once = origin["spec"]["restartPolicy"] == "Never";
+    if pod.phase == "Succeeded" || (pod.phase == "Failed" && runs_once) {
+        let message = format!(
+            "pod {:?} has ended ({}); a copy would run it again, so nothing is done: delete the pod, or create \
+             it again yourself",
+            pod.name, pod.phase
+        );
+        return Ok(Plan::fail("OriginEnded", message));
+    }
     let body = copy::of(&origin, name, &job.uid).to_string();
-    Ok(Plan::wait(
+    let plan = Plan::wait(
         "WaitingForNewPod",
         format!("waiting for the copy {name:?} to be ready"),
-    )
-    .with_new_pod(name)
-    .claiming()
-    .doing(Effect::Create(body))
-    .event(
+    );
+    // The garbage collector deletes a copy whose owner does not exist any more.
+    let owners = pod.owners.iter().map(OwnerReference::required);
+    let plan = owners.fold(plan, Plan::requiring);
+    let plan = plan.with_new_pod(name).claiming();
+    Ok(plan.doing(Effect::Create(body)).event(
         "ReplaceOriginPod",
         format!("replaced by its copy {name:?} as soon as that is ready"),
     ))

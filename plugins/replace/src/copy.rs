@@ -65,7 +65,7 @@ pub fn of(origin: &Value, name: &str, job_uid: &str) -> Value {
         &mut annotations,
         "kubectl.kubernetes.io/last-applied-configuration",
     );
-    json!({
+    let mut copy = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
@@ -75,7 +75,12 @@ pub fn of(origin: &Value, name: &str, job_uid: &str) -> Value {
             "annotations": annotations
         },
         "spec": cleaned(&origin["spec"])
-    })
+    });
+    // None of them is a controller: the pod is a standalone one.
+    if let Value::Array(owners) = &metadata["ownerReferences"] {
+        copy["metadata"]["ownerReferences"] = owners.clone().into();
+    }
+    copy
 }
 
 fn cleaned(spec: &Value) -> Value {
@@ -126,11 +131,13 @@ mod tests {
     #[test]
     fn a_copy_has_what_its_author_wrote_and_nothing_that_was_put_in() {
         let token = "kube-api-access-abcde";
+        let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u2",
+            "blockOwnerDeletion": true});
         let origin = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "name": "foo", "namespace": "shop", "uid": "u1", "resourceVersion": "9",
-                "labels": {"app": "foo"}, "managedFields": [{}], "ownerReferences": [{}],
+                "labels": {"app": "foo"}, "managedFields": [{}], "ownerReferences": [owner],
                 "annotations": {"note": "x", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
             },
             "spec": {
@@ -147,6 +154,7 @@ mod tests {
             "metadata": {
                 "name": "foo-x", "namespace": "shop",
                 "labels": {"app": "foo", keys::REPLACES: "u1"},
+                "ownerReferences": [owner],
                 "annotations": {
                     "note": "x", keys::BASE_NAME: "foo", keys::REPLACES: "foo", keys::JOB: "j"
                 }

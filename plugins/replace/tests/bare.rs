@@ -157,6 +157,36 @@ fn a_finished_pod_is_not_run_again() {
 }
 
 #[test]
+fn a_failed_pod_that_is_not_to_be_restarted_is_not_run_again() {
+    let (mut world, _) = world();
+    world.change_pod("foo", &json!({"spec": {"restartPolicy": "Never"}}));
+    world.end_pod("foo", "Failed");
+    let mut job = FakeJob::new("j1", &["foo"]);
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.target("foo").reason(), Some("OriginEnded"));
+    assert!(world.writes().is_empty());
+}
+
+#[test]
+fn a_copy_keeps_the_owners_and_is_made_only_while_they_exist() {
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u",
+        "blockOwnerDeletion": true});
+    for exists in [true, false] {
+        let mut world = FakeCluster::new();
+        if exists {
+            world.put(json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "o", "uid": "u"}}));
+        }
+        let pod = world.add_pod("foo", &json!({"ownerReferences": [owner]}));
+        let mut job = FakeJob::new("j1", &["foo"]);
+        job.pass::<Replace>(&mut world);
+        let made = world.object("v1", "Pod", &copy::name(&pod));
+        let owners = made.map(|copy| copy["metadata"]["ownerReferences"].clone());
+        assert_eq!(owners, exists.then(|| json!([owner])));
+    }
+}
+
+#[test]
 fn an_evicted_pod_is_replaced() {
     let (mut world, copy) = world();
     world.end_pod("foo", "Failed");
