@@ -54,7 +54,7 @@ pub fn plan(
 
 /// The request of a job that does not exist any more becomes this job's.
 fn take_over(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Option<Plan>, ReadError> {
-    let mark = pod.annotation(keys::JOB).filter(|mark| *mark != job.uid);
+    let mark = pod.label(keys::JOB).filter(|mark| *mark != job.uid);
     let Some(mark) = mark.filter(|_| requested(pod) && !going(pod)) else {
         return Ok(None);
     };
@@ -66,7 +66,7 @@ fn take_over(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Option<Plan>
          job takes it over",
         pod.name
     );
-    let edit = pod.edit().set_annotation(keys::JOB, &job.uid);
+    let edit = pod.edit().set_label(keys::JOB, &job.uid);
     let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(1_000);
     Ok(Some(plan.doing(Effect::Patch(Patch::from(edit)))))
 }
@@ -136,7 +136,7 @@ fn decide_alone(pod: &Pod, job: &Job) -> Plan {
     let edit = pod
         .edit()
         .set_label(keys::TO_REPLACE, "true")
-        .set_annotation(keys::JOB, &job.uid);
+        .set_label(keys::JOB, &job.uid);
     let message = format!(
         "waiting for the CollaSet to make a new pod for {:?}",
         pod.name

@@ -14,7 +14,7 @@ pub fn holds(pod: &Pod) -> bool {
 /// Whether `KusionStack`'s controller requested the pod's replacement, and no job of ours took it over.
 pub fn requested(pod: &Pod) -> bool {
     let value = pod.label(keys::TO_REPLACE);
-    holds(pod) && value == Some("true") && pod.annotation(keys::JOB).is_none()
+    holds(pod) && value == Some("true") && pod.label(keys::JOB).is_none()
 }
 
 /// The first step on a pod that carries the finalizer; none if there is nothing to take over yet. The pod of
@@ -26,7 +26,7 @@ pub fn take_over(target: &Target, pod: &Pod, job: &Job, of_collaset: bool) -> Op
         return None;
     }
     let edit = if of_collaset && requested(pod) {
-        edit(pod).set_annotation(keys::JOB, &job.uid)
+        edit(pod).set_label(keys::JOB, &job.uid)
     } else {
         edit_all(pod)
     };

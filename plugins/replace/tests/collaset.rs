@@ -179,7 +179,7 @@ fn only_the_job_that_asked_takes_the_request_back() {
     first.cancel::<Replace>(&mut world);
     let origin = world.expect_pod("foo-a");
     assert_eq!(
-        (origin.label(keys::TO_REPLACE), origin.annotation(keys::JOB)),
+        (origin.label(keys::TO_REPLACE), origin.label(keys::JOB)),
         (None, None)
     );
 
@@ -209,7 +209,7 @@ fn the_request_of_a_vanished_job_is_taken_over_by_the_next() {
         second.pass::<Replace>(&mut world);
         assert_eq!(second.target("foo-a").reason(), Some(keys::TAKEN_OVER));
         let origin = world.expect_pod("foo-a");
-        assert_eq!(origin.annotation(keys::JOB), Some("j2"));
+        assert_eq!(origin.label(keys::JOB), Some("j2"));
         pair(&mut world);
         serve(&mut world);
         second.pass::<Replace>(&mut world);

@@ -53,7 +53,7 @@ fn the_request_of_a_job_that_was_begun_becomes_this_jobs_without_the_finalizer()
     assert_eq!(job.target("foo-a").reason(), Some(keys::TAKEN_OVER));
     let origin = world.expect_pod("foo-a");
     assert_eq!(origin.label(keys::TO_REPLACE), Some("true"));
-    assert_eq!(origin.annotation(keys::JOB), Some("j1"));
+    assert_eq!(origin.label(keys::JOB), Some("j1"));
     assert!(!is_protected(&world, "foo-a"));
     job.pass::<Replace>(&mut world);
     assert_eq!(job.target("foo-a").reason(), Some("WaitingForNewPod"));
@@ -90,7 +90,7 @@ fn cancelling_removes_the_request_and_the_finalizer() {
         job.cancel::<Replace>(&mut world);
         let origin = world.expect_pod("foo-a");
         assert_eq!(origin.label(keys::TO_REPLACE), None);
-        assert_eq!(origin.annotation(keys::JOB), None);
+        assert_eq!(origin.label(keys::JOB), None);
         assert!(!is_protected(&world, "foo-a"));
     }
 }

@@ -31,7 +31,7 @@ pub fn release(
     let is_requested = pod.label(keys::TO_REPLACE).is_some();
     if pod.label(keys::REPLACED_BY_UPDATE).is_some() || (is_requested && !is_ours) {
         // The replacement goes on: an update of the CollaSet, another job or a user requested it.
-        let left = is_ours.then(|| kusionstack::edit(pod).remove_annotation(keys::JOB));
+        let left = is_ours.then(|| kusionstack::edit(pod).remove_label(keys::JOB));
         let left = left.or_else(|| kusionstack::holds(pod).then(|| kusionstack::edit(pod)));
         return Ok(operation.effects(left.map(patch)));
     }
@@ -72,7 +72,7 @@ const RECHECK: u32 = 2_000;
 /// Whether a job may take back the request to replace a pod: it made the request, or the one that made it
 /// does not exist any more, or `KusionStack`'s controller did.
 fn is_ours(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<bool, ReadError> {
-    match pod.annotation(keys::JOB) {
+    match pod.label(keys::JOB) {
         None => Ok(kusionstack::requested(pod)),
         Some(mark) if mark == job.uid => Ok(true),
         Some(mark) => Ok(!cluster.job_exists(mark)?),
@@ -84,7 +84,7 @@ fn taken_back(pod: &Pod, is_ours: bool) -> Option<Effect> {
     let edit = kusionstack::edit(pod);
     if is_ours {
         let edit = edit.remove_label(keys::TO_REPLACE);
-        return Some(patch(edit.remove_annotation(keys::JOB)));
+        return Some(patch(edit.remove_label(keys::JOB)));
     }
     kusionstack::holds(pod).then(|| patch(edit))
 }
@@ -96,7 +96,7 @@ fn kept<'a>(new_pods: &'a [Pod], job: &Job) -> Option<&'a Pod> {
         return None;
     }
     new_pods.iter().find(|new_pod| {
-        let by_us = new_pod.annotation(keys::JOB) == Some(&job.uid);
+        let by_us = new_pod.label(keys::JOB) == Some(&job.uid);
         by_us && new_pod.label(keys::DELETION_BEGUN).is_none()
     })
 }
@@ -115,14 +115,14 @@ fn mark(new_pod: &Pod, job: &Job) -> MetadataEdit {
     new_pod
         .edit()
         .set_label(keys::TO_DELETE, &moment)
-        .set_annotation(keys::JOB, &job.uid)
+        .set_label(keys::JOB, &job.uid)
 }
 
 fn unmark(new_pod: &Pod) -> MetadataEdit {
     new_pod
         .edit()
         .remove_label(keys::TO_DELETE)
-        .remove_annotation(keys::JOB)
+        .remove_label(keys::JOB)
 }
 
 fn patch(edit: MetadataEdit) -> Effect {

@@ -28,11 +28,10 @@ impl State {
     pub(crate) fn new() -> Self {
         let mut world = FakeCluster::new();
         world.add_job("j");
-        let labels =
-            json!({keys::INSTANCE_ID: "0", keys::SERVICE_AVAILABLE: "1", keys::TO_REPLACE: "true"});
+        let labels = json!({
+            keys::INSTANCE_ID: "0", keys::SERVICE_AVAILABLE: "1", keys::TO_REPLACE: "true", keys::JOB: "j",
+        });
         model::add_pod(&mut world, ORIGIN, &labels);
-        let annotations = json!({keys::JOB: "j"});
-        world.change_pod(ORIGIN, &json!({"metadata": {"annotations": annotations}}));
         Self {
             world,
             collaset: Vec::new(),

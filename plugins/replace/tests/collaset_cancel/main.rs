@@ -43,7 +43,7 @@ fn settles(rules: Rules, explored: &Explored) {
         assert_eq!(world.staying_pods(), [ORIGIN], "{rules:?}");
         assert_eq!(origin.label(keys::TO_REPLACE), None);
         assert_eq!(origin.label(keys::PAIR_NEW_ID), None);
-        assert_eq!(origin.annotation(keys::JOB), None);
+        assert_eq!(origin.label(keys::JOB), None);
     }
     assert!(kept > 0);
 }
