@@ -152,7 +152,9 @@ fn plan_release(
     if let Some(plan) = room::before_release(replica_set) {
         return Ok(plan);
     }
-    let mark = Mark::new(job, pod, replica_set, siblings);
+    // A released pod is no new pod either, should it be put back.
+    let known = [siblings, released.as_slice()].concat();
+    let mark = Mark::new(job, pod, replica_set, &known);
     let deployment = replica_set.deployment();
     let drain = match deployment {
         Some(_) => "",

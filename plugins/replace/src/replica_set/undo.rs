@@ -139,7 +139,10 @@ fn unclaimed(
     cluster: &dyn Cluster,
 ) -> Result<Option<Pod>, ReadError> {
     let waiting = waiting_origins(&replica_set.uid, siblings, cluster)?;
-    let candidates = super::unclaimed(siblings, &pod.uid).collect();
+    // The new pod of another one that was put back goes already.
+    let stays = |sibling: &&Pod| sibling.annotation(keys::DELETION_COST) != Some(LOWEST_COST);
+    let candidates = super::unclaimed(siblings, &pod.uid);
+    let candidates = candidates.filter(stays).collect();
     Ok(assignment::candidate_for(&pod.uid, waiting, candidates, None).cloned())
 }
 

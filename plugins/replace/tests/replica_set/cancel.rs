@@ -103,3 +103,27 @@ fn a_cancelled_job_of_many_targets_restores_each() {
     }
     assert_restored(job, world, &[FIRST, SECOND, THIRD, FOURTH]);
 }
+
+#[test]
+fn two_jobs_that_are_cancelled_at_once_each_give_up_a_new_pod() {
+    let all = json!({"maxReleased": "100%"}).to_string();
+    for cost in ["0", "-100"] {
+        let mut world = world(2);
+        let cheap = json!({"metadata": {"annotations": {keys::DELETION_COST: cost}}});
+        world.change_pod(FIRST, &cheap);
+        let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[SECOND]));
+        first.job.settings.clone_from(&all);
+        second.job.settings.clone_from(&all);
+        first.pass::<Replace>(&mut world);
+        second.pass::<Replace>(&mut world);
+        world.advance(1);
+        world.run_replica_sets();
+        world.make_all_ready();
+        first.pass::<Replace>(&mut world);
+        first.cancel::<Replace>(&mut world);
+        second.cancel::<Replace>(&mut world);
+        world.run_replica_sets();
+        world.finish_deletions();
+        assert_untouched(&world, &[FIRST, SECOND]);
+    }
+}
