@@ -50,6 +50,7 @@ struct Schedule {
     vanished: BTreeSet<String>,
     /// The pods that were there at the start, by uid.
     originals: BTreeSet<String>,
+    /// Whether somebody changed how many pods the `ReplicaSet` has to remove.
     scaled: bool,
     story: Vec<String>,
 }
@@ -58,13 +59,19 @@ impl Schedule {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let replicas = 1 + dice.below(3);
-        let world = world(u32::try_from(replicas).unwrap_or(1));
+        let mut world = world(u32::try_from(replicas).unwrap_or(1));
+        let min_ready = json!({"spec": {"minReadySeconds": dice.below(2) * 4}});
+        world.change("apps/v1", "ReplicaSet", "foo", &min_ready);
+        if dice.below(3) == 0 {
+            let orphaned = json!({"metadata": {"ownerReferences": null}});
+            world.change("apps/v1", "ReplicaSet", "foo", &orphaned);
+        }
         let names = [FIRST, SECOND, THIRD];
         let mut job = |uid: &str| {
             let first = dice.below(replicas);
             let mut job = FakeJob::new(uid, &names[first..replicas]);
-            let most = ["1", "2", "3"][dice.below(3)];
-            job.job.settings = format!(r#"{{"maxReleased": {most}}}"#);
+            let (most, removal) = (1 + dice.below(3), ["evict", "delete"][dice.below(2)]);
+            job.job.settings = json!({"maxReleased": most, "removal": removal}).to_string();
             job
         };
         let jobs = [job("j1"), job("j2")];
@@ -120,6 +127,8 @@ impl Schedule {
             (34, Some(pod)) if pod.label(keys::RELEASED_FROM).is_some() => {
                 let label = json!({"metadata": {"labels": {keys::TEMPLATE_HASH: "h"}}});
                 self.world.change_pod(&pod.name, &label);
+                // Without a Deployment, the ReplicaSet adopts it before Replace can give up a new pod.
+                self.scaled = true;
             }
             (35, _) => self.budget(
                 self.world
