@@ -74,11 +74,8 @@ pub fn claim(target: &Target, uid: &str, cluster: &dyn Cluster) -> Result<Option
         stays(pod) && free && pod.created_at > newest
     });
     made.sort_by(|a, b| (!available(a), &a.name).cmp(&(!available(b), &b.name)));
-    Ok(made.first().map(|new_pod| Plan {
-        // It is recorded once it is claimed: another target may be faster.
-        new_pod: None,
-        ..replica_set::claim(new_pod, uid, &target.name)
-    }))
+    let new_pod = made.first();
+    Ok(new_pod.map(|new_pod| replica_set::claim(new_pod, uid, &target.name)))
 }
 
 /// Tells the name of a `CollaSet` from that of a `ReplicaSet`.
