@@ -17,7 +17,7 @@ use operon_core::daemon_job::{Driven, Seen};
 use crate::{
     driven::{Controller, whole_seconds},
     jobs::PodsOfJobs,
-    owners::Owners,
+    owner_triggers::OwnerTriggers,
     store::Cache,
 };
 
@@ -31,8 +31,8 @@ pub struct DaemonJobs {
     pub pods: Cache<Pod>,
     /// See [`DaemonJobs::pods`].
     pub pods_of_jobs: Arc<PodsOfJobs>,
-    /// The owners of Jobs.
-    pub owners: Arc<Owners>,
+    /// Knows the Jobs of an object, and wakes it.
+    pub triggers: Arc<OwnerTriggers>,
 }
 
 impl Controller for DaemonJobs {
@@ -43,7 +43,7 @@ impl Controller for DaemonJobs {
     const MANAGER: &'static str = keys::DAEMON_JOB_MANAGER;
 
     fn look(&self, object: Arc<DaemonJob>, _before: Option<Seen>) -> Seen {
-        let jobs = self.owners.jobs_of(&*object, &self.jobs.store);
+        let jobs = self.triggers.jobs_of(&*object, &self.jobs.store);
         let uids = jobs.iter().filter_map(|job| job.uid());
         Seen {
             pods: self.pods_of_jobs.of(uids, &self.pods.store),

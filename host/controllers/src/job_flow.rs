@@ -14,7 +14,7 @@ use operon_core::job_flow::{Around, Driven, Seen};
 use crate::{
     driven::{Controller, whole_seconds},
     jobs::PodsOfJobs,
-    owners::Owners,
+    owner_triggers::OwnerTriggers,
     store::Cache,
 };
 
@@ -28,8 +28,8 @@ pub struct JobFlows {
     pub pods: Cache<Pod>,
     /// See [`JobFlows::pods`].
     pub pods_of_jobs: Arc<PodsOfJobs>,
-    /// The owners of Jobs.
-    pub owners: Arc<Owners>,
+    /// Knows the Jobs of an object, and wakes it.
+    pub triggers: Arc<OwnerTriggers>,
 }
 
 impl Controller for JobFlows {
@@ -55,7 +55,7 @@ impl Controller for JobFlows {
 impl JobFlows {
     fn around(&self, flow: &JobFlow) -> Around {
         let namespace = flow.namespace().unwrap_or_default();
-        let jobs = self.owners.jobs_of(flow, &self.jobs.store);
+        let jobs = self.triggers.jobs_of(flow, &self.jobs.store);
         let steps = flow.status.iter().flat_map(|status| &status.steps);
         let known = steps.filter_map(|step| step.job_uid.clone());
         let uids: BTreeSet<_> = jobs

@@ -11,7 +11,7 @@ use operon_core::{
 
 use crate::{
     error::Error,
-    owners::Owners,
+    owner_triggers::OwnerTriggers,
     report::Reports,
     run::{Next, Reconciler},
     store::Cache,
@@ -21,8 +21,8 @@ use crate::{
 pub struct JobTemplates {
     /// The Jobs of flows and DaemonJobs.
     pub jobs: Cache<Job>,
-    /// The owners of Jobs.
-    pub owners: Arc<Owners>,
+    /// Knows the Jobs of an object, and wakes it.
+    pub triggers: Arc<OwnerTriggers>,
     /// Writes statuses.
     pub reports: Arc<Reports<JobTemplate>>,
 }
@@ -41,7 +41,7 @@ impl Reconciler for JobTemplates {
         if template.metadata.deletion_timestamp.is_some() {
             return Ok(Next::default());
         }
-        let jobs = self.owners.jobs_of_template(&template, &self.jobs.store); // (no client)
+        let jobs = self.triggers.jobs_of_template(&template, &self.jobs.store); // (no client)
         let conclusion = Conclusion {
             status: template::status(&template, &jobs), // (no client)
             events: Vec::new(),

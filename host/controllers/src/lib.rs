@@ -29,7 +29,7 @@ pub mod left_behind;
 pub mod metrics;
 pub mod operation_job;
 pub mod orphaned_job;
-pub mod owners;
+pub mod owner_triggers;
 pub mod plugin_watch;
 pub mod reactive_job;
 pub mod report;

@@ -11,7 +11,7 @@ use operon_core::reactive_job::family::is_held;
 use crate::{
     apply,
     error::Error,
-    reactive_job::Relations,
+    reactive_job::ReactiveJobTriggers,
     run::{Next, Reconciler},
     store::Cache,
 };
@@ -23,7 +23,7 @@ pub struct OrphanedJobs {
     /// All ReactiveJobs.
     pub objects: Cache<ReactiveJob>,
     /// Which of them there are.
-    pub relations: Arc<Relations>,
+    pub triggers: Arc<ReactiveJobTriggers>,
 }
 
 impl Reconciler for OrphanedJobs {
@@ -33,7 +33,7 @@ impl Reconciler for OrphanedJobs {
 
     async fn reconcile(&self, job: Arc<Job>) -> Result<Next, Error> {
         let is_deleted = job.metadata.deletion_timestamp.is_some();
-        if is_deleted && is_held(&job) && !self.relations.has_object(&job, &self.objects.store) {
+        if is_deleted && is_held(&job) && !self.triggers.has_object(&job, &self.objects.store) {
             let api = Api::namespaced(self.client.clone(), &job.namespace().unwrap_or_default());
             apply::set_finalizer(&api, &*job, keys::REACTIVE_JOB_FINALIZER, false).await?;
         }

@@ -38,7 +38,7 @@ pub struct ReactiveJobs {
     /// See [`ReactiveJobs::pods`].
     pub pods_of_jobs: Arc<PodsOfJobs>,
     /// What a change concerns.
-    pub relations: Arc<Relations>,
+    pub triggers: Arc<ReactiveJobTriggers>,
     /// The ConfigMaps and Secrets.
     pub configs: Configs,
 }
@@ -52,7 +52,7 @@ impl Controller for ReactiveJobs {
 
     fn look(&self, object: Arc<ReactiveJob>, _before: Option<Seen>) -> Seen {
         let jobs = self
-            .relations
+            .triggers
             .jobs_of(&object, &self.jobs.store, &self.objects.store);
         let status = object.status.as_ref();
         let last = status.and_then(|s| Some(s.current_inputs.as_ref()?.job_uid.clone()));
@@ -77,7 +77,7 @@ impl Controller for ReactiveJobs {
 }
 
 /// Which ReactiveJob a change in the cluster concerns, and which Jobs are whose.
-pub struct Relations {
+pub struct ReactiveJobTriggers {
     queue: UnboundedSender<ObjectRef<ReactiveJob>>,
     /// Jobs that may have to be let go because their ReactiveJob is gone.
     orphan_queue: UnboundedSender<ObjectRef<Job>>,
@@ -89,7 +89,7 @@ pub struct Relations {
     watches: Arc<Watches>,
 }
 
-impl Relations {
+impl ReactiveJobTriggers {
     /// Wakes ReactiveJobs, and Jobs without one, by these queues.
     pub fn new(
         queue: UnboundedSender<ObjectRef<ReactiveJob>>,

@@ -22,8 +22,8 @@ use operon_controllers::{
     jobs::PodsOfJobs,
     left_behind::LeftBehind,
     metrics::Metrics,
-    owners::Owners,
-    reactive_job::Relations,
+    owner_triggers::OwnerTriggers,
+    reactive_job::ReactiveJobTriggers,
     store::{Cache, Cached},
     triggers::Triggers,
 };
@@ -33,8 +33,8 @@ pub(crate) struct Listeners {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) triggers: Arc<Triggers>,
     pub(crate) left_behind: Arc<LeftBehind>,
-    pub(crate) relations: Arc<Relations>,
-    pub(crate) owners: Arc<Owners>,
+    pub(crate) reactive_job_triggers: Arc<ReactiveJobTriggers>,
+    pub(crate) owner_triggers: Arc<OwnerTriggers>,
     pub(crate) pods_of_jobs: Arc<PodsOfJobs>,
     pub(crate) plugin_queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     pub(crate) metrics: Metrics,
@@ -67,28 +67,31 @@ impl Stores {
         let config_maps = config_maps(client, namespace, listeners, &plugins);
         let health = &listeners.health;
         let accounts = accounts(client, namespace, listeners, &plugins);
-        let relations = Arc::clone(&listeners.relations);
-        let on_job = move |job: &Job, jobs: &_| relations.job_changed(job, jobs);
+        let reactive_job_triggers = Arc::clone(&listeners.reactive_job_triggers);
+        let on_job = move |job: &Job, jobs: &_| reactive_job_triggers.job_changed(job, jobs);
         let jobs_of_reactive_jobs = labelled(client, health, keys::CONTROLLER_UID, |_| {}, on_job);
-        let relations = Arc::clone(&listeners.relations);
+        let reactive_job_triggers = Arc::clone(&listeners.reactive_job_triggers);
         let jobs = jobs_of_reactive_jobs.store.clone();
         let reactive_jobs = all(client, health, move |object, objects| {
-            relations.object_changed(object, objects, &jobs);
+            reactive_job_triggers.object_changed(object, objects, &jobs);
         });
-        let owners = Arc::clone(&listeners.owners);
+        let owner_triggers = Arc::clone(&listeners.owner_triggers);
         let job_flows: Cache<JobFlow> = all(client, health, move |flow, flows| {
-            owners.flow_changed(flow, flows);
+            owner_triggers.flow_changed(flow, flows);
         });
-        let (owners, flows) = (Arc::clone(&listeners.owners), job_flows.store.clone());
+        let (owner_triggers, flows) = (
+            Arc::clone(&listeners.owner_triggers),
+            job_flows.store.clone(),
+        );
         let job_templates = all(client, health, move |template, _| {
-            owners.template_changed(template, &flows);
+            owner_triggers.template_changed(template, &flows);
         });
-        let owners = Arc::clone(&listeners.owners);
+        let owner_triggers = Arc::clone(&listeners.owner_triggers);
         let daemon_jobs: Cache<DaemonJob> = all(client, health, move |object, _| {
-            owners.daemon_job_changed(object);
+            owner_triggers.daemon_job_changed(object);
         });
-        let owners = Arc::clone(&listeners.owners);
-        let on_job = move |job: &Job, jobs: &_| owners.job_changed(job, jobs);
+        let owner_triggers = Arc::clone(&listeners.owner_triggers);
+        let on_job = move |job: &Job, jobs: &_| owner_triggers.job_changed(job, jobs);
         let jobs_of_owners = labelled(client, health, keys::OWNER_UID, without_template, on_job);
         let nodes = nodes(client, listeners, &daemon_jobs);
         let pods = pods(client, listeners, &jobs_of_reactive_jobs, &jobs_of_owners);
@@ -192,8 +195,11 @@ fn without_template(job: &mut Job) {
 
 /// The nodes. What their kubelets tell of images and volumes is most of a node, and nobody asks for it.
 fn nodes(client: &Client, listeners: &Listeners, daemon_jobs: &Cache<DaemonJob>) -> Cache<Node> {
-    let (owners, objects) = (Arc::clone(&listeners.owners), daemon_jobs.store.clone());
-    let on_node = move |node: &Node, nodes: &_| owners.node_changed(node, nodes, &objects);
+    let (owner_triggers, objects) = (
+        Arc::clone(&listeners.owner_triggers),
+        daemon_jobs.store.clone(),
+    );
+    let on_node = move |node: &Node, nodes: &_| owner_triggers.node_changed(node, nodes, &objects);
     let shed = |node: &mut Node| {
         if let Some(status) = &mut node.status {
             status.images = None;
@@ -217,9 +223,9 @@ fn pods(
     let triggers = Arc::clone(&listeners.triggers);
     let left_behind = Arc::clone(&listeners.left_behind);
     let pods_of_jobs = Arc::clone(&listeners.pods_of_jobs);
-    let (relations, owners) = (
-        Arc::clone(&listeners.relations),
-        Arc::clone(&listeners.owners),
+    let (reactive_job_triggers, owner_triggers) = (
+        Arc::clone(&listeners.reactive_job_triggers),
+        Arc::clone(&listeners.owner_triggers),
     );
     let reactive = jobs_of_reactive_jobs.store.clone();
     let owned = jobs_of_owners.store.clone();
@@ -227,8 +233,8 @@ fn pods(
         triggers.pod_changed(pod, pods);
         left_behind.pod_changed(pod, pods);
         pods_of_jobs.changed(pod, pods);
-        relations.pod_changed(pod, &reactive);
-        owners.pod_changed(pod, &owned);
+        reactive_job_triggers.pod_changed(pod, &reactive);
+        owner_triggers.pod_changed(pod, &owned);
     };
     let api = Api::all(client.clone());
     let (config, on_pod) = (watcher::Config::default(), Arc::new(on_pod));
@@ -240,8 +246,8 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
         catalogue,
         triggers,
         left_behind: _,
-        relations: _,
-        owners: _,
+        reactive_job_triggers: _,
+        owner_triggers: _,
         pods_of_jobs: _,
         plugin_queue,
         metrics,

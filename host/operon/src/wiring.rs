@@ -36,8 +36,8 @@ use operon_controllers::{
     metrics::Metrics,
     operation_job::OperationJobs,
     orphaned_job::OrphanedJobs,
-    owners::Owners,
-    reactive_job::{ReactiveJobs, Relations},
+    owner_triggers::OwnerTriggers,
+    reactive_job::{ReactiveJobTriggers, ReactiveJobs},
     report::{Reported, Reports},
     run::{self, Reconciler},
     status::StatusWriter,
@@ -209,11 +209,11 @@ impl Queues {
             )),
             catalogue,
             left_behind: Arc::new(LeftBehind::new(self.plugins.sender.clone())),
-            relations: Arc::new(Relations::new(
+            reactive_job_triggers: Arc::new(ReactiveJobTriggers::new(
                 jobs.reactive_jobs.sender.clone(),
                 jobs.orphaned_jobs.sender.clone(),
             )),
-            owners: Arc::new(Owners::new(
+            owner_triggers: Arc::new(OwnerTriggers::new(
                 jobs.job_flows.sender.clone(),
                 jobs.job_templates.sender.clone(),
                 jobs.daemon_jobs.sender.clone(),
@@ -341,22 +341,22 @@ impl Kit<'_> {
 
     /// ConfigMaps and Secrets are watched when an object asks for them.
     fn reactive_jobs(&self, queue: &Queue<ReactiveJob>) -> Arc<Driven<ReactiveJobs>> {
-        let relations = Arc::clone(&self.listeners.relations);
+        let triggers = Arc::clone(&self.listeners.reactive_job_triggers);
         let objects = self.stores.reactive_jobs.store.clone();
         let on_config = move |namespace: &str, reference: &_| {
-            relations.config_changed(namespace, reference, &objects);
+            triggers.config_changed(namespace, reference, &objects);
         };
-        let relations = Arc::clone(&self.listeners.relations);
-        let on_listed = move || relations.configs_listed();
+        let triggers = Arc::clone(&self.listeners.reactive_job_triggers);
+        let on_listed = move || triggers.configs_listed();
         let controller = ReactiveJobs {
             objects: self.stores.reactive_jobs.clone(),
             jobs: self.stores.jobs_of_reactive_jobs.clone(),
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
-            relations: Arc::clone(&self.listeners.relations),
+            triggers: Arc::clone(&self.listeners.reactive_job_triggers),
             configs: Configs::new(
                 self.client.clone(),
-                self.listeners.relations.watches(),
+                self.listeners.reactive_job_triggers.watches(),
                 Arc::new(on_config),
                 Arc::new(on_listed),
                 &self.listeners.health,
@@ -408,7 +408,7 @@ impl Kit<'_> {
         Arc::new(OrphanedJobs {
             client: self.client.clone(),
             objects: self.stores.reactive_jobs.clone(),
-            relations: Arc::clone(&self.listeners.relations),
+            triggers: Arc::clone(&self.listeners.reactive_job_triggers),
         })
     }
 
@@ -418,7 +418,7 @@ impl Kit<'_> {
             jobs: self.stores.jobs_of_owners.clone(),
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
-            owners: Arc::clone(&self.listeners.owners),
+            triggers: Arc::clone(&self.listeners.owner_triggers),
         };
         let (objects, jobs) = (&self.stores.job_flows, &self.stores.jobs_of_owners);
         self.driven(controller, objects, jobs, queue)
@@ -428,7 +428,7 @@ impl Kit<'_> {
         let templates = &self.stores.job_templates;
         Arc::new(JobTemplates {
             jobs: self.stores.jobs_of_owners.clone(),
-            owners: Arc::clone(&self.listeners.owners),
+            triggers: Arc::clone(&self.listeners.owner_triggers),
             reports: self.reports(keys::JOB_TEMPLATE_MANAGER, templates, queue),
         })
     }
@@ -439,7 +439,7 @@ impl Kit<'_> {
             jobs: self.stores.jobs_of_owners.clone(),
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
-            owners: Arc::clone(&self.listeners.owners),
+            triggers: Arc::clone(&self.listeners.owner_triggers),
         };
         let (objects, jobs) = (&self.stores.daemon_jobs, &self.stores.jobs_of_owners);
         self.driven(controller, objects, jobs, queue)

@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::{index::Index, jobs::job_of_pod};
 
 /// Wakes the objects that a change concerns.
-pub struct Owners {
+pub struct OwnerTriggers {
     flow_queue: UnboundedSender<ObjectRef<JobFlow>>,
     template_queue: UnboundedSender<ObjectRef<JobTemplate>>,
     daemon_job_queue: UnboundedSender<ObjectRef<DaemonJob>>,
@@ -35,7 +35,7 @@ pub struct Owners {
     nodes: Mutex<HashMap<String, String>>,
 }
 
-impl Owners {
+impl OwnerTriggers {
     /// Wakes objects by these queues.
     pub fn new(
         flow_queue: UnboundedSender<ObjectRef<JobFlow>>,
