@@ -110,15 +110,12 @@ async fn a_job_of_a_plugin_that_can_not_be_loaded_waits_and_says_why() {
 }
 
 #[tokio::test]
-async fn an_account_that_may_not_delete_pods_fails_the_target_in_the_api_servers_words() {
+async fn an_account_that_may_not_evict_pods_fails_the_target_in_the_api_servers_words() {
     story(async |world: &World| {
-        let plugin = Plugin::replace(world, &["get", "list", "watch", "create", "patch"])
-            .with(
-                "settings",
-                json!({"removal": "delete", "maxReleased": "100%"}),
-            )
-            .up(world)
-            .await;
+        let plugin = Plugin::replace(world, &REPLACE_VERBS);
+        let mut rules = plugin.rules().to_vec();
+        rules.retain(|rule| rule["resources"] != json!(["pods/eviction"]));
+        let plugin = plugin.with_rules(rules.into()).up(world).await;
         let before = Deployment::of("foo", 2).up(world).await;
         let target = before[0].name_any();
         world
@@ -130,7 +127,7 @@ async fn an_account_that_may_not_delete_pods_fails_the_target_in_the_api_servers
         assert_eq!(error.reason, "Forbidden");
         let user = format!("system:serviceaccount:{SYSTEM}:{}", plugin.name);
         assert!(
-            error.message.contains(&user) && error.message.contains("cannot delete"),
+            error.message.contains(&user) && error.message.contains("cannot create"),
             "{}",
             error.message
         );
