@@ -17,8 +17,8 @@ use http::{HeaderName, HeaderValue};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions},
-    core::{ApiResource, DynamicObject, GroupVersionKind, Request, TypeMeta},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::{ApiResource, DynamicObject, GroupVersionKind, Request, Status, TypeMeta},
     discovery::{self, Scope},
 };
 use operon_api::keys;
@@ -329,15 +329,30 @@ impl Performer {
             return Ok(Performed::Nothing);
         }
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let params = EvictParams {
-            delete_options: Some(DeleteParams {
-                grace_period_seconds,
-                preconditions: Some(preconditions),
-                ..DeleteParams::default()
-            }),
-            ..EvictParams::default()
+        let options = DeleteParams {
+            grace_period_seconds,
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
         };
-        let request = api.evict(pod, &params);
+        // kube's own request names its options `delete_options`, which the API server ignores: it would
+        // evict any pod of the name.
+        let body = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod},
+            "deleteOptions": options,
+        });
+        let request = Request::new(api.resource_url())
+            .create_subresource(
+                "eviction",
+                pod,
+                &PostParams::default(),
+                body.to_string().into_bytes(),
+            )
+            .map_err(|error| Error::Effect {
+                message: error.to_string(),
+            })?;
+        let request = self.client.request::<Status>(request);
         within_limit("evict", || describe("Pod", Some(namespace), pod), request).await?;
         if let Some(uid) = uid {
             self.evicted.accepted(&uid);
@@ -497,6 +512,32 @@ fn with_preconditions(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake;
+
+    #[tokio::test]
+    async fn an_eviction_says_which_pod_of_the_name_is_meant_and_how_it_ends() {
+        let sent = Arc::new(Mutex::new(Value::Null));
+        let request = Arc::clone(&sent);
+        let client = fake::client(move |asked| {
+            let body = serde_json::from_str(asked.body()).unwrap_or_default();
+            *request.lock().unwrap_or_else(PoisonError::into_inner) = body;
+            Some(fake::answer(201, &json!({"status": "Success"})))
+        });
+        let evict = Effect::Evict {
+            pod: "web-0".to_owned(),
+            uid: Some("first".to_owned()),
+            resource_version: Some("7".to_owned()),
+            grace_period_seconds: Some(5),
+        };
+        let performer = Performer::of_host(client, "operon", []);
+        performer.perform("shop", &evict).await.expect("evicted");
+        let sent = sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let options = &sent["deleteOptions"];
+        let meant = json!({"uid": "first", "resourceVersion": "7"});
+        assert_eq!(options["preconditions"], meant, "{sent}");
+        assert_eq!(options["gracePeriodSeconds"], 5);
+        assert_eq!(sent["metadata"]["name"], "web-0");
+    }
 
     #[test]
     fn a_field_manager_is_as_long_as_the_api_server_accepts() {
