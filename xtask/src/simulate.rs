@@ -1,5 +1,6 @@
 //! `cargo xtask simulate`: the seeded simulations of the controllers, at length. They are tests of
-//! `operon-core`, which run a bounded number of schedules with all others.
+//! `operon-core` and, for OperationJobs, of `operon-controllers`, which run a bounded number of schedules
+//! with all others.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -29,29 +30,42 @@ enum Kind {
     JobFlow,
     #[value(name = "daemonjob")]
     DaemonJob,
+    #[value(name = "operationjob")]
+    OperationJob,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [
+        Self::ReactiveJob,
+        Self::JobFlow,
+        Self::DaemonJob,
+        Self::OperationJob,
+    ];
+
+    /// The package and the name of its test.
+    fn test(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ReactiveJob => ("operon-core", "tests::simulation::reactive_job"),
+            Self::JobFlow => ("operon-core", "tests::simulation::job_flow"),
+            Self::DaemonJob => ("operon-core", "tests::simulation::daemon_job"),
+            Self::OperationJob => ("operon-controllers", "tests::simulation::operation_job"),
+        }
+    }
 }
 
 /// Runs the simulations; the first schedule that breaks a promise ends the run.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let tests = match arguments.kind {
-        None => "tests::simulation::",
-        Some(Kind::ReactiveJob) => "tests::simulation::reactive_job",
-        Some(Kind::JobFlow) => "tests::simulation::job_flow",
-        Some(Kind::DaemonJob) => "tests::simulation::daemon_job",
-    };
-    let mut command = tools::cargo();
-    command
-        .args([
-            "test",
-            "--quiet",
-            "--package",
-            "operon-core",
-            "--lib",
-            tests,
-        ])
-        .args(["--", "--nocapture"])
-        .env("OPERON_SIMULATE_FIRST", arguments.first.to_string())
-        .env("OPERON_SIMULATE_SEEDS", arguments.seeds.to_string());
-    let what = format!("simulating {} schedules of each kind", arguments.seeds);
-    tools::run(&Progress::stderr(), &what, &mut command)
+    let kinds = arguments.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+    for kind in kinds {
+        let (package, test) = kind.test();
+        let mut command = tools::cargo();
+        command
+            .args(["test", "--quiet", "--package", package, "--lib", test])
+            .args(["--", "--nocapture"])
+            .env("OPERON_SIMULATE_FIRST", arguments.first.to_string())
+            .env("OPERON_SIMULATE_SEEDS", arguments.seeds.to_string());
+        let what = format!("simulating {} schedules: {test}", arguments.seeds);
+        tools::run(&Progress::stderr(), &what, &mut command)?;
+    }
+    Ok(())
 }

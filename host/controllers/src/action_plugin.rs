@@ -367,7 +367,7 @@ impl ActionPlugins {
         let manager = keys::ACTION_PLUGIN_MANAGER;
         let written = self
             .status
-            .write(&api, manager, plugin, plugin.status.as_ref(), &next)
+            .write(&api, manager, plugin, None, plugin.status.as_ref(), &next)
             .await?;
         match written {
             Written::Unchanged => Ok(Next::default()),

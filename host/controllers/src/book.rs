@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use operon_core::operation_job::{
@@ -18,7 +18,7 @@ use operon_core::operation_job::{
     plan::{Step, TargetPlan},
     turns,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// The pages of all jobs.
 pub struct Book {

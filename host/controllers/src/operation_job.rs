@@ -63,6 +63,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The same where calls of an earlier pass are still under way: such an action is slow.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(200);
 
+/// Says what time it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// The controller's parts.
 pub struct OperationJobs {
     /// Writes jobs.
@@ -85,6 +88,8 @@ pub struct OperationJobs {
     pub status: StatusWriter,
     /// Counts effects.
     pub metrics: Metrics,
+    /// The wall clock, for deadlines and the times in a status.
+    pub clock: Clock,
 }
 
 impl Reconciler for OperationJobs {
@@ -97,7 +102,7 @@ impl Reconciler for OperationJobs {
         let (action, loaded) = self.catalogue.find(&job.spec.action);
         let pods = self.target_pods(&job);
         let unready_nodes = self.unready_nodes(&pods);
-        let now = whole_seconds(Timestamp::now());
+        let now = whole_seconds((self.clock)());
         let blocked = job.metadata.deletion_timestamp.is_some()
             && matches!(action, ActionState::NotLoaded { .. });
         let uid = job.uid().unwrap_or_default();
@@ -113,12 +118,12 @@ impl Reconciler for OperationJobs {
             Plan::Expire => return self.expire(&api, &job).await, // (client)
             Plan::Run(run) => run,
         };
-        if job.metadata.deletion_timestamp.is_none() {
-            self.hold(&api, &job).await?; // (client)
-        }
+        let version = self.hold(&api, &job).await?; // (client)
         let acted = self.act(&observed, &run, loaded).await; // (client, as the plugin)
         let conclusion = conclude(&observed, &run, &acted.answers); // (no client)
-        let next = self.write_status(&api, &job, &conclusion, acted).await?; // (client)
+        let next = self
+            .write_status(&api, &job, version, &conclusion, acted)
+            .await?; // (client)
         if conclusion.released && next.requeue_after.is_none() {
             self.let_go(&api, &job).await?; // (client)
         }
@@ -165,13 +170,22 @@ impl OperationJobs {
         Ok(Next::default())
     }
 
-    async fn hold(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<(), Error> {
-        if let Some(held) =
-            apply::set_finalizer(api, job, keys::OPERATION_JOB_FINALIZER, true).await?
+    /// Puts the finalizer on a job that is not being deleted. Says which version the job has now, where
+    /// nobody else changed it.
+    async fn hold(
+        &self,
+        api: &Api<OperationJob>,
+        job: &OperationJob,
+    ) -> Result<Option<String>, Error> {
+        if job.metadata.deletion_timestamp.is_none()
+            && let Some(held) =
+                apply::set_finalizer(api, job, keys::OPERATION_JOB_FINALIZER, true).await?
         {
+            let version = held.resource_version();
             self.jobs.wrote(held);
+            return Ok(version);
         }
-        Ok(())
+        Ok(job.resource_version())
     }
 
     async fn let_go(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<(), Error> {
@@ -302,10 +316,13 @@ impl OperationJobs {
         acted
     }
 
+    /// Writes the status, unless the job is no longer the one that it was decided from: a status that was
+    /// written without an answer is not known yet, and must not be taken back.
     async fn write_status(
         &self,
         api: &Api<OperationJob>,
         job: &OperationJob,
+        version: Option<String>,
         conclusion: &Conclusion,
         acted: Acted,
     ) -> Result<Next, Error> {
@@ -317,7 +334,14 @@ impl OperationJobs {
         let manager = keys::OPERATION_JOB_MANAGER;
         let written = self
             .status
-            .write(api, manager, job, job.status.as_ref(), &conclusion.status)
+            .write(
+                api,
+                manager,
+                job,
+                version.as_deref(),
+                job.status.as_ref(),
+                &conclusion.status,
+            )
             .await?;
         let due = due.filter(|_| !conclusion.released);
         let mut next = Next {

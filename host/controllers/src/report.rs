@@ -141,7 +141,9 @@ impl<K: Reported> Reports<K> {
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
         let write = async {
-            let write = self.writer.write(&api, self.manager, object, None, status);
+            let write = self
+                .writer
+                .write(&api, self.manager, object, None, None, status);
             match write.await? {
                 Written::Yes(written) => {
                     self.cache.wrote(*written);

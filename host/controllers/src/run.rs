@@ -6,7 +6,7 @@ use std::{
     fmt::Debug,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{FutureExt, StreamExt, channel::mpsc::UnboundedReceiver, future::BoxFuture};
@@ -18,6 +18,7 @@ use kube::{
     },
 };
 use serde::Serialize;
+use tokio::time::Instant;
 
 pub use operon_core::driver::Next;
 
@@ -57,8 +58,8 @@ pub(crate) const PACE: Duration = Duration::from_millis(25);
 /// The first and the longest wait after a failure.
 const BACKOFF: Backoff = (Duration::from_millis(500), Duration::from_mins(1));
 
-/// The same after a conflict: the cache has the other version in a moment, unless its watch hangs.
-const AFTER_CONFLICT: Backoff = (PACE, Duration::from_secs(1));
+/// The same after a conflict: the cache has the other version in a moment, and that wakes the object.
+const AFTER_CONFLICT: Backoff = (PACE, BACKOFF.1);
 
 type Backoff = (Duration, Duration);
 
@@ -268,6 +269,7 @@ impl<R: Reconciler> Runner<R> {
         objects
             .get(key)
             .and_then(|pacing| PACE.checked_sub(pacing.started.elapsed()))
+            .filter(|left| !left.is_zero())
     }
 
     /// Notes a reconcile, and returns how long to wait if it failed.
@@ -330,6 +332,14 @@ mod tests {
                 let status = serde_json::from_value(status).expect("a Status");
                 let refusal = Refusal::answered("failed to patch Job default/a", &status);
                 return Err(refusal.into());
+            }
+            if name == "stale" {
+                return Err(Error::Refused(Refusal {
+                    code: 409,
+                    reason: "Conflict".to_owned(),
+                    message: String::new(),
+                    class: Class::Conflict,
+                }));
             }
             Ok(Next::default())
         }
@@ -435,6 +445,31 @@ mod tests {
             "{metrics}"
         );
         assert!(!running.is_finished());
+        running.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_whose_cache_lags_behind_is_reconciled_less_and_less_often() {
+        let health = Health::new(Metrics::register(&mut Registry::default()));
+        let client = fake::client(|_| None);
+        let events = Events::new(&client, None);
+        let faults = Faults { client, events };
+        let mut writer = Writer::<JobFlow>::default();
+        writer.apply_watcher_event(&watcher::Event::Init);
+        writer.apply_watcher_event(&watcher::Event::InitApply(flow("stale")));
+        writer.apply_watcher_event(&watcher::Event::InitDone);
+        let (queue, queued) = unbounded();
+        let flows = Arc::new(Flows::default());
+        let store = writer.as_reader();
+        let running = run(Arc::clone(&flows), store, queued, health, faults);
+        let running = tokio::spawn(running);
+        let stale = ObjectRef::new("stale").within("default");
+        queue.unbounded_send(stale).expect("the controller runs");
+        let times = || flows.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!((4..=7).contains(&times()), "{} in a second", times());
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert!((8..=14).contains(&times()), "{} in a minute", times());
         running.abort();
     }
 }

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     fmt::Debug,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kube::{
@@ -15,6 +15,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{apply::timely, error::Error};
 
@@ -57,12 +58,14 @@ pub struct StatusWriter {
 
 impl StatusWriter {
     /// Writes `status` as the status of `object`, if it differs from `current`. The write is refused
-    /// by the API server if the object is another one by now.
+    /// by the API server if the object is another one by now or, where `version` is given, if it has
+    /// changed since that version.
     pub async fn write<K, S>(
         &self,
         api: &Api<K>,
         manager: &str,
         object: &K,
+        version: Option<&str>,
         current: Option<&S>,
         status: &S,
     ) -> Result<Written<K>, Error>
@@ -81,7 +84,7 @@ impl StatusWriter {
         let body = Body {
             api_version: K::api_version(&()),
             kind: K::kind(&()),
-            metadata: json!({ "name": name, "uid": uid }),
+            metadata: json!({ "name": name, "uid": uid, "resourceVersion": version }),
             status,
         };
         let params = PatchParams::apply(manager).force();

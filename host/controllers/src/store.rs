@@ -11,7 +11,7 @@ use std::{
     fmt::Debug,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{FutureExt, StreamExt};
@@ -25,7 +25,10 @@ use kube::{
 };
 use operon_core::freshness::{Freshness, Stamp};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
     fault::{contain, contained},

@@ -301,6 +301,7 @@ pub(crate) async fn run_in(
         events,
         status: StatusWriter::default(),
         metrics,
+        clock: Arc::new(Timestamp::now),
     });
     running.start(jobs, &stores.operation_jobs.store, queues.operation_jobs);
     readiness.set(Phase::Ready);

@@ -4,8 +4,10 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// How long an eviction is remembered: longer than a watch lags.
 const LAG: Duration = Duration::from_mins(1);

@@ -22,6 +22,12 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::*;
+#[path = "../../../core/src/driver/memory/chance.rs"]
+mod chance;
+mod promises;
+mod server;
+mod simulation;
+
 use crate::{effects::Performers, health::Health, plugin_watch::PluginWatch};
 
 /// An action that does what the beginning of a target's name says, and notes its calls.
@@ -100,7 +106,10 @@ async fn serve(stored: Stored, request: http::Request<Body>) -> http::Response<B
     let body = request.into_body().collect_bytes().await;
     let sent: Value = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
     let mut job = stored.lock().unwrap_or_else(PoisonError::into_inner);
-    let (code, answer) = if path.ends_with("/operationjobs/job/status") {
+    let version = &sent["metadata"]["resourceVersion"];
+    let (code, answer) = if !version.is_null() && job["metadata"]["resourceVersion"] != *version {
+        (409, json!({"code": 409, "reason": "Conflict"}).to_string())
+    } else if path.ends_with("/operationjobs/job/status") {
         job["status"] = sent["status"].clone();
         (200, written(&mut job))
     } else if path.ends_with("/operationjobs/job") {
@@ -258,6 +267,7 @@ fn controller(
         events: Events::new(&client, None),
         status: StatusWriter::default(),
         metrics,
+        clock: Arc::new(Timestamp::now),
         client,
     }
 }
@@ -334,4 +344,22 @@ async fn of_targets_that_are_slow_and_fine_the_fine_ones_are_all_called() {
     for name in names("fine", 40) {
         assert_eq!(world.action.calls(&name), 1, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_status_that_the_cache_does_not_know_yet_is_not_taken_back() {
+    let world = World::new(&names("fine", 1));
+    {
+        let mut stored = world.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored["status"]["targetDetails"][0]["progress"] = json!("Failed");
+        written(&mut stored);
+    }
+    let reference = ObjectRef::new("job").within("ns");
+    let stale = world.controller.jobs.store.get(&reference);
+    let result = world.controller.reconcile(stale.expect("a job")).await;
+    let class = result.map_err(|error| error.class());
+    assert_eq!(class.err(), Some(crate::error::Class::Conflict));
+    let status = world.job().status.unwrap_or_default();
+    let progress = status.target_details.first().map(|d| d.progress);
+    assert_eq!(progress, Some(operon_api::operation_job::Progress::Failed));
 }
