@@ -16,5 +16,6 @@ pub mod jobs;
 pub mod node;
 pub mod operation_job;
 pub mod outage;
+pub mod pod_lifecycle;
 pub mod reactive_job;
 pub mod selector;
