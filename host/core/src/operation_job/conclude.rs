@@ -315,7 +315,10 @@ fn released(
     answer: &Answer,
 ) -> Next {
     match answer {
-        Answer::Report(report) if report.progress == OpsProgress::Succeeded => {
+        // A target may have failed while the action was called: a result never changes.
+        Answer::Report(report)
+            if report.progress == OpsProgress::Succeeded && !detail.progress.is_finished() =>
+        {
             report_progress(&mut detail, now, report);
             return Next::settled(detail);
         }

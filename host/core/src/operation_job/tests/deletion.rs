@@ -110,6 +110,14 @@ fn a_target_is_canceled_unless_the_action_finds_it_done() {
 }
 
 #[test]
+fn a_target_that_failed_stays_so_though_a_late_answer_finds_it_done() {
+    let mut world = deleted(&[failed("a", "Canceled")]);
+    let conclusion = world.pass(&[("a", report(OpsProgress::Succeeded, None))]);
+    assert_eq!(world.detail("a").progress, Progress::Failed);
+    assert!(!conclusion.released, "it is still to be released");
+}
+
+#[test]
 fn a_release_that_fails_holds_the_job_for_a_minute_from_its_first_failure() {
     let fails = [("a", retry("the pod changed", None)), ("b", plugin("trap"))];
     let mut world = deleted(&[processing("a"), failed("b", "X")]);
