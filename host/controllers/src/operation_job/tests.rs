@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use super::*;
 #[path = "../../../core/src/driver/memory/chance.rs"]
 mod chance;
+mod moody;
 mod promises;
 mod server;
 mod simulation;
