@@ -14,7 +14,6 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{apply::timely, error::Error};
@@ -45,8 +44,18 @@ pub enum Written<K> {
 struct Body<'a, S> {
     api_version: Cow<'a, str>,
     kind: Cow<'a, str>,
-    metadata: Value,
+    metadata: Metadata<'a>,
     status: &'a S,
+}
+
+/// Which object is meant. A version that is `null` would be refused.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    name: &'a str,
+    uid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_version: Option<&'a str>,
 }
 
 /// Writes statuses and remembers when, to space them. Forgetting that is harmless.
@@ -84,7 +93,11 @@ impl StatusWriter {
         let body = Body {
             api_version: K::api_version(&()),
             kind: K::kind(&()),
-            metadata: json!({ "name": name, "uid": uid, "resourceVersion": version }),
+            metadata: Metadata {
+                name: &name,
+                uid: &uid,
+                resource_version: version,
+            },
             status,
         };
         let params = PatchParams::apply(manager).force();
@@ -112,5 +125,46 @@ impl StatusWriter {
         let now = Instant::now();
         next.retain(|_, at| *at > now);
         next.insert(uid, now + (took * REST).clamp(INTERVAL, LONGEST));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use operon_api::JobFlow;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fake;
+
+    /// The body of the request that writes a status over this version.
+    async fn sent(version: Option<&str>) -> Value {
+        let flow = json!({
+            "apiVersion": "api.practice.com/v1alpha1", "kind": "JobFlow",
+            "metadata": {"name": "flow", "namespace": "ns", "uid": "u"},
+            "spec": {"flows": [{"name": "a"}]},
+        });
+        let body = std::sync::Arc::new(Mutex::new(Value::Null));
+        let (noted, answer) = (std::sync::Arc::clone(&body), flow.clone());
+        let client = fake::client(move |request| {
+            let body = serde_json::from_str(request.body()).expect("JSON");
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = body;
+            Some(fake::answer(200, &answer))
+        });
+        let object: JobFlow = serde_json::from_value(flow).expect("a flow");
+        let status = operon_api::job_flow::JobFlowStatus::default();
+        let writer = StatusWriter::default();
+        let api = Api::namespaced(client, "ns");
+        let written = writer.write(&api, "test", &object, version, None, &status);
+        assert!(matches!(written.await, Ok(Written::Yes(_))));
+        let body = body.lock().unwrap_or_else(PoisonError::into_inner);
+        body["metadata"].clone()
+    }
+
+    #[tokio::test]
+    async fn a_status_is_written_over_a_version_only_where_one_is_given() {
+        let any = json!({"name": "flow", "uid": "u"});
+        assert_eq!(sent(None).await, any);
+        let this = json!({"name": "flow", "uid": "u", "resourceVersion": "7"});
+        assert_eq!(sent(Some("7")).await, this);
     }
 }
