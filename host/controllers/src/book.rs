@@ -15,7 +15,7 @@ use std::{
 
 use operon_core::operation_job::{
     conclude::Answer,
-    plan::{Step, TargetPlan},
+    plan::{TargetPlan, TargetStep},
     turns,
 };
 use tokio::{sync::watch, time::Instant};
@@ -41,7 +41,7 @@ struct Pages {
 struct Page {
     under_way: Option<UnderWay>,
     /// The step of the call that ended last, and how many in a row failed.
-    step: Option<Step>,
+    step: Option<TargetStep>,
     failures: u32,
     ended: Option<Instant>,
     /// The next call of the same step is not before this.
@@ -55,7 +55,7 @@ struct Page {
 }
 
 struct UnderWay {
-    step: Step,
+    step: TargetStep,
     stop: watch::Sender<bool>,
 }
 
@@ -133,7 +133,7 @@ impl Book {
     pub fn answer(&self, job: &str, plan: &TargetPlan) -> Option<(u64, Answer)> {
         let jobs = self.lock();
         let page = jobs.get(job)?.targets.get(&plan.detail.name)?;
-        let same = page.step.as_ref().and_then(Step::question) == plan.step.question();
+        let same = page.step.as_ref().and_then(TargetStep::question) == plan.step.question();
         page.answer.clone().filter(|_| same)
     }
 
@@ -218,10 +218,10 @@ impl Book {
 }
 
 impl Page {
-    fn turn(&self, step: &Step, now: Instant) -> Turn {
+    fn turn(&self, step: &TargetStep, now: Instant) -> Turn {
         if let Some(call) = &self.under_way {
             // A step that only waits for the action leaves it alone: it may be the same one again.
-            if call.step.question() != step.question() && !matches!(step, Step::Await(_)) {
+            if call.step.question() != step.question() && !matches!(step, TargetStep::Await(_)) {
                 self.stop();
             }
             return Turn::UnderWay;
@@ -249,7 +249,7 @@ impl Page {
         self.due = self.due.zip(soonest).map(|(due, soonest)| due.min(soonest));
     }
 
-    fn answered(&mut self, step: Step, number: u64, answer: Answer) {
+    fn answered(&mut self, step: TargetStep, number: u64, answer: Answer) {
         let again = self.step.as_ref() == Some(&step);
         let failures = if again { self.failures } else { 0 }.saturating_add(1);
         let wait = turns::wait(&answer, failures);

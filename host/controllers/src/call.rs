@@ -22,7 +22,7 @@ use operon_core::{
     },
     operation_job::{
         conclude::Answer,
-        plan::{Cause, Step},
+        plan::{Cause, TargetStep},
     },
 };
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ pub(crate) struct Call {
     /// How far the target is.
     pub(crate) progress: Progress,
     /// What is asked.
-    pub(crate) step: Step,
+    pub(crate) step: TargetStep,
     /// What the action may read.
     pub(crate) view: Arc<dyn ClusterView>,
     /// What the Events of the action are about: the target's pod, or the job where there is none.
@@ -101,9 +101,12 @@ impl Call {
 
     async fn ask(&mut self) -> Option<Answer> {
         let answer = match self.step {
-            Step::Operate => self.operate().await,
-            Step::Release(cause) => self.release(cause).await,
-            Step::Keep | Step::Start { .. } | Step::Fail(_) | Step::Await(_) => return None,
+            TargetStep::Operate => self.operate().await,
+            TargetStep::Release(cause) => self.release(cause).await,
+            TargetStep::Keep
+            | TargetStep::Start { .. }
+            | TargetStep::Fail(_)
+            | TargetStep::Await(_) => return None,
         };
         match answer {
             Ok(answer) => Some(answer),

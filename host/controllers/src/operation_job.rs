@@ -27,7 +27,7 @@ use operon_core::{
     operation_job::{
         ActionState, Observed,
         conclude::{Answers, Conclusion, conclude},
-        plan::{Plan, Run, TargetPlan, plan},
+        plan::{Plan, TargetPlan, TargetPlans, plan},
         sooner,
         turns::in_turn,
     },
@@ -198,7 +198,12 @@ impl OperationJobs {
     }
 
     /// Has the action called about the targets that the plan names, and collects what is answered.
-    async fn act(&self, observed: &Observed<'_>, run: &Run, loaded: Option<Arc<Loaded>>) -> Acted {
+    async fn act(
+        &self,
+        observed: &Observed<'_>,
+        run: &TargetPlans,
+        loaded: Option<Arc<Loaded>>,
+    ) -> Acted {
         let uid = observed.job.uid().unwrap_or_default();
         let turns = self.book.turns(&uid, &run.targets);
         let mut begun = HashSet::new();
@@ -218,7 +223,7 @@ impl OperationJobs {
     async fn call(
         &self,
         observed: &Observed<'_>,
-        run: &Run,
+        run: &TargetPlans,
         turns: &[Turn],
         loaded: Arc<Loaded>,
     ) -> HashSet<usize> {
@@ -291,7 +296,7 @@ impl OperationJobs {
 
     /// What was answered that no status has yet, and which targets are answered later. What is neither
     /// had no turn.
-    fn collect(&self, uid: &str, run: &Run, begun: &HashSet<usize>) -> Acted {
+    fn collect(&self, uid: &str, run: &TargetPlans, begun: &HashSet<usize>) -> Acted {
         let mut acted = Acted::default();
         let turns = self.book.turns(uid, &run.targets);
         let under_way = turns.iter().filter(|turn| **turn == Turn::UnderWay);

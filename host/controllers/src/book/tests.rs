@@ -10,7 +10,7 @@ use super::*;
 
 const JOB: &str = "uid";
 
-fn plan(name: &str, step: Step) -> TargetPlan {
+fn plan(name: &str, step: TargetStep) -> TargetPlan {
     TargetPlan {
         index: 0,
         detail: TargetDetail {
@@ -22,11 +22,11 @@ fn plan(name: &str, step: Step) -> TargetPlan {
 }
 
 fn operate(name: &str) -> TargetPlan {
-    plan(name, Step::Operate)
+    plan(name, TargetStep::Operate)
 }
 
 fn release(name: &str) -> TargetPlan {
-    plan(name, Step::Release(Cause::Deleted))
+    plan(name, TargetStep::Release(Cause::Deleted))
 }
 
 fn error() -> Answer {
@@ -109,7 +109,10 @@ fn changes_do_not_make_a_loop_of_calls_that_fail() {
 fn a_call_under_way_is_stopped_when_another_question_is_asked() {
     let book = Arc::new(Book::default());
     let ticket = book.begin(JOB, &operate("a"));
-    for step in [operate("a"), plan("a", Step::Await(Failure::new("X", "")))] {
+    for step in [
+        operate("a"),
+        plan("a", TargetStep::Await(Failure::new("X", ""))),
+    ] {
         assert_eq!(turn(&book, &step), Turn::UnderWay);
         assert!(!*ticket.stop.borrow());
     }

@@ -32,7 +32,7 @@ use crate::{
     action::Failure,
     driver,
     jobs::{
-        AllMade, Made,
+        MadeJob, MadeJobs,
         blocked::is_live,
         held::{Holder, holder},
         owned::leave_recheck,
@@ -49,7 +49,7 @@ pub(super) type Conclusion = driver::Conclusion<DaemonJobStatus>;
 
 /// Concludes a pass. `observed` is what there is after the plan was carried out; of Jobs that were not
 /// tried, `made` says nothing.
-pub(super) fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclusion {
+pub(super) fn conclude(observed: &Observed<'_>, plan: &Plan, made: &MadeJobs) -> Conclusion {
     if observed.object.metadata.deletion_timestamp.is_some() {
         return ending(observed);
     }
@@ -154,7 +154,7 @@ fn previous(observed: &Observed<'_>) -> DaemonJobStatus {
 }
 
 /// One that goes on, or finishes with this pass.
-fn going(observed: &Observed<'_>, plan: &Plan, made: &AllMade, survey: &Survey<'_>) -> Conclusion {
+fn going(observed: &Observed<'_>, plan: &Plan, made: &MadeJobs, survey: &Survey<'_>) -> Conclusion {
     let blocked = BlockedNodes::of(observed, survey);
     let trouble = trouble(observed, survey, made, &blocked);
     let failed_nodes = failed_nodes(observed, survey);
@@ -238,10 +238,10 @@ fn held<'s, 'a>(observed: &Observed<'a>, survey: &'s Survey<'a>) -> Vec<(&'s Pla
 fn is_more_due(
     observed: &Observed<'_>,
     survey: &Survey<'_>,
-    made: &AllMade,
+    made: &MadeJobs,
     refused: &BTreeSet<String>,
 ) -> bool {
-    let is_granted = made.values().any(|made| matches!(made, Made::Job(_)));
+    let is_granted = made.values().any(|made| matches!(made, MadeJob::Job(_)));
     let chosen = chosen(survey, refused, observed.now);
     chosen.iter().any(|place| {
         let was_tried = made.contains_key(place.uid);
@@ -270,7 +270,7 @@ fn start_time(survey: &Survey<'_>) -> Option<Time> {
 
 /// The wave that began last: it begins when the first of its Jobs is wanted, whether or not the API server
 /// grants it.
-fn wave(survey: &Survey<'_>, made: &AllMade) -> Option<daemon_job::Wave> {
+fn wave(survey: &Survey<'_>, made: &MadeJobs) -> Option<daemon_job::Wave> {
     if !survey.rules.has_waves() {
         return None;
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     action::Failure,
-    jobs::{AllMade, Made},
+    jobs::{MadeJob, MadeJobs},
 };
 
 const REFUSES: &str = "The API server refuses the Job";
@@ -48,7 +48,7 @@ struct Said<'a> {
 pub(super) fn trouble(
     observed: &Observed<'_>,
     survey: &Survey<'_>,
-    made: &AllMade,
+    made: &MadeJobs,
     blocked: &BlockedNodes,
 ) -> Trouble {
     let is_over = is_granted_again(survey, made);
@@ -68,17 +68,17 @@ pub(super) fn trouble(
 }
 
 /// Whether the API server granted a Job that it had refused: what it said of others may be over too.
-fn is_granted_again(survey: &Survey<'_>, made: &AllMade) -> bool {
+fn is_granted_again(survey: &Survey<'_>, made: &MadeJobs) -> bool {
     let refused = &survey.memory.ledger.refused;
     survey.places.iter().any(|place| {
-        refused.contains(&place.digest) && matches!(made.get(place.uid), Some(Made::Job(_)))
+        refused.contains(&place.digest) && matches!(made.get(place.uid), Some(MadeJob::Job(_)))
     })
 }
 
 /// Whether the Job that a node is to get was refused, now or when it was tried last.
-fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &AllMade, is_over: bool) -> bool {
+fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &MadeJobs, is_over: bool) -> bool {
     let is_known = !is_over && survey.memory.ledger.refused.contains(&place.digest);
-    let is_now = matches!(made.get(place.uid), Some(Made::Refused(_)));
+    let is_now = matches!(made.get(place.uid), Some(MadeJob::Refused(_)));
     match place.standing {
         Standing::Due | Standing::Lost(_) | Standing::Again(_) => is_known || is_now,
         Standing::Replacing
@@ -91,10 +91,10 @@ fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &AllMade, is_over: b
 }
 
 /// What is said of refused Jobs.
-fn refusal(said: Option<&Said<'_>>, refused: &[&Place<'_>], made: &AllMade) -> Option<Failure> {
+fn refusal(said: Option<&Said<'_>>, refused: &[&Place<'_>], made: &MadeJobs) -> Option<Failure> {
     let words = |place: &Place<'_>| match made.get(place.uid) {
-        Some(Made::Refused(failure)) => Some(failure),
-        Some(Made::Job(_) | Made::Leaving) | None => None,
+        Some(MadeJob::Refused(failure)) => Some(failure),
+        Some(MadeJob::Job(_) | MadeJob::Leaving) | None => None,
     };
     let is_same = |place: &&&Place<'_>| said.is_some_and(|said| said.node == quoted(place));
     let same = refused.iter().find(is_same);

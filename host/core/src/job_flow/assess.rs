@@ -20,7 +20,7 @@ use super::{
     step_jobs::StepJobs,
     turn::{Turn, UNKNOWN_DEPENDENCY, turn},
 };
-use crate::{action::Failure, driver::Start, jobs::AllMade};
+use crate::{action::Failure, driver::Start, jobs::MadeJobs};
 
 /// What a flow is, at one moment.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ fn policy(flow: &JobFlow) -> FailurePolicy {
 }
 
 /// Looks at everything; `made` is what came of the Jobs that were to be made, if they have been.
-pub(super) fn assess(observed: &Observed<'_>, made: Option<&AllMade>) -> Assessment {
+pub(super) fn assess(observed: &Observed<'_>, made: Option<&MadeJobs>) -> Assessment {
     let flow = observed.flow;
     let none = JobFlowStatus::default();
     let status = flow.status.as_ref().unwrap_or(&none);
@@ -106,7 +106,7 @@ pub(super) fn assess(observed: &Observed<'_>, made: Option<&AllMade>) -> Assessm
 
 struct Pass<'a> {
     observed: &'a Observed<'a>,
-    made: Option<&'a AllMade>,
+    made: Option<&'a MadeJobs>,
     jobs: StepJobs<'a>,
     around: Circumstances<'a>,
     assessment: Assessment,

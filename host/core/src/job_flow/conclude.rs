@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     driver::{self, Start},
-    jobs::{AllMade, Made, owned::leave_recheck},
+    jobs::{MadeJob, MadeJobs, owned::leave_recheck},
 };
 
 /// What a pass means.
@@ -24,7 +24,7 @@ pub(super) type Conclusion = driver::Conclusion<JobFlowStatus>;
 
 /// Concludes a pass. `observed` is what there is after the plan was carried out, `made` what came of
 /// `plan.start` by the step's name.
-pub(super) fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> Conclusion {
+pub(super) fn conclude(observed: &Observed<'_>, plan: &Plan, made: &MadeJobs) -> Conclusion {
     let previous = observed.flow.status.clone().unwrap_or_default();
     if observed.flow.metadata.deletion_timestamp.is_some() {
         return terminating(observed, previous);
@@ -79,10 +79,10 @@ pub(super) fn conclude(observed: &Observed<'_>, plan: &Plan, made: &AllMade) -> 
 }
 
 /// Whether this pass made the Job, or tried to.
-fn is_done(start: &Start, made: &AllMade) -> bool {
+fn is_done(start: &Start, made: &MadeJobs) -> bool {
     match made.get(&start.subject) {
-        Some(Made::Job(job)) => start.names.contains(&job.name_any()),
-        Some(Made::Refused(_) | Made::Leaving) => true,
+        Some(MadeJob::Job(job)) => start.names.contains(&job.name_any()),
+        Some(MadeJob::Refused(_) | MadeJob::Leaving) => true,
         None => false,
     }
 }

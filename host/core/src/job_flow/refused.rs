@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     action::Failure,
-    jobs::{AllMade, Made},
+    jobs::{MadeJob, MadeJobs},
 };
 
 /// When the others are looked at if one of those was refused again.
@@ -41,8 +41,8 @@ pub(super) fn refusal(step: &StepStatus) -> Option<Failure> {
 }
 
 /// When those are looked at that were not tried in the pass in which these were made.
-pub(super) fn recheck(made: &AllMade) -> Duration {
+pub(super) fn recheck(made: &MadeJobs) -> Duration {
     let mut all = made.values();
-    let are_granted = !made.is_empty() && all.all(|made| matches!(made, Made::Job(_)));
+    let are_granted = !made.is_empty() && all.all(|made| matches!(made, MadeJob::Job(_)));
     if are_granted { Duration::ZERO } else { RECHECK }
 }

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use operon_api::keys;
 
 use super::{Observed, make};
-use crate::jobs::{AllMade, Made};
+use crate::jobs::{MadeJob, MadeJobs};
 
 /// The Jobs of a flow by their step.
 pub(super) struct StepJobs<'a> {
@@ -16,7 +16,7 @@ pub(super) struct StepJobs<'a> {
 
 impl<'a> StepJobs<'a> {
     /// Those that are there, and those that were made in this pass.
-    pub(super) fn of(observed: &Observed<'a>, made: Option<&'a AllMade>) -> Self {
+    pub(super) fn of(observed: &Observed<'a>, made: Option<&'a MadeJobs>) -> Self {
         let mut by_step: HashMap<_, Vec<_>> = HashMap::new();
         let own = observed.jobs.iter();
         for job in own.filter(|job| make::is_own(observed.flow, job)) {
@@ -27,7 +27,7 @@ impl<'a> StepJobs<'a> {
                 .push((make::attempt(job), job));
         }
         for (step, made) in made.into_iter().flatten() {
-            let Made::Job(job) = made else { continue };
+            let MadeJob::Job(job) = made else { continue };
             let jobs = by_step.entry(step.as_str()).or_default();
             if !jobs.iter().any(|(_, known)| known.uid() == job.uid()) {
                 jobs.push((make::attempt(job), job));

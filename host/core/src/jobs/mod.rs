@@ -139,12 +139,12 @@ pub(crate) fn job_of(found: &Value) -> Option<Job> {
 }
 
 /// What came of the Jobs that were to be made.
-pub(crate) fn all_made(done: &Done) -> AllMade {
+pub(crate) fn all_made(done: &Done) -> MadeJobs {
     let made = done.made.iter().filter_map(|(subject, made)| {
         let made = match made {
-            driver::Made::There(job) => Made::Job(Arc::new(job_of(job)?)),
-            driver::Made::Refused(refusal) => Made::Refused(refusal.into()),
-            driver::Made::Leaving => Made::Leaving,
+            driver::Made::There(job) => MadeJob::Job(Arc::new(job_of(job)?)),
+            driver::Made::Refused(refusal) => MadeJob::Refused(refusal.into()),
+            driver::Made::Leaving => MadeJob::Leaving,
         };
         Some((subject.clone(), made))
     });
@@ -153,7 +153,7 @@ pub(crate) fn all_made(done: &Done) -> AllMade {
 
 /// What came of making a Job.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Made {
+pub enum MadeJob {
     /// It is there.
     Job(Arc<Job>),
     /// The API server refused it.
@@ -163,4 +163,4 @@ pub enum Made {
 }
 
 /// What came of the Jobs that were to be made, by what they are for.
-pub type AllMade = HashMap<String, Made>;
+pub type MadeJobs = HashMap<String, MadeJob>;

@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use super::{AllMade, Made, time::left};
+use super::{MadeJob, MadeJobs, time::left};
 use crate::driver::Claim;
 
 /// How long after an object was made the Jobs are waited for of the one that had its name before.
@@ -56,7 +56,7 @@ pub(crate) fn not_owned<K: Resource<DynamicType = ()>>(
 }
 
 /// When it is looked again whether leaving Jobs have gone, if any is waited for.
-pub(crate) fn leave_recheck(made: &AllMade) -> Option<Duration> {
-    let is_leaving = made.values().any(|made| *made == Made::Leaving);
+pub(crate) fn leave_recheck(made: &MadeJobs) -> Option<Duration> {
+    let is_leaving = made.values().any(|made| *made == MadeJob::Leaving);
     is_leaving.then_some(LEAVE_RECHECK)
 }

@@ -11,7 +11,7 @@ use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, Targ
 
 use super::{
     CANCELED, Observed, RELEASED,
-    plan::{Cause, Run, Step, TargetPlan, deadline_exceeded, release_abandoned},
+    plan::{Cause, TargetPlan, TargetPlans, TargetStep, deadline_exceeded, release_abandoned},
     size, sooner,
     status::{self, Counts, Releases},
 };
@@ -84,7 +84,7 @@ pub struct Conclusion {
 }
 
 /// Concludes a pass.
-pub fn conclude(observed: &Observed<'_>, run: &Run, answers: &Answers) -> Conclusion {
+pub fn conclude(observed: &Observed<'_>, run: &TargetPlans, answers: &Answers) -> Conclusion {
     let mut requeue_after = run.requeue_after;
     let mut retry = false;
     let mut blocked: Option<Failure> = None;
@@ -97,7 +97,7 @@ pub fn conclude(observed: &Observed<'_>, run: &Run, answers: &Answers) -> Conclu
         retry |= next.retry;
         released &= !next.holds;
         release_failed |= next.release_failed;
-        if let (None, Step::Await(failure)) = (&blocked, &target.step) {
+        if let (None, TargetStep::Await(failure)) = (&blocked, &target.step) {
             blocked = Some(failure.clone());
         }
         details.push(next.detail);
@@ -174,20 +174,20 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
     let now = Time(observed.now);
     let mut detail = target.detail.clone();
     match (&target.step, answer) {
-        (Step::Keep, _) => {
+        (TargetStep::Keep, _) => {
             if detail.progress == Progress::Pending {
                 detail.error = None;
             }
             Next::settled(detail)
         }
-        (Step::Start { uid }, _) => {
+        (TargetStep::Start { uid }, _) => {
             detail.progress = Progress::Processing;
             detail.start_time = Some(now);
             detail.pod_uid = Some(uid.clone());
             detail.error = None;
             Next::settled(detail)
         }
-        (Step::Fail(failure), _) => {
+        (TargetStep::Fail(failure), _) => {
             match detail.progress {
                 Progress::Pending => fail(&mut detail, now, failure),
                 Progress::Processing | Progress::Failed | Progress::Succeeded => {
@@ -196,7 +196,7 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
             }
             Next::settled(detail)
         }
-        (Step::Await(failure), _) => {
+        (TargetStep::Await(failure), _) => {
             if !detail.progress.is_finished() {
                 detail.error = Some(error(failure));
             }
@@ -207,16 +207,18 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
                 ..Next::settled(detail)
             }
         }
-        (Step::Operate | Step::Release(_), None) => {
+        (TargetStep::Operate | TargetStep::Release(_), None) => {
             // No answer in this pass: nothing is known, so nothing changes.
             Next::held(detail)
         }
-        (Step::Operate, Some(answer)) => {
+        (TargetStep::Operate, Some(answer)) => {
             let mut next = operated(detail, now, answer);
             add_node(observed, &mut next.detail);
             next
         }
-        (Step::Release(cause), Some(answer)) => released(observed, detail, now, *cause, answer),
+        (TargetStep::Release(cause), Some(answer)) => {
+            released(observed, detail, now, *cause, answer)
+        }
     }
 }
 

@@ -19,12 +19,12 @@ pub enum Plan {
     /// The job finished long enough ago: delete it.
     Expire,
     /// Everything else.
-    Run(Run),
+    Run(TargetPlans),
 }
 
 /// What a pass does to the targets.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Run {
+pub struct TargetPlans {
     /// Every target, those that started first, then in the order of the spec.
     pub targets: Vec<TargetPlan>,
     /// When time alone changes the plan.
@@ -39,12 +39,12 @@ pub struct TargetPlan {
     /// What the status says of it.
     pub detail: TargetDetail,
     /// What happens now.
-    pub step: Step,
+    pub step: TargetStep,
 }
 
 /// What happens to a target.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum TargetStep {
     /// Nothing: it is finished and clean, or its turn has not come.
     Keep,
     /// Record that it starts, on the pod of this uid. The next pass operates it.
@@ -71,7 +71,7 @@ pub enum Question {
     Release,
 }
 
-impl Step {
+impl TargetStep {
     /// What the action is called for, if it is called.
     pub fn question(&self) -> Option<Question> {
         match self {
@@ -129,7 +129,7 @@ fn expiry(observed: &Observed<'_>) -> Expiry {
     }
 }
 
-fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> Run {
+fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> TargetPlans {
     let mut requeue_after = ttl;
     let targets: Vec<_> = in_order(observed.job)
         .into_iter()
@@ -145,7 +145,7 @@ fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> Run {
             }
         })
         .collect();
-    Run {
+    TargetPlans {
         targets: within_window(observed.job, targets),
         requeue_after,
     }
@@ -172,7 +172,7 @@ fn identify(observed: &Observed<'_>, detail: &mut TargetDetail) {
 fn within_window(job: &OperationJob, mut targets: Vec<TargetPlan>) -> Vec<TargetPlan> {
     if !targets
         .iter()
-        .any(|target| matches!(target.step, Step::Start { .. }))
+        .any(|target| matches!(target.step, TargetStep::Start { .. }))
     {
         return targets;
     }
@@ -183,12 +183,12 @@ fn within_window(job: &OperationJob, mut targets: Vec<TargetPlan>) -> Vec<Target
     let window = size::window(job).map(|window| window.saturating_sub(under_way));
     let starts = targets
         .iter_mut()
-        .filter(|target| matches!(target.step, Step::Start { .. }));
+        .filter(|target| matches!(target.step, TargetStep::Start { .. }));
     for (rank, target) in starts.enumerate() {
         match &window {
             Ok(free) if rank < *free => {}
-            Ok(_) => target.step = Step::Keep,
-            Err(too_large) => target.step = Step::Await(too_large.clone()),
+            Ok(_) => target.step = TargetStep::Keep,
+            Err(too_large) => target.step = TargetStep::Await(too_large.clone()),
         }
     }
     targets
@@ -227,15 +227,19 @@ fn in_order(job: &OperationJob) -> Vec<(usize, TargetDetail)> {
 }
 
 /// The step of one target, and when time alone may change it.
-fn step(observed: &Observed<'_>, rank: usize, detail: &TargetDetail) -> (Step, Option<Duration>) {
+fn step(
+    observed: &Observed<'_>,
+    rank: usize,
+    detail: &TargetDetail,
+) -> (TargetStep, Option<Duration>) {
     let job = observed.job;
     if job.metadata.deletion_timestamp.is_some() {
         return step_of_deleted(observed, detail);
     }
     match detail.progress {
-        Progress::Succeeded => (Step::Keep, None),
+        Progress::Succeeded => (TargetStep::Keep, None),
         Progress::Failed => (step_of_failed(observed, detail), None),
-        Progress::Pending if rank >= partition(job) => (Step::Keep, None),
+        Progress::Pending if rank >= partition(job) => (TargetStep::Keep, None),
         Progress::Pending => step_of_pending(observed, detail),
         Progress::Processing => step_of_processing(observed, detail),
     }
@@ -247,32 +251,40 @@ fn step(observed: &Observed<'_>, rank: usize, detail: &TargetDetail) -> (Step, O
 /// the status keeps, so neither a host that was away nor a clock that differs from the API server's
 /// shortens it, and a host that restarts does not begin anew. An action that is not loaded is waited
 /// for as long as this process has found it so: a process that has just started can't have loaded it.
-fn step_of_deleted(observed: &Observed<'_>, detail: &TargetDetail) -> (Step, Option<Duration>) {
+fn step_of_deleted(
+    observed: &Observed<'_>,
+    detail: &TargetDetail,
+) -> (TargetStep, Option<Duration>) {
     if !size::is_under_way(detail) {
-        return (Step::Keep, None);
+        return (TargetStep::Keep, None);
     }
     match observed.action {
         ActionState::Loaded => {
             let failed = release_failed(observed);
             let left = failed.map(|since| remaining(since, RELEASE_LIMIT, observed.now));
             match left {
-                Some(None) => (Step::Release(Cause::Overdue), None),
-                None | Some(Some(_)) => (Step::Release(Cause::Deleted), left.flatten()),
+                Some(None) => (TargetStep::Release(Cause::Overdue), None),
+                None | Some(Some(_)) => (TargetStep::Release(Cause::Deleted), left.flatten()),
             }
         }
         ActionState::NotLoaded { message } => match RELEASE_LIMIT.checked_sub(observed.blocked) {
             Some(left) if !left.is_zero() => {
                 let waits = Failure::new("ActionNotReady", message);
-                (Step::Await(waits), Some(left))
+                (TargetStep::Await(waits), Some(left))
             }
-            Some(_) | None => (Step::Fail(not_loaded_in_time()), None),
+            Some(_) | None => (TargetStep::Fail(not_loaded_in_time()), None),
         },
         // An ActionPlugin that was just deleted may be created again.
         ActionState::NotFound { since } => match remaining(*since, ACTION_GRACE, observed.now) {
-            Some(left) => (Step::Await(action_not_found(observed.job)), Some(left)),
-            None => (Step::Fail(no_action_to_release(observed.job)), None),
+            Some(left) => (
+                TargetStep::Await(action_not_found(observed.job)),
+                Some(left),
+            ),
+            None => (TargetStep::Fail(no_action_to_release(observed.job)), None),
         },
-        ActionState::Unsupported { .. } => (Step::Fail(no_action_to_release(observed.job)), None),
+        ActionState::Unsupported { .. } => {
+            (TargetStep::Fail(no_action_to_release(observed.job)), None)
+        }
     }
 }
 
@@ -285,50 +297,60 @@ pub(super) fn release_failed(observed: &Observed<'_>) -> Option<k8s_openapi::jif
 }
 
 /// A failed target is released once, if it ever started.
-fn step_of_failed(observed: &Observed<'_>, detail: &TargetDetail) -> Step {
+fn step_of_failed(observed: &Observed<'_>, detail: &TargetDetail) -> TargetStep {
     match observed.action {
-        ActionState::Loaded if !size::is_clean(detail) => Step::Release(Cause::Failed),
-        _ => Step::Keep,
+        ActionState::Loaded if !size::is_clean(detail) => TargetStep::Release(Cause::Failed),
+        _ => TargetStep::Keep,
     }
 }
 
-fn step_of_pending(observed: &Observed<'_>, detail: &TargetDetail) -> (Step, Option<Duration>) {
+fn step_of_pending(
+    observed: &Observed<'_>,
+    detail: &TargetDetail,
+) -> (TargetStep, Option<Duration>) {
     if let Some(blocked) = blocked_by_action(observed) {
         return blocked;
     }
     if let Some(pod) = observed.pods.get(&detail.name) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        return (Step::Start { uid }, None);
+        return (TargetStep::Start { uid }, None);
     }
     match remaining(started(observed), POD_GRACE, observed.now) {
-        Some(left) => (Step::Keep, Some(left)),
-        None => (Step::Fail(pod_not_found(observed.job, &detail.name)), None),
+        Some(left) => (TargetStep::Keep, Some(left)),
+        None => (
+            TargetStep::Fail(pod_not_found(observed.job, &detail.name)),
+            None,
+        ),
     }
 }
 
 /// What becomes of a target that has not started while its action can't be asked.
-fn blocked_by_action(observed: &Observed<'_>) -> Option<(Step, Option<Duration>)> {
+fn blocked_by_action(observed: &Observed<'_>) -> Option<(TargetStep, Option<Duration>)> {
     match observed.action {
         ActionState::Loaded => None,
-        ActionState::NotLoaded { message } => {
-            Some((Step::Await(Failure::new("ActionNotReady", message)), None))
-        }
+        ActionState::NotLoaded { message } => Some((
+            TargetStep::Await(Failure::new("ActionNotReady", message)),
+            None,
+        )),
         ActionState::Unsupported { message } => Some((
-            Step::Fail(Failure::new("ActionNotSupported", message)),
+            TargetStep::Fail(Failure::new("ActionNotSupported", message)),
             None,
         )),
         ActionState::NotFound { since } => {
             let failure = action_not_found(observed.job);
             let since = started(observed).max(*since);
             Some(match remaining(since, ACTION_GRACE, observed.now) {
-                Some(left) => (Step::Await(failure), Some(left)),
-                None => (Step::Fail(failure), None),
+                Some(left) => (TargetStep::Await(failure), Some(left)),
+                None => (TargetStep::Fail(failure), None),
             })
         }
     }
 }
 
-fn step_of_processing(observed: &Observed<'_>, detail: &TargetDetail) -> (Step, Option<Duration>) {
+fn step_of_processing(
+    observed: &Observed<'_>,
+    detail: &TargetDetail,
+) -> (TargetStep, Option<Duration>) {
     let deadline = observed.job.spec.active_deadline_seconds.map(seconds);
     let left = match (deadline, detail.start_time.as_ref()) {
         (Some(deadline), Some(start)) => remaining(start.0, deadline, observed.now),
@@ -336,16 +358,18 @@ fn step_of_processing(observed: &Observed<'_>, detail: &TargetDetail) -> (Step, 
     };
     let due = left.filter(|left| *left != Duration::MAX);
     let step = match (observed.action, left) {
-        (ActionState::Loaded, Some(_)) => Step::Operate,
-        (ActionState::Loaded, None) => Step::Release(Cause::Deadline),
+        (ActionState::Loaded, Some(_)) => TargetStep::Operate,
+        (ActionState::Loaded, None) => TargetStep::Release(Cause::Deadline),
         (ActionState::NotLoaded { message }, Some(_)) => {
-            Step::Await(Failure::new("ActionNotReady", message))
+            TargetStep::Await(Failure::new("ActionNotReady", message))
         }
-        (ActionState::NotFound { .. }, Some(_)) => Step::Await(action_not_found(observed.job)),
+        (ActionState::NotFound { .. }, Some(_)) => {
+            TargetStep::Await(action_not_found(observed.job))
+        }
         (ActionState::Unsupported { message }, Some(_)) => {
-            Step::Await(Failure::new("ActionNotSupported", message))
+            TargetStep::Await(Failure::new("ActionNotSupported", message))
         }
-        (_, None) => Step::Fail(deadline_exceeded(observed.job)),
+        (_, None) => TargetStep::Fail(deadline_exceeded(observed.job)),
     };
     (step, due)
 }

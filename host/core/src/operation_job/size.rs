@@ -99,7 +99,7 @@ pub(super) fn shorten(job: &OperationJob, details: &mut Vec<TargetDetail>) {
     }
     let room = room(job);
     let comfort = room.min(COMFORT);
-    let steps: [(usize, Step); 6] = [
+    let steps: [(usize, Shortening); 6] = [
         (comfort, |details| messages(details, SHORT_MESSAGE)),
         (comfort, times),
         (comfort, explanations),
@@ -122,7 +122,7 @@ pub(super) fn shorten(job: &OperationJob, details: &mut Vec<TargetDetail>) {
 }
 
 /// One way to make details shorter.
-type Step = fn(&mut [TargetDetail]);
+type Shortening = fn(&mut [TargetDetail]);
 
 /// Cuts a text to so many bytes, or a little less.
 pub(super) fn truncate(text: &mut String, limit: usize) {

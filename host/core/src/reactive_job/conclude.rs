@@ -36,7 +36,7 @@ const IGNORED: usize = 10;
 
 /// What came of making a Job.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Made {
+pub(super) enum StartResult {
     /// Nothing was to be made.
     Nothing,
     /// It was made, and stands for this.
@@ -96,7 +96,7 @@ fn pods<'a>(observed: &'a Observed<'_>, job: &Job) -> &'a [Arc<k8s_openapi::api:
 pub(super) fn conclude(
     observed: &Observed<'_>,
     run: &plan::Run,
-    made: &Made,
+    made: &StartResult,
     asked: &Asked,
 ) -> Conclusion {
     let Family {
@@ -114,10 +114,10 @@ pub(super) fn conclude(
     let verdict = status::verdict(&Case {
         observed,
         newest,
-        is_new: matches!(made, Made::Job(_)),
+        is_new: matches!(made, StartResult::Job(_)),
         refusal: match made {
-            Made::Refused(failure) => Some(failure),
-            Made::Nothing | Made::Job(_) => None,
+            StartResult::Refused(failure) => Some(failure),
+            StartResult::Nothing | StartResult::Job(_) => None,
         },
         waiting: run.waiting.as_ref(),
         blocked: blocked.as_ref(),
@@ -129,14 +129,14 @@ pub(super) fn conclude(
         state: Some(verdict.state),
         current_job_name: newest.map(ResourceExt::name_any),
         current_inputs: match made {
-            Made::Job(inputs) => Some(inputs.clone()),
+            StartResult::Job(inputs) => Some(inputs.clone()),
             // Of a Job that is gone it is remembered what it stood for: the next one says what changed.
-            Made::Nothing => run.inputs.clone().or(previous.current_inputs.clone()),
-            Made::Refused(_) => previous.current_inputs.clone(),
+            StartResult::Nothing => run.inputs.clone().or(previous.current_inputs.clone()),
+            StartResult::Refused(_) => previous.current_inputs.clone(),
         },
         pending: match made {
-            Made::Job(_) => None,
-            Made::Nothing | Made::Refused(_) => run.pending.clone(),
+            StartResult::Job(_) => None,
+            StartResult::Nothing | StartResult::Refused(_) => run.pending.clone(),
         },
         deletions: run.deletions.clone(),
         runs: runs(observed, &own),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Seen,
-    conclude::{Made, conclude, conclude_end, question},
+    conclude::{StartResult, conclude, conclude_end, question},
     family, job,
     plan::{End, Plan, Run, plan},
 };
@@ -151,21 +151,23 @@ fn deleted(job: &Job) -> Write {
 }
 
 /// What came of the Job that was to be made, or of the change of the newest.
-fn made(run: &Run, done: &Done) -> Made {
+fn made(run: &Run, done: &Done) -> StartResult {
     let refused = || {
         done.refused
             .first()
-            .map_or(Made::Nothing, |refusal| Made::Refused(refusal.into()))
+            .map_or(StartResult::Nothing, |refusal| {
+                StartResult::Refused(refusal.into())
+            })
     };
     match (&run.start, done.made.get(NEXT)) {
-        (Some(start), Some(driver::Made::There(job))) => Made::Job(Inputs {
+        (Some(start), Some(driver::Made::There(job))) => StartResult::Job(Inputs {
             job_uid: job["metadata"]["uid"]
                 .as_str()
                 .unwrap_or_default()
                 .to_owned(),
             ..start.inputs.clone()
         }),
-        (Some(_), Some(driver::Made::Refused(refusal))) => Made::Refused(refusal.into()),
+        (Some(_), Some(driver::Made::Refused(refusal))) => StartResult::Refused(refusal.into()),
         (Some(_), Some(driver::Made::Leaving) | None) | (None, _) => refused(),
     }
 }

@@ -6,7 +6,7 @@ use super::{Again, Pass, settle, wait};
 use crate::{
     action::Failure,
     job_flow::{graph::FlowGraph, make, refused},
-    jobs::{Made, refused::a_few},
+    jobs::{MadeJob, refused::a_few},
 };
 
 impl Pass<'_> {
@@ -109,8 +109,8 @@ impl Pass<'_> {
         let start = make::start(self.observed, graph, step, attempt, steps)?;
         self.assessment.start.push(start);
         Ok(match self.made.and_then(|made| made.get(&step.name)) {
-            Some(Made::Refused(failure)) => Some(failure.clone()),
-            Some(Made::Job(_) | Made::Leaving) | None => None,
+            Some(MadeJob::Refused(failure)) => Some(failure.clone()),
+            Some(MadeJob::Job(_) | MadeJob::Leaving) | None => None,
         })
     }
 

@@ -12,7 +12,7 @@ use super::world::{
 };
 use crate::{
     action::{ActionError, Failure, OpsProgress, ProgressReport},
-    operation_job::{ActionState, conclude::Answer, plan::Step},
+    operation_job::{ActionState, conclude::Answer, plan::TargetStep},
 };
 
 fn waits() -> Failure {
@@ -34,7 +34,7 @@ fn a_started_target_is_recorded_before_it_is_operated() {
         !conclusion.retry && conclusion.requeue_after.is_none(),
         "the write itself wakes"
     );
-    assert_eq!(world.step(), Step::Operate);
+    assert_eq!(world.step(), TargetStep::Operate);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_target_that_fails_without_having_started_has_no_start() {
         (Progress::Failed, &None)
     );
     assert_eq!(detail.end_time, Some(time(START + 60)));
-    assert_eq!(world.step(), Step::Keep, "nothing is left to release");
+    assert_eq!(world.step(), TargetStep::Keep, "nothing is left to release");
 }
 
 #[test]

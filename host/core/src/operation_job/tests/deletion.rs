@@ -12,7 +12,7 @@ use crate::{
     action::{OpsProgress, Severity},
     operation_job::{
         ActionState,
-        plan::{Cause, Step},
+        plan::{Cause, TargetStep},
     },
 };
 
@@ -43,15 +43,15 @@ fn only_targets_that_started_and_are_not_clean_are_released() {
         unnoted,
         pending("g"),
     ];
-    let release = Step::Release(Cause::Deleted);
+    let release = TargetStep::Release(Cause::Deleted);
     let wanted = [
-        Step::Keep,
+        TargetStep::Keep,
         release.clone(),
-        Step::Keep,
-        Step::Keep,
+        TargetStep::Keep,
+        TargetStep::Keep,
         release.clone(),
         release,
-        Step::Keep,
+        TargetStep::Keep,
     ];
     assert_eq!(deleted(&details).steps(), wanted);
 }
@@ -105,7 +105,7 @@ fn a_target_is_canceled_unless_the_action_finds_it_done() {
                 .iter()
                 .all(|e| e.severity == Severity::Normal)
         );
-        assert_eq!(world.step(), Step::Keep, "it is released once");
+        assert_eq!(world.step(), TargetStep::Keep, "it is released once");
     }
 }
 
@@ -131,14 +131,14 @@ fn a_release_that_fails_holds_the_job_for_a_minute_from_its_first_failure() {
     );
 
     world.now = START + 3659;
-    let release = Step::Release(Cause::Deleted);
+    let release = TargetStep::Release(Cause::Deleted);
     assert_eq!(world.steps(), [release.clone(), release]);
     assert_eq!(world.due(), Some(1));
     assert!(!world.pass(&fails).released);
     assert_eq!(world.status().release_failed_time, Some(time(START + 3600)));
 
     world.now = START + 3660;
-    let last = Step::Release(Cause::Overdue);
+    let last = TargetStep::Release(Cause::Overdue);
     assert_eq!(world.steps(), [last.clone(), last]);
     assert!(!world.conclude(&[]).released, "it is called once more");
     let conclusion = world.pass(&fails);
@@ -169,7 +169,7 @@ fn a_job_deleted_while_no_host_ran_is_released_by_the_first_call() {
         world.now = START + away + clock;
         assert_eq!(
             world.step(),
-            Step::Release(Cause::Deleted),
+            TargetStep::Release(Cause::Deleted),
             "{away} {clock}"
         );
         assert!(world.pass(&[("a", clean())]).released);
@@ -189,7 +189,7 @@ fn a_host_that_restarts_calls_once_more_and_does_not_begin_the_minute_anew() {
     };
     assert!(!world.pass(&[]).released, "it waits for the action");
     world.action = ActionState::Loaded;
-    assert_eq!(world.step(), Step::Release(Cause::Overdue));
+    assert_eq!(world.step(), TargetStep::Release(Cause::Overdue));
     assert!(world.conclude(&[("a", clean())]).released);
     assert!(world.conclude(&[("a", plugin("trap"))]).released);
 }
@@ -200,11 +200,11 @@ fn a_failure_noted_by_a_clock_that_was_ahead_counts_from_now() {
     world.now = START + 7200;
     world.pass(&[("a", plugin("trap"))]);
     world.now = START;
-    assert_eq!(world.step(), Step::Release(Cause::Deleted));
+    assert_eq!(world.step(), TargetStep::Release(Cause::Deleted));
     world.pass(&[("a", plugin("trap"))]);
     assert_eq!(world.status().release_failed_time, Some(time(START)));
     world.now = START + 60;
-    assert_eq!(world.step(), Step::Release(Cause::Overdue));
+    assert_eq!(world.step(), TargetStep::Release(Cause::Overdue));
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn a_clock_that_goes_backwards_does_not_abandon_a_target() {
     world.now = START - 5000;
     assert_eq!(
         (world.step(), world.due()),
-        (Step::Release(Cause::Deleted), Some(60))
+        (TargetStep::Release(Cause::Deleted), Some(60))
     );
 }
 
@@ -307,7 +307,7 @@ fn a_release_that_takes_more_calls_is_no_failure_however_long_it_takes() {
     let mut world = deleted(&[processing("a")]);
     for later in [0, 59, 61, 86_400] {
         world.now = START + later;
-        assert_eq!(world.step(), Step::Release(Cause::Deleted));
+        assert_eq!(world.step(), TargetStep::Release(Cause::Deleted));
         let conclusion = world.pass(&[("a", releasing("the new pod serves", 5))]);
         assert!(!conclusion.released && !conclusion.retry);
         assert_eq!(conclusion.requeue_after, Some(Duration::from_secs(5)));
@@ -330,7 +330,7 @@ fn a_release_that_goes_on_after_a_failure_ends_the_minute() {
     world.pass(&[("a", retry("the pod changed", None)), ("b", clean())]);
     assert_eq!(world.status().release_failed_time, Some(time(START)));
     world.now = START + 70;
-    assert_eq!(world.step(), Step::Release(Cause::Overdue));
+    assert_eq!(world.step(), TargetStep::Release(Cause::Overdue));
     assert!(!world.pass(std::slice::from_ref(&goes_on)).released);
     assert_eq!(world.status().release_failed_time, None);
 

@@ -14,7 +14,7 @@ use crate::{
     operation_job::{
         ActionState,
         conclude::Answer,
-        plan::{Cause, Plan, Step},
+        plan::{Cause, Plan, TargetStep},
     },
 };
 
@@ -91,7 +91,7 @@ fn the_story_of_a_partition_that_is_raised() {
     let done = || report(OpsProgress::Succeeded, None);
 
     world.pass(&[]);
-    assert_eq!(world.steps(), [Step::Operate, Step::Keep]);
+    assert_eq!(world.steps(), [TargetStep::Operate, TargetStep::Keep]);
     world.pass(&[("foo-jttd5", going_on())]);
     world.pods.remove("foo-jttd5");
     world.pass(&[("foo-jttd5", done())]);
@@ -106,7 +106,7 @@ fn the_story_of_a_partition_that_is_raised() {
     world.job.metadata.generation = Some(2);
     world.now = START + 300;
     world.pass(&[]);
-    assert_eq!(world.steps(), [Step::Keep, Step::Operate]);
+    assert_eq!(world.steps(), [TargetStep::Keep, TargetStep::Operate]);
     let conclusion = world.pass(&[("foo-752sz", done())]);
     assert_eq!(conclusion.status.progress, Some(Progress::Succeeded));
     assert_eq!(conclusion.status.observed_generation, Some(2));
@@ -131,7 +131,7 @@ fn a_crash_before_the_status_is_written_repeats_the_pass() {
     // Operated, answered, not written: it is operated again.
     let lost = world.conclude(&[("a", report(OpsProgress::Succeeded, None))]);
     assert_eq!(lost.events.len(), 1);
-    assert_eq!(world.step(), Step::Operate);
+    assert_eq!(world.step(), TargetStep::Operate);
     let told = world.pass(&[("a", report(OpsProgress::Succeeded, None))]);
     assert_eq!(
         told.events.len(),
@@ -146,9 +146,9 @@ fn a_crash_during_a_release_releases_again() {
     let mut world = World::with(&[processing("a")]);
     world.delete_job();
     world.conclude(&[("a", clean())]);
-    assert_eq!(world.step(), Step::Release(Cause::Deleted));
+    assert_eq!(world.step(), TargetStep::Release(Cause::Deleted));
     world.pass(&[("a", clean())]);
-    assert_eq!(world.step(), Step::Keep);
+    assert_eq!(world.step(), TargetStep::Keep);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_job_deleted_after_its_target_was_recorded_releases_it_though_nothing_was_do
     let mut world = World::new(&["a"]);
     world.pass(&[]);
     world.delete_job();
-    assert_eq!(world.step(), Step::Release(Cause::Deleted));
+    assert_eq!(world.step(), TargetStep::Release(Cause::Deleted));
 }
 
 #[test]
@@ -248,9 +248,9 @@ fn a_deadline_while_the_action_is_away_is_released_when_it_returns() {
     world.now = START + 10;
     world.pass(&[]);
     assert_eq!(world.detail("a").progress, Progress::Failed);
-    assert_eq!(world.step(), Step::Keep);
+    assert_eq!(world.step(), TargetStep::Keep);
     world.action = ActionState::Loaded;
-    assert_eq!(world.step(), Step::Release(Cause::Failed));
+    assert_eq!(world.step(), TargetStep::Release(Cause::Failed));
     world.pass(&[("a", clean())]);
-    assert_eq!(world.step(), Step::Keep);
+    assert_eq!(world.step(), TargetStep::Keep);
 }

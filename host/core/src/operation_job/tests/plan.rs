@@ -10,12 +10,12 @@ use crate::{
     action::Failure,
     operation_job::{
         ActionState,
-        plan::{Cause, Plan, Step},
+        plan::{Cause, Plan, TargetStep},
     },
 };
 
-fn start(name: &str) -> Step {
-    Step::Start {
+fn start(name: &str) -> TargetStep {
+    TargetStep::Start {
         uid: format!("uid-{name}"),
     }
 }
@@ -33,14 +33,14 @@ fn unsupported() -> ActionState {
 }
 
 /// The reason with which a step fails, or waits for the action.
-fn reason(step: &Step) -> (&'static str, &str) {
+fn reason(step: &TargetStep) -> (&'static str, &str) {
     match step {
-        Step::Fail(failure) => ("fail", &failure.reason),
-        Step::Await(failure) => ("await", &failure.reason),
-        Step::Keep => ("keep", ""),
-        Step::Start { .. } => ("start", ""),
-        Step::Operate => ("operate", ""),
-        Step::Release(_) => ("release", ""),
+        TargetStep::Fail(failure) => ("fail", &failure.reason),
+        TargetStep::Await(failure) => ("await", &failure.reason),
+        TargetStep::Keep => ("keep", ""),
+        TargetStep::Start { .. } => ("start", ""),
+        TargetStep::Operate => ("operate", ""),
+        TargetStep::Release(_) => ("release", ""),
     }
 }
 
@@ -64,7 +64,7 @@ fn the_partition_says_how_many_targets_are_operated() {
                 if rank < operated {
                     start(name)
                 } else {
-                    Step::Keep
+                    TargetStep::Keep
                 }
             })
             .collect();
@@ -81,9 +81,28 @@ fn finished_targets_take_their_place_in_the_partition() {
         pending("d"),
     ];
     for (partition, wanted) in [
-        (Some(2), [Step::Keep, Step::Keep, Step::Keep, Step::Keep]),
-        (Some(3), [Step::Keep, Step::Keep, start("c"), Step::Keep]),
-        (None, [Step::Keep, Step::Keep, start("c"), start("d")]),
+        (
+            Some(2),
+            [
+                TargetStep::Keep,
+                TargetStep::Keep,
+                TargetStep::Keep,
+                TargetStep::Keep,
+            ],
+        ),
+        (
+            Some(3),
+            [
+                TargetStep::Keep,
+                TargetStep::Keep,
+                start("c"),
+                TargetStep::Keep,
+            ],
+        ),
+        (
+            None,
+            [TargetStep::Keep, TargetStep::Keep, start("c"), start("d")],
+        ),
     ] {
         let mut world = World::with(&details);
         world.job.spec.partition = partition;
@@ -95,8 +114,8 @@ fn finished_targets_take_their_place_in_the_partition() {
 fn targets_that_started_come_first_and_never_fall_out_of_the_partition() {
     let mut world = World::with(&[pending("a"), processing("b"), succeeded("c"), pending("d")]);
     for (partition, first) in [
-        (Some(0), Step::Keep),
-        (Some(2), Step::Keep),
+        (Some(0), TargetStep::Keep),
+        (Some(2), TargetStep::Keep),
         (Some(3), start("a")),
     ] {
         world.job.spec.partition = partition;
@@ -109,7 +128,12 @@ fn targets_that_started_come_first_and_never_fall_out_of_the_partition() {
         );
         assert_eq!(
             world.steps(),
-            [Step::Operate, Step::Keep, first, Step::Keep]
+            [
+                TargetStep::Operate,
+                TargetStep::Keep,
+                first,
+                TargetStep::Keep
+            ]
         );
     }
 }
@@ -119,7 +143,7 @@ fn a_target_that_the_status_does_not_name_is_pending() {
     let mut world = World::with(&[succeeded("a"), pending("b")]);
     let status = world.job.status.as_mut().expect("a status");
     status.target_details.retain(|detail| detail.name == "a");
-    assert_eq!(world.steps(), [Step::Keep, start("b")]);
+    assert_eq!(world.steps(), [TargetStep::Keep, start("b")]);
 }
 
 #[test]
@@ -136,7 +160,7 @@ fn a_target_starts_with_the_uid_of_the_pod_that_is_there() {
     world.add_pod("web-0", "its-successor");
     assert_eq!(
         world.step(),
-        Step::Start {
+        TargetStep::Start {
             uid: "its-successor".to_owned()
         }
     );
@@ -146,9 +170,9 @@ fn a_target_starts_with_the_uid_of_the_pod_that_is_there() {
 fn a_started_target_is_operated_whatever_became_of_its_pod() {
     let mut world = World::with(&[processing("web-0")]);
     world.add_pod("web-0", "its-successor");
-    assert_eq!(world.step(), Step::Operate);
+    assert_eq!(world.step(), TargetStep::Operate);
     world.pods.clear();
-    assert_eq!(world.step(), Step::Operate);
+    assert_eq!(world.step(), TargetStep::Operate);
     assert_eq!(
         world.run().targets[0].detail.pod_uid.as_deref(),
         Some("uid-web-0")
@@ -175,7 +199,7 @@ fn a_new_job_waits_a_moment_for_a_pod() {
     }
     let mut unseen = World::new(&["a"]);
     unseen.pods.clear();
-    assert_eq!((unseen.step(), unseen.due()), (Step::Keep, Some(3)));
+    assert_eq!((unseen.step(), unseen.due()), (TargetStep::Keep, Some(3)));
 }
 
 #[test]
@@ -184,7 +208,7 @@ fn a_missing_pod_outside_the_partition_is_no_failure() {
     world.job.spec.partition = Some(1);
     world.pods.remove("b");
     world.now = START + 60;
-    assert_eq!(world.steps(), [start("a"), Step::Keep]);
+    assert_eq!(world.steps(), [start("a"), TargetStep::Keep]);
 }
 
 #[test]
@@ -270,7 +294,10 @@ fn an_action_that_can_not_be_asked_leaves_finished_and_waiting_targets_alone() {
         world.job.spec.partition = Some(2);
         world.now = START + 900;
         world.action = action;
-        assert_eq!(world.steps(), [Step::Keep, Step::Keep, Step::Keep]);
+        assert_eq!(
+            world.steps(),
+            [TargetStep::Keep, TargetStep::Keep, TargetStep::Keep]
+        );
     }
 }
 
@@ -279,7 +306,7 @@ fn a_job_goes_on_when_its_action_appears_late() {
     let mut world = World::with(&[pending("a")]);
     world.action = not_found();
     world.now = START + 29;
-    assert!(matches!(world.step(), Step::Await(_)));
+    assert!(matches!(world.step(), TargetStep::Await(_)));
     world.action = ActionState::Loaded;
     assert_eq!(world.step(), start("a"));
 }
@@ -297,15 +324,15 @@ fn every_started_target_has_a_deadline_of_its_own() {
     ]);
     world.job.spec.active_deadline_seconds = Some(100);
     world.job.spec.partition = Some(6);
-    let deadline = Step::Release(Cause::Deadline);
+    let deadline = TargetStep::Release(Cause::Deadline);
     let wanted = [
-        Step::Operate,
-        Step::Operate,
+        TargetStep::Operate,
+        TargetStep::Operate,
         deadline.clone(),
-        Step::Operate,
-        Step::Keep,
-        Step::Keep,
-        Step::Keep,
+        TargetStep::Operate,
+        TargetStep::Keep,
+        TargetStep::Keep,
+        TargetStep::Keep,
     ];
     assert_eq!(world.steps(), wanted);
     assert_eq!(world.due(), Some(30), "the next deadline is that of b");
@@ -346,7 +373,10 @@ fn a_clock_that_goes_backwards_delays_no_more_than_the_whole_limit() {
     let mut world = World::with(&[processing("a")]);
     world.job.spec.active_deadline_seconds = Some(100);
     world.now = START - 5000;
-    assert_eq!((world.step(), world.due()), (Step::Operate, Some(100)));
+    assert_eq!(
+        (world.step(), world.due()),
+        (TargetStep::Operate, Some(100))
+    );
 }
 
 #[test]
@@ -359,10 +389,17 @@ fn a_failed_target_is_released_until_that_succeeds() {
     let mut world = World::with(&[failed("a", "X"), released("b", "X"), never_started]);
     assert_eq!(
         world.steps(),
-        [Step::Release(Cause::Failed), Step::Keep, Step::Keep]
+        [
+            TargetStep::Release(Cause::Failed),
+            TargetStep::Keep,
+            TargetStep::Keep
+        ]
     );
     world.action = not_loaded();
-    assert_eq!(world.steps(), [Step::Keep, Step::Keep, Step::Keep]);
+    assert_eq!(
+        world.steps(),
+        [TargetStep::Keep, TargetStep::Keep, TargetStep::Keep]
+    );
 }
 
 #[test]
@@ -404,7 +441,7 @@ fn the_ttl_passes_while_a_failed_target_is_still_released() {
     world.job.status.as_mut().expect("a status").end_time = Some(time(START));
     assert_eq!(
         (world.step(), world.due()),
-        (Step::Release(Cause::Failed), Some(60))
+        (TargetStep::Release(Cause::Failed), Some(60))
     );
     world.now = START + 60;
     assert_eq!(world.plan(), Plan::Expire);
@@ -418,10 +455,10 @@ fn failures_name_what_is_missing_and_where_to_look() {
     let there_is_none = "there is no pod \"a\" in namespace \"default\"";
     assert_eq!(
         world.step(),
-        Step::Fail(Failure::new("PodNotFound", there_is_none))
+        TargetStep::Fail(Failure::new("PodNotFound", there_is_none))
     );
     world.action = not_found();
-    let Step::Fail(failure) = world.step() else {
+    let TargetStep::Fail(failure) = world.step() else {
         unreachable!("it fails")
     };
     assert!(failure.message.contains("\"Replace\"") && failure.message.contains("kubectl get"));

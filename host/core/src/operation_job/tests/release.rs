@@ -13,7 +13,7 @@ use crate::{
     operation_job::{
         ActionState,
         conclude::Answer,
-        plan::{Cause, Step},
+        plan::{Cause, TargetStep},
     },
 };
 
@@ -49,7 +49,7 @@ fn a_target_that_took_too_long_is_released_in_the_same_pass() {
         attributes(&[("NewPod", "new"), ("Released", "true")])
     );
     assert!(!conclusion.retry && conclusion.requeue_after.is_none());
-    assert_eq!(world.step(), Step::Keep);
+    assert_eq!(world.step(), TargetStep::Keep);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn each_answer_to_a_release_that_fails_means_this() {
         assert!(!conclusion.released);
         assert_eq!(
             world.step(),
-            Step::Release(Cause::Failed),
+            TargetStep::Release(Cause::Failed),
             "it is tried again"
         );
     }
@@ -128,7 +128,7 @@ fn what_keeps_a_target_from_being_released_is_told_once_and_goes_when_it_is() {
         world.pass(&[("a", answer)]);
         assert_eq!(message(&world), wanted);
     }
-    assert_eq!(world.step(), Step::Keep);
+    assert_eq!(world.step(), TargetStep::Keep);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_release_that_is_not_answered_with_a_release_is_tried_again() {
         let conclusion = world.pass(&[("a", answer)]);
         assert!(conclusion.retry && !conclusion.released);
         assert_eq!(world.detail("a").progress, Progress::Failed);
-        assert_eq!(world.step(), Step::Release(Cause::Failed));
+        assert_eq!(world.step(), TargetStep::Release(Cause::Failed));
     }
 }
 

@@ -8,7 +8,7 @@ use super::world::{
     terminal,
 };
 use crate::operation_job::{
-    plan::{Cause, Step},
+    plan::{Cause, TargetStep},
     size::{is_under_way, window},
 };
 
@@ -184,7 +184,7 @@ fn a_large_job_starts_as_many_targets_as_its_status_has_room_for() {
     assert!(
         world.steps()[window..]
             .iter()
-            .all(|step| *step == Step::Keep)
+            .all(|step| *step == TargetStep::Keep)
     );
     // One is done: one more starts. One fails: its place is free when it is released.
     let (first, second) = (names[0].as_str(), names[1].as_str());
@@ -194,7 +194,7 @@ fn a_large_job_starts_as_many_targets_as_its_status_has_room_for() {
         world
             .steps()
             .iter()
-            .filter(|step| matches!(step, Step::Start { .. }))
+            .filter(|step| matches!(step, TargetStep::Start { .. }))
             .count()
     };
     assert_eq!(starts(&world), 1);
@@ -270,18 +270,24 @@ fn a_large_job_forgets_the_least_useful_first_and_nothing_that_it_needs() {
     // What each target needs is what it needed before.
     let steps = world.steps();
     assert_eq!(
-        steps.iter().filter(|step| **step == Step::Operate).count(),
+        steps
+            .iter()
+            .filter(|step| **step == TargetStep::Operate)
+            .count(),
         1_000
     );
     assert_eq!(
         steps
             .iter()
-            .filter(|step| **step == Step::Release(Cause::Failed))
+            .filter(|step| **step == TargetStep::Release(Cause::Failed))
             .count(),
         1_000
     );
     assert_eq!(
-        steps.iter().filter(|step| **step == Step::Keep).count(),
+        steps
+            .iter()
+            .filter(|step| **step == TargetStep::Keep)
+            .count(),
         8_000
     );
 }

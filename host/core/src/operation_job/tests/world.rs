@@ -20,7 +20,7 @@ use crate::{
     operation_job::{
         ActionState, Observed,
         conclude::{Answer, Answers, Conclusion, conclude},
-        plan::{Plan, Run, Step, plan},
+        plan::{Plan, TargetPlans, TargetStep, plan},
     },
 };
 
@@ -119,7 +119,7 @@ impl World {
     }
 
     /// What this pass does, which is not to delete the job.
-    pub(super) fn run(&self) -> Run {
+    pub(super) fn run(&self) -> TargetPlans {
         match self.plan() {
             Plan::Run(run) => run,
             Plan::Expire => unreachable!("the job expires"),
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// The steps in the order of the plan.
-    pub(super) fn steps(&self) -> Vec<Step> {
+    pub(super) fn steps(&self) -> Vec<TargetStep> {
         self.run()
             .targets
             .into_iter()
@@ -136,7 +136,7 @@ impl World {
     }
 
     /// The step of the only target.
-    pub(super) fn step(&self) -> Step {
+    pub(super) fn step(&self) -> TargetStep {
         self.steps().remove(0)
     }
 
