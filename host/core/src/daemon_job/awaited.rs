@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 
 use super::{
-    standing::Standing,
+    standing::NodeState,
     status::{Case, NAMES, some, with_skip},
     survey::Place,
 };
@@ -48,32 +48,32 @@ fn special(case: &Case<'_>, place: &Place<'_>) -> Option<String> {
         return Some(with_skip(place));
     }
     match place.standing {
-        Standing::Again(_) if place.is_held_back && place.skip.is_none() => Some(format!(
+        NodeState::Again(_) if place.is_held_back && place.skip.is_none() => Some(format!(
             "{name:?} (the pod of its failed Job has not terminated)"
         )),
-        Standing::Active | Standing::Ending if !is_ready(place.node) => {
+        NodeState::Active | NodeState::Ending if !is_ready(place.node) => {
             Some(format!("{name:?} (not Ready)"))
         }
-        Standing::Active => {
+        NodeState::Active => {
             let job = place.job?.name_any();
             let blocked = case.blocked.find(&job)?;
             let is_known = !matches!(blocked.reason.as_str(), "NoPods" | "ContainerCreating");
             is_known.then(|| format!("{name:?} ({})", blocked.reason))
         }
-        Standing::Due
-        | Standing::Lost(_)
-        | Standing::Again(_)
-        | Standing::Replacing
-        | Standing::Ending
-        | Standing::Succeeded
-        | Standing::Failed
-        | Standing::Skipped => None,
+        NodeState::Due
+        | NodeState::Lost(_)
+        | NodeState::Again(_)
+        | NodeState::Replacing
+        | NodeState::Ending
+        | NodeState::Succeeded
+        | NodeState::Failed
+        | NodeState::Skipped => None,
     }
 }
 
 /// What others say of the Job of a node.
 fn quoted(case: &Case<'_>, place: &Place<'_>) -> Option<String> {
-    let job = place.job.filter(|_| place.standing == Standing::Active)?;
+    let job = place.job.filter(|_| place.standing == NodeState::Active)?;
     let blocked = case.blocked.find(&job.name_any())?;
     Some(blocked.message.clone())
 }

@@ -9,7 +9,7 @@ use operon_api::daemon_job::BlockedNode;
 
 use super::{
     Observed,
-    standing::Standing,
+    standing::NodeState,
     survey::{Place, Survey},
 };
 use crate::jobs::{
@@ -37,7 +37,7 @@ impl BlockedNodes {
             .map(|known| (known.job_name.as_str(), known))
             .collect();
         let active = survey.places.iter();
-        let active = active.filter(|place| place.standing == Standing::Active);
+        let active = active.filter(|place| place.standing == NodeState::Active);
         let blocked = active.filter_map(|place| {
             let job = place.job?;
             let blocked = blocked(job, observed.pods_of(job))?;

@@ -21,7 +21,7 @@ use super::{
     job::{self, Marks},
     memory::Ledger,
     plan::{Plan, chosen, requeue_after},
-    standing::Standing,
+    standing::NodeState,
     status::{self, Case, Verdict},
     survey::{Place, Survey},
     trouble::{Trouble, trouble},
@@ -166,8 +166,8 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &MadeJobs, survey: &Survey<
         held: &held(observed, survey),
         blocked: &blocked,
     });
-    let succeeded = survey.count(|standing| standing == Standing::Succeeded);
-    let skipped = survey.count(|standing| standing == Standing::Skipped);
+    let succeeded = survey.count(|standing| standing == NodeState::Succeeded);
+    let skipped = survey.count(|standing| standing == NodeState::Skipped);
     let desired = survey.places.len();
     let is_finished = match survey.rules.completion {
         CompletionPolicy::Always => survey.is_over(),
@@ -178,10 +178,10 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &MadeJobs, survey: &Survey<
         state: Some(verdict.state),
         progress: Some(format!("{succeeded}/{desired}")),
         desired: Some(number(desired)),
-        active: Some(number(survey.count(Standing::is_active))),
+        active: Some(number(survey.count(NodeState::is_active))),
         succeeded: Some(number(succeeded)),
         failed: Some(number(
-            survey.count(|standing| standing == Standing::Failed),
+            survey.count(|standing| standing == NodeState::Failed),
         )),
         skipped: Some(number(survey.skipped.values().sum::<usize>() + skipped)),
         start_time: start_time(survey),
@@ -225,7 +225,7 @@ fn going(observed: &Observed<'_>, plan: &Plan, made: &MadeJobs, survey: &Survey<
 /// The nodes whose Job is held, and who holds it.
 fn held<'s, 'a>(observed: &Observed<'a>, survey: &'s Survey<'a>) -> Vec<(&'s Place<'a>, Holder)> {
     let active = survey.places.iter();
-    let active = active.filter(|place| place.standing == Standing::Active);
+    let active = active.filter(|place| place.standing == NodeState::Active);
     let held = active.filter_map(|place| {
         let job = place.job?;
         Some((place, holder(job, observed.pods_of(job))?))
@@ -305,20 +305,20 @@ fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String
     for place in &survey.places {
         let digest = place.digest.clone();
         match place.standing {
-            Standing::Succeeded => {
+            NodeState::Succeeded => {
                 ledger.completed.insert(digest);
             }
-            Standing::Failed => {
+            NodeState::Failed => {
                 ledger.failed.insert(digest, place.tries.attempts);
             }
-            Standing::Skipped if place.tries.attempts == 0 => {}
-            Standing::Due
-            | Standing::Lost(_)
-            | Standing::Again(_)
-            | Standing::Replacing
-            | Standing::Active
-            | Standing::Ending
-            | Standing::Skipped => {
+            NodeState::Skipped if place.tries.attempts == 0 => {}
+            NodeState::Due
+            | NodeState::Lost(_)
+            | NodeState::Again(_)
+            | NodeState::Replacing
+            | NodeState::Active
+            | NodeState::Ending
+            | NodeState::Skipped => {
                 if place.tries.attempts > 0 {
                     ledger.started.insert(digest, place.tries);
                 }
@@ -334,8 +334,8 @@ fn waiting(survey: &Survey<'_>) -> BTreeMap<String, Wait> {
     waiting
         .retain(|digest, wait| *wait != Wait::Expected || !survey.remembered.contains_key(digest));
     for place in &survey.places {
-        let is_missing = place.standing == Standing::Skipped || place.is_absent();
-        let is_to_come = place.standing == Standing::Due && place.tries.attempts == 0;
+        let is_missing = place.standing == NodeState::Skipped || place.is_absent();
+        let is_to_come = place.standing == NodeState::Due && place.tries.attempts == 0;
         if !is_missing && !is_to_come {
             waiting.remove(&place.digest);
         }

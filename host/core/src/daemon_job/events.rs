@@ -12,7 +12,7 @@ use operon_api::{
 
 use super::{
     job,
-    standing::Standing,
+    standing::NodeState,
     status::nodes,
     survey::{Place, Survey},
 };
@@ -84,7 +84,7 @@ fn made(survey: &Survey<'_>) -> Vec<Event> {
 /// Nodes failed that the status does not know of.
 fn failed(survey: &Survey<'_>, describe: impl Fn(&Place<'_>) -> FailedNode) -> Vec<Event> {
     let is_new = |place: &&Place<'_>| {
-        place.standing == Standing::Failed
+        place.standing == NodeState::Failed
             && !survey.memory.ledger.failed.contains_key(&place.digest)
     };
     let new: Vec<_> = survey.places.iter().filter(is_new).collect();
@@ -120,7 +120,7 @@ fn retried(survey: &Survey<'_>, describe: impl Fn(&Place<'_>, &Job) -> RunFailur
         // What a user asked to run again was reported when it failed.
         let is_new = !is_known && place.tries.failures > 0;
         let job = place.job.filter(|_| is_new)?;
-        matches!(place.standing, Standing::Again(_)).then_some((place, job))
+        matches!(place.standing, NodeState::Again(_)).then_some((place, job))
     });
     let retried: Vec<_> = retried.collect();
     if retried.len() > EACH {

@@ -8,7 +8,7 @@ use operon_api::{daemon_job::FailedNode, reactive_job::RunFailure};
 
 use super::{
     Observed, blocked, job,
-    standing::Standing,
+    standing::NodeState,
     survey::{Place, Survey},
 };
 use crate::jobs::{
@@ -32,7 +32,7 @@ pub(super) fn failed_nodes(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<
         .collect();
     let is_told = |place: &&Place<'_>| known.contains_key(place.name());
     let failed = survey.places.iter();
-    let failed = failed.filter(|place| place.standing == Standing::Failed);
+    let failed = failed.filter(|place| place.standing == NodeState::Failed);
     let (old, new): (Vec<_>, Vec<_>) = failed.partition(is_told);
     let mut failed: Vec<_> = old
         .into_iter()

@@ -24,7 +24,7 @@ const DEADLINE_GRACE: Duration = Duration::from_secs(10);
 
 /// Where a node stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum NodeState {
     /// It has had no Job, or lost it unfinished.
     Due,
     /// It lost Jobs unfinished, more than one in a row; it gets another at this time.
@@ -45,7 +45,7 @@ pub(super) enum Standing {
     Skipped,
 }
 
-impl Standing {
+impl NodeState {
     /// Whether it will not change by itself any more.
     pub(super) fn is_over(self) -> bool {
         match self {
@@ -108,12 +108,12 @@ pub(super) fn standing(
     digest: &str,
     jobs: &OfNode<'_>,
     now: Timestamp,
-) -> (Standing, Tries) {
+) -> (NodeState, Tries) {
     let ledger = &memory.ledger;
     let known = ledger.tries(digest);
     let mut tries = counted(known, jobs);
     if ledger.completed.contains(digest) || jobs.succeeded {
-        return (Standing::Succeeded, tries);
+        return (NodeState::Succeeded, tries);
     }
     let last = jobs.last.filter(|job| job::attempt(job) >= tries.attempts);
     let course = course(last, tries, now);
@@ -124,16 +124,16 @@ pub(super) fn standing(
     }
     let has_failed = ledger.failed.get(digest) == Some(&tries.attempts);
     let standing = match course {
-        _ if has_failed && !is_forgiven => Standing::Failed,
-        Course::Runs => Standing::Active,
-        Course::Ending => Standing::Ending,
-        Course::Nothing => Standing::Due,
+        _ if has_failed && !is_forgiven => NodeState::Failed,
+        Course::Runs => NodeState::Active,
+        Course::Ending => NodeState::Ending,
+        Course::Nothing => NodeState::Due,
         Course::Failed => after_failure(rules, tries, is_forgiven, now),
         Course::Lost => after_loss(tries, now),
     };
     let is_outdated = jobs.outdated > Outdated::Nothing;
     if is_outdated && standing.due_at(now).is_some() {
-        return (Standing::Replacing, tries);
+        return (NodeState::Replacing, tries);
     }
     (standing, tries)
 }
@@ -231,25 +231,25 @@ fn is_forgiven(memory: &Memory<'_>, job: &Job) -> bool {
 }
 
 /// Whether a node runs again whose Job failed, and when.
-fn after_failure(rules: &Rules, tries: Tries, is_forgiven: bool, now: Timestamp) -> Standing {
+fn after_failure(rules: &Rules, tries: Tries, is_forgiven: bool, now: Timestamp) -> NodeState {
     let at = tries.failed_at().unwrap_or(now);
     if is_forgiven {
-        return Standing::Again(at);
+        return NodeState::Again(at);
     }
     let failures = i64::from(tries.failures);
     let retry = rules.retry.as_ref();
     let Some(retry) = retry.filter(|retry| failures <= i64::from(retry.limit)) else {
-        return Standing::Failed;
+        return NodeState::Failed;
     };
-    Standing::Again(after(at, backoff(retry.backoff_seconds, failures)))
+    NodeState::Again(after(at, backoff(retry.backoff_seconds, failures)))
 }
 
 /// When a node gets another Job whose last one was deleted: immediately, unless it lost one in this way
 /// before.
-fn after_loss(tries: Tries, now: Timestamp) -> Standing {
+fn after_loss(tries: Tries, now: Timestamp) -> NodeState {
     let wait = deleted_backoff(i64::from(tries.losses) + 1);
     if wait.is_zero() {
-        return Standing::Due;
+        return NodeState::Due;
     }
-    Standing::Lost(after(tries.lost_at().unwrap_or(now), wait))
+    NodeState::Lost(after(tries.lost_at().unwrap_or(now), wait))
 }

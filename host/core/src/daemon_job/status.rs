@@ -15,7 +15,7 @@ use super::{
     blocked::BlockedNodes,
     eligible::Skip,
     failed::end,
-    standing::Standing,
+    standing::NodeState,
     survey::{Place, Survey, Trip},
     waves::Hold,
 };
@@ -93,7 +93,7 @@ fn state(survey: &Survey<'_>) -> FlowState {
     match survey.trip {
         Some(_) if fails_fast => FlowState::Failed,
         Some(Trip::TooMany) if survey.is_over() => FlowState::Failed,
-        _ if survey.is_over() && survey.count(|s| s == Standing::Skipped) > 0 => FlowState::Failed,
+        _ if survey.is_over() && survey.count(|s| s == NodeState::Skipped) > 0 => FlowState::Failed,
         _ if survey.is_over() => FlowState::Succeed,
         _ if has_begun => FlowState::Running,
         _ => FlowState::Pending,
@@ -131,7 +131,7 @@ fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>)
         return stalled(&trouble.reason, trouble.message.clone());
     }
     let now = case.observed.now;
-    let may_start = |standing: Standing| standing.due_at(now).is_some();
+    let may_start = |standing: NodeState| standing.due_at(now).is_some();
     if survey.rules.is_paused && survey.count(may_start) > 0 {
         return waiting("Paused", Some("spec.rollout.paused is true".to_owned()));
     }
@@ -168,30 +168,30 @@ fn summary(case: &Case<'_>) -> String {
     if desired == 0 {
         return "No node gets a Job".to_owned();
     }
-    let is_next = |place: &&Place<'_>| place.standing == Standing::Due && place.skip.is_none();
+    let is_next = |place: &&Place<'_>| place.standing == NodeState::Due && place.skip.is_none();
     let is_stopped = survey.trip.is_some() && survey.rules.failure != NodeFailurePolicy::Continue;
     let next = survey.places.iter().filter(is_next).count();
     let next = if is_stopped { 0 } else { next };
     let missing = survey.places.iter().filter(|place| place.is_missing());
     let missing = missing.count();
-    let succeeded = survey.count(|standing| standing == Standing::Succeeded);
+    let succeeded = survey.count(|standing| standing == NodeState::Succeeded);
     let mut summary = format!("{succeeded} of {} succeeded", nodes(desired));
     for (count, what) in [
         (
-            survey.count(Standing::is_active).saturating_sub(held),
+            survey.count(NodeState::is_active).saturating_sub(held),
             "running",
         ),
         (held, "suspended"),
-        (survey.count(|s| s == Standing::Failed), "failed"),
+        (survey.count(|s| s == NodeState::Failed), "failed"),
         (
-            survey.count(|s| matches!(s, Standing::Lost(_) | Standing::Again(_))),
+            survey.count(|s| matches!(s, NodeState::Lost(_) | NodeState::Again(_))),
             "to run again",
         ),
         (next, "waiting for their turn"),
         (missing, "unavailable"),
-        (survey.count(|s| s == Standing::Skipped), "skipped"),
+        (survey.count(|s| s == NodeState::Skipped), "skipped"),
         (
-            survey.count(|s| s == Standing::Replacing),
+            survey.count(|s| s == NodeState::Replacing),
             "waiting until the Jobs of the previous spec are deleted",
         ),
     ] {
@@ -252,7 +252,7 @@ fn failures(case: &Case<'_>) -> String {
         format!(" ({reason}: {})", end(message))
     });
     let skipped = survey.places.iter();
-    let skipped = skipped.filter(|place| place.standing == Standing::Skipped);
+    let skipped = skipped.filter(|place| place.standing == NodeState::Skipped);
     let skipped: Vec<_> = skipped.map(Place::name).collect();
     let skipped = if skipped.is_empty() {
         String::new()
@@ -267,7 +267,7 @@ fn failures(case: &Case<'_>) -> String {
 fn skips(survey: &Survey<'_>) -> String {
     let skipped = survey.places.iter();
     let skipped: Vec<_> = skipped
-        .filter(|place| place.standing == Standing::Skipped)
+        .filter(|place| place.standing == NodeState::Skipped)
         .collect();
     let canary = match survey.trip {
         Some(Trip::Canary) => "A canary could get no Job. ",

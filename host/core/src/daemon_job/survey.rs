@@ -19,7 +19,7 @@ use super::{
     memory::{Memory, digest},
     on_node::{OfNode, Outdated, by_node},
     rollout::Rules,
-    standing::{self, Standing},
+    standing::{self, NodeState},
     tries::Tries,
     waiting::{self, Wait},
     waves::{self, Frontier, Wave},
@@ -62,7 +62,7 @@ pub(super) struct Place<'a> {
     pub(super) uid: &'a str,
     /// What the node is remembered by.
     pub(super) digest: String,
-    pub(super) standing: Standing,
+    pub(super) standing: NodeState,
     /// The Jobs that it has had.
     pub(super) tries: Tries,
     /// The last of them, if it is still there.
@@ -77,7 +77,7 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// Whether it has had a Job.
     pub(super) fn has_begun(&self) -> bool {
-        let is_over = self.standing.is_over() && self.standing != Standing::Skipped;
+        let is_over = self.standing.is_over() && self.standing != NodeState::Skipped;
         self.tries.attempts > 0 || is_over || self.standing.is_active()
     }
 
@@ -133,13 +133,13 @@ impl<'a> Survey<'a> {
         survey.place(observed, &by_node);
         survey.order();
         survey.stop(observed.now);
-        survey.busy = survey.count(Standing::is_active) + outdated(observed, &survey, &by_node);
+        survey.busy = survey.count(NodeState::is_active) + outdated(observed, &survey, &by_node);
         survey.waits = waiting::turns(&survey, observed.now);
         Ok(survey)
     }
 
     /// How many places there are of which this holds.
-    pub(super) fn count(&self, holds: impl Fn(Standing) -> bool) -> usize {
+    pub(super) fn count(&self, holds: impl Fn(NodeState) -> bool) -> usize {
         let standings = self.places.iter().map(|place| place.standing);
         standings.filter(|standing| holds(*standing)).count()
     }
@@ -147,9 +147,9 @@ impl<'a> Survey<'a> {
     /// Whether nothing runs, and nothing will until something is changed.
     pub(super) fn is_over(&self) -> bool {
         let fails_fast = self.trip.is_some() && self.rules.failure == NodeFailurePolicy::FailFast;
-        let has_failed = fails_fast && self.count(Standing::is_active) == 0;
+        let has_failed = fails_fast && self.count(NodeState::is_active) == 0;
         !self.places.is_empty()
-            && (has_failed || self.count(Standing::is_over) == self.places.len())
+            && (has_failed || self.count(NodeState::is_over) == self.places.len())
     }
 
     /// Gives every node that counts its place, by name.
@@ -215,7 +215,7 @@ impl<'a> Survey<'a> {
             && match self.rules.failure {
                 NodeFailurePolicy::FailFast => true,
                 // What has begun is not a further node.
-                NodeFailurePolicy::Pause => place.standing == Standing::Due,
+                NodeFailurePolicy::Pause => place.standing == NodeState::Due,
                 NodeFailurePolicy::Continue => false,
             };
         let open = self.frontier.open.as_ref();
@@ -234,7 +234,7 @@ impl<'a> Survey<'a> {
 
     /// Finds out whether too many failed, and how far the waves have got.
     fn stop(&mut self, now: Timestamp) {
-        let failed = self.count(|standing| standing == Standing::Failed);
+        let failed = self.count(|standing| standing == NodeState::Failed);
         let is_canary = |place: &Place<'_>| place.wave == Wave::Canary;
         let mut others = self
             .places
@@ -242,7 +242,7 @@ impl<'a> Survey<'a> {
             .filter(|place| !is_canary(place))
             .peekable();
         let only_canaries_began = others.peek().is_some() && others.all(|place| !place.has_begun());
-        let is_lacking = |standing| matches!(standing, Standing::Failed | Standing::Skipped);
+        let is_lacking = |standing| matches!(standing, NodeState::Failed | NodeState::Skipped);
         let has_failed = |place: &Place<'_>| is_canary(place) && is_lacking(place.standing);
         self.trip = if failed > self.rules.max_failures(self.places.len()) {
             Some(Trip::TooMany)
@@ -253,8 +253,8 @@ impl<'a> Survey<'a> {
         };
         if self.trip.is_some() && self.rules.failure == NodeFailurePolicy::FailFast {
             for place in &mut self.places {
-                if matches!(place.standing, Standing::Again(_)) {
-                    place.standing = Standing::Failed;
+                if matches!(place.standing, NodeState::Again(_)) {
+                    place.standing = NodeState::Failed;
                 }
             }
         }
@@ -263,23 +263,23 @@ impl<'a> Survey<'a> {
 }
 
 /// Whether a node waits for pods whose Job is deleted, so that nothing reports when they have terminated.
-fn awaits_pods(standing: Standing) -> bool {
+fn awaits_pods(standing: NodeState) -> bool {
     match standing {
-        Standing::Ending | Standing::Replacing | Standing::Again(_) => true,
-        Standing::Due
-        | Standing::Lost(_)
-        | Standing::Active
-        | Standing::Succeeded
-        | Standing::Failed
-        | Standing::Skipped => false,
+        NodeState::Ending | NodeState::Replacing | NodeState::Again(_) => true,
+        NodeState::Due
+        | NodeState::Lost(_)
+        | NodeState::Active
+        | NodeState::Succeeded
+        | NodeState::Failed
+        | NodeState::Skipped => false,
     }
 }
 
 /// Where a node stands that would get a Job, but for pods of the last one: two Jobs must not run on it
 /// at the same time.
-fn unless_pods_go_on(standing: Standing, skip: Option<Skip>, jobs: &OfNode<'_>) -> Standing {
+fn unless_pods_go_on(standing: NodeState, skip: Option<Skip>, jobs: &OfNode<'_>) -> NodeState {
     match standing {
-        Standing::Due | Standing::Lost(_) if skip.is_none() && jobs.has_pods => Standing::Ending,
+        NodeState::Due | NodeState::Lost(_) if skip.is_none() && jobs.has_pods => NodeState::Ending,
         standing => standing,
     }
 }

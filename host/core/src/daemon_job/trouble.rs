@@ -13,7 +13,7 @@ use operon_api::{
 use super::{
     Observed,
     blocked::BlockedNodes,
-    standing::Standing,
+    standing::NodeState,
     survey::{Place, Survey},
 };
 use crate::{
@@ -80,13 +80,13 @@ fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &MadeJobs, is_over: 
     let is_known = !is_over && survey.memory.ledger.refused.contains(&place.digest);
     let is_now = matches!(made.get(place.uid), Some(MadeJob::Refused(_)));
     match place.standing {
-        Standing::Due | Standing::Lost(_) | Standing::Again(_) => is_known || is_now,
-        Standing::Replacing
-        | Standing::Active
-        | Standing::Ending
-        | Standing::Succeeded
-        | Standing::Failed
-        | Standing::Skipped => false,
+        NodeState::Due | NodeState::Lost(_) | NodeState::Again(_) => is_known || is_now,
+        NodeState::Replacing
+        | NodeState::Active
+        | NodeState::Ending
+        | NodeState::Succeeded
+        | NodeState::Failed
+        | NodeState::Skipped => false,
     }
 }
 

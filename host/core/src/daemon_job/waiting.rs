@@ -8,7 +8,7 @@ use operon_api::daemon_job::CompletionPolicy;
 
 use super::{
     eligible::Skip,
-    standing::Standing,
+    standing::NodeState,
     survey::{Place, Survey},
     tries::Tries,
 };
@@ -115,38 +115,38 @@ impl Survey<'_> {
     /// finished stays so. One that is to run again and is waited for in vain has failed.
     pub(super) fn counts(
         &self,
-        standing: Standing,
+        standing: NodeState,
         skip: Option<Skip>,
         wait: Option<Wait>,
         now: Timestamp,
-    ) -> Result<Standing, Skip> {
+    ) -> Result<NodeState, Skip> {
         let Some(skip) = skip else {
             return Ok(standing);
         };
         match standing {
-            Standing::Due | Standing::Lost(_) | Standing::Replacing => {
+            NodeState::Due | NodeState::Lost(_) | NodeState::Replacing => {
                 let wait = wait.filter(|_| skip.is_passing()).ok_or(skip)?;
                 match (wait, self.rules.completion) {
                     _ if self.until(wait).is_none_or(|until| until > now) => Ok(standing),
-                    (Wait::Since(_), CompletionPolicy::Always) => Ok(Standing::Skipped),
+                    (Wait::Since(_), CompletionPolicy::Always) => Ok(NodeState::Skipped),
                     (Wait::Expected | Wait::Since(_) | Wait::NotReady(_), _) => Err(skip),
                 }
             }
-            Standing::Again(_) => {
+            NodeState::Again(_) => {
                 let wait = wait.filter(|_| skip.is_passing());
                 let until = wait.map(|wait| self.until(wait));
                 let is_waited_for = until.is_some_and(|until| until.is_none_or(|at| at > now));
                 Ok(if is_waited_for {
                     standing
                 } else {
-                    Standing::Failed
+                    NodeState::Failed
                 })
             }
-            Standing::Active
-            | Standing::Ending
-            | Standing::Succeeded
-            | Standing::Failed
-            | Standing::Skipped => Ok(standing),
+            NodeState::Active
+            | NodeState::Ending
+            | NodeState::Succeeded
+            | NodeState::Failed
+            | NodeState::Skipped => Ok(standing),
         }
     }
 
@@ -162,19 +162,19 @@ impl Place<'_> {
     pub(super) fn is_missing(&self) -> bool {
         self.skip.is_some_and(Skip::is_passing)
             && match self.standing {
-                Standing::Due | Standing::Lost(_) | Standing::Replacing => true,
-                Standing::Again(_)
-                | Standing::Active
-                | Standing::Ending
-                | Standing::Succeeded
-                | Standing::Failed
-                | Standing::Skipped => false,
+                NodeState::Due | NodeState::Lost(_) | NodeState::Replacing => true,
+                NodeState::Again(_)
+                | NodeState::Active
+                | NodeState::Ending
+                | NodeState::Succeeded
+                | NodeState::Failed
+                | NodeState::Skipped => false,
             }
     }
 
     /// Whether it can't get a Job now that it is to get, the first or another.
     pub(super) fn is_absent(&self) -> bool {
-        let is_again = matches!(self.standing, Standing::Again(_));
+        let is_again = matches!(self.standing, NodeState::Again(_));
         self.is_missing() || is_again && self.skip.is_some_and(Skip::is_passing)
     }
 }

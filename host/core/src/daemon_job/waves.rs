@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{memory::Memory, rollout::Rules, standing::Standing, survey::Place};
+use super::{memory::Memory, rollout::Rules, standing::NodeState, survey::Place};
 
 /// Which wave a node is in; waves go in this order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +103,7 @@ pub(super) fn frontier(
 ) -> Frontier {
     let known = known(rules, memory);
     let has_begun = |place: &&Place<'_>| {
-        let is_skipped = place.standing == Standing::Skipped;
+        let is_skipped = place.standing == NodeState::Skipped;
         place.has_begun() || is_skipped || known == Some(place.wave.as_str())
     };
     let begun = places.iter().rev().find(has_begun);

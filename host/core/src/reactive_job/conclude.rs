@@ -15,7 +15,7 @@ use super::{
     family::{Family, family},
     job,
     plan::{self, End},
-    status::{self, Case, Standing, Verdict},
+    status::{self, Case, Readiness, Verdict},
 };
 use crate::{
     action::{Failure, Severity},
@@ -95,7 +95,7 @@ fn pods<'a>(observed: &'a Observed<'_>, job: &Job) -> &'a [Arc<k8s_openapi::api:
 /// plan was carried out.
 pub(super) fn conclude(
     observed: &Observed<'_>,
-    run: &plan::Run,
+    run: &plan::JobPlan,
     made: &StartResult,
     asked: &Asked,
 ) -> Conclusion {
@@ -309,7 +309,7 @@ pub(super) fn conclude_end(observed: &Observed<'_>, end: &End) -> Conclusion {
     };
     let verdict = Verdict {
         state,
-        standing: Standing::Reconciling(Failure::new(reason, message.clone())),
+        standing: Readiness::Reconciling(Failure::new(reason, message.clone())),
         message,
     };
     let status = ReactiveJobStatus {

@@ -12,7 +12,7 @@ use super::{
     Seen,
     conclude::{StartResult, conclude, conclude_end, question},
     family, job,
-    plan::{End, Plan, Run, plan},
+    plan::{End, JobPlan, Plan, plan},
 };
 use crate::{
     action::Propagation,
@@ -89,8 +89,8 @@ fn ending(object: &ReactiveJob, end: &End) -> Vec<Batch> {
 
 /// Each of these stops at the first write that fails: no Job is made for an object that is not held, and
 /// none of the history is deleted before the new Job exists.
-fn running(object: &ReactiveJob, run: &Run) -> Vec<Batch> {
-    let Run {
+fn running(object: &ReactiveJob, run: &JobPlan) -> Vec<Batch> {
+    let JobPlan {
         adopt,
         start,
         adjust,
@@ -151,7 +151,7 @@ fn deleted(job: &Job) -> Write {
 }
 
 /// What came of the Job that was to be made, or of the change of the newest.
-fn made(run: &Run, done: &Done) -> StartResult {
+fn made(run: &JobPlan, done: &Done) -> StartResult {
     let refused = || {
         done.refused
             .first()

@@ -30,7 +30,7 @@ pub enum Plan {
     /// The object is being deleted.
     End(End),
     /// Everything else.
-    Run(Box<Run>),
+    Run(Box<JobPlan>),
 }
 
 /// What is done while the object is being deleted.
@@ -61,11 +61,11 @@ impl End {
 
 /// What is done otherwise, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Run {
+pub struct JobPlan {
     /// These Jobs get the marks of the object's own.
     pub adopt: Vec<Arc<Job>>,
     /// A new Job is made.
-    pub start: Option<Start>,
+    pub start: Option<NextJob>,
     /// The newest Job gets this merge patch.
     pub adjust: Option<(Arc<Job>, Value)>,
     /// These Jobs lose our finalizer.
@@ -86,7 +86,7 @@ pub struct Run {
 
 /// A Job to make.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Start {
+pub struct NextJob {
     /// The names that it may have; the first that nobody else has.
     pub names: Vec<String>,
     /// All of it but its name.
@@ -180,7 +180,7 @@ fn held_copies(strangers: &[Arc<Job>]) -> impl Iterator<Item = &Arc<Job>> {
     strangers.iter().filter(are_held)
 }
 
-fn run(observed: &Observed<'_>, family: Family) -> Run {
+fn run(observed: &Observed<'_>, family: Family) -> JobPlan {
     let Family {
         own,
         adopt,
@@ -190,7 +190,7 @@ fn run(observed: &Observed<'_>, family: Family) -> Run {
     // Until the status tells of the newest Job, the one before is needed: it says what changed.
     let is_told = newest.is_none_or(|job| is_told(observed.object, job));
     let older = own.get(1..).filter(|_| is_told).unwrap_or_default();
-    let mut run = Run {
+    let mut run = JobPlan {
         adopt,
         release: older
             .iter()
@@ -199,7 +199,7 @@ fn run(observed: &Observed<'_>, family: Family) -> Run {
             .cloned()
             .collect(),
         delete: beyond_history(observed.object, older),
-        ..Run::default()
+        ..JobPlan::default()
     };
     let stands_for = newest.map(|job| stands_for(observed, job));
     run.deletions = again::deletions(observed, newest.map(|job| &**job), lost(observed, newest));
@@ -448,7 +448,7 @@ fn has_live_pods(observed: &Observed<'_>, uid: &str) -> bool {
 }
 
 /// Waits, and does what ends the wait.
-fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &mut Run) {
+fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &mut JobPlan) {
     match waiting {
         Waiting::Busy(_) => {
             let policy = observed.object.spec.concurrency_policy.unwrap_or_default();
@@ -480,7 +480,7 @@ fn is_lost(job: &Job) -> bool {
 }
 
 /// The Job to make.
-fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) -> Start {
+fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) -> NextJob {
     let object = observed.object;
     let number = newest.and_then(|job| jobs::number(job, keys::RUN));
     let is_newest_gone = newest.is_none_or(|job| is_before_gone(observed, job));
@@ -498,7 +498,7 @@ fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) 
         config: config.as_ref().map(|digests| json!(digests).to_string()),
         rerun: rerun(object).cloned(),
     };
-    Start {
+    NextJob {
         names: job::names(
             &object.name_any(),
             &object.uid().unwrap_or_default(),

@@ -33,12 +33,12 @@ pub(super) struct Verdict {
     /// What `Ready` says.
     pub(super) message: String,
     /// Whether only a change helps, and why; otherwise what is on its way, if anything is.
-    pub(super) standing: Standing,
+    pub(super) standing: Readiness,
 }
 
 /// What kstatus reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Readiness {
     Settled,
     Reconciling(Failure),
     Stalled(Failure),
@@ -70,7 +70,7 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
         return Verdict {
             state: State::Error,
             message: refusal.message.clone(),
-            standing: Standing::Stalled(refusal.clone()),
+            standing: Readiness::Stalled(refusal.clone()),
         };
     }
     if let Some(waiting) = case.waiting {
@@ -96,7 +96,7 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
                 Outcome::Succeeded => succeeded(case, message),
                 Outcome::Failed | Outcome::Lost => Verdict {
                     state: State::Error,
-                    standing: Standing::Stalled(Failure::new(
+                    standing: Readiness::Stalled(Failure::new(
                         "JobFailed",
                         format!(
                             "Job {:?} failed: {message}; change spec.jobTemplate, or set the annotation operon.dev/rerun to another value, to run it again",
@@ -128,7 +128,7 @@ fn succeeded(case: &Case<'_>, message: String) -> Verdict {
     Verdict {
         state: State::Ready,
         message: text::joined(said.chain(unwatched(observed))),
-        standing: Standing::Settled,
+        standing: Readiness::Settled,
     }
 }
 
@@ -164,7 +164,7 @@ fn processing(state: State, reason: &str, message: &str) -> Verdict {
     Verdict {
         state,
         message: message.to_owned(),
-        standing: Standing::Reconciling(Failure::new(reason, message)),
+        standing: Readiness::Reconciling(Failure::new(reason, message)),
     }
 }
 
@@ -299,9 +299,9 @@ fn with_what_blocks(case: &Case<'_>, job: &str, verdict: Verdict) -> Verdict {
     let said = [verdict.message].into_iter().chain(way_out);
     let message = text::joined(said.chain([trouble]));
     let standing = match (wait, verdict.standing) {
-        (Wait::Over, _) => Standing::Stalled(Failure::new(reason, &message)),
-        (Wait::Short(_) | Wait::Named(_), Standing::Reconciling(why)) => {
-            Standing::Reconciling(Failure::new(why.reason, &message))
+        (Wait::Over, _) => Readiness::Stalled(Failure::new(reason, &message)),
+        (Wait::Short(_) | Wait::Named(_), Readiness::Reconciling(why)) => {
+            Readiness::Reconciling(Failure::new(why.reason, &message))
         }
         (Wait::Short(_) | Wait::Named(_), standing) => standing,
     };
@@ -348,11 +348,11 @@ pub(super) fn conditions(
     };
     let mut conditions = vec![one(READY, ready, state.as_str(), message)];
     match standing {
-        Standing::Settled => {}
-        Standing::Reconciling(why) => {
+        Readiness::Settled => {}
+        Readiness::Reconciling(why) => {
             conditions.push(one(RECONCILING, "True", &why.reason, &why.message));
         }
-        Standing::Stalled(why) => conditions.push(one(STALLED, "True", &why.reason, &why.message)),
+        Readiness::Stalled(why) => conditions.push(one(STALLED, "True", &why.reason, &why.message)),
     }
     conditions
 }

@@ -25,7 +25,7 @@ use crate::{
     },
     reactive_job::{
         ConfigState, Driven, Hashes, Seen,
-        plan::{Plan, Run, Start},
+        plan::{JobPlan, NextJob, Plan},
     },
 };
 
@@ -136,7 +136,7 @@ impl World {
     }
 
     /// What this pass does to an object that is not being deleted.
-    pub(super) fn run(&self) -> Run {
+    pub(super) fn run(&self) -> JobPlan {
         match self.plan() {
             Plan::Run(run) => *run,
             Plan::End(_) => unreachable!("the object is being deleted"),
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// The Job that this pass makes.
-    pub(super) fn start(&self) -> Start {
+    pub(super) fn start(&self) -> NextJob {
         self.run().start.expect("a Job is due")
     }
 
