@@ -82,12 +82,21 @@ async fn kill_hosts_until_done(world: &World, made: &Made, objects: &[(&str, usi
     }
 }
 
+/// Whether Kubernetes has given a Job up, and waits for its pods to terminate. Such a Job has failed.
+fn is_given_up(job: &BatchJob) -> bool {
+    let conditions = job.status.iter().flat_map(|status| &status.conditions);
+    let mut conditions = conditions.flatten();
+    conditions.any(|condition| condition.type_ == "FailureTarget" && condition.status == "True")
+}
+
 /// Whether they are finished. No more Jobs of each may run than it says.
 async fn are_done(world: &World, objects: &[(&str, usize)]) -> Result<bool> {
     let mut are_done = true;
     for (name, limit) in objects {
         let mut jobs = world.jobs_of_daemon(name).await?;
-        jobs.retain(|job| end(job).is_none() && job.metadata.deletion_timestamp.is_none());
+        jobs.retain(|job| {
+            end(job).is_none() && !is_given_up(job) && job.metadata.deletion_timestamp.is_none()
+        });
         let count = jobs.len();
         assert!(count <= *limit, "{count} Jobs of {name} run, not {limit}");
         let object = world.daemon(name).await?;
