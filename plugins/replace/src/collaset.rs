@@ -5,14 +5,14 @@
 mod pair;
 mod release;
 
-use operon_sdk::{Cluster, Effect, Job, Patch, Pod, ReadError, Target};
+use operon_sdk::{Cluster, Effect, Job, Pod, ReadError, Target};
 
 pub use self::pair::{claim, left_behind};
 pub use self::release::release;
 
 use crate::keys;
 use crate::kusionstack;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, patch};
 
 /// Whether a pod is a `CollaSet`'s.
 pub fn owns(pod: &Pod) -> bool {
@@ -68,7 +68,7 @@ fn take_over(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Option<Plan>
     );
     let edit = pod.edit().set_label(keys::JOB, &job.uid);
     let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(1_000);
-    Ok(Some(plan.doing(Effect::Patch(Patch::from(edit)))))
+    Ok(Some(plan.doing(patch(edit))))
 }
 
 fn stays(pod: &Pod) -> bool {
@@ -142,7 +142,7 @@ fn decide_alone(pod: &Pod, job: &Job) -> Plan {
         pod.name
     );
     Plan::wait("WaitingForNewPod", message)
-        .doing(Effect::Patch(Patch::from(edit)))
+        .doing(patch(edit))
         .event(
             "ReplaceOriginPod",
             "labelled to be replaced by its CollaSet",

@@ -1,10 +1,10 @@
 //! What `KusionStack`'s OperationJob controller left on the pods of a job that it had begun: a finalizer, which
 //! nothing else removes, and the request to replace the pod, on any pod. They are taken over with the job.
 
-use operon_sdk::{Effect, Job, MetadataEdit, Patch, Pod, Target};
+use operon_sdk::{Effect, Job, MetadataEdit, Pod, Target};
 
 use crate::keys;
-use crate::plan::Plan;
+use crate::plan::{Plan, patch};
 
 /// Whether the finalizer is on a pod.
 pub fn holds(pod: &Pod) -> bool {
@@ -59,8 +59,4 @@ fn edit_all(pod: &Pod) -> MetadataEdit {
     } else {
         edit(pod)
     }
-}
-
-fn patch(edit: MetadataEdit) -> Effect {
-    Effect::Patch(Patch::from(edit))
 }

@@ -3,8 +3,8 @@
 //! so the two can never disagree.
 
 use operon_sdk::{
-    ActionError, Cluster, Effect, Event, Failure, Job, Operation, Pod, Progress, ProgressReport,
-    ReadError, Requirement, Severity, Target,
+    ActionError, Cluster, Effect, Event, Failure, Job, MetadataEdit, Operation, Patch, Pod,
+    Progress, ProgressReport, ReadError, Requirement, Severity, Target,
 };
 
 use crate::budget;
@@ -203,6 +203,11 @@ impl Plan {
             Outcome::Wait(..) | Outcome::Succeeded | Outcome::Failed(_) => None,
         }
     }
+}
+
+/// The edit of a pod's metadata as an effect.
+pub fn patch(edit: MetadataEdit) -> Effect {
+    Effect::Patch(Patch::from(edit))
 }
 
 /// The plan while the new pod is not ready yet.

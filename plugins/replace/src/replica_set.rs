@@ -7,9 +7,7 @@ mod owner;
 mod room;
 mod undo;
 
-use operon_sdk::{
-    Cluster, Effect, Job, OwnerReference, Patch, Pod, ReadError, Target, Value, json,
-};
+use operon_sdk::{Cluster, Job, OwnerReference, Pod, ReadError, Target, Value, json};
 
 pub use self::lost::{Lost, claim, plan as plan_lost};
 pub use self::owner::{ReplicaSet, is_deployment};
@@ -19,7 +17,7 @@ use crate::assignment::{self, Waiting};
 use crate::gone::Owner;
 use crate::keys;
 use crate::mark::{self, Mark};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, patch};
 use crate::settings::Settings;
 
 /// What to do about a pod that exists.
@@ -390,8 +388,4 @@ fn waiting_origins(
 /// The pods that are released from this `ReplicaSet`.
 fn released_from(replica_set_uid: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
     cluster.find_pods(&format!("{}={replica_set_uid}", keys::RELEASED_FROM))
-}
-
-fn patch(edit: operon_sdk::MetadataEdit) -> Effect {
-    Effect::Patch(Patch::from(edit))
 }

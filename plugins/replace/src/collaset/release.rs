@@ -3,9 +3,10 @@
 //! marked to be deleted first, and the request is taken back only while no new pod can be available. A new
 //! pod that the controller made just then is marked afterwards. Each call does the next step.
 
-use operon_sdk::{Cluster, Effect, Job, MetadataEdit, Operation, Patch, Pod, ReadError, Target};
+use operon_sdk::{Cluster, Effect, Job, MetadataEdit, Operation, Pod, ReadError, Target};
 
 use super::{available, going, pair};
+use crate::plan::patch;
 use crate::{keys, kusionstack};
 
 /// The next step towards a pod whose replacement nobody requested, and that has no new pod.
@@ -123,8 +124,4 @@ fn unmark(new_pod: &Pod) -> MetadataEdit {
         .edit()
         .remove_label(keys::TO_DELETE)
         .remove_label(keys::JOB)
-}
-
-fn patch(edit: MetadataEdit) -> Effect {
-    Effect::Patch(Patch::from(edit))
 }

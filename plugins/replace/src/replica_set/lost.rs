@@ -2,13 +2,13 @@
 //! or scaled in is read off the pods that the `ReplicaSet` made since. One of them is claimed, so that a
 //! target succeeds by a pod of its own and not by the state of the others.
 
-use operon_sdk::{Cluster, Effect, Job, ObjectReference, Patch, Pod, ReadError};
+use operon_sdk::{Cluster, Effect, Job, ObjectReference, Pod, ReadError};
 
 use super::room::waiting_for;
 use super::{ReplicaSet, unclaimed, waiting_origins};
 use crate::assignment;
 use crate::keys;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, patch};
 
 /// A pod that something else removes.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +102,7 @@ pub fn claim(new_pod: &Pod, uid: &str, name: &str) -> Plan {
     let message = format!("pod {:?} replaces it as soon as it is ready", new_pod.name);
     plan::wait_for_ready(new_pod)
         .claiming()
-        .doing(Effect::Patch(Patch::from(edit)))
+        .doing(patch(edit))
         .event("ReplaceNewPod", message)
 }
 

@@ -3,15 +3,13 @@
 //! others are ready; otherwise the new pod is deleted first, and the surplus is the one that the
 //! `ReplicaSet` makes in its place, which does not run yet.
 
-use operon_sdk::{
-    Cluster, Delete, Effect, Job, Operation, Patch, Pod, ReadError, Requirement, Target,
-};
+use operon_sdk::{Cluster, Delete, Effect, Job, Operation, Pod, ReadError, Requirement, Target};
 
 use super::{ReplicaSet, released_from, waiting_origins};
 use crate::assignment;
 use crate::keys;
 use crate::mark::Mark;
-use crate::plan::Plan;
+use crate::plan::{Plan, patch};
 
 /// Undoes what a job did to a pod that is still there.
 pub fn release(
@@ -151,8 +149,4 @@ fn disclaim(new_pod: &Pod) -> operon_sdk::MetadataEdit {
         .edit()
         .remove_label(keys::REPLACES)
         .remove_annotation(keys::REPLACES)
-}
-
-fn patch(edit: operon_sdk::MetadataEdit) -> Effect {
-    Effect::Patch(Patch::from(edit))
 }
