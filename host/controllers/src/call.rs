@@ -4,15 +4,12 @@
 //! A call that is told to stop ends where a crash could end it: while the action computes, or between
 //! two effects. A request that has been sent is awaited, and the cache of pods gets its answer.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ObjectReference as EventSubject, Pod};
 use operon_api::operation_job::Progress;
 use operon_core::{
@@ -25,13 +22,14 @@ use operon_core::{
         plan::{Cause, TargetStep},
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
     catalogue::Loaded,
-    effects::{Access, Performed},
+    effects::{Access, Performed, reference},
     events::Events,
+    fault::contained,
     metrics::Metrics,
     store::Cache,
 };
@@ -88,9 +86,14 @@ impl Call {
             self.job.name.clone(),
             self.target.name.clone(),
         );
-        let answer = AssertUnwindSafe(self.ask()).catch_unwind().await;
-        answer.unwrap_or_else(|_| {
-            tracing::error!(namespace, job, target, "a call of an action panicked");
+        contained(self.ask()).await.unwrap_or_else(|panic| {
+            tracing::error!(
+                namespace,
+                job,
+                target,
+                panic,
+                "a call of an action panicked"
+            );
             let message = "the host failed while it called the action; its log has the panic";
             Some(failed(ActionError::Plugin(Failure::new(
                 "CallPanicked",
@@ -302,9 +305,7 @@ fn pinned(effect: &Effect, target: &Target) -> Effect {
             }
         }
         Effect::Apply(body) => {
-            let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
-            let names = [text("/apiVersion"), text("/kind"), text("/metadata/name")];
-            if names == [Some("v1"), Some("Pod"), Some(&target.name)]
+            if reference(body).is_some_and(|object| is_target(&object))
                 && let Some(uid) = &target.uid
                 && let Some(metadata) = body["metadata"].as_object_mut()
             {

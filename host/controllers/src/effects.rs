@@ -444,26 +444,28 @@ fn named(namespace: &str, object: &ObjectReference) -> String {
     describe(&object.kind, Some(namespace), &object.name)
 }
 
+/// Which object this is; none if it does not say.
+pub(crate) fn reference(body: &Value) -> Option<ObjectReference> {
+    let text = |pointer: &str| Some(body.pointer(pointer)?.as_str()?.to_owned());
+    Some(ObjectReference {
+        api_version: text("/apiVersion")?,
+        kind: text("/kind")?,
+        name: text("/metadata/name")?,
+    })
+}
+
 /// A whole object with its namespace set, refused if it names another.
 fn placed(namespace: &str, body: &Value) -> Result<(ObjectReference, Value), Error> {
-    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
-    let (Some(api_version), Some(kind), Some(name)) =
-        (text("/apiVersion"), text("/kind"), text("/metadata/name"))
-    else {
-        return Err(Error::Effect {
-            message: "an object needs apiVersion, kind and metadata.name".to_owned(),
-        });
-    };
-    if let Some(other) = text("/metadata/namespace").filter(|other| *other != namespace) {
+    let reference = reference(body).ok_or_else(|| Error::Effect {
+        message: "an object needs apiVersion, kind and metadata.name".to_owned(),
+    })?;
+    let other = body["metadata"]["namespace"].as_str();
+    if let Some(other) = other.filter(|other| *other != namespace) {
+        let ObjectReference { kind, name, .. } = &reference;
         return Err(Error::Effect {
             message: format!("{kind} {other}/{name} is outside the job's namespace {namespace:?}"),
         });
     }
-    let reference = ObjectReference {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
-        name: name.to_owned(),
-    };
     let mut body = body.clone();
     if let Some(metadata) = body.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         metadata.insert("namespace".to_owned(), namespace.into());

@@ -3,9 +3,8 @@
 
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use operon_core::action::{ActionError, Effect, ObjectReference, Requirement};
-use serde_json::Value;
 
-use super::Performer;
+use super::{Performer, reference};
 use crate::{access::is_granted, error::Error};
 
 /// One permission: a verb on an object or on a subresource of it, or on all objects of a kind if the name is
@@ -31,16 +30,20 @@ impl Access {
             }],
             // Whether it creates depends on what is there.
             Effect::Apply(body) => ["patch", "create"]
-                .map(|verb| Self::to(verb, reference(body)))
-                .into(),
+                .into_iter()
+                .filter_map(|verb| Some(Self::to(verb, reference(body)?)))
+                .collect(),
             // The API server authorizes a creation before it knows the name: a rule for some names grants none.
-            Effect::Create(body) => vec![Self::to(
-                "create",
-                ObjectReference {
+            Effect::Create(body) => {
+                let unnamed = reference(body).map(|object| ObjectReference {
                     name: String::new(),
-                    ..reference(body)
-                },
-            )],
+                    ..object
+                });
+                unnamed
+                    .map(|object| Self::to("create", object))
+                    .into_iter()
+                    .collect()
+            }
             Effect::Delete { object, .. } => vec![Self::to("delete", object.clone())],
             Effect::Evict { pod, .. } => {
                 let pod = ObjectReference {
@@ -118,16 +121,6 @@ impl Performer {
                 true
             }
         }
-    }
-}
-
-fn reference(body: &Value) -> ObjectReference {
-    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
-    let text = |pointer| text(pointer).unwrap_or_default().to_owned();
-    ObjectReference {
-        api_version: text("/apiVersion"),
-        kind: text("/kind"),
-        name: text("/metadata/name"),
     }
 }
 

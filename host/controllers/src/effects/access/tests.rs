@@ -1,6 +1,6 @@
 use http::{Request, Response};
 use kube::{client::Body, core::ApiResource};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::fake;
