@@ -44,7 +44,7 @@ use crate::{
     metrics::Metrics,
     plugin_watch::Watcher,
     run::{Next, Reconciler},
-    status::{StatusWriter, Written},
+    status::{StatusWriter, Written, whole_seconds},
     store::Cache,
     triggers::Triggers,
 };
@@ -353,7 +353,7 @@ impl ActionPlugins {
             digest: &loaded.version.digest,
             registration: loaded.action.registration(),
         });
-        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+        let now = whole_seconds(Timestamp::now());
         let left = serving
             .as_ref()
             .and_then(|_| self.left_behind.pods(&plugin.spec.action));

@@ -15,9 +15,7 @@ use operon_api::{DaemonJob, keys};
 use operon_core::daemon_job::{Driven, Seen};
 
 use crate::{
-    driven::{Controller, whole_seconds},
-    jobs::PodsOfJobs,
-    owner_triggers::OwnerTriggers,
+    driven::Controller, jobs::PodsOfJobs, owner_triggers::OwnerTriggers, status::whole_seconds,
     store::Cache,
 };
 

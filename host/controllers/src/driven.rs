@@ -3,7 +3,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
+use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Client, Resource, ResourceExt,
     core::{DynamicObject, object::HasStatus},
@@ -183,11 +183,6 @@ fn tell<K: Cached + DeserializeOwned>(cache: &Cache<K>, written: &Value) {
             }
         }
     }
-}
-
-/// Times in a status are whole seconds, so that writing one and reading it back is no change.
-pub(crate) fn whole_seconds(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn value(object: DynamicObject) -> Value {

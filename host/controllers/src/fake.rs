@@ -1,7 +1,7 @@
 //! For tests: a Kubernetes client whose API server is a function, for faults that a real one can't be
 //! brought to have.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use kube::{Client, client::Body};
@@ -32,4 +32,15 @@ pub(crate) fn answer(code: u16, body: &Value) -> Response<Body> {
     let body = Body::from(body.to_string().into_bytes());
     let response = Response::builder().status(code).body(body);
     response.expect("a code and a body make a response")
+}
+
+/// Waits until this is so.
+pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert!(waited.is_ok(), "{what}");
 }

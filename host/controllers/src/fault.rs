@@ -19,6 +19,7 @@ use crate::{
     apply::{describe, within_limit},
     error::Error,
     events::Events,
+    status::whole_seconds,
 };
 
 /// The reason of the condition and the Event.
@@ -69,7 +70,7 @@ impl Faults {
             .send(object, Severity::Warning, REASON, "Reconcile", &message)
             .await;
         let status = manager.and_then(|manager| {
-            let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+            let now = whole_seconds(Timestamp::now());
             Some((manager, failed(object, &message, now)?))
         });
         match status {

@@ -12,9 +12,7 @@ use operon_api::{JobFlow, JobTemplate, keys};
 use operon_core::job_flow::{Around, Driven, Seen};
 
 use crate::{
-    driven::{Controller, whole_seconds},
-    jobs::PodsOfJobs,
-    owner_triggers::OwnerTriggers,
+    driven::Controller, jobs::PodsOfJobs, owner_triggers::OwnerTriggers, status::whole_seconds,
     store::Cache,
 };
 

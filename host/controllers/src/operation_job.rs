@@ -43,7 +43,7 @@ use crate::{
     events::Events,
     metrics::Metrics,
     run::{Next, Reconciler},
-    status::{StatusWriter, Written},
+    status::{StatusWriter, Written, whole_seconds},
     store::Cache,
     triggers::Triggers,
     view::View,
@@ -473,11 +473,6 @@ fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
         now: observed.now.as_second(),
         settings: loaded.version.settings.clone(),
     }
-}
-
-/// Times in a status are whole seconds, so that writing one and reading it back is no change.
-fn whole_seconds(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -21,9 +21,10 @@ use operon_core::reactive_job::{
 
 use crate::{
     config::{Configs, Watches},
-    driven::{Controller, whole_seconds},
+    driven::Controller,
     index::Index,
     jobs::{PodsOfJobs, job_of_pod},
+    status::whole_seconds,
     store::Cache,
 };
 

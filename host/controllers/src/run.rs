@@ -56,12 +56,7 @@ pub trait Reconciler: Send + Sync + 'static {
 pub(crate) const PACE: Duration = Duration::from_millis(25);
 
 /// The first and the longest wait after a failure.
-const BACKOFF: Backoff = (Duration::from_millis(500), Duration::from_mins(1));
-
-/// The same after a conflict: the cache has the other version in a moment, and that wakes the object.
-const AFTER_CONFLICT: Backoff = (PACE, BACKOFF.1);
-
-type Backoff = (Duration, Duration);
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
 /// How many objects are looked at at once.
 const CONCURRENCY: u16 = 16;
@@ -157,7 +152,7 @@ impl<R: Reconciler> Runner<R> {
                     .map_or_else(Action::await_change, Action::requeue)
             }
             Ok(next) => {
-                let wait = self.note(key, started, Some(BACKOFF));
+                let wait = self.note(key, started, Some(BACKOFF.0));
                 Action::requeue(next.requeue_after.map_or(wait, |after| after.min(wait)))
             }
             Err(error) => self.failed(key, started, &object, &error),
@@ -173,7 +168,7 @@ impl<R: Reconciler> Runner<R> {
         panic: &str,
     ) -> Action {
         self.health.metrics().panicked(R::NAME);
-        let wait = self.note(key, started, Some(BACKOFF));
+        let wait = self.note(key, started, Some(BACKOFF.0));
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let kind = R::Object::kind(&());
         tracing::error!(
@@ -218,10 +213,11 @@ impl<R: Reconciler> Runner<R> {
                     error = error.chain(),
                     "changed meanwhile"
                 );
-                Action::requeue(self.note(key, started, Some(AFTER_CONFLICT)))
+                // The cache has the other version in a moment, and that wakes the object too.
+                Action::requeue(self.note(key, started, Some(PACE)))
             }
             Class::Unavailable | Class::Denied | Class::Invalid => {
-                let wait = self.note(key, started, Some(BACKOFF));
+                let wait = self.note(key, started, Some(BACKOFF.0));
                 self.log_failure(&namespace, &name, error, wait);
                 Action::requeue(wait)
             }
@@ -272,22 +268,18 @@ impl<R: Reconciler> Runner<R> {
             .filter(|left| !left.is_zero())
     }
 
-    /// Notes a reconcile, and returns how long to wait if it failed.
-    fn note(&self, key: String, started: Instant, failed: Option<Backoff>) -> Duration {
+    /// Notes a reconcile. If it failed, returns how long to wait: this long after the first failure.
+    fn note(&self, key: String, started: Instant, failed: Option<Duration>) -> Duration {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         let failures = objects.get(&key).map_or(0, |pacing| pacing.failures);
-        let failures = if failed.is_some() {
-            failures.saturating_add(1)
-        } else {
-            0
-        };
+        let failures = failed.map_or(0, |_| failures.saturating_add(1));
         objects.insert(key, Pacing { started, failures });
         if objects.len() > 10_000 {
             objects.retain(|_, pacing| pacing.matters(Instant::now()));
         }
         let doublings = failures.saturating_sub(1).min(10);
-        let (first, longest) = failed.unwrap_or(AFTER_CONFLICT);
-        (first * 2_u32.pow(doublings)).min(longest)
+        let first = failed.unwrap_or_default();
+        (first * 2_u32.pow(doublings)).min(BACKOFF.1)
     }
 }
 
@@ -310,7 +302,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{events::Events, fake, metrics::Metrics};
+    use crate::{
+        events::Events,
+        fake::{self, eventually},
+        metrics::Metrics,
+    };
 
     /// Reconciles each flow but one.
     #[derive(Default)]
@@ -352,16 +348,6 @@ mod tests {
             "status": {"state": "Running"},
         }))
         .expect("a flow")
-    }
-
-    async fn eventually(what: &str, is_so: impl Fn() -> bool) {
-        let wait = async {
-            while !is_so() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
-        assert!(waited.is_ok(), "{what}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -36,6 +37,11 @@ pub enum Written<K> {
     Yes(Box<K>),
     /// It was written too recently; try again after this time.
     Later(Duration),
+}
+
+/// Times in a status are whole seconds, so that writing one and reading it back is no change.
+pub(crate) fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// What is sent: as it is, without another copy of a status that may be large.

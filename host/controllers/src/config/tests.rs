@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    fake::{self, answer},
+    fake::{self, answer, eventually},
     metrics::Metrics,
 };
 
@@ -95,16 +95,6 @@ fn setting() -> Setting {
         secrets,
         listed,
     }
-}
-
-async fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let wait = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
-    assert!(waited.is_ok(), "{what}");
 }
 
 /// Longer than a watch that is refused waits before it tries again.

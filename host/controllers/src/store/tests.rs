@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    fake::{self, answer},
+    fake::{self, answer, eventually},
     metrics::Metrics,
 };
 
@@ -75,16 +75,6 @@ fn start(
 ) -> Cache<ConfigMap> {
     let config = watcher::Config::default();
     Cache::start(Api::all(client), config, (), Arc::new(on_change), &health())
-}
-
-async fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let wait = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
-    assert!(waited.is_ok(), "{what}");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use super::{
     chance::Chance,
     promises::{self, Writes},
 };
-use crate::fake;
+use crate::{fake, status::whole_seconds};
 
 pub(super) const JOBS: &str = "operationjobs";
 pub(super) const PODS: &str = "pods";
@@ -456,7 +456,7 @@ impl State {
             return;
         };
         if object["metadata"]["deletionTimestamp"].is_null() {
-            let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
+            let second = whole_seconds(now);
             object["metadata"]["deletionTimestamp"] = json!(second.to_string());
             self.set(plural, object);
         }
