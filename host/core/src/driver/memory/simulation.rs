@@ -6,7 +6,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Chance, Reconciles};
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use operon_api::keys;
+
+use super::{Chance, Cluster, Reconciles};
+use crate::jobs;
 
 /// How many things happen in one schedule.
 const HAPPENINGS: usize = 40;
@@ -27,6 +32,17 @@ pub(crate) trait Simulated: Reconciles {
 
     /// From now on nothing goes wrong: what must come to an end does.
     fn assert_ends(self);
+}
+
+/// What is promised of every kind at every moment: a Job that a queue holds is not resumed.
+fn assert_queues_hold<S>(before: &Cluster<S>, now: &Cluster<S>) {
+    let is_held =
+        |job: &&Job| jobs::is_suspended(job) && !job.annotations().contains_key(keys::SUSPENDED);
+    for held in before.jobs.values().filter(is_held) {
+        let is_same = |job: &&Job| job.metadata.uid == held.metadata.uid;
+        let job = now.jobs.values().find(is_same);
+        assert!(job.is_none_or(jobs::is_suspended), "a queue holds it");
+    }
 }
 
 /// What the schedules covered.
@@ -98,6 +114,7 @@ fn run<W: Simulated>(seed: u64, coverage: &mut Coverage) {
             coverage.reconciles += 1;
             let changes = chance.of(4);
             world.cluster().deliver(changes);
+            assert_queues_hold(before.view(), world.view());
             world.assert_promises(&before);
         }
         world.cluster().dies_after = None;
