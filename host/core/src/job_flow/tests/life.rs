@@ -268,8 +268,8 @@ fn what_runs_last_runs_when_all_others_are_over() {
     assert_eq!(world.state(), "Succeed");
 }
 
-#[test]
-fn a_finished_flow_is_deleted_when_its_time_is_over() {
+/// A flow of one step that has just finished, and is deleted a minute later.
+fn finished_with_ttl() -> World {
     let mut world = World::with(json!({
         "ttlSecondsAfterFinished": 60,
         "flows": [step("a", &[])],
@@ -277,6 +277,12 @@ fn a_finished_flow_is_deleted_when_its_time_is_over() {
     world.settle();
     world.succeed("flow-a");
     world.settle();
+    world
+}
+
+#[test]
+fn a_finished_flow_is_deleted_when_its_time_is_over() {
+    let mut world = finished_with_ttl();
     let conclusion = world.pass().expect("nobody dies");
     assert_eq!(conclusion.requeue_after, Some(Duration::from_mins(1)));
     world.now += 59;
@@ -431,13 +437,7 @@ fn nothing_starts_that_the_status_on_its_way_has_settled() {
 
 #[test]
 fn a_flow_that_may_not_be_deleted_after_its_ttl_does_not_say_that_it_was() {
-    let mut world = World::with(json!({
-        "ttlSecondsAfterFinished": 60,
-        "flows": [step("a", &[])],
-    }));
-    world.settle();
-    world.succeed("flow-a");
-    world.settle();
+    let mut world = finished_with_ttl();
     world.now += 60;
     world.denied = Some(Failure::new("Forbidden", "no deletions today"));
     world.pass();
