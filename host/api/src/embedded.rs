@@ -65,6 +65,10 @@ embedded!(
     JobSpec, batch::v1::JobSpec
 );
 embedded!(
+    /// `metadata` and `spec` of a pod.
+    PodTemplateSpec, core::v1::PodTemplateSpec
+);
+embedded!(
     /// A volume of a pod.
     Volume, core::v1::Volume
 );

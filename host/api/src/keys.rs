@@ -105,6 +105,31 @@ pub const SUSPENDED: &str = "operon.dev/suspended";
 /// The value of `spec.managedBy` that names Operon; absent means the same.
 pub const MANAGED_BY: &str = "operon.dev/operon";
 
+/// On a pod, a label: it takes part in the PodOpsLifecycle. The key, like those of a CollaSet's pods, is
+/// KusionStack's.
+pub const CONTROL: &str = "kusionstack.io/control";
+
+/// On a pod of a CollaSet, a label: its number; unique among the pods that are not being deleted.
+pub const INSTANCE_ID: &str = "collaset.kusionstack.io/instance-id";
+
+/// On a pod of a CollaSet, a label: the ControllerRevision that it was created from.
+pub const CONTROLLER_REVISION: &str = "controller-revision-hash";
+
+/// On a ControllerRevision of a CollaSet, a label: the digest of what it holds.
+pub const REVISION_DIGEST: &str = "controller.kubernetes.io/hash";
+
+/// On a pod of a CollaSet: how many pods had been created for the CollaSet with this one.
+pub const CREATION: &str = "operon.dev/creation";
+
+/// The id of a CollaSet's own operations on its pods.
+pub const COLLA_SET_OPERATION: &str = "collaset";
+
+/// The ServiceAccount, and the field manager, of what the CollaSet controller writes.
+pub const COLLA_SET_MANAGER: &str = "operon-collaset";
+
+/// The ServiceAccount, and the field manager, of what the PodOpsLifecycle controller writes.
+pub const POD_OPS_LIFECYCLE_MANAGER: &str = "operon-podopslifecycle";
+
 /// On an object and on its Jobs, a label: the Kueue queue that admits the Jobs. The key is Kueue's.
 pub const QUEUE_NAME: &str = "kueue.x-k8s.io/queue-name";
 

@@ -9,6 +9,7 @@
 )]
 
 pub mod action_plugin;
+pub mod colla_set;
 pub mod conditions;
 pub mod daemon_job;
 pub mod embedded;
@@ -26,6 +27,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::{CustomResourceExt, Resource as _};
 
 pub use action_plugin::ActionPlugin;
+pub use colla_set::CollaSet;
 pub use daemon_job::DaemonJob;
 pub use job_flow::JobFlow;
 pub use job_template::JobTemplate;
@@ -36,6 +38,7 @@ pub use reactive_job::ReactiveJob;
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![
         OperationJob::crd(),
+        CollaSet::crd(),
         reactive_job::crd(),
         JobFlow::crd(),
         JobTemplate::crd(),

@@ -4,6 +4,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 
+use serde_json::{Value, json};
+
 /// Makes a schema, and all within it, take `null` for absent and read well.
 ///
 /// A field that is `nullable` keeps a null that a user wrote, and so misses its default: a job with
@@ -24,6 +26,11 @@ pub(crate) fn tidy(schema: &mut JSONSchemaProps) {
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         tidy(items);
     }
+}
+
+/// The rule that refuses a field which Operon does not support, with this message.
+pub(crate) fn unsupported(message: &str) -> Value {
+    json!({"rule": "false", "message": message})
 }
 
 /// A text without the line breaks of the source; paragraphs stay.

@@ -1,0 +1,208 @@
+//! CollaSet: a set of identical pods whose operations take part in the PodOpsLifecycle.
+//!
+//! Group, kind and fields are those of KusionStack's `apps.kusionstack.io/v1alpha1`. A field that Operon
+//! does not support is refused by a rule, never ignored.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    embedded::{AnyObject, PodTemplateSpec},
+    schema::unsupported,
+};
+
+/// How many revisions are kept that no pod has, unless `historyLimit` is set.
+pub const HISTORY_LIMIT: i32 = 20;
+
+/// A set of identical pods.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "apps.kusionstack.io",
+    version = "v1alpha1",
+    kind = "CollaSet",
+    plural = "collasets",
+    shortname = "cls",
+    namespaced,
+    status = "CollaSetStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    doc = "A set of identical pods. Whatever takes a pod out of service takes part in the PodOpsLifecycle.",
+    printcolumn(name = "DESIRED", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "CURRENT", type_ = "integer", json_path = ".status.replicas"),
+    printcolumn(
+        name = "AVAILABLE",
+        type_ = "integer",
+        json_path = ".status.availableReplicas"
+    ),
+    printcolumn(
+        name = "UPDATED",
+        type_ = "integer",
+        json_path = ".status.updatedReplicas"
+    ),
+    printcolumn(
+        name = "UPDATED_READY",
+        type_ = "integer",
+        json_path = ".status.updatedReadyReplicas"
+    ),
+    printcolumn(
+        name = "UPDATED_AVAILABLE",
+        type_ = "integer",
+        json_path = ".status.updatedAvailableReplicas"
+    ),
+    printcolumn(
+        name = "CURRENT_REVISION",
+        type_ = "string",
+        json_path = ".status.currentRevision"
+    ),
+    printcolumn(
+        name = "UPDATED_REVISION",
+        type_ = "string",
+        json_path = ".status.updatedRevision"
+    ),
+    printcolumn(
+        name = "AGE",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "IMAGES",
+        type_ = "string",
+        json_path = ".spec.template.spec.containers[*].image",
+        priority = 1
+    ),
+    printcolumn(
+        name = "SELECTOR",
+        type_ = "string",
+        json_path = ".status.selector",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CollaSetSpec {
+    /// How many pods there are. A pod and the new pod that replaces it count as one.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub replicas: i32,
+
+    /// Which pods belong to the CollaSet. It must match the labels of the template.
+    pub selector: LabelSelector,
+
+    /// The pods. Each gets the readiness gate `pod.kusionstack.io/service-ready`.
+    pub template: PodTemplateSpec,
+
+    /// While this is true, no pod is created, changed or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+
+    /// How many revisions are kept that no pod has. 20 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub history_limit: Option<i32>,
+
+    /// Not supported yet: an edit of the template concerns only pods that are created later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
+        "updateStrategy is not supported yet: an edit of the template concerns only pods that are created later"
+    )]))]
+    pub update_strategy: Option<Map<String, Value>>,
+
+    /// Not supported yet: a scale-in chooses the pods by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
+        "scaleStrategy is not supported yet: a scale-in chooses the pods by itself"
+    )]))]
+    pub scale_strategy: Option<Map<String, Value>>,
+
+    /// Not supported yet: names of pods end in five characters that differ from pod to pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
+        "namingStrategy is not supported yet: names of pods end in five characters that differ from pod to pod"
+    )]))]
+    pub naming_strategy: Option<Map<String, Value>>,
+
+    /// Not supported yet: a pod can only use PersistentVolumeClaims that exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<AnyObject>", extend("x-kubernetes-validations" = [json!({
+        "rule": "size(self) == 0",
+        "message": "volumeClaimTemplates are not supported yet: use PersistentVolumeClaims that exist",
+    })]))]
+    pub volume_claim_templates: Vec<Value>,
+}
+
+/// The status of a CollaSet. Counts are of pods that neither have finished nor are being deleted.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CollaSetStatus {
+    /// The `metadata.generation` that the status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The name of the ControllerRevision that the pods had before the last edit of the template. It becomes
+    /// `updatedRevision` when as many pods as desired are updated and Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_revision: Option<String>,
+
+    /// The name of the ControllerRevision of the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_revision: Option<String>,
+
+    /// `spec.selector` as text, for the subresource `scale`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
+    /// How many pods there are.
+    #[serde(default)]
+    pub replicas: i32,
+
+    /// How many pods have a node.
+    #[serde(default)]
+    pub scheduled_replicas: i32,
+
+    /// How many pods are Ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
+
+    /// How many pods serve: they have the label `podopslifecycle.kusionstack.io/service-available`.
+    #[serde(default)]
+    pub available_replicas: i32,
+
+    /// How many pods have the revision of the template.
+    #[serde(default)]
+    pub updated_replicas: i32,
+
+    /// How many of the updated pods are Ready.
+    #[serde(default)]
+    pub updated_ready_replicas: i32,
+
+    /// How many of the updated pods serve.
+    #[serde(default)]
+    pub updated_available_replicas: i32,
+
+    /// How many pods an operation of the CollaSet itself takes out of service.
+    #[serde(default)]
+    pub operating_replicas: i32,
+
+    /// How many pods are being deleted.
+    #[serde(default)]
+    pub terminating_replicas: i32,
+
+    /// How many pods were created so far. The names of pods are derived from it, so that no name is used
+    /// again.
+    #[serde(default)]
+    pub created_pods: i64,
+
+    /// `Ready`, `Reconciling` and `Stalled` as kstatus reads them; `Available`: as many pods as desired
+    /// serve; `Scale`: there are as many pods as desired; `Update`: all pods have the revision of the
+    /// template.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
