@@ -173,7 +173,7 @@ fn resumed(job: &Job) -> Option<&Time> {
 }
 
 /// What one pod waits for; nothing, if it runs.
-fn waits_for(pod: &Pod) -> Option<Blocked> {
+pub(crate) fn waits_for(pod: &Pod) -> Option<Blocked> {
     let status = pod.status.as_ref()?;
     let name = pod.name_any();
     let created = pod.metadata.creation_timestamp.as_ref()?.0;

@@ -55,7 +55,7 @@ fn salted(key: &str, salt: u32) -> String {
 }
 
 /// The beginning of a name, such that something may follow it.
-fn cut(name: &str, length: usize) -> &str {
+pub(crate) fn cut(name: &str, length: usize) -> &str {
     let end = (0..=length.min(name.len()))
         .rev()
         .find(|end| name.is_char_boundary(*end))

@@ -10,6 +10,7 @@
 
 pub mod adapter;
 pub mod labels;
+pub mod pod;
 pub mod transition;
 
 #[cfg(test)]

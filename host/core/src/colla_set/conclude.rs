@@ -1,0 +1,311 @@
+//! The next status: what there is after the writes.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{ResourceExt, core::Selector};
+use operon_api::{
+    colla_set::CollaSetStatus,
+    conditions::{Standing, condition, conditions},
+};
+
+use super::{
+    Seen,
+    new_pod::created,
+    plan::Plan,
+    pods::{Pods, is_available, is_ready, is_scheduled, revision},
+    revision::Revisions,
+    scale::is_scaling_in,
+    selection::selector,
+};
+use crate::{
+    action::{Failure, Severity},
+    driver::{Class, Conclusion, Done, Event, Made, Refusal},
+    jobs::{blocked::waits_for, text::short},
+};
+
+/// As many pods as desired serve.
+const AVAILABLE: &str = "Available";
+/// There are as many pods as desired.
+const SCALE: &str = "Scale";
+/// All pods have the revision of the template.
+const UPDATE: &str = "Update";
+
+/// When what the API server refused for good is tried again: its rules may have changed.
+const RETRY: Duration = Duration::from_mins(5);
+
+/// How long a message may be.
+const MESSAGE: usize = 1024;
+
+/// Where a set stands in one respect: whether it is as desired, one CamelCase word, a sentence.
+struct Verdict {
+    is_met: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl Verdict {
+    fn new(is_met: bool, reason: &'static str, message: String) -> Self {
+        Self {
+            is_met,
+            reason,
+            message,
+        }
+    }
+}
+
+/// The next status, and the Events that follow.
+pub(super) fn conclude(seen: &Seen, plan: &Plan, done: &Done) -> Conclusion<CollaSetStatus> {
+    let object = &*seen.object;
+    let previous = object.status.clone().unwrap_or_default();
+    let Ok(selector) = selector(object) else {
+        return stalled(seen, previous, plan);
+    };
+    let pods = Pods::of(seen, &selector);
+    let mut status = count(seen, &pods, &selector, &previous);
+    let refusal = refusal(done);
+    let (available, scale) = (
+        availability(seen, &pods, &status),
+        scaling(seen, plan, &pods, refusal),
+    );
+    let update = updating(&status);
+    let (standing, reason, message) = standing(seen, refusal, [&scale, &update, &available]);
+    status.conditions = conditions(
+        &previous.conditions,
+        standing,
+        &reason,
+        &short(&message, MESSAGE),
+        object.metadata.generation,
+        seen.now,
+    );
+    let verdicts = [(AVAILABLE, available), (SCALE, scale), (UPDATE, update)];
+    let more = verdicts.map(|(type_, verdict)| one(seen, &previous, type_, &verdict));
+    status.conditions.extend(more);
+    let is_final = refusal.is_some_and(|refusal| refusal.class == Class::Invalid);
+    Conclusion {
+        events: events(&previous, &status, refusal, &pods),
+        requeue_after: is_final.then_some(RETRY),
+        status,
+    }
+}
+
+fn one(seen: &Seen, previous: &CollaSetStatus, type_: &str, verdict: &Verdict) -> Condition {
+    condition(
+        &previous.conditions,
+        type_,
+        if verdict.is_met { "True" } else { "False" },
+        verdict.reason,
+        &short(&verdict.message, MESSAGE),
+        seen.object.metadata.generation,
+        seen.now,
+    )
+}
+
+/// Nothing is done before the spec is changed; the counts stay as they were.
+fn stalled(seen: &Seen, previous: CollaSetStatus, plan: &Plan) -> Conclusion<CollaSetStatus> {
+    let generation = seen.object.metadata.generation;
+    let Failure { reason, message } = plan
+        .problem
+        .clone()
+        .unwrap_or_else(|| Failure::new("InvalidSelector", "spec.selector cannot be used"));
+    let conditions = conditions(
+        &previous.conditions,
+        Standing::Stalled,
+        &reason,
+        &message,
+        generation,
+        seen.now,
+    );
+    let is_new = conditions.first().map(|ready| &ready.message)
+        != previous.conditions.first().map(|ready| &ready.message);
+    let event = Event {
+        severity: Severity::Warning,
+        reason: "InvalidSelector",
+        message,
+        related: None,
+    };
+    Conclusion {
+        status: CollaSetStatus {
+            observed_generation: generation,
+            conditions,
+            ..previous
+        },
+        events: is_new.then_some(event).into_iter().collect(),
+        requeue_after: None,
+    }
+}
+
+/// The counts and the revisions.
+fn count(
+    seen: &Seen,
+    pods: &Pods<'_>,
+    selector: &Selector,
+    previous: &CollaSetStatus,
+) -> CollaSetStatus {
+    let object = &*seen.object;
+    let updated = Revisions::of(seen).updated.map(ResourceExt::name_any);
+    // Without its revision the template is not observed yet.
+    let observed = match updated {
+        Some(_) => object.metadata.generation,
+        None => previous.observed_generation,
+    };
+    let updated = updated.or_else(|| previous.updated_revision.clone());
+    let is_updated = |pod: &Pod| updated.is_some() && revision(pod) == updated.as_deref();
+    let count = |is: &dyn Fn(&Pod) -> bool| {
+        let found = pods.active.iter().filter(|pod| is(pod)).count();
+        i32::try_from(found).unwrap_or(i32::MAX)
+    };
+    let updated_ready_replicas = count(&|pod| is_updated(pod) && is_ready(pod));
+    let known = previous.current_revision.clone();
+    let is_current = updated_ready_replicas >= object.spec.replicas;
+    CollaSetStatus {
+        observed_generation: observed,
+        current_revision: known.filter(|_| !is_current).or_else(|| updated.clone()),
+        updated_revision: updated.clone(),
+        selector: Some(selector.to_string()),
+        replicas: count(&|_| true),
+        scheduled_replicas: count(&is_scheduled),
+        ready_replicas: count(&is_ready),
+        available_replicas: count(&is_available),
+        updated_replicas: count(&is_updated),
+        updated_ready_replicas,
+        updated_available_replicas: count(&|pod| is_updated(pod) && is_available(pod)),
+        operating_replicas: count(&is_scaling_in),
+        terminating_replicas: i32::try_from(pods.terminating.len()).unwrap_or(i32::MAX),
+        created_pods: created(seen),
+        conditions: Vec::new(),
+    }
+}
+
+/// The first write that the API server refused.
+fn refusal(done: &Done) -> Option<&Refusal> {
+    let made = done.made.values().filter_map(|made| match made {
+        Made::Refused(refusal) => Some(refusal),
+        Made::There(_) | Made::Leaving => None,
+    });
+    made.chain(&done.refused).next()
+}
+
+fn availability(seen: &Seen, pods: &Pods<'_>, status: &CollaSetStatus) -> Verdict {
+    let (desired, there) = (seen.object.spec.replicas, status.available_replicas);
+    let message = format!("{there} of {desired} pods serve");
+    if there >= desired {
+        return Verdict::new(true, "PodsAvailable", message);
+    }
+    let mut waiting = pods.active.iter().filter(|pod| !is_available(pod));
+    let why = waiting.next().map(|pod| {
+        waits_for(pod).map_or_else(
+            || format!("pod {:?} is not in service yet", pod.name_any()),
+            |blocked| blocked.message,
+        )
+    });
+    let message = why.map_or_else(|| message.clone(), |why| format!("{message}: {why}"));
+    Verdict::new(false, "PodsUnavailable", message)
+}
+
+fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>) -> Verdict {
+    let desired = seen.object.spec.replicas;
+    let there = pods.active.len();
+    let counts = format!("{there} of {desired} pods exist");
+    if let Some(refusal) = refusal {
+        let message = format!("{counts}. {}: {}", refusal.reason, refusal.message);
+        return Verdict::new(false, "RequestRefused", message);
+    }
+    if let Some((pod, operations)) = plan.blocked.first() {
+        let operations = operations.join(", ");
+        let message = format!(
+            "{counts}. The scale-in of pod {pod:?} waits for other operations on the pod: {operations}"
+        );
+        return Verdict::new(false, "WaitingForOperations", message);
+    }
+    if usize::try_from(desired).is_ok_and(|desired| desired == there) {
+        Verdict::new(true, "Scaled", counts)
+    } else {
+        Verdict::new(false, "Scaling", counts)
+    }
+}
+
+fn updating(status: &CollaSetStatus) -> Verdict {
+    let old = status.replicas - status.updated_replicas;
+    let updated = status.updated_revision.clone().unwrap_or_default();
+    if old == 0 {
+        let message = format!("all pods have revision {updated:?}");
+        return Verdict::new(true, "Updated", message);
+    }
+    let message = format!(
+        "{old} of {} pods have an older revision than {updated:?}; a pod that is deleted is created again \
+         with the new revision",
+        status.replicas
+    );
+    Verdict::new(false, "PodsOutdated", message)
+}
+
+/// What kstatus reads.
+fn standing(
+    seen: &Seen,
+    refusal: Option<&Refusal>,
+    verdicts: [&Verdict; 3],
+) -> (Standing, String, String) {
+    let object = &*seen.object;
+    if object.metadata.deletion_timestamp.is_some() {
+        let message = "the CollaSet is being deleted".to_owned();
+        return (Standing::Reconciling, "Deleting".to_owned(), message);
+    }
+    let Some(unmet) = verdicts.into_iter().find(|verdict| !verdict.is_met) else {
+        let message = format!("{} pods serve", object.spec.replicas);
+        return (Standing::Ready, "Available".to_owned(), message);
+    };
+    if object.spec.paused == Some(true) {
+        let message = format!("spec.paused is true: {}", unmet.message);
+        return (Standing::Reconciling, "Paused".to_owned(), message);
+    }
+    let is_final = refusal.is_some_and(|refusal| refusal.class == Class::Invalid);
+    let is_stalled = is_final || unmet.reason == "PodsOutdated";
+    let standing = if is_stalled {
+        Standing::Stalled
+    } else {
+        Standing::Reconciling
+    };
+    (standing, unmet.reason.to_owned(), unmet.message.clone())
+}
+
+/// What became different.
+fn events(
+    previous: &CollaSetStatus,
+    status: &CollaSetStatus,
+    refusal: Option<&Refusal>,
+    pods: &Pods<'_>,
+) -> Vec<Event> {
+    let event = |severity, reason, message| Event {
+        severity,
+        reason,
+        message,
+        related: None,
+    };
+    let mut events = Vec::new();
+    let created = usize::try_from(status.created_pods - previous.created_pods).unwrap_or(0);
+    if created > 0 {
+        let new = pods.active.iter().rev().take(created.min(10));
+        let names: Vec<_> = new.map(|pod| pod.name_any()).collect();
+        let more = if created > names.len() {
+            " and more"
+        } else {
+            ""
+        };
+        let message = format!("created {created} pods: {}{more}", names.join(", "));
+        events.push(event(Severity::Normal, "Scaled", message));
+    }
+    if status.replicas < previous.replicas {
+        let message = format!("{} pods were {}", status.replicas, previous.replicas);
+        events.push(event(Severity::Normal, "Scaled", message));
+    }
+    let is_refused = |status: &CollaSetStatus| {
+        let mut scale = status.conditions.iter().filter(|one| one.type_ == SCALE);
+        scale.any(|one| one.reason == "RequestRefused")
+    };
+    if let Some(refusal) = refusal.filter(|_| !is_refused(previous)) {
+        let message = format!("{}: {}", refusal.reason, refusal.message);
+        events.push(event(Severity::Warning, "RequestRefused", message));
+    }
+    events
+}

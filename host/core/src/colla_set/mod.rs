@@ -1,0 +1,43 @@
+//! CollaSet: the decisions of one reconcile.
+//!
+//! [`pods`] says which pods belong to the set, [`revision`] which ControllerRevisions it has, [`new_pod`]
+//! what a new pod is, [`scale`] which pods are too many. [`plan`](plan::plan) puts together what is
+//! written, and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
+//!
+//! A pod is named after how many pods had been created for the set, so a repeated creation finds the pod
+//! that exists already, and no name is used twice.
+
+mod conclude;
+mod driven;
+mod membership;
+mod new_pod;
+mod plan;
+mod pods;
+mod revision;
+mod scale;
+mod selection;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use k8s_openapi::{
+    api::{apps::v1::ControllerRevision, core::v1::Pod},
+    jiff::Timestamp,
+};
+use operon_api::CollaSet;
+
+pub use self::{driven::Driven, pods::owner_uid};
+
+/// What a reconcile sees.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The object.
+    pub object: Arc<CollaSet>,
+    /// The pods that it owns, and the pods of its namespace that have no controller.
+    pub pods: Vec<Arc<Pod>>,
+    /// The ControllerRevisions that it owns, and those of its namespace that have no controller.
+    pub revisions: Vec<Arc<ControllerRevision>>,
+    /// The time.
+    pub now: Timestamp,
+}

@@ -1,0 +1,114 @@
+//! The pods of a CollaSet, by what they are to it.
+
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use kube::{
+    Resource, ResourceExt,
+    core::{Selector, SelectorExt as _},
+};
+use operon_api::keys;
+
+use super::Seen;
+use crate::pod_lifecycle::labels::SERVICE_AVAILABLE;
+
+/// The pods of a CollaSet, each in the order of their creation.
+#[derive(Debug, Default)]
+pub(super) struct Pods<'a> {
+    /// They count: they neither have finished nor are being deleted.
+    pub(super) active: Vec<&'a Pod>,
+    /// They are being deleted.
+    pub(super) terminating: Vec<&'a Pod>,
+    /// They have finished, and no container of them will ever run again.
+    pub(super) finished: Vec<&'a Pod>,
+    /// The selector selects them, and no controller owns them.
+    pub(super) adopt: Vec<&'a Pod>,
+    /// The set owns them, and the selector does not select them any more.
+    pub(super) release: Vec<&'a Pod>,
+}
+
+impl<'a> Pods<'a> {
+    /// What the pods are to the set, by its selector.
+    pub(super) fn of(seen: &'a Seen, selector: &Selector) -> Self {
+        let uid = seen.object.metadata.uid.as_deref();
+        let mut pods = Self::default();
+        let mut all: Vec<&Pod> = seen.pods.iter().map(AsRef::as_ref).collect();
+        all.sort_by_key(|pod| {
+            (
+                creation(pod),
+                pod.metadata.creation_timestamp.clone(),
+                pod.name_any(),
+            )
+        });
+        for pod in all {
+            let is_selected = selector.matches(pod.labels());
+            let is_deleted = pod.metadata.deletion_timestamp.is_some();
+            match owner_uid(pod) {
+                Some(owner) if Some(owner) != uid => {}
+                Some(_) if is_deleted => pods.terminating.push(pod),
+                Some(_) if !is_selected => pods.release.push(pod),
+                Some(_) if is_finished(pod) => pods.finished.push(pod),
+                Some(_) => pods.active.push(pod),
+                None if is_selected && !is_deleted && !is_finished(pod) => pods.adopt.push(pod),
+                None => {}
+            }
+        }
+        pods
+    }
+}
+
+/// The uid of an object's controller.
+pub fn owner_uid<K: Resource>(object: &K) -> Option<&str> {
+    let owners = object.meta().owner_references.iter().flatten();
+    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+    Some(&controllers.next()?.uid)
+}
+
+/// How many pods had been created for the set with this one; 0 of one that the set did not create.
+pub(super) fn creation(pod: &Pod) -> i64 {
+    let creation = pod.annotations().get(keys::CREATION);
+    creation.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The number of a pod in its set.
+pub(super) fn instance_id(pod: &Pod) -> Option<u32> {
+    pod.labels().get(keys::INSTANCE_ID)?.parse().ok()
+}
+
+/// The revision that a pod was created from.
+pub(super) fn revision(pod: &Pod) -> Option<&str> {
+    pod.labels()
+        .get(keys::CONTROLLER_REVISION)
+        .map(String::as_str)
+}
+
+/// Whether the pod's lifecycle says that it serves.
+pub(super) fn is_available(pod: &Pod) -> bool {
+    pod.labels().contains_key(SERVICE_AVAILABLE)
+}
+
+/// Whether a pod is Ready.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
+}
+
+/// Whether a pod has a node.
+pub(super) fn is_scheduled(pod: &Pod) -> bool {
+    pod.spec
+        .as_ref()
+        .is_some_and(|spec| spec.node_name.is_some())
+}
+
+/// A condition of a pod.
+pub(super) fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .flatten()
+        .find(|condition| condition.type_ == type_)
+}
+
+fn is_finished(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}

@@ -1,0 +1,38 @@
+//! Which pods a CollaSet selects.
+
+use kube::core::{Selector, SelectorExt as _};
+use operon_api::CollaSet;
+use serde_json::Value;
+
+use crate::{action::Failure, pod_lifecycle::labels::Labels};
+
+/// The selector of a CollaSet, which matches its own template.
+///
+/// # Errors
+/// It selects everything, cannot be read, or does not match the labels of the template.
+pub(super) fn selector(object: &CollaSet) -> Result<Selector, Failure> {
+    let refused = |message: String| Failure::new("InvalidSelector", message);
+    let selector = Selector::try_from(object.spec.selector.clone())
+        .map_err(|error| refused(format!("spec.selector cannot be read: {error}")))?;
+    if selector.selects_all() {
+        let message = "spec.selector selects every pod: add a label to spec.selector.matchLabels";
+        return Err(refused(message.to_owned()));
+    }
+    if !selector.matches(&template_texts(object, "labels")) {
+        let message = format!(
+            "spec.selector ({selector}) does not match spec.template.metadata.labels: the pods would not \
+             belong to the CollaSet"
+        );
+        return Err(refused(message));
+    }
+    Ok(selector)
+}
+
+/// The labels or the annotations of the template.
+pub(super) fn template_texts(object: &CollaSet, field: &str) -> Labels {
+    let texts = object.spec.template.at(&["metadata", field]);
+    let texts = texts.and_then(Value::as_object).into_iter().flatten();
+    texts
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}

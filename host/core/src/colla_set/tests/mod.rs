@@ -1,0 +1,7 @@
+//! Tests of the decisions of one reconcile.
+
+mod pods;
+mod revisions;
+mod scale;
+mod set;
+mod status;

@@ -1,0 +1,139 @@
+//! A CollaSet and what exists of it, in the making.
+
+use std::sync::Arc;
+
+use k8s_openapi::{
+    api::{apps::v1::ControllerRevision, core::v1::Pod},
+    jiff::Timestamp,
+};
+use kube::ResourceExt;
+use operon_api::CollaSet;
+use serde_json::{Value, json};
+
+use crate::{
+    action::Effect,
+    colla_set::{
+        Driven, Seen,
+        plan::{Plan, plan},
+    },
+    driver::{Done, Kind as _, Start},
+};
+
+/// The time of every test.
+pub(super) const NOW: i64 = 1_700_000_000;
+
+/// A set of so many pods, without any yet; its revision exists.
+pub(super) fn set(replicas: i32) -> Seen {
+    let object = json!({
+        "metadata": {"name": "foo", "namespace": "shop", "uid": "set-uid", "generation": 1},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "foo"}},
+            "template": {
+                "metadata": {"labels": {"app": "foo"}},
+                "spec": {"containers": [{"name": "main", "image": "busybox"}]},
+            },
+        },
+    });
+    let mut seen = Seen {
+        object: Arc::new(serde_json::from_value(object).expect("a CollaSet")),
+        pods: Vec::new(),
+        revisions: Vec::new(),
+        now: Timestamp::from_second(NOW).expect("a time"),
+    };
+    seen.note_revision();
+    seen
+}
+
+impl Seen {
+    /// The revision of the template is created, if it is missing.
+    pub(super) fn note_revision(&mut self) {
+        if let Some(start) = self.plan().revision {
+            self.revisions
+                .push(Arc::new(created(&start, "revision-uid")));
+        }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        plan(self)
+    }
+
+    /// The name of the revision of the template.
+    pub(super) fn revision(&self) -> String {
+        self.conclude().updated_revision.expect("a revision")
+    }
+
+    pub(super) fn conclude(&self) -> operon_api::colla_set::CollaSetStatus {
+        self.conclude_after(&Done::default())
+    }
+
+    pub(super) fn conclude_after(&self, done: &Done) -> operon_api::colla_set::CollaSetStatus {
+        let asked = crate::driver::Asked::default();
+        let conclusion = Driven::conclude(self, &self.plan(), done, &asked);
+        conclusion.expect("a conclusion").status
+    }
+
+    pub(super) fn edit(&mut self, change: impl FnOnce(&mut CollaSet)) {
+        change(Arc::make_mut(&mut self.object));
+    }
+
+    /// The pods that the plan creates exist now, and serve.
+    pub(super) fn serve(&mut self) {
+        for start in self.plan().create {
+            let mut pod: Pod = created(&start, &format!("uid-{}", start.subject));
+            let status = json!({
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": "True"}],
+            });
+            pod.status = serde_json::from_value(status).expect("a status");
+            pod.spec.get_or_insert_default().node_name = Some("n1".to_owned());
+            let labels = pod.labels_mut();
+            labels.insert(
+                crate::pod_lifecycle::labels::SERVICE_AVAILABLE.to_owned(),
+                "1".to_owned(),
+            );
+            self.pods.push(Arc::new(pod));
+        }
+    }
+
+    /// Changes a pod, by its place.
+    pub(super) fn pod(&mut self, place: usize, patch: &Value) {
+        let pod = self.pods.get_mut(place).expect("a pod");
+        *pod = Arc::new(crate::driver::memory::patched(&**pod, patch));
+    }
+}
+
+/// An object as the API server returns it.
+pub(super) fn created<K: serde::de::DeserializeOwned>(start: &Start, uid: &str) -> K {
+    let mut body = start.body.clone();
+    body["metadata"]["name"] = json!(start.names[0]);
+    body["metadata"]["namespace"] = json!("shop");
+    body["metadata"]["uid"] = json!(uid);
+    body["metadata"]["resourceVersion"] = json!("1");
+    serde_json::from_value(body).expect("an object of its kind")
+}
+
+/// The names of the objects that these writes change or delete.
+pub(super) fn written(effects: &[Effect]) -> Vec<String> {
+    let names = effects.iter().filter_map(|effect| match effect {
+        Effect::Patch { object, .. } | Effect::Delete { object, .. } => Some(object.name.clone()),
+        _ => None,
+    });
+    names.collect()
+}
+
+/// The labels that a write changes.
+pub(super) fn labels(effect: &Effect) -> Value {
+    let Effect::Patch { body, .. } = effect else {
+        return Value::Null;
+    };
+    body["metadata"]["labels"].clone()
+}
+
+/// A revision of a set, by its name.
+pub(super) fn named<'a>(seen: &'a Seen, name: &str) -> &'a ControllerRevision {
+    let mut revisions = seen.revisions.iter();
+    revisions
+        .find(|one| one.name_any() == name)
+        .expect("a revision")
+}
