@@ -1,9 +1,8 @@
 //! Runs the driver against a cluster: its port over the caches and the API server, once for all kinds
 //! that own objects. What a controller adds is what it sees.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{borrow::Cow, fmt::Debug, sync::Arc};
 
-use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Client, Resource, ResourceExt,
     core::{DynamicObject, object::HasStatus},
@@ -56,8 +55,8 @@ pub struct Driven<C: Controller> {
     pub performer: Performer,
     /// Reads what caches do not hold.
     pub client: Client,
-    /// The Jobs that the objects own.
-    pub jobs: Cache<Job>,
+    /// The caches of what the objects own.
+    pub owned: Vec<Arc<dyn OwnedCache>>,
     /// Writes statuses, and sends the Events that follow.
     pub reports: Arc<Reports<C::Object>>,
 }
@@ -92,11 +91,17 @@ impl<C: Controller> ClusterPort<'_, C> {
     /// Tells the caches of an object as the API server returned it.
     fn wrote(&self, written: &Value) {
         let kind = written["kind"].as_str().unwrap_or_default();
-        if kind == Job::kind(&()) {
-            tell(&self.driven.jobs, written);
-        } else if kind == C::Object::kind(&()) {
+        if kind == C::Object::kind(&()) {
             tell(self.driven.reports.cache(), written);
+        } else if let Some(cache) = self.owned(kind) {
+            cache.wrote(written);
         }
+    }
+
+    /// The cache of a kind of which the objects own some.
+    fn owned(&self, kind: &str) -> Option<&Arc<dyn OwnedCache>> {
+        let mut caches = self.driven.owned.iter();
+        caches.find(|cache| cache.kind() == kind)
     }
 }
 
@@ -112,12 +117,8 @@ impl<C: Controller> Port<C::Kind> for ClusterPort<'_, C> {
     }
 
     fn known(&self, object: &ObjectReference) -> Option<Value> {
-        if object.kind != Job::kind(&()) {
-            return None;
-        }
-        let reference = ObjectRef::new(&object.name).within(&self.namespace);
-        let job = self.driven.jobs.store.get(&reference)?;
-        serde_json::to_value(&*job).ok()
+        let cache = self.owned(&object.kind)?;
+        cache.get(&self.namespace, &object.name)
     }
 
     async fn get(&self, object: &ObjectReference) -> Result<Value, Refusal> {
@@ -165,6 +166,36 @@ impl<C: Controller> Port<C::Kind> for ClusterPort<'_, C> {
         conclusion: Conclusion<<C::Kind as Kind>::Status>,
     ) -> Next {
         self.driven.reports.report(C::object(seen), conclusion)
+    }
+}
+
+/// The cache of a kind of which objects own some.
+pub trait OwnedCache: Send + Sync {
+    /// The kind.
+    fn kind(&self) -> Cow<'static, str>;
+
+    /// The object of this name, if the cache holds it.
+    fn get(&self, namespace: &str, name: &str) -> Option<Value>;
+
+    /// Updates the cache with an object as the API server returned it.
+    fn wrote(&self, written: &Value);
+}
+
+impl<K> OwnedCache for Cache<K>
+where
+    K: Cached + Resource<DynamicType = ()> + Serialize + DeserializeOwned,
+{
+    fn kind(&self) -> Cow<'static, str> {
+        K::kind(&())
+    }
+
+    fn get(&self, namespace: &str, name: &str) -> Option<Value> {
+        let object = self.store.get(&ObjectRef::new(name).within(namespace))?;
+        serde_json::to_value(&*object).ok()
+    }
+
+    fn wrote(&self, written: &Value) {
+        tell(self, written);
     }
 }
 

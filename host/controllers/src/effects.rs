@@ -135,6 +135,21 @@ impl Performers {
         })
     }
 
+    /// A performer of a controller that acts as a ServiceAccount of its own, which is also its field manager.
+    ///
+    /// # Errors
+    /// As [`Performers::client`].
+    pub fn of_controller(&self, account: &str) -> Result<Performer, String> {
+        Ok(Performer {
+            client: self.client(account)?,
+            manager: account.to_owned(),
+            kinds: Arc::clone(&self.kinds),
+            known: Arc::default(),
+            turns: Arc::default(),
+            evicted: Arc::default(),
+        })
+    }
+
     /// What the API server calls this kind.
     pub async fn kind(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
         self.kinds.find(api_version, kind).await

@@ -5,6 +5,7 @@ mod crds;
 mod flow;
 mod leader;
 mod metrics;
+mod optional;
 mod probes;
 mod run;
 mod stores;

@@ -47,9 +47,24 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OPERON_LOG", default_value = "info")]
     log: String,
 
+    /// The optional controllers to run, separated by commas [default: none]
+    #[arg(long, env = "OPERON_CONTROLLERS", value_enum, value_delimiter = ',')]
+    controllers: Vec<OptionalController>,
+
     /// Run without leader election, for a single instance on a developer's machine
     #[arg(long)]
     no_leader_election: bool,
+}
+
+/// A controller that runs only if it is enabled: other operators have controllers of the same kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptionalController {
+    /// CollaSets
+    #[value(name = "collaset")]
+    CollaSet,
+    /// The lifecycle of pods that have the label `kusionstack.io/control`
+    #[value(name = "podopslifecycle")]
+    PodOpsLifecycle,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -61,6 +76,13 @@ enum LogFormat {
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let is_enabled = |one| arguments.controllers.contains(&one);
+    if is_enabled(OptionalController::CollaSet) && !is_enabled(OptionalController::PodOpsLifecycle)
+    {
+        anyhow::bail!(
+            "--controllers has collaset without podopslifecycle, which makes the pods of CollaSets Ready: add it"
+        );
+    }
     start_logging(&arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -149,6 +171,7 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
         namespace: arguments.namespace,
         instance: Some(identity),
         cache_dir: arguments.cache_dir,
+        controllers: arguments.controllers,
         metrics,
         health,
         plugin_metrics,

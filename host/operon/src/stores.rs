@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::{
+    apps::v1::ControllerRevision,
     batch::v1::Job,
     core::v1::{ConfigMap, Node, Pod, PodTemplateSpec, ServiceAccount},
 };
@@ -14,15 +15,19 @@ use kube::{
         watcher,
     },
 };
-use operon_api::{ActionPlugin, DaemonJob, JobFlow, JobTemplate, OperationJob, ReactiveJob, keys};
+use operon_api::{
+    ActionPlugin, CollaSet, DaemonJob, JobFlow, JobTemplate, OperationJob, ReactiveJob, keys,
+};
 use operon_controllers::{
     action_plugin,
     catalogue::Catalogue,
+    colla_set::{CollaSetTriggers, without_foreign_data},
     health::Health,
     jobs::PodsOfJobs,
     left_behind::LeftBehind,
     metrics::Metrics,
     owner_triggers::OwnerTriggers,
+    pod_ops_lifecycle::LifecycleTriggers,
     reactive_job::ReactiveJobTriggers,
     store::{Cache, Cached},
     triggers::Triggers,
@@ -36,6 +41,10 @@ pub(crate) struct Listeners {
     pub(crate) reactive_job_triggers: Arc<ReactiveJobTriggers>,
     pub(crate) owner_triggers: Arc<OwnerTriggers>,
     pub(crate) pods_of_jobs: Arc<PodsOfJobs>,
+    /// Of controllers that run only if they are enabled.
+    pub(crate) colla_set_triggers: Option<Arc<CollaSetTriggers>>,
+    /// As above.
+    pub(crate) lifecycle_triggers: Option<Arc<LifecycleTriggers>>,
     pub(crate) plugin_queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
@@ -57,8 +66,18 @@ pub(crate) struct Stores {
     pub(crate) daemon_jobs: Cache<DaemonJob>,
     /// Those of JobFlows and DaemonJobs.
     pub(crate) jobs_of_owners: Cache<Job>,
+    /// If CollaSets are enabled.
+    pub(crate) colla_sets: Option<CollaSetStores>,
     pub(crate) nodes: Cache<Node>,
     pub(crate) pods: Cache<Pod>,
+}
+
+/// The caches of CollaSets and of what they own besides pods.
+#[derive(Clone)]
+pub(crate) struct CollaSetStores {
+    pub(crate) objects: Cache<CollaSet>,
+    /// Those of other kinds without what they hold.
+    pub(crate) revisions: Cache<ControllerRevision>,
 }
 
 impl Stores {
@@ -94,7 +113,14 @@ impl Stores {
         let on_job = move |job: &Job, jobs: &_| owner_triggers.job_changed(job, jobs);
         let jobs_of_owners = labelled(client, health, keys::OWNER_UID, without_template, on_job);
         let nodes = nodes(client, listeners, &daemon_jobs);
-        let pods = pods(client, listeners, &jobs_of_reactive_jobs, &jobs_of_owners);
+        let colla_sets = listeners.colla_set_triggers.as_ref();
+        let colla_sets = colla_sets.map(|triggers| CollaSetStores::start(client, health, triggers));
+        let owners = Owners {
+            reactive: &jobs_of_reactive_jobs,
+            owned: &jobs_of_owners,
+            colla_sets: colla_sets.as_ref(),
+        };
+        let pods = pods(client, listeners, &owners);
         let (triggers, targets) = (Arc::clone(&listeners.triggers), pods.store.clone());
         let left_behind = Arc::clone(&listeners.left_behind);
         let operation_jobs = all(client, health, move |job, jobs| {
@@ -112,6 +138,7 @@ impl Stores {
             job_templates,
             daemon_jobs,
             jobs_of_owners,
+            colla_sets,
             nodes,
             pods,
         }
@@ -130,9 +157,13 @@ impl Stores {
             job_templates,
             daemon_jobs,
             jobs_of_owners,
+            colla_sets,
             nodes,
             pods,
         } = self;
+        if let Some(CollaSetStores { objects, revisions }) = colla_sets {
+            tokio::join!(objects.ready(), revisions.ready());
+        }
         tokio::join!(
             operation_jobs.ready(),
             plugins.ready(),
@@ -156,6 +187,24 @@ impl Stores {
             pods = pods.store.len(),
             "caches are full"
         );
+    }
+}
+
+impl CollaSetStores {
+    fn start(client: &Client, health: &Health, triggers: &Arc<CollaSetTriggers>) -> Self {
+        let on_object = Arc::clone(triggers);
+        let objects: Cache<CollaSet> = all(client, health, move |object, _| {
+            on_object.object_changed(object);
+        });
+        let (on_revision, known) = (Arc::clone(triggers), objects.store.clone());
+        let on_revision = move |revision: &ControllerRevision, revisions: &_| {
+            on_revision.revision_changed(revision, revisions, &known);
+        };
+        let (api, config) = (Api::all(client.clone()), watcher::Config::default());
+        let on_revision = Arc::new(on_revision);
+        let revisions =
+            Cache::start_lean(api, config, (), without_foreign_data, on_revision, health);
+        Self { objects, revisions }
     }
 }
 
@@ -213,13 +262,15 @@ fn nodes(client: &Client, listeners: &Listeners, daemon_jobs: &Cache<DaemonJob>)
     Cache::start_lean(api, config, (), shed, on_node, &listeners.health)
 }
 
+/// The objects that pods belong to.
+struct Owners<'a> {
+    reactive: &'a Cache<Job>,
+    owned: &'a Cache<Job>,
+    colla_sets: Option<&'a CollaSetStores>,
+}
+
 /// All pods; those of Jobs concern the objects that the Jobs are for.
-fn pods(
-    client: &Client,
-    listeners: &Listeners,
-    jobs_of_reactive_jobs: &Cache<Job>,
-    jobs_of_owners: &Cache<Job>,
-) -> Cache<Pod> {
+fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Pod> {
     let triggers = Arc::clone(&listeners.triggers);
     let left_behind = Arc::clone(&listeners.left_behind);
     let pods_of_jobs = Arc::clone(&listeners.pods_of_jobs);
@@ -227,14 +278,23 @@ fn pods(
         Arc::clone(&listeners.reactive_job_triggers),
         Arc::clone(&listeners.owner_triggers),
     );
-    let reactive = jobs_of_reactive_jobs.store.clone();
-    let owned = jobs_of_owners.store.clone();
+    let reactive = owners.reactive.store.clone();
+    let owned = owners.owned.store.clone();
+    let colla_sets = owners.colla_sets.map(|stores| stores.objects.store.clone());
+    let colla_sets = colla_sets.zip(listeners.colla_set_triggers.clone());
+    let lifecycle = listeners.lifecycle_triggers.clone();
     let on_pod = move |pod: &Pod, pods: &_| {
         triggers.pod_changed(pod, pods);
         left_behind.pod_changed(pod, pods);
         pods_of_jobs.changed(pod, pods);
         reactive_job_triggers.pod_changed(pod, &reactive);
         owner_triggers.pod_changed(pod, &owned);
+        if let Some((objects, triggers)) = &colla_sets {
+            triggers.pod_changed(pod, pods, objects);
+        }
+        if let Some(lifecycle) = &lifecycle {
+            lifecycle.pod_changed(pod);
+        }
     };
     let api = Api::all(client.clone());
     let (config, on_pod) = (watcher::Config::default(), Arc::new(on_pod));
@@ -249,6 +309,8 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
         reactive_job_triggers: _,
         owner_triggers: _,
         pods_of_jobs: _,
+        colla_set_triggers: _,
+        lifecycle_triggers: _,
         plugin_queue,
         metrics,
         health,

@@ -23,6 +23,7 @@ use operon_controllers::{
     action_plugin::ActionPlugins,
     book::Book,
     catalogue::Catalogue,
+    colla_set::CollaSetTriggers,
     config::Configs,
     daemon_job::DaemonJobs,
     driven::{Controller, Driven},
@@ -37,6 +38,7 @@ use operon_controllers::{
     operation_job::OperationJobs,
     orphaned_job::OrphanedJobs,
     owner_triggers::OwnerTriggers,
+    pod_ops_lifecycle::LifecycleTriggers,
     reactive_job::{ReactiveJobTriggers, ReactiveJobs},
     report::{Reported, Reports},
     run::{self, Reconciler},
@@ -53,7 +55,9 @@ use tokio::{
 
 use crate::{
     metrics::PluginMetrics,
+    optional::{Optional, OptionalQueues},
     probes::{Phase, Readiness},
+    run::OptionalController,
     stores::{Listeners, Stores},
 };
 
@@ -64,6 +68,7 @@ pub(crate) struct Parts {
     pub(crate) namespace: String,
     pub(crate) instance: Option<String>,
     pub(crate) cache_dir: Option<PathBuf>,
+    pub(crate) controllers: Vec<OptionalController>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) plugin_metrics: PluginMetrics,
@@ -105,7 +110,7 @@ impl Running {
     }
 
     /// Starts a controller on its queue.
-    fn start<R: Reconciler>(
+    pub(crate) fn start<R: Reconciler>(
         &mut self,
         reconciler: Arc<R>,
         store: &Store<R::Object>,
@@ -154,13 +159,13 @@ impl Running {
 }
 
 /// The objects that a controller must look at.
-struct Queue<K: kube::Resource<DynamicType = ()>> {
-    sender: UnboundedSender<ObjectRef<K>>,
-    receiver: UnboundedReceiver<ObjectRef<K>>,
+pub(crate) struct Queue<K: kube::Resource<DynamicType = ()>> {
+    pub(crate) sender: UnboundedSender<ObjectRef<K>>,
+    pub(crate) receiver: UnboundedReceiver<ObjectRef<K>>,
 }
 
 impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (sender, receiver) = unbounded();
         Self { sender, receiver }
     }
@@ -171,6 +176,7 @@ struct Queues {
     operation_jobs: Queue<OperationJob>,
     plugins: Queue<ActionPlugin>,
     jobs: JobQueues,
+    optional: OptionalQueues,
 }
 
 /// Those of the controllers of Jobs.
@@ -183,8 +189,9 @@ struct JobQueues {
 }
 
 impl Queues {
-    fn new() -> Self {
+    fn new(enabled: &[OptionalController]) -> Self {
         Self {
+            optional: OptionalQueues::new(enabled),
             operation_jobs: Queue::new(),
             plugins: Queue::new(),
             jobs: JobQueues {
@@ -199,6 +206,12 @@ impl Queues {
 
     /// What puts objects into these queues when something changes.
     fn listeners(&self, book: &Arc<Book>, metrics: &Metrics, health: &Health) -> Listeners {
+        let OptionalQueues {
+            colla_sets,
+            lifecycles,
+        } = &self.optional;
+        let colla_sets = colla_sets.as_ref().map(|queue| queue.sender.clone());
+        let lifecycles = lifecycles.as_ref().map(|queue| queue.sender.clone());
         let jobs = &self.jobs;
         let catalogue = Arc::new(Catalogue::new(Timestamp::now()));
         Listeners {
@@ -219,6 +232,8 @@ impl Queues {
                 jobs.daemon_jobs.sender.clone(),
             )),
             pods_of_jobs: Arc::default(),
+            colla_set_triggers: colla_sets.map(|queue| Arc::new(CollaSetTriggers::new(queue))),
+            lifecycle_triggers: lifecycles.map(|queue| Arc::new(LifecycleTriggers::new(queue))),
             plugin_queue: self.plugins.sender.clone(),
             metrics: metrics.clone(),
             health: health.clone(),
@@ -242,6 +257,7 @@ pub(crate) async fn run_in(
         namespace,
         instance: _,
         cache_dir,
+        controllers,
         metrics,
         health,
         plugin_metrics,
@@ -252,12 +268,21 @@ pub(crate) async fn run_in(
         ..LoaderConfig::default()
     })
     .context("failed to start the plugin runtime")?;
-    let queues = Queues::new();
+    let queues = Queues::new(&controllers);
     let book = Arc::clone(&running.book);
     let listeners = queues.listeners(&book, &metrics, &health);
     let stores = Stores::start(&client, &namespace, &listeners);
     stores.ready().await;
     let events = running.faults.events.clone();
+    let performers = Performers::new(config, client.clone(), namespace.clone());
+    let optional = Optional {
+        performers: &performers,
+        stores: &stores,
+        listeners: &listeners,
+        events: &events,
+        client: &client,
+    };
+    optional.start(running, queues.optional)?;
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace: namespace.clone(),
@@ -266,9 +291,9 @@ pub(crate) async fn run_in(
         config_maps: stores.config_maps.clone(),
         accounts: stores.accounts.clone(),
         pods: stores.pods.clone(),
-        source: Arc::new(Registry::new(namespace.clone())),
+        source: Arc::new(Registry::new(namespace)),
         loader: Arc::new(loader),
-        performers: Performers::new(config, client.clone(), namespace),
+        performers,
         catalogue: Arc::clone(&listeners.catalogue),
         triggers: Arc::clone(&listeners.triggers),
         left_behind: Arc::clone(&listeners.left_behind),
@@ -384,7 +409,7 @@ impl Kit<'_> {
             controller,
             performer: Performer::of_host(self.client.clone(), C::MANAGER, kinds),
             client: self.client.clone(),
-            jobs: jobs.clone(),
+            owned: vec![Arc::new(jobs.clone())],
             reports: self.reports(C::MANAGER, objects, queue),
         })
     }

@@ -1,0 +1,117 @@
+//! The PodOpsLifecycle controller: moves the labels and the readiness gate of pods that take part. What
+//! comes next for a pod is decided in `operon_core::pod_lifecycle`.
+
+use std::sync::Arc;
+
+use futures::channel::mpsc::UnboundedSender;
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use operon_api::keys;
+use operon_core::{
+    action::Severity,
+    pod_lifecycle::pod::{Step, step},
+};
+
+use crate::{
+    driven::OwnedCache,
+    effects::{Performed, Performer},
+    error::{Class, Error},
+    events::Events,
+    run::{Next, Reconciler},
+    store::Cache,
+};
+
+/// The controller's parts.
+pub struct PodOpsLifecycle {
+    /// All pods.
+    pub pods: Cache<Pod>,
+    /// Writes pods.
+    pub performer: Performer,
+    /// Sends Events.
+    pub events: Events,
+}
+
+impl Reconciler for PodOpsLifecycle {
+    type Object = Pod;
+    const NAME: &'static str = "podopslifecycle";
+    const STATUS_MANAGER: Option<&'static str> = None;
+
+    async fn reconcile(&self, pod: Arc<Pod>) -> Result<Next, Error> {
+        let step = match step(&pod, Timestamp::now()) {
+            Ok(step) => step,
+            Err(failure) => {
+                self.events
+                    .send(
+                        &*pod,
+                        Severity::Warning,
+                        &failure.reason,
+                        "Reconcile",
+                        &failure.message,
+                    )
+                    .await;
+                return Ok(Next::default());
+            }
+        };
+        match self.take(&pod, &step).await {
+            // The watch reports the newer version, which asks for another reconcile.
+            Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {}
+            result => result?,
+        }
+        Ok(Next::default())
+    }
+}
+
+impl PodOpsLifecycle {
+    /// Writes the labels, then the readiness gate, each over the version of the pod that it was decided from.
+    async fn take(&self, pod: &Pod, step: &Step) -> Result<(), Error> {
+        let namespace = pod.namespace().unwrap_or_default();
+        let mut version = pod.resource_version();
+        if let Some(labels) = step.labels(pod, version.clone()) {
+            let Performed::Object(written) = self.performer.perform(&namespace, &labels).await?
+            else {
+                return Ok(());
+            };
+            version = written.resource_version();
+            self.wrote(*written);
+        }
+        if let Some(gate) = step.gate(pod, version, Timestamp::now())
+            && let Performed::Object(written) = self.performer.perform(&namespace, &gate).await?
+        {
+            self.wrote(*written);
+            if let Some(message) = step.message() {
+                self.events
+                    .send(pod, Severity::Normal, "ServiceReady", "Reconcile", message)
+                    .await;
+            }
+        }
+        Ok(())
+    }
+
+    fn wrote(&self, written: kube::core::DynamicObject) {
+        // What was read from JSON is JSON.
+        let written = serde_json::to_value(written).unwrap_or_default();
+        OwnedCache::wrote(&self.pods, &written);
+    }
+}
+
+/// Wakes the controller for pods that take part.
+pub struct LifecycleTriggers(UnboundedSender<ObjectRef<Pod>>);
+
+impl LifecycleTriggers {
+    /// Wakes by this queue.
+    pub fn new(queue: UnboundedSender<ObjectRef<Pod>>) -> Self {
+        Self(queue)
+    }
+
+    /// A pod changed.
+    pub fn pod_changed(&self, pod: &Pod) {
+        let takes_part = pod
+            .labels()
+            .get(keys::CONTROL)
+            .is_some_and(|value| value == "true");
+        if takes_part {
+            // A closed queue means that the process ends.
+            let _ = self.0.unbounded_send(ObjectRef::from_obj(pod));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The controllers that run only if they are enabled. Each writes as a ServiceAccount of its own.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use operon_api::{CollaSet, keys};
+use operon_controllers::{
+    colla_set::CollaSets,
+    driven::{Controller, Driven, OwnedCache},
+    effects::{Performer, Performers},
+    events::Events,
+    pod_ops_lifecycle::PodOpsLifecycle,
+    report::Reports,
+};
+
+use crate::{
+    run::OptionalController,
+    stores::{Listeners, Stores},
+    wiring::{Queue, Running},
+};
+
+/// The objects that they must look at.
+pub(crate) struct OptionalQueues {
+    pub(crate) colla_sets: Option<Queue<CollaSet>>,
+    pub(crate) lifecycles: Option<Queue<Pod>>,
+}
+
+impl OptionalQueues {
+    pub(crate) fn new(enabled: &[OptionalController]) -> Self {
+        let is_enabled = |one| enabled.contains(&one);
+        Self {
+            colla_sets: is_enabled(OptionalController::CollaSet).then(Queue::new),
+            lifecycles: is_enabled(OptionalController::PodOpsLifecycle).then(Queue::new),
+        }
+    }
+}
+
+/// What they are made of.
+pub(crate) struct Optional<'a> {
+    pub(crate) performers: &'a Performers,
+    pub(crate) stores: &'a Stores,
+    pub(crate) listeners: &'a Listeners,
+    pub(crate) events: &'a Events,
+    pub(crate) client: &'a Client,
+}
+
+impl Optional<'_> {
+    pub(crate) fn start(
+        &self,
+        running: &mut Running,
+        queues: OptionalQueues,
+    ) -> anyhow::Result<()> {
+        let OptionalQueues {
+            colla_sets,
+            lifecycles,
+        } = queues;
+        if let Some(queue) = lifecycles {
+            let controller = Arc::new(PodOpsLifecycle {
+                pods: self.stores.pods.clone(),
+                performer: self.performer(keys::POD_OPS_LIFECYCLE_MANAGER)?,
+                events: self.events.clone(),
+            });
+            running.start(controller, &self.stores.pods.store, queue);
+        }
+        let triggers = self.listeners.colla_set_triggers.as_ref();
+        let stores = self.stores.colla_sets.as_ref();
+        if let (Some(queue), Some(triggers), Some(stores)) = (colla_sets, triggers, stores) {
+            let owned: Vec<Arc<dyn OwnedCache>> = vec![
+                Arc::new(self.stores.pods.clone()),
+                Arc::new(stores.revisions.clone()),
+            ];
+            let controller = Arc::new(Driven {
+                controller: CollaSets {
+                    pods: self.stores.pods.clone(),
+                    revisions: stores.revisions.clone(),
+                    triggers: Arc::clone(triggers),
+                },
+                performer: self.performer(CollaSets::MANAGER)?,
+                client: self.client.clone(),
+                owned,
+                reports: Reports::new(
+                    self.client.clone(),
+                    CollaSets::MANAGER,
+                    stores.objects.clone(),
+                    self.events.clone(),
+                    queue.sender.clone(),
+                ),
+            });
+            running.start(controller, &stores.objects.store, queue);
+        }
+        Ok(())
+    }
+
+    fn performer(&self, account: &str) -> anyhow::Result<Performer> {
+        self.performers
+            .of_controller(account)
+            .map_err(|error| anyhow::anyhow!("failed to build a client of {account}: {error}"))
+    }
+}
