@@ -63,6 +63,7 @@ impl Host {
                 SYSTEM,
             ])
             .args(["--instance", &name])
+            .arg("--controllers=collaset,podopslifecycle")
             .arg("--cache-dir")
             .arg(folder.join("cache"))
             .args(arguments)

@@ -11,6 +11,7 @@
     reason = "everything in a harness of tests panics when it fails"
 )]
 
+pub mod colla_set;
 pub mod daemon_job;
 pub mod endpoints;
 pub mod environment;

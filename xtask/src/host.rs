@@ -143,6 +143,7 @@ pub(crate) fn start_process(
             NAMESPACE,
         ])
         .args(["--instance", "operon-process"])
+        .arg("--controllers=collaset,podopslifecycle")
         .arg("--cache-dir")
         .arg(state.join("compiled"))
         .env("KUBECONFIG", kubeconfig)
@@ -176,6 +177,8 @@ fn helm_install(
         ])
         // The stories replace all pods of a Deployment at the same time.
         .args(["--set-string", "actions.replace.settings.maxReleased=100%"])
+        .args(["--set", "controllers.collaSet.enabled=true"])
+        .args(["--set", "controllers.podOpsLifecycle.enabled=true"])
         .args(settings);
     progress.say(format!(
         "helm upgrade --install {RELEASE} … --namespace {NAMESPACE} --wait"

@@ -1,0 +1,42 @@
+{{/*
+A controller that writes as a ServiceAccount of its own, which the host impersonates: the account, and its
+rights. Called with a dict: root (the chart's context), name (of the account), rules (RBAC, as YAML).
+*/}}
+{{- define "operon.controller" -}}
+{{- $root := .root -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "operon.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: controller
+automountServiceAccountToken: false
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: {{ $root.Release.Namespace }}-{{ .name }}
+  labels:
+    {{- include "operon.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: controller
+rules:
+  {{- .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: {{ $root.Release.Namespace }}-{{ .name }}
+  labels:
+    {{- include "operon.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: controller
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: {{ $root.Release.Namespace }}-{{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .name }}
+    namespace: {{ $root.Release.Namespace }}
+{{- end -}}
