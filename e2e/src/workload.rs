@@ -244,6 +244,11 @@ impl World {
             "spec": {"selector": {"app": app}, "ports": [{"port": 80}]}
         }))
         .await;
+        self.endpoints_of(app, endpoints).await
+    }
+
+    /// The endpoints of a Service of an app, watched from when so many are ready.
+    pub async fn endpoints_of(&self, app: &str, endpoints: usize) -> Endpoints {
         let watch = Endpoints::watch(self.api::<EndpointSlice>(), app);
         self.eventually(
             &format!("Service {app} has {endpoints} ready endpoints"),

@@ -79,7 +79,9 @@ async fn kubectl_scale_brings_pods_and_takes_them_out_of_service_before_they_go(
             .await;
         let one = world.colla_set_serves("shop", 1).await;
         let events = world.event_reasons("shop").await.expect("Events");
-        assert!(events.contains(&"Scaled".to_owned()), "{events:?}");
+        for reason in ["PodsCreated", "ScaledIn"] {
+            assert!(events.contains(&reason.to_owned()), "{events:?}");
+        }
         for pod in five
             .iter()
             .filter(|pod| pod.name_any() != one[0].name_any())

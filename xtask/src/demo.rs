@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use operon_devcluster::{Cluster, Nodes, Options, Progress};
 
+use self::replace::Owner;
 use crate::{cluster, host};
 
 /// How many nodes there are where they are simulated: two in each of three zones.
@@ -44,8 +45,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Story {
-    /// An `OperationJob` replaces the pods of a Deployment, one after the other
+    /// An `OperationJob` replaces the pods of a `CollaSet`, one after the other
     Replace,
+    /// The same of a Deployment
+    Deployment,
     /// A `ReactiveJob` runs its Job again when its template changes
     #[value(name = "reactivejob")]
     ReactiveJob,
@@ -74,7 +77,9 @@ fn tell_all(arguments: &Arguments, stories: &[Story]) -> Result<()> {
         (Some(nodes), _) => nodes.into(),
         // It needs several, and this machine is only one.
         (None, Story::DaemonJob) => Nodes::Simulated,
-        (None, Story::Replace | Story::ReactiveJob | Story::JobFlow) => *of_this_machine,
+        (None, Story::Replace | Story::Deployment | Story::ReactiveJob | Story::JobFlow) => {
+            *of_this_machine
+        }
     };
     for nodes in [Nodes::Real, Nodes::Simulated] {
         let here = stories.iter().copied().filter(|s| nodes_of(*s) == nodes);
@@ -125,7 +130,8 @@ fn tell_on(kubeconfig: &Path, story: Story, progress: &Progress) -> Result<()> {
 
 fn tell(story: Story, cluster: &Cluster, progress: &Progress) -> Result<()> {
     match story {
-        Story::Replace => replace::tell(cluster, progress),
+        Story::Replace => replace::tell(cluster, progress, Owner::CollaSet),
+        Story::Deployment => replace::tell(cluster, progress, Owner::Deployment),
         Story::ReactiveJob => reactive_job::tell(cluster, progress),
         Story::JobFlow => job_flow::tell(cluster, progress),
         Story::DaemonJob => daemon_job::tell(cluster, progress),
@@ -148,14 +154,14 @@ pub(crate) fn check(nodes: Option<cluster::NodesArgument>) -> Result<()> {
 
 fn farewell(cluster: &Cluster, arguments: &Arguments, nodes: Nodes) {
     let (name, described) = match arguments.story {
-        Story::Replace => (&arguments.name, "opj opj-replace"),
+        Story::Replace | Story::Deployment => (&arguments.name, "opj opj-replace"),
         Story::ReactiveJob => (&arguments.name, "reactivejob test"),
         Story::JobFlow => (&arguments.name, "jobflow jobflow-example"),
         Story::DaemonJob => (&arguments.name, "daemonjob node-upgrade"),
     };
     println!("\nTo look around:");
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
-    println!("  kubectl get opj,reactivejobs,jobflows,daemonjobs,actionplugins,jobs,pods");
+    println!("  kubectl get cls,opj,reactivejobs,jobflows,daemonjobs,actionplugins,jobs,pods");
     println!("  kubectl describe {described}");
     match nodes {
         Nodes::Real => println!(

@@ -115,6 +115,18 @@ pub const INSTANCE_ID: &str = "collaset.kusionstack.io/instance-id";
 /// On a pod of a CollaSet, a label: the ControllerRevision that it was created from.
 pub const CONTROLLER_REVISION: &str = "controller-revision-hash";
 
+/// On a pod of a CollaSet, a label: the pod shall be replaced.
+pub const TO_REPLACE: &str = "collaset.kusionstack.io/to-replace";
+
+/// On a pod of a CollaSet that is replaced, a label: the number of the new pod.
+pub const PAIR_NEW_ID: &str = "collaset.kusionstack.io/replace-pair-new-id";
+
+/// On a new pod of a CollaSet, a label: the name of the pod that it replaces.
+pub const PAIR_ORIGIN_NAME: &str = "collaset.kusionstack.io/replace-pair-origin-name";
+
+/// On a pod, a label: the pod is deleted as soon as it is out of service.
+pub const TO_DELETE: &str = "collaset.kusionstack.io/to-delete";
+
 /// On a ControllerRevision of a CollaSet, a label: the digest of what it holds.
 pub const REVISION_DIGEST: &str = "controller.kubernetes.io/hash";
 

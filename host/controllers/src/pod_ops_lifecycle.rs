@@ -9,7 +9,10 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::keys;
 use operon_core::{
     action::Severity,
-    pod_lifecycle::pod::{Step, step},
+    pod_lifecycle::{
+        deletion::deletion,
+        pod::{Step, step},
+    },
 };
 
 use crate::{
@@ -62,9 +65,13 @@ impl Reconciler for PodOpsLifecycle {
 }
 
 impl PodOpsLifecycle {
-    /// Writes the labels, then the readiness gate, each over the version of the pod that it was decided from.
+    /// Writes the labels, then the readiness gate, each over the version of the pod that it was decided from. A
+    /// pod that is at rest, or waits, is deleted if it shall be.
     async fn take(&self, pod: &Pod, step: &Step) -> Result<(), Error> {
         let namespace = pod.namespace().unwrap_or_default();
+        if step.is_none() {
+            return self.delete(pod, &namespace).await;
+        }
         let mut version = pod.resource_version();
         if let Some(labels) = step.labels(pod, version.clone()) {
             let Performed::Object(written) = self.performer.perform(&namespace, &labels).await?
@@ -83,6 +90,22 @@ impl PodOpsLifecycle {
                     .send(pod, Severity::Normal, "ServiceReady", "Reconcile", message)
                     .await;
             }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, pod: &Pod, namespace: &str) -> Result<(), Error> {
+        let Some(next) = deletion(pod, Timestamp::now()) else {
+            return Ok(());
+        };
+        if let Performed::Object(written) = self.performer.perform(namespace, &next).await? {
+            self.wrote(*written);
+        }
+        if next.removes() {
+            let message = "the pod is out of service and is deleted";
+            self.events
+                .send(pod, Severity::Normal, "PodDeletion", "Reconcile", message)
+                .await;
         }
         Ok(())
     }

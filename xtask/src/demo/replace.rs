@@ -1,4 +1,5 @@
-//! The seed's story of Replace: two pods behind a Service, replaced one after the other.
+//! The seed's story of Replace: two pods behind a Service, replaced one after the other. It is told of a
+//! CollaSet, as the seed does, and of a Deployment.
 
 use anyhow::{Result, bail};
 use operon_devcluster::{Cluster, Progress};
@@ -6,8 +7,48 @@ use operon_devcluster::{Cluster, Progress};
 use super::teller::{Teller, indented};
 use super::watch::EndpointWatch;
 
-/// Two pods behind a Service, one of which takes a moment to become ready.
-const FOO: &str = include_str!("../../../examples/replace/deployment.yaml");
+/// What owns the two pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    CollaSet,
+    Deployment,
+}
+
+impl Owner {
+    /// The manifest's file and text: two pods behind a Service, each of which takes a moment to become ready.
+    fn manifest(self) -> (&'static str, &'static str) {
+        match self {
+            Self::CollaSet => (
+                "collaset.yaml",
+                include_str!("../../../examples/collaset/collaset.yaml"),
+            ),
+            Self::Deployment => (
+                "deployment.yaml",
+                include_str!("../../../examples/replace/deployment.yaml"),
+            ),
+        }
+    }
+
+    /// How to wait for the pods.
+    fn wait(self) -> &'static [&'static str] {
+        match self {
+            Self::CollaSet => &[
+                "wait",
+                "--for=condition=Available",
+                "cls/foo",
+                "--timeout=120s",
+            ],
+            Self::Deployment => &["rollout", "status", "deployment/foo", "--timeout=120s"],
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::CollaSet => "CollaSet",
+            Self::Deployment => "Deployment",
+        }
+    }
+}
 
 /// The job, with the pods' names to fill in.
 const JOB: &str = include_str!("../../../examples/replace/operationjob.yaml");
@@ -16,9 +57,18 @@ const OBJECT: &str = "opj/opj-replace";
 const PODS: &str = "app=foo";
 
 /// Tells it.
-pub(super) fn tell(cluster: &Cluster, progress: &Progress) -> Result<()> {
+pub(super) fn tell(cluster: &Cluster, progress: &Progress, owner: Owner) -> Result<()> {
     let teller = Teller { cluster, progress };
-    println!("\n── A Deployment of two pods, behind a Service ──");
+    println!("\n── A {} of two pods, behind a Service ──", owner.noun());
+    // What a story before this one left.
+    let left = [
+        "delete",
+        "cls,deployment",
+        "foo",
+        "--ignore-not-found",
+        "--cascade=foreground",
+    ];
+    teller.quietly(&left)?;
     teller.quietly(&[
         "delete",
         "opj",
@@ -26,8 +76,12 @@ pub(super) fn tell(cluster: &Cluster, progress: &Progress) -> Result<()> {
         "--ignore-not-found",
         "--wait",
     ])?;
-    teller.apply("deployment.yaml", FOO)?;
-    teller.quietly(&["rollout", "status", "deployment/foo", "--timeout=120s"])?;
+    let (file, text) = owner.manifest();
+    teller.apply(file, text)?;
+    teller.quietly(owner.wait())?;
+    if owner == Owner::CollaSet {
+        teller.show(&["get", "cls"])?;
+    }
     teller.show(&["get", "pods", "--selector=app=foo"])?;
     teller.show(&["get", "actionplugins"])?;
     let endpoints = EndpointWatch::start(cluster, progress, "foo", 2)?;
@@ -69,6 +123,9 @@ pub(super) fn tell(cluster: &Cluster, progress: &Progress) -> Result<()> {
     ])?;
     teller.show(&["get", "opj"])?;
     teller.show(&["get", "pods", "--selector=app=foo"])?;
+    if owner == Owner::CollaSet {
+        teller.show(&["get", "cls"])?;
+    }
     teller.show(&[
         "get",
         "opj",

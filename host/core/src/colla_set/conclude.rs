@@ -12,6 +12,7 @@ use operon_api::{
 use super::{
     Seen,
     new_pod::created,
+    pair::Pairs,
     plan::Plan,
     pods::{Pods, is_available, is_ready, is_scheduled, revision},
     revision::Revisions,
@@ -205,7 +206,9 @@ fn availability(seen: &Seen, pods: &Pods<'_>, status: &CollaSetStatus) -> Verdic
 
 fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>) -> Verdict {
     let desired = seen.object.spec.replicas;
-    let there = pods.active.len();
+    let pairs = Pairs::of(pods);
+    let counted = pods.active.iter().filter(|pod| !pairs.is_new(pod));
+    let there = counted.count();
     let counts = format!("{there} of {desired} pods exist");
     if let Some(refusal) = refusal {
         let message = format!("{counts}. {}: {}", refusal.reason, refusal.message);
@@ -292,12 +295,13 @@ fn events(
         } else {
             ""
         };
-        let message = format!("created {created} pods: {}{more}", names.join(", "));
-        events.push(event(Severity::Normal, "Scaled", message));
+        let message = format!("created {}{more}", names.join(", "));
+        events.push(event(Severity::Normal, "PodsCreated", message));
     }
-    if status.replicas < previous.replicas {
-        let message = format!("{} pods were {}", status.replicas, previous.replicas);
-        events.push(event(Severity::Normal, "Scaled", message));
+    let (before, now) = (previous.replicas, status.replicas);
+    if previous.operating_replicas > 0 && now < before {
+        let message = format!("scaled in from {before} to {now} pods");
+        events.push(event(Severity::Normal, "ScaledIn", message));
     }
     let is_refused = |status: &CollaSetStatus| {
         let mut scale = status.conditions.iter().filter(|one| one.type_ == SCALE);

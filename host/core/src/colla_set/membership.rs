@@ -8,52 +8,45 @@ use operon_api::{CollaSet, keys};
 use serde_json::json;
 
 use super::{
+    edits::Edits,
     pods::{Pods, instance_id},
     scale::SCALE_IN,
 };
-use crate::{action::Effect, driver, jobs::owned::owner};
+use crate::jobs::owned::owner;
 
-/// The changes that make pods belong to the set as its selector says, each with a number of its own.
-pub(super) fn changes(object: &CollaSet, pods: &Pods<'_>) -> Vec<Effect> {
+/// Makes pods belong to the set as its selector says, each with a number of its own.
+pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'a>) {
+    for pod in &pods.adopt {
+        adopt(object, pod, edits);
+    }
     let mut taken = BTreeSet::new();
-    let members = pods.active.iter().map(|pod| (*pod, false));
-    let members = members.chain(pods.adopt.iter().map(|pod| (*pod, true)));
-    let (numbered, unnumbered): (Vec<_>, Vec<_>) =
-        members.partition(|(pod, _)| instance_id(pod).is_some_and(|id| taken.insert(id)));
-    let adopted = numbered.into_iter().filter(|(_, is_adopted)| *is_adopted);
-    let adopted: Vec<_> = adopted.map(|(pod, _)| member(object, pod, None)).collect();
+    let members = pods.active.iter().chain(&pods.adopt).copied();
+    let is_unnumbered = |pod: &&Pod| instance_id(pod).is_none_or(|id| !taken.insert(id));
+    let unnumbered: Vec<_> = members.filter(is_unnumbered).collect();
     let free = (0..).filter(|id| !taken.contains(id));
-    let renumbered = unnumbered.into_iter().zip(free);
-    let renumbered = renumbered.map(|((pod, _), id)| member(object, pod, Some(id)));
-    let released = pods.release.iter().map(|pod| released(object, pod));
-    adopted
-        .into_iter()
-        .chain(renumbered)
-        .chain(released)
-        .collect()
+    for (pod, id) in unnumbered.into_iter().zip(free) {
+        let id: u32 = id;
+        edits.label(pod, keys::INSTANCE_ID, id.to_string());
+    }
+    for pod in &pods.release {
+        release(object, pod, edits);
+    }
 }
 
-/// The change that makes a pod one of the set's, with this number if it has none of its own.
-fn member(object: &CollaSet, pod: &Pod, id: Option<u32>) -> Effect {
+fn adopt<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
     let uid = object.metadata.uid.as_ref();
-    let mut owners = pod.owner_references().to_vec();
-    if owners.iter().all(|known| Some(&known.uid) != uid) {
-        owners.extend(owner(object));
-    }
-    let mut labels = json!({keys::CONTROL: "true"});
-    if let Some(id) = id {
-        labels[keys::INSTANCE_ID] = json!(id.to_string());
-    }
-    let metadata = json!({"ownerReferences": owners, "labels": labels});
-    driver::unchanged(pod, json!({"metadata": metadata}))
+    let others = pod.owner_references().iter();
+    let others = others.filter(|known| Some(&known.uid) != uid).cloned();
+    let owners: Vec<_> = others.chain(owner(object)).collect();
+    edits.owners(pod, json!(owners));
+    edits.label(pod, keys::CONTROL, "true");
 }
 
-/// The change that ends a pod's membership, and an operation of the set on it.
-fn released(object: &CollaSet, pod: &Pod) -> Effect {
+/// Ends a pod's membership, and an operation of the set on it.
+fn release<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
     let uid = object.metadata.uid.as_ref();
     let owners = pod.owner_references().iter();
     let others: Vec<_> = owners.filter(|owner| Some(&owner.uid) != uid).collect();
-    let undo = SCALE_IN.undo(pod.labels()).unwrap_or_default();
-    let metadata = json!({"ownerReferences": others, "labels": undo});
-    driver::unchanged(pod, json!({"metadata": metadata}))
+    edits.owners(pod, json!(others));
+    edits.labels(pod, SCALE_IN.undo(pod.labels()).unwrap_or_default());
 }

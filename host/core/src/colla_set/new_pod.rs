@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
 use kube::ResourceExt;
 use operon_api::{CollaSet, keys};
 use serde_json::{Value, json};
 
 use super::{
     Seen,
-    pods::{Pods, creation, instance_id, owner_uid},
-    selection::template_texts,
+    pair::Pairs,
+    pods::{Pods, creation, instance_id, owner_uid, revision},
+    revision::{Revisions, template},
+    selection::texts,
 };
 use crate::{
     driver::{Claim, Start},
@@ -27,15 +29,36 @@ const BEGINNING: usize = 57;
 /// How many names are tried if another object has one.
 const NAMES: u32 = 3;
 
-/// The creations of so many new pods of a revision.
-pub(super) fn starts(seen: &Seen, pods: &Pods<'_>, revision: &str, count: usize) -> Vec<Start> {
-    let object = &*seen.object;
-    let first = created(seen) + 1;
-    let ids = free_ids(pods);
-    (first..)
-        .zip(ids)
-        .take(count)
-        .map(|(creation, id)| start(seen, creation, id, revision, object))
+/// The creations of the new pods of pairs, and of so many others. An origin that is being deleted does not
+/// count any more, so its new pod is one of the others.
+pub(super) fn starts(
+    seen: &Seen,
+    pods: &Pods<'_>,
+    pairs: &Pairs<'_>,
+    revisions: &Revisions<'_>,
+    updated: &ControllerRevision,
+    missing: usize,
+) -> Vec<Start> {
+    let is_deleted = |pod: &&&Pod| pod.metadata.deletion_timestamp.is_some();
+    let (deleted, active): (Vec<&&Pod>, Vec<&&Pod>) = pairs.alone.iter().partition(is_deleted);
+    let beside = active.into_iter().map(|pod| Some(*pod));
+    let instead = deleted.into_iter().map(|pod| Some(*pod));
+    let instead = instead.chain(std::iter::repeat(None)).take(missing);
+    let (creations, ids) = (created(seen) + 1.., free_ids(pods));
+    let wanted = beside.chain(instead).zip(creations).zip(ids);
+    wanted
+        .map(|((origin, creation), id)| {
+            let of_origin = origin
+                .and_then(revision)
+                .and_then(|name| revisions.named(name));
+            let new_pod = NewPod {
+                creation,
+                id,
+                origin,
+                revision: of_origin.unwrap_or(updated),
+            };
+            new_pod.start(seen)
+        })
         .collect()
 }
 
@@ -58,37 +81,51 @@ pub(super) fn free_ids(pods: &Pods<'_>) -> impl Iterator<Item = u32> + use<> {
     (0..).filter(move |id| !taken.contains(id))
 }
 
-fn start(seen: &Seen, creation: i64, id: u32, revision: &str, object: &CollaSet) -> Start {
-    let mut labels = template_texts(object, "labels");
-    labels.extend([
-        (keys::CONTROL.to_owned(), "true".to_owned()),
-        (keys::INSTANCE_ID.to_owned(), id.to_string()),
-        (keys::CONTROLLER_REVISION.to_owned(), revision.to_owned()),
-        (CREATING.to_owned(), seen.now.as_nanosecond().to_string()),
-    ]);
-    let mut annotations = template_texts(object, "annotations");
-    annotations.insert(keys::CREATION.to_owned(), creation.to_string());
-    let mut spec = object
-        .spec
-        .template
-        .at(&["spec"])
-        .cloned()
-        .unwrap_or_default();
-    add_gate(&mut spec);
-    Start {
-        subject: creation.to_string(),
-        names: names(object, creation),
-        body: json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "labels": labels,
-                "annotations": annotations,
-                "finalizers": object.spec.template.at(&["metadata", "finalizers"]),
-                "ownerReferences": [owner(object)],
-            },
-            "spec": spec,
-        }),
+/// A pod that is to be created.
+struct NewPod<'a> {
+    creation: i64,
+    id: u32,
+    /// The pod that it replaces.
+    origin: Option<&'a Pod>,
+    revision: &'a ControllerRevision,
+}
+
+impl NewPod<'_> {
+    fn start(&self, seen: &Seen) -> Start {
+        let object = &*seen.object;
+        let template = template(self.revision);
+        let mut labels = texts(&template, "labels");
+        labels.extend([
+            (keys::CONTROL.to_owned(), "true".to_owned()),
+            (keys::INSTANCE_ID.to_owned(), self.id.to_string()),
+            (
+                keys::CONTROLLER_REVISION.to_owned(),
+                self.revision.name_any(),
+            ),
+            (CREATING.to_owned(), seen.now.as_nanosecond().to_string()),
+        ]);
+        if let Some(origin) = self.origin {
+            labels.insert(keys::PAIR_ORIGIN_NAME.to_owned(), origin.name_any());
+        }
+        let mut annotations = texts(&template, "annotations");
+        annotations.insert(keys::CREATION.to_owned(), self.creation.to_string());
+        let mut spec = template.at(&["spec"]).cloned().unwrap_or_default();
+        add_gate(&mut spec);
+        Start {
+            subject: self.creation.to_string(),
+            names: names(object, self.creation),
+            body: json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "labels": labels,
+                    "annotations": annotations,
+                    "finalizers": template.at(&["metadata", "finalizers"]),
+                    "ownerReferences": [owner(object)],
+                },
+                "spec": spec,
+            }),
+        }
     }
 }
 

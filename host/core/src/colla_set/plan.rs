@@ -1,14 +1,13 @@
 //! What a reconcile writes.
 
 use super::{
-    Seen, membership, new_pod::starts, pods::Pods, revision::Revisions, scale::Scale,
-    selection::selector,
+    Seen, edits::Edits, membership, new_pod::starts, pair::Pairs, pods::Pods, revision::Revisions,
+    scale::Scale, selection::selector,
 };
 use crate::{
     action::{Effect, Failure, Propagation},
     driver::{self, Start},
 };
-use kube::ResourceExt as _;
 
 /// What a reconcile writes.
 #[derive(Debug, Default)]
@@ -56,10 +55,12 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         };
     };
     let pods = Pods::of(seen, &selector);
-    let scale = Scale::of(seen, &pods);
+    let pairs = Pairs::of(&pods);
+    let mut edits = Edits::default();
+    membership::change(object, &pods, &mut edits);
+    pairs.change(&pods, seen.now, &mut edits);
+    let scale = Scale::of(seen, &pods, &pairs, &mut edits);
     let missing = scale.missing.saturating_sub(pods.adopt.len());
-    let mut edit = membership::changes(object, &pods);
-    edit.extend(scale.edits);
     let finished = pods.finished.iter();
     let finished = finished.map(|pod| driver::delete(*pod, Propagation::Background));
     let mut delete = scale.deletions;
@@ -69,8 +70,8 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         problem: None,
         revision,
         renumber: revisions.renumber(),
-        create: starts(seen, &pods, &updated.name_any(), missing),
-        edit,
+        create: starts(seen, &pods, &pairs, &revisions, updated, missing),
+        edit: edits.into_effects(),
         delete,
         blocked: scale.blocked,
     }

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{Resource, ResourceExt};
-use operon_api::{CollaSet, colla_set::HISTORY_LIMIT, keys};
+use operon_api::{CollaSet, colla_set::HISTORY_LIMIT, embedded::PodTemplateSpec, keys};
 use serde_json::{Value, json};
 
 use super::{
@@ -107,6 +107,14 @@ impl<'a> Revisions<'a> {
             .collect()
     }
 
+    /// The revision of this name, if the set owns it.
+    pub(super) fn named(&self, name: &str) -> Option<&'a ControllerRevision> {
+        let mut owned = self.owned.iter();
+        owned
+            .find(|one| one.metadata.name.as_deref() == Some(name))
+            .copied()
+    }
+
     fn newest(&self) -> i64 {
         self.owned.last().map_or(0, |one| one.revision)
     }
@@ -150,6 +158,17 @@ fn data(object: &CollaSet) -> Value {
     let mut template = json!(object.spec.template);
     template["$patch"] = json!("replace");
     json!({"spec": {"template": template}})
+}
+
+/// The template that a revision holds.
+pub(super) fn template(one: &ControllerRevision) -> PodTemplateSpec {
+    let held = one
+        .data
+        .as_ref()
+        .and_then(|held| held.0.pointer("/spec/template"));
+    let mut template = held.and_then(Value::as_object).cloned().unwrap_or_default();
+    template.remove("$patch");
+    PodTemplateSpec(template)
 }
 
 fn holds(one: &ControllerRevision, data: &Value) -> bool {

@@ -9,17 +9,18 @@ use operon_api::keys;
 
 use super::{
     Seen,
+    edits::Edits,
+    pair::Pairs,
     pods::{Pods, condition, is_ready, is_scheduled},
 };
 use crate::{
     action::{Effect, Propagation},
     driver,
     pod_lifecycle::{
-        adapter::{Adapter, Edit, Standing},
+        adapter::{Adapter, Standing},
         labels::{Operation, PREPARING_TO_DELETE},
     },
 };
-use serde_json::json;
 
 /// The operation that takes a pod out of service for a scale-in.
 pub(super) const SCALE_IN: Adapter<'static> = Adapter {
@@ -27,13 +28,11 @@ pub(super) const SCALE_IN: Adapter<'static> = Adapter {
     kind: "scale-in",
 };
 
-/// What scaling does.
+/// What scaling does besides changing labels.
 #[derive(Debug, Default)]
 pub(super) struct Scale {
     /// How many pods are missing.
     pub(super) missing: usize,
-    /// The changes of labels that begin or take back a scale-in.
-    pub(super) edits: Vec<Effect>,
     /// The deletions of pods that are out of service.
     pub(super) deletions: Vec<Effect>,
     /// The pods that cannot begin, and the operations that they wait for.
@@ -41,35 +40,39 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// What brings the set to its number of pods.
-    pub(super) fn of(seen: &Seen, pods: &Pods<'_>) -> Self {
+    /// What brings the set to its number of pods. A pair counts as one, and goes together.
+    pub(super) fn of<'a>(
+        seen: &Seen,
+        pods: &Pods<'a>,
+        pairs: &Pairs<'a>,
+        edits: &mut Edits<'a>,
+    ) -> Self {
         let desired = usize::try_from(seen.object.spec.replicas).unwrap_or(0);
-        let surplus = pods.active.len().saturating_sub(desired);
-        let mut ranked = pods.active.clone();
+        let counted = pods.active.iter().copied().filter(|pod| !pairs.is_new(pod));
+        let mut ranked: Vec<_> = counted.collect();
         ranked.sort_by_cached_key(|pod| rank(pod));
+        let surplus = ranked.len().saturating_sub(desired);
         let (leaving, staying) = ranked.split_at(surplus);
         let mut scale = Self {
-            missing: desired.saturating_sub(pods.active.len()),
+            missing: desired.saturating_sub(ranked.len()),
             ..Self::default()
         };
-        for pod in leaving {
-            scale.take_out(pod, seen);
+        let with_new = |pod: &&'a Pod| [Some(*pod), pairs.new_pod(pod)].into_iter().flatten();
+        for pod in leaving.iter().flat_map(with_new) {
+            scale.take_out(pod, seen, edits);
         }
-        for pod in staying.iter().filter(|pod| is_scaling_in(pod)) {
-            if let Some(mut undo) = SCALE_IN.undo(pod.labels()) {
-                undo.insert(PREPARING_TO_DELETE.to_owned(), None);
-                scale.edits.push(edited(pod, &undo));
-            }
+        for pod in staying.iter().flat_map(with_new) {
+            put_back(pod, edits);
         }
         scale
     }
 
-    fn take_out(&mut self, pod: &Pod, seen: &Seen) {
+    fn take_out<'a>(&mut self, pod: &'a Pod, seen: &Seen, edits: &mut Edits<'a>) {
         let now = seen.now.as_nanosecond();
         match SCALE_IN.standing(pod.labels(), now) {
-            Standing::Begin(mut begin) => {
-                begin.insert(PREPARING_TO_DELETE.to_owned(), Some(now.to_string()));
-                self.edits.push(edited(pod, &begin));
+            Standing::Begin(begin) => {
+                edits.labels(pod, begin);
+                edits.label(pod, PREPARING_TO_DELETE, now.to_string());
             }
             Standing::Allowed(_) => {
                 self.deletions
@@ -78,6 +81,15 @@ impl Scale {
             Standing::Blocked(operations) => self.blocked.push((pod.name_any(), operations)),
             Standing::Waits(_) | Standing::Returning => {}
         }
+    }
+}
+
+/// Takes a scale-in back of a pod that is wanted again.
+fn put_back<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
+    let undo = SCALE_IN.undo(pod.labels()).filter(|_| is_scaling_in(pod));
+    if let Some(undo) = undo {
+        edits.labels(pod, undo);
+        edits.unlabel(pod, PREPARING_TO_DELETE);
     }
 }
 
@@ -96,7 +108,7 @@ fn rank(pod: &Pod) -> impl Ord + use<> {
         .annotations()
         .get("controller.kubernetes.io/pod-deletion-cost");
     (
-        !is_scaling_in(pod),
+        !is_scaling_in(pod) && !pod.labels().contains_key(keys::TO_DELETE),
         is_scheduled(pod),
         is_ready(pod),
         cost.and_then(|cost| cost.parse::<i32>().ok()).unwrap_or(0),
@@ -104,9 +116,4 @@ fn rank(pod: &Pod) -> impl Ord + use<> {
         Reverse(pod.metadata.creation_timestamp.clone()),
         Reverse(pod.name_any()),
     )
-}
-
-/// A change of a pod's labels, if the pod has not changed.
-fn edited(pod: &Pod, edit: &Edit) -> Effect {
-    driver::unchanged(pod, json!({"metadata": {"labels": edit}}))
 }

@@ -1,7 +1,7 @@
 //! Which pods a CollaSet selects.
 
 use kube::core::{Selector, SelectorExt as _};
-use operon_api::CollaSet;
+use operon_api::{CollaSet, embedded::PodTemplateSpec};
 use serde_json::Value;
 
 use crate::{action::Failure, pod_lifecycle::labels::Labels};
@@ -18,7 +18,7 @@ pub(super) fn selector(object: &CollaSet) -> Result<Selector, Failure> {
         let message = "spec.selector selects every pod: add a label to spec.selector.matchLabels";
         return Err(refused(message.to_owned()));
     }
-    if !selector.matches(&template_texts(object, "labels")) {
+    if !selector.matches(&texts(&object.spec.template, "labels")) {
         let message = format!(
             "spec.selector ({selector}) does not match spec.template.metadata.labels: the pods would not \
              belong to the CollaSet"
@@ -28,9 +28,9 @@ pub(super) fn selector(object: &CollaSet) -> Result<Selector, Failure> {
     Ok(selector)
 }
 
-/// The labels or the annotations of the template.
-pub(super) fn template_texts(object: &CollaSet, field: &str) -> Labels {
-    let texts = object.spec.template.at(&["metadata", field]);
+/// The labels or the annotations of a template.
+pub(super) fn texts(template: &PodTemplateSpec, field: &str) -> Labels {
+    let texts = template.at(&["metadata", field]);
     let texts = texts.and_then(Value::as_object).into_iter().flatten();
     texts
         .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))

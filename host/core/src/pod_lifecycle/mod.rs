@@ -9,6 +9,7 @@
 //! controller has not seen yet allows one.
 
 pub mod adapter;
+pub mod deletion;
 pub mod labels;
 pub mod pod;
 pub mod transition;

@@ -55,6 +55,11 @@ pub fn step(pod: &Pod, now: Timestamp) -> Result<Step, Failure> {
 }
 
 impl Step {
+    /// Whether nothing changes.
+    pub fn is_none(&self) -> bool {
+        self.next == Transition::default()
+    }
+
     /// The change of labels, if there is one, of this version of the pod.
     pub fn labels(&self, pod: &Pod, version: Option<String>) -> Option<Effect> {
         let labels = &self.next.labels;

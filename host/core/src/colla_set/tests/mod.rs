@@ -1,5 +1,6 @@
 //! Tests of the decisions of one reconcile.
 
+mod pairs;
 mod pods;
 mod revisions;
 mod scale;

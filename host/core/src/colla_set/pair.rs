@@ -1,0 +1,115 @@
+//! Replacing a pod: a new pod is created beside it, and when the new pod serves, the old one is deleted
+//! through its lifecycle. The two are a pair, and count as one.
+//!
+//! Whoever wants a pod to be replaced sets the label `to-replace` on it, and takes it off to cancel. The
+//! new pod names the old one in a label, and the old one has the number of the new one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::ResourceExt;
+use operon_api::keys;
+
+use super::{
+    edits::Edits,
+    pods::{Pods, instance_id, is_available},
+    scale::is_scaling_in,
+};
+
+/// The pairs of a set.
+#[derive(Debug)]
+pub(super) struct Pairs<'a> {
+    /// The new pods, by the name of the old one, which is active or being deleted.
+    new_pods: BTreeMap<&'a str, &'a Pod>,
+    /// The names of the active pods.
+    active: BTreeSet<String>,
+    /// The old pods that have no new one and shall get one, those that are being deleted last.
+    pub(super) alone: Vec<&'a Pod>,
+}
+
+impl<'a> Pairs<'a> {
+    pub(super) fn of(pods: &Pods<'a>) -> Self {
+        let active: BTreeSet<_> = pods.active.iter().map(|pod| pod.name_any()).collect();
+        let origins = pods.active.iter().chain(&pods.terminating);
+        let names: BTreeSet<_> = origins.clone().map(|pod| pod.name_any()).collect();
+        let mut new_pods: BTreeMap<&str, &Pod> = BTreeMap::new();
+        for pod in &pods.active {
+            let origin = origin_name(pod).filter(|name| names.contains(*name));
+            if let Some(origin) = origin {
+                new_pods.entry(origin).or_insert(pod);
+            }
+        }
+        let is_alone = |pod: &&&Pod| {
+            pod.labels().contains_key(keys::TO_REPLACE)
+                && !is_scaling_in(pod)
+                && !new_pods.contains_key(&*pod.name_any())
+                && !origin_name(pod).is_some_and(|name| active.contains(name))
+        };
+        let alone = origins.filter(is_alone).copied().collect();
+        Self {
+            new_pods,
+            active,
+            alone,
+        }
+    }
+
+    /// Whether a pod is the new one of a pair: the old one counts.
+    pub(super) fn is_new(&self, pod: &Pod) -> bool {
+        let Some(origin) = origin_name(pod).filter(|name| self.active.contains(*name)) else {
+            return false;
+        };
+        let new_pod = self.new_pods.get(origin);
+        new_pod.is_some_and(|new_pod| new_pod.name_any() == pod.name_any())
+    }
+
+    /// The new pod of an old one.
+    pub(super) fn new_pod(&self, origin: &Pod) -> Option<&'a Pod> {
+        self.new_pods.get(&*origin.name_any()).copied()
+    }
+
+    /// Keeps the labels of pairs true, and decides which pod of a pair goes.
+    pub(super) fn change(&self, pods: &Pods<'a>, now: Timestamp, edits: &mut Edits<'a>) {
+        for pod in &pods.active {
+            if origin_name(pod).is_some() && !self.is_of_pair(pod) {
+                edits.unlabel(pod, keys::PAIR_ORIGIN_NAME);
+            }
+            let new_id = self.new_pod(pod).and_then(instance_id);
+            let known = pod.labels().get(keys::PAIR_NEW_ID);
+            match (new_id, known) {
+                (Some(id), known) if known != Some(&id.to_string()) => {
+                    edits.label(pod, keys::PAIR_NEW_ID, id.to_string());
+                }
+                (None, Some(_)) => edits.unlabel(pod, keys::PAIR_NEW_ID),
+                (Some(_), _) | (None, None) => {}
+            }
+            if let Some(new_pod) = self.new_pod(pod)
+                && let Some(leaving) = leaving(pod, new_pod)
+            {
+                edits.label(leaving, keys::TO_DELETE, now.as_nanosecond().to_string());
+            }
+        }
+    }
+
+    fn is_of_pair(&self, new_pod: &Pod) -> bool {
+        let known = origin_name(new_pod).and_then(|name| self.new_pods.get(name));
+        known.is_some_and(|known| known.name_any() == new_pod.name_any())
+    }
+}
+
+/// The pod of a pair that must go now: the old one when the new one serves, the new one when the
+/// replacement was cancelled. What goes already goes.
+fn leaving<'a>(origin: &'a Pod, new_pod: &'a Pod) -> Option<&'a Pod> {
+    let goes = |pod: &Pod| pod.labels().contains_key(keys::TO_DELETE) || is_scaling_in(pod);
+    if goes(origin) || goes(new_pod) {
+        None
+    } else if !origin.labels().contains_key(keys::TO_REPLACE) {
+        Some(new_pod)
+    } else {
+        is_available(new_pod).then_some(origin)
+    }
+}
+
+/// The name of the pod that a new pod replaces.
+fn origin_name(pod: &Pod) -> Option<&str> {
+    pod.labels().get(keys::PAIR_ORIGIN_NAME).map(String::as_str)
+}

@@ -1,0 +1,187 @@
+//! Pairs: a pod and the new pod that replaces it.
+
+use kube::ResourceExt;
+use operon_api::keys;
+use serde_json::{Value, json};
+
+use super::set::{labels, set, written};
+use crate::{colla_set::Seen, pod_lifecycle::labels::SERVICE_AVAILABLE};
+
+fn to_replace() -> Value {
+    json!({"metadata": {"labels": {keys::TO_REPLACE: "true"}}})
+}
+
+fn label(key: &str, value: &Value) -> Value {
+    json!({"metadata": {"labels": {key: value}}})
+}
+
+/// A set of one pod that is being replaced by a second one, which serves or not.
+fn pair(serves: bool) -> Seen {
+    let mut seen = set(1);
+    seen.serve();
+    seen.pod(0, &to_replace());
+    seen.serve();
+    assert_eq!(seen.pods.len(), 2);
+    seen.pod(0, &label(keys::PAIR_NEW_ID, &json!("1")));
+    if !serves {
+        seen.pod(1, &label(SERVICE_AVAILABLE, &Value::Null));
+    }
+    seen
+}
+
+fn name(seen: &Seen, place: usize) -> String {
+    seen.pods[place].name_any()
+}
+
+#[test]
+fn a_new_pod_of_the_same_revision_is_created_beside_the_old_one() {
+    let mut seen = set(1);
+    seen.serve();
+    let before = seen.revision();
+    seen.edit(|object| {
+        object.spec.template.0["spec"]["hostNetwork"] = json!(true);
+        object.metadata.generation = Some(2);
+    });
+    seen.note_revision();
+    seen.pod(0, &to_replace());
+    let plan = seen.plan();
+    let [start] = &*plan.create else {
+        unreachable!("one pod")
+    };
+    let new_labels = &start.body["metadata"]["labels"];
+    assert_eq!(new_labels[keys::PAIR_ORIGIN_NAME], name(&seen, 0));
+    assert_eq!(new_labels[keys::INSTANCE_ID], "1");
+    assert_eq!(new_labels[keys::CONTROLLER_REVISION], before);
+    assert_eq!(start.body["spec"]["hostNetwork"], Value::Null);
+}
+
+#[test]
+fn the_old_pod_gets_the_number_of_the_new_one_and_the_two_count_as_one() {
+    let mut seen = pair(false);
+    seen.pod(0, &label(keys::PAIR_NEW_ID, &Value::Null));
+    let plan = seen.plan();
+    assert!(plan.create.is_empty() && plan.delete.is_empty());
+    assert_eq!(written(&plan.edit), [name(&seen, 0)]);
+    assert_eq!(labels(&plan.edit[0]), json!({keys::PAIR_NEW_ID: "1"}));
+    assert_eq!(seen.conclude().replicas, 2);
+    let scale = seen.conclude().conditions;
+    let scale = scale.iter().find(|one| one.type_ == "Scale");
+    assert_eq!(scale.expect("a condition").message, "1 of 1 pods exist");
+}
+
+#[test]
+fn the_old_pod_goes_when_the_new_one_serves_and_not_before() {
+    assert!(pair(false).plan().edit.is_empty());
+    let seen = pair(true);
+    let plan = seen.plan();
+    assert_eq!(written(&plan.edit), [name(&seen, 0)]);
+    assert!(labels(&plan.edit[0])[keys::TO_DELETE].is_string());
+}
+
+#[test]
+fn a_replacement_that_is_cancelled_removes_the_new_pod_even_if_it_serves() {
+    for serves in [false, true] {
+        let mut seen = pair(serves);
+        seen.pod(0, &label(keys::TO_REPLACE, &Value::Null));
+        let plan = seen.plan();
+        assert_eq!(written(&plan.edit), [name(&seen, 1)]);
+        assert!(labels(&plan.edit[0])[keys::TO_DELETE].is_string());
+    }
+}
+
+#[test]
+fn a_replacement_that_is_cancelled_after_the_old_pod_began_to_go_is_finished() {
+    let mut seen = pair(true);
+    seen.pod(0, &label(keys::TO_DELETE, &json!("1")));
+    seen.pod(0, &label(keys::TO_REPLACE, &Value::Null));
+    assert!(seen.plan().edit.is_empty());
+}
+
+#[test]
+fn a_new_pod_that_goes_is_created_again_and_its_number_is_forgotten_meanwhile() {
+    let mut seen = pair(false);
+    seen.pods.pop();
+    let plan = seen.plan();
+    assert_eq!(plan.create.len(), 1);
+    assert_eq!(labels(&plan.edit[0])[keys::PAIR_NEW_ID], Value::Null);
+}
+
+#[test]
+fn an_old_pod_that_is_deleted_leaves_the_new_one_in_its_place() {
+    let mut seen = pair(false);
+    seen.pod(
+        0,
+        &json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}),
+    );
+    let plan = seen.plan();
+    assert!(plan.create.is_empty() && plan.edit.is_empty());
+    seen.pods.remove(0);
+    let plan = seen.plan();
+    assert!(plan.create.is_empty());
+    assert_eq!(labels(&plan.edit[0])[keys::PAIR_ORIGIN_NAME], Value::Null);
+}
+
+#[test]
+fn an_old_pod_that_is_deleted_before_it_has_a_new_one_gets_it_instead_of_another() {
+    let mut seen = set(2);
+    seen.serve();
+    seen.pod(0, &to_replace());
+    seen.pod(
+        0,
+        &json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}),
+    );
+    let plan = seen.plan();
+    let [start] = &*plan.create else {
+        unreachable!("one pod")
+    };
+    let origin = &start.body["metadata"]["labels"][keys::PAIR_ORIGIN_NAME];
+    assert_eq!(*origin, name(&seen, 0));
+    seen.edit(|object| object.spec.replicas = 1);
+    assert!(seen.plan().create.is_empty(), "it is not wanted any more");
+}
+
+#[test]
+fn a_pair_is_scaled_in_together_and_no_pod_that_is_scaled_in_is_replaced() {
+    let mut seen = pair(true);
+    seen.edit(|object| object.spec.replicas = 0);
+    let mut names = written(&seen.plan().edit);
+    names.sort();
+    let mut both = vec![name(&seen, 0), name(&seen, 1)];
+    both.sort();
+    assert_eq!(names, both);
+
+    let mut seen = set(1);
+    seen.serve();
+    seen.edit(|object| object.spec.replicas = 0);
+    let begun = labels(&seen.plan().edit[0]);
+    seen.pod(0, &json!({"metadata": {"labels": begun}}));
+    seen.pod(0, &to_replace());
+    assert!(seen.plan().create.is_empty());
+}
+
+#[test]
+fn the_new_pod_of_a_pair_is_not_replaced_itself() {
+    let mut seen = pair(false);
+    seen.pod(1, &to_replace());
+    assert!(seen.plan().create.is_empty());
+    seen.pods.remove(0);
+    assert_eq!(
+        seen.plan().create.len(),
+        1,
+        "it is a pod like any other now"
+    );
+}
+
+#[test]
+fn every_pod_may_be_replaced_at_the_same_time() {
+    let mut seen = set(3);
+    seen.serve();
+    for place in 0..3 {
+        seen.pod(place, &to_replace());
+    }
+    seen.serve();
+    assert_eq!(seen.pods.len(), 6);
+    assert!(seen.plan().create.is_empty());
+    let plan = seen.plan();
+    assert_eq!(plan.edit.len(), 3, "one write for each origin");
+}
