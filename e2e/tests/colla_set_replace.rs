@@ -17,7 +17,7 @@ const JOB: &str = include_str!("../../examples/replace/operationjob.yaml");
 /// The first words of a row of `kubectl get` whose name is this.
 fn row<'a>(rows: &'a [Vec<&str>], name: &str) -> &'a [&'a str] {
     let row = rows.iter().find(|row| row[0] == name);
-    row.unwrap_or_else(|| panic!("no row of {name} in {rows:?}"))
+    row.expect("a row of this name")
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ fn half_is_as_documented(job: &OperationJob, first: &str, second: &str) {
         (Some(1), Some(2))
     );
     let [done, pending] = &*status.target_details else {
-        panic!("two targets, not {:?}", status.target_details)
+        unreachable!("two targets, not {:?}", status.target_details)
     };
     assert_eq!(
         (done.name.as_str(), done.progress),
