@@ -364,12 +364,12 @@ impl ActionPlugins {
         self.metrics.left_behind(&plugin.name_any(), count);
         let next = status(plugin, serving.as_ref(), load, left, now);
         let api = Api::all(self.client.clone());
-        let manager = keys::ACTION_PLUGIN_MANAGER;
+        let (version, current) = (plugin.resource_version(), plugin.status.as_ref());
+        let (manager, version) = (keys::ACTION_PLUGIN_MANAGER, version.as_deref());
         let written = self
             .status
-            .write(&api, manager, plugin, None, plugin.status.as_ref(), &next)
-            .await?;
-        match written {
+            .write(&api, manager, plugin, version, current, &next);
+        match written.await? {
             Written::Unchanged => Ok(Next::default()),
             Written::Later(wait) => Ok(Next {
                 requeue_after: Some(wait),

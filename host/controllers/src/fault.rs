@@ -19,7 +19,7 @@ use crate::{
     apply::{describe, within_limit},
     error::Error,
     events::Events,
-    status::whole_seconds,
+    status::{Body, whole_seconds},
 };
 
 /// The reason of the condition and the Event.
@@ -89,12 +89,7 @@ impl Faults {
             Some(namespace) => Api::namespaced_with(client, namespace, &kind),
             None => Api::all_with(client, &kind),
         };
-        let body = json!({
-            "apiVersion": kind.api_version,
-            "kind": kind.kind,
-            "metadata": {"name": name, "uid": object.uid()},
-            "status": status,
-        });
+        let body = Body::new(object, object.meta().resource_version.as_deref(), status);
         let (params, patch) = (PatchParams::apply(manager).force(), Patch::Apply(&body));
         let request = api.patch_status(&name, &params, &patch);
         let object = || describe(&kind.kind, namespace.as_deref(), &name);

@@ -100,7 +100,7 @@ impl<K: Reported> Reports<K> {
     }
 
     /// Starts to write the status if it differs from that of `object`, unless the last write was a moment
-    /// ago: then another reconcile is asked for.
+    /// ago, or was refused over the same version: then another reconcile is asked for.
     pub fn report(self: &Arc<Self>, object: &Arc<K>, conclusion: Conclusion<K::Status>) -> Next {
         let Conclusion {
             status,
@@ -115,7 +115,8 @@ impl<K: Reported> Reports<K> {
             return at(requeue_after);
         }
         let uid = object.uid().unwrap_or_default();
-        if let Some(wait) = self.writer.wait(&uid) {
+        let version = self.version(object);
+        if let Some(wait) = self.writer.wait(&uid, version.as_deref()) {
             return at(Some(requeue_after.map_or(wait, |after| after.min(wait))));
         }
         let status = Arc::new(status);
@@ -124,8 +125,25 @@ impl<K: Reported> Reports<K> {
         let (reports, object) = (Arc::clone(self), Arc::clone(object));
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move { reports.write(&object, &status, &events).await });
+        tasks.spawn(async move {
+            let version = version.as_deref();
+            reports.write(&object, version, &status, &events).await;
+        });
         at(requeue_after)
+    }
+
+    /// The version that a status decided from `object` is written over: the latest that has the same
+    /// status, because only another status must not be overwritten. So a finalizer that the same reconcile
+    /// placed, or a user's edit, is no conflict.
+    fn version(&self, object: &K) -> Option<String> {
+        let latest = self.cache.store.get(&ObjectRef::from_obj(object));
+        let has_same = |latest: &Arc<K>| {
+            latest.uid() == object.uid()
+                && (latest.resource_version() == object.resource_version()
+                    || latest.status() == object.status())
+        };
+        let latest = latest.filter(has_same);
+        latest.as_deref().unwrap_or(object).resource_version()
     }
 
     /// Waits until every write that was started is done.
@@ -137,13 +155,13 @@ impl<K: Reported> Reports<K> {
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn write(&self, object: &K, status: &K::Status, events: &[Event]) {
+    async fn write(&self, object: &K, version: Option<&str>, status: &K::Status, events: &[Event]) {
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
         let write = async {
             let write = self
                 .writer
-                .write(&api, self.manager, object, None, None, status);
+                .write(&api, self.manager, object, version, None, status);
             match write.await? {
                 Written::Yes(written) => {
                     self.cache.wrote(*written);
@@ -217,3 +235,6 @@ impl From<Error> for Refusal {
         error.into_refusal()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,6 +184,8 @@ impl<R: Reconciler> Runner<R> {
         let written = contained(report).await;
         let error = match written {
             Ok(Ok(())) => return Action::requeue(wait),
+            // The next reconcile has the other version, and panics on it or does not.
+            Ok(Err(error)) if error.class() == Class::Conflict => return Action::requeue(wait),
             Ok(Err(error)) => error.chain(),
             Err(panic) => panic,
         };
@@ -343,7 +345,7 @@ mod tests {
 
     fn flow(name: &str) -> JobFlow {
         serde_json::from_value(json!({
-            "metadata": {"name": name, "namespace": "default", "uid": name},
+            "metadata": {"name": name, "namespace": "default", "uid": name, "resourceVersion": "7"},
             "spec": {"flows": [{"name": "a"}]},
             "status": {"state": "Running"},
         }))
@@ -419,6 +421,7 @@ mod tests {
             "Stalled",
             "this flow can't be reconciled",
             "Running",
+            r#""resourceVersion":"7""#,
         ];
         assert!(was_sent("/namespaces/default/jobflows/bad/status", &status));
         let event = ["InternalError", "Warning", "this flow can't be reconciled"];

@@ -1,5 +1,8 @@
-//! The only writer of statuses: at most once per pass, only when it differs, and for one object at most
-//! once a second, less often where a write takes long.
+//! The only writer of statuses: at most once per reconcile, only when it differs, and for one object at
+//! most once a second, less often where a write takes long.
+//!
+//! A status is written over the version from which it was decided. If the object has another one by now,
+//! the API server refuses, and the status is decided again when the cache has that version.
 
 use std::{
     borrow::Cow,
@@ -17,7 +20,10 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
-use crate::{apply::timely, error::Error};
+use crate::{
+    apply::timely,
+    error::{Class, Error},
+};
 
 /// The shortest time between two status writes of one object.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,7 +41,8 @@ pub enum Written<K> {
     Unchanged,
     /// It was written; this is the object now.
     Yes(Box<K>),
-    /// It was written too recently; try again after this time.
+    /// The last write was too recent, or the object has another version by now: decide again when the
+    /// cache has that version, or after this time.
     Later(Duration),
 }
 
@@ -47,7 +54,7 @@ pub(crate) fn whole_seconds(now: Timestamp) -> Timestamp {
 /// What is sent: as it is, without another copy of a status that may be large.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a, S> {
+pub(crate) struct Body<'a, S> {
     api_version: Cow<'a, str>,
     kind: Cow<'a, str>,
     metadata: Metadata<'a>,
@@ -59,22 +66,49 @@ struct Body<'a, S> {
 #[serde(rename_all = "camelCase")]
 struct Metadata<'a> {
     name: &'a str,
-    uid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_version: Option<&'a str>,
+}
+
+impl<'a, S> Body<'a, S> {
+    /// The status of this object, to be written over this version of it.
+    pub(crate) fn new<K>(object: &'a K, version: Option<&'a str>, status: &'a S) -> Self
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let meta = object.meta();
+        Self {
+            api_version: K::api_version(&()),
+            kind: K::kind(&()),
+            metadata: Metadata {
+                name: meta.name.as_deref().unwrap_or_default(),
+                uid: meta.uid.as_deref(),
+                resource_version: version,
+            },
+            status,
+        }
+    }
 }
 
 /// Writes statuses and remembers when, to space them. Forgetting that is harmless.
 #[derive(Default)]
 pub struct StatusWriter {
-    /// From when on an object's next write may be, by uid.
-    next: Mutex<HashMap<String, Instant>>,
+    /// When an object's next write may be, by uid.
+    next: Mutex<HashMap<String, Turn>>,
+}
+
+/// When an object's status may be written next.
+struct Turn {
+    at: Instant,
+    /// The version over which a write was refused, so it always would be: another need not wait.
+    refused: Option<String>,
 }
 
 impl StatusWriter {
-    /// Writes `status` as the status of `object`, if it differs from `current`. The write is refused
-    /// by the API server if the object is another one by now or, where `version` is given, if it has
-    /// changed since that version.
+    /// Writes `status` as the status of `object`, if it differs from `current`. It is written over
+    /// `version`: the API server refuses it if the object has changed since then, or is another one.
     pub async fn write<K, S>(
         &self,
         api: &Api<K>,
@@ -92,45 +126,56 @@ impl StatusWriter {
             return Ok(Written::Unchanged);
         }
         let uid = object.uid().unwrap_or_default();
-        if let Some(wait) = self.wait(&uid) {
+        if let Some(wait) = self.wait(&uid, version) {
             return Ok(Written::Later(wait));
         }
         let name = object.name_any();
-        let body = Body {
-            api_version: K::api_version(&()),
-            kind: K::kind(&()),
-            metadata: Metadata {
-                name: &name,
-                uid: &uid,
-                resource_version: version,
-            },
-            status,
-        };
+        let body = Body::new(object, version, status);
         let params = PatchParams::apply(manager).force();
         let patch = Patch::Apply(&body);
         let begin = Instant::now();
-        let written = timely(
-            "write the status of",
-            object,
-            api.patch_status(&name, &params, &patch),
-        )
-        .await?;
-        self.note(uid, begin.elapsed());
-        Ok(Written::Yes(Box::new(written)))
+        let request = api.patch_status(&name, &params, &patch);
+        match timely("write the status of", object, request).await {
+            Ok(written) => {
+                let rest = (begin.elapsed() * REST).clamp(INTERVAL, LONGEST);
+                self.note(uid, rest, None);
+                Ok(Written::Yes(Box::new(written)))
+            }
+            Err(error) if error.class() == Class::Conflict => {
+                tracing::debug!(
+                    error = error.chain(),
+                    "the status is decided again: the object has changed"
+                );
+                self.note(uid, INTERVAL, version);
+                Ok(Written::Later(INTERVAL))
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// How long the next write of an object's status must wait.
-    pub(crate) fn wait(&self, uid: &str) -> Option<Duration> {
+    /// How long a write of an object's status over this version must wait.
+    pub(crate) fn wait(&self, uid: &str, version: Option<&str>) -> Option<Duration> {
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = next.get(uid)?.saturating_duration_since(Instant::now());
+        let Turn { at, refused } = next.get(uid)?;
+        if refused.is_some() && refused.as_deref() != version {
+            return None;
+        }
+        let left = at.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
-    fn note(&self, uid: String, took: Duration) {
+    fn note(&self, uid: String, wait: Duration, refused: Option<&str>) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        next.retain(|_, at| *at > now);
-        next.insert(uid, now + (took * REST).clamp(INTERVAL, LONGEST));
+        next.retain(|_, turn| turn.at > now);
+        let refused = refused.map(str::to_owned);
+        next.insert(
+            uid,
+            Turn {
+                at: now + wait,
+                refused,
+            },
+        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! An API server in memory, as much of one as a host needs to lead, to watch and to load actions: lists,
-//! watches from a version on, creates, patches. It knows no schemas and no rights.
+//! watches from a version on, creates, patches. It knows no schemas and no rights. A status must be written
+//! over the version that the object has.
 //!
 //! A host under test is the shipped program, with a kubeconfig that names this server.
 
@@ -192,6 +193,16 @@ impl World {
         Some(self.happened(&mut objects, plural, "MODIFIED", object))
     }
 
+    /// Whether a status is written over another version than the object has, or over none, which might
+    /// overwrite what another leader wrote.
+    fn is_outdated(&self, plural: &str, name: &str, patch: &Value) -> bool {
+        let key = (plural.to_owned(), name.to_owned());
+        let objects = self.lock();
+        let object = objects.found.get(&key);
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        object.is_some_and(|object| version(object) != version(patch))
+    }
+
     fn list(&self, named: &Named) -> Value {
         let objects = self.lock();
         let items: Vec<&Value> = objects
@@ -273,6 +284,9 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> Response {
         (Method::PATCH, Some(name)) => {
             let patch = serde_json::from_slice(&body).unwrap_or_default();
             let subresource = named.subresource.as_deref();
+            if subresource == Some("status") && world.is_outdated(&named.plural, name, &patch) {
+                return failure(StatusCode::CONFLICT, "Conflict");
+            }
             found(world.patched(&named.plural, name, subresource, &patch))
         }
         (Method::GET, Some(name)) => {
