@@ -1,7 +1,8 @@
 //! An API server in memory, and the driver's port on it: what the tests of every kind run against.
 //!
-//! The process may die before any write. Requests may fail, or be carried out without an answer. Caches
-//! may lag; like those of production they see the answers to their own writes, and never go back.
+//! The process may die before any write. Requests may fail, or be carried out without an answer, that of
+//! a process that died even later. Caches may lag; like those of production they see the answers to their
+//! own writes, and never go back. A status is written over the one that it was decided from only.
 
 mod chance;
 mod cluster;
@@ -19,12 +20,14 @@ use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use self::cluster::{Died, Sent, denied, refused};
+use self::cluster::{Behind, Died, Sent, denied, refused};
 pub(crate) use self::{
     chance::Chance,
     cluster::{Cluster, complete, merge, patched, time},
 };
-use super::{Asked, Conclusion, Kind, Next, Port, Question, Refusal, StatusWrite, reconcile};
+use super::{
+    Asked, Class, Conclusion, Kind, Next, Port, Question, Refusal, StatusWrite, reconcile,
+};
 use crate::action::{Effect, Failure, ObjectReference, Propagation};
 
 /// The second at which every world begins.
@@ -68,9 +71,14 @@ pub(crate) trait Reconciles: Clone + Send {
         }
         if self.view().deaths > deaths {
             // The next process lists anew.
-            self.cluster().sent = None;
+            if let Some(sent) = self.cluster().sent.take() {
+                self.cluster().leave(Some(sent));
+            }
             self.cluster().catch_up();
             return None;
+        }
+        if let Some(late) = self.cluster().landing.take() {
+            self.store_status(&late, true);
         }
         self.finish_write();
         self.cluster().concluded.take()
@@ -78,21 +86,78 @@ pub(crate) trait Reconciles: Clone + Send {
 
     /// One reconcile; nothing if the process dies in it.
     fn reconcile(&mut self) -> Option<Result<Next, Refusal>> {
-        let port = MemoryPort(Mutex::new(self));
+        let port = MemoryPort {
+            world: Mutex::new(self),
+            decided_from: Mutex::default(),
+        };
         reconcile(&port).now_or_never()
     }
 
-    /// The write of the status is answered.
+    /// The write of the status is answered, unless the answer is lost.
     fn finish_write(&mut self) {
-        let Some(Sent { status, events }) = self.cluster().sent.take() else {
+        let Some(sent) = self.cluster().sent.take() else {
             return;
         };
+        let is_lost = self.cluster().loses_answer();
+        if !self.store_status(&sent, is_lost) {
+            // The next reconcile decides again.
+            self.cluster().conflicts += 1;
+        } else if is_lost {
+            self.cluster().status_failure = Some(unanswered());
+        } else {
+            self.cluster().events.extend(sent.events);
+        }
+    }
+
+    /// The API server carries out the write of a status, unless the object has another one than it was
+    /// decided from. Whether it did.
+    fn store_status(&mut self, sent: &Sent<StatusOf<Self>>, is_unseen: bool) -> bool {
+        let Sent { status, over, .. } = sent;
+        if *over != self.view().status_version {
+            return false;
+        }
         // What is written is read back.
-        let read: StatusOf<Self> = serde_json::from_value(json!(*status)).expect("a status");
-        assert_eq!(read, *status);
-        *Self::status_of(self.object()) = Some(read);
-        self.cluster().status_writes += 1;
-        self.cluster().events.extend(events);
+        let read: StatusOf<Self> = serde_json::from_value(json!(**status)).expect("a status");
+        assert_eq!(read, **status);
+        let rest = self.rest();
+        let before = Self::status_of(self.object()).replace(read);
+        let cluster = self.cluster();
+        cluster.status_version += 1;
+        cluster.status_writes += 1;
+        cluster.behind = is_unseen.then_some(Behind {
+            status: before,
+            version: *over,
+            rest,
+        });
+        true
+    }
+
+    /// The status that the cache holds, and its version.
+    fn cached_status(&mut self) -> Versioned<StatusOf<Self>> {
+        let rest = self.rest();
+        let status = Self::status_of(self.object()).clone();
+        let cluster = self.cluster();
+        // Whoever reports the rest of the object reports its status with it.
+        drop(cluster.behind.take_if(|behind| behind.rest != rest));
+        match &cluster.behind {
+            Some(behind) => (behind.status.clone(), behind.version),
+            None => (status, cluster.status_version),
+        }
+    }
+
+    /// All of the object but its status.
+    fn rest(&mut self) -> Value {
+        let mut rest = json!(self.object());
+        rest["status"] = Value::Null;
+        rest
+    }
+
+    /// What the caches hold, if this is the status that they have of the object.
+    fn look_with(&mut self, status: Option<StatusOf<Self>>) -> SeenOf<Self> {
+        let latest = std::mem::replace(Self::status_of(self.object()), status);
+        let seen = self.look();
+        *Self::status_of(self.object()) = latest;
+        seen
     }
 
     /// Reconciles until nothing changes any more; then it must be steady, whatever the clock says next.
@@ -173,12 +238,24 @@ pub(crate) trait Reconciles: Clone + Send {
 type SeenOf<W> = <<W as Reconciles>::Kind as Kind>::Seen;
 type StatusOf<W> = <<W as Reconciles>::Kind as Kind>::Status;
 
+/// A status, and how many there have been with it.
+type Versioned<S> = (Option<S>, u64);
+
 /// The driver's port on a world.
-struct MemoryPort<'a, W>(Mutex<&'a mut W>);
+struct MemoryPort<'a, W: Reconciles> {
+    world: Mutex<&'a mut W>,
+    /// One reconcile works on one version of the object.
+    decided_from: Mutex<Versioned<StatusOf<W>>>,
+}
 
 impl<'a, W: Reconciles> MemoryPort<'a, W> {
     fn world(&self) -> MutexGuard<'_, &'a mut W> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decided_from(&self) -> MutexGuard<'_, Versioned<StatusOf<W>>> {
+        let decided_from = self.decided_from.lock();
+        decided_from.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, effect: &Effect) -> Result<Result<Value, Refusal>, Died> {
@@ -249,14 +326,18 @@ impl<'a, W: Reconciles> MemoryPort<'a, W> {
 
 impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
     fn seen(&self) -> Option<SeenOf<W>> {
-        let world = self.world();
-        (!world.view().is_gone).then(|| world.look())
+        let mut world = self.world();
+        let cached = world.cached_status();
+        (*self.decided_from()).clone_from(&cached);
+        let (status, _) = cached;
+        (!world.view().is_gone).then(|| world.look_with(status))
     }
 
     fn seen_again(&self, _before: SeenOf<W>) -> SeenOf<W> {
         let mut world = self.world();
         world.between();
-        world.look()
+        let (status, _) = self.decided_from().clone();
+        world.look_with(status)
     }
 
     fn known(&self, object: &ObjectReference) -> Option<Value> {
@@ -290,8 +371,7 @@ impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
             self.world().cluster().answered(name, is_lost);
         }
         if is_lost {
-            let message = "the connection was closed".to_owned();
-            return Err(Refusal::unanswered("RequestFailed", message));
+            return Err(unanswered());
         }
         answer
     }
@@ -331,20 +411,31 @@ impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
         };
         world.cluster().concluded = Some(conclusion.clone());
         let Conclusion { status, events, .. } = conclusion;
-        let is_same = W::status_of(world.object()).as_ref() == Some(&status);
-        if is_same {
+        let (decided_from, over) = self.decided_from().clone();
+        if decided_from.as_ref() == Some(&status) {
             return next;
         }
-        if let Some(failure) = world.cluster().fault() {
-            world.cluster().status_failure = Some(failure);
-        } else if world.cluster().write().is_ok() {
-            world.cluster().sent = Some(Sent {
-                status: Arc::new(status),
-                events,
-            });
+        let sent = Some(Sent {
+            status: Arc::new(status),
+            events,
+            over,
+        });
+        let cluster = world.cluster();
+        match cluster.fault() {
+            Some(failure) if failure.class == Class::Conflict => cluster.conflicts += 1,
+            Some(failure) => cluster.status_failure = Some(failure),
+            None => match cluster.write() {
+                Ok(()) => cluster.sent = sent,
+                Err(Died) => cluster.leave(sent),
+            },
         }
         next
     }
+}
+
+/// What comes back of a request whose answer is lost.
+fn unanswered() -> Refusal {
+    Refusal::unanswered("RequestFailed", "the connection was closed".to_owned())
 }
 
 /// The name of the object that an effect writes.

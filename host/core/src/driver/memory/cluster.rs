@@ -62,9 +62,17 @@ pub(crate) struct Cluster<S> {
     /// How many requests failed, and how many were carried out without an answer.
     pub(crate) failures: usize,
     pub(crate) lost_answers: usize,
+    /// How many statuses were refused, because the object had another one than they were decided from.
+    pub(crate) conflicts: usize,
     pub(super) faults: Option<Chance>,
     pub(super) late: Option<Late>,
+    /// How many statuses the object has had.
+    pub(super) status_version: u64,
+    /// What the cache of the object holds, while it lacks the last status.
+    pub(super) behind: Option<Behind<S>>,
     pub(super) sent: Option<Sent<S>>,
+    /// What a process that died had sent, and the API server has not carried out yet.
+    pub(super) landing: Option<Sent<S>>,
     pub(super) status_failure: Option<Refusal>,
     pub(super) concluded: Option<Conclusion<S>>,
 }
@@ -74,9 +82,20 @@ pub(crate) type Owned = (Vec<Arc<Job>>, HashMap<String, Vec<Arc<Pod>>>);
 
 /// A status that is being written.
 #[derive(Clone)]
-pub(super) struct Sent<S> {
+pub(crate) struct Sent<S> {
     pub(super) status: Arc<S>,
     pub(super) events: Vec<Event>,
+    /// The version of the status that it was decided from.
+    pub(super) over: u64,
+}
+
+/// The object as a cache holds it that lacks its last status.
+#[derive(Clone)]
+pub(super) struct Behind<S> {
+    pub(super) status: Option<S>,
+    pub(super) version: u64,
+    /// All else of it: once that changes the cache has the last status too.
+    pub(super) rest: Value,
 }
 
 /// The process dies before a write.
@@ -105,9 +124,13 @@ impl<S> Default for Cluster<S> {
             uid_prefix: "job".to_owned(),
             failures: 0,
             lost_answers: 0,
+            conflicts: 0,
             faults: None,
             late: None,
+            status_version: 0,
+            behind: None,
             sent: None,
+            landing: None,
             status_failure: None,
             concluded: None,
         }
@@ -160,22 +183,36 @@ impl<S> Cluster<S> {
         self.late.get_or_insert_with(|| Late::new(&self.jobs));
     }
 
-    /// The cache of Jobs is told of so many changes.
+    /// The cache of Jobs is told of so many changes, and that of the object of its status if there is one.
     pub(crate) fn deliver(&mut self, changes: usize) {
+        if changes > 0 {
+            self.behind = None;
+        }
         if let Some(late) = &mut self.late {
             late.record(&self.jobs);
             late.deliver(changes);
         }
     }
 
-    /// The cache of Jobs does not lag any more.
+    /// The caches do not lag any more.
     pub(crate) fn catch_up(&mut self) {
         self.late = None;
+        self.behind = None;
     }
 
-    /// From now on some requests fail.
+    /// From now on some requests fail, or none does and none is under way.
     pub(crate) fn fail_by(&mut self, faults: Option<Chance>) {
+        if faults.is_none() {
+            self.landing = None;
+        }
         self.faults = faults;
+    }
+
+    /// The process dies with this request under way, which may be carried out all the same, later.
+    pub(super) fn leave(&mut self, sent: Option<Sent<S>>) {
+        if self.faults.as_mut().is_some_and(|chance| chance.once_in(2)) {
+            self.landing = sent;
+        }
     }
 
     /// Why the API server does not carry out a request, if it fails.

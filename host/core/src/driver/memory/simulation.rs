@@ -1,8 +1,8 @@
 //! Whatever happens, in whatever order: what is promised holds.
 //!
 //! A schedule is a seed: edits, deletions, what Jobs and pods do, deaths of the process before any write,
-//! requests that fail or whose answers are lost, caches that lag, and happenings while writes are under
-//! way. `cargo xtask simulate` runs many of them; the tests run a bounded number.
+//! requests that fail or whose answers are lost, statuses among them, caches that lag, and happenings while
+//! writes are under way. `cargo xtask simulate` runs many of them; the tests run a bounded number.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -54,6 +54,7 @@ struct Coverage {
     deaths: usize,
     failures: usize,
     lost_answers: usize,
+    conflicts: usize,
 }
 
 /// Runs schedules: as many as the environment says, or a bounded number.
@@ -82,14 +83,15 @@ pub(crate) fn simulate<W: Simulated>(bounded: u64) {
         deaths,
         failures,
         lost_answers,
+        conflicts,
     } = coverage;
     println!(
         "{}: {schedules} schedules, {reconciles} reconciles, {writes} write points, {deaths} deaths, \
-         {failures} failed requests, {lost_answers} lost answers",
+         {failures} failed requests, {lost_answers} lost answers, {conflicts} refused statuses",
         W::KIND
     );
     assert!(
-        deaths > 0 && failures > 0 && lost_answers > 0,
+        deaths > 0 && failures > 0 && lost_answers > 0 && conflicts > 0,
         "all of it happened"
     );
 }
@@ -137,6 +139,7 @@ fn run<W: Simulated>(seed: u64, coverage: &mut Coverage) {
     coverage.deaths += cluster.deaths;
     coverage.failures += cluster.failures;
     coverage.lost_answers += cluster.lost_answers;
+    coverage.conflicts += cluster.conflicts;
     if !cluster.is_gone {
         world.assert_ends();
     }
