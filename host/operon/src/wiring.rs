@@ -8,18 +8,15 @@ use std::{
 
 use anyhow::Context;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use k8s_openapi::{
-    api::{authentication::v1::SelfSubjectReview, batch::v1::Job},
-    jiff::Timestamp,
-};
+use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::{
-    Api, Client, Config,
-    api::PostParams,
+    Client, Config,
     core::ApiResource,
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_api::{ActionPlugin, DaemonJob, JobFlow, JobTemplate, OperationJob, ReactiveJob, keys};
 use operon_controllers::{
+    access,
     action_plugin::ActionPlugins,
     book::Book,
     catalogue::Catalogue,
@@ -286,7 +283,9 @@ pub(crate) async fn run_in(
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace: namespace.clone(),
-        host_user: whoami(&client).await?,
+        host_user: access::user(&client)
+            .await
+            .context("failed to ask the API server who this host is")?,
         plugins: stores.plugins.clone(),
         config_maps: stores.config_maps.clone(),
         accounts: stores.accounts.clone(),
@@ -470,18 +469,4 @@ impl Kit<'_> {
         let (objects, jobs) = (&self.stores.daemon_jobs, &self.stores.jobs_of_owners);
         self.driven(controller, objects, jobs, queue)
     }
-}
-
-/// The user that this host is to the API server.
-async fn whoami(client: &Client) -> anyhow::Result<String> {
-    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let review = reviews
-        .create(&PostParams::default(), &SelfSubjectReview::default())
-        .await;
-    let status = review
-        .context("failed to ask the API server who this host is")?
-        .status;
-    Ok(status
-        .and_then(|status| status.user_info?.username)
-        .unwrap_or_default())
 }
