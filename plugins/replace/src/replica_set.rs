@@ -11,7 +11,7 @@ use operon_sdk::{Cluster, Job, OwnerReference, Pod, ReadError, Target, Value, js
 
 pub use self::lost::{Lost, claim, plan as plan_lost};
 pub use self::owner::{ReplicaSet, is_deployment};
-pub use self::undo::release;
+pub use self::undo::{keep, release};
 
 use crate::assignment::{self, Waiting};
 use crate::gone::Owner;

@@ -3,8 +3,8 @@
 
 use crate::common::*;
 use operon_action_replace::{Replace, keys};
-use operon_sdk::json;
-use operon_sdk::testing::{FakeCluster, FakeJob};
+use operon_sdk::testing::{FakeCluster, FakeJob, target_of};
+use operon_sdk::{Action, Effect, json};
 
 /// A world in which the first pod is released and its new pod is known.
 fn replacing(replicas: u32, prepare: impl Fn(&mut FakeCluster)) -> (FakeJob, FakeCluster, String) {
@@ -78,6 +78,69 @@ fn the_old_pod_stays_though_a_sibling_has_the_lowest_cost_of_all() {
     let (job, mut world, new) = replacing(2, |world| world.change_pod(SECOND, &cheapest));
     world.make_ready(&new);
     assert_restored(job, world, &[FIRST, SECOND]);
+}
+
+#[test]
+fn no_pod_keeps_a_deletion_cost_though_a_sibling_vanishes_while_a_job_is_cancelled() {
+    let (mut job, mut world, new) = replacing(2, |_| {});
+    world.make_ready(&new);
+    job.cancel::<Replace>(&mut world);
+    world.start_deleting(SECOND);
+    for _ in 0..3 {
+        world.run_replica_sets();
+        world.finish_deletions();
+        world.advance(1);
+    }
+    assert!(world.expect_pod(FIRST).ready);
+    for pod in world.pods() {
+        assert_eq!(pod.annotation(keys::DELETION_COST), None, "{}", pod.name);
+    }
+}
+
+/// A cancelled job: the new pod has the lowest deletion cost and the old one is back; then the host ended.
+fn interrupted() -> (FakeJob, FakeCluster, String) {
+    let (mut job, mut world, new) = replacing(2, |_| {});
+    world.make_ready(&new);
+    job.cancel::<Replace>(&mut world.clone());
+    let target = target_of(&world.expect_pod(FIRST));
+    let mut operation = Replace
+        .release_target(&target, &job.job, &world)
+        .expect("an operation");
+    let last = operation.effects.pop();
+    assert!(matches!(last, Some(Effect::Delete(_))), "{last:?}");
+    world.perform_operation(&operation).expect("it is allowed");
+    assert!(
+        world
+            .expect_pod(&new)
+            .annotation(keys::DELETION_COST)
+            .is_some()
+    );
+    (job, world, new)
+}
+
+#[test]
+fn a_host_that_ends_before_it_deletes_the_new_pod_leaves_no_deletion_cost() {
+    let (mut job, mut world, _) = interrupted();
+    world.start_deleting(SECOND);
+    job.release::<Replace>(&mut world);
+    for _ in 0..3 {
+        world.run_replica_sets();
+        world.finish_deletions();
+        world.advance(1);
+    }
+    assert!(world.expect_pod(FIRST).ready);
+    for pod in world.pods() {
+        assert_eq!(pod.annotation(keys::DELETION_COST), None, "{}", pod.name);
+    }
+}
+
+#[test]
+fn the_new_pod_of_a_cancelled_replacement_stays_if_the_old_one_vanishes() {
+    let (mut job, mut world, new) = interrupted();
+    world.remove_pod(FIRST);
+    job.release::<Replace>(&mut world);
+    assert_eq!(world.staying_pods(), [SECOND, &new]);
+    assert_eq!(world.expect_pod(&new).annotation(keys::DELETION_COST), None);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use operon_action_replace::{Replace, keys};
 use operon_sdk::testing::{FakeCluster, FakeJob};
 use operon_sdk::{Pod, Progress, json};
 
-const SCHEDULES: u64 = 60;
+const SCHEDULES: u64 = 200;
 const STEPS: usize = 50;
 
 #[test]
@@ -311,7 +311,8 @@ impl Schedule {
                 continue;
             }
             let marks = [keys::RELEASED_FROM, keys::JOB].map(|key| pod.label(key));
-            let clean = marks == [None; 2] && pod.annotation(keys::ORIGIN).is_none();
+            let notes = [keys::ORIGIN, keys::DELETION_COST].map(|key| pod.annotation(key));
+            let clean = marks == [None; 2] && notes == [None; 2];
             let message = format!("no mark of a replacement stays: {}", pod.name);
             self.check(
                 clean && pod.label(keys::TEMPLATE_HASH) == Some("h"),

@@ -89,7 +89,7 @@ fn a_substitute_for_another_pod_does_not_confuse_two_jobs_of_one_replica_set() {
 }
 
 #[test]
-fn a_job_whose_new_pod_goes_when_another_is_cancelled_takes_what_that_one_left() {
+fn a_job_whose_new_pod_is_scaled_in_takes_the_one_that_a_cancelled_job_left() {
     let mut world = world(2);
     let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[SECOND]));
     for job in [&mut first, &mut second] {
@@ -100,10 +100,10 @@ fn a_job_whose_new_pod_goes_when_another_is_cancelled_takes_what_that_one_left()
     turn(&mut second, &mut world);
     turn(&mut second, &mut world);
     assert_eq!(second.target(SECOND).extra(keys::NEW_POD), Some(FOURTH));
+    // There is room for both the old and the new pod, for a moment.
+    world.scale("foo", 3);
     first.cancel::<Replace>(&mut world);
-    // Before the ReplicaSet sees the deletion cost, it removes the youngest pod: the other job's new pod.
-    let cost = json!({"metadata": {"annotations": {keys::DELETION_COST: null}}});
-    world.change_pod(THIRD, &cost);
+    world.scale("foo", 2);
     world.run_replica_sets();
     world.finish_deletions();
     assert_eq!(world.staying_pods(), [FIRST, SECOND, THIRD]);
@@ -111,4 +111,30 @@ fn a_job_whose_new_pod_goes_when_another_is_cancelled_takes_what_that_one_left()
     assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
     assert_eq!(second.target(SECOND).extra(keys::NEW_POD), Some(THIRD));
     assert_eq!(world.staying_pods(), [FIRST, THIRD]);
+}
+
+#[test]
+fn a_job_whose_new_pod_goes_when_another_is_cancelled_gets_another() {
+    let mut world = world(2);
+    let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[SECOND]));
+    for job in [&mut first, &mut second] {
+        job.job.settings = json!({"maxReleased": "100%"}).to_string();
+    }
+    turn(&mut first, &mut world);
+    turn(&mut first, &mut world);
+    turn(&mut second, &mut world);
+    turn(&mut second, &mut world);
+    first.cancel::<Replace>(&mut world);
+    // The ReplicaSet has not seen the deletion cost, and removes the youngest pod: the other job's new pod.
+    world.start_deleting(FOURTH);
+    ready_turns(&mut second, &mut world, 5);
+    assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
+    let new = second
+        .target(SECOND)
+        .extra(keys::NEW_POD)
+        .map(str::to_owned);
+    assert_eq!(
+        world.staying_pods(),
+        [FIRST.to_owned(), new.expect("a new pod")]
+    );
 }
