@@ -16,10 +16,17 @@ use crate::error::{Class, Error};
 /// repeated as a whole.
 const WRITE_LIMIT: Duration = Duration::from_secs(15);
 
+/// The longest time without a byte from the API server in answer to a request: longer than a list takes, or
+/// a watch without an event lasts. It ends requests on a connection that died unnoticed.
+const READ_LIMIT: Duration = Duration::from_secs(100);
+
 /// A client configuration that never retries by itself: a retried POST could create twice, and a
 /// refused eviction would hang for minutes.
 pub fn client_config(mut config: Config) -> Config {
     config.default_retry = false;
+    config.read_timeout = Some(READ_LIMIT);
+    // Not from when the connection was last used.
+    config.reset_reader_on_write = true;
     config.connect_timeout = Some(Duration::from_secs(5));
     config
 }

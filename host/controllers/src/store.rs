@@ -49,6 +49,20 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_min
 /// died unnoticed answers never.
 const LIST_LIMIT: Duration = Duration::from_secs(90);
 
+/// How long one request of a watch lasts, from the first to the second of these seconds: at its end the
+/// watch goes on by another request, without a list. A connection that died unnoticed is noticed 5 s after
+/// it. That is one request a minute for each watch.
+const WATCH_SECONDS: (u32, u32) = (60, 90);
+
+/// How long one request of a watch of this kind lasts, so that those of all kinds do not end together.
+fn watch_seconds(kind: &str) -> u32 {
+    let (least, most) = WATCH_SECONDS;
+    let sum = kind.bytes().fold(0_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+    });
+    least + sum % (most - least + 1)
+}
+
 /// A kind that can be cached.
 pub trait Cached:
     Resource<DynamicType: Clone + Debug + Eq + Hash + Unpin + Send + Sync>
@@ -165,7 +179,9 @@ impl<K: Cached> Cache<K> {
     ) -> Self {
         let writer = reflector::store::Writer::new(dyntype.clone());
         let store = writer.as_reader();
-        let health = Arc::new(health.begin(kind_of::<K>(&dyntype)));
+        let kind = kind_of::<K>(&dyntype);
+        let config = config.timeout(watch_seconds(&kind));
+        let health = Arc::new(health.begin(kind));
         let (listed, is_listed) = watch::channel(false);
         let keeper = Keeper {
             writer,

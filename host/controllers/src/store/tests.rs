@@ -243,3 +243,36 @@ async fn a_list_that_is_never_answered_is_asked_for_again() {
     assert!(cache.ready_within(Duration::from_mins(3)).await);
     assert_eq!(cache.store.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_is_asked_for_again_each_minute_so_that_a_dead_connection_is_noticed() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let watches = Arc::clone(&asked);
+    let client = fake::client(move |request| {
+        let uri = request.uri().to_string();
+        if !uri.contains("watch=true") {
+            return Some(config_maps(7, &["a"]));
+        }
+        let mut watches = watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.push(uri);
+        None
+    });
+    let cache = start(client, |_, _| {});
+    cache.ready().await;
+    let watches = || asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    eventually("a watch", || !watches().is_empty()).await;
+    let limits = (60..=90).map(|seconds| format!("timeoutSeconds={seconds}&"));
+    let is_limited = |uri: &String| {
+        limits
+            .clone()
+            .any(|limit| format!("{uri}&").contains(&limit))
+    };
+    assert!(watches().iter().all(is_limited), "{:?}", watches());
+}
+
+#[test]
+fn the_watches_of_all_kinds_do_not_end_together() {
+    let kinds = ["Pod", "Node", "Job.batch", "ConfigMap", "ServiceAccount"];
+    let limits: std::collections::BTreeSet<_> = kinds.into_iter().map(watch_seconds).collect();
+    assert!(limits.len() > 3, "{limits:?}");
+}
