@@ -5,7 +5,7 @@
 //! The watches of jobs and pods keep this, so an event costs the same however many of them there are.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,17 +17,17 @@ use kube::{
 };
 use operon_api::{ActionPlugin, OperationJob};
 
+use crate::existing_jobs::ExistingJobs;
+
 /// Which pods were left behind.
 pub struct LeftBehind {
+    jobs: Arc<ExistingJobs>,
     known: Mutex<Known>,
     queue: UnboundedSender<ObjectRef<ActionPlugin>>,
 }
 
 #[derive(Default)]
 struct Known {
-    /// The uid of each job, by namespace and name.
-    jobs: HashMap<(String, String), String>,
-    uids: HashSet<String>,
     /// By action.
     marks: BTreeMap<String, Mark>,
 }
@@ -46,8 +46,9 @@ pub type Pods = BTreeMap<String, String>;
 
 impl LeftBehind {
     /// None is known; this queue gets the ActionPlugins whose pods change.
-    pub fn new(queue: UnboundedSender<ObjectRef<ActionPlugin>>) -> Self {
+    pub fn new(jobs: Arc<ExistingJobs>, queue: UnboundedSender<ObjectRef<ActionPlugin>>) -> Self {
         Self {
+            jobs,
             known: Mutex::default(),
             queue,
         }
@@ -81,7 +82,8 @@ impl LeftBehind {
         known.marks.insert(action.to_owned(), mark);
         // Under the lock: a later version of a pod comes through `pod_changed`.
         for pod in pods.state_filter(|pod| pod.labels().contains_key(label)) {
-            known.look_at(&name_of(&pod), Some(&pod));
+            let jobs = self.jobs.uids(&pod.namespace().unwrap_or_default());
+            known.look_at(&name_of(&pod), Some(&pod), &jobs);
         }
     }
 
@@ -89,35 +91,27 @@ impl LeftBehind {
     pub fn pod_changed(&self, pod: &Pod, pods: &Store<Pod>) {
         let mut known = self.known();
         let latest = pods.get(&ObjectRef::from_obj(pod));
-        let changed = known.look_at(&name_of(pod), latest.as_deref());
+        let jobs = self.jobs.uids(&pod.namespace().unwrap_or_default());
+        let changed = known.look_at(&name_of(pod), latest.as_deref(), &jobs);
         drop(known);
         self.wake(changed);
     }
 
     /// A job changed or is gone.
     pub fn job_changed(&self, job: &OperationJob, jobs: &Store<OperationJob>, pods: &Store<Pod>) {
-        let namespace = job.namespace().unwrap_or_default();
-        let latest = jobs.get(&ObjectRef::from_obj(job));
-        let uid = latest.as_ref().and_then(|job| job.uid());
-        let mut known = self.known();
-        let place = (namespace.clone(), job.name_any());
-        let old = match &uid {
-            Some(uid) => known.jobs.insert(place, uid.clone()),
-            None => known.jobs.remove(&place),
-        };
-        if old == uid {
+        if !self.jobs.changed(job, jobs) {
             return;
         }
-        if let Some(old) = old {
-            known.uids.remove(&old);
-        }
-        known.uids.extend(uid);
+        let namespace = job.namespace().unwrap_or_default();
+        let latest = jobs.get(&ObjectRef::from_obj(job));
+        let mut known = self.known();
+        let jobs = self.jobs.uids(&namespace);
         let mut changed = Vec::new();
         let targets = latest.iter().flat_map(|job| &job.spec.targets);
         for target in job.spec.targets.iter().chain(targets) {
             let pod = pods.get(&ObjectRef::new(&target.name).within(&namespace));
             let place = format!("{namespace}/{}", target.name);
-            changed.extend(known.look_at(&place, pod.as_deref()));
+            changed.extend(known.look_at(&place, pod.as_deref(), &jobs));
         }
         drop(known);
         self.wake(changed);
@@ -136,12 +130,13 @@ impl LeftBehind {
 }
 
 impl Known {
-    /// Notes whether a pod was left behind. Names the ActionPlugins for which that changes.
-    fn look_at(&mut self, place: &str, pod: Option<&Pod>) -> Vec<String> {
+    /// Notes whether a pod was left behind, if these jobs exist. Names the ActionPlugins for which that
+    /// changes.
+    fn look_at(&mut self, place: &str, pod: Option<&Pod>, jobs: &HashSet<String>) -> Vec<String> {
         let mut changed = Vec::new();
         for mark in self.marks.values_mut() {
             let job = pod.and_then(|pod| pod.labels().get(&mark.label));
-            let job = job.filter(|job| !self.uids.contains(*job));
+            let job = job.filter(|job| !jobs.contains(*job));
             if mark.pods.get(place) == job {
                 continue;
             }
@@ -179,7 +174,7 @@ mod tests {
         fn new() -> Self {
             let (sender, queue) = unbounded();
             Self {
-                left: LeftBehind::new(sender),
+                left: LeftBehind::new(Arc::default(), sender),
                 queue,
                 jobs: Writer::default(),
                 pods: Writer::default(),

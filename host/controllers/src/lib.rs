@@ -18,6 +18,7 @@ pub mod driven;
 pub mod effects;
 pub mod error;
 pub mod events;
+pub mod existing_jobs;
 #[cfg(test)]
 mod fake;
 pub mod fault;

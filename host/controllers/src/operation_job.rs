@@ -41,6 +41,7 @@ use crate::{
     catalogue::{Catalogue, Loaded},
     error::Error,
     events::Events,
+    existing_jobs::ExistingJobs,
     metrics::Metrics,
     run::{Next, Reconciler},
     status::{StatusWriter, Written, whole_seconds},
@@ -72,6 +73,8 @@ pub struct OperationJobs {
     pub client: Client,
     /// All jobs.
     pub jobs: Cache<OperationJob>,
+    /// Which jobs exist, for actions.
+    pub existing: Arc<ExistingJobs>,
     /// All pods.
     pub pods: Cache<Pod>,
     /// All nodes.
@@ -283,8 +286,8 @@ impl OperationJobs {
 
     fn pass<'p>(&self, observed: &'p Observed<'p>, loaded: Arc<Loaded>) -> Pass<'p> {
         let job = Arc::new(job_view(observed, &loaded));
-        let (declared, jobs) = (loaded.watch.declared.clone(), self.jobs.store.clone());
-        let view = Arc::new(View::new(&job.namespace, declared, jobs));
+        let (declared, existing) = (loaded.watch.declared.clone(), Arc::clone(&self.existing));
+        let view = Arc::new(View::new(&job.namespace, declared, existing));
         Pass {
             observed,
             loaded,

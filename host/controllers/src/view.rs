@@ -12,12 +12,13 @@ use kube::{
     core::{ApiResource, DynamicObject},
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::OperationJob;
 use operon_core::{
     action::{ClusterView, ObjectReference, PodView, ReadError},
     selector::Selector,
 };
 use serde_json::Value;
+
+use crate::existing_jobs::ExistingJobs;
 
 /// The stores of the kinds that an action declared.
 #[derive(Clone, Default)]
@@ -39,9 +40,9 @@ type ByValue = HashMap<String, Vec<Arc<Pod>>>;
 pub struct View {
     namespace: String,
     declared: Declared,
-    jobs: Store<OperationJob>,
+    jobs: Arc<ExistingJobs>,
     /// The uids of the namespace's jobs.
-    job_uids: OnceLock<HashSet<String>>,
+    job_uids: OnceLock<Arc<HashSet<String>>>,
     /// The namespace's pods, by name.
     pods: OnceLock<BTreeMap<String, Arc<Pod>>>,
     /// The same by the labels that were asked for: an action asks about every target in this way.
@@ -51,7 +52,7 @@ pub struct View {
 
 impl View {
     /// A view of `namespace` over what was declared, and over the jobs that exist.
-    pub fn new(namespace: &str, declared: Declared, jobs: Store<OperationJob>) -> Self {
+    pub fn new(namespace: &str, declared: Declared, jobs: Arc<ExistingJobs>) -> Self {
         Self {
             namespace: namespace.to_owned(),
             declared,
@@ -164,12 +165,9 @@ impl ClusterView for View {
     }
 
     fn job_exists(&self, uid: &str) -> Result<bool, ReadError> {
-        let uids = self.job_uids.get_or_init(|| {
-            let in_namespace =
-                |job: &OperationJob| job.metadata.namespace.as_deref() == Some(&self.namespace);
-            let jobs = self.jobs.state_filter(in_namespace);
-            jobs.iter().filter_map(|job| job.uid()).collect()
-        });
+        let uids = self
+            .job_uids
+            .get_or_init(|| self.jobs.uids(&self.namespace));
         Ok(uids.contains(uid))
     }
 }
@@ -191,6 +189,7 @@ fn whole(object: &impl serde::Serialize, api_version: &str, kind: &str) -> Optio
 mod tests {
     use super::*;
     use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use operon_api::OperationJob;
     use serde_json::json;
 
     #[test]
@@ -208,8 +207,7 @@ mod tests {
         }
         let pods = Some((writer.as_reader(), Selector::default()));
         let others = HashMap::new();
-        let jobs = Writer::default().as_reader();
-        let view = View::new("ns", Declared { pods, others }, jobs);
+        let view = View::new("ns", Declared { pods, others }, Arc::default());
         for (selector, expected) in [
             ("", vec!["a", "b", "c"]),
             ("app=x", vec!["a", "b"]),
@@ -243,7 +241,7 @@ mod tests {
             pods: None,
             others: HashMap::from([(key, (resource, writer.as_reader()))]),
         };
-        let view = View::new("ns", declared, Writer::default().as_reader());
+        let view = View::new("ns", declared, Arc::default());
         for (name, is_there) in [("a", true), ("b", false), ("c", false)] {
             let found = view.get(&ObjectReference {
                 api_version: "apps/v1".to_owned(),
@@ -255,20 +253,28 @@ mod tests {
     }
 
     #[test]
-    fn a_job_exists_in_its_own_namespace_until_it_is_gone() {
+    fn all_targets_of_a_pass_agree_whether_a_job_exists() {
         let mut writer = Writer::<OperationJob>::default();
-        for (namespace, uid) in [("ns", "u1"), ("other", "u2")] {
-            let job = json!({
-                "metadata": {"namespace": namespace, "name": uid, "uid": uid,
-                    "deletionTimestamp": "2026-01-01T00:00:00Z"},
-                "spec": {"action": "Replace", "targets": [{"name": "a"}]}
-            });
-            let job = serde_json::from_value(job).expect("a job");
-            writer.apply_watcher_event(&Event::Apply(job));
-        }
-        let view = View::new("ns", Declared::default(), writer.as_reader());
-        let exists = ["u1", "u2", "u3"].map(|uid| view.job_exists(uid));
-        assert_eq!(exists, [Ok(true), Ok(false), Ok(false)]);
+        let existing = Arc::new(ExistingJobs::default());
+        let job = json!({
+            "metadata": {"namespace": "ns", "name": "job", "uid": "u1"},
+            "spec": {"action": "Replace", "targets": [{"name": "a"}]}
+        });
+        let job: OperationJob = serde_json::from_value(job).expect("a job");
+        writer.apply_watcher_event(&Event::Apply(job.clone()));
+        existing.changed(&job, &writer.as_reader());
+        let view = View::new("ns", Declared::default(), Arc::clone(&existing));
+        let exist = ["u1", "u2"].map(|uid| view.job_exists(uid));
+        assert_eq!(exist, [Ok(true), Ok(false)]);
+        writer.apply_watcher_event(&Event::Delete(job.clone()));
+        existing.changed(&job, &writer.as_reader());
+        assert_eq!(
+            view.job_exists("u1"),
+            Ok(true),
+            "as the first target saw it"
+        );
+        let next = View::new("ns", Declared::default(), existing);
+        assert_eq!(next.job_exists("u1"), Ok(false));
     }
 
     #[test]
@@ -279,8 +285,7 @@ mod tests {
         writer.apply_watcher_event(&Event::Apply(serde_json::from_value(pod).expect("a pod")));
         let pods = Some((writer.as_reader(), Selector::default()));
         let others = HashMap::new();
-        let jobs = Writer::<OperationJob>::default();
-        let view = View::new("ns", Declared { pods, others }, jobs.as_reader());
+        let view = View::new("ns", Declared { pods, others }, Arc::default());
         for number in 0..KEPT * 2 {
             let selector = format!("l{number}=x");
             let found = view.find_pods(&selector).expect(&selector);

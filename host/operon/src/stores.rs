@@ -22,6 +22,7 @@ use operon_controllers::{
     action_plugin,
     catalogue::Catalogue,
     colla_set::{CollaSetTriggers, without_foreign_data},
+    existing_jobs::ExistingJobs,
     health::Health,
     jobs::PodsOfJobs,
     left_behind::LeftBehind,
@@ -37,6 +38,7 @@ use operon_controllers::{
 pub(crate) struct Listeners {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) triggers: Arc<Triggers>,
+    pub(crate) existing_jobs: Arc<ExistingJobs>,
     pub(crate) left_behind: Arc<LeftBehind>,
     pub(crate) reactive_job_triggers: Arc<ReactiveJobTriggers>,
     pub(crate) owner_triggers: Arc<OwnerTriggers>,
@@ -124,8 +126,9 @@ impl Stores {
         let (triggers, targets) = (Arc::clone(&listeners.triggers), pods.store.clone());
         let left_behind = Arc::clone(&listeners.left_behind);
         let operation_jobs = all(client, health, move |job, jobs| {
-            triggers.job_changed(job, jobs, &targets);
+            // First: a job that is woken exists.
             left_behind.job_changed(job, jobs, &targets);
+            triggers.job_changed(job, jobs, &targets);
         });
         Self {
             operation_jobs,
@@ -305,6 +308,7 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
     let Listeners {
         catalogue,
         triggers,
+        existing_jobs: _,
         left_behind: _,
         reactive_job_triggers: _,
         owner_triggers: _,

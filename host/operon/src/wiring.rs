@@ -26,6 +26,7 @@ use operon_controllers::{
     driven::{Controller, Driven},
     effects::{Performer, Performers},
     events::Events,
+    existing_jobs::ExistingJobs,
     fault::Faults,
     health::Health,
     job_flow::JobFlows,
@@ -211,6 +212,8 @@ impl Queues {
         let lifecycles = lifecycles.as_ref().map(|queue| queue.sender.clone());
         let jobs = &self.jobs;
         let catalogue = Arc::new(Catalogue::new(Timestamp::now()));
+        let existing_jobs = Arc::<ExistingJobs>::default();
+        let plugins = self.plugins.sender.clone();
         Listeners {
             triggers: Arc::new(Triggers::new(
                 self.operation_jobs.sender.clone(),
@@ -218,7 +221,8 @@ impl Queues {
                 Arc::clone(book),
             )),
             catalogue,
-            left_behind: Arc::new(LeftBehind::new(self.plugins.sender.clone())),
+            left_behind: Arc::new(LeftBehind::new(Arc::clone(&existing_jobs), plugins)),
+            existing_jobs,
             reactive_job_triggers: Arc::new(ReactiveJobTriggers::new(
                 jobs.reactive_jobs.sender.clone(),
                 jobs.orphaned_jobs.sender.clone(),
@@ -317,6 +321,7 @@ pub(crate) async fn run_in(
     let jobs = Arc::new(OperationJobs {
         client,
         jobs: stores.operation_jobs.clone(),
+        existing: listeners.existing_jobs,
         pods: stores.pods.clone(),
         nodes: stores.nodes.clone(),
         catalogue: listeners.catalogue,

@@ -236,12 +236,18 @@ fn controller(
     let config = watcher::Config::default();
     let metrics = Metrics::register(&mut Registry::default());
     let health = Health::new(metrics.clone());
+    let existing = Arc::new(ExistingJobs::default());
+    let listener = Arc::clone(&existing);
+    let on_job = move |job: &OperationJob, jobs: &_| {
+        listener.changed(job, jobs);
+    };
     OperationJobs {
+        existing,
         jobs: Cache::start(
             Api::all(client.clone()),
             config.clone(),
             (),
-            Arc::new(|_, _| {}),
+            Arc::new(on_job),
             &health,
         ),
         nodes: Cache::start(
