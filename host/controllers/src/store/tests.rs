@@ -1,15 +1,22 @@
 //! Caches as they ship, over an API server by script.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use http::Response;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Client, client::Body, runtime::watcher::Event};
+use kube::{
+    Client, ResourceExt,
+    client::Body,
+    runtime::{reflector::ObjectRef, watcher::Event},
+};
 use operon_api::JobFlow;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{watch::each, *};
 use crate::{
     fake::{self, answer, eventually},
     metrics::Metrics,
