@@ -1,0 +1,119 @@
+//! What a change of a plugin, a ServiceAccount or a ConfigMap stops at once, and which plugins must be
+//! reconciled because of it.
+
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, ServiceAccount},
+    jiff::Timestamp,
+};
+use kube::{
+    ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
+use operon_api::ActionPlugin;
+
+use crate::{catalogue::Catalogue, metrics::Metrics, triggers::Triggers};
+
+/// A plugin changed or was deleted: stops what may not serve any more, and says which plugins must be
+/// reconciled.
+pub fn plugin_changed(
+    plugin: &ActionPlugin,
+    store: &Store<ActionPlugin>,
+    catalogue: &Catalogue,
+    triggers: &Triggers,
+    metrics: &Metrics,
+) -> Vec<ObjectRef<ActionPlugin>> {
+    if store.get(&ObjectRef::from_obj(plugin)).is_none() {
+        metrics.plugin_deleted(&plugin.name_any());
+    }
+    let mut actions = catalogue.settle(|| store.state(), Timestamp::now());
+    metrics.plugins_loaded(catalogue.count());
+    for action in &actions {
+        triggers.action_changed(action);
+    }
+    actions.push(plugin.spec.action.clone());
+    references(store, |other| actions.contains(&other.spec.action))
+}
+
+/// A ServiceAccount of the operator's namespace changed or was deleted: stops what acts as one that does
+/// not exist any more, and says which plugins must be reconciled.
+pub fn account_changed(
+    account: &ServiceAccount,
+    accounts: &Store<ServiceAccount>,
+    plugins: &Store<ActionPlugin>,
+    catalogue: &Catalogue,
+    triggers: &Triggers,
+    metrics: &Metrics,
+) -> Vec<ObjectRef<ActionPlugin>> {
+    let name = account.name_any();
+    if accounts.get(&ObjectRef::from_obj(account)).is_none() {
+        for action in catalogue.revoke(&name) {
+            triggers.action_changed(&action);
+        }
+        metrics.plugins_loaded(catalogue.count());
+    }
+    references(plugins, |plugin| plugin.spec.service_account_name == name)
+}
+
+/// A ConfigMap changed: the plugins whose component it holds must be reconciled.
+pub fn config_map_changed(
+    config_map: &ConfigMap,
+    store: &Store<ActionPlugin>,
+) -> Vec<ObjectRef<ActionPlugin>> {
+    let name = config_map.name_any();
+    let refers = |plugin: &ActionPlugin| {
+        plugin
+            .spec
+            .source
+            .config_map
+            .as_ref()
+            .is_some_and(|source| source.name == name)
+    };
+    references(store, refers)
+}
+
+fn references(
+    store: &Store<ActionPlugin>,
+    of: impl Fn(&ActionPlugin) -> bool,
+) -> Vec<ObjectRef<ActionPlugin>> {
+    store
+        .state_filter(of)
+        .iter()
+        .map(|plugin| ObjectRef::from_obj(&**plugin))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::channel::mpsc::unbounded;
+    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use operon_api::action_plugin::ActionPluginSpec;
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+
+    use super::*;
+
+    #[test]
+    fn pods_left_behind_are_not_counted_for_a_plugin_that_was_deleted() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let (catalogue, (queue, _woken)) =
+            (Arc::new(Catalogue::new(Timestamp::UNIX_EPOCH)), unbounded());
+        let triggers = Triggers::new(queue, Arc::clone(&catalogue), Arc::default());
+        let plugin = ActionPlugin::new("plugin", ActionPluginSpec::default());
+        let mut plugins = Writer::<ActionPlugin>::default();
+        metrics.left_behind("plugin", 2);
+        for (event, is_counted) in [
+            (Event::Apply(plugin.clone()), true),
+            (Event::Delete(plugin.clone()), false),
+        ] {
+            plugins.apply_watcher_event(&event);
+            let store = plugins.as_reader();
+            plugin_changed(&plugin, &store, &catalogue, &triggers, &metrics);
+            let mut text = String::new();
+            encode(&mut text, &registry).expect("metrics");
+            let counted = text.contains("operon_pods_left_behind{plugin=\"plugin\"} 2");
+            assert_eq!(counted, is_counted, "{text}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! From the component that a plugin names to an action that serves: found, loaded, published, unless the
+//! plugin was changed meanwhile. What could not be loaded for good is not tried again.
+
+use std::sync::{Arc, PoisonError};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
+use operon_api::ActionPlugin;
+use operon_core::{
+    action::LoadError,
+    action_plugin::{
+        limits::limits,
+        source::{Component, ConfigMaps},
+        status::Load,
+        version::Version,
+    },
+};
+
+use super::ActionPlugins;
+use crate::{catalogue::Loaded, effects::service_account_user, plugin_watch::Watcher};
+
+struct Maps<'a>(&'a Store<ConfigMap>, &'a str);
+
+impl ConfigMaps for Maps<'_> {
+    fn get(&self, name: &str) -> Option<Arc<ConfigMap>> {
+        self.0.get(&ObjectRef::new(name).within(self.1))
+    }
+}
+
+impl ActionPlugins {
+    /// Loads the plugin's component. Says what became of it, and whether trying again may help.
+    pub(super) async fn load(&self, plugin: &ActionPlugin) -> (Load, bool) {
+        let LoadError {
+            reason,
+            message,
+            transient,
+        } = match self.try_load(plugin).await {
+            Ok(()) => return (Load::Loaded, false),
+            Err(error) => error,
+        };
+        let (action, uid) = (&plugin.spec.action, plugin.uid().unwrap_or_default());
+        let told = format!("ActionPlugin {:?}: {message}", plugin.name_any());
+        let current = || self.is_current(plugin);
+        if self.catalogue.fail(action, &uid, &told, current) {
+            self.triggers.action_changed(action);
+        }
+        let reason = reason.to_owned();
+        (Load::Failed { reason, message }, transient)
+    }
+
+    async fn try_load(&self, plugin: &ActionPlugin) -> Result<(), LoadError> {
+        let account = &plugin.spec.service_account_name;
+        self.check_service_account(account)?;
+        let maps = Maps(&self.config_maps.store, &self.namespace);
+        let component = self.source.fetch(plugin, &maps).await?;
+        let version = Version::of(plugin, &component.digest);
+        if self.serving(plugin).is_some_and(|s| s.version == version) {
+            return Ok(());
+        }
+        if let Some(error) = self.known_refusal(&version) {
+            return Err(error);
+        }
+        match self.load_version(plugin, &component, version.clone()).await {
+            Ok(loaded) => self.publish(plugin, loaded),
+            Err(error) => {
+                tracing::warn!(plugin = plugin.name_any(), reason = error.reason, error = %error, "action could not be loaded");
+                if !error.transient {
+                    self.remember_refusal(version, &error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets what was loaded serve, unless it is not what is wanted any more.
+    fn publish(&self, plugin: &ActionPlugin, loaded: Loaded) -> Result<(), LoadError> {
+        let (action, digest) = (&plugin.spec.action, loaded.version.digest.clone());
+        let label = loaded.action.registration().job_label.clone();
+        let account = &plugin.spec.service_account_name;
+        let wanted = || self.is_current(plugin) && self.has_account(account);
+        if self.catalogue.publish(action, loaded, wanted) {
+            tracing::info!(plugin = plugin.name_any(), action, digest, "action loaded");
+            self.metrics.plugins_loaded(self.catalogue.count());
+            self.triggers.action_changed(action);
+            let name = plugin.name_any();
+            self.left_behind
+                .action_loaded(action, &name, label.as_deref(), &self.pods.store);
+            return Ok(());
+        }
+        self.check_service_account(account)?;
+        Err(LoadError {
+            reason: "Changed",
+            message: "the ActionPlugin was changed or deleted while it was loaded".to_owned(),
+            transient: true,
+        })
+    }
+
+    fn known_refusal(&self, version: &Version) -> Option<LoadError> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused
+            .get(&version.plugin)
+            .filter(|(known, _)| known == version)
+            .map(|(_, error)| error.clone())
+    }
+
+    fn remember_refusal(&self, version: Version, error: &LoadError) {
+        let plugins = self.plugins.store.state();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|uid, _| plugins.iter().any(|p| p.uid().as_ref() == Some(uid)));
+        refused.insert(version.plugin.clone(), (version, error.clone()));
+    }
+
+    async fn load_version(
+        &self,
+        plugin: &ActionPlugin,
+        component: &Component,
+        version: Version,
+    ) -> Result<Loaded, LoadError> {
+        let (name, spec) = (plugin.name_any(), &plugin.spec);
+        let limits = limits(spec.limits.as_ref()).map_err(|message| LoadError {
+            reason: "BadLimits",
+            message,
+            transient: false,
+        })?;
+        let settings = serde_json::Value::Object(spec.settings.clone());
+        let action = self
+            .loader
+            .load(&spec.action, &component.bytes, &settings, &limits)
+            .await?;
+        let watcher = Watcher {
+            performers: &self.performers,
+            service_account: &spec.service_account_name,
+            action: &spec.action,
+            pods: &self.pods,
+            triggers: &self.triggers,
+        };
+        let watch = watcher.start(action.registration()).await?;
+        let performer = self.performers.performer(&name, &spec.service_account_name);
+        let performer = performer.map_err(|message| LoadError {
+            reason: "InvalidServiceAccount",
+            message,
+            transient: false,
+        })?;
+        Ok(Loaded {
+            plugin: name,
+            action,
+            performer,
+            watch,
+            version,
+        })
+    }
+
+    /// What is found here is not remembered: the account's own change brings another pass.
+    fn check_service_account(&self, name: &str) -> Result<(), LoadError> {
+        if self.host_user == service_account_user(&self.namespace, name) {
+            return Err(LoadError {
+                reason: "HostServiceAccount",
+                message: format!(
+                    "spec.serviceAccountName {name:?} is the host's own account; give the action one of its own, with only the rights that it needs"
+                ),
+                transient: false,
+            });
+        }
+        if self.has_account(name) {
+            return Ok(());
+        }
+        Err(LoadError {
+            reason: "ServiceAccountNotFound",
+            message: format!(
+                "spec.serviceAccountName {name:?} does not exist in namespace {:?}",
+                self.namespace
+            ),
+            transient: false,
+        })
+    }
+
+    fn has_account(&self, name: &str) -> bool {
+        let account = ObjectRef::new(name).within(&self.namespace);
+        self.accounts.store.get(&account).is_some()
+    }
+}
