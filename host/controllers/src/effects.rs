@@ -4,13 +4,13 @@
 //! may do; and always in the job's namespace, whatever the effect says.
 
 mod access;
-mod evicted;
 mod limit;
 mod requirements;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use http::{HeaderName, HeaderValue};
@@ -27,16 +27,20 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 pub use self::access::Access;
-use self::{evicted::Evicted, limit::Turns, requirements::Known};
+use self::{limit::Turns, requirements::Known};
 use crate::{
     apply::{client_config, describe, within_limit},
     error::Error,
+    recent::Recent,
 };
 
 /// The user that a ServiceAccount is.
 pub fn service_account_user(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
 }
+
+/// How long an accepted eviction is remembered: longer than a watch lags.
+const EVICTION_LAG: Duration = Duration::from_mins(1);
 
 /// The longest name of a field manager that the API server accepts.
 const MANAGER_BYTES: usize = 128;
@@ -74,7 +78,9 @@ pub struct Performer {
     kinds: Arc<Kinds>,
     known: Arc<Known>,
     turns: Arc<Turns>,
-    evicted: Arc<Evicted>,
+    /// The uids of the pods whose eviction was accepted lately. The answer has no pod, so the cache learns of
+    /// the deletion from the watch only; until then the pod is not evicted again.
+    evicted: Arc<Recent<String, ()>>,
 }
 
 /// Makes [`Performer`]s: a client per ServiceAccount, and what the API server serves.
@@ -340,7 +346,10 @@ impl Performer {
     ) -> Result<Performed, Error> {
         check_segment(pod)?;
         let uid = preconditions.uid.clone();
-        if uid.as_ref().is_some_and(|uid| self.evicted.has(uid)) {
+        if uid
+            .as_ref()
+            .is_some_and(|uid| self.evicted.get(uid).is_some())
+        {
             return Ok(Performed::Nothing);
         }
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
@@ -370,7 +379,7 @@ impl Performer {
         let request = self.client.request::<Status>(request);
         within_limit("evict", || describe("Pod", Some(namespace), pod), request).await?;
         if let Some(uid) = uid {
-            self.evicted.accepted(&uid);
+            self.evicted.keep(uid, (), EVICTION_LAG);
         }
         Ok(Performed::Nothing)
     }
@@ -554,6 +563,28 @@ mod tests {
         assert_eq!(options["preconditions"], meant, "{sent}");
         assert_eq!(options["gracePeriodSeconds"], 5);
         assert_eq!(sent["metadata"]["name"], "web-0");
+    }
+
+    #[tokio::test]
+    async fn a_pod_whose_eviction_was_accepted_is_not_evicted_again_before_the_watch_reports_it() {
+        let sent = Arc::new(Mutex::new(0));
+        let requests = Arc::clone(&sent);
+        let client = fake::client(move |_| {
+            *requests.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            Some(fake::answer(201, &json!({"status": "Success"})))
+        });
+        let performer = Performer::of_host(client, "operon", []);
+        for uid in ["u1", "u1", "u2"] {
+            let evict = Effect::Evict {
+                pod: "web-0".to_owned(),
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+                grace_period_seconds: None,
+            };
+            performer.perform("shop", &evict).await.expect("evicted");
+        }
+        let sent = *sent.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(sent, 2, "one for each pod");
     }
 
     #[test]

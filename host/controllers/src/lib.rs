@@ -35,6 +35,7 @@ pub mod owner_triggers;
 pub mod plugin_watch;
 pub mod pod_ops_lifecycle;
 pub mod reactive_job;
+mod recent;
 pub mod report;
 pub mod run;
 pub mod status;

@@ -4,13 +4,7 @@
 //! A status is written over the version from which it was decided. If the object has another one by now,
 //! the API server refuses, and the status is decided again when the cache has that version.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    fmt::Debug,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{borrow::Cow, fmt::Debug, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -23,6 +17,7 @@ use tokio::time::Instant;
 use crate::{
     apply::timely,
     error::{Class, Error},
+    recent::Recent,
 };
 
 /// The shortest time between two status writes of one object.
@@ -95,15 +90,9 @@ impl<'a, S> Body<'a, S> {
 /// Writes statuses and remembers when, to space them. Forgetting that is harmless.
 #[derive(Default)]
 pub struct StatusWriter {
-    /// When an object's next write may be, by uid.
-    next: Mutex<HashMap<String, Turn>>,
-}
-
-/// When an object's status may be written next.
-struct Turn {
-    at: Instant,
-    /// The version over which a write was refused, so it always would be: another need not wait.
-    refused: Option<String>,
+    /// What was written lately, by uid, until the next write may be: the version over which that was
+    /// refused, so it always would be, if it was. Another version need not wait.
+    written: Recent<String, Option<String>>,
 }
 
 impl StatusWriter {
@@ -138,7 +127,7 @@ impl StatusWriter {
         match timely("write the status of", object, request).await {
             Ok(written) => {
                 let rest = (begin.elapsed() * REST).clamp(INTERVAL, LONGEST);
-                self.note(uid, rest, None);
+                self.written.keep(uid, None, rest);
                 Ok(Written::Yes(Box::new(written)))
             }
             Err(error) if error.class() == Class::Conflict => {
@@ -146,7 +135,8 @@ impl StatusWriter {
                     error = error.chain(),
                     "the status is decided again: the object has changed"
                 );
-                self.note(uid, INTERVAL, version);
+                let refused = version.map(str::to_owned);
+                self.written.keep(uid, refused, INTERVAL);
                 Ok(Written::Later(INTERVAL))
             }
             Err(error) => Err(error),
@@ -155,32 +145,16 @@ impl StatusWriter {
 
     /// How long a write of an object's status over this version must wait.
     pub(crate) fn wait(&self, uid: &str, version: Option<&str>) -> Option<Duration> {
-        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let Turn { at, refused } = next.get(uid)?;
-        if refused.is_some() && refused.as_deref() != version {
-            return None;
-        }
-        let left = at.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    }
-
-    fn note(&self, uid: String, wait: Duration, refused: Option<&str>) {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        next.retain(|_, turn| turn.at > now);
-        let refused = refused.map(str::to_owned);
-        next.insert(
-            uid,
-            Turn {
-                at: now + wait,
-                refused,
-            },
-        );
+        let (refused, left) = self.written.get(uid)?;
+        let is_other = refused.is_some() && refused.as_deref() != version;
+        (!is_other).then_some(left)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, PoisonError};
+
     use operon_api::JobFlow;
     use serde_json::{Value, json};
 
