@@ -32,7 +32,8 @@ pub trait Port<K: Kind>: Sync {
     fn status_write(&self) -> StatusWrite<K::Status>;
 
     /// Starts to write the status, if it differs and its time has come. When it is written, the cache is
-    /// told of it, then the Events are sent, and the object is reconciled again.
+    /// told of it, then the Events are sent, and the object is reconciled again. If the object has another
+    /// status by now than it was decided from, nothing is written: the object is reconciled again.
     fn report(&self, seen: &K::Seen, conclusion: Conclusion<K::Status>) -> Next;
 }
 
@@ -43,6 +44,6 @@ pub enum StatusWrite<S> {
     None,
     /// This status has been sent and is not answered.
     Sent(Arc<S>),
-    /// It failed.
+    /// It failed. That the object has another status by now is no failure.
     Failed(Refusal),
 }
