@@ -106,6 +106,30 @@ impl Performers {
         }
     }
 
+    /// Performers whose only ServiceAccount has this client, for an API server that serves these kinds.
+    #[cfg(test)]
+    pub(crate) fn of_client(
+        client: Client,
+        service_account: &str,
+        kinds: impl IntoIterator<Item = ApiResource>,
+    ) -> Self {
+        let config = Config::new(http::Uri::from_static("http://localhost"));
+        let performers = Self::new(config, client.clone(), "operon-system".to_owned());
+        let lock = |error: PoisonError<_>| error.into_inner();
+        let mut known = performers.kinds.known.lock().unwrap_or_else(lock);
+        for kind in kinds {
+            known.insert((kind.api_version.clone(), kind.kind.clone()), kind);
+        }
+        drop(known);
+        let mut clients = performers
+            .clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        clients.insert(service_account.to_owned(), client);
+        drop(clients);
+        performers
+    }
+
     /// A client that acts as this ServiceAccount.
     ///
     /// # Errors

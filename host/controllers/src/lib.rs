@@ -38,6 +38,8 @@ pub mod reactive_job;
 mod recent;
 pub mod report;
 pub mod run;
+#[cfg(test)]
+mod simulation;
 pub mod status;
 pub mod store;
 mod target_index;

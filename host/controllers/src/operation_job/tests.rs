@@ -22,11 +22,9 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::*;
-#[path = "../../../core/src/driver/memory/chance.rs"]
-mod chance;
 mod moody;
+mod process;
 mod promises;
-mod server;
 mod simulation;
 
 use crate::{effects::Performers, health::Health, plugin_watch::PluginWatch};

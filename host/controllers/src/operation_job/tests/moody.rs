@@ -1,14 +1,22 @@
-//! The action of the simulation.
+//! The action of the simulation, and what is promised of its effects.
 
 use std::sync::atomic::AtomicBool;
 
+use operon_api::operation_job::{Progress, TargetDetail};
 use operon_core::action::{Effect, ObjectReference, PatchKind};
 
 use super::{
-    chance::Chance,
-    promises::{BY, MARK},
+    promises::{self, Writes, is_released},
     *,
 };
+use crate::simulation::{
+    Chance, Promises, Write,
+    plurals::{OPERATION_JOBS, PODS},
+};
+
+/// The annotation by which an effect names its job, and the prefix of its marks.
+const BY: &str = "test/by";
+const MARK: &str = "test/mark-";
 
 /// An action that keeps no state: it marks pods whose names begin with `mark`, and is done when they say
 /// so; it evicts the others, and is done when they are gone. Sometimes it fails, or is slow.
@@ -156,4 +164,69 @@ impl Action for Moody {
             Ok(operation(effect.into_iter().collect()))
         })
     }
+}
+
+/// What is promised of jobs whose action is [`Moody`].
+pub(super) struct MoodyPromises(Writes);
+
+impl MoodyPromises {
+    pub(super) fn new() -> Self {
+        Self(Writes::new(|pod, job| {
+            pod["metadata"]["labels"][format!("{MARK}{}", job.name_any())].is_string()
+        }))
+    }
+
+    /// An effect reaches a pod: the status has recorded it as the one that a target of the job started
+    /// with. Where nobody got the answer, a target may be released again, even if its job is gone by now;
+    /// but none is operated that succeeded, was released, or whose job is gone.
+    fn effect(&mut self, write: &Write<'_>) {
+        let Write { body, old: pod, .. } = *write;
+        let by = operating(body).unwrap_or_default();
+        let job = write.objects.get(OPERATION_JOBS, &by).map(promises::job);
+        let labels = body["metadata"]["labels"].as_object();
+        let is_release = labels.is_some_and(|labels| labels.values().all(Value::is_null));
+        let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+        let is_live = |detail: &TargetDetail| {
+            detail.pod_uid.as_deref() == Some(uid)
+                && matches!(detail.progress, Progress::Processing | Progress::Failed)
+                && !is_released(detail)
+        };
+        let is_recorded = self.0.is_recorded(&by, uid);
+        let details = job.as_ref().map(promises::details).unwrap_or_default();
+        self.0.promise(
+            is_recorded && (is_release || details.iter().any(is_live)),
+            "only the pod that a target started with is operated, after it is recorded",
+            &(body, pod, job),
+        );
+    }
+}
+
+impl Promises for MoodyPromises {
+    fn process_begins(&mut self) {
+        self.0.process_begins();
+    }
+
+    fn write(&mut self, write: &Write<'_>) {
+        if write.plural == PODS {
+            self.effect(write);
+        } else {
+            self.0.write(write);
+        }
+    }
+
+    fn event(&mut self, event: &Value) {
+        self.0.event(event);
+    }
+
+    fn broken(&self) -> &[String] {
+        &self.0.broken
+    }
+}
+
+/// The job by which a write to a pod was asked for.
+fn operating(body: &Value) -> Option<String> {
+    let by = body["metadata"]["annotations"][BY].as_str();
+    let number = &body["deleteOptions"]["gracePeriodSeconds"];
+    by.map(str::to_owned)
+        .or_else(|| number.as_u64().map(|number| format!("job-{number}")))
 }

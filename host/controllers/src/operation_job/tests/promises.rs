@@ -5,20 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use operon_api::{
-    OperationJob,
+    OperationJob, keys,
     operation_job::{OperationJobStatus, Progress, TargetDetail},
 };
 use operon_core::operation_job::RELEASED;
 use serde_json::Value;
 
-/// The annotation by which an effect of the scripted action names its job, and the prefix of its marks.
-pub(super) const BY: &str = "test/by";
-pub(super) const MARK: &str = "test/mark-";
+use crate::simulation::{Objects, Write, plurals::PODS};
 
 /// What was written, and the promises that were broken.
-#[derive(Default)]
 pub(super) struct Writes {
     pub(super) broken: Vec<String>,
+    /// Whether a pod has anything of a job left.
+    is_marked: fn(&Value, &OperationJob) -> bool,
     /// When this process last got the answer that a status was written, by the job's uid.
     statuses: BTreeMap<String, Timestamp>,
     /// The jobs, by name, and the pods, by uid, that their targets started with.
@@ -28,44 +27,50 @@ pub(super) struct Writes {
 }
 
 impl Writes {
+    pub(super) fn new(is_marked: fn(&Value, &OperationJob) -> bool) -> Self {
+        Self {
+            broken: Vec::new(),
+            is_marked,
+            statuses: BTreeMap::new(),
+            started: BTreeSet::new(),
+            finished: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn process_begins(&mut self) {
         self.statuses.clear();
     }
 
-    fn promise(&mut self, holds: bool, what: &str, about: &dyn std::fmt::Debug) {
+    /// An OperationJob is written.
+    pub(super) fn write(&mut self, write: &Write<'_>) {
+        let (old, now) = (job(write.old), write.now);
+        let Some(new) = write.new else {
+            return self.expire(&old, now);
+        };
+        let is_held = |object: &Value| {
+            let finalizers = object["metadata"]["finalizers"].as_array();
+            let mut finalizers = finalizers.into_iter().flatten();
+            finalizers.any(|held| held == keys::OPERATION_JOB_FINALIZER)
+        };
+        if write.subresource == Some("status") {
+            self.status(&old, &job(new), now, write.is_answered);
+        } else if is_held(write.old) && !is_held(new) {
+            self.let_go(&old, write.objects);
+        }
+    }
+
+    /// Whether a target of the job started with this pod.
+    pub(super) fn is_recorded(&self, job: &str, pod: &str) -> bool {
+        self.started.contains(&(job.to_owned(), pod.to_owned()))
+    }
+
+    pub(super) fn promise(&mut self, holds: bool, what: &str, about: &dyn std::fmt::Debug) {
         if !holds {
             self.broken.push(format!("{what}: {about:?}"));
         }
     }
 
-    /// An effect reaches a pod: the status has recorded it as the one that a target of the job started
-    /// with. Where nobody got the answer, a target may be released again, even if its job is gone by now;
-    /// but none is operated that succeeded, was released, or whose job is gone.
-    pub(super) fn effect(
-        &mut self,
-        by: &str,
-        job: Option<&OperationJob>,
-        pod: &Value,
-        body: &Value,
-    ) {
-        let labels = body["metadata"]["labels"].as_object();
-        let is_release = labels.is_some_and(|labels| labels.values().all(Value::is_null));
-        let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-        let is_live = |detail: &TargetDetail| {
-            detail.pod_uid.as_deref() == Some(uid)
-                && matches!(detail.progress, Progress::Processing | Progress::Failed)
-                && !is_released(detail)
-        };
-        let is_recorded = self.started.contains(&(by.to_owned(), uid.to_owned()));
-        let is_live = job.map(details).unwrap_or_default().iter().any(is_live);
-        self.promise(
-            is_recorded && (is_release || is_live),
-            "only the pod that a target started with is operated, after it is recorded",
-            &(body, pod, job),
-        );
-    }
-
-    pub(super) fn status(
+    fn status(
         &mut self,
         old: &OperationJob,
         new: &OperationJob,
@@ -113,8 +118,8 @@ impl Writes {
 
     /// The finalizer is taken off a deleted job: all that started has succeeded, been released, or is
     /// reported as given up; and what was released has nothing of the job left.
-    pub(super) fn let_go(&mut self, job: &OperationJob, pods: &[Value]) {
-        let mark = format!("{MARK}{}", job.name_any());
+    fn let_go(&mut self, job: &OperationJob, objects: &Objects) {
+        let pods = objects.all(PODS);
         for detail in details(job).iter().filter(|d| d.pod_uid.is_some()) {
             self.promise(
                 detail.progress == Progress::Succeeded
@@ -126,7 +131,7 @@ impl Writes {
             let pod = pods
                 .iter()
                 .find(|pod| detail.pod_uid.as_deref() == pod["metadata"]["uid"].as_str());
-            let is_marked = pod.is_some_and(|pod| pod["metadata"]["labels"][&mark].is_string());
+            let is_marked = pod.is_some_and(|pod| (self.is_marked)(pod, job));
             self.promise(
                 !is_released(detail) || !is_marked,
                 "what is released has nothing of the job left",
@@ -136,7 +141,7 @@ impl Writes {
     }
 
     /// The host deletes a job.
-    pub(super) fn expire(&mut self, job: &OperationJob, now: Timestamp) {
+    fn expire(&mut self, job: &OperationJob, now: Timestamp) {
         let end = job.status.as_ref().and_then(|s| s.end_time.as_ref());
         let ttl = job.spec.ttl_seconds_after_finished.filter(|ttl| *ttl > 0);
         let is_due = end
@@ -162,15 +167,11 @@ impl Writes {
     }
 }
 
-/// The job by which a write to a pod was asked for.
-pub(super) fn operating(body: &Value) -> Option<String> {
-    let by = body["metadata"]["annotations"][BY].as_str();
-    let number = &body["deleteOptions"]["gracePeriodSeconds"];
-    by.map(str::to_owned)
-        .or_else(|| number.as_u64().map(|number| format!("job-{number}")))
+pub(super) fn job(object: &Value) -> OperationJob {
+    serde_json::from_value(object.clone()).expect("an OperationJob")
 }
 
-fn details(job: &OperationJob) -> Vec<TargetDetail> {
+pub(super) fn details(job: &OperationJob) -> Vec<TargetDetail> {
     let status = job.status.clone().unwrap_or_default();
     status.target_details
 }
@@ -179,7 +180,7 @@ pub(super) fn progress(job: &OperationJob) -> Option<Progress> {
     job.status.as_ref().and_then(|status| status.progress)
 }
 
-fn is_released(detail: &TargetDetail) -> bool {
+pub(super) fn is_released(detail: &TargetDetail) -> bool {
     detail.extra_info.contains_key(RELEASED)
 }
 

@@ -1,0 +1,164 @@
+//! A process of the simulations: the OperationJob controller as `operon` wires it, with one action.
+
+use k8s_openapi::api::{apps::v1::ReplicaSet, policy::v1::PodDisruptionBudget};
+use kube::core::ApiResource;
+use operon_api::{ActionPlugin, action_plugin::ActionPluginSpec};
+
+use super::*;
+use crate::{
+    fault::Faults,
+    plugin_watch::Watcher,
+    run,
+    simulation::{Counted, Server},
+};
+
+/// The ServiceAccount of the action.
+const ACCOUNT: &str = "action";
+
+/// What is known of the ActionPlugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plugin {
+    Gone,
+    NotLoaded,
+    Loaded,
+}
+
+/// The action, by its name in `spec.action`, with its settings.
+#[derive(Clone)]
+pub(super) struct Acting {
+    pub(super) name: &'static str,
+    pub(super) action: Arc<dyn Action>,
+    pub(super) settings: &'static str,
+}
+
+/// A process that leads.
+pub(super) struct Process {
+    catalogue: Arc<Catalogue>,
+    triggers: Arc<Triggers>,
+    performers: Performers,
+    pods: Cache<Pod>,
+    acting: Acting,
+}
+
+impl Process {
+    /// The process as `operon` wires it; called in its runtime.
+    pub(super) async fn start(
+        server: Arc<Server>,
+        passes: Arc<AtomicUsize>,
+        acting: Acting,
+    ) -> Self {
+        let client = server.client();
+        let (queue, queued) = unbounded();
+        let catalogue = Arc::new(Catalogue::new(server.now()));
+        let book = Arc::new(Book::default());
+        let triggers = Arc::new(Triggers::new(
+            queue,
+            Arc::clone(&catalogue),
+            Arc::clone(&book),
+        ));
+        let metrics = Metrics::register(&mut Registry::default());
+        let health = Health::new(metrics.clone());
+        let (config, listener) = (watcher::Config::default(), Arc::clone(&triggers));
+        let on_pod = move |pod: &Pod, pods: &_| listener.pod_changed(pod, pods);
+        let all = Api::all(client.clone());
+        let pods = Cache::start(all, config.clone(), (), Arc::new(on_pod), &health);
+        let (listener, targets) = (Arc::clone(&triggers), pods.store.clone());
+        let on_job = move |job: &_, jobs: &_| listener.job_changed(job, jobs, &targets);
+        let all = Api::all(client.clone());
+        let jobs = Cache::start(all, config.clone(), (), Arc::new(on_job), &health);
+        let all = Api::all(client.clone());
+        let nodes = Cache::start(all, config, (), Arc::new(|_, _| {}), &health);
+        pods.ready().await;
+        jobs.ready().await;
+        let events = Events::new(&client, None);
+        let clock = Arc::clone(&server);
+        let controller = OperationJobs {
+            client: client.clone(),
+            jobs: jobs.clone(),
+            pods: pods.clone(),
+            nodes,
+            catalogue: Arc::clone(&catalogue),
+            book,
+            triggers: Arc::clone(&triggers),
+            events: events.clone(),
+            status: StatusWriter::default(),
+            metrics,
+            clock: Arc::new(move || clock.now()),
+        };
+        let reconciler = Arc::new(Counted(controller, passes));
+        let faults = Faults {
+            client: client.clone(),
+            events,
+        };
+        tokio::spawn(run::run(reconciler, jobs.store, queued, health, faults));
+        let kinds = [
+            ApiResource::erase::<Pod>(&()),
+            ApiResource::erase::<ReplicaSet>(&()),
+            ApiResource::erase::<PodDisruptionBudget>(&()),
+        ];
+        Self {
+            catalogue,
+            triggers,
+            performers: Performers::of_client(client, ACCOUNT, kinds),
+            pods,
+            acting,
+        }
+    }
+
+    /// The watch of ActionPlugins reports this.
+    pub(super) async fn report(&self, plugin: Plugin, now: Timestamp) {
+        let action = self.acting.name;
+        match plugin {
+            Plugin::Gone => {
+                self.catalogue.settle(Vec::new, now);
+            }
+            Plugin::NotLoaded => {
+                self.catalogue.revoke("plugin");
+                let spec = ActionPluginSpec {
+                    action: action.to_owned(),
+                    ..ActionPluginSpec::default()
+                };
+                let there = || vec![Arc::new(ActionPlugin::new("plugin", spec))];
+                self.catalogue.settle(there, now);
+            }
+            Plugin::Loaded => {
+                let loaded = self.load().await;
+                self.catalogue.publish(action, loaded, || true);
+            }
+        }
+        self.triggers.action_changed(action);
+    }
+
+    async fn load(&self) -> Loaded {
+        let Acting {
+            name,
+            action,
+            settings,
+        } = self.acting.clone();
+        let watcher = Watcher {
+            performers: &self.performers,
+            service_account: ACCOUNT,
+            action: name,
+            pods: &self.pods,
+            triggers: &self.triggers,
+        };
+        let watch = watcher.start(action.registration()).await;
+        Loaded {
+            plugin: "plugin".to_owned(),
+            action,
+            performer: self
+                .performers
+                .performer("plugin", ACCOUNT)
+                .expect("a client"),
+            watch: watch.expect("what the action declares can be watched"),
+            version: Version {
+                plugin: "uid".to_owned(),
+                digest: String::new(),
+                settings: settings.to_owned(),
+                limits: None,
+                service_account: ACCOUNT.to_owned(),
+                lifecycle: false,
+            },
+        }
+    }
+}
