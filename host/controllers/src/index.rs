@@ -39,15 +39,16 @@ impl<K: Cached + Resource<DynamicType = ()>> Index<K> {
         }
     }
 
-    /// An object changed or is gone, and the store says so already.
-    pub fn changed(&self, object: &K, store: &Store<K>) {
+    /// An object changed or is gone, and the store says so already. Returns the keys by which it is not
+    /// found any more.
+    pub fn changed(&self, object: &K, store: &Store<K>) -> BTreeSet<String> {
         let reference = ObjectRef::from_obj(object);
         let keys = store
             .get(&reference)
             .map(|now| (self.keys)(&now))
             .unwrap_or_default();
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
-        content.set(reference, keys);
+        content.set(reference, keys)
     }
 
     /// The objects of this key.
@@ -61,15 +62,16 @@ impl<K: Cached + Resource<DynamicType = ()>> Index<K> {
 }
 
 impl<K: Cached + Resource<DynamicType = ()>> Content<K> {
-    fn set(&mut self, reference: ObjectRef<K>, keys: BTreeSet<String>) {
+    fn set(&mut self, reference: ObjectRef<K>, keys: BTreeSet<String>) -> BTreeSet<String> {
         if self.keys.get(&reference) == Some(&keys) {
-            return;
+            return BTreeSet::new();
         }
-        for key in self.keys.remove(&reference).unwrap_or_default() {
-            if let Some(objects) = self.objects.get_mut(&key) {
+        let mut former = self.keys.remove(&reference).unwrap_or_default();
+        for key in &former {
+            if let Some(objects) = self.objects.get_mut(key) {
                 objects.remove(&reference);
                 if objects.is_empty() {
-                    self.objects.remove(&key);
+                    self.objects.remove(key);
                 }
             }
         }
@@ -78,9 +80,11 @@ impl<K: Cached + Resource<DynamicType = ()>> Content<K> {
                 .entry(key.clone())
                 .or_default()
                 .insert(reference.clone());
+            former.remove(key);
         }
         if !keys.is_empty() {
             self.keys.insert(reference, keys);
         }
+        former
     }
 }

@@ -29,6 +29,8 @@ pub struct OwnerTriggers {
     jobs: Index<Job>,
     /// Jobs by the JobTemplate that they were made from.
     jobs_of_templates: Index<Job>,
+    /// Jobs by the JobFlows and DaemonJobs that own them.
+    owners: Index<Job>,
     /// JobFlows by the JobTemplates that they refer to.
     flows: Index<JobFlow>,
     /// What counts of each node, by name: its kubelet reports every few minutes that nothing changed.
@@ -52,6 +54,7 @@ impl OwnerTriggers {
                 uid.map(|uid| path(&namespace, uid)).into_iter().collect()
             }),
             jobs_of_templates: Index::new(|job| template_key(job).into_iter().collect()),
+            owners: Index::new(|job| owner_keys(job).collect()),
             flows: Index::new(|flow| {
                 let namespace = flow.namespace().unwrap_or_default();
                 let names = flow
@@ -102,20 +105,26 @@ impl OwnerTriggers {
         wake(&self.daemon_job_queue, ObjectRef::from_obj(object));
     }
 
-    /// A Job changed.
+    /// A Job changed. Whom it belonged to before is woken too.
     pub fn job_changed(&self, job: &Job, jobs: &Store<Job>) {
         self.jobs.changed(job, jobs);
-        self.jobs_of_templates.changed(job, jobs);
-        self.wake_owner(job);
-        if let Some((namespace, name)) = made_from(job) {
+        let former = self.jobs_of_templates.changed(job, jobs);
+        for key in former.into_iter().chain(template_key(job)) {
+            let (namespace, name) = key.split_once('/').unwrap_or_default();
             wake(&self.template_queue, ObjectRef::new(name).within(namespace));
+        }
+        let former = self.owners.changed(job, jobs);
+        for key in former.into_iter().chain(owner_keys(job)) {
+            self.wake_owner(&key);
         }
     }
 
     /// A pod changed.
     pub fn pod_changed(&self, pod: &Pod, jobs: &Store<Job>) {
         if let Some(job) = job_of_pod(pod, jobs) {
-            self.wake_owner(&job);
+            for key in owner_keys(&job) {
+                self.wake_owner(&key);
+            }
         }
     }
 
@@ -138,20 +147,16 @@ impl OwnerTriggers {
         }
     }
 
-    fn wake_owner(&self, job: &Job) {
-        let namespace = job.namespace().unwrap_or_default();
-        for owner in job.owner_references() {
-            if owner.kind == JobFlow::kind(&()) {
-                wake(
-                    &self.flow_queue,
-                    ObjectRef::new(&owner.name).within(&namespace),
-                );
-            } else if owner.kind == DaemonJob::kind(&()) {
-                wake(
-                    &self.daemon_job_queue,
-                    ObjectRef::new(&owner.name).within(&namespace),
-                );
-            }
+    fn wake_owner(&self, key: &str) {
+        let (kind, owner) = key.split_once('/').unwrap_or_default();
+        let (namespace, name) = owner.split_once('/').unwrap_or_default();
+        if kind == JobFlow::kind(&()) {
+            wake(&self.flow_queue, ObjectRef::new(name).within(namespace));
+        } else if kind == DaemonJob::kind(&()) {
+            wake(
+                &self.daemon_job_queue,
+                ObjectRef::new(name).within(namespace),
+            );
         }
     }
 }
@@ -172,6 +177,13 @@ fn template_key(job: &Job) -> Option<String> {
     made_from(job).map(|(namespace, name)| path(namespace, name))
 }
 
+/// Kind, namespace and name of each object that owns a Job.
+fn owner_keys(job: &Job) -> impl Iterator<Item = String> {
+    let namespace = job.namespace().unwrap_or_default();
+    let owners = job.owner_references().iter();
+    owners.map(move |owner| format!("{}/{}", owner.kind, path(&namespace, &owner.name)))
+}
+
 /// What may make a DaemonJob treat a node otherwise.
 fn traits(node: &Node) -> String {
     let spec = node.spec.as_ref();
@@ -189,4 +201,67 @@ fn traits(node: &Node) -> String {
         ready,
     ])
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The names of the objects that were woken.
+    fn woken<K: Resource<DynamicType = ()>>(
+        queue: &mut UnboundedReceiver<ObjectRef<K>>,
+    ) -> Vec<String> {
+        std::iter::from_fn(|| queue.try_recv().ok())
+            .map(|object| object.name)
+            .collect()
+    }
+
+    /// A Job becomes each of these in turn; which JobFlows, JobTemplates and DaemonJobs the last one wakes.
+    fn woken_by(jobs: &[Value]) -> [Vec<String>; 3] {
+        let (flow_queue, mut flows) = unbounded();
+        let (template_queue, mut templates) = unbounded();
+        let (daemon_job_queue, mut daemon_jobs) = unbounded();
+        let triggers = OwnerTriggers::new(flow_queue, template_queue, daemon_job_queue);
+        let mut writer = Writer::<Job>::default();
+        let store = writer.as_reader();
+        let mut last = Default::default();
+        for metadata in jobs {
+            let mut job = json!({"metadata": metadata});
+            job["metadata"]["namespace"] = json!("ns");
+            job["metadata"]["name"] = json!("job");
+            let job: Job = serde_json::from_value(job).expect("a Job");
+            writer.apply_watcher_event(&Event::Apply(job.clone()));
+            triggers.job_changed(&job, &store);
+            last = [
+                woken(&mut flows),
+                woken(&mut templates),
+                woken(&mut daemon_jobs),
+            ];
+        }
+        last
+    }
+
+    #[test]
+    fn a_job_that_changes_its_template_wakes_the_former_one_too() {
+        let from = |name: &str| json!({"annotations": {keys::JOB_TEMPLATE: format!("ns.{name}")}});
+        let woken = |last: Value| woken_by(&[from("build"), last])[1].clone();
+        assert_eq!(woken(from("build")), ["build"]);
+        assert_eq!(woken(from("test")), ["build", "test"]);
+        assert_eq!(woken(json!({})), ["build"]);
+    }
+
+    #[test]
+    fn a_job_that_loses_its_owner_reference_wakes_that_owner() {
+        for (kind, place) in [("JobFlow", 0), ("DaemonJob", 2)] {
+            let owned = json!({"ownerReferences": [
+                {"apiVersion": "api.practice.com/v1alpha1", "kind": kind, "name": "owner", "uid": "u"}
+            ]});
+            assert_eq!(woken_by(std::slice::from_ref(&owned))[place], ["owner"]);
+            assert_eq!(woken_by(&[owned, json!({})])[place], ["owner"]);
+        }
+    }
 }
