@@ -1,6 +1,6 @@
 //! `cargo xtask simulate`: the seeded simulations of the controllers, at length. They are tests of
-//! `operon-core` and, for OperationJobs, of `operon-controllers`, which run a bounded number of schedules
-//! with all others.
+//! `operon-core` and, for OperationJobs and JobTemplates, of `operon-controllers`, which run a bounded number
+//! of schedules with all others.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -32,14 +32,17 @@ enum Kind {
     DaemonJob,
     #[value(name = "operationjob")]
     OperationJob,
+    #[value(name = "jobtemplate")]
+    JobTemplate,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::ReactiveJob,
         Self::JobFlow,
         Self::DaemonJob,
         Self::OperationJob,
+        Self::JobTemplate,
     ];
 
     /// The package and the name of its test.
@@ -49,6 +52,7 @@ impl Kind {
             Self::JobFlow => ("operon-core", "tests::simulation::job_flow"),
             Self::DaemonJob => ("operon-core", "tests::simulation::daemon_job"),
             Self::OperationJob => ("operon-controllers", "tests::simulation::operation_job"),
+            Self::JobTemplate => ("operon-controllers", "job_template::simulation"),
         }
     }
 }

@@ -54,3 +54,6 @@ impl Reconciler for JobTemplates {
         self.reports.written().await;
     }
 }
+
+#[cfg(test)]
+mod simulation;
