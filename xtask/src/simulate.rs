@@ -34,15 +34,19 @@ enum Kind {
     OperationJob,
     #[value(name = "jobtemplate")]
     JobTemplate,
+    /// OperationJobs whose action is Replace
+    #[value(name = "replace")]
+    Replace,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::ReactiveJob,
         Self::JobFlow,
         Self::DaemonJob,
         Self::OperationJob,
         Self::JobTemplate,
+        Self::Replace,
     ];
 
     /// The package and the name of its test.
@@ -53,6 +57,7 @@ impl Kind {
             Self::DaemonJob => ("operon-core", "tests::simulation::daemon_job"),
             Self::OperationJob => ("operon-controllers", "tests::simulation::operation_job"),
             Self::JobTemplate => ("operon-controllers", "job_template::simulation"),
+            Self::Replace => ("operon-controllers", "tests::replace::replace"),
         }
     }
 }

@@ -23,9 +23,13 @@ use serde_json::{Value, json};
 
 use super::*;
 mod moody;
+mod native;
 mod process;
 mod promises;
+mod replace;
+mod replaced;
 mod simulation;
+mod workload;
 
 use crate::{effects::Performers, health::Health, plugin_watch::PluginWatch};
 

@@ -87,6 +87,8 @@ pub(crate) struct State {
     /// Whether lists and watches are refused.
     pub(crate) is_watch_down: bool,
     pub(crate) faults: Option<Chance>,
+    /// The answer to the next write of this kind gets lost.
+    pub(crate) loses_answer_of: Option<&'static str>,
     /// After how many more writes the process dies.
     pub(crate) dies_after: Option<usize>,
     is_dead: bool,
@@ -125,6 +127,7 @@ impl Server {
                 objects: Objects::new(),
                 is_watch_down: false,
                 faults: None,
+                loses_answer_of: None,
                 dies_after: None,
                 is_dead: false,
                 coverage: Coverage::default(),
@@ -258,7 +261,7 @@ impl Server {
         if !before.is_zero() {
             tokio::time::sleep(before).await;
         }
-        let fate = self.state().fate();
+        let fate = self.state().fate(parts(path).0);
         let now = self.now();
         let response = match fate {
             Fate::Refused(code) => refused(code, "Refused"),
@@ -319,8 +322,13 @@ impl State {
         (latency(), latency())
     }
 
-    fn fate(&mut self) -> Fate {
+    fn fate(&mut self, plural: &str) -> Fate {
         self.coverage.writes += 1;
+        if self.loses_answer_of == Some(plural) {
+            self.loses_answer_of = None;
+            self.coverage.lost_answers += 1;
+            return Fate::Lost;
+        }
         if let Some(left) = self.dies_after {
             self.dies_after = left.checked_sub(1);
             if self.dies_after.is_none() {

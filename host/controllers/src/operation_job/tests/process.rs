@@ -28,7 +28,7 @@ pub(super) enum Plugin {
 pub(super) struct Acting {
     pub(super) name: &'static str,
     pub(super) action: Arc<dyn Action>,
-    pub(super) settings: &'static str,
+    pub(super) settings: String,
 }
 
 /// A process that leads.
@@ -154,7 +154,7 @@ impl Process {
             version: Version {
                 plugin: "uid".to_owned(),
                 digest: String::new(),
-                settings: settings.to_owned(),
+                settings,
                 limits: None,
                 service_account: ACCOUNT.to_owned(),
                 lifecycle: false,

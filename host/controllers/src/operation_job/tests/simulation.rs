@@ -39,7 +39,7 @@ impl Cluster {
         let acting = Acting {
             name: "Moody",
             action: Arc::clone(&action) as Arc<dyn Action>,
-            settings: "{}",
+            settings: "{}".to_owned(),
         };
         let known = Arc::clone(&plugin);
         let start = Box::new(move |server: Arc<Server>, passes| {
