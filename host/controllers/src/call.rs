@@ -4,9 +4,12 @@
 //! A call that is told to stop ends where a crash could end it: while the action computes, or between
 //! two effects. A request that has been sent is awaited, and the cache of pods gets its answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -103,18 +106,39 @@ impl Call {
     }
 
     async fn ask(&mut self) -> Option<Answer> {
-        let answer = match self.step {
-            TargetStep::Operate => self.operate().await,
-            TargetStep::Release(cause) => self.release(cause).await,
-            TargetStep::Keep
-            | TargetStep::Start { .. }
-            | TargetStep::Fail(_)
-            | TargetStep::Await(_) => return None,
+        let settled = self.settle().await;
+        let answer = match (settled, self.step.clone()) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), TargetStep::Operate) => self.operate().await,
+            (Ok(()), TargetStep::Release(cause)) => self.release(cause).await,
+            (
+                Ok(()),
+                TargetStep::Keep
+                | TargetStep::Start { .. }
+                | TargetStep::Fail(_)
+                | TargetStep::Await(_),
+            ) => return None,
         };
         match answer {
             Ok(answer) => Some(answer),
             Err(Ended::Stopped) => None,
             Err(Ended::Failed(error)) => Some(failed(error)),
+        }
+    }
+
+    /// Finds out what became of requests without an answer. What this call was to read is outdated then:
+    /// the next one reads anew.
+    async fn settle(&self) -> Result<(), ActionError> {
+        let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
+        match performer.settle(namespace, &self.pods).await {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let message =
+                    "a request to the API server had no answer; its pod has been read again";
+                let failure = Failure::new("RequestUnanswered", message);
+                Err(ActionError::Retry(failure, Some(Duration::ZERO)))
+            }
+            Err(error) => Err(performer.action_error(namespace, &[], error).await),
         }
     }
 

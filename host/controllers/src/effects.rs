@@ -6,6 +6,7 @@
 mod access;
 mod limit;
 mod requirements;
+mod unanswered;
 
 use std::{
     collections::HashMap,
@@ -27,7 +28,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 pub use self::access::Access;
-use self::{limit::Turns, requirements::Known};
+use self::{limit::Turns, requirements::Known, unanswered::Unanswered};
 use crate::{
     apply::{client_config, describe, within_limit},
     error::Error,
@@ -81,6 +82,7 @@ pub struct Performer {
     /// The uids of the pods whose eviction was accepted lately. The answer has no pod, so the cache learns of
     /// the deletion from the watch only; until then the pod is not evicted again.
     evicted: Arc<Recent<String, ()>>,
+    unanswered: Arc<Unanswered>,
 }
 
 /// Makes [`Performer`]s: a client per ServiceAccount, and what the API server serves.
@@ -156,12 +158,8 @@ impl Performers {
     /// As [`Performers::client`].
     pub fn performer(&self, plugin: &str, service_account: &str) -> Result<Performer, String> {
         Ok(Performer {
-            client: self.client(service_account)?,
             manager: manager(plugin),
-            kinds: Arc::clone(&self.kinds),
-            known: Arc::default(),
-            turns: Arc::default(),
-            evicted: Arc::default(),
+            ..self.of_controller(service_account)?
         })
     }
 
@@ -177,6 +175,7 @@ impl Performers {
             known: Arc::default(),
             turns: Arc::default(),
             evicted: Arc::default(),
+            unanswered: Arc::default(),
         })
     }
 
@@ -208,11 +207,20 @@ impl Performer {
             known: Arc::default(),
             turns: Arc::default(),
             evicted: Arc::default(),
+            unanswered: Arc::default(),
         }
     }
 
     /// Performs one effect in `namespace`. Events are not effects on objects; the caller sends them.
     pub async fn perform(&self, namespace: &str, effect: &Effect) -> Result<Performed, Error> {
+        let done = self.perform_once(namespace, effect).await;
+        if let Err(error) = &done {
+            self.unanswered.note(namespace, effect, error);
+        }
+        done
+    }
+
+    async fn perform_once(&self, namespace: &str, effect: &Effect) -> Result<Performed, Error> {
         match effect {
             Effect::Patch {
                 object,

@@ -144,6 +144,21 @@ impl Error {
         text
     }
 
+    /// Whether nobody knows if the request was carried out.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Write {
+                source: kube::Error::Api(status),
+                ..
+            } => status.code >= 500,
+            Self::Write { .. } | Self::Timeout { .. } => true,
+            Self::UnknownKind { .. }
+            | Self::Refused(_)
+            | Self::Requirement { .. }
+            | Self::Effect { .. } => false,
+        }
+    }
+
     /// Whether the API server answered with a 403. That may come of RBAC, a quota, a policy or a webhook.
     pub(crate) fn is_forbidden(&self) -> bool {
         match self {

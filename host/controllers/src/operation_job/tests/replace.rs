@@ -365,6 +365,24 @@ impl Cluster {
     }
 }
 
+/// A pod is marked by a request whose answer gets lost, and no watch reports it until its target is over.
+#[test]
+fn a_pod_is_released_though_the_answer_to_its_mark_got_lost() {
+    let mut cluster = Cluster::new(&mut Chance::new(1));
+    cluster.world.calm();
+    cluster.add_job(&["web-bbbbb".to_owned()], &Value::Null, 20, -1);
+    {
+        let mut state = cluster.world.server.state();
+        state.objects.lag();
+        state.loses_answer_of = Some(PODS);
+    }
+    // The job itself has to be seen.
+    cluster.world.hand_over(Duration::ZERO);
+    cluster.world.pass(Duration::from_mins(2));
+    assert_eq!(cluster.world.coverage().lost_answers, 1);
+    cluster.assert_ends();
+}
+
 fn schedule(seed: u64) -> Coverage {
     let chance = &mut Chance::new(seed);
     let mut cluster = Cluster::new(chance);
