@@ -63,7 +63,12 @@ impl Process {
         let all = Api::all(client.clone());
         let pods = Cache::start(all, config.clone(), (), Arc::new(on_pod), &health);
         let (listener, targets) = (Arc::clone(&triggers), pods.store.clone());
-        let on_job = move |job: &_, jobs: &_| listener.job_changed(job, jobs, &targets);
+        let existing = Arc::new(ExistingJobs::default());
+        let exist = Arc::clone(&existing);
+        let on_job = move |job: &_, jobs: &_| {
+            exist.changed(job, jobs);
+            listener.job_changed(job, jobs, &targets);
+        };
         let all = Api::all(client.clone());
         let jobs = Cache::start(all, config.clone(), (), Arc::new(on_job), &health);
         let all = Api::all(client.clone());
@@ -75,6 +80,7 @@ impl Process {
         let controller = OperationJobs {
             client: client.clone(),
             jobs: jobs.clone(),
+            existing,
             pods: pods.clone(),
             nodes,
             catalogue: Arc::clone(&catalogue),

@@ -66,10 +66,10 @@ impl ReplacePromises {
                 || is_lost.is_some_and(|at| write.now.as_second() - at.as_second() <= REQUEST)
         } else {
             let is_origin = |other: &Value| {
+                let is_released = || label(other, marks::RELEASED_FROM).is_some();
                 let replaces = label(pod, marks::REPLACES);
                 is_live(other)
-                    && label(other, marks::RELEASED_FROM).is_some()
-                    && replaces.is_none_or(|replaced| replaced == uid(other))
+                    && replaces.map_or_else(is_released, |replaced| replaced == uid(other))
             };
             others.any(is_origin)
         };
