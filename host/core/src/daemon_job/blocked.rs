@@ -12,9 +12,13 @@ use super::{
     standing::NodeState,
     survey::{Place, Survey},
 };
-use crate::jobs::{
-    blocked::{Blocked, blocked, stage},
-    time::{PROGRESS_DEADLINE, after},
+use crate::{
+    driver::{Asked, Question},
+    jobs::{
+        blocked::{Blocked, blocked, stage},
+        explain::Known,
+        time::{NAMED_AFTER, PROGRESS_DEADLINE, after},
+    },
 };
 
 /// How many of them the status tells of.
@@ -27,11 +31,22 @@ pub(super) struct BlockedNodes {
     pub(super) told: Vec<BlockedNode>,
     /// How many there are.
     pub(super) count: usize,
+    /// The next question to the API server about one of them, and when it is asked.
+    question: Option<(Timestamp, Question)>,
+}
+
+/// What must be asked before the reconcile can be concluded: the first of the Jobs that wait for what their
+/// pods do not say, if the status does not say it yet.
+pub(super) fn question(observed: &Observed<'_>) -> Option<Question> {
+    let is_deleted = observed.object.metadata.deletion_timestamp.is_some();
+    let survey = Survey::of(observed).ok().filter(|_| !is_deleted)?;
+    let (at, question) = BlockedNodes::of(observed, &survey, &Asked::default()).question?;
+    (at <= observed.now).then_some(question)
 }
 
 impl BlockedNodes {
     /// Finds them. Those that the status tells of already come first.
-    pub(super) fn of(observed: &Observed<'_>, survey: &Survey<'_>) -> Self {
+    pub(super) fn of(observed: &Observed<'_>, survey: &Survey<'_>, asked: &Asked) -> Self {
         let known: HashMap<_, _> = known(survey)
             .iter()
             .map(|known| (known.job_name.as_str(), known))
@@ -42,15 +57,22 @@ impl BlockedNodes {
             let job = place.job?;
             let blocked = blocked(job, observed.pods_of(job))?;
             let known = known.get(job.name_any().as_str()).copied();
-            Some((known.is_none(), node(place, blocked, known, observed.now)))
+            let node = node(place, blocked, known, asked, observed.now);
+            Some((known.is_none(), node))
         });
         let mut blocked: Vec<_> = blocked.collect();
         blocked.sort_by_key(|(is_new, _)| *is_new);
         let count = blocked.len();
-        let mut told: Vec<_> = blocked.into_iter().map(|(_, node)| node).collect();
-        told.truncate(MOST);
+        blocked.truncate(MOST);
+        let (mut told, questions): (Vec<_>, Vec<_>) =
+            blocked.into_iter().map(|(_, node)| node).unzip();
         told.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { told, count }
+        let questions = questions.into_iter().flatten();
+        Self {
+            told,
+            count,
+            question: questions.min_by_key(|(at, _)| *at),
+        }
     }
 
     /// Those that have waited too long, those that have waited longest first.
@@ -64,10 +86,11 @@ impl BlockedNodes {
         late
     }
 
-    /// When the next of them has waited too long.
-    pub(super) fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
+    /// When the next of them has waited too long, or is to be asked about.
+    pub(super) fn next_moment(&self, now: Timestamp) -> Option<Timestamp> {
         let deadlines = self.told.iter().map(deadline);
-        deadlines.filter(|deadline| *deadline > now).min()
+        let asking = self.question.iter().map(|(at, _)| *at);
+        deadlines.chain(asking).filter(|at| *at > now).min()
     }
 
     /// What is known of the Job of this name.
@@ -86,22 +109,36 @@ fn deadline(node: &BlockedNode) -> Timestamp {
     after(node.since.0, PROGRESS_DEADLINE)
 }
 
-/// A node whose Job does not get on. The time is that of the stage that it is in. While it waits for the same,
-/// its words stay too: each new try words it differently.
+/// A node whose Job does not get on, and when the API server is asked why. The time is that of the stage that
+/// it is in. While it waits for the same, its words stay too: each new try words it differently.
 fn node(
     place: &Place<'_>,
     blocked: Blocked,
-    known: Option<&BlockedNode>,
+    before: Option<&BlockedNode>,
+    asked: &Asked,
     now: Timestamp,
-) -> BlockedNode {
-    let is_still = |known: &&BlockedNode| stage(&known.reason) == stage(&blocked.reason);
-    let known = known.filter(is_still);
-    let words = known.filter(|known| blocked.is_still(&known.reason));
-    BlockedNode {
+) -> (BlockedNode, Option<(Timestamp, Question)>) {
+    let known = before.map(|before| Known {
+        reason: before.reason.clone(),
+        words: before.message.clone(),
+    });
+    let is_still = |before: &&BlockedNode| {
+        let is_told = known
+            .as_ref()
+            .is_some_and(|known| blocked.is_told_by(known));
+        stage(&before.reason) == stage(&blocked.reason) || (blocked.ask.is_some() && is_told)
+    };
+    let since = before.filter(is_still).map(|before| before.since.clone());
+    let since = since.unwrap_or(Time(now));
+    let question = blocked.question(known.as_ref());
+    let explained = blocked.explained(asked, known.as_ref());
+    let node = BlockedNode {
         name: place.name().to_owned(),
         job_name: place.job.map(|job| job.name_any()).unwrap_or_default(),
-        message: words.map_or(blocked.message, |known| known.message.clone()),
-        reason: blocked.reason,
-        since: known.map_or(Time(now), |known| known.since.clone()),
-    }
+        message: explained.message,
+        reason: explained.reason,
+        since,
+    };
+    let at = after(node.since.0, NAMED_AFTER);
+    (node, question.map(|question| (at, question)))
 }

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     action::Failure,
-    driver,
+    driver::{self, Asked},
     jobs::{
         MadeJob, MadeJobs,
         blocked::is_live,
@@ -48,15 +48,20 @@ const JOBS_BYTES: usize = 65_536;
 pub(super) type Conclusion = driver::Conclusion<DaemonJobStatus>;
 
 /// Concludes a pass. `observed` is what there is after the plan was carried out; of Jobs that were not
-/// tried, `made` says nothing.
-pub(super) fn conclude(observed: &Observed<'_>, plan: &Plan, made: &MadeJobs) -> Conclusion {
+/// tried, `made` says nothing. `asked` is the answer to the question about blocked Jobs.
+pub(super) fn conclude(
+    observed: &Observed<'_>,
+    plan: &Plan,
+    made: &MadeJobs,
+    asked: &Asked,
+) -> Conclusion {
     if observed.object.metadata.deletion_timestamp.is_some() {
         return ending(observed);
     }
     match Survey::of(observed) {
         Err(failure) => unreadable(observed, &failure),
         Ok(survey) if survey.memory.is_finished => finished(observed, &survey),
-        Ok(survey) => going(observed, plan, made, &survey),
+        Ok(survey) => going(observed, plan, made, asked, &survey),
     }
 }
 
@@ -154,8 +159,14 @@ fn previous(observed: &Observed<'_>) -> DaemonJobStatus {
 }
 
 /// One that goes on, or finishes with this pass.
-fn going(observed: &Observed<'_>, plan: &Plan, made: &MadeJobs, survey: &Survey<'_>) -> Conclusion {
-    let blocked = BlockedNodes::of(observed, survey);
+fn going(
+    observed: &Observed<'_>,
+    plan: &Plan,
+    made: &MadeJobs,
+    asked: &Asked,
+    survey: &Survey<'_>,
+) -> Conclusion {
+    let blocked = BlockedNodes::of(observed, survey, asked);
     let trouble = trouble(observed, survey, made, &blocked);
     let failed_nodes = failed_nodes(observed, survey);
     let verdict = status::verdict(&Case {

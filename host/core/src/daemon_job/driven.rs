@@ -5,13 +5,14 @@ use serde_json::Value;
 
 use super::{
     Seen,
+    blocked::question,
     conclude::conclude,
     job::{claim, is_foreign},
     plan::{Plan, adopts, plan},
 };
 use crate::{
     action::Propagation,
-    driver::{self, Asked, Batch, Claim, Conclusion, Done, Kind, Start, Write},
+    driver::{self, Asked, Batch, Claim, Conclusion, Done, Kind, Question, Start, Write},
     jobs::{all_made, job_of},
 };
 
@@ -58,12 +59,18 @@ impl Kind for Driven {
         })
     }
 
+    fn question(seen: &Seen) -> Option<Question> {
+        let is_ours = !is_foreign(&seen.object);
+        is_ours.then(|| question(&seen.observed())).flatten()
+    }
+
     fn conclude(
         seen: &Seen,
         plan: &Plan,
         done: &Done,
-        _asked: &Asked,
+        asked: &Asked,
     ) -> Option<Conclusion<DaemonJobStatus>> {
-        (!is_foreign(&seen.object)).then(|| conclude(&seen.observed(), plan, &all_made(done)))
+        let is_ours = !is_foreign(&seen.object);
+        is_ours.then(|| conclude(&seen.observed(), plan, &all_made(done), asked))
     }
 }

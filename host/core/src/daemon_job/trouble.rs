@@ -62,7 +62,7 @@ pub(super) fn trouble(
         failure: refusal.or_else(|| stall(blocked, observed.now)),
         refused: refused.iter().map(|place| place.digest.clone()).collect(),
         requeue_after: blocked
-            .next_deadline(observed.now)
+            .next_moment(observed.now)
             .and_then(|deadline| Duration::try_from(deadline.duration_since(observed.now)).ok()),
     }
 }

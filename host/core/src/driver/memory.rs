@@ -383,11 +383,11 @@ impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
         match question {
             Question::Log(_) => Asked {
                 log: cluster.log.clone(),
-                warning: None,
+                ..Asked::default()
             },
             Question::Warning(_) => Asked {
-                log: None,
                 warning: cluster.warning.clone(),
+                ..Asked::default()
             },
         }
     }

@@ -194,10 +194,19 @@ pub struct LogSource {
 /// What was answered; nothing where it could not be had, because it only explains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
+    /// What was asked.
+    pub question: Option<Question>,
     /// The end of the log.
     pub log: Option<String>,
     /// Reason and message of the Warning.
     pub warning: Option<Failure>,
+}
+
+impl Asked {
+    /// Whether a Warning about the object of this uid was asked for.
+    pub(crate) fn is_about(&self, uid: &str) -> bool {
+        matches!(&self.question, Some(Question::Warning(asked)) if asked == uid)
+    }
 }
 
 /// What a reconcile means.
@@ -260,7 +269,13 @@ pub async fn reconcile<K: Kind>(port: &impl Port<K>) -> Result<Next, Refusal> {
     }
     let seen = port.seen_again(seen);
     let asked = match K::question(&seen) {
-        Some(question) => port.ask(&question).await,
+        Some(question) => {
+            let asked = port.ask(&question).await;
+            Asked {
+                question: Some(question),
+                ..asked
+            }
+        }
         None => Asked::default(),
     };
     let conclusion = K::conclude(&seen, &plan, &done, &asked);

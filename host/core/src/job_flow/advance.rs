@@ -25,9 +25,11 @@ use super::{
 };
 use crate::{
     action::Failure,
+    driver::{Asked, Question},
     jobs::{
         self, Finish,
         blocked::{Blocked, Wait, blocked},
+        explain::Known,
         text,
         time::{PROGRESS_DEADLINE, left},
     },
@@ -60,6 +62,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) pods: &'a HashMap<String, Vec<Arc<Pod>>>,
     pub(super) now: Timestamp,
     pub(super) is_suspended: bool,
+    /// What was asked about a Job that waits, and the answer.
+    pub(super) asked: &'a Asked,
     /// Why everything that runs is being deleted, if it is.
     pub(super) cancelled_for: Option<String>,
 }
@@ -71,6 +75,8 @@ pub(super) struct Advanced {
     pub(super) due: Due,
     /// Why it makes no progress, if that lasts too long.
     pub(super) stall: Option<Failure>,
+    /// What must be asked to explain what its Job waits for.
+    pub(super) question: Option<Question>,
 }
 
 /// What is due for a step.
@@ -90,6 +96,7 @@ impl Advanced {
             status,
             due: Due::Nothing,
             stall: None,
+            question: None,
         }
     }
 
@@ -328,41 +335,72 @@ fn unfinished(case: &Case<'_>) -> Advanced {
     let Some(blocked) = blocked(case.job, case.pods()) else {
         return Advanced::rest(status);
     };
-    match blocked.wait(PROGRESS_DEADLINE, case.around.now) {
+    let wait = blocked.wait(PROGRESS_DEADLINE, case.around.now);
+    let (wait_known, stall_known) = (known_wait(case), known_stall(case));
+    let question = match wait {
+        Wait::Short(_) => None,
+        Wait::Named(_) => blocked.question(wait_known.as_ref()),
+        Wait::Over => blocked.question(stall_known.as_ref()),
+    };
+    let known = stall_known.or(wait_known);
+    let blocked = blocked.explained(case.around.asked, known.as_ref());
+    let advanced = match wait {
         Wait::Short(wait) => Advanced::look(status, wait),
         Wait::Named(wait) => Advanced::look(pending(case, status, &blocked), wait),
         Wait::Over => stalled(case, status, &blocked),
+    };
+    Advanced {
+        question,
+        ..advanced
     }
 }
 
-/// The step of a Job that waits for something, which need not be a fault. Of words that differ with each try
-/// the first stay.
+/// Between the name of a Job and what it waits for.
+const NOT_YET: &str = "does not progress yet: ";
+const CANNOT_PROGRESS: &str = "can't progress: ";
+
+/// The step of a Job that waits for something, which need not be a fault.
 fn pending(case: &Case<'_>, status: StepStatus, blocked: &Blocked) -> StepStatus {
+    let Blocked {
+        reason, message, ..
+    } = blocked;
     let name = case.job.name_any();
-    let start = format!("Job {name:?} does not progress yet: {}: ", blocked.reason);
-    let known = case.known.message.as_ref();
-    let known = known.filter(|known| known.starts_with(&start));
-    let is_told = case.is_same_job() && blocked.is_still(&blocked.reason);
-    let message = known.filter(|_| is_told).cloned();
-    let message = message.unwrap_or_else(|| format!("{start}{}", blocked.message));
-    said(status, JOB_PENDING, &message)
+    said(
+        status,
+        JOB_PENDING,
+        &format!("Job {name:?} {NOT_YET}{reason}: {message}"),
+    )
 }
 
 fn stalled(case: &Case<'_>, status: StepStatus, blocked: &Blocked) -> Advanced {
-    let mut message = format!(
-        "Job {:?} can't progress: {}",
-        case.job.name_any(),
-        blocked.message
-    );
+    let name = case.job.name_any();
+    let message = format!("Job {name:?} {CANNOT_PROGRESS}{}", blocked.message);
     let reason = blocked.reason.as_str();
-    let known = case.known;
-    let is_told = |told: &str| case.is_same_job() && blocked.is_still(told);
-    if known.reason.as_deref().is_some_and(is_told) {
-        message = known.message.clone().unwrap_or(message);
-    }
     Advanced {
-        status: said(status, reason, &message),
-        due: Due::Nothing,
-        stall: Some(Failure::new(reason, message)),
+        stall: Some(Failure::new(reason, message.clone())),
+        ..Advanced::rest(said(status, reason, &message))
     }
+}
+
+/// What the status says of this Job, if it had not waited too long then.
+fn known_wait(case: &Case<'_>) -> Option<Known> {
+    let (reason, words) = known_words(case, NOT_YET)?.split_once(": ")?;
+    Some(Known {
+        reason: reason.to_owned(),
+        words: words.to_owned(),
+    })
+}
+
+/// What the status says of this Job, if it had waited too long.
+fn known_stall(case: &Case<'_>) -> Option<Known> {
+    Some(Known {
+        reason: case.known.reason.clone()?,
+        words: known_words(case, CANNOT_PROGRESS)?.to_owned(),
+    })
+}
+
+fn known_words<'a>(case: &'a Case<'_>, kind: &str) -> Option<&'a str> {
+    let message = case.known.message.as_ref().filter(|_| case.is_same_job())?;
+    let start = format!("Job {:?} {kind}", case.job.name_any());
+    message.strip_prefix(&start)
 }

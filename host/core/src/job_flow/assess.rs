@@ -13,14 +13,21 @@ use operon_api::{
 
 use super::{
     Observed,
-    advance::{Advanced, Circumstances, Due, advance},
+    advance::{Advanced, Circumstances, Due, JOB_PENDING, advance},
     graph::{FlowGraph, GraphError},
     memory::{self, Memory},
     outputs, refused,
     step_jobs::StepJobs,
     turn::{Turn, UNKNOWN_DEPENDENCY, turn},
 };
-use crate::{action::Failure, driver::Start, jobs::MadeJobs};
+use crate::{
+    action::Failure,
+    driver::{Asked, Question, Start},
+    jobs::MadeJobs,
+};
+
+/// For how many steps at the same time the API server is asked what their Jobs wait for.
+const EXPLAINED: usize = 20;
 
 /// What a flow is, at one moment.
 #[derive(Debug, Default)]
@@ -35,6 +42,8 @@ pub(super) struct Assessment {
     pub(super) start: Vec<Start>,
     /// The steps that make no progress, with the reason.
     pub(super) stalls: Vec<(String, Failure)>,
+    /// What must be asked to explain what a Job waits for.
+    pub(super) question: Option<Question>,
     /// Whether nothing runs any more, and nothing will.
     pub(super) is_finished: bool,
     /// Whether it was finished before this pass: what it says of its steps is settled.
@@ -56,8 +65,13 @@ fn policy(flow: &JobFlow) -> FailurePolicy {
     flow.spec.failure_policy.unwrap_or_default()
 }
 
-/// Looks at everything; `made` is what came of the Jobs that were to be made, if they have been.
-pub(super) fn assess(observed: &Observed<'_>, made: Option<&MadeJobs>) -> Assessment {
+/// Assesses every step. `made` is what came of the Jobs that were to be made, if they have been; `asked` is
+/// the answer to the question of this reconcile.
+pub(super) fn assess(
+    observed: &Observed<'_>,
+    made: Option<&MadeJobs>,
+    asked: &Asked,
+) -> Assessment {
     let flow = observed.flow;
     let none = JobFlowStatus::default();
     let status = flow.status.as_ref().unwrap_or(&none);
@@ -81,6 +95,7 @@ pub(super) fn assess(observed: &Observed<'_>, made: Option<&MadeJobs>) -> Assess
         pods: observed.pods,
         now: observed.now,
         is_suspended: flow.spec.suspend == Some(true),
+        asked,
         cancelled_for: memory.cancelled_for(flow),
     };
     let mut pass = Pass {
@@ -94,6 +109,7 @@ pub(super) fn assess(observed: &Observed<'_>, made: Option<&MadeJobs>) -> Assess
         },
         is_stop_known: memory.is_stopped(flow),
         again: Vec::new(),
+        waiting: 0,
         tried: HashSet::new(),
     };
     pass.advance_all(memory);
@@ -114,6 +130,8 @@ struct Pass<'a> {
     is_stop_known: bool,
     /// Steps that run and are due for another Job.
     again: Vec<Again>,
+    /// How many steps have a Job that waits for something.
+    waiting: usize,
     /// The steps that were refused, and whose Jobs are tried, or were tried, in this pass.
     tried: HashSet<usize>,
 }
@@ -194,7 +212,18 @@ impl Pass<'_> {
     }
 
     fn note(&mut self, advanced: Advanced) -> StepStatus {
-        let Advanced { status, due, stall } = advanced;
+        let Advanced {
+            status,
+            due,
+            stall,
+            question,
+        } = advanced;
+        if stall.is_some() || status.reason.as_deref() == Some(JOB_PENDING) {
+            self.waiting += 1;
+        }
+        if self.waiting <= EXPLAINED && self.assessment.question.is_none() {
+            self.assessment.question = question;
+        }
         if let Due::Look(after) = due {
             self.look_after(after);
         }

@@ -1,8 +1,8 @@
 //! What a pass means: the next status, and the events that its transitions are worth. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt;
 use operon_api::job_flow::{FlowState, JobFlowStatus};
 
@@ -15,21 +15,40 @@ use super::{
     step_jobs::StepJobs,
 };
 use crate::{
-    driver::{self, Start},
-    jobs::{MadeJob, MadeJobs, owned::leave_recheck},
+    driver::{self, Asked, Question, Start},
+    jobs::{MadeJob, MadeJobs, blocked::blocked, owned::leave_recheck},
 };
 
 /// What a pass means.
 pub(super) type Conclusion = driver::Conclusion<JobFlowStatus>;
 
+/// What must be asked before the reconcile can be concluded: the first of the Jobs that wait for what their
+/// pods do not say, if the status does not say it yet.
+pub(super) fn question(observed: &Observed<'_>) -> Option<Question> {
+    let asks = |job: &Arc<Job>| {
+        let uid = job.metadata.uid.as_deref().unwrap_or_default();
+        let pods = observed.pods.get(uid).map_or(&[][..], Vec::as_slice);
+        blocked(job, pods).is_some_and(|blocked| blocked.ask.is_some())
+    };
+    if observed.flow.metadata.deletion_timestamp.is_some() || !observed.jobs.iter().any(asks) {
+        return None;
+    }
+    assess(observed, None, &Asked::default()).question
+}
+
 /// Concludes a pass. `observed` is what there is after the plan was carried out, `made` what came of
-/// `plan.start` by the step's name.
-pub(super) fn conclude(observed: &Observed<'_>, plan: &Plan, made: &MadeJobs) -> Conclusion {
+/// `plan.start` by the step's name, `asked` the answer to the [question].
+pub(super) fn conclude(
+    observed: &Observed<'_>,
+    plan: &Plan,
+    made: &MadeJobs,
+    asked: &Asked,
+) -> Conclusion {
     let previous = observed.flow.status.clone().unwrap_or_default();
     if observed.flow.metadata.deletion_timestamp.is_some() {
         return terminating(observed, previous);
     }
-    let assessment = assess(observed, Some(made));
+    let assessment = assess(observed, Some(made), asked);
     // What has become due within this pass is not left to a timer that is set already.
     let is_late = assessment.start.iter().any(|start| !is_done(start, made));
     let state = status::state(&assessment, &previous);

@@ -5,13 +5,13 @@ use serde_json::Value;
 
 use super::{
     Seen,
-    conclude::conclude,
+    conclude::{conclude, question},
     make::claim,
     plan::{Plan, is_foreign, meanwhile, plan},
 };
 use crate::{
     action::{Effect, Propagation, Severity},
-    driver::{self, Asked, Batch, Claim, Conclusion, Done, Kind, Start, Write},
+    driver::{self, Asked, Batch, Claim, Conclusion, Done, Kind, Question, Start, Write},
     jobs::{all_made, job_of},
 };
 
@@ -59,14 +59,19 @@ impl Kind for Driven {
         job_of(found).map_or(Claim::Others, |found| claim(flow, start, &found, now))
     }
 
+    fn question(seen: &Seen) -> Option<Question> {
+        let is_ours = !is_foreign(&seen.flow);
+        is_ours.then(|| question(&seen.observed())).flatten()
+    }
+
     fn conclude(
         seen: &Seen,
         plan: &Plan,
         done: &Done,
-        _asked: &Asked,
+        asked: &Asked,
     ) -> Option<Conclusion<JobFlowStatus>> {
         let is_ours = !plan.expire && !is_foreign(&seen.flow);
-        is_ours.then(|| conclude(&seen.observed(), plan, &all_made(done)))
+        is_ours.then(|| conclude(&seen.observed(), plan, &all_made(done), asked))
     }
 
     fn meanwhile(seen: &Seen, sent: &JobFlowStatus) -> Vec<Start> {

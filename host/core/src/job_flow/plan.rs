@@ -22,7 +22,7 @@ use super::{
     step_jobs::StepJobs,
 };
 use crate::{
-    driver::Start,
+    driver::{Asked, Start},
     jobs::{
         self, held,
         time::{left, seconds},
@@ -74,7 +74,7 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     }
     let none = JobFlowStatus::default();
     let status = flow.status.as_ref().unwrap_or(&none);
-    let assessment = assess(observed, None);
+    let assessment = assess(observed, None, &Asked::default());
     let expiry = expiry(flow, status, observed);
     if assessment.was_finished && expiry == Some(Duration::ZERO) {
         return Plan {

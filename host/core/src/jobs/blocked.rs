@@ -37,6 +37,9 @@ const STEADY: [&str; 3] = [
     "CreateContainerConfigError",
 ];
 
+/// What is said of a Job without any pod.
+pub(super) const NO_PODS: &str = "no pod of it has been made";
+
 /// A Job that can't progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
@@ -105,7 +108,7 @@ pub(crate) enum Stage {
 /// How far a Job has got that is blocked for this reason.
 pub(crate) fn stage(reason: &str) -> Stage {
     match reason {
-        "NoPods" => Stage::Making,
+        "NoPods" | "FailedCreate" => Stage::Making,
         "ContainerCreating" => Stage::Starting,
         _ if TROUBLES.contains(&reason) => Stage::Starting,
         _ => Stage::Placing,
@@ -150,7 +153,7 @@ fn without_pods(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
         .0;
     Some(Blocked {
         reason: "NoPods".to_owned(),
-        message: "no pod of it has been made".to_owned(),
+        message: NO_PODS.to_owned(),
         since,
         ask: job.metadata.uid.clone(),
     })

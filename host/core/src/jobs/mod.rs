@@ -2,6 +2,7 @@
 //! how one is made of what a user wrote.
 
 pub mod blocked;
+pub(crate) mod explain;
 pub mod failure;
 pub mod held;
 pub(crate) mod name;

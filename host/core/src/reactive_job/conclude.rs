@@ -60,12 +60,12 @@ pub(super) fn question(observed: &Observed<'_>) -> Option<Question> {
     let blocked = blocked::blocked(newest, pods)?;
     let deadline = status::progress_deadline(observed.object);
     let name = newest.name_any();
-    let is_asked = match blocked.wait(deadline, observed.now) {
-        Wait::Short(_) => false,
-        Wait::Named(_) => status::known_wait(observed.object, &name).is_none(),
-        Wait::Over => status::known_stall(observed.object, &name).is_none(),
+    let known = match blocked.wait(deadline, observed.now) {
+        Wait::Short(_) => return None,
+        Wait::Named(_) => status::known_wait(observed.object, &name),
+        Wait::Over => status::known_stall(observed.object, &name),
     };
-    blocked.ask.filter(|_| is_asked).map(Question::Warning)
+    blocked.question(known.as_ref())
 }
 
 /// The last Job that fails, if the status does not say how yet.
@@ -199,19 +199,10 @@ fn ignored(strangers: &[Arc<Job>]) -> Vec<String> {
 
 /// What a Job waits for, in the words of the Events about it if its pods do not say it.
 fn explained(observed: &Observed<'_>, job: &Job, asked: &Asked) -> Option<Blocked> {
-    let mut blocked = blocked::blocked(job, pods(observed, job))?;
-    if let Some(warning) = asked.warning.as_ref().filter(|_| blocked.ask.is_some()) {
-        blocked.reason.clone_from(&warning.reason);
-        blocked.message = format!("{}: {}", blocked.message, warning.message);
-        return Some(blocked);
-    }
+    let blocked = blocked::blocked(job, pods(observed, job))?;
     let (object, name) = (observed.object, job.name_any());
     let known = status::known_stall(object, &name).or_else(|| status::known_wait(object, &name));
-    let known = known.filter(|known| blocked.ask.is_some() || blocked.is_still(&known.reason));
-    if let Some(status::Known { reason, words }) = known {
-        (blocked.reason, blocked.message) = (reason, words);
-    }
-    Some(blocked)
+    Some(blocked.explained(asked, known.as_ref()))
 }
 
 /// How the last Job that failed did so.

@@ -16,6 +16,7 @@ use crate::{
     jobs::{
         self,
         blocked::{Blocked, Wait},
+        explain::Known,
         held::{Holder, holder},
         text,
         time::{PROGRESS_DEADLINE, seconds},
@@ -355,13 +356,6 @@ pub(super) fn conditions(
         Readiness::Stalled(why) => conditions.push(one(STALLED, "True", &why.reason, &why.message)),
     }
     conditions
-}
-
-/// What was said of a Job that could not progress: a reason, and words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) reason: String,
-    pub(super) words: String,
 }
 
 /// What was said to stall the object, if it was this Job that could not progress.

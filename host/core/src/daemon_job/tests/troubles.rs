@@ -165,6 +165,63 @@ fn a_job_without_pods_and_an_unschedulable_pod_are_told_of_too() {
 }
 
 #[test]
+fn a_node_whose_pod_is_refused_quotes_the_event_that_says_why() {
+    let mut world = World::new(&["a", "b"]);
+    world.settle();
+    world.warning = Some(Failure::new("FailedCreate", "exceeded quota: pods"));
+    world.now += 9;
+    world.settle();
+    assert_eq!(world.asked, [], "a Job that has just been made");
+    assert_eq!(
+        world.pass().and_then(|conclusion| conclusion.requeue_after),
+        Some(Duration::from_secs(1))
+    );
+    world.now += 1;
+    world.settle();
+    for node in &world.status().blocked_nodes {
+        assert_eq!(
+            (node.reason.as_str(), node.message.as_str()),
+            (
+                "FailedCreate",
+                "no pod of it has been made: exceeded quota: pods"
+            )
+        );
+    }
+    // The words stay, the time counts on, and nobody asks for them again.
+    world.warning = None;
+    world.now += 290;
+    world.settle();
+    assert_eq!(world.condition(STALLED).reason, "FailedCreate");
+    assert!(
+        world
+            .said()
+            .ends_with("on node \"a\": no pod of it has been made: exceeded quota: pods"),
+        "{}",
+        world.said()
+    );
+    assert_eq!(world.asked.len(), 2);
+}
+
+#[test]
+fn a_node_whose_pod_no_event_explains_says_so_and_is_not_asked_about_again() {
+    let mut world = World::new(&["a"]);
+    world.settle();
+    for _ in 0..60 {
+        world.now += 10;
+        world.settle();
+    }
+    assert_eq!(world.condition(STALLED).reason, "NoPods");
+    assert!(
+        world
+            .said()
+            .ends_with("no pod of it has been made: no Warning Event about it was found"),
+        "{}",
+        world.said()
+    );
+    assert_eq!(world.asked.len(), 1);
+}
+
+#[test]
 fn of_several_that_can_not_progress_the_one_that_was_named_stays_named() {
     let mut world = World::new(&["a", "b"]);
     world.settle();

@@ -6,8 +6,8 @@ use operon_api::job_flow::Phase;
 use serde_json::{Value, json};
 
 use super::world::{START, World, step, step_with, template, time};
-use crate::action::Failure;
 use crate::driver::memory::Reconciles as _;
+use crate::{action::Failure, driver::Question};
 
 fn by_ref(name: &str, dependencies: &[&str]) -> Value {
     json!({"name": name, "dependencies": dependencies, "jobTemplateRef": "t"})
@@ -221,6 +221,78 @@ fn pods_that_do_not_start_are_told_after_five_minutes() {
     world.add_pod("flow-a", "pod", super::world::running());
     world.settle();
     assert_eq!(world.standing()[1], ("Reconciling", "True", "Running"));
+}
+
+#[test]
+fn a_step_whose_pod_is_refused_quotes_the_event_that_says_why() {
+    let mut world = World::of(json!([step("a", &[]), step("b", &[])]));
+    world.settle();
+    world.warning = Some(Failure::new("FailedCreate", "exceeded quota: pods"));
+    world.now += 9;
+    world.settle();
+    assert_eq!(world.asked, [], "a Job that has just been made");
+    world.now += 1;
+    world.settle();
+    let said = "Job \"flow-a\" does not progress yet: FailedCreate: no pod of it has been made: exceeded quota: pods";
+    assert_eq!(
+        (world.reason("a"), world.message("a")),
+        ("JobPending", said)
+    );
+    assert_eq!(
+        world.message("b"),
+        said.replace("flow-a", "flow-b"),
+        "each of them is asked about"
+    );
+    let once = ["job-flow-1", "job-flow-2"].map(|uid| Question::Warning(uid.to_owned()));
+    world.now += 100;
+    world.settle();
+    assert_eq!(world.asked, once);
+
+    world.now += 190;
+    world.settle();
+    assert_eq!(world.standing()[1], ("Stalled", "True", "FailedCreate"));
+    assert_eq!(
+        world.ready(),
+        "step \"a\": Job \"flow-a\" can't progress: no pod of it has been made: exceeded quota: pods"
+    );
+    assert_eq!(world.asked.len(), 3, "again of the one that it names");
+    // The words stay, and nobody asks for them again.
+    world.warning = None;
+    world.now += 1_000_000;
+    world.settle();
+    assert_eq!(world.reason("a"), "FailedCreate");
+    assert_eq!(world.asked.len(), 3);
+    world.add_pod("flow-a", "pod", super::world::running());
+    world.settle();
+    assert_eq!(world.message("a"), "");
+}
+
+#[test]
+fn a_step_whose_pod_no_event_explains_says_so_and_is_not_asked_about_again() {
+    let mut world = World::of(json!([step("a", &[])]));
+    world.settle();
+    for _ in 0..20 {
+        world.now += 10;
+        world.settle();
+    }
+    assert!(
+        world
+            .message("a")
+            .ends_with("no pod of it has been made: no Warning Event about it was found"),
+        "{}",
+        world.message("a")
+    );
+    assert_eq!(world.asked.len(), 1);
+}
+
+#[test]
+fn of_many_steps_that_wait_the_api_server_is_asked_about_twenty() {
+    let steps = (0..50).map(|number| step(&format!("s{number:02}"), &[]));
+    let mut world = World::of(steps.collect());
+    world.settle();
+    world.now += 10;
+    world.settle();
+    assert_eq!(world.asked.len(), 20);
 }
 
 #[test]

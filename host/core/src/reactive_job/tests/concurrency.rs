@@ -287,7 +287,7 @@ fn with_queue_a_job_that_can_not_progress_stalls_the_queue() {
         ]
     );
     let message = format!(
-        "waiting for Job {first:?} to finish (spec.concurrencyPolicy: Queue); delete Job {first:?} to let the next one start; Job {first:?} can't progress: no pod of it has been made"
+        "waiting for Job {first:?} to finish (spec.concurrencyPolicy: Queue); delete Job {first:?} to let the next one start; Job {first:?} can't progress: no pod of it has been made: no Warning Event about it was found"
     );
     assert_eq!(world.condition(STALLED).message, message);
     world.succeed(&first);

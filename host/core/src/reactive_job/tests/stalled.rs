@@ -89,7 +89,7 @@ fn what_a_job_waits_for_is_said_after_the_deadline_and_no_longer_than_it_is_so()
         (
             waiting("ContainerCreating", ""),
             "ContainerCreating",
-            "pod \"pod-0\" does not start",
+            "pod \"pod-0\" does not start: no Warning Event about it was found",
         ),
     ];
     for (pod, reason, message) in cases {
