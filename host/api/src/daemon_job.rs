@@ -82,7 +82,7 @@ pub struct DaemonJobSpec {
 }
 
 /// What stands beside the fields of the Jobs, and is about the object.
-const SUSPEND: &str = "Suspends the Jobs that run, and no further node gets its Job while this is true. \
+const SUSPEND: &str = "While this is true, running Jobs are suspended and no further node gets its Job. \
     A Job that a queue such as Kueue suspended is not resumed.";
 const MANAGED_BY: &str = "The controller that runs this object. Absent, `operon.dev/operon` and \
     `kubernetes.io/job-controller` mean Operon. With any other value Operon writes nothing: neither Jobs \
@@ -93,8 +93,8 @@ const MANAGED_BY: &str = "The controller that runs this object. Absent, `operon.
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its schema is used")]
 struct Beside {
-    /// What every Job and pod gets: environment, labels, annotations. Where the template says otherwise
-    /// under the same key, this wins. `nodeName` has no meaning here.
+    /// What every Job and pod gets: environment variables, labels, annotations. It takes precedence over the
+    /// template's own values of the same key. `nodeName` has no effect here.
     #[serde(default)]
     global_params: Option<GlobalParams>,
 
@@ -103,13 +103,13 @@ struct Beside {
     #[schemars(length(max = 262_144))]
     exclude_node_list: Option<String>,
 
-    /// Which nodes get a Job, beyond `excludeNodeList`. Absent means: every node that is Ready and not
-    /// cordoned, that has no taint which the template does not tolerate, and that the template's own
-    /// nodeSelector and node affinity allow.
+    /// Which nodes get a Job, in addition to `excludeNodeList`. Absent means every node that is Ready and not
+    /// cordoned, has only taints that the template tolerates, and matches the template's own nodeSelector and
+    /// node affinity.
     #[serde(default)]
     nodes: Option<Nodes>,
 
-    /// The order and speed of the rollout, and what failures mean. Absent means: on all nodes at the same time.
+    /// The order and speed of the rollout, and what failures mean. Absent means all nodes at the same time.
     #[serde(default)]
     rollout: Option<Rollout>,
 }
@@ -144,28 +144,29 @@ impl JsonSchema for DaemonJobSpec {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Nodes {
-    /// Only nodes with these labels.
+    /// Selects nodes by their labels. Absent means all nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 
-    /// Only nodes that one of these terms allows.
+    /// Selects the nodes that match at least one of these terms. Absent means all nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<NodeSelector>,
 
-    /// Also cordoned, tainted and not Ready nodes; the pods tolerate every taint.
+    /// Includes nodes that are cordoned, tainted or not Ready. The pods then tolerate every taint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_unschedulable: Option<bool>,
 
-    /// How long a node that is not Ready is waited for, in seconds, before it gets no Job. The time is
-    /// counted from when Operon first saw that the node was not Ready. 0 unless set. It applies to nodes that
+    /// How long Operon waits for a node that is not Ready, in seconds, before it skips the node. The time
+    /// counts from when Operon first saw that the node was not Ready. 0 unless set. It applies to nodes that
     /// could not get a Job when the rollout began; for the others see `unavailableTimeoutSeconds`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 604_800))]
     pub ready_timeout_seconds: Option<i32>,
 
-    /// How long a node is waited for, in seconds, that could get a Job when the rollout began and is cordoned,
-    /// tainted or not Ready when its turn comes. It holds up the next wave, but no other node of its own. Then
-    /// it is skipped, and in the end the DaemonJob is Failed with the reason NodesSkipped. 600 unless set.
+    /// How long Operon waits, in seconds, for a node that could get a Job when the rollout began, but is
+    /// cordoned, tainted or not Ready when its turn comes. Until then the next wave waits; other nodes of the
+    /// same wave do not. After that the node is skipped, and in the end the DaemonJob is Failed with the reason
+    /// NodesSkipped. 600 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 604_800))]
     pub unavailable_timeout_seconds: Option<i32>,
@@ -175,7 +176,7 @@ pub struct Nodes {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
-    /// No further node gets its Job while this is true. Running Jobs go on.
+    /// While this is true, no further node gets its Job. Running Jobs continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 
@@ -191,8 +192,8 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_policy: Option<CompletionPolicy>,
 
-    /// What happens when more nodes failed than `maxFailures`. FailFast (the default): no further node gets a
-    /// Job, running Jobs go on, and the DaemonJob is Failed. Continue: every node gets its Job, and the
+    /// What happens when more nodes than `maxFailures` have failed. FailFast (the default): no further node gets
+    /// a Job, running Jobs continue, and the DaemonJob is Failed. Continue: every node gets its Job, and the
     /// DaemonJob is Failed in the end. Pause: no further node gets a Job until failed nodes are retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<NodeFailurePolicy>,
@@ -202,23 +203,23 @@ pub struct Rollout {
     #[schemars(extend("x-kubernetes-validations" = [amount()]))]
     pub max_failures: Option<IntOrString>,
 
-    /// Runs the Job of a node again when it failed. Only failures count for the limit; a Job that was deleted
-    /// is made again without it. Absent means never.
+    /// Runs the Job of a node again after it failed. Absent means never. A Job that was deleted before it
+    /// finished is created again in any case, and does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<StepRetry>,
 
-    /// How long the Job of one node may take, in seconds, before it has failed. It becomes the Job's
-    /// `activeDeadlineSeconds`, unless that is lower.
+    /// How long each Job may run, in seconds, before it fails. It becomes the Job's `activeDeadlineSeconds`,
+    /// unless the template has a lower value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub timeout_seconds: Option<i32>,
 
-    /// The nodes that go first; the others follow when all of these have succeeded.
+    /// The nodes that get their Job first. The others follow when all of these have succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
 
-    /// Nodes go in waves, one for each value of this label, in the order of the values:
-    /// `topology.kubernetes.io/zone`. Nodes without it go last.
+    /// A node label, for example `topology.kubernetes.io/zone`. The nodes of each value are one wave, in the
+    /// order of the values. Nodes without the label are the last wave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 317))]
     pub topology_key: Option<String>,
@@ -237,16 +238,16 @@ fn amount() -> Value {
     })
 }
 
-/// The nodes that go first.
+/// The nodes that get their Job first.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Canary {
-    /// Nodes with these labels. While no node has them, nothing starts.
+    /// Selects the canaries by their labels. While it selects no node, no Job starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 
-    /// How many of them, in the order of their names: a number, or a percentage of all nodes such as `10%`.
-    /// Absent means all that the selector selects; 1 if there is no selector.
+    /// How many canaries there are, in the order of their names: a number, or a percentage of all nodes such as
+    /// `10%`. Absent means all nodes that the selector selects, or 1 without a selector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [amount()]))]
     pub count: Option<IntOrString>,
@@ -255,14 +256,14 @@ pub struct Canary {
 /// When a DaemonJob has finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum CompletionPolicy {
-    /// When every node has.
+    /// When every node has finished.
     #[default]
     Always,
     /// Never: nodes that join later get a Job.
     Never,
 }
 
-/// What too many failed nodes mean.
+/// What happens when too many nodes have failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum NodeFailurePolicy {
     /// No further node gets a Job.
@@ -274,7 +275,7 @@ pub enum NodeFailurePolicy {
     Pause,
 }
 
-/// What is known of a DaemonJob.
+/// The status of a DaemonJob.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DaemonJobStatus {
@@ -290,19 +291,19 @@ pub struct DaemonJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
 
-    /// How many nodes have or get a Job.
+    /// How many nodes have a Job or will get one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<i32>,
 
-    /// On how many a Job runs.
+    /// On how many nodes a Job runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<i32>,
 
-    /// On how many the Job succeeded.
+    /// On how many nodes the Job succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub succeeded: Option<i32>,
 
-    /// On how many the Job failed, and is not run again.
+    /// On how many nodes the Job failed and is not run again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<i32>,
 
@@ -310,7 +311,7 @@ pub struct DaemonJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<i32>,
 
-    /// When the first Job was made.
+    /// When the first Job was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
@@ -323,54 +324,53 @@ pub struct DaemonJobStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub failed_nodes: Vec<FailedNode>,
 
-    /// Nodes whose Job does not get on, and why; at most 20.
+    /// Nodes whose Job makes no progress, and why; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub blocked_nodes: Vec<BlockedNode>,
 
-    /// The wave that is under way, or was last, and when its last node had finished.
+    /// The current or last wave, and when its last node finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<Wave>,
 
     /// A digest of the Job's spec and `globalParams` that the results below belong to. When it changes, every
-    /// node begins anew.
+    /// node gets a new Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
 
-    /// The nodes that have succeeded, each by 12 hexadecimal digits of a digest of its uid; it outlives
-    /// the Jobs.
+    /// The nodes that have succeeded, each as 12 hexadecimal digits of a digest of its uid. It is kept after
+    /// the Jobs are deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub completed_nodes: Vec<String>,
 
-    /// The nodes whose Job failed and is not run again, by the same digits; with `:` and how many Jobs
-    /// each has had, if it had more than one.
+    /// The nodes whose Job failed and is not run again, as the same digits. If a node had more than one Job,
+    /// `:` and their number follow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub failed_node_digests: Vec<String>,
 
-    /// The nodes that have had a Job and have not finished, written likewise; with more after each `:` where
-    /// there is more to remember: `f` and how many Jobs failed, `l` and how many in a row were deleted before
-    /// they finished, and the second in which Operon first saw that the last Job runs (`r`), failed (`e`) or
-    /// is deleted (`g`).
+    /// The nodes that have had a Job and have not finished, in the same form. After each further `:` follows
+    /// `f` and how many Jobs failed, `l` and how many in a row were deleted before they finished, or the second
+    /// in which Operon first saw that the last Job runs (`r`), failed (`e`) or is deleted (`g`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub started_node_digests: Vec<String>,
 
-    /// The nodes whose Job the API server refused, by the same digits; they are tried after the others.
+    /// The nodes whose Job the API server refused, as the same digits. They are tried after the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub refused_node_digests: Vec<String>,
 
-    /// The nodes that could get a Job when the rollout began and have had none, by the same digits; with `:` and
-    /// since which second a node is waited for. After `:n` that is since when a node is not Ready that could
-    /// not get a Job then.
+    /// The nodes that could get a Job when the rollout began and have had none, as the same digits. After `:`
+    /// follows the second since which Operon waits for the node. After `:n` follows the second since which a
+    /// node is not Ready that could not get a Job when the rollout began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub waiting_node_digests: Vec<String>,
 
-    /// The canaries, by the same digits. They are chosen once for a revision, when the first of them gets
-    /// its Job.
+    /// The canaries, as the same digits. They are chosen once for a revision, when the first of them gets its
+    /// Job.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub canary_node_digests: Vec<String>,
@@ -384,7 +384,7 @@ pub struct DaemonJobStatus {
     )]
     pub job_status_list: BTreeMap<String, Map<String, Value>>,
 
-    /// The value of the annotation `operon.dev/retry` that was acted upon last.
+    /// The last value of the annotation `operon.dev/retry` that took effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried: Option<String>,
 
@@ -402,10 +402,10 @@ pub struct FailedNode {
     /// The node's name.
     pub name: String,
 
-    /// Why, in one CamelCase word.
+    /// Why the Job failed, in one CamelCase word.
     pub reason: String,
 
-    /// Why, in a sentence.
+    /// Why the Job failed, in a sentence.
     pub message: String,
 
     /// The name of its last Job.
@@ -416,12 +416,12 @@ pub struct FailedNode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<i32>,
 
-    /// What the container ended with.
+    /// The exit code of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 }
 
-/// A node whose Job does not get on.
+/// A node whose Job makes no progress.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedNode {
@@ -437,7 +437,7 @@ pub struct BlockedNode {
     /// What the Job waits for, in a sentence.
     pub message: String,
 
-    /// When Operon first saw that.
+    /// When Operon first saw that the Job waits.
     pub since: Time,
 }
 

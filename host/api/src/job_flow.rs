@@ -51,20 +51,19 @@ pub const MAX_STEPS: usize = 1000;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JobFlowSpec {
-    /// What every Job and pod of the flow gets: environment, labels, annotations, a node. Where a step
-    /// says otherwise under the same key, this wins.
+    /// What every Job and pod of the flow gets: environment variables, labels, annotations, a node. It takes
+    /// precedence over the step's own values of the same key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub global_params: Option<GlobalParams>,
 
-    /// The steps: at least one, at most 1,000. A step that has not started may still be edited;
-    /// editing one that has changes nothing.
+    /// The steps: at least 1, at most 1,000. An edit of a step applies only if the step has not started.
     #[schemars(
         length(min = 1, max = 1000),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub flows: Vec<Step>,
 
-    /// Volumes that steps may mount by `shareVolumeMounts`.
+    /// Volumes that steps may mount with `shareVolumeMounts`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
@@ -72,7 +71,7 @@ pub struct JobFlowSpec {
     )]
     pub share_volumes: Vec<Volume>,
 
-    /// Accepted because manifests have it, and ignored: use `onExit`, or a step with `when`.
+    /// Accepted for compatibility, and ignored. Use `onExit`, or a step with `when`.
     #[serde(
         rename = "ErrorHandler",
         default,
@@ -81,13 +80,13 @@ pub struct JobFlowSpec {
     #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
     pub error_handler: Option<Map<String, Value>>,
 
-    /// What a step that failed means for the rest. StopScheduling (the default): no further step
-    /// starts but those with `when`, what runs goes on. Continue: every step that does not depend on it
-    /// still runs. Cancel: as StopScheduling, and what runs is deleted.
+    /// What happens after a step failed. StopScheduling (the default): no further step starts, except steps
+    /// with `when`; running Jobs continue. Continue: every step that does not depend on the failed step still
+    /// runs. Cancel: as StopScheduling, and running Jobs are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<FailurePolicy>,
 
-    /// Suspends the Jobs that run, and no further step starts while this is true. A Job that a queue such as
+    /// While this is true, running Jobs are suspended and no further step starts. A Job that a queue such as
     /// Kueue suspended is not resumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -104,13 +103,13 @@ pub struct JobFlowSpec {
     #[schemars(range(min = 1))]
     pub parallelism: Option<i32>,
 
-    /// The name of a step that runs last, whatever became of the others. It has no dependencies, and
-    /// nothing depends on it.
+    /// The name of the step that runs last, however the others ended. It has no dependencies, and no step
+    /// depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub on_exit: Option<String>,
 
-    /// How long a flow is kept after it finished, in seconds; then it is deleted with its Jobs. Absent
+    /// How long the flow is kept after it has finished, in seconds. Then it is deleted with its Jobs. Absent
     /// means for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -165,18 +164,18 @@ pub struct Step {
     )]
     pub name: String,
 
-    /// The Job's `spec`, as in batch/v1. `restartPolicy` is always Never, `backoffLimit` 0 unless set.
+    /// The Job's `spec`, as in batch/v1. `restartPolicy` is always Never. `backoffLimit` is 0 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_template: Option<JobSpec>,
 
-    /// The name of a JobTemplate of this namespace, which is taken instead of `jobTemplate`. It is read
-    /// when the step starts.
+    /// The name of a JobTemplate of this namespace. It is read when the step starts, and takes precedence over
+    /// `jobTemplate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub job_template_ref: Option<String>,
 
-    /// The steps that must have succeeded before this one starts, at most 1,000. With `when` they must be over, and it
-    /// decides.
+    /// The steps that must have succeeded before this one starts, at most 1,000. With `when`, they must only
+    /// have finished, and the expression decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 1000),
@@ -190,17 +189,17 @@ pub struct Step {
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub share_volume_mounts: Vec<VolumeMount>,
 
-    /// Whether the step runs, as a CEL expression that is evaluated when all its dependencies are over:
-    /// if it is false, the step is Skipped. `steps` holds each step that it depends on, directly or not:
-    /// `steps["build"].phase == "Failed"`, `steps["test"].outputs["coverage"] != "0"`; `"true"` runs it
-    /// in any case. Such a step has its turn whatever failed, so it can react to a failure. At most 32 KiB.
+    /// Whether the step runs: a CEL expression that is evaluated when all dependencies have finished. If it is
+    /// false, the step is Skipped. `steps` holds each step that this one depends on, directly or indirectly:
+    /// `steps["build"].phase == "Failed"`, `steps["test"].outputs["coverage"] != "0"`. `"true"` always runs the
+    /// step. The expression is evaluated after a failure too, so the step can react to it. At most 32 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32_768))]
     pub when: Option<String>,
 
-    /// The names of what the step leaves for others: keys of the JSON object that one of its containers
-    /// writes as its termination message (`/dev/termination-log`, at most 4 KiB; 12 KiB for all containers
-    /// of a pod).
+    /// The names of the values that the step passes on to other steps: keys of the JSON object that one of its
+    /// containers writes as its termination message (`/dev/termination-log`, at most 4 KiB; 12 KiB for all
+    /// containers of a pod).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -209,13 +208,14 @@ pub struct Step {
     )]
     pub outputs: Vec<String>,
 
-    /// Which pod and container leave the outputs. Absent means the containers that wrote what is declared; of
-    /// an Indexed Job those of index 0, unless it left nothing of it.
+    /// Which pod and container write the outputs. Absent means the containers that wrote the declared outputs.
+    /// In an Indexed Job, index 0 takes precedence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs_from: Option<OutputsFrom>,
 
     /// Outputs of steps that this one depends on, as environment variables of every container: at most 1,000.
-    /// Several may have the same `env`, for steps of which only some run: the last output that exists is taken.
+    /// Several inputs may have the same `env`, for steps of which only some run. The last output that exists
+    /// applies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 1000),
@@ -223,22 +223,22 @@ pub struct Step {
     )]
     pub inputs: Vec<Input>,
 
-    /// Runs the step again when its Job failed. Absent means never.
+    /// Runs the step again after its Job failed. Absent means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<StepRetry>,
 
-    /// How long one Job of the step may take, in seconds, before it is failed. It is the Job's
-    /// `activeDeadlineSeconds`, unless that is lower.
+    /// How long each Job of the step may run, in seconds, before it fails. It becomes the Job's
+    /// `activeDeadlineSeconds`, unless the template has a lower value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub timeout_seconds: Option<i32>,
 }
 
-/// Which pod and container leave the outputs of a step.
+/// Which pod and container write the outputs of a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputsFrom {
-    /// The name of a container; any unless set.
+    /// The name of the container. Absent means any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub container: Option<String>,
@@ -257,7 +257,7 @@ pub struct Input {
     #[schemars(length(min = 1, max = 253))]
     pub env: String,
 
-    /// The step.
+    /// The name of the step.
     #[schemars(length(min = 1, max = 63))]
     pub step: String,
 
@@ -266,44 +266,44 @@ pub struct Input {
     pub output: String,
 }
 
-/// Runs a Job again that failed.
+/// How a failed Job is run again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepRetry {
-    /// How many more Jobs run, at most.
+    /// How many more Jobs run, at most, after Jobs failed.
     #[schemars(range(min = 1, max = 100))]
     pub limit: i32,
 
-    /// How long to wait before the first of them, in seconds; each next one waits twice as long, at
-    /// most an hour. 10 unless set.
+    /// How long to wait before the first of them, in seconds. The wait doubles with each further failure, up
+    /// to an hour. 10 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub backoff_seconds: Option<i32>,
 }
 
-/// What a step that failed means for the rest.
+/// What happens after a step failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum FailurePolicy {
-    /// No further step starts but those with `when`.
+    /// No further step starts, except steps with `when`.
     #[default]
     StopScheduling,
-    /// Every step that does not depend on it still runs.
+    /// Every step that does not depend on the failed step still runs.
     Continue,
-    /// As StopScheduling, and what runs is deleted.
+    /// As StopScheduling, and running Jobs are deleted.
     Cancel,
 }
 
-/// Where a flow, or a DaemonJob, stands, in one word.
+/// The state of a JobFlow or a DaemonJob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum FlowState {
-    /// Nothing runs, and nothing has.
+    /// No Job has started.
     #[default]
     Pending,
-    /// Something runs or has succeeded, and there is more to do.
+    /// A Job runs or has succeeded, and more is to do.
     Running,
-    /// Everything succeeded that was to run.
+    /// All Jobs that were to run succeeded.
     Succeed,
-    /// Something failed.
+    /// A Job failed.
     Failed,
     /// It is being deleted.
     Terminating,
@@ -322,7 +322,7 @@ impl FlowState {
     }
 }
 
-/// What is known of a flow.
+/// The status of a JobFlow.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobFlowStatus {
@@ -334,7 +334,7 @@ pub struct JobFlowStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<FlowState>,
 
-    /// How many steps are over without having failed, of how many: `3/5`.
+    /// How many steps have succeeded or were skipped, and how many there are: `3/5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
 
@@ -342,17 +342,17 @@ pub struct JobFlowStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When the flow finished: nothing of it runs any more, and nothing will.
+    /// When the flow finished: no step runs, and none will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
-    /// Every step, in the order of the spec; it outlives the Jobs.
+    /// Every step, in the order of the spec. It is kept after the Jobs are deleted.
     // Owned as a whole: an owner for every field of every step is two thirds of a status again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub steps: Vec<StepStatus>,
 
-    /// The status of each Job that there is, by `<job>/<namespace>`; of flows of at most 100 steps.
+    /// The status of each existing Job, by `<job>/<namespace>`, if the flow has at most 100 steps.
     // Always written, as a whole: what another operator left here would stay otherwise.
     #[serde(default)]
     #[schemars(
@@ -361,32 +361,32 @@ pub struct JobFlowStatus {
     )]
     pub job_status_list: BTreeMap<String, Map<String, Value>>,
 
-    /// The value of the annotation `operon.dev/retry` that was acted upon last.
+    /// The last value of the annotation `operon.dev/retry` that took effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried: Option<String>,
 
-    /// `Ready` is True if the flow succeeded. `Reconciling` while it runs, `Stalled` when only a change
+    /// `Ready` is True if the flow succeeded. `Reconciling` is True while it runs, `Stalled` when only a change
     /// helps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
-/// Where a step stands.
+/// The phase of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Phase {
-    /// Something that it depends on is not over yet, or its turn has not come.
+    /// A dependency has not finished, or its turn has not come.
     #[default]
     Waiting,
-    /// It could start, and something is in its way: the reason says what.
+    /// It could start, but something prevents it. The reason says what.
     Blocked,
-    /// It has a Job that is not finished, or waits to be tried again.
+    /// It has a Job that has not finished, or waits for a retry.
     Running,
     /// Its Job succeeded.
     Succeeded,
     /// Its Job failed, and is not run again.
     Failed,
-    /// It does not run: its `when` is false, or something that it depends on has not succeeded.
+    /// It does not run, because its `when` is false or a dependency has not succeeded.
     Skipped,
     /// Its Job was deleted because another step failed.
     Cancelled,
@@ -415,7 +415,7 @@ impl Phase {
     }
 }
 
-/// What is known of a step.
+/// The status of a step.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepStatus {
@@ -425,11 +425,11 @@ pub struct StepStatus {
     /// Waiting, Blocked, Running, Succeeded, Failed, Skipped or Cancelled.
     pub phase: Phase,
 
-    /// Why, in one CamelCase word, where the phase does not say it all.
+    /// The reason for the phase, in one CamelCase word, if there is more to say than the phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 
-    /// Why, in a sentence.
+    /// The reason for the phase, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 
@@ -449,11 +449,11 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures: Option<i32>,
 
-    /// A digest of the template that its last Job was made from: it tells what came of an edit.
+    /// A digest of the template that its last Job was created from. It shows whether an edit was applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_hash: Option<String>,
 
-    /// When its first Job was made.
+    /// When its first Job was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
@@ -461,26 +461,26 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
-    /// What it left for others.
+    /// The outputs that the step passes on to other steps.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, String>,
 
-    /// Its last Jobs that were deleted before they were finished: the more in a row, the longer it is
-    /// waited before the next one is made.
+    /// Its last Jobs, if they were deleted before they finished. Each further deletion in a row makes the wait
+    /// before the next Job longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletions: Option<Deletions>,
 
-    /// It started in a flow in which another step had failed, as its `when` says: it is not cancelled
-    /// because of that.
+    /// True if the step started, because of its `when`, after another step had failed. That failure does not
+    /// cancel it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_failure: Option<bool>,
 
-    /// It was taken out of the spec after it had started: it is not counted.
+    /// True if the step was removed from the spec after it had started. It is not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphaned: Option<bool>,
 }
 
-/// Jobs of a step that were deleted before they were finished.
+/// Jobs of a step that were deleted before they finished.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deletions {
@@ -490,6 +490,6 @@ pub struct Deletions {
     /// Which attempt the last of them was.
     pub attempt: i32,
 
-    /// When that one was found to be gone, with its pods.
+    /// When that Job and its pods were found to be deleted.
     pub time: Time,
 }

@@ -56,18 +56,18 @@ pub const MAX_NAME: usize = 57;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ReactiveJobSpec {
-    /// The Job to run, as in batch/v1: `metadata` (labels and annotations) and `spec`. Any change of
-    /// it runs a new Job; put a digest into an annotation to run again when something else changed.
+    /// The Job to run, as in batch/v1: `metadata` (labels and annotations) and `spec`. Any change of it runs
+    /// a new Job. To run a new Job when something else changes, put a digest of that into an annotation.
     #[serde(default)]
     pub job_template: JobTemplateSpec,
 
-    /// No new Job starts while this is true. What runs goes on.
+    /// While this is true, no new Job starts. Running Jobs continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// What happens to a Job that still runs when the next one is due. Allow (the default): both run.
-    /// Replace: the old one is deleted, and the new one starts when its pods are gone. Queue: the new
-    /// one waits until the old one is finished; of several changes meanwhile only the last runs.
+    /// What happens to a running Job when the next one is due. Allow (the default): both run. Replace: the
+    /// old Job is deleted, and the new one starts when its pods have terminated. Queue: the new Job waits
+    /// until the old one has finished; of several changes in that time, only the last one runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
 
@@ -89,14 +89,14 @@ pub struct ReactiveJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<Triggers>,
 
-    /// How long a Job may wait for something (quota, an image, a ConfigMap, a node), in seconds,
-    /// before the condition Stalled says what it waits for. 300 unless set.
+    /// How long a Job may wait for something (a quota, an image, a ConfigMap, a node), in seconds, before the
+    /// condition Stalled reports what it waits for. 300 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub progress_deadline_seconds: Option<i32>,
 }
 
-/// What happens to a Job that still runs when the next one is due.
+/// What happens to a running Job when the next one is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum ConcurrencyPolicy {
     /// Both run.
@@ -112,12 +112,13 @@ pub enum ConcurrencyPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
-    /// How many more Jobs run, at most, after one failed, until the template changes.
+    /// How many more Jobs run, at most, after a Job failed. A Job that runs because of a change or on request
+    /// starts the count anew.
     #[schemars(range(min = 1, max = 100))]
     pub limit: i32,
 
-    /// How long to wait before the first of them, in seconds; each next one waits twice as long, at
-    /// most an hour. 10 unless set.
+    /// How long to wait before the first of them, in seconds. The wait doubles with each further failure, up
+    /// to an hour. 10 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub backoff_seconds: Option<i32>,
@@ -127,10 +128,10 @@ pub struct Retry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Triggers {
-    /// Which part of `jobTemplate` runs a new Job when it changes. JobTemplate (the default): any.
-    /// PodTemplate: `spec.template` only; changes of `suspend`, `parallelism`, `backoffLimit`,
-    /// `activeDeadlineSeconds` and `ttlSecondsAfterFinished` are then made to the newest Job itself,
-    /// everything else waits for the next run.
+    /// Which part of `jobTemplate` runs a new Job when it changes. JobTemplate (the default): any part.
+    /// PodTemplate: `spec.template` only. Changes of `suspend`, `parallelism`, `backoffLimit`,
+    /// `activeDeadlineSeconds` and `ttlSecondsAfterFinished` are then applied to the newest Job; all other
+    /// changes apply to the next run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateTrigger>,
 
@@ -138,13 +139,12 @@ pub struct Triggers {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_maps: Option<bool>,
 
-    /// Whether a change of a Secret that the pod template refers to runs a new Job. The host must
-    /// have been allowed to watch Secrets when it was installed.
+    /// Whether a change of a Secret that the pod template refers to runs a new Job. The operator needs the
+    /// permission to watch Secrets, which the Helm chart grants only if it is asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<bool>,
 
-    /// How long ConfigMaps and Secrets must have stayed the same before a new Job runs, in seconds.
-    /// 10 unless set.
+    /// How long ConfigMaps and Secrets must stay unchanged before a new Job runs, in seconds. 10 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 3600))]
     pub debounce_seconds: Option<i32>,
@@ -160,21 +160,21 @@ pub enum TemplateTrigger {
     PodTemplate,
 }
 
-/// Where a ReactiveJob stands, in one word.
+/// The state of a ReactiveJob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum State {
-    /// No Job was made yet.
+    /// No Job was created yet.
     #[default]
     New,
-    /// The newest Job is not finished, or a new one is due.
+    /// The newest Job has not finished, or a new one is due.
     Processing,
-    /// It is being deleted, and somebody else's finalizer holds it.
+    /// It is being deleted, and a finalizer that is not Operon's holds it.
     DeletionBlocked,
-    /// It is being deleted, and its Jobs are not gone yet.
+    /// It is being deleted, and its Jobs still exist.
     Deleting,
     /// The newest Job succeeded.
     Ready,
-    /// The newest Job failed, or none could be made.
+    /// The newest Job failed, or no Job could be created.
     Error,
 }
 
@@ -192,11 +192,11 @@ impl State {
     }
 }
 
-/// What is known of a ReactiveJob.
+/// The status of a ReactiveJob.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReactiveJobStatus {
-    /// The `metadata.generation` that this status is about; -1 before anybody looked.
+    /// The `metadata.generation` that this status is about. -1 before the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -208,16 +208,16 @@ pub struct ReactiveJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_job_name: Option<String>,
 
-    /// What the newest Job stands for: a new one runs when this is not so any more.
+    /// What the newest Job was created from. When this changes, a new Job runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_inputs: Option<Inputs>,
 
-    /// A ConfigMap or Secret changed, and a new Job will run when nothing more has changed for a while.
+    /// A ConfigMap or Secret changed. A new Job runs after `debounceSeconds` without a further change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
 
-    /// The last Jobs, if they were deleted before they finished: the more in a row, the longer the wait
-    /// before the next one is created.
+    /// The last Jobs, if they were deleted before they finished. Each further deletion in a row makes the
+    /// wait before the next Job longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletions: Option<Deletions>,
 
@@ -226,29 +226,29 @@ pub struct ReactiveJobStatus {
     #[schemars(length(max = 5), extend("x-kubernetes-list-type" = "atomic"))]
     pub runs: Vec<Run>,
 
-    /// How the last run that failed did so; kept when its pods are gone.
+    /// How the last failed run failed. It is kept after the pods are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<RunFailure>,
 
-    /// `Ready` is True if the newest Job succeeded, False if it failed, Unknown before; its reason is
-    /// the state. `Reconciling` while something is on its way, `Stalled` when only a change helps.
+    /// `Ready` is True if the newest Job succeeded, False if it failed, and Unknown before that; its reason is
+    /// the state. `Reconciling` is True while there is progress, `Stalled` when only a change helps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
-    /// What `spec.triggers` asks to watch and the host can't watch: a sentence for each kind.
+    /// The kinds in `spec.triggers` that the operator cannot watch: a sentence for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "atomic"))]
     pub unwatched: Vec<String>,
 
-    /// Jobs that have the labels of this object's Jobs, but were made by neither this operator nor one
-    /// that it takes over from. They are left alone. At most ten are named.
+    /// Jobs that have the labels of this object's Jobs, but were created neither by Operon nor by an operator
+    /// that it takes over from. Operon does not change them. At most ten are named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub ignored_jobs: Vec<String>,
 }
 
-/// What a Job stands for.
+/// What a Job was created from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Inputs {
@@ -256,7 +256,7 @@ pub struct Inputs {
     #[serde(rename = "jobUID")]
     pub job_uid: String,
 
-    /// The `metadata.generation` at which this was so.
+    /// The `metadata.generation` that these inputs are from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
 
@@ -266,20 +266,20 @@ pub struct Inputs {
     /// The hash of `spec.jobTemplate.spec.template`: 64 hexadecimal digits.
     pub pod_template_hash: String,
 
-    /// The ConfigMaps and Secrets that `spec.triggers` asks to look at, as `ConfigMap/name`, each with
-    /// a digest of its content, or `absent`.
+    /// The ConfigMaps and Secrets that `spec.triggers` asks to watch, as `ConfigMap/name`, each with a digest
+    /// of its content, or `absent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<BTreeMap<String, String>>,
 }
 
-/// A change that is waited out.
+/// A change of ConfigMaps and Secrets for which no Job runs yet.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pending {
-    /// Since when ConfigMaps and Secrets are as they are.
+    /// When the last change was seen.
     pub since: Time,
 
-    /// Their digests.
+    /// The digests of the ConfigMaps and Secrets since then.
     pub config: BTreeMap<String, String>,
 }
 
@@ -298,7 +298,7 @@ pub struct Deletions {
     pub time: Time,
 }
 
-/// One run: a Job that was made.
+/// One run: a Job that was created.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
@@ -308,9 +308,9 @@ pub struct Run {
     /// Why it ran.
     pub reason: RunReason,
 
-    /// What is different from the Job before, field by field: at most ten, then their number. What
-    /// may hold a secret is not shown: environment variables, commands, arguments, HTTP probes, options
-    /// of volume drivers.
+    /// What differs from the previous Job, field by field: at most ten fields, then the number of the others.
+    /// Values that may hold a secret are not shown: environment variables, commands, arguments, HTTP probes,
+    /// options of volume drivers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub changes: Vec<String>,
@@ -319,23 +319,23 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,
 
-    /// When the Job was made.
+    /// When the Job was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When the Job was finished.
+    /// When the Job finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
-    /// How it went: Succeeded, Failed, or nothing yet.
+    /// The result: Succeeded, Failed, or Lost. Absent while the Job runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
 
-/// Why a Job was made.
+/// Why a Job was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum RunReason {
-    /// There was none.
+    /// There was no Job.
     #[default]
     Created,
     /// `spec.jobTemplate` changed.
@@ -344,11 +344,11 @@ pub enum RunReason {
     ConfigChanged,
     /// The annotation `operon.dev/rerun` has another value.
     RerunRequested,
-    /// The Job before failed (`spec.retry`).
+    /// The previous Job failed (`spec.retry`).
     Retry,
-    /// The Job before was deleted before it was finished.
+    /// The previous Job was deleted before it finished.
     JobLost,
-    /// Another operator made the Job; it was taken over.
+    /// Another operator created the Job, and Operon took it over.
     Adopted,
 }
 
@@ -367,14 +367,14 @@ impl RunReason {
     }
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Outcome {
     /// The Job is Complete.
     Succeeded,
     /// The Job is Failed.
     Failed,
-    /// The Job was deleted before it was finished.
+    /// The Job was deleted before it finished.
     Lost,
 }
 
@@ -404,7 +404,7 @@ pub struct RunFailure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_reason: Option<String>,
 
-    /// What the pod says of that.
+    /// The pod's message about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_message: Option<String>,
 
@@ -412,7 +412,7 @@ pub struct RunFailure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
 
-    /// What the container ended with.
+    /// The exit code of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 
