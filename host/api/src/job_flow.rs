@@ -457,7 +457,8 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When it finished; while its outputs are read, when its Job was seen to have succeeded.
+    /// When the step finished. While it reads outputs or waits for a retry: when Operon first saw that its Job
+    /// had finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 

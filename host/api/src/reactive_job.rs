@@ -327,6 +327,11 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
+    /// When Operon first saw that the Job had finished, by its own clock, if failed Jobs are run again. The
+    /// wait before a retry counts from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_time: Option<Time>,
+
     /// The result: Succeeded, Failed, or Lost. Absent while the Job runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,

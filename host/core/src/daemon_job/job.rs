@@ -21,6 +21,7 @@ use crate::{
         self, held, name,
         owned::{is_owned, not_owned, owner},
         render::{Overlay, render},
+        time::first_seen,
     },
 };
 
@@ -248,7 +249,9 @@ pub(super) fn claim(
     let mut others = owners.filter(|owner| Some(&owner.uid) != object.metadata.uid.as_ref());
     let has_other_controller = others.any(|owner| owner.controller == Some(true));
     if !is_owned(object, job) {
-        return not_owned(object, job, now);
+        let status = object.status.as_ref();
+        let conditions = status.map_or(&[][..], |status| &status.conditions);
+        return not_owned(object, job, first_seen(conditions, now), now);
     }
     if has_other_controller {
         return Claim::Others;

@@ -278,13 +278,13 @@ fn succeeded(case: &Case<'_>, finish: Finish) -> Advanced {
     }
 }
 
-/// When it was first seen that the Job succeeded, by the clock of this host: the time in the Job is that of
+/// When it was first seen that the Job finished, by the clock of this host: the time in the Job is that of
 /// another machine.
 fn first_seen(case: &Case<'_>) -> Timestamp {
-    let known = case.known;
-    let is_known = case.is_same_job() && known.reason.as_deref() == Some(READING_OUTPUTS);
+    let (known, now) = (case.known, case.around.now);
+    let is_known = case.is_same_job() && known.phase == Phase::Running;
     let seen = known.completion_time.as_ref().filter(|_| is_known);
-    seen.map_or(case.around.now, |time| time.0)
+    seen.map_or(now, |time| time.0.min(now))
 }
 
 fn outputs_missing(job: &str) -> Failure {

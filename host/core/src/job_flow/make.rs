@@ -20,6 +20,7 @@ use crate::{
         name::{is_name, names},
         owned::{is_owned, not_owned, owner},
         render::{Overlay, render},
+        time::first_seen,
     },
 };
 
@@ -207,7 +208,9 @@ fn set(map: &mut Map<String, Value>, key: &str, value: Option<String>) {
 /// called as the first of a step `a-2`. `now` tells how long a leaving one is waited for already.
 pub(super) fn claim(flow: &JobFlow, start: &Start, job: &Job, now: Timestamp) -> Claim {
     if !is_owned(flow, job) {
-        return not_owned(flow, job, now);
+        let status = flow.status.as_ref();
+        let conditions = status.map_or(&[][..], |status| &status.conditions);
+        return not_owned(flow, job, first_seen(conditions, now), now);
     }
     let labels = &start.body["metadata"]["labels"];
     let annotations = &start.body["metadata"]["annotations"];

@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     action::Failure,
-    jobs::{text, time::left},
+    jobs::{
+        text,
+        time::{first_seen, left},
+    },
 };
 
 /// How long a JobTemplate may be missing after its flow was made: both may be applied together.
@@ -214,10 +217,12 @@ fn while_running(observed: &Observed<'_>, assessment: &Assessment, state: FlowSt
 
 fn stalled(observed: &Observed<'_>, step: &str, why: &Failure) -> Verdict {
     let message = super::advance::short(&format!("step {step:?}: {}", why.message));
-    let created = observed.flow.metadata.creation_timestamp.as_ref();
-    let grace = created
-        .filter(|_| why.reason == "TemplateNotFound")
-        .and_then(|created| left(created.0, TEMPLATE_GRACE, observed.now));
+    let status = observed.flow.status.as_ref();
+    let conditions = status.map_or(&[][..], |status| &status.conditions);
+    let seen = first_seen(conditions, observed.now);
+    let grace = (why.reason == "TemplateNotFound")
+        .then(|| left(seen, TEMPLATE_GRACE, observed.now))
+        .flatten();
     let standing = if grace.is_some() {
         Standing::Reconciling
     } else {

@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use super::{MadeJob, MadeJobs, time::left};
 use crate::driver::Claim;
 
-/// How long after an object was made the Jobs are waited for of the one that had its name before.
+/// How long after an object was first seen it waits for the Jobs of the object that had its name before.
 const LEAVE: Duration = Duration::from_mins(1);
 
 /// How often is looked whether they are gone: of those that another operator made nothing tells.
@@ -33,10 +33,11 @@ pub(crate) fn is_owned<K: Resource>(object: &K, job: &Job) -> bool {
         .any(|owner| Some(&owner.uid) == object.meta().uid.as_ref())
 }
 
-/// Whose a Job is that is not owned by `object`.
+/// Whose a Job is that is not owned by `object`, which was first seen at `seen`.
 pub(crate) fn not_owned<K: Resource<DynamicType = ()>>(
     object: &K,
     job: &Job,
+    seen: Timestamp,
     now: Timestamp,
 ) -> Claim {
     let meta = object.meta();
@@ -46,9 +47,7 @@ pub(crate) fn not_owned<K: Resource<DynamicType = ()>>(
             && Some(&owner.name) == meta.name.as_ref()
             && Some(&owner.uid) != meta.uid.as_ref()
     });
-    let made = meta.creation_timestamp.as_ref();
-    let is_new = made.is_some_and(|made| left(made.0, LEAVE, now).is_some());
-    if is_of_former && is_new {
+    if is_of_former && left(seen, LEAVE, now).is_some() {
         Claim::Leaving
     } else {
         Claim::Others

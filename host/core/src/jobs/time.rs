@@ -1,8 +1,15 @@
 //! The times of Jobs that every kind that has some agrees on: deadlines, retries, and the arithmetic.
+//!
+//! Waits are counted by this host's clock, from when it first saw what it waits for. The times in objects are
+//! those of other machines, whose clocks may differ.
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::Condition,
+    jiff::{SignedDuration, Timestamp},
+};
+use operon_api::conditions::{READY, find};
 
 /// How long a Job may be blocked before that is said, unless its object says otherwise.
 pub(crate) const PROGRESS_DEADLINE: Duration = Duration::from_mins(5);
@@ -28,6 +35,13 @@ pub(crate) fn seconds(value: i32) -> Duration {
 pub(crate) fn left(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {
     let passed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
     limit.checked_sub(passed).filter(|left| !left.is_zero())
+}
+
+/// When an object with these conditions was first seen, by this host's clock: until it is Ready for the first
+/// time, `Ready` keeps the time of the first status. The time of its creation is that of another machine.
+pub(crate) fn first_seen(conditions: &[Condition], now: Timestamp) -> Timestamp {
+    let ready = find(conditions, READY).filter(|ready| ready.status != "True");
+    ready.map_or(now, |ready| ready.last_transition_time.0.min(now))
 }
 
 /// When `wait` is over.

@@ -2,7 +2,7 @@
 //! newest Job was deleted before it finished. Only failures use up `spec.retry.limit`; deletions have a
 //! backoff of their own.
 
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::ResourceExt;
 use operon_api::{
     keys,
@@ -28,14 +28,19 @@ pub(super) fn after_failure(observed: &Observed<'_>, job: &Job) -> Due {
         return Due::No;
     }
     let wait = backoff(retry.backoff_seconds, attempt);
-    let failed = finish
-        .time
-        .or(job.metadata.creation_timestamp.clone())
-        .map_or(observed.now, |time| time.0);
-    match left(failed, wait, observed.now) {
+    let seen = seen_failed(observed, job);
+    match left(seen, wait, observed.now) {
         None => Due::Now(RunReason::Retry),
-        Some(left) => Due::Later(Waiting::Retry(after(failed, wait)), left),
+        Some(left) => Due::Later(Waiting::Retry(after(seen, wait)), left),
     }
+}
+
+/// When it was first seen that a Job failed, by the clock of this host.
+fn seen_failed(observed: &Observed<'_>, job: &Job) -> Timestamp {
+    let mut runs = observed.object.status.iter().flat_map(|s| &s.runs);
+    let run = runs.find(|run| run.job_name == job.name_any() && run.outcome.is_some());
+    let seen = run.and_then(|run| run.observed_time.as_ref().or(run.completion_time.as_ref()));
+    seen.map_or(observed.now, |time| time.0.min(observed.now))
 }
 
 /// Whether a deleted Job is made again now, or when.

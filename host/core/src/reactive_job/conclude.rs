@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::ResourceExt;
 use operon_api::{
     conditions::{STALLED, find},
@@ -224,11 +224,11 @@ fn runs(observed: &Observed<'_>, own: &[Arc<Job>]) -> Vec<Run> {
     let new = own.iter().take_while(|job| !is_told(job)).take(RUNS);
     let new = new.enumerate().map(|(place, job)| {
         let before = own.get(place + 1).map(|before| &**before);
-        with_outcome(new_run(observed, job, before), job)
+        with_outcome(new_run(observed, job, before), job, observed.now)
     });
     let told = told.iter().cloned().map(|mut run| {
         if let Some(job) = own.iter().find(|job| job.name_any() == run.job_name) {
-            return with_outcome(run, job);
+            return with_outcome(run, job, observed.now);
         }
         run.outcome.get_or_insert(Outcome::Lost);
         run
@@ -254,6 +254,7 @@ fn new_run(observed: &Observed<'_>, job: &Job, before: Option<&Job>) -> Run {
         attempt: retries.then(|| i32::try_from(job::attempt(job)).unwrap_or(i32::MAX)),
         start_time: job.metadata.creation_timestamp.clone(),
         completion_time: None,
+        observed_time: None,
         outcome: None,
     }
 }
@@ -274,8 +275,11 @@ fn config_changes(observed: &Observed<'_>, job: &Job) -> Vec<String> {
     }
 }
 
-fn with_outcome(mut run: Run, job: &Job) -> Run {
+fn with_outcome(mut run: Run, job: &Job, now: Timestamp) -> Run {
     if let Some(finish) = jobs::finish(job) {
+        // By a clock that was ahead, it counts from now.
+        let seen = run.observed_time.map_or(now, |seen| seen.0.min(now));
+        run.observed_time = Some(Time(seen)).filter(|_| run.attempt.is_some());
         run.outcome = Some(finish.outcome);
         run.completion_time = finish.time;
     } else if jobs::is_deleted(job) {

@@ -39,6 +39,7 @@ fn a_job_that_is_somebody_elses_is_left_alone() {
     other.settle();
     world.jobs.clone_from(&other.jobs);
     world.made = 10;
+    world.settle();
     world.now += 60;
     world.settle();
     assert_eq!(world.names().len(), 2);
@@ -53,12 +54,18 @@ fn a_job_that_goes_with_the_object_that_had_the_name_before_is_waited_for() {
     former.object.metadata.uid = Some("former".to_owned());
     former.settle();
     world.jobs.clone_from(&former.jobs);
-    world.now += 59;
-    world.settle();
-    assert_eq!(world.made, 0);
-    world.jobs.clear();
-    world.settle();
-    assert_eq!(world.running("a"), "dj-a");
+    for skew in [-3600, 3600] {
+        let mut world = world.clone();
+        let made = super::world::time(world.now + skew);
+        world.object.metadata.creation_timestamp = Some(made);
+        world.settle();
+        world.now += 59;
+        world.settle();
+        assert_eq!(world.made, 0, "by a clock that is {skew} s ahead");
+        world.jobs.clear();
+        world.settle();
+        assert_eq!(world.running("a"), "dj-a");
+    }
 }
 
 #[test]

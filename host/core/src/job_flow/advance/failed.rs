@@ -1,12 +1,12 @@
 //! A step whose Job failed: whether and when another one is due, or how the step failed for good.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use operon_api::{
     job_flow::{Phase, StepStatus},
     reactive_job::RunFailure,
 };
 
-use super::{Advanced, Case, Due, MAX_MESSAGE, RETRYING, SUSPENDED, said};
+use super::{Advanced, Case, Due, MAX_MESSAGE, RETRYING, SUSPENDED, first_seen, said};
 use crate::{
     job_flow::outputs::Outputs,
     jobs::{
@@ -28,23 +28,25 @@ pub(super) fn failed(case: &Case<'_>, finish: Finish) -> Advanced {
     let Some(retry) = retry.filter(|_| has_attempt) else {
         return Advanced::rest(finally_failed(case, finish));
     };
-    let failed = how(case);
+    let (failed, seen) = (how(case), first_seen(case));
+    let running = |reason: &str, message: &str| StepStatus {
+        completion_time: Some(Time(seen)),
+        ..case.running(reason, message)
+    };
     if case.around.is_suspended {
         let message = format!("{failed}; it is not tried again while the flow is suspended");
-        return Advanced::rest(case.running(SUSPENDED, &message));
+        return Advanced::rest(running(SUSPENDED, &message));
     }
     let wait = backoff(retry.backoff_seconds, failures.into());
-    let created = case.job.metadata.creation_timestamp.clone();
-    let ended = finish.time.or(created).map_or(case.around.now, |t| t.0);
-    let at = after(ended, wait);
+    let at = after(seen, wait);
     let message = format!(
         "{failed}; retry {failures} of {limit} starts at {}",
         Timestamp::from_second(at.as_second()).unwrap_or(at),
     );
     let next = case.attempt.saturating_add(1);
     Advanced {
-        due: left(ended, wait, case.around.now).map_or(Due::Attempt(next), Due::Look),
-        ..Advanced::rest(case.running(RETRYING, &message))
+        due: left(seen, wait, case.around.now).map_or(Due::Attempt(next), Due::Look),
+        ..Advanced::rest(running(RETRYING, &message))
     }
 }
 

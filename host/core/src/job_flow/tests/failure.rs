@@ -159,12 +159,46 @@ fn a_step_that_waits_for_its_retry_keeps_its_place() {
 }
 
 #[test]
+fn a_retry_waits_from_when_the_failure_was_seen_whatever_the_clock_of_the_job_says() {
+    for skew in [-3600, 3600] {
+        let mut world = World::of(json!([flaky()]));
+        world.settle();
+        world.now += skew;
+        world.fail("flow-a");
+        world.now -= skew;
+        world.settle();
+        world.now += 9;
+        world.settle();
+        assert_eq!(world.made, 1, "by a clock that is {skew} s ahead");
+        world.now += 1;
+        world.settle();
+        assert_eq!(world.made, 2, "by a clock that is {skew} s ahead");
+        assert_eq!(world.step("a").completion_time, None);
+    }
+}
+
+#[test]
+fn a_failure_noted_by_a_clock_that_was_ahead_counts_from_now() {
+    let mut world = World::of(json!([flaky()]));
+    world.settle();
+    world.now += 3600;
+    world.fail("flow-a");
+    world.settle();
+    world.now -= 3600;
+    world.settle();
+    world.now += 10;
+    world.settle();
+    assert_eq!(world.made, 2);
+}
+
+#[test]
 fn the_ttl_of_an_attempt_that_was_followed_by_another_is_set() {
     let mut flaky = flaky();
     flaky["jobTemplate"]["ttlSecondsAfterFinished"] = json!(5);
     let mut world = World::of(json!([flaky]));
     world.settle();
     world.fail("flow-a");
+    world.settle();
     world.now += 10;
     world.settle();
     world.wait(10);

@@ -198,6 +198,7 @@ fn attempts_are_counted_on() {
     let mut world = World::of(json!([step_with("a", &[], json!({"retry": {"limit": 1}}))]));
     world.settle();
     world.fail("flow-a");
+    world.settle();
     world.now += 10;
     world.settle();
     world.fail("flow-a-2");

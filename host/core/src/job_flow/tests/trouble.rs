@@ -44,6 +44,20 @@ fn a_template_that_is_missing_is_waited_for() {
 }
 
 #[test]
+fn a_template_is_waited_for_from_when_the_flow_was_seen_whatever_its_creation_time_says() {
+    for skew in [-3600, 3600] {
+        let mut world = World::of(json!([by_ref("a", &[])]));
+        world.flow.metadata.creation_timestamp = Some(time(world.now + skew));
+        world.settle();
+        for (wait, standing) in [(0, "Reconciling"), (29, "Reconciling"), (1, "Stalled")] {
+            world.now += wait;
+            world.settle();
+            assert_eq!(world.standing()[1], (standing, "True", "TemplateNotFound"));
+        }
+    }
+}
+
+#[test]
 fn a_template_that_was_deleted_after_its_step_started_is_not_missed() {
     let mut world = World::of(json!([by_ref("a", &[]), step("b", &["a"])]));
     world.add_template("t", template());
@@ -119,6 +133,7 @@ fn a_refused_retry_is_told_and_made_later() {
     let mut world = World::of(json!([step_with("a", &[], json!({"retry": {"limit": 1}}))]));
     world.settle();
     world.fail("flow-a");
+    world.settle();
     world.now += 10;
     world
         .refusals

@@ -320,6 +320,7 @@ fn one_that_has_not_seen_what_another_made_makes_the_same() {
             backoff_seconds: None,
         });
     });
+    world.settle();
     world.now += 10;
     let blind = world.clone();
     world.settle();

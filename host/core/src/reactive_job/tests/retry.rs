@@ -59,6 +59,36 @@ fn a_failed_job_is_run_again_each_time_after_twice_as_long() {
 }
 
 #[test]
+fn a_retry_waits_from_when_the_failure_was_seen_whatever_the_clock_of_the_job_says() {
+    for skew in [-3600, 3600] {
+        let mut world = retrying(1, None);
+        world.now += skew;
+        world.fail(&world.newest());
+        world.now -= skew;
+        world.settle();
+        world.now += 9;
+        world.settle();
+        assert_eq!(world.made, 1, "by a clock that is {skew} s ahead");
+        world.now += 1;
+        world.settle();
+        assert_eq!(world.made, 2, "by a clock that is {skew} s ahead");
+    }
+}
+
+#[test]
+fn a_failure_noted_by_a_clock_that_was_ahead_counts_from_now() {
+    let mut world = retrying(1, None);
+    world.now += 3600;
+    world.fail(&world.newest());
+    world.settle();
+    world.now -= 3600;
+    world.settle();
+    world.now += 10;
+    world.settle();
+    assert_eq!(world.made, 2);
+}
+
+#[test]
 fn no_wait_is_longer_than_an_hour() {
     let mut world = retrying(100, Some(1000));
     for wait in [1000, 2000, 3600, 3600] {
@@ -148,6 +178,7 @@ fn with_queue_a_retry_waits_for_the_pods_of_the_failed_job() {
     world.object.spec.concurrency_policy = Some(ConcurrencyPolicy::Queue);
     world.add_pod(&world.newest(), "pod-1", running());
     world.fail(&world.newest());
+    world.settle();
     world.now += 10;
     world.settle();
     assert_eq!(world.made, 1);
