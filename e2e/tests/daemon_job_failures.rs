@@ -22,6 +22,20 @@ async fn retry(world: &World, token: &str) {
 }
 
 #[tokio::test]
+async fn a_node_whose_pod_the_quota_refuses_quotes_the_event_that_says_so() {
+    story(async |world: &World| {
+        let [node] = world.add_nodes(["a"]).await;
+        world.set_quota(0).await;
+        Daemon::of(world, "test").apply(world).await;
+        let words = ["(FailedCreate)", &node, "exceeded quota"];
+        let object = world.daemon_says("test", "Running", &words).await;
+        world.daemon_is_not_written(&object).await;
+        world.lift_quota().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_failed_node_stops_the_others_until_it_is_retried() {
     story(async |world: &World| {
         let [a, b, c, d] = world.add_nodes(["a", "b", "c", "d"]).await;

@@ -4,7 +4,6 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use operon_api::{ReactiveJob, reactive_job::State};
 use operon_e2e::{
-    daemon_job::Daemon,
     environment,
     job_flow::{Flow, Step, step_said},
     prelude::*,
@@ -50,12 +49,10 @@ async fn a_job_that_finds_no_node_or_no_quota_says_so_until_it_may_go_on() {
 }
 
 #[tokio::test]
-async fn a_step_and_a_node_whose_pod_the_quota_refuses_quote_the_event_that_says_so() {
+async fn a_step_whose_pod_the_quota_refuses_quotes_the_event_that_says_so() {
     story(async |world: &World| {
-        let [node] = world.add_nodes(["a"]).await;
         world.set_quota(0).await;
         Flow::of("flow", [Step::of("a")]).apply(world).await;
-        Daemon::of(world, "daemon").apply(world).await;
         let refused = "FailedCreate: no pod of it has been made: ";
         let flow = world
             .flow_until("flow", "quotes the Event", |flow| {
@@ -63,10 +60,7 @@ async fn a_step_and_a_node_whose_pod_the_quota_refuses_quote_the_event_that_says
                 said.contains(refused) && said.contains("exceeded quota")
             })
             .await;
-        let words = ["(FailedCreate)", &node, "exceeded quota"];
-        let daemon = world.daemon_says("daemon", "Running", &words).await;
         world.flow_is_left_alone(&flow).await;
-        world.daemon_is_not_written(&daemon).await;
         world.lift_quota().await;
     })
     .await;
