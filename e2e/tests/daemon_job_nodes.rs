@@ -77,7 +77,7 @@ async fn labels_affinity_and_the_templates_own_rules_select_nodes() {
         let said = said(&object, "Ready");
         assert!(said.contains("2 excluded"), "{said}");
         assert!(
-            said.contains("No node has these names of spec.excludeNodeList: \"nobody\""),
+            said.contains("spec.excludeNodeList names nodes that do not exist: \"nobody\""),
             "{said}"
         );
     })

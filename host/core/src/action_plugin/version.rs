@@ -59,7 +59,7 @@ pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
         limits: _,
     } = &plugin.spec;
     if plugin.metadata.uid.as_ref() != Some(&loaded.plugin) {
-        return Some("it was loaded for another ActionPlugin".to_owned());
+        return Some("the component was loaded for another ActionPlugin".to_owned());
     }
     if let Some(digest) = digest.as_ref().filter(|digest| **digest != loaded.digest) {
         return Some(format!("spec.digest pins {digest}"));
@@ -67,7 +67,7 @@ pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
     if *service_account_name != loaded.service_account {
         let before = &loaded.service_account;
         return Some(format!(
-            "spec.serviceAccountName is {service_account_name:?}, and it acts as {before:?}"
+            "spec.serviceAccountName is {service_account_name:?}, but the component acts as {before:?}"
         ));
     }
     (*enable_pod_ops_lifecycle != loaded.lifecycle)

@@ -78,7 +78,7 @@ fn ending(observed: &Observed<'_>) -> Conclusion {
 
 /// What holds one that is being deleted: its Jobs, whose pods never terminate on a dead node.
 fn terminating(observed: &Observed<'_>) -> String {
-    let message = "The DaemonJob is being deleted, and its Jobs with it";
+    let message = "The DaemonJob and its Jobs are being deleted";
     let own = observed.jobs.iter();
     let mut own = own.filter(|job| job::is_own(observed.object, job));
     let stuck = own.find_map(|job| {
@@ -123,7 +123,7 @@ fn finished(observed: &Observed<'_>, survey: &Survey<'_>) -> Conclusion {
         standing,
         reason: word.to_owned(),
         message: said.filter(|said| said.reason == word).map_or_else(
-            || "Another operator ran it, and finished".to_owned(),
+            || "Another controller ran the DaemonJob, which has finished".to_owned(),
             |said| said.message.clone(),
         ),
     };

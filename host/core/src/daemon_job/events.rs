@@ -70,12 +70,12 @@ fn made(survey: &Survey<'_>) -> Vec<Event> {
         })
         .collect();
     if new.len() > EACH {
-        let message = format!("made Jobs on {}", nodes(new.len()));
+        let message = format!("created Jobs on {}", nodes(new.len()));
         return vec![normal("Created", message)];
     }
     let one = |(place, job): (&Place<'_>, &Arc<Job>)| {
         let (job, node) = (job.name_any(), place.node.name_any());
-        let event = normal("Created", format!("made Job {job:?} on node {node:?}"));
+        let event = normal("Created", format!("created Job {job:?} on node {node:?}"));
         about(event, Some(job))
     };
     new.into_iter().map(one).collect()
@@ -125,14 +125,14 @@ fn retried(survey: &Survey<'_>, describe: impl Fn(&Place<'_>, &Job) -> RunFailur
     let retried: Vec<_> = retried.collect();
     if retried.len() > EACH {
         let message = format!(
-            "the Jobs of {} failed and are tried again",
+            "the Jobs on {} failed and are retried",
             nodes(retried.len())
         );
         return vec![warning("JobFailed", message)];
     }
     let one = |(place, job): (&Place<'_>, &Arc<Job>)| {
         let sentence = sentence(&describe(place, job));
-        let message = format!("{sentence}; node {:?} is tried again", place.name());
+        let message = format!("{sentence}; node {:?} is retried", place.name());
         about(warning("JobFailed", message), Some(job.name_any()))
     };
     retried.into_iter().map(one).collect()

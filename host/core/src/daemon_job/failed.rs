@@ -74,7 +74,7 @@ pub(super) fn failed_node(
         return FailedNode {
             name,
             reason: "JobDeleted".to_owned(),
-            message: "its Job failed and is deleted".to_owned(),
+            message: "its Job failed and was deleted".to_owned(),
             attempts,
             ..FailedNode::default()
         };
@@ -112,14 +112,14 @@ pub(super) fn run_failure(
             .and_then(|spec| spec.active_deadline_seconds);
         let limit = limit.map_or_else(String::new, |limit| format!(" of {limit} s"));
         "DeadlineExceeded".clone_into(&mut failure.reason);
-        failure.message = format!("the Job has not ended after its deadline{limit}");
+        failure.message = format!("the Job did not finish within its deadline{limit}");
     }
     let ran = failure.container.is_some() || failure.pod_reason.is_some();
     if failure.reason == "DeadlineExceeded"
         && !ran
         && let Some(why) = never_ran(observed, survey, job)
     {
-        failure.message = format!("{}; no pod of it ever ran: {why}", end(&failure.message));
+        failure.message = format!("{}; none of its pods ever ran: {why}", end(&failure.message));
     }
     if !is_ready(place.node) {
         let (said, node) = (end(&failure.message), place.name());

@@ -161,7 +161,7 @@ impl Rule {
             return Ok(self);
         }
         Err(format!(
-            "matchFields knows In and NotIn of \"metadata.name\", and nothing of {:?}",
+            "matchFields supports only In and NotIn for \"metadata.name\", not the key {:?}",
             self.key
         ))
     }
@@ -195,7 +195,7 @@ fn rules(requirements: Option<&[NodeSelectorRequirement]>) -> Result<Vec<Rule>, 
 }
 
 fn unknown(key: &str, operator: &str) -> String {
-    format!("there is no operator {operator:?} for {key:?}")
+    format!("the operator {operator:?} of {key:?} is not supported")
 }
 
 #[cfg(test)]

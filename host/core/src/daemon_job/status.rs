@@ -138,7 +138,7 @@ fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>)
     match &survey.frontier.hold {
         Some(Hold::NoCanary) => waiting(
             "NoCanaryNodes",
-            Some("spec.rollout.canary.selector selects none of them, and no other node goes before a canary".to_owned()),
+            Some("spec.rollout.canary.selector selects none of these nodes, and the other nodes wait for the canary nodes".to_owned()),
         ),
         Some(Hold::Pause(wave, at)) => {
             let (wave, at) = (wave.as_str(), whole(*at));
@@ -187,7 +187,7 @@ fn summary(case: &Case<'_>) -> String {
             survey.count(|s| matches!(s, NodeState::Lost(_) | NodeState::Again(_))),
             "to run again",
         ),
-        (next, "waiting for their turn"),
+        (next, "waiting to start"),
         (missing, "unavailable"),
         (survey.count(|s| s == NodeState::Skipped), "skipped"),
         (
@@ -223,13 +223,13 @@ fn notes(case: &Case<'_>) -> Vec<String> {
     if !unknown.is_empty() {
         let names = names(unknown.into_iter());
         notes.push(format!(
-            "No node has these names of spec.excludeNodeList: {names}"
+            "spec.excludeNodeList names nodes that do not exist: {names}"
         ));
     }
     let global = case.observed.object.spec.global_params.as_ref();
     let name = global.and_then(|global| global.node_name.as_ref());
     if name.is_some_and(|name| !name.is_empty()) {
-        notes.push("spec.globalParams.nodeName has no meaning in a DaemonJob".to_owned());
+        notes.push("spec.globalParams.nodeName has no effect in a DaemonJob".to_owned());
     }
     notes
 }
@@ -270,12 +270,12 @@ fn skips(survey: &Survey<'_>) -> String {
         .filter(|place| place.standing == NodeState::Skipped)
         .collect();
     let canary = match survey.trip {
-        Some(Trip::Canary) => "A canary could get no Job. ",
+        Some(Trip::Canary) => "A canary node could not get a Job. ",
         Some(Trip::TooMany) | None => "",
     };
     let wait = survey.selection.unavailable_timeout.as_secs();
     let names = some(skipped.iter().map(|place| with_skip(place)));
-    format!("{canary}Waited {wait} s each for these nodes in vain: {names}. {RETRY}")
+    format!("{canary}These nodes did not become available within {wait} s: {names}. {RETRY}")
 }
 
 /// What to do about it.

@@ -103,12 +103,12 @@ fn refusal(said: Option<&Said<'_>>, refused: &[&Place<'_>], made: &MadeJobs) -> 
     let (reason, words) = match (words(place), said) {
         (Some(failure), _) => (failure.reason.as_str(), failure.message.as_str()),
         (None, Some(said)) if same.is_some() => (said.reason, said.words),
-        (None, _) => ("Refused", "it is tried again"),
+        (None, _) => ("Refused", "the Job is retried"),
     };
     let (node, count) = (quoted(place), refused.len());
     let message = match count {
-        1 => format!("{REFUSES} of {NODE}{node}: {words}"),
-        _ => format!("{REFUSES}s of {count} nodes, that of {NODE}{node}: {words}"),
+        1 => format!("{REFUSES} for {NODE}{node}: {words}"),
+        _ => format!("{REFUSES}s for {count} nodes; for {NODE}{node}: {words}"),
     };
     Some(Failure::new(reason, message))
 }
@@ -130,7 +130,7 @@ fn stall(blocked: &BlockedNodes, now: Timestamp) -> Option<Failure> {
     };
     let message = match count {
         1 => format!("Job {job_name:?} can't progress on {NODE}{name:?}: {message}"),
-        _ => format!("{count} Jobs can't progress, {job_name:?} on {NODE}{name:?}: {message}"),
+        _ => format!("{count} Jobs can't progress; Job {job_name:?} on {NODE}{name:?}: {message}"),
     };
     Some(Failure::new(&**reason, message))
 }

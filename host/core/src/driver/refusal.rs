@@ -108,7 +108,7 @@ impl Refusal {
             code: 409,
             reason: "NamesTaken".to_owned(),
             message: format!(
-                "failed to create a {kind}: objects that other owners made have all of its names: {names}"
+                "failed to create a {kind}: objects of other owners have all of its possible names: {names}"
             ),
             class: Class::Denied,
         }

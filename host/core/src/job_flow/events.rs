@@ -78,9 +78,9 @@ fn of_step(before: &StepStatus, step: &StepStatus) -> Vec<Event> {
     {
         let message = match step.attempts {
             Some(attempt) if attempt > 1 => {
-                format!("made Job {job:?} for step {name:?}, attempt {attempt}")
+                format!("created Job {job:?} for step {name:?}, attempt {attempt}")
             }
-            Some(_) | None => format!("made Job {job:?} for step {name:?}"),
+            Some(_) | None => format!("created Job {job:?} for step {name:?}"),
         };
         events.push(Event {
             related: Some(jobs::reference(job)),

@@ -391,10 +391,10 @@ fn started(run: &Run) -> Event {
     let reason = run.reason.as_str();
     let (what, message) = match run.reason {
         RunReason::Adopted => ("Adopted", format!("took over Job {job:?}")),
-        _ if run.changes.is_empty() => ("RunStarted", format!("made Job {job:?}: {reason}")),
+        _ if run.changes.is_empty() => ("RunStarted", format!("created Job {job:?}: {reason}")),
         _ => (
             "RunStarted",
-            format!("made Job {job:?}: {reason}: {}", run.changes.join("; ")),
+            format!("created Job {job:?}: {reason}: {}", run.changes.join("; ")),
         ),
     };
     Event {

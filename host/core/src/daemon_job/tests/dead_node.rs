@@ -31,7 +31,7 @@ fn a_node_that_dies_in_the_middle_of_its_job_does_not_hold_up_the_others() {
     world.settle();
     assert_eq!(
         world.said(),
-        "0 of 3 nodes succeeded, 1 running, 2 waiting for their turn. Waiting for node \"a\" (not Ready)"
+        "0 of 3 nodes succeeded, 1 running, 2 waiting to start. Waiting for node \"a\" (not Ready)"
     );
     world.now += 20;
     world.time_out("a");
@@ -177,7 +177,7 @@ fn a_node_without_room_fails_with_what_the_scheduler_says() {
     world.settle();
     assert_eq!(
         world.status().failed_nodes[0].message,
-        "Job was active longer than specified deadline; no pod of it ever ran: Unschedulable: pod \"dj-a-abcde\" has no node: 0/2 nodes are available: 1 Insufficient cpu"
+        "Job was active longer than specified deadline; none of its pods ever ran: Unschedulable: pod \"dj-a-abcde\" has no node: 0/2 nodes are available: 1 Insufficient cpu"
     );
     assert_eq!(world.running("b"), "dj-b");
 }
@@ -192,7 +192,7 @@ fn a_node_without_room_is_named_and_goes_on_when_there_is_some() {
     world.settle();
     assert_eq!(world.condition(STALLED).reason, "Unschedulable");
     let said = world.said();
-    assert!(said.contains("2 waiting for their turn"), "{said}");
+    assert!(said.contains("2 waiting to start"), "{said}");
     assert!(
         said.contains("node \"a\"") && said.contains("Insufficient cpu"),
         "{said}"
@@ -218,7 +218,7 @@ fn one_that_is_being_deleted_names_the_pod_and_the_dead_node_that_it_waits_for()
     world.settle();
     assert_eq!(
         world.said(),
-        "The DaemonJob is being deleted, and its Jobs with it. Pod \"dj-a-abcde\" can't terminate: node \"a\" is not Ready"
+        "The DaemonJob and its Jobs are being deleted. Pod \"dj-a-abcde\" can't terminate: node \"a\" is not Ready"
     );
 }
 
@@ -249,7 +249,7 @@ fn only_failures_use_up_the_retries_and_each_is_reported_with_its_cause() {
     assert_eq!(
         told,
         [
-            "Job \"dj-a-4\" failed: BackoffLimitExceeded: too many retries; pod \"dj-a-4-abcde\": Evicted: no disk; node \"a\" is tried again"
+            "Job \"dj-a-4\" failed: BackoffLimitExceeded: too many retries; pod \"dj-a-4-abcde\": Evicted: no disk; node \"a\" is retried"
         ]
     );
     // That the failed Job is deleted changes nothing.

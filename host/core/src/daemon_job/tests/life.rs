@@ -131,7 +131,7 @@ fn events_are_told_once_and_say_what_happened() {
     assert_eq!(
         told,
         [
-            ("Created", "made Job \"dj-a\" on node \"a\"", Some("dj-a")),
+            ("Created", "created Job \"dj-a\" on node \"a\"", Some("dj-a")),
             ("Succeed", "1 of 1 node succeeded", None),
         ]
     );
@@ -141,7 +141,7 @@ fn events_are_told_once_and_say_what_happened() {
     let mut world = World::with_rollout(&names, "{failurePolicy: Continue}");
     world.settle();
     let told: Vec<_> = world.events.drain(..).map(|event| event.message).collect();
-    assert_eq!(told, ["made Jobs on 21 nodes"]);
+    assert_eq!(told, ["created Jobs on 21 nodes"]);
     for name in &names {
         world.fail(name);
     }
@@ -250,7 +250,7 @@ fn a_node_name_for_all_has_no_meaning_and_that_is_said() {
     assert_eq!(world.names(), ["dj-a", "dj-b"]);
     assert_eq!(
         world.said(),
-        "0 of 2 nodes succeeded, 2 running. spec.globalParams.nodeName has no meaning in a DaemonJob. Waiting for nodes \"a\", \"b\""
+        "0 of 2 nodes succeeded, 2 running. spec.globalParams.nodeName has no effect in a DaemonJob. Waiting for nodes \"a\", \"b\""
     );
     let pod = json!(world.job("dj-b").spec)["template"]["spec"].clone();
     assert_eq!(pod.get("nodeName"), None);

@@ -121,7 +121,7 @@ fn without_a_node_it_is_pending_and_never_succeeds() {
     world.settle();
     assert_eq!(
         world.said(),
-        "No node gets a Job. 4 nodes get no Job: 1 excluded, 3 cordoned. No node has these names of spec.excludeNodeList: \"x\", \"y\""
+        "No node gets a Job. 4 nodes get no Job: 1 excluded, 3 cordoned. spec.excludeNodeList names nodes that do not exist: \"x\", \"y\""
     );
     assert_eq!(world.progress(), "0/0");
     world.cordon("a", false);

@@ -145,7 +145,7 @@ fn a_spec_that_can_not_be_read_stalls_and_what_runs_goes_on() {
                 let rule = json!({"key": "k", "operator": "Like"});
                 spec["nodes"] = json!({"selector": {"matchExpressions": [rule]}});
             },
-            "spec.nodes.selector can't be read: there is no operator \"Like\" for \"k\"",
+            "spec.nodes.selector can't be read: the operator \"Like\" of \"k\" is not supported",
         ),
         (
             |spec| spec["template"]["spec"]["tolerations"] = json!(7),

@@ -36,7 +36,7 @@ fn a_job_that_is_refused_stalls_its_node_and_the_others_go_on() {
     assert_eq!(world.condition(STALLED).reason, "Forbidden");
     assert_eq!(
         world.said(),
-        "0 of 3 nodes succeeded, 1 running, 2 waiting for their turn. Waiting for node \"b\". The API server refuses the Job of node \"a\": failed to create Job: exceeded quota: jobs"
+        "0 of 3 nodes succeeded, 1 running, 2 waiting to start. Waiting for node \"b\". The API server refuses the Job for node \"a\": failed to create Job: exceeded quota: jobs"
     );
     assert_eq!(world.events(), ["Stalled", "Created"]);
     world.succeed("b");
@@ -70,7 +70,7 @@ fn when_all_jobs_are_refused_it_is_said_once_and_its_words_stay() {
     assert!(
         world
             .said()
-            .contains(". The API server refuses the Jobs of 3 nodes, that of node \"a\": failed"),
+            .contains(". The API server refuses the Jobs for 3 nodes; for node \"a\": failed"),
         "{}",
         world.said()
     );
@@ -82,7 +82,7 @@ fn when_all_jobs_are_refused_it_is_said_once_and_its_words_stay() {
     world.leave("a");
     world.settle();
     assert!(
-        world.said().contains("of 2 nodes, that of node \"b\""),
+        world.said().contains("for 2 nodes; for node \"b\""),
         "{}",
         world.said()
     );
@@ -244,7 +244,7 @@ fn of_several_that_can_not_progress_the_one_that_was_named_stays_named() {
     assert!(
         world
             .said()
-            .contains(". 2 Jobs can't progress, \"dj-b\" on node \"b\": "),
+            .contains(". 2 Jobs can't progress; Job \"dj-b\" on node \"b\": "),
         "{}",
         world.said()
     );

@@ -78,7 +78,7 @@ fn nodes_that_are_waited_for_in_vain_are_named_and_it_fails() {
     );
     assert_eq!(
         world.said(),
-        "2 of 5 nodes succeeded, 3 skipped. Waited 600 s each for these nodes in vain: \"c\" (cordoned), \"d\" (cordoned), \"e\" (cordoned). Set the annotation operon.dev/retry to another value to run them again"
+        "2 of 5 nodes succeeded, 3 skipped. These nodes did not become available within 600 s: \"c\" (cordoned), \"d\" (cordoned), \"e\" (cordoned). Set the annotation operon.dev/retry to another value to run them again"
     );
     assert_eq!(world.status().skipped, Some(3));
     assert_eq!(

@@ -21,7 +21,7 @@ fn told(from: &Value, to: &Value) -> (Vec<String>, World) {
     assert_eq!(
         event.message,
         format!(
-            "made Job {:?}: TemplateChanged: {}",
+            "created Job {:?}: TemplateChanged: {}",
             run.job_name,
             run.changes.join("; ")
         )
