@@ -212,7 +212,7 @@ async fn a_step_waits_for_a_template_that_arrives_later_and_no_other_flow_does()
             .await;
         assert_eq!(
             step_said(&flow, "a"),
-            "Blocked TemplateNotFound: there is no JobTemplate \"absent\" in this namespace; the step starts when there is one"
+            "Blocked TemplateNotFound: JobTemplate \"absent\" does not exist in this namespace; the step starts when the JobTemplate is created"
         );
         world.jobs_are_named(&["early-b"]).await;
         Flow::of("other", [Step::of("a")]).apply(world).await;

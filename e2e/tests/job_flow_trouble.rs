@@ -202,7 +202,7 @@ async fn a_flow_that_makes_no_sense_starts_nothing_and_says_what_to_mend() {
             ),
             (
                 Flow::of("apart", [a(), Step::of("x").with("when", json!("steps.build.phase == ''"))]),
-                "the when of step \"x\" asks about \"build\", which the step does not depend on",
+                "the when of step \"x\" refers to step \"build\", which the step does not depend on",
             ),
             (
                 Flow::of("undeclared", [a(), b("deploy").with("inputs", input("version"))]),
@@ -210,7 +210,7 @@ async fn a_flow_that_makes_no_sense_starts_nothing_and_says_what_to_mend() {
             ),
             (
                 Flow::of("exit", [a()]).with("onExit", json!("biuld")),
-                "onExit is \"biuld\", which is no step of this flow; did you mean \"build\"?",
+                "onExit names \"biuld\", which is not a step of this flow; did you mean \"build\"?",
             ),
         ];
         for (flow, _) in &table {
@@ -247,7 +247,7 @@ async fn an_unknown_dependency_blocks_its_step_and_the_others_run() {
         let why = said(&flow, "Stalled");
         assert!(
             why.contains(
-                "step \"deploy\": it depends on \"buidl\", which is no step of this flow; did you mean \"build\"?"
+                "step \"deploy\": it depends on \"buidl\", which is not a step of this flow; did you mean \"build\"?"
             ),
             "{why}"
         );

@@ -164,12 +164,12 @@ async fn a_step_that_does_not_leave_what_it_declares_fails_and_says_what_it_left
         .await;
         let flow = world.flow_ends("bad", FlowState::Failed).await;
         let table = [
-            ("text", "is no JSON: expected value at line 1 column 1"),
-            ("list", "is an array and no JSON object"),
-            ("other", "has no \"key\", it has \"kee\""),
+            ("text", "is not valid JSON: expected value at line 1 column 1"),
+            ("list", "is an array, not a JSON object"),
+            ("other", "has no key \"key\"; it has \"kee\""),
             (
                 "silent",
-                "left no termination message: the step must write a JSON object with \"key\" to /dev/termination-log",
+                "wrote no termination message: the step must write a JSON object with \"key\" to /dev/termination-log",
             ),
         ];
         for (name, fault) in table {
@@ -192,7 +192,9 @@ async fn a_when_that_has_no_answer_fails_its_step() {
             "no-answer",
             [
                 Step::of("a"),
-                Step::of("b").after(&["a"]).with("when", json!("steps.a.phase")),
+                Step::of("b")
+                    .after(&["a"])
+                    .with("when", json!("steps.a.phase")),
             ],
         )
         .apply(world)
@@ -200,7 +202,7 @@ async fn a_when_that_has_no_answer_fails_its_step() {
         let flow = world.flow_ends("no-answer", FlowState::Failed).await;
         assert_eq!(
             step_said(&flow, "b"),
-            "Failed WhenInvalid: its when can't be evaluated: it is a string, and must be true or false"
+            "Failed WhenInvalid: its when can't be evaluated: its type is string, not bool"
         );
     })
     .await;

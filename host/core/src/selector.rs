@@ -12,7 +12,7 @@ const QUOTED_CHARACTERS: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// It has more than [`MAX_BYTES`].
-    #[error("it has {0} bytes; at most {MAX_BYTES}")]
+    #[error("it has {0} bytes; at most {MAX_BYTES} are allowed")]
     TooLong(usize),
     /// This part of it can't be read.
     #[error("{0:?} can't be read")]

@@ -178,7 +178,7 @@ fn a_flow_that_makes_no_sense_is_not_drawn() -> Result<()> {
         assert_eq!(
             error,
             "operon: JobFlow jobflow-example: step \"job5\": it depends on \"jbo2\", \
-             which is no step of this flow; did you mean \"job2\"?\n"
+             which is not a step of this flow; did you mean \"job2\"?\n"
         );
     }
     // One of several is enough, and each is told.

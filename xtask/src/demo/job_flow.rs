@@ -73,7 +73,7 @@ pub(super) fn tell(cluster: &Cluster, progress: &Progress) -> Result<()> {
     teller.show(&["get", "jobs", of_flows, "--sort-by=.status.startTime"])?;
     teller.show(&["get", "jobtemplates"])?;
     check(&teller, &node)?;
-    println!("\nTo run again what failed: kubectl annotate {FAILING} operon.dev/retry=1");
+    println!("\nTo run the failed steps again: kubectl annotate {FAILING} operon.dev/retry=1");
     Ok(())
 }
 

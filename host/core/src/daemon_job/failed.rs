@@ -119,7 +119,10 @@ pub(super) fn run_failure(
         && !ran
         && let Some(why) = never_ran(observed, survey, job)
     {
-        failure.message = format!("{}; none of its pods ever ran: {why}", end(&failure.message));
+        failure.message = format!(
+            "{}; none of its pods ever ran: {why}",
+            end(&failure.message)
+        );
     }
     if !is_ready(place.node) {
         let (said, node) = (end(&failure.message), place.name());

@@ -244,7 +244,7 @@ fn with_job(case: &Case<'_>) -> Advanced {
             let message = format!("Job {name:?} is being deleted because {why}");
             case.running(CANCELLING, &message)
         } else {
-            let message = format!("Job {name:?} was deleted before it was finished");
+            let message = format!("Job {name:?} was deleted before it finished");
             case.running(JOB_DELETED, &message)
         };
         return Advanced::rest(status);
@@ -268,7 +268,8 @@ fn succeeded(case: &Case<'_>, finish: Finish) -> Advanced {
         (Some(Err(failure)), _) => Advanced::rest(without_outputs(status, &failure)),
         (None, None) => Advanced::rest(without_outputs(status, &outputs_missing(&name))),
         (None, Some(wait)) => {
-            let message = format!("Job {name:?} succeeded; not all pods that did are known yet");
+            let message =
+                format!("Job {name:?} succeeded; waiting to observe all of its successful pods");
             let reading = StepStatus {
                 completion_time: Some(Time(seen)),
                 ..case.running(READING_OUTPUTS, &message)
@@ -290,7 +291,9 @@ fn first_seen(case: &Case<'_>) -> Timestamp {
 fn outputs_missing(job: &str) -> Failure {
     Failure::new(
         "OutputMissing",
-        format!("Job {job:?} succeeded, and its pods were gone before its outputs could be read"),
+        format!(
+            "Job {job:?} succeeded, but its pods were deleted before its outputs could be read"
+        ),
     )
 }
 

@@ -152,7 +152,7 @@ fn of_flow(flow: &JobFlow, previous: &JobFlowStatus, next: &JobFlowStatus) -> Op
     let why = find(&next.conditions, READY).map_or("", |ready| ready.message.as_str());
     match state {
         FlowState::Succeed => {
-            let message = format!("finished JobFlow {name:?}: {why}");
+            let message = format!("JobFlow {name:?} succeeded: {why}");
             Some(event(Severity::Normal, "Succeed", message))
         }
         FlowState::Failed => {

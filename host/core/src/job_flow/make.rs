@@ -162,7 +162,7 @@ pub(super) fn template<'a>(
         return found.map(|found| &found.spec.job_template).ok_or_else(|| {
             Failure::new(
                 "TemplateNotFound",
-                format!("there is no JobTemplate {name:?} in this namespace; the step starts when there is one"),
+                format!("JobTemplate {name:?} does not exist in this namespace; the step starts when the JobTemplate is created"),
             )
         });
     }

@@ -129,7 +129,7 @@ pub(super) fn within(step: &mut StepStatus, room: usize) -> usize {
     }
     step.outputs.clear();
     let why = invalid(&format!(
-        "the outputs of all steps have more than {MAX_TOTAL} bytes: leave less, or keep it elsewhere"
+        "the outputs of all steps together have more than {MAX_TOTAL} bytes: write shorter outputs, or store the data elsewhere"
     ));
     step.reason = Some(why.reason);
     step.message = Some(why.message);
@@ -201,7 +201,7 @@ fn why_none(asked: Asked<'_>, pods: &[&Pod]) -> Failure {
     };
     match read(asked, pod) {
         Err(why) => why,
-        Ok(_) => invalid("what the pods left is not complete"),
+        Ok(_) => invalid("the outputs of the pods are not complete"),
     }
 }
 
@@ -213,21 +213,24 @@ fn why_not(asked: Asked<'_>, pod: &Pod, key: &str, messages: &[(&str, &str)]) ->
         let wanted = asked.from.and_then(|from| from.container.as_ref());
         let of = wanted.map_or_else(String::new, |wanted| format!("container {wanted:?} of "));
         return invalid(&format!(
-            "{of}pod {name:?} left no termination message: the step must write a JSON object with {} to /dev/termination-log",
+            "{of}pod {name:?} wrote no termination message: the step must write a JSON object with {} to /dev/termination-log",
             listed(asked.declared)
         ));
     };
     let whose = format!("the termination message of container {container:?} of pod {name:?}");
     if message.len() > MAX_BYTES {
         return invalid(&format!(
-            "{whose} has {} bytes, {MAX_BYTES} are the most",
+            "{whose} has {} bytes; at most {MAX_BYTES} are allowed",
             message.len()
         ));
     }
     match serde_json::from_str::<Value>(message) {
         Ok(Value::Object(object)) => missing(&whose, key, &object),
-        Ok(other) => invalid(&format!("{whose} is {} and no JSON object", kind(&other))),
-        Err(error) => invalid(&format!("{whose} is no JSON: {error}{}", cut(pod, message))),
+        Ok(other) => invalid(&format!("{whose} is {}, not a JSON object", kind(&other))),
+        Err(error) => invalid(&format!(
+            "{whose} is not valid JSON: {error}{}",
+            cut(pod, message)
+        )),
     }
 }
 
@@ -247,7 +250,7 @@ fn cut(pod: &Pod, message: &str) -> String {
     } else {
         String::new()
     };
-    format!("; Kubernetes cut it at {most} bytes{shared}")
+    format!("; Kubernetes truncated it to {most} bytes{shared}")
 }
 
 /// A value as text: texts as they are, everything else as JSON.
@@ -261,7 +264,10 @@ fn value(object: &Map<String, Value>, key: &str) -> Option<(String, String)> {
 
 fn missing(whose: &str, key: &str, object: &Map<String, Value>) -> Failure {
     let keys: Vec<_> = object.keys().take(8).cloned().collect();
-    invalid(&format!("{whose} has no {key:?}, it has {}", listed(&keys)))
+    invalid(&format!(
+        "{whose} has no key {key:?}; it has {}",
+        listed(&keys)
+    ))
 }
 
 fn invalid(message: &str) -> Failure {

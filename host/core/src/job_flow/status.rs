@@ -161,7 +161,7 @@ pub(super) fn verdict(
                 text::joined([
                     what,
                     format!(
-                        "set the annotation operon.dev/retry to another value to run again what failed{late}"
+                        "set the annotation operon.dev/retry to another value to run the failed steps again{late}"
                     ),
                 ]),
             )
@@ -196,7 +196,7 @@ fn while_running(observed: &Observed<'_>, assessment: &Assessment, state: FlowSt
     };
     if observed.flow.spec.suspend == Some(true) {
         message = format!(
-            "{message}; spec.suspend is true: no further step starts, and Jobs that run are suspended"
+            "{message}; spec.suspend is true: no further step starts, and running Jobs are suspended"
         );
         return Verdict::new(Standing::Reconciling, "Suspended", message);
     }

@@ -64,10 +64,10 @@ pub(super) enum Answer<'a> {
 /// Why an expression has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WhenError {
-    #[error("it has {0} bytes, {MAX_LENGTH} are the most")]
+    #[error("it has {0} bytes; at most {MAX_LENGTH} are allowed")]
     TooLong(usize),
     #[error(
-        "it is too large: {MAX_NODES} names, texts and operators are the most, and nested {MAX_DEPTH} deep; ask about all with steps.all(s, …) or steps.exists(s, …)"
+        "it is too large: at most {MAX_NODES} names, strings and operators are allowed, and at most {MAX_DEPTH} levels of nesting; to check all steps, use steps.all(s, …) or steps.exists(s, …)"
     )]
     TooLarge,
     #[error("{0}")]
@@ -76,9 +76,9 @@ pub enum WhenError {
     NotAvailable(String),
     #[error("{0}")]
     Evaluation(String),
-    #[error("it is a {0}, and must be true or false")]
+    #[error("its type is {0}, not bool")]
     NotBool(String),
-    #[error("it makes the evaluator fail")]
+    #[error("the evaluator failed on it")]
     Crash,
 }
 

@@ -38,7 +38,7 @@ const STEADY: [&str; 3] = [
 ];
 
 /// What is said of a Job without any pod.
-pub(super) const NO_PODS: &str = "no pod of it has been made";
+pub(super) const NO_PODS: &str = "no pod of the Job has been created";
 
 /// A Job that can't progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +193,7 @@ pub(crate) fn waits_for(pod: &Pod) -> Option<Blocked> {
         let reason = condition.reason.as_deref().filter(|r| !r.is_empty());
         return Some(Blocked {
             reason: reason.unwrap_or("Unschedulable").to_owned(),
-            message: format!("pod {name:?} has no node: {message}"),
+            message: format!("pod {name:?} is not scheduled: {message}"),
             since,
             ask: None,
         });

@@ -334,7 +334,7 @@ fn released(
             Cause::Deadline | Cause::Failed => deadline_exceeded(observed.job),
             Cause::Deleted | Cause::Overdue => Failure::new(
                 CANCELED,
-                "the job was deleted before the target was finished",
+                "the OperationJob was deleted before the target finished",
             ),
         };
         give_up(&mut detail, now.clone(), &why);
@@ -441,7 +441,7 @@ fn carrying(failure: &Failure, last: &TargetError) -> Failure {
         reason: cause,
         message: told,
     } = last;
-    Failure::new(reason, format!("{message}; last: {cause}: {told}"))
+    Failure::new(reason, format!("{message}; last error: {cause}: {told}"))
 }
 
 fn error(failure: &Failure) -> TargetError {

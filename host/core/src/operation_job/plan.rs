@@ -397,7 +397,7 @@ fn action_not_found(job: &OperationJob) -> Failure {
     Failure::new(
         "ActionNotFound",
         format!(
-            "no ActionPlugin serves action {:?}; `kubectl get actionplugins` lists the actions there are",
+            "no ActionPlugin serves action {:?}; `kubectl get actionplugins` lists the available actions",
             job.spec.action
         ),
     )
@@ -407,7 +407,7 @@ fn not_loaded_in_time() -> Failure {
     Failure::new(
         RELEASE_ABANDONED,
         format!(
-            "the action was not loaded within {} s of the job's deletion, so the target was not released; look at its pod",
+            "the action was not loaded within {} s of the job's deletion, so the target was not released; check its pod",
             RELEASE_LIMIT.as_secs()
         ),
     )
@@ -417,7 +417,7 @@ fn no_action_to_release(job: &OperationJob) -> Failure {
     Failure::new(
         RELEASE_ABANDONED,
         format!(
-            "no ActionPlugin serves action {:?} any more, so the target could not be released; look at its pod",
+            "no ActionPlugin serves action {:?} any more, so the target could not be released; check its pod",
             job.spec.action
         ),
     )
@@ -428,7 +428,7 @@ pub(super) fn release_abandoned() -> Failure {
     Failure::new(
         RELEASE_ABANDONED,
         format!(
-            "the action could not release the target within {} s of the first release that failed; look at its pod",
+            "the action could not release the target within {} s of the first failed release; check its pod",
             RELEASE_LIMIT.as_secs()
         ),
     )
@@ -438,7 +438,7 @@ fn pod_not_found(job: &OperationJob, name: &str) -> Failure {
     let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
     Failure::new(
         "PodNotFound",
-        format!("there is no pod {name:?} in namespace {namespace:?}"),
+        format!("pod {name:?} does not exist in namespace {namespace:?}"),
     )
 }
 
@@ -448,7 +448,7 @@ pub(super) fn deadline_exceeded(job: &OperationJob) -> Failure {
     Failure::new(
         "DeadlineExceeded",
         format!(
-            "the target was not finished {deadline} s after it started (spec.activeDeadlineSeconds)"
+            "the target did not finish within {deadline} s of its start (spec.activeDeadlineSeconds)"
         ),
     )
 }

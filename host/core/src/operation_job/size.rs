@@ -56,7 +56,7 @@ pub(super) fn window(job: &OperationJob) -> Result<usize, Failure> {
         0 if !targets.is_empty() => Err(Failure::new(
             "JobTooLarge",
             format!(
-                "the names of {} targets leave no room for their status in one object; split them into several jobs",
+                "the names of {} targets leave no room for their status in one object; split them into several OperationJobs",
                 targets.len()
             ),
         )),

@@ -188,7 +188,7 @@ fn describe(
                 (None, Some(partition)) => (
                     Standing::Reconciling,
                     "WaitingForPartition".to_owned(),
-                    format!("{told}; partition {partition} holds back the rest"),
+                    format!("{told}; partition {partition} holds back the remaining targets"),
                 ),
                 (None, None) => (
                     Standing::Reconciling,

@@ -42,7 +42,7 @@ const NO_JOB: &str =
 
 /// What a change of the template is reported as that no field of the Jobs shows.
 const NO_FIELD: &str =
-    "spec.jobTemplate changed in its hash only: the Jobs are equal in every field";
+    "only the hash of spec.jobTemplate changed: the Jobs are equal in every field";
 
 /// What a change of the template changed in the Job, at least one line: `path: old → new`. Where two Jobs
 /// mean the same, and SAP's hash saw a change nevertheless, it is how they are written.

@@ -335,7 +335,9 @@ fn deleting(left: &[Arc<Job>]) -> String {
     let waiting = "waiting for deletion of dependent jobs";
     match held {
         Some((job, finalizers)) => {
-            format!("{waiting}: Job {job:?} is held by finalizers that are not ours: {finalizers}")
+            format!(
+                "{waiting}: Job {job:?} is held by the finalizers of other controllers: {finalizers}"
+            )
         }
         None => waiting.to_owned(),
     }
@@ -358,7 +360,7 @@ fn events(previous: &ReactiveJobStatus, next: &ReactiveJobStatus) -> Vec<Event> 
         severity: Severity::Warning,
         reason: "JobIgnored",
         message: format!(
-            "Job {name:?} has the labels of this ReactiveJob, but was not made by its controller: it is left alone"
+            "Job {name:?} has the labels of this ReactiveJob, but its controller did not create it, so the Job is ignored"
         ),
         related: Some(jobs::reference(name)),
     }));
@@ -421,7 +423,7 @@ fn ended(run: &Run, failure: Option<&RunFailure>) -> Option<Event> {
         Outcome::Lost => (
             Severity::Warning,
             "RunLost",
-            format!("Job {job:?} was deleted before it was finished"),
+            format!("Job {job:?} was deleted before it finished"),
         ),
     };
     Some(Event {

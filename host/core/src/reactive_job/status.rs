@@ -88,7 +88,7 @@ pub(super) fn verdict(case: &Case<'_>) -> Verdict {
         };
     }
     let Some(job) = case.newest else {
-        return processing(State::New, "NoJob", "no Job was made yet");
+        return processing(State::New, "NoJob", "no Job has been created yet");
     };
     match jobs::finish(job) {
         Some(finish) => {
@@ -184,12 +184,14 @@ fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
         Waiting::Suspended => processing(
             state,
             "Suspended",
-            "a new Job is due and is not made while spec.suspend is true",
+            "a new Job is due but is not created while spec.suspend is true",
         ),
         Waiting::Busy(job) => {
             let message = match policy {
                 ConcurrencyPolicy::Replace => {
-                    format!("waiting for Job {job:?} to be gone (spec.concurrencyPolicy: Replace)")
+                    format!(
+                        "waiting for Job {job:?} to be deleted (spec.concurrencyPolicy: Replace)"
+                    )
                 }
                 ConcurrencyPolicy::Queue | ConcurrencyPolicy::Allow => {
                     let newest = case.newest.filter(|newest| newest.name_any() == *job);
@@ -208,7 +210,7 @@ fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
         Waiting::Pods => processing(
             state,
             "Waiting",
-            "waiting for the pods of the Job before to be gone",
+            "waiting for the previous Job's pods to terminate",
         ),
         Waiting::Listing => processing(
             state,
@@ -218,13 +220,13 @@ fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
         Waiting::Debounce => processing(
             state,
             "Debouncing",
-            "a ConfigMap or Secret changed; a new Job is made when nothing more has changed for a while",
+            "a ConfigMap or Secret changed; a new Job is created when no further change follows for a while",
         ),
         Waiting::Missing(names) => processing(
             state,
             CONFIG_MISSING,
             &format!(
-                "a new Job is due, and its pods need {}, which does not exist: create it, or set optional: true in the pod template",
+                "a new Job is due, but its pods need {}, which does not exist: create it, or set optional: true in the pod template",
                 names.join(", ")
             ),
         ),

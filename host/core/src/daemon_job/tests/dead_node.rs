@@ -164,7 +164,7 @@ fn a_node_without_room_fails_with_what_the_scheduler_says() {
     let says = "0/2 nodes are available: 1 Insufficient cpu.";
     world.add_pod("dj-a", &unschedulable(says));
     world.settle();
-    let told = "Waiting for node \"a\" (Unschedulable): pod \"dj-a-abcde\" has no node: 0/2 nodes are available: 1 Insufficient cpu";
+    let told = "Waiting for node \"a\" (Unschedulable): pod \"dj-a-abcde\" is not scheduled: 0/2 nodes are available: 1 Insufficient cpu";
     assert!(world.said().ends_with(told), "{}", world.said());
     let blocked = &world.status().blocked_nodes[0];
     assert_eq!(
@@ -177,7 +177,7 @@ fn a_node_without_room_fails_with_what_the_scheduler_says() {
     world.settle();
     assert_eq!(
         world.status().failed_nodes[0].message,
-        "Job was active longer than specified deadline; none of its pods ever ran: Unschedulable: pod \"dj-a-abcde\" has no node: 0/2 nodes are available: 1 Insufficient cpu"
+        "Job was active longer than specified deadline; none of its pods ever ran: Unschedulable: pod \"dj-a-abcde\" is not scheduled: 0/2 nodes are available: 1 Insufficient cpu"
     );
     assert_eq!(world.running("b"), "dj-b");
 }

@@ -131,7 +131,11 @@ fn events_are_told_once_and_say_what_happened() {
     assert_eq!(
         told,
         [
-            ("Created", "created Job \"dj-a\" on node \"a\"", Some("dj-a")),
+            (
+                "Created",
+                "created Job \"dj-a\" on node \"a\"",
+                Some("dj-a")
+            ),
             ("Succeed", "1 of 1 node succeeded", None),
         ]
     );

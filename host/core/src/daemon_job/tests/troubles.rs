@@ -149,7 +149,7 @@ fn a_job_without_pods_and_an_unschedulable_pod_are_told_of_too() {
     assert!(
         world
             .said()
-            .ends_with("Waiting for node \"a\" (Unschedulable): pod \"dj-a-abcde\" has no node: Insufficient cpu"),
+            .ends_with("Waiting for node \"a\" (Unschedulable): pod \"dj-a-abcde\" is not scheduled: Insufficient cpu"),
         "{}",
         world.said()
     );
@@ -159,7 +159,7 @@ fn a_job_without_pods_and_an_unschedulable_pod_are_told_of_too() {
     assert!(
         world
             .said()
-            .ends_with("on node \"a\": pod \"dj-a-abcde\" has no node: Insufficient cpu")
+            .ends_with("on node \"a\": pod \"dj-a-abcde\" is not scheduled: Insufficient cpu")
     );
     assert_eq!(world.events(), ["Created", "Stalled", "Stalled"]);
 }

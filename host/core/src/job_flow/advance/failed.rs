@@ -34,7 +34,7 @@ pub(super) fn failed(case: &Case<'_>, finish: Finish) -> Advanced {
         ..case.running(reason, message)
     };
     if case.around.is_suspended {
-        let message = format!("{failed}; it is not tried again while the flow is suspended");
+        let message = format!("{failed}; the step is not retried while the flow is suspended");
         return Advanced::rest(running(SUSPENDED, &message));
     }
     let wait = backoff(retry.backoff_seconds, failures.into());

@@ -32,7 +32,7 @@ pub(super) fn without_job(
     let uid = known.job_uid.as_deref().unwrap_or_default();
     let pods = around.pods.get(uid);
     if pods.is_some_and(|pods| pods.iter().any(|pod| is_live(pod))) {
-        let lost = format!("{lost}; its pods are not gone yet");
+        let lost = format!("{lost}; waiting for its pods to terminate");
         return Advanced::look(said(known, JOB_DELETED, &lost), PODS_RECHECK);
     }
     if known.reason.as_deref() == Some(RETRYING) && !around.is_suspended {
@@ -43,7 +43,7 @@ pub(super) fn without_job(
 }
 
 fn lost(job: &str) -> String {
-    format!("Job {job:?} was deleted before it was finished")
+    format!("Job {job:?} was deleted before it finished")
 }
 
 /// What becomes of the step if no other Job is made for it.
@@ -92,7 +92,7 @@ fn again(around: &Circumstances<'_>, known: StepStatus, lost: &str) -> Advanced 
         ..known
     };
     if around.is_suspended {
-        let message = format!("{lost}; it is not made again while the flow is suspended");
+        let message = format!("{lost}; no new Job is created while the flow is suspended");
         return Advanced::rest(said(known, SUSPENDED, &message));
     }
     if deletions.count <= 1 {
@@ -107,7 +107,7 @@ fn again(around: &Circumstances<'_>, known: StepStatus, lost: &str) -> Advanced 
     };
     let at = after(deletions.time.0, wait);
     let message = format!(
-        "{lost}, the last {} Jobs in a row were; the next one is created at {}",
+        "{lost}; the last {} Jobs in a row were deleted; the next one is created at {}",
         deletions.count,
         Timestamp::from_second(at.as_second()).unwrap_or(at),
     );

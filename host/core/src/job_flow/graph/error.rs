@@ -8,9 +8,9 @@ use crate::job_flow::when::WhenError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum GraphError {
-    #[error("spec.flows is empty: a flow needs a step")]
+    #[error("spec.flows is empty: a flow needs at least one step")]
     Empty,
-    #[error("{0} steps are too many: {MAX_STEPS} are the most")]
+    #[error("the flow has {0} steps; at most {MAX_STEPS} are allowed")]
     TooMany(usize),
     #[error("two steps have the name {0:?}: rename one of them")]
     Duplicate(String),
@@ -21,7 +21,7 @@ pub enum GraphError {
         /// Each depends on the next; the last is the first again.
         path: Vec<String>,
     },
-    #[error("onExit is {name:?}, which is no step of this flow{}", meant(hint.as_deref()))]
+    #[error("onExit names {name:?}, which is not a step of this flow{}", meant(hint.as_deref()))]
     UnknownOnExit { name: String, hint: Option<String> },
     #[error("step {0:?} is onExit and must not have dependencies: it runs after all others")]
     OnExitDepends(String),
@@ -51,7 +51,7 @@ pub enum GraphError {
     #[error("the when of step {step:?} can't be evaluated: {error}")]
     When { step: String, error: WhenError },
     #[error(
-        "the when of step {step:?} asks about {about:?}, which the step does not depend on{}",
+        "the when of step {step:?} refers to step {about:?}, which the step does not depend on{}",
         meant(hint.as_deref())
     )]
     WhenNotBefore {
@@ -60,7 +60,7 @@ pub enum GraphError {
         hint: Option<String>,
     },
     #[error(
-        "the when of step {step:?} asks for the output {output:?} of step {about:?}, which does not declare it{}",
+        "the when of step {step:?} refers to the output {output:?} of step {about:?}, which does not declare it{}",
         meant(hint.as_deref())
     )]
     WhenNotDeclared {
@@ -70,7 +70,7 @@ pub enum GraphError {
         hint: Option<String>,
     },
     #[error(
-        "the when of step {step:?} asks for the output {output:?}, which no step declares that it depends on{}",
+        "the when of step {step:?} refers to the output {output:?}, which none of its dependencies declares{}",
         meant(hint.as_deref())
     )]
     WhenDeclaredByNone {
@@ -79,7 +79,7 @@ pub enum GraphError {
         hint: Option<String>,
     },
     #[error(
-        "the when of the steps take too long to evaluate, that of step {0:?} the longest: ask for single steps instead of going through all"
+        "the when expressions of the flow take too long to evaluate, and that of step {0:?} takes the longest: refer to single steps instead of iterating over all steps"
     )]
     WhenTooExpensive(String),
 }
@@ -87,7 +87,7 @@ pub enum GraphError {
 /// A dependency that is no step of the flow. It is no error of the graph: the steps that do not need it
 /// run, and the one that does waits for an edit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it depends on {dependency:?}, which is no step of this flow{}", meant(hint.as_deref()))]
+#[error("it depends on {dependency:?}, which is not a step of this flow{}", meant(hint.as_deref()))]
 pub struct UnknownDependency {
     /// The name as it is written.
     pub dependency: String,

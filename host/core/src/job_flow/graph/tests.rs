@@ -67,7 +67,10 @@ fn a_thousand_steps_in_twenty_layers_are_quick() {
     assert!(layers.iter().all(|layer| layer.len() == 50));
     assert_eq!(graph.ancestors(999).len(), 950);
     spec.flows.push(Step::default());
-    assert_eq!(refused(&spec), "1001 steps are too many: 1000 are the most");
+    assert_eq!(
+        refused(&spec),
+        "the flow has 1001 steps; at most 1000 are allowed"
+    );
 }
 
 #[test]
@@ -131,7 +134,10 @@ fn what_makes_no_sense_is_told() {
     };
     let pair = || steps(&[("a", &[]), ("b", &["a"])]);
     for (spec, message) in [
-        (steps(&[]), "spec.flows is empty: a flow needs a step"),
+        (
+            steps(&[]),
+            "spec.flows is empty: a flow needs at least one step",
+        ),
         (
             steps(&[("a", &[]), ("a", &[])]),
             "two steps have the name \"a\": rename one of them",
@@ -139,7 +145,7 @@ fn what_makes_no_sense_is_told() {
         (steps(&[("a", &["a"])]), "step \"a\" depends on itself"),
         (
             on_exit("tydi", steps(&[("a", &[]), ("tidy", &[])])),
-            "onExit is \"tydi\", which is no step of this flow; did you mean \"tidy\"?",
+            "onExit names \"tydi\", which is not a step of this flow; did you mean \"tidy\"?",
         ),
         (
             on_exit("b", pair()),
@@ -167,15 +173,15 @@ fn what_makes_no_sense_is_told() {
         ),
         (
             when("steps.c.phase == 'Failed'"),
-            "the when of step \"b\" asks about \"c\", which the step does not depend on",
+            "the when of step \"b\" refers to step \"c\", which the step does not depend on",
         ),
         (
             when("steps[\"a\"].outputs[\"digets\"] == ''"),
-            "the when of step \"b\" asks for the output \"digets\" of step \"a\", which does not declare it; did you mean \"digest\"?",
+            "the when of step \"b\" refers to the output \"digets\" of step \"a\", which does not declare it; did you mean \"digest\"?",
         ),
         (
             when("steps.exists(s, steps[s].outputs.digets == '')"),
-            "the when of step \"b\" asks for the output \"digets\", which no step declares that it depends on; did you mean \"digest\"?",
+            "the when of step \"b\" refers to the output \"digets\", which none of its dependencies declares; did you mean \"digest\"?",
         ),
     ] {
         assert_eq!(refused(&spec), message);
@@ -187,11 +193,11 @@ fn an_unknown_dependency_is_a_fact_of_its_step_and_not_an_error_of_the_flow() {
     for (name, said) in [
         (
             "biuld",
-            "it depends on \"biuld\", which is no step of this flow; did you mean \"build\"?",
+            "it depends on \"biuld\", which is not a step of this flow; did you mean \"build\"?",
         ),
         (
             "deploy",
-            "it depends on \"deploy\", which is no step of this flow",
+            "it depends on \"deploy\", which is not a step of this flow",
         ),
     ] {
         let mut spec = steps(&[
@@ -249,7 +255,7 @@ fn all_the_when_of_a_flow_have_a_price() {
             ..Step::default()
         });
     }
-    assert!(refused(&spec).contains("take too long to evaluate, that of step \"s999\""));
+    assert!(refused(&spec).contains("take too long to evaluate, and that of step \"s999\""));
     for (place, step) in spec.flows.iter_mut().enumerate() {
         let before = place.checked_sub(1);
         step.when = before.map(|before| format!("steps.s{before}.phase == 'Succeeded'"));

@@ -114,7 +114,7 @@ fn a_pod_that_left_nothing_is_no_failure_if_another_did() {
     let none = [silent(0, 1), silent(1, 2), silent(2, 3)];
     assert!(
         taken(&indexed(Some(3)), None, &none)
-            .starts_with("pod \"pod-1\" left no termination message")
+            .starts_with("pod \"pod-1\" wrote no termination message")
     );
 }
 
@@ -133,7 +133,7 @@ fn of_several_containers_the_one_speaks_that_wrote_what_is_declared() {
         (vec![("main", r#"{"x": 1}"#), ("late", r#"{"x": 2}"#)], "1"),
         (
             vec![("proxy", "drained, bye"), ("main", r#"{"y": 1}"#)],
-            "the termination message of container \"main\" of pod \"pod-1\" has no \"x\", it has \"y\"",
+            "the termination message of container \"main\" of pod \"pod-1\" has no key \"x\"; it has \"y\"",
         ),
     ] {
         assert_eq!(taken(&one, None, &[pod(None, 1, &said)]), expected);
@@ -147,7 +147,7 @@ fn of_several_containers_the_one_speaks_that_wrote_what_is_declared() {
     let silent = [("main", r#"{"x": 1}"#), ("late", "")];
     let why = taken(&one, Some(&from), &[pod(None, 1, &silent)]);
     assert!(
-        why.starts_with("container \"late\" of pod \"pod-1\" left no termination message"),
+        why.starts_with("container \"late\" of pod \"pod-1\" wrote no termination message"),
         "{why}"
     );
 }
@@ -183,7 +183,7 @@ fn a_message_that_kubernetes_cut_is_named_as_such() {
     let why = taken(&job(&json!({}), Some(1)), None, &[pod(None, 1, &said)]);
     assert!(
         why.ends_with(
-            "; Kubernetes cut it at 2457 bytes: the 5 containers of a pod share 12288 bytes evenly"
+            "; Kubernetes truncated it to 2457 bytes: the 5 containers of a pod share 12288 bytes evenly"
         ),
         "{why}"
     );

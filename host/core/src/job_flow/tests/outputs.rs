@@ -65,13 +65,13 @@ fn outputs_that_are_not_what_was_declared_fail_the_step() {
     let long = format!("{{\"x\": \"{}\"}}", "a".repeat(4096));
     let cut = long[..4096].to_owned();
     for (message, why) in [
-        ("hello", "is no JSON: "),
-        ("[1]", "is an array and no JSON object"),
-        ("{}", "has no \"x\", it has nothing"),
-        (r#"{"y": 1}"#, "has no \"x\", it has \"y\""),
-        ("", "left no termination message"),
-        (long.as_str(), "has 4105 bytes, 4096 are the most"),
-        (cut.as_str(), "Kubernetes cut it at 4096 bytes"),
+        ("hello", "is not valid JSON: "),
+        ("[1]", "is an array, not a JSON object"),
+        ("{}", "has no key \"x\"; it has nothing"),
+        (r#"{"y": 1}"#, "has no key \"x\"; it has \"y\""),
+        ("", "wrote no termination message"),
+        (long.as_str(), "has 4105 bytes; at most 4096 are allowed"),
+        (cut.as_str(), "Kubernetes truncated it to 4096 bytes"),
     ] {
         let mut world = World::of(flow(&["x"]));
         world.settle();

@@ -137,8 +137,7 @@ fn error_example() -> World {
     )
 }
 
-const UNKNOWN: &str =
-    "it depends on \"job2\", which is no step of this flow; did you mean \"job2-error-container\"?";
+const UNKNOWN: &str = "it depends on \"job2\", which is not a step of this flow; did you mean \"job2-error-container\"?";
 
 #[test]
 fn the_error_example_runs_what_it_can_and_says_that_a_step_is_unknown() {

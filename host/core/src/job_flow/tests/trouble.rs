@@ -34,7 +34,7 @@ fn a_template_that_is_missing_is_waited_for() {
     assert_eq!(world.standing()[1], ("Stalled", "True", "TemplateNotFound"));
     assert_eq!(
         world.ready(),
-        "step \"a\": there is no JobTemplate \"t\" in this namespace; the step starts when there is one"
+        "step \"a\": JobTemplate \"t\" does not exist in this namespace; the step starts when the JobTemplate is created"
     );
     assert_eq!(world.events(), ["TemplateNotFound", "Created"]);
     world.add_template("t", template());

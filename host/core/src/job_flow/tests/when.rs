@@ -79,7 +79,7 @@ fn a_when_can_ask_for_outputs() {
 #[test]
 fn a_when_without_an_answer_fails_the_step() {
     for (when, why) in [
-        ("steps.a.phase", "it is a string, and must be true or false"),
+        ("steps.a.phase", "its type is string, not bool"),
         ("int(steps.a.phase) == 1", ""),
         ("1 / 0 == 1", ""),
     ] {

@@ -134,7 +134,7 @@ impl Shape {
             Expr::Comprehension(all) => {
                 if place.item.is_some() || self.goes_through {
                     return Err(WhenError::NotAvailable(
-                        "it may go through a list once only".to_owned(),
+                        "it can iterate over a list only once".to_owned(),
                     ));
                 }
                 self.goes_through = true;
@@ -142,7 +142,7 @@ impl Shape {
                     return Err(not("map and filter"));
                 }
                 if all.iter_var == STEPS || all.iter_var2.is_some() || all.accu_var != RESULT {
-                    return Err(not("this way to go through a list"));
+                    return Err(not("this form of iteration"));
                 }
                 if is_steps(&all.iter_range) {
                     self.is_about_all = true;
@@ -158,7 +158,7 @@ impl Shape {
                 Ok(())
             }
             Expr::Struct(_) => Err(not("objects")),
-            Expr::Unspecified => Err(WhenError::Syntax("it is no expression".to_owned())),
+            Expr::Unspecified => Err(WhenError::Syntax("it is not an expression".to_owned())),
         }
     }
 
@@ -179,7 +179,7 @@ impl Shape {
         }
         if is_step(operand) && !FIELDS.contains(&field.as_str()) {
             return Err(WhenError::NotAvailable(format!(
-                "a step has phase, reason and outputs, and no {field:?}"
+                "a step has the fields phase, reason and outputs, not {field:?}"
             )));
         }
         self.note_output(operand, field);
@@ -206,7 +206,7 @@ impl Shape {
         if name == operators::ADD && !is_count {
             self.sums += 1;
             if self.sums > MAX_SUMS || place.item.is_some() {
-                return Err(not("so much of +"));
+                return Err(not("this number of + operators"));
             }
         }
         match (name, args.as_slice()) {
@@ -224,7 +224,7 @@ impl Shape {
                 if let Some(field) = text(key) {
                     if is_step(of) && !FIELDS.contains(&field) {
                         return Err(WhenError::NotAvailable(format!(
-                            "a step has phase, reason and outputs, and no {field:?}"
+                            "a step has the fields phase, reason and outputs, not {field:?}"
                         )));
                     }
                     self.note_output(of, field);
@@ -269,9 +269,9 @@ fn identifier(name: &str, item: Option<&str>) -> Result<(), WhenError> {
         return Ok(());
     }
     Err(WhenError::NotAvailable(if name == STEPS {
-        "steps is there to ask about one of them, as in steps[\"name\"].phase".to_owned()
+        "steps must be followed by the name of a step, as in steps[\"name\"].phase".to_owned()
     } else {
-        format!("there is no {name:?}; a text needs quotes")
+        format!("there is no variable {name:?}; put a string in quotes")
     }))
 }
 

@@ -65,31 +65,37 @@ fn what_can_not_be_asked_is_told_before() {
         ("steps.build.phase = 'x'", "refused"),
         (
             "steps.build.phas == 'x'",
-            "a step has phase, reason and outputs, and no \"phas\"",
+            "a step has the fields phase, reason and outputs, not \"phas\"",
         ),
-        ("steps['build']['phas'] == 'x'", "and no \"phas\""),
+        ("steps['build']['phas'] == 'x'", "not \"phas\""),
         (
             "phase == 'Failed'",
-            "there is no \"phase\"; a text needs quotes",
+            "there is no variable \"phase\"; put a string in quotes",
         ),
-        ("steps.build.phase == Failed", "there is no \"Failed\""),
+        (
+            "steps.build.phase == Failed",
+            "there is no variable \"Failed\"",
+        ),
         ("steps == steps", "as in steps[\"name\"].phase"),
         ("[steps] == [steps]", "as in steps[\"name\"].phase"),
         ("steps.map(s, s) == []", "map and filter"),
         ("steps.filter(s, true) == []", "map and filter"),
         (
             "steps.all(a, steps.all(b, a == b))",
-            "it may go through a list once only",
+            "it can iterate over a list only once",
         ),
         (
             "steps.all(a, true) && steps.all(a, true)",
-            "it may go through a list once only",
+            "it can iterate over a list only once",
         ),
         (
             "[[1]].all(x, x.all(y, true))",
-            "it may go through a list once only",
+            "it can iterate over a list only once",
         ),
-        ("steps.all(a, a + a + a == '')", "so much of +"),
+        (
+            "steps.all(a, a + a + a == '')",
+            "this number of + operators",
+        ),
         ("'a'.matches('(a+)+$')", "the function matches"),
         ("matches('a', 'a')", "the function matches"),
         ("duration('1s') == duration('1s')", "the function duration"),
@@ -111,13 +117,10 @@ fn what_can_not_be_asked_is_told_before() {
 #[test]
 fn what_has_no_answer_is_told() {
     for (text, why) in [
-        (
-            "steps.build.phase",
-            "it is a string, and must be true or false",
-        ),
-        ("1", "it is a int, and must be true or false"),
-        ("[true]", "it is a list, and must be true or false"),
-        ("null", "it is a null, and must be true or false"),
+        ("steps.build.phase", "its type is string, not bool"),
+        ("1", "its type is int, not bool"),
+        ("[true]", "its type is list, not bool"),
+        ("null", "its type is null, not bool"),
         ("steps.build.outputs.x == '1'", "No such key: x"),
         ("steps[steps.build.outputs.n].phase == ''", "No such key: 7"),
         ("1 / 0 == 1", "zero"),
@@ -281,7 +284,7 @@ fn any_few_signs_are_refused_or_answered() {
         assert!(
             !result
                 .as_ref()
-                .is_err_and(|error| error.contains("evaluator fail")),
+                .is_err_and(|error| error.contains("evaluator failed")),
             "{text} makes it panic"
         );
     }

@@ -147,7 +147,7 @@ fn a_release_that_fails_holds_the_job_for_a_minute_from_its_first_failure() {
         let error = world.detail(name).error.clone().expect("an error");
         assert_eq!(error.reason, "ReleaseAbandoned");
         assert!(error.message.contains("60 s"), "{}", error.message);
-        let last = format!("; last: {cause}");
+        let last = format!("; last error: {cause}");
         assert!(error.message.ends_with(&last), "{}", error.message);
     }
     let told: Vec<_> = events(&conclusion)
@@ -223,7 +223,7 @@ fn an_action_that_is_not_loaded_in_time_ends_the_deletion() {
         world.pass(&[]);
         let error = world.detail("a").error.clone().expect("an error");
         assert_eq!(error.reason, "ReleaseAbandoned");
-        let last = "; last: ActionNotReady: no ConfigMap";
+        let last = "; last error: ActionNotReady: no ConfigMap";
         assert!(error.message.ends_with(last), "{}", error.message);
     }
     assert_eq!(world.status().release_failed_time, None);

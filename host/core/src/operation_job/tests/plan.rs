@@ -452,7 +452,7 @@ fn failures_name_what_is_missing_and_where_to_look() {
     let mut world = World::with(&[pending("a")]);
     world.now = START + 60;
     world.pods.clear();
-    let there_is_none = "there is no pod \"a\" in namespace \"default\"";
+    let there_is_none = "pod \"a\" does not exist in namespace \"default\"";
     assert_eq!(
         world.step(),
         TargetStep::Fail(Failure::new("PodNotFound", there_is_none))

@@ -34,7 +34,7 @@ fn message(world: &World) -> &str {
 }
 
 const TOO_LONG: &str =
-    "the target was not finished 100 s after it started (spec.activeDeadlineSeconds)";
+    "the target did not finish within 100 s of its start (spec.activeDeadlineSeconds)";
 
 #[test]
 fn a_target_that_took_too_long_is_released_in_the_same_pass() {
@@ -58,7 +58,7 @@ fn a_target_that_is_given_up_keeps_what_it_waited_for_last() {
         error: Some(said("Forbidden", "may not patch pods")),
         ..processing("a")
     };
-    let last = "; last: Forbidden: may not patch pods";
+    let last = "; last error: Forbidden: may not patch pods";
     for deleted in [false, true] {
         for action in [ActionState::Loaded, not_found()] {
             let mut world = World::with(std::slice::from_ref(&waiting));
@@ -71,7 +71,7 @@ fn a_target_that_is_given_up_keeps_what_it_waited_for_last() {
             for _ in 0..2 {
                 world.pass(&[("a", clean())]);
                 assert!(message(&world).ends_with(last), "{}", message(&world));
-                assert_eq!(message(&world).matches("; last: ").count(), 1);
+                assert_eq!(message(&world).matches("; last error: ").count(), 1);
             }
         }
     }

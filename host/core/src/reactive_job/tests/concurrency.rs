@@ -74,7 +74,8 @@ fn with_replace_the_pods_of_the_old_job_are_gone_before_the_new_one_starts() {
             (RECONCILING, "True", "Waiting")
         ]
     );
-    let message = format!("waiting for Job {first:?} to be gone (spec.concurrencyPolicy: Replace)");
+    let message =
+        format!("waiting for Job {first:?} to be deleted (spec.concurrencyPolicy: Replace)");
     assert_eq!(world.condition(READY).message, message);
     assert_eq!(outcomes(&world), [Some(Outcome::Lost)]);
 
@@ -171,7 +172,7 @@ fn the_pods_of_a_job_that_is_gone_or_failed_are_waited_for() {
             assert_eq!(world.made, 1, "{policy:?} {is_gone}");
             assert_eq!(
                 world.condition(RECONCILING).message,
-                "waiting for the pods of the Job before to be gone"
+                "waiting for the previous Job's pods to terminate"
             );
             let again = world.pass().expect("a conclusion").requeue_after;
             assert_eq!(again, Some(Duration::from_secs(2)), "nothing else tells");
@@ -287,7 +288,7 @@ fn with_queue_a_job_that_can_not_progress_stalls_the_queue() {
         ]
     );
     let message = format!(
-        "waiting for Job {first:?} to finish (spec.concurrencyPolicy: Queue); delete Job {first:?} to let the next one start; Job {first:?} can't progress: no pod of it has been made: no Warning Event about it was found"
+        "waiting for Job {first:?} to finish (spec.concurrencyPolicy: Queue); delete Job {first:?} to let the next one start; Job {first:?} can't progress: no pod of the Job has been created: no Warning Event about it was found"
     );
     assert_eq!(world.condition(STALLED).message, message);
     world.succeed(&first);

@@ -122,7 +122,7 @@ fn a_job_that_somebody_else_holds_is_named_with_what_holds_it() {
     assert_eq!(
         world.condition(RECONCILING).message,
         format!(
-            "waiting for deletion of dependent jobs: Job {newest:?} is held by finalizers that are not ours: {FOREIGN}"
+            "waiting for deletion of dependent jobs: Job {newest:?} is held by the finalizers of other controllers: {FOREIGN}"
         )
     );
     assert_eq!(world.job(&newest).finalizers(), [FOREIGN]);

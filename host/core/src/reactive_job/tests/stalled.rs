@@ -61,17 +61,17 @@ fn what_a_job_waits_for_is_said_after_the_deadline_and_no_longer_than_it_is_so()
         (
             without_node(Some("Unschedulable")),
             "Unschedulable",
-            "pod \"pod-0\" has no node: 0/3 nodes are available",
+            "pod \"pod-0\" is not scheduled: 0/3 nodes are available",
         ),
         (
             without_node(Some("SchedulingGated")),
             "SchedulingGated",
-            "pod \"pod-0\" has no node: 0/3 nodes are available",
+            "pod \"pod-0\" is not scheduled: 0/3 nodes are available",
         ),
         (
             without_node(None),
             "Unschedulable",
-            "pod \"pod-0\" has no node: 0/3 nodes are available",
+            "pod \"pod-0\" is not scheduled: 0/3 nodes are available",
         ),
         (
             waiting("ErrImagePull", "not found"),
@@ -162,8 +162,7 @@ fn a_job_without_pods_says_what_forbids_them() {
     world.warning = Some(Failure::new("FailedCreate", "exceeded quota: pods"));
     world.now += 10;
     world.settle();
-    let early =
-        "does not progress yet: FailedCreate: no pod of it has been made: exceeded quota: pods";
+    let early = "does not progress yet: FailedCreate: no pod of the Job has been created: exceeded quota: pods";
     assert!(world.condition(READY).message.ends_with(early));
     world.now += 100;
     world.settle();
@@ -176,7 +175,7 @@ fn a_job_without_pods_says_what_forbids_them() {
         world
             .condition(STALLED)
             .message
-            .ends_with("can't progress: no pod of it has been made: exceeded quota: pods")
+            .ends_with("can't progress: no pod of the Job has been created: exceeded quota: pods")
     );
     // The words stay, and nobody asks for them again.
     world.warning = None;
