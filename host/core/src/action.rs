@@ -15,12 +15,12 @@ use crate::selector::SelectorError;
 /// Names with values: labels, annotations, extra-info.
 pub type Attributes = BTreeMap<String, String>;
 
-/// A loaded action, ready to be asked. All calls are idempotent and isolated from each other.
+/// A loaded action, ready to be called. All calls are idempotent and isolated from each other.
 pub trait Action: Send + Sync {
-    /// What the action said of itself in `setup`.
+    /// The action's description of itself from `setup`.
     fn registration(&self) -> &Registration;
 
-    /// Operates the target: asked in every pass until the target is finished.
+    /// Operates the target: called in every reconcile until the target has finished.
     fn operate_target<'a>(
         &'a self,
         request: Request<'a>,
@@ -63,7 +63,7 @@ pub trait ClusterView: Send + Sync {
         kind: &str,
         label_selector: &str,
     ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError>;
-    /// All pods that a label selector matches, shared by all that ask.
+    /// All pods that a label selector matches, shared by all callers.
     fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError>;
     /// Whether there is an OperationJob with this uid, one that is being deleted included.
     fn job_exists(&self, uid: &str) -> Result<bool, ReadError>;
@@ -74,7 +74,7 @@ pub trait ClusterView: Send + Sync {
 pub struct Request<'a> {
     /// The target it is about.
     pub target: &'a Target,
-    /// The job that asks.
+    /// The calling OperationJob.
     pub job: &'a JobView,
     /// What it may read.
     pub cluster: Arc<dyn ClusterView>,
@@ -104,7 +104,7 @@ impl Default for Limits {
 pub struct LoadError {
     /// One CamelCase word.
     pub reason: &'static str,
-    /// What is wrong and what to do about it.
+    /// The cause, and what to do about it.
     pub message: String,
     /// Whether trying the same bytes again can help.
     pub transient: bool,
@@ -115,7 +115,7 @@ pub struct LoadError {
 pub struct Failure {
     /// One CamelCase word.
     pub reason: String,
-    /// What is wrong and what to do about it.
+    /// The cause, and what to do about it.
     pub message: String,
 }
 
@@ -132,7 +132,7 @@ impl Failure {
 /// How an answer can fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActionError {
-    /// The action asks to be asked again, after the given time or with backoff.
+    /// The action requests another call, after the given time or with backoff.
     Retry(Failure, Option<Duration>),
     /// It will never go better: the target is Failed.
     Terminal(Failure),
@@ -260,7 +260,7 @@ pub struct PodView {
     pub containers: Vec<ContainerView>,
 }
 
-/// One entry of `spec.targets`, with the pod it stands for.
+/// One entry of `spec.targets`, with its pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The pod's name.
@@ -275,7 +275,7 @@ pub struct Target {
     pub extra_info: Attributes,
 }
 
-/// The job that asks.
+/// The calling OperationJob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobView {
     /// The job's namespace, and that of everything an action sees or touches.
@@ -358,7 +358,7 @@ pub enum Effect {
         /// What becomes of what the object owns.
         propagation: Propagation,
     },
-    /// Asks for a pod's eviction.
+    /// Requests the eviction of a pod.
     Evict {
         /// The pod's name.
         pod: String,
@@ -435,12 +435,12 @@ pub struct Unfinished {
     pub recheck_after: Option<Duration>,
 }
 
-/// What an action says of a target.
+/// An action's report on a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpsProgress {
     /// Not finished.
     Processing,
-    /// Finished, in vain.
+    /// Finished without success.
     Failed,
     /// Finished.
     Succeeded,
@@ -455,11 +455,11 @@ pub struct ProgressReport {
     pub failure: Option<Failure>,
     /// The target's extra-info from now on, whole.
     pub extra_info: Attributes,
-    /// Ask again after this time even if nothing changed.
+    /// Call the action again after this time even if nothing changed.
     pub recheck_after: Option<Duration>,
 }
 
-/// How an object of a watched kind tells which targets it matters to.
+/// How an object of a watched kind is mapped to the targets that it concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mapping {
     /// The value of this label is a target's name.
@@ -487,7 +487,7 @@ pub struct Watch {
     pub mappings: Vec<Mapping>,
 }
 
-/// What an action says of itself when it is loaded.
+/// An action's description of itself, from its setup.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Registration {
     /// What it reads.

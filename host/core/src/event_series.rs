@@ -1,5 +1,5 @@
 //! Which Event repeats a recent one. Events of one key form a series: the first is created, and each
-//! repetition counts it up. The caller puts into the key all that an Event says, its text included.
+//! repetition counts it up. The key contains everything that identifies an Event, its text included.
 
 use std::{collections::HashMap, hash::Hash};
 

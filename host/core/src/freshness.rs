@@ -69,14 +69,14 @@ impl<K, V> Default for List<K, V> {
 }
 
 impl<K: Eq + Hash + Clone, V: Ord + Copy> Freshness<K, V> {
-    /// The watch reports a new or changed object. Says whether the cache takes it over.
+    /// The watch reports a new or changed object. Returns whether the cache takes it over.
     pub fn watched(&mut self, known: Option<V>, version: V) -> bool {
         self.reported = self.reported.max(Some(version));
         known.is_none_or(|known| version > known)
     }
 
-    /// The watch reports a deletion. Says whether the cache drops the object that it has: one that was
-    /// made later under the same name stays.
+    /// The watch reports a deletion. Returns whether the cache drops its object: an object that was created
+    /// later under the same name stays.
     pub fn deleted<U: PartialEq>(
         &mut self,
         known: Option<&Stamp<U, V>>,
@@ -86,8 +86,8 @@ impl<K: Eq + Hash + Clone, V: Ord + Copy> Freshness<K, V> {
         known.is_some_and(|known| known.uid == deleted.uid || known.version < deleted.version)
     }
 
-    /// The API server answers a write of this process. Says whether the cache takes the object over: an
-    /// answer that comes late neither replaces what is newer nor brings back what was deleted.
+    /// The API server answers a write of this process. Returns whether the cache takes the object over: a
+    /// late answer neither replaces a newer object nor brings back a deleted one.
     pub fn written(&mut self, key: &K, known: Option<V>, version: V) -> bool {
         let is_new = Some(version) > self.reported && known.is_none_or(|known| version > known);
         if let Some(list) = self.list.as_mut().filter(|_| is_new) {
@@ -96,7 +96,7 @@ impl<K: Eq + Hash + Clone, V: Ord + Copy> Freshness<K, V> {
         is_new
     }
 
-    /// A list begins. What an earlier one said is forgotten.
+    /// A list begins. The content of an earlier list is dropped.
     pub fn list_begins(&mut self) {
         self.list = Some(List::default());
     }
@@ -164,7 +164,7 @@ mod tests {
         Stamp { uid: "B", version }
     }
 
-    /// A cache that follows the rule, and whom it told of a change.
+    /// A cache that follows the rule, and the changes that it reported.
     #[derive(Default)]
     struct Cache {
         freshness: Freshness<&'static str, u64>,
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// What a cache holds of object `x` after this, and how often it told of a change of it.
+    /// What a cache holds of object `x` after these steps, and how often it reported a change of `x`.
     #[track_caller]
     fn check(heard: &[Heard], expected: Option<Object>, told: usize) {
         let mut cache = Cache::default();
@@ -252,7 +252,7 @@ mod tests {
             None,
             2,
         );
-        // Nor an object that the cache never had, nor one that went unnoticed.
+        // Nor an object that the cache never had, nor one that was deleted unnoticed.
         check(&[deleted(), Written("x", a(5))], None, 0);
         let unnoticed = [
             Watched("x", a(4)),
@@ -306,7 +306,7 @@ mod tests {
             Some(a(5)),
             2,
         );
-        // The list is as old as its beginning, and the watch goes on from there.
+        // The list is as old as its beginning, and the watch continues from there.
         let confirmed = [
             begins(),
             Written("x", a(5)),
@@ -328,11 +328,11 @@ mod tests {
         check(&[begins(), Written("x", a(5)), ends()], Some(a(5)), 1);
         check(&[Written("x", a(5)), begins(), other(), ends()], None, 2);
         check(&[Watched("x", a(5)), begins(), other(), ends()], None, 2);
-        // A list that began anew is younger than the write.
+        // A list that began again is younger than the write.
         check(&[begins(), Written("x", a(5)), begins(), ends()], None, 2);
         // The list has something later, so it would have this too if it were there still.
         check(&[begins(), Written("x", a(2)), other(), ends()], None, 2);
-        // And the watch from the list on tells what became of it.
+        // And the watch that follows the list reports what became of the object.
         let deleted = [begins(), Written("x", a(5)), ends(), Deleted("x", a(6))];
         check(&deleted, None, 2);
     }

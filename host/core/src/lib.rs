@@ -1,9 +1,9 @@
 //! The decisions of Operon: pure functions from what was observed to what must be done.
 //!
-//! Nothing here holds a client, reads a clock or does I/O; `now` is an argument. Only [`driver`] is
-//! async, over a port that does the I/O. One folder per kind. The traits of [`action`] are what the layers
-//! beside this one meet in: the plugin runtime implements [`action::Action`] and
-//! [`action::ActionLoader`], the controllers [`action::ClusterView`].
+//! Nothing here holds a client, reads a clock or does I/O; `now` is an argument. Only [`driver`] is async,
+//! over a port that does the I/O. One folder per kind. The traits of [`action`] connect the neighbouring
+//! layers: the plugin runtime implements [`action::Action`] and [`action::ActionLoader`], the controllers
+//! [`action::ClusterView`].
 
 pub mod action;
 pub mod action_plugin;

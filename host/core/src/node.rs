@@ -1,4 +1,4 @@
-//! What a Node says of itself.
+//! The conditions of a Node.
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::ResourceExt;
@@ -15,7 +15,7 @@ pub(crate) fn ready(node: &Node) -> Option<&NodeCondition> {
     conditions.find(|condition| condition.type_ == "Ready")
 }
 
-/// A sentence without a period that says that the node is not Ready, and why; nothing if it is.
+/// A sentence without a period that reports that the node is not Ready, and why; none if it is Ready.
 pub fn not_ready(node: &Node) -> Option<String> {
     if is_ready(node) {
         return None;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-/// How long a watch fails before that is reported: one that begins anew at once is no outage.
+/// How long a watch fails before that is reported: a watch that restarts immediately is not an outage.
 const CERTAIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// Why a watch fails.
@@ -24,7 +24,7 @@ pub enum Line {
     Begun {
         /// The kinds whose watches fail.
         kinds: BTreeSet<String>,
-        /// What the last failure said.
+        /// The message of the last failure.
         error: String,
     },
     /// The end of an outage that was reported.
@@ -89,7 +89,8 @@ impl Outages {
         outage.is_some_and(|outage| outage.is_reported)
     }
 
-    /// Takes a watch out of all outages but that of this cause, and ends those that nothing is left of.
+    /// Removes a watch from all outages but that of this cause, and ends the outages that have no watch
+    /// left.
     fn end(&mut self, watch: u64, but: Option<&Cause>, now: Timestamp) -> Vec<Line> {
         let mut lines = Vec::new();
         self.0.retain(|cause, outage| {

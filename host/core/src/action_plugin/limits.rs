@@ -10,7 +10,7 @@ const MEMORY: std::ops::RangeInclusive<u64> = (1 << 20)..=(256 << 20);
 const CALL_TIMEOUT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(30);
 
-/// Reads the limits; what is absent is the default.
+/// Reads the limits; an absent limit has its default.
 ///
 /// # Errors
 /// A sentence that names the field, the value and what is allowed.

@@ -1,7 +1,7 @@
-//! ActionPlugin: which of them serves an action, what its spec means, and what its status says.
+//! ActionPlugin: which of them serves an action, what its spec means, and what its status reports.
 //!
-//! [`elect`] and [`status`](status::status) are asked with every ActionPlugin at once, because who
-//! serves an action depends on the others.
+//! [`elect`] and [`status`](status::status) take all ActionPlugins, because which ActionPlugin serves an
+//! action depends on the others.
 
 pub mod limits;
 pub mod source;

@@ -1,4 +1,4 @@
-//! What the status of an ActionPlugin says. Pure.
+//! The status of an ActionPlugin. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use operon_api::{
 
 use crate::action::Registration;
 
-/// The version of `wit/` that this host speaks.
+/// The version of `wit/` that this host implements.
 pub const INTERFACE_VERSION: &str = "0.1.0";
 
 /// A component that serves an action.
@@ -19,11 +19,11 @@ pub const INTERFACE_VERSION: &str = "0.1.0";
 pub struct Serving<'a> {
     /// `sha256:…` of the component.
     pub digest: &'a str,
-    /// What it said of itself.
+    /// Its description of itself.
     pub registration: &'a Registration,
 }
 
-/// What became of loading what the spec asks for.
+/// The result of loading what the spec requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Load {
     /// It serves.
@@ -44,7 +44,7 @@ pub enum Load {
     Failed {
         /// One CamelCase word.
         reason: String,
-        /// What is wrong and what to do about it.
+        /// The cause, and what to do about it.
         message: String,
     },
 }
@@ -121,7 +121,7 @@ fn describe(serving: Option<&Serving<'_>>, load: &Load) -> (Standing, String, St
             "Loaded".to_owned(),
             format!("component {} serves the action", short(serving.digest)),
         ),
-        // It was stopped since; the pass that follows says why.
+        // It was stopped since; the next reconcile reports why.
         (None, Load::Loaded) => (
             Standing::Reconciling,
             "Loading".to_owned(),

@@ -1,16 +1,16 @@
 //! What a component that serves was loaded for, and which changes of the ActionPlugin it must not
 //! outlive. Pure.
 //!
-//! A change that forbids stops it immediately, before anything else is loaded: it must not act for
-//! somebody who does not want it to. A change that asks for something newer leaves it serving until that
-//! is loaded.
+//! A change that forbids the loaded component stops it immediately, before anything else is loaded: it must
+//! not act against the user's will. A change that requests a newer version leaves the component serving
+//! until the newer version is loaded.
 
 use operon_api::{
     ActionPlugin,
     action_plugin::{ActionPluginSpec, PluginLimits},
 };
 
-/// Everything that a loaded action is made from; if any of it changes, the action is loaded anew.
+/// Everything that a loaded action depends on; if any of it changes, the action is loaded again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// The uid of its ActionPlugin.
@@ -28,7 +28,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// What the ActionPlugin asks for, with the component that its source holds.
+    /// The version that the ActionPlugin requests, with the component that its source holds.
     pub fn of(plugin: &ActionPlugin, digest: &str) -> Self {
         let spec = &plugin.spec;
         Self {
@@ -43,17 +43,17 @@ impl Version {
 }
 
 /// Why what was loaded must stop immediately now that this ActionPlugin is elected for its action, as the
-/// end of a sentence; none if it may serve until what the ActionPlugin asks for is loaded.
+/// end of a sentence; none if it may serve until the requested version is loaded.
 pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
     let ActionPluginSpec {
-        // It cannot be changed, and nobody is elected for an action that it does not claim.
+        // It cannot be changed, and an ActionPlugin is only elected for the action that it claims.
         action: _,
-        // Another place is where a newer version may be; which bytes may act, `digest` says.
+        // Another source may hold a newer version; `digest` decides which bytes may act.
         source: _,
         digest,
         enable_pod_ops_lifecycle,
         service_account_name,
-        // Until the action has accepted new settings, it works by those that it accepted before.
+        // Until the action has accepted new settings, it uses the settings that it accepted before.
         settings: _,
         // They bound one call, and forbid nothing.
         limits: _,
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn what_forbids_the_component_stops_it_and_what_asks_for_a_newer_one_does_not() {
         type Change = fn(&mut ActionPlugin);
-        // The change; what stops the component, if it does; whether another version is asked for.
+        // The change; why it stops the component, if it does; whether it requests another version.
         let table: &[(Change, Option<&str>, bool)] = &[
             (|_| {}, None, false),
             (|p| p.spec.digest = Some(digest("1")), None, false),

@@ -1,5 +1,5 @@
-//! The nodes whose Job does not get on: what the status remembers of them, so that the time is counted
-//! from when it was first seen and the reason outlives the pod.
+//! The nodes whose Job does not progress, as the status remembers them, so that the time counts from the
+//! first observation and the reason outlives the pod.
 
 use std::collections::HashMap;
 
@@ -21,13 +21,13 @@ use crate::{
     },
 };
 
-/// How many of them the status tells of.
+/// The most nodes that the status lists.
 const MOST: usize = 20;
 
-/// The nodes whose Job does not get on.
+/// The nodes whose Job does not progress.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct BlockedNodes {
-    /// Those that the status tells of, by name.
+    /// The nodes that the status lists, by name.
     pub(super) told: Vec<BlockedNode>,
     /// How many there are.
     pub(super) count: usize,
@@ -75,7 +75,7 @@ impl BlockedNodes {
         }
     }
 
-    /// Those that have waited too long, those that have waited longest first.
+    /// The nodes that have waited too long, the longest wait first.
     pub(super) fn late(&self, now: Timestamp) -> Vec<&BlockedNode> {
         let mut late: Vec<_> = self
             .told
@@ -99,7 +99,7 @@ impl BlockedNodes {
     }
 }
 
-/// Those that the status tells of.
+/// The nodes that the status lists.
 pub(super) fn known<'a>(survey: &Survey<'a>) -> &'a [BlockedNode] {
     let status = survey.memory.status;
     status.map_or(&[], |status| status.blocked_nodes.as_slice())

@@ -65,7 +65,7 @@ pub(super) fn conclude(
     }
 }
 
-/// One that is being deleted: its Jobs go with it.
+/// The status of a DaemonJob that is being deleted: its Jobs are deleted with it.
 fn ending(observed: &Observed<'_>) -> Conclusion {
     let verdict = Verdict {
         state: FlowState::Terminating,
@@ -76,7 +76,7 @@ fn ending(observed: &Observed<'_>) -> Conclusion {
     standing_still(observed, &verdict, previous(observed))
 }
 
-/// What holds one that is being deleted: its Jobs, whose pods never terminate on a dead node.
+/// What delays the deletion: Jobs whose pods never terminate because their node is dead.
 fn terminating(observed: &Observed<'_>) -> String {
     let message = "The DaemonJob and its Jobs are being deleted";
     let own = observed.jobs.iter();
@@ -94,7 +94,8 @@ fn terminating(observed: &Observed<'_>) -> String {
     )
 }
 
-/// One whose spec can't be read: what runs goes on, and is looked at when it can.
+/// The status of a DaemonJob whose spec can't be read: running Jobs continue, and are reconciled once the
+/// spec can be read.
 fn unreadable(observed: &Observed<'_>, failure: &Failure) -> Conclusion {
     let status = previous(observed);
     let verdict = Verdict {
@@ -106,7 +107,7 @@ fn unreadable(observed: &Observed<'_>, failure: &Failure) -> Conclusion {
     standing_still(observed, &verdict, status)
 }
 
-/// One that is finished: its status stays as it was at its end.
+/// The status of a DaemonJob that has finished: it stays as it was at its end.
 fn finished(observed: &Observed<'_>, survey: &Survey<'_>) -> Conclusion {
     let status = previous(observed);
     let state = status.state.unwrap_or_default();
@@ -233,7 +234,7 @@ fn going(
     }
 }
 
-/// The nodes whose Job is held, and who holds it.
+/// The nodes whose Job is held, and its holder.
 fn held<'s, 'a>(observed: &Observed<'a>, survey: &'s Survey<'a>) -> Vec<(&'s Place<'a>, Holder)> {
     let active = survey.places.iter();
     let active = active.filter(|place| place.standing == NodeState::Active);
@@ -244,8 +245,9 @@ fn held<'s, 'a>(observed: &Observed<'a>, survey: &'s Survey<'a>) -> Vec<(&'s Pla
     held.collect()
 }
 
-/// Whether a Job is due that was not tried in this pass: there are more than one pass makes, or the time
-/// has come only now. What was refused before waits for an end of the refusals, not for the next pass.
+/// Whether a Job is due that was not tried in this reconcile: more Jobs are due than one reconcile creates,
+/// or the Job became due only now. A Job that was refused before waits until the refusals end, not for the
+/// next reconcile.
 fn is_more_due(
     observed: &Observed<'_>,
     survey: &Survey<'_>,
@@ -264,7 +266,7 @@ fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-/// When the first Job of this revision was made.
+/// When the first Job of this revision was created.
 fn start_time(survey: &Survey<'_>) -> Option<Time> {
     let known = survey
         .memory
@@ -300,8 +302,7 @@ fn wave(survey: &Survey<'_>, made: &MadeJobs) -> Option<daemon_job::Wave> {
     })
 }
 
-/// What is remembered of each node. Nodes that are gone are forgotten; but that all of them are gone
-/// is not believed.
+/// What is remembered of each node. Deleted nodes are forgotten; but an empty list of nodes is not trusted.
 fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String>) -> Ledger {
     if observed.nodes.is_empty() {
         return survey.memory.ledger.clone();
@@ -339,7 +340,8 @@ fn ledger(observed: &Observed<'_>, survey: &Survey<'_>, refused: BTreeSet<String
     ledger
 }
 
-/// The nodes that are, or will be, waited for. That one which has had a Job will be goes without saying.
+/// The nodes that are, or will be, waited for. Nodes that have had a Job are always waited for, so they are
+/// not listed.
 fn waiting(survey: &Survey<'_>) -> BTreeMap<String, Wait> {
     let mut waiting = survey.waits.clone();
     waiting

@@ -1,5 +1,4 @@
-//! Which nodes get a Job, and why others get none. The spec is read once; then every node is asked
-//! about.
+//! Which nodes get a Job, and why others get none. The spec is parsed once, and then applied to every node.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -39,7 +38,7 @@ pub(super) enum Skip {
     Excluded,
     /// `nodes.selector` or `nodes.affinity`.
     NotSelected,
-    /// What the pod template says of nodes.
+    /// The constraints of the pod template on nodes.
     NotInTemplate,
     /// It is being deleted.
     Deleted,
@@ -52,7 +51,7 @@ pub(super) enum Skip {
 }
 
 impl Skip {
-    /// What is said of so many nodes.
+    /// The reason, for this number of nodes.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Excluded => "excluded",
@@ -67,7 +66,7 @@ impl Skip {
 }
 
 impl Selection {
-    /// Reads what a spec says of nodes.
+    /// Reads the node selection of a spec.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -22,10 +22,10 @@ use crate::{
     jobs::{self, failure::sentence},
 };
 
-/// Of how many Jobs or nodes each is told of by itself.
+/// The most Jobs or nodes that get an Event each.
 const EACH: usize = 20;
 
-/// The events of a pass over nodes; `describe` says how a node failed, and `describe_run` how a Job did.
+/// The Events of a reconcile; `describe` returns how a node failed, and `describe_run` how a Job failed.
 pub(super) fn events(
     previous: &DaemonJobStatus,
     next: &DaemonJobStatus,
@@ -57,7 +57,7 @@ fn wave(next: &DaemonJobStatus, survey: &Survey<'_>) -> Option<Event> {
     Some(about(normal("WaveStarted", message), job))
 }
 
-/// Jobs were made that the status does not know of.
+/// Reports created Jobs that the status does not list.
 fn made(survey: &Survey<'_>) -> Vec<Event> {
     let ledger = &survey.memory.ledger;
     let new: Vec<_> = survey
@@ -117,7 +117,7 @@ fn retried(survey: &Survey<'_>, describe: impl Fn(&Place<'_>, &Job) -> RunFailur
     let retried = survey.places.iter().filter_map(|place| {
         let known = ledger.tries(&place.digest);
         let is_known = known.attempts == place.tries.attempts && known.failed_at().is_some();
-        // What a user asked to run again was reported when it failed.
+        // A Job that a user runs again was reported when it failed.
         let is_new = !is_known && place.tries.failures > 0;
         let job = place.job.filter(|_| is_new)?;
         matches!(place.standing, NodeState::Again(_)).then_some((place, job))
@@ -138,7 +138,7 @@ fn retried(survey: &Survey<'_>, describe: impl Fn(&Place<'_>, &Job) -> RunFailur
     retried.into_iter().map(one).collect()
 }
 
-/// It is finished, or nothing gets on.
+/// Reports that the DaemonJob has finished, or is stalled.
 pub(super) fn transition(previous: &DaemonJobStatus, next: &DaemonJobStatus) -> Vec<Event> {
     let message = || {
         find(&next.conditions, READY)

@@ -1,4 +1,4 @@
-//! How nodes failed, as far as their Jobs and pods tell, and as far as is known from before.
+//! How nodes failed, from their Jobs and pods, and from the previous status.
 
 use std::collections::HashMap;
 
@@ -18,11 +18,11 @@ use crate::jobs::{
 };
 use crate::node::is_ready;
 
-/// How many failed nodes the status tells of, and how many bytes of each message.
+/// The most failed nodes that the status lists, and the most bytes of each message.
 const MOST: usize = 20;
 const MESSAGE: usize = 512;
 
-/// The failed nodes that the status tells of: those that it told of already, and then others.
+/// The failed nodes that the status lists: the nodes that it already lists, and then others.
 pub(super) fn failed_nodes(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<FailedNode> {
     let known = survey.memory.status.map(|s| s.failed_nodes.as_slice());
     let known: HashMap<&str, &FailedNode> = known
@@ -41,7 +41,7 @@ pub(super) fn failed_nodes(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<
         .map(|place| {
             let now = failed_node(observed, survey, place);
             match known.get(now.name.as_str()) {
-                // The pods that told more may be gone, and so may the Job.
+                // The pods with the details may be deleted by now, and the Job too.
                 Some(known) if is_same(known, &now) => (*known).clone(),
                 _ => now,
             }
@@ -51,7 +51,7 @@ pub(super) fn failed_nodes(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<
     failed
 }
 
-/// Whether what is known of a failed node is about the same Job, and says no less.
+/// Whether the known failure of a node is about the same Job, and has the same details or more.
 fn is_same(known: &FailedNode, now: &FailedNode) -> bool {
     let is_of_job = now.job_name.is_none() || known.job_name == now.job_name;
     is_of_job
@@ -97,7 +97,8 @@ pub(super) fn failed_node(
     }
 }
 
-/// How a Job failed: what it says itself, that no pod of it ever ran and why, and that its node is not Ready.
+/// How a Job failed: its own condition, that none of its pods ever ran and why, and that its node is not
+/// Ready.
 pub(super) fn run_failure(
     observed: &Observed<'_>,
     survey: &Survey<'_>,
@@ -131,7 +132,7 @@ pub(super) fn run_failure(
     failure
 }
 
-/// Why no pod of a Job ever ran, as far as is known: when the time of a Job is over, its pods are deleted.
+/// Why no pod of a Job ever ran, as far as is known: Kubernetes deletes the pods of a Job at its deadline.
 fn never_ran(observed: &Observed<'_>, survey: &Survey<'_>, job: &Job) -> Option<String> {
     let name = job.name_any();
     let known = blocked::known(survey).iter();
@@ -141,7 +142,7 @@ fn never_ran(observed: &Observed<'_>, survey: &Survey<'_>, job: &Job) -> Option<
     }
     let is_over = jobs::finish(job).is_some();
     let blocked = jobs::blocked::blocked(job, observed.pods_of(job)).filter(|_| !is_over)?;
-    // What is only slow is no reason.
+    // Slowness alone is not a reason.
     let is_known = blocked.ask.is_none();
     is_known.then(|| format!("{}: {}", blocked.reason, end(&blocked.message)))
 }

@@ -1,5 +1,5 @@
-//! One Job of a DaemonJob: what it was made for, how one is made, and whose one is that already has its
-//! name.
+//! One Job of a DaemonJob: what it was created for, how it is rendered, and who owns a Job that already has
+//! its name.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ use crate::{
 /// On every pod of a Job, from Kubernetes itself: the Job's name.
 const JOB_NAME: &str = "job-name";
 
-/// What a Job is made for.
+/// What a Job is created for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Purpose<'a> {
     pub(super) marks: Marks<'a>,
@@ -40,7 +40,7 @@ pub(super) struct Purpose<'a> {
     pub(super) tolerates_all: bool,
 }
 
-/// What a Job and its pods say that they were made for.
+/// The marks on a Job and its pods that name what they were created for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Marks<'a> {
     /// The node's name.
@@ -52,7 +52,7 @@ pub(super) struct Marks<'a> {
 }
 
 impl<'a> Marks<'a> {
-    /// Reads them off a Job or a pod. One that does not have them all is not ours.
+    /// Reads the marks of a Job or a pod. An object that lacks one of them is not ours.
     pub(super) fn of(metadata: &'a ObjectMeta) -> Option<Self> {
         let labels = metadata.labels.as_ref()?;
         let annotations = metadata.annotations.as_ref()?;
@@ -74,7 +74,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// What tells its name apart from others that would be cut to the same.
+    /// The key that distinguishes its name from others that would be shortened to the same name.
     fn key(&self, object: &DaemonJob) -> String {
         json!([object.uid(), self.node_uid, self.revision, self.attempt]).to_string()
     }
@@ -90,8 +90,8 @@ pub(super) fn is_successful(job: &Job) -> bool {
     jobs::finish(job).is_some_and(|finish| finish.outcome == Outcome::Succeeded)
 }
 
-/// The names that a Job of these marks may have, the first being the one it gets unless somebody else's
-/// Job has it. Whoever makes a Job for the same gets the same names.
+/// The names that a Job of these marks may have, the first being the name that it gets unless another
+/// owner's Job has it. The same marks always give the same names.
 pub(super) fn names(object: &DaemonJob, marks: &Marks<'_>) -> Vec<String> {
     name::names(
         &marks.wanted_name(object),
@@ -100,13 +100,13 @@ pub(super) fn names(object: &DaemonJob, marks: &Marks<'_>) -> Vec<String> {
     )
 }
 
-/// Whether a Job belongs to an object: one of another namespace does not, nor one that the object does
-/// not own, nor a copy, which has another name than its own marks give it.
+/// Whether a Job belongs to an object. A Job of another namespace, a Job that the object does not own, and
+/// a copy, whose name differs from the name that its marks give, do not.
 pub(super) fn is_own(object: &DaemonJob, job: &Job) -> bool {
     is_owned(object, job) && is_of_own_job(object, &job.metadata, &job.name_any())
 }
 
-/// Whether a pod is one of a Job that belongs, or belonged, to an object: the Job may be gone.
+/// Whether a pod is of a Job that belongs, or belonged, to an object: the Job may be deleted.
 pub(super) fn is_own_pod(object: &DaemonJob, pod: &Pod) -> bool {
     let job = pod.labels().get(JOB_NAME);
     job.is_some_and(|job| is_of_own_job(object, &pod.metadata, job))
@@ -137,7 +137,7 @@ pub(super) fn is_foreign(object: &DaemonJob) -> bool {
     held::is_foreign(managed_by.and_then(Value::as_str))
 }
 
-/// What an object says of its Jobs. `suspend` and `managedBy` stand beside it and are about the object.
+/// The parameters that an object sets for its Jobs. `suspend` and `managedBy` are about the object itself.
 pub(super) fn spec(object: &DaemonJob) -> JobSpec {
     let mut spec = object.spec.job.clone();
     spec.0
@@ -145,14 +145,13 @@ pub(super) fn spec(object: &DaemonJob) -> JobSpec {
     spec
 }
 
-/// When a Job is deleted after it finished, as its object says now.
+/// When a Job is deleted after it finished, by the present spec of its object.
 fn ttl(object: &DaemonJob) -> Option<&Value> {
     let ttl = object.spec.job.at(&["ttlSecondsAfterFinished"]);
     ttl.filter(|ttl| !ttl.is_null())
 }
 
-/// The merge patch of a Job whose object got another `ttlSecondsAfterFinished`; nothing else of it is
-/// written.
+/// The merge patch of a Job whose object got another `ttlSecondsAfterFinished`; no other field is written.
 pub(super) fn ttl_edit(object: &DaemonJob, job: &Job) -> Option<Value> {
     let (known, wanted) = (job.annotations().get(keys::TTL), ttl(object));
     let wanted_text = wanted.map(Value::to_string);
@@ -168,11 +167,11 @@ pub(super) fn ttl_edit(object: &DaemonJob, job: &Job) -> Option<Value> {
     Some(patch)
 }
 
-/// The Job itself, without a name. The keys that say whose it is win over the user's, and are on its
-/// pods too: those may outlive it.
+/// The Job itself, without a name. The keys that identify its owner override the user's, and are on its
+/// pods too, which may outlive the Job.
 ///
 /// # Errors
-/// What no Job can be made of.
+/// A spec that no Job can be rendered from.
 pub(super) fn body(object: &DaemonJob, purpose: &Purpose<'_>) -> Result<Value, Failure> {
     let mut rendered = render(
         &spec(object),
@@ -206,7 +205,7 @@ pub(super) fn body(object: &DaemonJob, purpose: &Purpose<'_>) -> Result<Value, F
     }))
 }
 
-/// What a Job and its pods get: what the user says, and the marks.
+/// The metadata of a Job and its pods: the user's, and the marks.
 fn marked(object: &DaemonJob, marks: &Marks<'_>) -> GlobalParams {
     let Marks {
         node,
@@ -232,12 +231,12 @@ fn set(map: &mut BTreeMap<String, String>, key: &str, value: Option<String>) {
     };
 }
 
-/// Says whose a Job is that already has a name of `start`; `adopts` says whether one that another
-/// operator made for the same object is taken over.
+/// Returns who owns a Job that already has a name of `start`; `adopts` decides whether a Job that another
+/// operator created for the same object is taken over.
 ///
-/// Guarantees that a Job is never taken for one of another node, revision or attempt: `a` has a second
-/// attempt that is called as the first of a node `a-2`. One whose marks somebody took off in part, and
-/// that can be no other, gets them back.
+/// Guarantees that a Job is never taken for one of another node, revision or attempt: the second attempt of
+/// `a` has the same name as the first attempt of a node `a-2`. If some marks of a Job were removed, and it
+/// can be no other Job, the marks are restored.
 pub(super) fn claim(
     object: &DaemonJob,
     start: &Start,
@@ -273,8 +272,8 @@ pub(super) fn claim(
     Claim::Others
 }
 
-/// Whether a Job was made for what `start` is to be made for, whoever it says that it belongs to: each
-/// of these marks names node, revision or attempt, and none may be missing or another.
+/// Whether a Job was created for the same as `start`, whoever owns it: each of these marks names node,
+/// revision or attempt, and none of them may be missing or different.
 fn is_this(start: &Start, job: &Job) -> bool {
     let metadata = &start.body["metadata"];
     let label = |key: &str| job.labels().get(key).map(String::as_str);

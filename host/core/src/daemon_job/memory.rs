@@ -22,7 +22,7 @@ use super::{
 /// What is remembered of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Memory<'a> {
-    /// What its Jobs are made from now.
+    /// The spec that its Jobs are rendered from now.
     pub(super) revision: String,
     /// The status, if it is about that.
     pub(super) status: Option<&'a DaemonJobStatus>,
@@ -92,8 +92,8 @@ fn is_taken_over(object: &DaemonJob) -> bool {
     })
 }
 
-/// A digest of what Jobs are made from. What has not been edited since is the same whatever its digest
-/// is now: a schema may have got a default.
+/// A digest of the spec that Jobs are rendered from. A spec that was not edited is the same even if its
+/// digest differs now: a schema may have got a default.
 fn revision(object: &DaemonJob) -> String {
     let status = object.status.as_ref();
     let generation = object.metadata.generation;
@@ -109,7 +109,7 @@ fn revision(object: &DaemonJob) -> String {
                 node_name: None,
                 ..global
             });
-        // A TTL says nothing of what runs.
+        // A TTL does not affect what runs.
         let mut job = job::spec(object);
         job.0.remove("ttlSecondsAfterFinished");
         let made_from = json!({"job": job, "globalParams": global});

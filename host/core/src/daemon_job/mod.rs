@@ -1,12 +1,13 @@
 //! DaemonJob: the decisions of one pass.
 //!
-//! [`eligible`] says which nodes get a Job, [`memory`] what the status remembers of them, [`on_node`]
-//! what there is of their Jobs, [`survey`] where each of them stands, [`waves`] in which order they go;
-//! [`plan`](plan::plan) says what is done to Jobs, and [`conclude`](conclude::conclude) turns what there
-//! is afterwards into the next status.
-//! What must be remembered is on the Jobs or in the status, so a pass can be repeated after any crash.
+//! [`eligible`] selects the nodes that get a Job, [`memory`] reads what the status remembers of them,
+//! [`on_node`] collects their Jobs, [`survey`] determines the state of each node, [`waves`] orders them;
+//! [`plan`](plan::plan) decides what is done to Jobs, and [`conclude`](conclude::conclude) turns the
+//! resulting state into the next status. Whatever must be remembered is on the Jobs or in the status, so a
+//! reconcile can be repeated after any crash.
 //!
-//! A node is its uid. Its Job is named after what it is made for, so it is never made twice.
+//! A node is identified by its uid. The name of its Job is derived from what it is created for, so no Job
+//! is created twice.
 
 mod awaited;
 mod blocked;
@@ -101,7 +102,7 @@ impl<'a> Observed<'a> {
     }
 }
 
-/// How many Jobs are made in one pass.
+/// The most Jobs that one reconcile creates.
 const MAX_STARTS: usize = 500;
 
 /// The reason of a spec that can't be read.

@@ -24,7 +24,7 @@ pub(super) struct OfNode<'a> {
     pub(super) succeeded: bool,
     /// Whether there is one of another.
     pub(super) outdated: Outdated,
-    /// Whether a pod goes on whose Job is gone or finished.
+    /// Whether a pod is live although its Job was deleted or has finished.
     pub(super) has_pods: bool,
 }
 
@@ -80,8 +80,8 @@ pub(super) fn by_node<'a>(
     by_node
 }
 
-/// What the pods were made for that go on without a Job that does: it was deleted and did not wait for
-/// them, or is finished before them, or somebody took its labels off.
+/// What the pods were created for that are live without a live Job: the Job was deleted without waiting for
+/// them, or finished before them, or its labels were removed.
 fn pods_alone<'a>(
     observed: &Observed<'a>,
     jobs: &[&'a Arc<Job>],

@@ -28,13 +28,13 @@ use crate::{
 /// What a pass does, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// These Jobs are made, in this order; the subject is the node's uid.
+    /// The Jobs to create, in this order; the subject is the node's uid.
     pub start: Vec<Start>,
     /// These Jobs get a merge patch.
     pub adjust: Vec<(Arc<Job>, Value)>,
     /// These Jobs are deleted, pods first.
     pub delete: Vec<Arc<Job>>,
-    /// Why no Job can be made of the spec.
+    /// Why no Job can be rendered from the spec.
     pub failure: Option<Failure>,
     /// When time alone changes the plan.
     pub requeue_after: Option<Duration>,
@@ -62,14 +62,14 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     plan
 }
 
-/// Whether a Job of such a name that another operator made for this object is taken for the one to make.
-/// Once the spec was edited it is not.
+/// Whether a Job of such a name that another operator created for this object is taken over instead of
+/// creating one. After an edit of the spec it is not.
 pub(super) fn adopts(object: &DaemonJob) -> bool {
     let status = object.status.as_ref();
     status.is_none_or(|status| status.revision.is_none())
 }
 
-/// The Jobs to make.
+/// The Jobs to create.
 fn starts(observed: &Observed<'_>, survey: &Survey<'_>) -> Result<Vec<Start>, Failure> {
     // Another node's Job may have the name that this one would get: `a-b` and `2`, `a` and `b-2`.
     let mut taken: HashSet<String> = survey.jobs.iter().map(|job| job.name_any()).collect();
@@ -83,8 +83,8 @@ fn starts(observed: &Observed<'_>, survey: &Survey<'_>) -> Result<Vec<Start>, Fa
     starts.collect()
 }
 
-/// The nodes that get a Job now, in this order: those whose Job was refused when it was tried last only
-/// when all others have theirs.
+/// The nodes that get a Job now, in this order: a node whose Job was refused at the last attempt comes
+/// after all others.
 pub(super) fn chosen<'s, 'a>(
     survey: &'s Survey<'a>,
     refused: &BTreeSet<String>,
@@ -135,7 +135,8 @@ fn start(
     })
 }
 
-/// Suspends and resumes Jobs, and lets those go whose result is in the status, or is nobody's any more.
+/// Suspends and resumes Jobs, and removes our finalizer from those whose result is in the status, or is not
+/// needed any more.
 fn adjust(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<(Arc<Job>, Value)> {
     let nodes = uids(observed);
     let ledger = &survey.memory.ledger;
@@ -171,8 +172,8 @@ fn adjust(observed: &Observed<'_>, survey: &Survey<'_>) -> Vec<(Arc<Job>, Value)
     survey.jobs.iter().copied().filter_map(patch).collect()
 }
 
-/// When time alone changes something: a retry is due, a wave begins, pods may be gone, a Job's time is over,
-/// or a node is waited for no longer.
+/// When time alone changes something: a retry is due, a wave begins, pods may have terminated, a Job's
+/// deadline passes, or the wait for a node ends.
 pub(super) fn requeue_after(survey: &Survey<'_>, now: Timestamp) -> Option<Duration> {
     let places = survey.places.iter();
     let retries = places

@@ -104,7 +104,7 @@ impl CanaryRule {
         })
     }
 
-    /// How many nodes go first, of those that the selector allows.
+    /// How many nodes are canaries, of those that the selector allows.
     pub(super) fn count(&self, nodes: usize) -> usize {
         match (self.count, &self.selector) {
             (Some(count), _) => count.rounded_up(nodes),

@@ -1,4 +1,4 @@
-//! Rules about labels, as label selectors and node affinity write them: read once, and then asked of
+//! Rules about labels, as label selectors and node affinity express them: parsed once, and then applied to
 //! every node.
 
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ impl Selector {
         equal.chain(expressions).collect::<Result<_, _>>().map(Self)
     }
 
-    /// One that selects what has all of these labels.
+    /// A rule that selects objects with all of these labels.
     pub(super) fn equal(labels: &BTreeMap<String, String>) -> Self {
         let rules = labels.iter().map(|(key, value)| Rule::equal(key, value));
         Self(rules.collect())

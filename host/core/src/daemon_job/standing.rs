@@ -1,5 +1,5 @@
-//! Where one node stands, from its Jobs and what the status remembers of them. Whether it would get a Job
-//! now is another matter.
+//! The state of one node, from its Jobs and what the status remembers of them. Whether the node would get a
+//! Job now is decided elsewhere.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::jobs::{
 /// How long after its deadline a Job has failed, even if Kubernetes does not say so.
 const DEADLINE_GRACE: Duration = Duration::from_secs(10);
 
-/// Where a node stands.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeState {
     /// It has had no Job, or lost it unfinished.
@@ -41,12 +41,12 @@ pub(super) enum NodeState {
     Succeeded,
     /// Its Job failed, and is not run again.
     Failed,
-    /// It could not get a Job for so long that it is not waited for any more.
+    /// It could not get a Job within the timeout, so the wait for it ended.
     Skipped,
 }
 
 impl NodeState {
-    /// Whether it will not change by itself any more.
+    /// Whether the state is final.
     pub(super) fn is_over(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Skipped => true,
@@ -101,7 +101,7 @@ enum Course {
     Lost,
 }
 
-/// Where a node stands, and the Jobs that it has had.
+/// The state of a node, and the Jobs that it has had.
 pub(super) fn standing(
     memory: &Memory<'_>,
     rules: &Rules,
@@ -138,7 +138,7 @@ pub(super) fn standing(
     (standing, tries)
 }
 
-/// When the deadline of a Job that runs is over for us.
+/// When Operon treats the deadline of a running Job as exceeded.
 pub(super) fn deadline(job: &Job, tries: Tries) -> Option<Timestamp> {
     let Some(Since::Runs(at, start)) = tries.since else {
         return None;
@@ -159,8 +159,8 @@ fn started(job: &Job) -> Option<(Duration, u16)> {
     Some((limit, digits))
 }
 
-/// The Jobs that a node has had. The one before the last is kept until the last is written down: if it is
-/// gone, somebody deleted it.
+/// The Jobs that a node has had. The previous Job is kept until the last one is in the status: if it does
+/// not exist any more, a user deleted it.
 fn counted(known: Tries, jobs: &OfNode<'_>) -> Tries {
     let attempts = jobs.last.map_or(0, |job| job::attempt(job));
     if attempts <= known.attempts {
@@ -213,7 +213,7 @@ fn since(course: Course, last: Option<&Arc<Job>>, tries: Tries, now: Timestamp) 
     }
 }
 
-/// How many Jobs failed, the last one included. What a user asked to run again counts anew.
+/// How many Jobs failed, the last one included. A retry by the user resets the count.
 fn failures(job: &Job, course: Course, is_forgiven: bool) -> u32 {
     let before = jobs::failures_before(job, job::attempt(job).into());
     let before = u32::try_from(before).unwrap_or(u32::MAX);
@@ -224,7 +224,7 @@ fn failures(job: &Job, course: Course, is_forgiven: bool) -> u32 {
     }
 }
 
-/// Whether the user asked for a retry since a Job was made.
+/// Whether the user requested a retry since a Job was created.
 fn is_forgiven(memory: &Memory<'_>, job: &Job) -> bool {
     let ran_for = job.annotations().get(keys::RETRY).map(String::as_str);
     memory.token.is_some() && memory.token != ran_for
@@ -244,8 +244,8 @@ fn after_failure(rules: &Rules, tries: Tries, is_forgiven: bool, now: Timestamp)
     NodeState::Again(after(at, backoff(retry.backoff_seconds, failures)))
 }
 
-/// When a node gets another Job whose last one was deleted: immediately, unless it lost one in this way
-/// before.
+/// When a node gets another Job after its last one was deleted: immediately, unless an earlier Job was
+/// deleted too.
 fn after_loss(tries: Tries, now: Timestamp) -> NodeState {
     let wait = deleted_backoff(i64::from(tries.losses) + 1);
     if wait.is_zero() {

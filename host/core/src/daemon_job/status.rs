@@ -1,4 +1,4 @@
-//! Where a DaemonJob stands: state, conditions, and the sentence that says why. Pure.
+//! The status of a DaemonJob: state, conditions, and their messages. Pure.
 
 use std::collections::BTreeSet;
 
@@ -27,14 +27,14 @@ use crate::{
 /// The reason of one of which more nodes failed than may.
 pub(super) const NODES_FAILED: &str = "NodesFailed";
 
-/// The reason of one of which nodes were waited for in vain.
+/// The reason of a DaemonJob with nodes that did not become available in time.
 pub(super) const NODES_SKIPPED: &str = "NodesSkipped";
 
 /// How many names a message has at most, and how long it is.
 pub(super) const NAMES: usize = 5;
 const MESSAGE: usize = 2048;
 
-/// Where an object stands.
+/// The state of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) state: FlowState,
@@ -43,20 +43,20 @@ pub(super) struct Verdict {
     pub(super) message: String,
 }
 
-/// What the verdict is made from.
+/// What the verdict is derived from.
 pub(super) struct Case<'a> {
     pub(super) observed: &'a Observed<'a>,
     pub(super) survey: &'a Survey<'a>,
-    /// Why no Job can be made, or one can't get on.
+    /// Why no Job can be created, or a Job can't progress.
     pub(super) trouble: Option<&'a Failure>,
     pub(super) failed: &'a [FailedNode],
-    /// The nodes whose Job is held, and who holds it.
+    /// The nodes whose Job is held, and its holder.
     pub(super) held: &'a [(&'a Place<'a>, Holder)],
-    /// The nodes whose Job does not get on.
+    /// The nodes whose Job does not progress.
     pub(super) blocked: &'a BlockedNodes,
 }
 
-/// Why one has failed whose `Ready` said this.
+/// Why a DaemonJob failed, by its last `Ready` condition.
 pub(super) fn why_failed(said: Option<&Condition>) -> &'static str {
     match said {
         Some(said) if said.reason == NODES_SKIPPED => NODES_SKIPPED,
@@ -64,8 +64,7 @@ pub(super) fn why_failed(said: Option<&Condition>) -> &'static str {
     }
 }
 
-/// Decides where an object stands whose spec can be read, and that is neither finished already nor
-/// being deleted.
+/// Decides the state of an object that has a readable spec, has not finished and is not being deleted.
 pub(super) fn verdict(case: &Case<'_>) -> Verdict {
     let survey = case.survey;
     let state = state(survey);
@@ -161,7 +160,7 @@ fn who_holds((place, holder): &(&Place<'_>, Holder), count: usize) -> String {
     }
 }
 
-/// How many nodes stand where.
+/// The number of nodes in each state.
 fn summary(case: &Case<'_>) -> String {
     let (survey, held) = (case.survey, case.held.len());
     let desired = survey.places.len();
@@ -263,7 +262,7 @@ fn failures(case: &Case<'_>) -> String {
     format!("{limit}. Failed: {names}{first}{skipped}. {RETRY}")
 }
 
-/// Which nodes were waited for in vain, and why.
+/// Which nodes did not become available in time, and why.
 fn skips(survey: &Survey<'_>) -> String {
     let skipped = survey.places.iter();
     let skipped: Vec<_> = skipped

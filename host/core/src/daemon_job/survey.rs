@@ -1,5 +1,5 @@
-//! Where every node stands, from its Jobs and what the status remembers of it. Both halves of a pass
-//! look at it: before the writes, and after them.
+//! The state of every node, from its Jobs and what the status remembers of it. A reconcile computes it
+//! before and after its writes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{action::Failure, jobs, node::is_ready};
 
-/// Where every node stands.
+/// The state of every node.
 #[derive(Clone, Debug)]
 pub(super) struct Survey<'a> {
     pub(super) selection: Selection,
@@ -34,7 +34,7 @@ pub(super) struct Survey<'a> {
     /// Whether `spec.suspend` is true.
     pub(super) is_suspended: bool,
     pub(super) memory: Memory<'a>,
-    /// Its Jobs: what else has its labels is somebody else's.
+    /// Its Jobs. Other Jobs with its labels are owned by another object.
     pub(super) jobs: Vec<&'a Arc<Job>>,
     /// The nodes that count, in the order in which they go; none if it is finished.
     pub(super) places: Vec<Place<'a>>,
@@ -46,9 +46,9 @@ pub(super) struct Survey<'a> {
     pub(super) remembered: BTreeMap<String, Tries>,
     /// On how many nodes something runs, of an older revision too.
     pub(super) busy: usize,
-    /// Jobs of older revisions, and unfinished ones of nodes that are gone.
+    /// Jobs of older revisions, and unfinished Jobs of deleted nodes.
     pub(super) strays: Vec<&'a Arc<Job>>,
-    /// Whether a node waits for pods whose Job is gone: nothing tells when they are.
+    /// Whether a node waits for pods of a deleted Job: nothing reports when those pods have terminated.
     pub(super) awaits_pods: bool,
     /// Whether more failed than may.
     pub(super) trip: Option<Trip>,
@@ -100,7 +100,7 @@ impl<'a> Survey<'a> {
     /// Looks at everything.
     ///
     /// # Errors
-    /// What is wrong with the spec.
+    /// The error of the spec.
     pub(super) fn of(observed: &Observed<'a>) -> Result<Self, Failure> {
         let selection = Selection::read(&observed.object.spec)?;
         let rules = Rules::read(observed.object.spec.rollout.as_ref())?;
@@ -198,7 +198,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Whether nothing starts because somebody wants that.
+    /// Whether the user keeps Jobs from starting.
     pub(super) fn is_held(&self) -> bool {
         self.rules.is_paused || self.is_suspended
     }
@@ -275,8 +275,8 @@ fn awaits_pods(standing: NodeState) -> bool {
     }
 }
 
-/// Where a node stands that would get a Job, but for pods of the last one: two Jobs must not run on it
-/// at the same time.
+/// The state of a node that would get a Job if pods of the last one did not remain: two Jobs must not run
+/// on it at the same time.
 fn unless_pods_go_on(standing: NodeState, skip: Option<Skip>, jobs: &OfNode<'_>) -> NodeState {
     match standing {
         NodeState::Due | NodeState::Lost(_) if skip.is_none() && jobs.has_pods => NodeState::Ending,
@@ -284,8 +284,8 @@ fn unless_pods_go_on(standing: NodeState, skip: Option<Skip>, jobs: &OfNode<'_>)
     }
 }
 
-/// On how many nodes something of an older revision runs. What is deleted on a dead node never ends, and
-/// does not hold up the others.
+/// On how many nodes a Job or pod of an older revision runs. A deleted pod on a dead node never terminates,
+/// and must not hold up the others.
 fn outdated(
     observed: &Observed<'_>,
     survey: &Survey<'_>,
@@ -301,7 +301,7 @@ fn outdated(
     runs.count()
 }
 
-/// The Jobs that are deleted. While it is paused, what runs goes on.
+/// The Jobs to delete. While the rollout is paused, running Jobs continue.
 fn strays<'a>(
     observed: &Observed<'a>,
     jobs: &[&'a Arc<Job>],

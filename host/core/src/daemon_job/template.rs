@@ -1,4 +1,4 @@
-//! What the pod template itself says of nodes: name, labels, affinity and tolerations, as the scheduler
+//! The constraints of the pod template on nodes: name, labels, affinity and tolerations, as the scheduler
 //! reads them.
 
 use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
@@ -15,7 +15,7 @@ use crate::action::Failure;
 /// What Kubernetes puts on a node that is cordoned.
 pub(super) const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// What the pod template itself says.
+/// The constraints of the pod template itself.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     node_name: Option<String>,
@@ -100,7 +100,7 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
         && is_for(toleration.effect.as_deref(), &taint.effect)
 }
 
-/// A part of the pod's spec in a Job's.
+/// A field of the pod's spec in a Job's spec.
 fn part<T: DeserializeOwned>(job: &JobSpec, path_in_pod: &[&str]) -> Result<Option<T>, Failure> {
     let path_in_job: Vec<_> = ["template", "spec"]
         .iter()

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 pub(super) struct Tries {
     /// How many.
     pub(super) attempts: u32,
-    /// How many of them failed, since the user last asked for a retry.
+    /// How many of them failed since the user last requested a retry.
     pub(super) failures: u32,
     /// How many in a row were deleted before they finished, up to the one before the last.
     pub(super) losses: u32,
@@ -19,7 +19,8 @@ pub(super) struct Tries {
 /// Since when something is known of a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Since {
-    /// It runs, and its time is limited; the last digits of its `startTime` tell this run from another.
+    /// It runs, and its time is limited; the last digits of its `startTime` distinguish this run from
+    /// another.
     Runs(Timestamp, u16),
     /// It failed.
     Failed(Timestamp),

@@ -30,13 +30,13 @@ const NODE: &str = "node ";
 pub(super) struct Trouble {
     /// What only a change helps against.
     pub(super) failure: Option<Failure>,
-    /// The digests of the nodes whose Job is refused.
+    /// The digests of the nodes with a refused Job.
     pub(super) refused: BTreeSet<String>,
     /// When more is known.
     pub(super) requeue_after: Option<Duration>,
 }
 
-/// What was said before.
+/// The previous message.
 struct Said<'a> {
     reason: &'a str,
     /// The node's name, quoted.
@@ -67,7 +67,7 @@ pub(super) fn trouble(
     }
 }
 
-/// Whether the API server granted a Job that it had refused: what it said of others may be over too.
+/// Whether the API server accepted a Job that it had refused: it may accept the others too.
 fn is_granted_again(survey: &Survey<'_>, made: &MadeJobs) -> bool {
     let refused = &survey.memory.ledger.refused;
     survey.places.iter().any(|place| {
@@ -90,7 +90,7 @@ fn is_refused(survey: &Survey<'_>, place: &Place<'_>, made: &MadeJobs, is_over: 
     }
 }
 
-/// What is said of refused Jobs.
+/// The message about refused Jobs.
 fn refusal(said: Option<&Said<'_>>, refused: &[&Place<'_>], made: &MadeJobs) -> Option<Failure> {
     let words = |place: &Place<'_>| match made.get(place.uid) {
         Some(MadeJob::Refused(failure)) => Some(failure),
@@ -113,7 +113,7 @@ fn refusal(said: Option<&Said<'_>>, refused: &[&Place<'_>], made: &MadeJobs) -> 
     Some(Failure::new(reason, message))
 }
 
-/// What is said of Jobs that can't progress.
+/// The message about Jobs that can't progress.
 fn stall(blocked: &BlockedNodes, now: Timestamp) -> Option<Failure> {
     let late = blocked.late(now);
     let BlockedNode {
@@ -135,7 +135,7 @@ fn stall(blocked: &BlockedNodes, now: Timestamp) -> Option<Failure> {
     Some(Failure::new(&**reason, message))
 }
 
-/// What the status says of this kind of trouble.
+/// The status's last message of this kind.
 fn said<'a>(observed: &Observed<'a>, kind: &str) -> Option<Said<'a>> {
     let status = observed.object.status.as_ref()?;
     let stalled = find(&status.conditions, STALLED)?;

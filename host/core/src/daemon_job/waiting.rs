@@ -55,7 +55,7 @@ impl Skip {
     }
 }
 
-/// Since when nodes are waited for whose turn it is: the time begins with the turn of each, and stands still
+/// Since when nodes whose turn it is are waited for: the time of each node begins with its turn, and stops
 /// while nothing may start at all.
 pub(super) fn turns(survey: &Survey<'_>, now: Timestamp) -> BTreeMap<String, Wait> {
     let mut waits = survey.waits.clone();
@@ -76,8 +76,9 @@ pub(super) fn turns(survey: &Survey<'_>, now: Timestamp) -> BTreeMap<String, Wai
 }
 
 impl Survey<'_> {
-    /// How a node is waited for, if it is or will be. Before the first Job is made every node that could get
-    /// one is expected; afterwards only those that were, and those that have had one.
+    /// How a node is waited for, if it is or will be. Before the first Job is created, every node that
+    /// could get one is expected; afterwards, only the nodes that were expected then, and the nodes that
+    /// have had a Job.
     pub(super) fn wait(
         &self,
         digest: &str,
@@ -111,8 +112,9 @@ impl Survey<'_> {
         }
     }
 
-    /// Whether a node counts of which `skip` says why it would get no Job now. What runs goes on, and what has
-    /// finished stays so. One that is to run again and is waited for in vain has failed.
+    /// Whether a node counts that would get no Job now, for the reason `skip`. Running Jobs continue, and
+    /// finished nodes stay finished. A node that is to run again, and does not become available in time,
+    /// has failed.
     pub(super) fn counts(
         &self,
         standing: NodeState,

@@ -37,7 +37,7 @@ impl Wave {
 /// How far the waves have got.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Frontier {
-    /// The last wave of which a Job was made, or wanted.
+    /// The last wave with a Job that was created or due.
     pub(super) begun: Option<Wave>,
     /// When everything up to that wave was over, if it is.
     pub(super) end: Option<Timestamp>,
@@ -74,8 +74,8 @@ pub(super) fn assign(rules: &Rules, known: &BTreeSet<String>, places: &[Place<'_
     places.iter().map(wave).collect()
 }
 
-/// The canaries: those that were chosen, as long as one of them is there. Otherwise those that have begun
-/// come before the others, because a process may have died before it wrote down its choice.
+/// The canaries: the chosen nodes, as long as one of them exists. Otherwise nodes that have started come
+/// before the others, because a process may have died before it recorded its choice.
 fn canaries(rules: &Rules, known: &BTreeSet<String>, places: &[Place<'_>]) -> BTreeSet<String> {
     let Some(rule) = &rules.canary else {
         return BTreeSet::new();

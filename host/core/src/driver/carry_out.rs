@@ -72,8 +72,8 @@ async fn one<K: Kind>(
     }
 }
 
-/// Makes an object under the first of its names that no other object has, or finds that it is made
-/// already: the answer to the request that made it may have been lost.
+/// Creates an object under the first of its names that no other object has, or finds that it exists
+/// already: the answer to the request that created it may have been lost.
 async fn make<K: Kind>(
     port: &impl Port<K>,
     seen: &K::Seen,
@@ -82,19 +82,19 @@ async fn make<K: Kind>(
     for name in &start.names {
         let object = start.reference(name);
         let known = port.known(&object);
-        // A leaving object is not asked for again and again.
+        // An object that is being deleted is not read repeatedly.
         if known.is_some_and(|known| K::claim(seen, start, &known) == Claim::Leaving) {
             return Ok(Made::Leaving);
         }
         let create = Effect::Create(start.named(name));
         let refusal = match port.perform(&create).await {
             Ok(made) => return Ok(Made::There(made)),
-            // Without an answer it may have been made: no other must be made until that is known.
+            // Without an answer the object may exist: no other object must be created until that is known.
             Err(refusal) if matches!(refusal.class, Class::Exists | Class::Unavailable) => refusal,
             Err(refusal) => return Err(refusal),
         };
         let found = match port.get(&object).await {
-            // It was deleted in between, or not made: the next reconcile makes it.
+            // It was deleted in between, or not created: the next reconcile creates it.
             Err(gone) if gone.class == Class::Gone => return Err(refusal),
             found => found?,
         };
@@ -111,7 +111,7 @@ async fn make<K: Kind>(
     Ok(Made::Refused(Refusal::names_taken(start)))
 }
 
-/// The patch that makes another operator's object ours, if it is still this version.
+/// The patch that takes over another operator's object, if its version is unchanged.
 fn adoption(object: ObjectReference, found: &Value, patch: Value) -> Effect {
     let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str);
     Effect::Patch {

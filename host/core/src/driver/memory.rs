@@ -50,7 +50,7 @@ pub(crate) trait Reconciles: Clone + Send {
     /// The status that the object has.
     fn status_of(object: &mut Self::Object) -> &mut Option<StatusOf<Self>>;
 
-    /// What the API server says to an object that is to be made.
+    /// The API server's answer to the creation of an object.
     fn refusal(&self, body: &Value) -> Option<Failure>;
 
     /// What happens between the writes of a reconcile and its conclusion.
@@ -160,7 +160,7 @@ pub(crate) trait Reconciles: Clone + Send {
         seen
     }
 
-    /// Reconciles until nothing changes any more; then it must be steady, whatever the clock says next.
+    /// Reconciles until nothing changes any more; then it must stay so, whatever time it is.
     fn settle_within(&mut self, passes: usize) {
         for _ in 0..passes {
             let (before, deaths) = (self.view().writes, self.view().deaths);
@@ -181,8 +181,8 @@ pub(crate) trait Reconciles: Clone + Send {
         unreachable!("it never settles: {:#?}", Self::status_of(self.object()));
     }
 
-    /// The object goes when it is deleted and nothing holds it; what the garbage collector puts on an
-    /// object holds it for a moment only.
+    /// A deleted object disappears when no finalizer holds it; a finalizer of the garbage collector holds
+    /// it for a moment only.
     fn collect_object(&mut self) {
         let meta = self.object().meta();
         let mut finalizers = meta.finalizers.iter().flatten();
@@ -190,13 +190,13 @@ pub(crate) trait Reconciles: Clone + Send {
         self.cluster().is_gone = meta.deletion_timestamp.is_some() && !is_held;
     }
 
-    /// Whether something will happen during the next reconcile, which asks for another.
+    /// Whether something will happen during the next reconcile that requires another one.
     fn is_disturbed(&self) -> bool {
         false
     }
 
-    /// A reconcile that wrote nothing came to this conclusion. Another one changes nothing either,
-    /// whatever the order in which caches give their objects, nor does one much later if it asked for none.
+    /// A reconcile that wrote nothing came to this conclusion. Another reconcile must not change anything
+    /// either, whatever the order of the objects in the caches, nor a much later one if none was requested.
     fn assert_steady(&self, conclusion: &Conclusion<StatusOf<Self>>) {
         let asks = conclusion.requeue_after;
         assert_ne!(asks, Some(std::time::Duration::ZERO), "it asks for nothing");

@@ -2,10 +2,10 @@
 //!
 //! Reading order is running order: see, plan, carry out, see again, ask, conclude, report. A [`Kind`]
 //! decides and is pure; a [`Port`] reads the caches and writes. Production has one port over the API
-//! server, tests have one in memory: what is tested is what runs.
+//! server, tests have one in memory: the tests run the shipped code.
 //!
-//! This is the only async code of this crate. It has no runtime, no timer and no clock: the time comes
-//! with what is seen.
+//! This is the only async code of this crate. It has no runtime, no timer and no clock: the time is part of
+//! the observation.
 
 mod carry_out;
 #[cfg(test)]
@@ -43,7 +43,8 @@ pub trait Kind: Send + Sync + 'static {
     /// Decides about an object that exists under a name which `start` may have.
     fn claim(seen: &Self::Seen, start: &Start, found: &Value) -> Claim;
 
-    /// What must be asked before the reconcile can be concluded, because the caches do not hold it.
+    /// What must be read from the API server before the reconcile can conclude, because the caches do not
+    /// hold it.
     fn question(_seen: &Self::Seen) -> Option<Question> {
         None
     }
@@ -57,8 +58,8 @@ pub trait Kind: Send + Sync + 'static {
         asked: &Asked,
     ) -> Option<Conclusion<Self::Status>>;
 
-    /// What is made while the status `sent` is being written. It must be due by the status before and by
-    /// `sent`, because nobody knows yet which of the two holds.
+    /// The objects to create while the status `sent` is being written. They must be due by the previous
+    /// status and by `sent`, because it is not known yet which of the two holds.
     fn meanwhile(_seen: &Self::Seen, _sent: &Self::Status) -> Vec<Start> {
         Vec::new()
     }
@@ -104,13 +105,13 @@ pub enum Needs {
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// Makes an object under a name that says what it is for, unless it is there already.
+    /// Creates an object under a name that identifies its purpose, unless it exists already.
     Make(Start),
     /// Anything else. An object that is not there any more needs no write.
     Do(Effect),
 }
 
-/// An object to make.
+/// An object to create.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
     /// What it is for; unique within a plan.
@@ -121,12 +122,12 @@ pub struct Start {
     pub body: Value,
 }
 
-/// Who owns an object that has a name of one that is to be made.
+/// Who owns an object that has a name of the object to create.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Claim {
-    /// It is the one that was to be made.
+    /// It is the object to create.
     Mine,
-    /// Another operator made it for the same object: with this merge patch it is ours.
+    /// Another operator created it for the same object: this merge patch takes it over.
     Adopt(Value),
     /// It is owned by another object: the next name is tried.
     Others,
@@ -137,7 +138,7 @@ pub enum Claim {
 /// What came of a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Done {
-    /// What came of each object that was to be made, by its subject.
+    /// The result of each creation, by its subject.
     pub made: BTreeMap<String, Made>,
     /// Other writes that the API server refused.
     pub refused: Vec<Refusal>,
@@ -171,7 +172,7 @@ pub enum Made {
     Leaving,
 }
 
-/// What is asked because the caches do not hold it.
+/// What is read from the API server because the caches do not hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// The end of the log of a container.
@@ -236,7 +237,7 @@ pub struct Event {
 /// What a reconcile wants next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Next {
-    /// When time alone asks for another reconcile.
+    /// When time alone requires another reconcile.
     pub requeue_after: Option<Duration>,
     /// Something was refused that may be granted later: another reconcile, with backoff.
     pub retry: bool,
@@ -257,7 +258,7 @@ pub async fn reconcile<K: Kind>(port: &impl Port<K>) -> Result<Next, Refusal> {
             let starts = K::meanwhile(&seen, &sent).into_iter().map(Write::Make);
             let batch = Batch::independent(starts);
             let done = carry_out::carry_out(port, &seen, vec![batch]).await;
-            // The end of the write of the status asks for the reconcile that reports what was refused.
+            // The end of the write of the status triggers the reconcile that reports the refusals.
             return done.failure.map_or(Ok(Next::default()), Err);
         }
     }

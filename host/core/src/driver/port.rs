@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Asked, Conclusion, Kind, Next, Question, Refusal};
 use crate::action::{Effect, ObjectReference};
 
-/// The world as one object of kind `K` meets it in one reconcile.
+/// The world as one reconcile of an object of kind `K` sees it.
 pub trait Port<K: Kind>: Sync {
     /// What the caches hold now; none if the object is not there any more.
     fn seen(&self) -> Option<K::Seen>;
@@ -18,14 +18,14 @@ pub trait Port<K: Kind>: Sync {
     /// An object as the caches hold it, if they do.
     fn known(&self, object: &ObjectReference) -> Option<Value>;
 
-    /// An object as the API server holds it. The caches are told of it.
+    /// An object as the API server holds it. The caches take it over.
     fn get(&self, object: &ObjectReference) -> impl Future<Output = Result<Value, Refusal>> + Send;
 
-    /// Performs a write, and tells the caches of the answer. Returns the object as it is now; `null` if
+    /// Performs a write, and passes the answer to the caches. Returns the object as it is now; `null` if
     /// there is none.
     fn perform(&self, effect: &Effect) -> impl Future<Output = Result<Value, Refusal>> + Send;
 
-    /// Asks what the caches do not hold.
+    /// Reads from the API server what the caches do not hold.
     fn ask(&self, question: &Question) -> impl Future<Output = Asked> + Send;
 
     /// Where the last write of the status is. A failure is returned once.

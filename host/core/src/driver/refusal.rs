@@ -25,14 +25,14 @@ pub struct Refusal {
 pub enum Class {
     /// The object changed meanwhile: soon.
     Conflict,
-    /// An object of this name exists: after it has been looked at.
+    /// An object of this name exists: after that object has been read.
     Exists,
     /// The object is not there any more: not at all.
     Gone,
     /// A field is wrong: only after a change of the object.
     Invalid,
-    /// A permission, a policy, a quota or a webhook said no: with backoff, because it may be granted
-    /// later, and nothing reports when.
+    /// A permission, a policy, a quota or a webhook refused the request: with backoff, because the request
+    /// may be granted later, and nothing reports when.
     Denied,
     /// There was no answer, or none that decides: with backoff.
     Unavailable,
@@ -100,7 +100,7 @@ impl Refusal {
         }
     }
 
-    /// An object that cannot be made because other objects have all of its names.
+    /// An object that cannot be created because other objects have all of its names.
     pub(super) fn names_taken(start: &Start) -> Self {
         let kind = start.body["kind"].as_str().unwrap_or_default();
         let names = start.names.join(", ");
@@ -140,8 +140,8 @@ fn names_fields(status: &Status) -> bool {
     !causes.is_empty() && causes.iter().all(|cause| !cause.field.is_empty())
 }
 
-/// Whether the object of this name is another by now. A patch that names a uid is refused as invalid
-/// then, because a uid "can't be changed"; so is a JSON patch whose `test` of it failed.
+/// Whether the object of this name was replaced by another. Then a patch that names a uid is refused as
+/// invalid, because a uid "can't be changed"; so is a JSON patch with a failed `test` of the uid.
 fn is_another(status: &Status) -> bool {
     causes(status)
         .iter()

@@ -1,4 +1,4 @@
-//! One step that has, or had, a Job: where it stands, and whether another Job is due.
+//! One step that has, or had, a Job: its status, and whether another Job is due.
 
 mod failed;
 mod gone;
@@ -56,7 +56,7 @@ pub(super) const READING_OUTPUTS: &str = "ReadingOutputs";
 /// Why a step is Cancelled.
 pub(super) const CANCELLED: &str = "Cancelled";
 
-/// What is true for all steps of a pass.
+/// What all steps of a reconcile have in common.
 #[derive(Clone)]
 pub(super) struct Circumstances<'a> {
     pub(super) pods: &'a HashMap<String, Vec<Arc<Pod>>>,
@@ -108,8 +108,7 @@ impl Advanced {
     }
 }
 
-/// Where a step stands, given what was written down of it. `step` is none if it is not in the spec any
-/// more.
+/// The status of a step, given its previous status. `step` is none if it is not in the spec any more.
 pub(super) fn advance(
     around: &Circumstances<'_>,
     jobs: &StepJobs<'_>,
@@ -319,7 +318,7 @@ fn outputs_of(case: &Case<'_>, is_late: bool) -> Option<Result<Outputs, Failure>
     })
 }
 
-/// A Job that goes on: its outputs are taken early, because its pods may go with it.
+/// An unfinished Job: its outputs are read early, because its pods may be deleted with it.
 fn unfinished(case: &Case<'_>) -> Advanced {
     let declared = case.declared();
     let mut status = case.status(Phase::Running);

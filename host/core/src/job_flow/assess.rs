@@ -1,5 +1,5 @@
-//! Where every step of a flow stands, and which Jobs are due. Plan and conclusion both come from here, the
-//! one from what there is before the writes of a pass, the other from what there is after them.
+//! The status of every step of a flow, and the Jobs that are due. Plan and conclusion both use it: the plan
+//! with the state before the writes of a reconcile, the conclusion with the state after them.
 
 mod starts;
 
@@ -38,7 +38,7 @@ pub(super) struct Assessment {
     pub(super) steps: Vec<StepStatus>,
     /// Steps that had started and are not in the spec any more.
     pub(super) orphans: Vec<StepStatus>,
-    /// The Jobs to make.
+    /// The Jobs to create.
     pub(super) start: Vec<Start>,
     /// The steps that make no progress, with the reason.
     pub(super) stalls: Vec<(String, Failure)>,
@@ -46,7 +46,7 @@ pub(super) struct Assessment {
     pub(super) question: Option<Question>,
     /// Whether nothing runs any more, and nothing will.
     pub(super) is_finished: bool,
-    /// Whether it was finished before this pass: what it says of its steps is settled.
+    /// Whether the flow had finished before this reconcile: then the status of its steps is final.
     pub(super) was_finished: bool,
     /// The value of the annotation that was acted upon last.
     pub(super) retried: Option<String>,
@@ -140,7 +140,7 @@ struct Pass<'a> {
 struct Again {
     place: usize,
     attempt: i32,
-    /// What the API server said to it last time.
+    /// The API server's last refusal of it.
     refusal: Option<Failure>,
 }
 
@@ -195,7 +195,7 @@ impl Pass<'_> {
             let status = self.note(advanced);
             self.assessment.steps.push(status);
         }
-        // One that a retry reset, and that has not started again, has nothing to wait for.
+        // A step that a retry reset, and that has not started again, has nothing to wait for.
         let is_orphan = |step: &StepStatus| has_started(step) && has_started_or_is_over(step);
         let mut orphans: Vec<_> = known.into_values().filter(is_orphan).collect();
         orphans.sort_by(|a, b| a.name.cmp(&b.name));
@@ -238,7 +238,7 @@ impl Pass<'_> {
         self.assessment.look_after = Some(before.map_or(wait, |before| before.min(wait)));
     }
 
-    /// Decides about the steps that have not started, and what is due.
+    /// Decides on the steps that have not started, and which Jobs are due.
     fn decide(&mut self, graph: &FlowGraph) {
         let ready = self.take_turns(graph);
         self.choose_tries(&ready);
@@ -250,7 +250,7 @@ impl Pass<'_> {
         self.assessment.is_finished = are_over && !self.has_running_orphans();
     }
 
-    /// Steps that depend on what is no step wait for an edit of the flow.
+    /// Steps with a dependency that does not exist wait for an edit of the flow.
     fn note_unknown_dependencies(&mut self) {
         let steps = self.assessment.steps.iter();
         let blocked = steps.filter_map(|step| {
@@ -271,8 +271,8 @@ impl Pass<'_> {
             is_early = true;
         }
         if is_early && !ready.is_empty() {
-            // First it is written down what they react to: what starts after that is not cancelled, and
-            // it is known what they were asked about.
+            // The status first records the failure that they react to: steps that start after that are not
+            // cancelled, and the input of their `when` is known.
             ready.clear();
             self.look_after(Duration::ZERO);
         }

@@ -97,7 +97,7 @@ pub(super) fn conclude(
     }
 }
 
-/// Whether this pass made the Job, or tried to.
+/// Whether this reconcile created the Job, or tried to.
 fn is_done(start: &Start, made: &MadeJobs) -> bool {
     match made.get(&start.subject) {
         Some(MadeJob::Job(job)) => start.names.contains(&job.name_any()),

@@ -116,7 +116,7 @@ fn of_step(before: &StepStatus, step: &StepStatus) -> Vec<Event> {
     events
 }
 
-/// What is in the way of a step that is to go on.
+/// What prevents a step from continuing.
 fn hindrance(step: &StepStatus) -> Option<Event> {
     let reason = step.reason.as_deref()?;
     let told = match reason {

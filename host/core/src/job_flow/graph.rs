@@ -1,6 +1,6 @@
-//! A flow whose steps make sense together: nothing waits for itself, every expression can be evaluated, and
-//! a dependency that is no step is known as such. A [`FlowGraph`] is acyclic, or it does not exist; nothing
-//! after it looks at the names of the spec again.
+//! The validated steps of a flow: no step waits for itself, every expression can be evaluated, and a
+//! dependency that does not exist is known as such. A [`FlowGraph`] is acyclic, or it does not exist; later
+//! code does not read the names in the spec again.
 
 mod error;
 mod order;
@@ -33,7 +33,7 @@ impl FlowGraph {
     /// The graph of a spec, in time linear in its size.
     ///
     /// # Errors
-    /// What does not make sense in it; the first that is found.
+    /// The first error that is found in it.
     pub fn new(spec: &JobFlowSpec) -> Result<Self, GraphError> {
         let (names, places) = names(spec)?;
         let dependencies = dependencies(spec, &places)?;
@@ -81,7 +81,7 @@ impl FlowGraph {
         self.places.get(name).copied()
     }
 
-    /// What a step depends on, in the order of the spec, without what is no step.
+    /// The existing dependencies of a step, in the order of the spec.
     pub fn dependencies(&self, step: usize) -> &[usize] {
         self.dependencies.get(step).map_or(&[], Vec::as_slice)
     }
@@ -102,7 +102,7 @@ impl FlowGraph {
         self.on_exit
     }
 
-    /// All steps, each after those that it depends on.
+    /// All steps, each after its dependencies.
     pub fn order(&self) -> &[usize] {
         &self.order
     }
@@ -130,12 +130,12 @@ impl FlowGraph {
         layers
     }
 
-    /// When a step runs, if it says so.
+    /// The `when` of a step, if it has one.
     pub(super) fn condition(&self, step: usize) -> Option<&When> {
         self.conditions.get(step)?.as_ref()
     }
 
-    /// Whether a `when` of `step` may ask about `other`.
+    /// Whether the `when` of `step` may refer to `other`.
     pub fn is_before(&self, other: usize, step: usize) -> bool {
         if self.on_exit == Some(step) {
             return other != step;
@@ -222,7 +222,7 @@ impl FlowGraph {
         Ok(conditions)
     }
 
-    /// What a `when` names must be there to be asked about.
+    /// The steps and outputs that a `when` names must exist.
     fn check_condition(
         &self,
         spec: &JobFlowSpec,

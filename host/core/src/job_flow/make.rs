@@ -1,4 +1,4 @@
-//! The Job of a step: what it is called, what it is made of, and whose one is that already has its name.
+//! The Job of a step: its name, its content, and who owns a Job that already has its name.
 
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::ResourceExt;
@@ -27,7 +27,7 @@ use crate::{
 /// How many characters the digest of a template has.
 const REVISION_LENGTH: usize = 16;
 
-/// The reasons of what is in the way of a Job before the API server is asked for one.
+/// The reasons why a Job can't be created, found before any request to the API server.
 pub(super) const HINDRANCES: [&str; 4] = [
     "TemplateNotFound",
     "NoTemplate",
@@ -51,7 +51,7 @@ fn wanted_name(flow: &JobFlow, step: &str, attempt: i32) -> String {
     }
 }
 
-/// What stands for an attempt in a name that is cut.
+/// The suffix of an attempt in a shortened name.
 fn key(flow: &JobFlow, step: &str, attempt: i32) -> String {
     json!([flow.uid().unwrap_or_default(), step, attempt]).to_string()
 }
@@ -75,7 +75,7 @@ pub(super) fn is_own(flow: &JobFlow, job: &Job) -> bool {
 /// The Job of an attempt of a step.
 ///
 /// # Errors
-/// What is in its way: its template is not there, or can't be made a Job of.
+/// Why it can't be created: its template does not exist, or no Job can be rendered from it.
 pub(super) fn start(
     observed: &Observed<'_>,
     graph: &FlowGraph,
@@ -138,7 +138,7 @@ pub(super) fn start(
     })
 }
 
-/// A digest of what the Job is made from.
+/// A digest of the template that the Job is rendered from.
 fn revision(spec: &JobSpec) -> String {
     let digest = Sha256::digest(json!(spec).to_string());
     let bytes = digest.iter().take(8);
@@ -146,13 +146,13 @@ fn revision(spec: &JobSpec) -> String {
     format!("{number:0REVISION_LENGTH$x}")
 }
 
-/// The digest of what a Job was made from.
+/// The digest of the template that a Job was rendered from.
 pub(super) fn template_hash(job: &Job) -> Option<String> {
     let revision = job.annotations().get(keys::REVISION)?;
     (revision.len() <= REVISION_LENGTH).then(|| revision.clone())
 }
 
-/// What the Job is made from: the JobTemplate, if one is named.
+/// The template of the Job: the JobTemplate, if one is named.
 pub(super) fn template<'a>(
     observed: &'a Observed<'_>,
     step: &'a Step,
@@ -174,8 +174,8 @@ pub(super) fn template<'a>(
     })
 }
 
-/// The outputs of others that a step asked for; one that was never left is left out. They are taken
-/// literally: in a variable's value `$(…)` would stand for another variable.
+/// The outputs of other steps that a step takes as inputs, without those that were never written. They are
+/// taken literally: in a variable's value, `$(…)` would refer to another variable.
 fn inputs(graph: &FlowGraph, step: &Step, known: &[StepStatus]) -> Vec<(String, String)> {
     let inputs = step.inputs.iter();
     inputs
@@ -202,10 +202,10 @@ fn set(map: &mut Map<String, Value>, key: &str, value: Option<String>) {
     };
 }
 
-/// Says whose a Job is that already has a name of `start`.
+/// Returns who owns a Job that already has a name of `start`.
 ///
-/// Guarantees that a Job is never taken for two steps or two attempts: `a` has a second attempt that is
-/// called as the first of a step `a-2`. `now` tells how long a leaving one is waited for already.
+/// Guarantees that a Job is never taken for two steps or two attempts: the second attempt of `a` has the
+/// same name as the first attempt of a step `a-2`. `now` limits the wait for a Job that is being deleted.
 pub(super) fn claim(flow: &JobFlow, start: &Start, job: &Job, now: Timestamp) -> Claim {
     if !is_owned(flow, job) {
         let status = flow.status.as_ref();

@@ -1,4 +1,4 @@
-//! What the status remembers of a flow, and what of it is forgotten when a retry is asked for.
+//! What the status remembers of a flow, and what a requested retry resets.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ pub(super) struct Memory {
     pub(super) is_reopened: bool,
 }
 
-/// What is remembered, a retry that is asked for being acted upon.
+/// What is remembered, after a requested retry was applied.
 pub(super) fn recall(flow: &JobFlow, status: &JobFlowStatus, graph: Option<&FlowGraph>) -> Memory {
     let steps = status.steps.iter();
     let memory = Memory {
@@ -44,7 +44,7 @@ pub(super) fn recall(flow: &JobFlow, status: &JobFlowStatus, graph: Option<&Flow
     }
 }
 
-/// The retry that a flow asks for, if it has not been acted upon.
+/// The retry that a flow requests, if it has not been applied.
 fn asked(flow: &JobFlow, status: &JobFlowStatus) -> Option<String> {
     let asked = flow.annotations().get(keys::RETRY)?;
     (Some(asked) != status.retried.as_ref()).then(|| asked.clone())
@@ -58,7 +58,7 @@ fn retry(mut memory: Memory, asked: String, status: &JobFlowStatus, graph: &Flow
     };
     let last = graph.on_exit();
     if last.is_some_and(|last| phase(&memory, last) == Phase::Running) {
-        // What cleans up goes on first.
+        // Clean-up steps continue first.
         return memory;
     }
     let mut is_again = vec![false; graph.len()];
@@ -102,8 +102,8 @@ fn again(step: &mut StepStatus) {
 }
 
 impl Memory {
-    /// Why everything that runs is deleted. Only what has been written down counts, so that a step
-    /// whose Job is gone is known to have been cancelled.
+    /// Why all running Jobs are deleted. Only what the status has recorded counts, so that a step without
+    /// its Job is known to have been cancelled.
     pub(super) fn cancelled_for(&self, flow: &JobFlow) -> Option<String> {
         if flow.spec.failure_policy != Some(FailurePolicy::Cancel) {
             return None;
@@ -123,8 +123,8 @@ impl Memory {
                 .any(|step| matches!(step.phase, Phase::Failed | Phase::Cancelled))
     }
 
-    /// Whether a step is not cancelled: it runs last, or it starts, or has started, after the failure was
-    /// written down, as only one that has a `when` does.
+    /// Whether a step is not cancelled: it runs last, or it starts, or has started, after the status
+    /// recorded the failure, which only a step with a `when` does.
     pub(super) fn is_spared(&self, flow: &JobFlow, name: &str, has_when: bool) -> bool {
         let known = self.steps.get(name);
         let phase = known.map_or(Phase::Waiting, |known| known.phase);
@@ -139,7 +139,7 @@ impl Memory {
         is_after || flow.spec.on_exit.as_deref() == Some(name)
     }
 
-    /// What is known of the steps of the spec but the one that runs last.
+    /// The status of the steps of the spec, except the one that runs last.
     fn main_part<'a>(&'a self, flow: &'a JobFlow) -> impl Iterator<Item = &'a StepStatus> {
         let steps = flow.spec.flows.iter();
         let steps = steps.filter(|step| Some(&step.name) != flow.spec.on_exit.as_ref());
@@ -147,8 +147,7 @@ impl Memory {
     }
 }
 
-/// Forgets of the steps that are over and not in the spec any more those that there is no room for: the
-/// oldest.
+/// Drops the oldest finished steps that are not in the spec any more, if there is no room for them.
 pub(super) fn forget(orphans: &mut Vec<StepStatus>) {
     while orphans.len() > MAX_ORPHANS {
         let ended = orphans.iter().enumerate();

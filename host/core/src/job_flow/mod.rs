@@ -1,11 +1,11 @@
 //! JobFlow and JobTemplate: the decisions of one pass.
 //!
-//! [`FlowGraph`](graph::FlowGraph) is a spec that makes sense, [`plan`](plan::plan) says which Jobs are
-//! made, deleted and changed, [`conclude`](conclude::conclude) turns what there is afterwards into the
-//! next status. What must be remembered is in the status, so a pass can be repeated after any crash.
+//! [`FlowGraph`](graph::FlowGraph) is a validated spec, [`plan`](plan::plan) decides which Jobs are
+//! created, deleted and changed, [`conclude`](conclude::conclude) turns the resulting state into the next
+//! status. Whatever must be remembered is in the status, so a reconcile can be repeated after any crash.
 //!
-//! There are never two Jobs for one attempt of a step: the name of a Job is derived from both, so whoever
-//! makes it again makes the same.
+//! There are never two Jobs for one attempt of a step: the name of a Job is derived from both, so creating
+//! it again gives the same name.
 
 mod advance;
 mod assess;
@@ -44,11 +44,11 @@ pub struct Seen {
     pub flow: Arc<JobFlow>,
     /// The graph of this flow, or why it has none.
     graph: Arc<Result<FlowGraph, GraphError>>,
-    /// What is around the flow.
+    /// The state around the flow.
     around: Around,
 }
 
-/// What is around a flow.
+/// The state around a flow.
 #[derive(Clone, Debug)]
 pub struct Around {
     /// The Jobs of its namespace whose label [`OWNER_UID`](operon_api::keys::OWNER_UID) is its uid.
@@ -62,7 +62,7 @@ pub struct Around {
 }
 
 impl Seen {
-    /// A flow, and what is around it.
+    /// A flow, and the state around it.
     pub fn new(flow: Arc<JobFlow>, around: Around) -> Self {
         let graph = Arc::new(FlowGraph::new(&flow.spec));
         Self {
@@ -72,7 +72,7 @@ impl Seen {
         }
     }
 
-    /// The same version of the flow, and what is around it now.
+    /// The same version of the flow, and the present state around it.
     #[must_use]
     pub fn again(self, around: Around) -> Self {
         Self { around, ..self }

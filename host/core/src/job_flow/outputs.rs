@@ -15,7 +15,7 @@ use crate::{
     jobs::{self, text::stored},
 };
 
-/// The longest termination message; Kubernetes cuts what is longer.
+/// The longest termination message; Kubernetes truncates longer ones.
 const MAX_BYTES: usize = 4096;
 
 /// How many bytes the termination messages of all containers of a pod may have.
@@ -27,19 +27,19 @@ pub(super) const INVALID: &str = "OutputInvalid";
 /// What a step left, by its declared names.
 pub(super) type Outputs = BTreeMap<String, String>;
 
-/// What is asked of the pods of a Job.
+/// The outputs that the pods of a Job must write.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     pub(super) job: &'a Job,
     /// The names that the step declares.
     pub(super) declared: &'a [String],
-    /// Which pod and container must have left them, if the step says so.
+    /// The pod and the container that must have written them, if the step names them.
     pub(super) from: Option<&'a OutputsFrom>,
 }
 
-/// What the pods that succeeded left. None if a pod that is still to come may leave it: of an Indexed Job
-/// that of index 0 is waited for while the Job runs, of any other the first that left what is declared. If it
-/// `is_late`, no other pod is waited for.
+/// The outputs of the successful pods. None if a later pod may still write them: while the Job runs, an
+/// Indexed Job's outputs come from the pod of index 0, any other Job's from the first pod that wrote the
+/// declared outputs. If it `is_late`, no other pod is waited for.
 pub(super) fn take(
     asked: Asked<'_>,
     pods: &[Arc<Pod>],
@@ -122,7 +122,7 @@ pub(super) fn room<'a>(steps: impl Iterator<Item = &'a StepStatus>) -> usize {
     MAX_TOTAL.saturating_sub(steps.map(|step| size(&step.outputs)).sum())
 }
 
-/// Fails a step whose outputs there is no room for; what room is left.
+/// Fails a step if there is no room for its outputs; returns the remaining room.
 pub(super) fn within(step: &mut StepStatus, room: usize) -> usize {
     if let Some(left) = room.checked_sub(size(&step.outputs)) {
         return left;
@@ -162,7 +162,7 @@ fn terminated(pod: &Pod) -> Vec<(&str, &ContainerStateTerminated)> {
         .collect()
 }
 
-/// The termination messages of the containers that may speak.
+/// The termination messages of the containers that may write the outputs.
 fn messages<'a>(asked: Asked<'_>, pod: &'a Pod) -> Vec<(&'a str, &'a str)> {
     let wanted = asked.from.and_then(|from| from.container.as_deref());
     let ends = terminated(pod).into_iter();
@@ -190,7 +190,7 @@ fn read(asked: Asked<'_>, pod: &Pod) -> Result<Outputs, Failure> {
     found.collect()
 }
 
-/// Why none of these pods left what is declared, by the first that said something.
+/// Why none of these pods wrote the declared outputs, by the first pod with a termination message.
 fn why_none(asked: Asked<'_>, pods: &[&Pod]) -> Failure {
     let says = |pod: &&&Pod| !messages(asked, pod).is_empty();
     let Some(pod) = pods.iter().find(says).or(pods.first()) else {
@@ -205,7 +205,7 @@ fn why_none(asked: Asked<'_>, pods: &[&Pod]) -> Failure {
     }
 }
 
-/// Why a pod did not leave an output: what is wrong with the message that looks most like one.
+/// Why a pod did not write an output: the error in the termination message that looks most like one.
 fn why_not(asked: Asked<'_>, pod: &Pod, key: &str, messages: &[(&str, &str)]) -> Failure {
     let name = pod.name_any();
     let is_object = |(_, message): &&(&str, &str)| message.trim_start().starts_with('{');
@@ -234,14 +234,15 @@ fn why_not(asked: Asked<'_>, pod: &Pod, key: &str, messages: &[(&str, &str)]) ->
     }
 }
 
-/// Whether Kubernetes cut a message, and at what: the containers of a pod share [`MAX_OF_POD`] bytes.
+/// Whether Kubernetes truncated a message, and to what length: the containers of a pod share [`MAX_OF_POD`]
+/// bytes.
 fn cut(pod: &Pod, message: &str) -> String {
     let spec = pod.spec.as_ref();
     let init = spec.and_then(|spec| spec.init_containers.as_ref());
     let init = init.map_or(0, Vec::len);
     let containers = spec.map_or(0, |spec| spec.containers.len()) + init;
     let most = MAX_BYTES.min(MAX_OF_POD / containers.max(1));
-    // A character that is cut in two is left out.
+    // A character at the limit is left out as a whole.
     if message.len() + 4 <= most {
         return String::new();
     }

@@ -1,5 +1,5 @@
-//! What a pass does: the Jobs that are made, deleted and changed. Pure: it reads [`Observed`] and nothing
-//! else.
+//! The plan of a reconcile: the Jobs that are created, deleted and changed. Pure: it reads [`Observed`] and
+//! nothing else.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,14 +40,14 @@ pub struct Plan {
     pub delete: Vec<Arc<Job>>,
     /// These Jobs get these merge patches.
     pub adjust: Vec<(Arc<Job>, Value)>,
-    /// These Jobs are made.
+    /// The Jobs to create.
     pub start: Vec<Start>,
     /// When time alone changes the plan.
     pub requeue_after: Option<Duration>,
 }
 
-/// The Jobs that are due while `next` is being written: those that are by the status before it and by
-/// `next`, which may have settled what becomes of a step, or may never be stored.
+/// The Jobs that are due while `next` is being written: those that are due by the previous status and by
+/// `next`, which may have decided the result of a step, or may never be stored.
 pub(super) fn meanwhile(observed: &Observed<'_>, next: &JobFlowStatus) -> Vec<Start> {
     let before = plan(observed);
     let is_same_spec = next.observed_generation == observed.flow.metadata.generation;
@@ -104,7 +104,8 @@ fn adjust(observed: &Observed<'_>, status: &JobFlowStatus) -> Vec<(Arc<Job>, Val
     adjust
 }
 
-/// The unfinished Jobs that are suspended, or resumed, because the flow or the step's template says so now.
+/// The unfinished Jobs that are suspended, or resumed, because the flow or the step's template now requires
+/// it.
 fn suspensions(observed: &Observed<'_>) -> Vec<(Arc<Job>, Value)> {
     let flow = observed.flow;
     let steps = flow.spec.flows.iter();
@@ -127,7 +128,7 @@ fn suspensions(observed: &Observed<'_>) -> Vec<(Arc<Job>, Value)> {
     patches
 }
 
-/// What is left until a flow that has finished is deleted; zero when it is due.
+/// The time until a finished flow is deleted; zero when the deletion is due.
 pub(super) fn expiry(
     flow: &JobFlow,
     status: &JobFlowStatus,
@@ -139,7 +140,7 @@ pub(super) fn expiry(
     is_over.then(|| left(ended.0, seconds(ttl), observed.now).unwrap_or_default())
 }
 
-/// Whether a pass over this status would write something at once that does not start a step.
+/// Whether a reconcile of this status would immediately write something that does not start a step.
 pub(super) fn has_follow_up(observed: &Observed<'_>, status: &JobFlowStatus) -> bool {
     !cancelled(observed, status).is_empty() || !adjustments(observed, status).is_empty()
 }
@@ -168,7 +169,7 @@ fn cancelled(observed: &Observed<'_>, status: &JobFlowStatus) -> Vec<Arc<Job>> {
     running
 }
 
-/// The `ttlSecondsAfterFinished` of Jobs whose result is written down: until then they must not vanish.
+/// The `ttlSecondsAfterFinished` of Jobs with a recorded result: until then the Jobs must not be deleted.
 fn adjustments(observed: &Observed<'_>, status: &JobFlowStatus) -> Vec<(Arc<Job>, Value)> {
     let recorded: HashSet<_> = status.steps.iter().filter_map(recorded).collect();
     let later = |step: &str, attempt: i32| {

@@ -1,4 +1,4 @@
-//! Steps whose Job the API server refused: which they are, and when they are tried again.
+//! Steps with a Job that the API server refused, and when they are tried again.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::{
     jobs::{MadeJob, MadeJobs},
 };
 
-/// When the others are looked at if one of those was refused again.
+/// When the other steps are tried if one of those was refused again.
 const RECHECK: Duration = Duration::from_mins(1);
 
-/// What the API server said to the Job of a step that was tried last, if it refused it.
+/// The API server's refusal of the last tried Job of a step, if it refused the Job.
 pub(super) fn refusal(step: &StepStatus) -> Option<Failure> {
     let reason = step.reason.as_deref()?;
     let ours = [
@@ -40,7 +40,7 @@ pub(super) fn refusal(step: &StepStatus) -> Option<Failure> {
     (is_open && !is_ours).then(|| Failure::new(reason, message))
 }
 
-/// When those are looked at that were not tried in the pass in which these were made.
+/// When the steps are tried that were not tried in the reconcile that created these.
 pub(super) fn recheck(made: &MadeJobs) -> Duration {
     let mut all = made.values();
     let are_granted = !made.is_empty() && all.all(|made| matches!(made, MadeJob::Job(_)));

@@ -1,4 +1,4 @@
-//! Where a flow stands: state, conditions, and the sentence that says why. Pure.
+//! The status of a flow: state, conditions, and their messages. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,13 +25,13 @@ use crate::{
     },
 };
 
-/// How long a JobTemplate may be missing after its flow was made: both may be applied together.
+/// How long a JobTemplate may be missing after its flow was created: both may be applied together.
 const TEMPLATE_GRACE: Duration = Duration::from_secs(30);
 
-/// Of how many steps a flow may be that tells the status of each Job.
+/// The most steps of a flow that reports the status of each Job.
 const MAX_LISTED: usize = 100;
 
-/// How many names a message tells.
+/// The most names in a message.
 const NAMED: usize = 3;
 
 /// The reason of the conditions of a flow with a step that failed.
@@ -89,7 +89,7 @@ pub(super) fn job_status_list(
         .collect()
 }
 
-/// What is told of a Job's status.
+/// The part of a Job's status that is reported.
 fn bounded(status: &Value) -> Map<String, Value> {
     const LONG: usize = 256;
     let mut fields = status.as_object().cloned().unwrap_or_default();
@@ -110,7 +110,7 @@ pub(super) struct Verdict {
     standing: Standing,
     pub(super) reason: String,
     pub(super) message: String,
-    /// When it is looked at again, if it may be worse then.
+    /// When to reconcile again, if the status may be worse then.
     pub(super) look_after: Option<Duration>,
 }
 
@@ -139,7 +139,7 @@ impl Verdict {
     }
 }
 
-/// Decides where a flow stands.
+/// Decides the status of a flow.
 pub(super) fn verdict(
     observed: &Observed<'_>,
     assessment: &Assessment,
@@ -286,7 +286,7 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// Says of steps that were added to a finished flow that they do not run.
+/// Reports that steps that were added to a finished flow do not run.
 fn late(observed: &Observed<'_>, assessment: &Assessment) -> String {
     if !assessment.was_finished || assessment.steps.is_empty() {
         return String::new();

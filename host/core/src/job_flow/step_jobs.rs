@@ -15,7 +15,7 @@ pub(super) struct StepJobs<'a> {
 }
 
 impl<'a> StepJobs<'a> {
-    /// Those that are there, and those that were made in this pass.
+    /// The Jobs that exist, and the Jobs that were created in this reconcile.
     pub(super) fn of(observed: &Observed<'a>, made: Option<&'a MadeJobs>) -> Self {
         let mut by_step: HashMap<_, Vec<_>> = HashMap::new();
         let own = observed.jobs.iter();

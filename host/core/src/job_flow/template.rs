@@ -1,4 +1,4 @@
-//! What the status of a JobTemplate says: which Jobs were made from it. Pure.
+//! The status of a JobTemplate: the Jobs that were created from it. Pure.
 
 use std::sync::Arc;
 
@@ -9,12 +9,13 @@ use operon_api::{JobTemplate, job_template::JobTemplateStatus, keys};
 /// How many Jobs the status names.
 const NAMED: usize = 100;
 
-/// The JobTemplate that a Job was made from: namespace and name. The first dot separates them, because a
-/// namespace has none; what is not both is nobody's.
+/// The JobTemplate that a Job was created from: namespace and name. The first dot separates them, because a
+/// namespace has none; any other value names no JobTemplate.
 pub fn made_from(job: &Job) -> Option<(&str, &str)> {
     let value = job.annotations().get(keys::JOB_TEMPLATE)?;
     let (namespace, name) = value.split_once('.')?;
-    // Jobs are made from templates of their own namespace: an annotation can't speak for another's.
+    // Jobs are created from templates of their own namespace: an annotation can't name a template of
+    // another namespace.
     let is_own = job.metadata.namespace.as_deref() == Some(namespace);
     (is_own && !name.is_empty()).then_some((namespace, name))
 }

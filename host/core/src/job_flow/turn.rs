@@ -1,4 +1,4 @@
-//! A step that has not started: whether it is its turn, by what became of those that it depends on.
+//! A step that has not started: whether it may start, by the results of its dependencies.
 
 use operon_api::job_flow::{Phase, StepStatus};
 
@@ -11,7 +11,7 @@ const WHEN_FALSE: &str = "WhenFalse";
 const DEPENDENCY_SKIPPED: &str = "DependencySkipped";
 const DEPENDENCY_FAILED: &str = "DependencyFailed";
 
-/// Why a step is Blocked that depends on what is no step.
+/// Why a step with a dependency that does not exist is Blocked.
 pub(super) const UNKNOWN_DEPENDENCY: &str = "UnknownDependency";
 
 /// What becomes of a step that has not started.
@@ -29,14 +29,14 @@ pub(super) enum Turn {
     Fail(Failure),
 }
 
-/// Whether a step that was skipped is one of those that were not to run.
+/// Whether a step was skipped because it was not meant to run.
 pub(super) fn is_skipped_on_purpose(step: &StepStatus) -> bool {
     let reason = step.reason.as_deref();
     step.phase == Phase::Skipped && matches!(reason, Some(WHEN_FALSE | DEPENDENCY_SKIPPED))
 }
 
-/// Decides about a step, given where all stand; `is_stopped` says that a failure keeps from starting
-/// what does not ask for it.
+/// Decides on a step, given the status of all; `is_stopped` means that a failure keeps the steps without a
+/// `when` from starting.
 pub(super) fn turn(
     graph: &FlowGraph,
     place: usize,

@@ -1,10 +1,10 @@
 //! `when`: whether a step runs, as an expression over what became of others.
 //!
-//! A user's text is parsed and evaluated in this process, so what it can cost is known before: its length,
-//! its nesting and the size of its tree are limited, it goes through a list at most once, it calls only
-//! functions whose cost is bounded by their arguments, and it can't build large values. So it ends
-//! soon and in little memory. What could need much stack is parsed on a thread that has it; what is
-//! evaluated is not deep.
+//! A user's expression is parsed and evaluated in this process, so its cost is bounded in advance: its
+//! length, its nesting and the size of its tree are limited, it iterates over a list at most once, it calls
+//! only functions with a cost that their arguments bound, and it can't build large values. So it ends soon
+//! and uses little memory. An expression that could need much stack is parsed on a thread with a large
+//! stack; the evaluated tree is not deep.
 
 mod shape;
 
@@ -37,7 +37,7 @@ const STACK: usize = MAX_LENGTH << 11;
 /// How deep brackets may nest.
 const MAX_BRACKETS: u16 = 24;
 
-/// How many bytes of an error are told.
+/// The most bytes of an error that are reported.
 const MAX_MESSAGE: usize = 300;
 
 /// An expression that can be evaluated.
@@ -47,7 +47,7 @@ pub(super) struct When {
     shape: Shape,
 }
 
-/// What an expression says.
+/// The result of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer<'a> {
     /// It is true.
@@ -137,7 +137,7 @@ impl When {
         &self.shape.outputs_of_any
     }
 
-    /// What an evaluation costs at most if so many steps can be asked about.
+    /// The largest cost of an evaluation with this number of visible steps.
     pub(super) fn cost(&self, steps: usize) -> usize {
         let built = if self.shape.is_about_all {
             steps
@@ -152,7 +152,7 @@ impl When {
         built + self.shape.size * rounds
     }
 
-    /// What it says, given what became of the steps that it may ask about.
+    /// Its result, given the results of the steps that it may refer to.
     pub(super) fn answer<'a>(
         &self,
         steps: impl Iterator<Item = &'a StepStatus>,
@@ -221,8 +221,8 @@ fn facts(step: &StepStatus) -> Value {
     Value::Map(Map { map: Arc::new(map) })
 }
 
-/// How many signs of a text may nest something. Those inside of quotes count too: what is a quote and
-/// what a comment is known to the parser alone.
+/// How many characters of a text may nest something. Characters inside quotes count too: only the parser
+/// can tell quotes and comments apart.
 fn signs(text: &str) -> usize {
     let harmless = b"\"'_,&|";
     let is_sign = |byte: &u8| byte.is_ascii_punctuation() && !harmless.contains(byte);

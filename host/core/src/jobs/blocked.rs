@@ -30,7 +30,7 @@ const TROUBLES: [&str; 7] = [
     "RunContainerError",
 ];
 
-/// Those whose words are the same at each try: other words tell of another trouble.
+/// The reasons whose message is the same at each attempt: another message means another cause.
 const STEADY: [&str; 3] = [
     "ErrImageNeverPull",
     "InvalidImageName",
@@ -49,23 +49,23 @@ pub struct Blocked {
     pub message: String,
     /// Since when.
     pub since: Timestamp,
-    /// The uid of the object whose Events say more, if the pods alone do not say it all.
+    /// The uid of the object whose Events explain more, if the pods alone do not suffice.
     pub ask: Option<String>,
 }
 
-/// How long a Job has waited, by what its object says of that.
+/// How long a Job has waited, by the deadline of its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// It may only have begun: nothing is said until this is over.
+    /// The wait may have just begun: nothing is reported during this time.
     Short(Duration),
-    /// What it waits for is named; until this is over that is no fault.
+    /// The message names what the Job waits for; during this time it is not a failure.
     Named(Duration),
     /// Longer than its object allows.
     Over,
 }
 
 impl Wait {
-    /// When more is said, if nothing else happens.
+    /// When the next report is due, if nothing else happens.
     pub(crate) fn left(self) -> Option<Duration> {
         match self {
             Self::Short(left) | Self::Named(left) => Some(left),
@@ -87,8 +87,8 @@ impl Blocked {
         }
     }
 
-    /// Whether this is what was told before under this reason, if in other words: each new try may word
-    /// it a little differently, and those of the first time stay.
+    /// Whether this is the same as the previous report with this reason, even if the message differs: each
+    /// new attempt may word it differently, and the first message stays.
     pub(crate) fn is_still(&self, reason: &str) -> bool {
         self.reason == reason && !STEADY.contains(&reason)
     }
@@ -97,7 +97,7 @@ impl Blocked {
 /// How far the first pod of a blocked Job has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// It has not been made.
+    /// The container has not been created.
     Making,
     /// It has no node.
     Placing,
@@ -124,7 +124,7 @@ pub(crate) fn blocked(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
     if live.is_empty() {
         return without_pods(job, pods);
     }
-    // Of several pods always the same one is told, however its words change.
+    // Of several pods always the same one is reported, however its message changes.
     live.sort_by_key(|pod| pod.name_any());
     let waits: Option<Vec<_>> = live.iter().map(|pod| waits_for(pod)).collect();
     waits?.into_iter().min_by_key(|blocked| blocked.since)
@@ -139,7 +139,7 @@ pub(crate) fn is_live(pod: &Pod) -> bool {
     !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// A Job that has no pod at all may not make one.
+/// A Job without any pod may not be allowed to create one.
 fn without_pods(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
     let status = job.status.as_ref();
     let active = status.and_then(|status| status.active).unwrap_or(0);

@@ -19,7 +19,7 @@ use crate::driver::LogSource;
 /// How much of a log is kept, in bytes.
 pub const LOG_BYTES: usize = 2048;
 
-/// What a pod says of its own end, whatever its containers ended with.
+/// The pod's own reason for its end, whatever the exit codes of its containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OwnReason {
     reason: String,
@@ -62,8 +62,8 @@ pub(crate) fn log_source(pods: &[Arc<Pod>]) -> Option<LogSource> {
     })
 }
 
-/// How a Job failed, as far as the Job and its pods tell. Without a log, what the container left as its
-/// termination message takes its place.
+/// How a Job failed, from the Job and its pods. Without a log, the container's termination message is used
+/// instead.
 pub(crate) fn failure(job: &Job, pods: &[Arc<Pod>], log: Option<&str>) -> RunFailure {
     let finish = job::finish(job).or_else(|| job::failure_target(job));
     let mut failure = RunFailure {
@@ -107,7 +107,7 @@ pub(crate) fn failure(job: &Job, pods: &[Arc<Pod>], log: Option<&str>) -> RunFai
     failure
 }
 
-/// How a Job failed, in a sentence: what the Job says, and its cause.
+/// How a Job failed, in a sentence: the Job's condition, and its cause.
 pub(crate) fn sentence(failure: &RunFailure) -> String {
     let job = &failure.job_name;
     let said = [failure.reason.as_str(), failure.message.as_str()];
@@ -166,7 +166,7 @@ fn changed(pod: &Pod) -> Option<Timestamp> {
     times.map(|time| time.0).max()
 }
 
-/// What a pod says of its end: that it was evicted, that its own deadline passed, that it was disrupted.
+/// The pod's reason for its end: it was evicted, its own deadline passed, or it was disrupted.
 fn own_reason(pod: &Pod) -> Option<OwnReason> {
     let status = pod.status.as_ref()?;
     if status.phase.as_deref() == Some("Succeeded") {

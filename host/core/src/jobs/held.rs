@@ -1,5 +1,5 @@
-//! Jobs that are held: suspended by the object that they belong to, by a queue such as Kueue or by a
-//! user, or run by another controller. Time that a Job is held is nobody's fault.
+//! Jobs that are held: suspended by the object that they belong to, by a queue such as Kueue or by a user,
+//! or run by another controller. The time that a Job is held never counts as a failure.
 //!
 //! The annotation `operon.dev/suspended` remembers that Operon suspended a Job. A Job without it is
 //! suspended by another controller or by a user, who also resumes it.

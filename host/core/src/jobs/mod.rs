@@ -1,5 +1,5 @@
-//! What is known of any Job, whoever it was made for: how it went, what it waits for, how it failed, and
-//! how one is made of what a user wrote.
+//! What is known of any Job, whatever it was created for: its outcome, what it waits for, how it failed,
+//! and how a Job is rendered from a user's spec.
 
 pub mod blocked;
 pub(crate) mod explain;
@@ -41,7 +41,7 @@ pub struct Finish {
     pub time: Option<Time>,
 }
 
-/// How a Job ended, if it did: the first of its conditions that says so.
+/// How a Job ended, if it did, by the first of its final conditions.
 pub fn finish(job: &Job) -> Option<Finish> {
     conditions(job).find_map(|condition| {
         let outcome = match condition.type_.as_str() {
@@ -134,12 +134,12 @@ pub(crate) fn reference(name: impl Into<String>) -> ObjectReference {
     }
 }
 
-/// A Job as the API server returned it. One that cannot be read is none of ours.
+/// A Job as the API server returned it. A Job that cannot be read is not ours.
 pub(crate) fn job_of(found: &Value) -> Option<Job> {
     serde_json::from_value(found.clone()).ok()
 }
 
-/// What came of the Jobs that were to be made.
+/// The results of creating Jobs.
 pub(crate) fn all_made(done: &Done) -> MadeJobs {
     let made = done.made.iter().filter_map(|(subject, made)| {
         let made = match made {
@@ -163,5 +163,5 @@ pub enum MadeJob {
     Leaving,
 }
 
-/// What came of the Jobs that were to be made, by what they are for.
+/// The results of creating Jobs, by what the Jobs are for.
 pub type MadeJobs = HashMap<String, MadeJob>;

@@ -1,21 +1,21 @@
-//! Names of Jobs: derived from what a Job is made for, so whoever makes it again makes the same.
+//! Names of Jobs: derived from what a Job is created for, so creating it again gives the same name.
 
 use operon_api::embedded::JobSpec;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// What Kubernetes itself makes random names of: no vowels, so no words.
+/// The characters of Kubernetes' own random names: no vowels, so no words.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The longest name of a Job: it is the value of a label of its pods.
 const MAX: usize = 63;
 
-/// How many names are tried if somebody else's Job has one.
+/// How many names are tried if other owners' Jobs have them.
 const NAMES: u32 = 3;
 
-/// The names that a Job may have that is to be called `wanted`, the first being the one it gets unless
-/// somebody else's Job has it. What is too long is cut, and told apart by `key`, which stands for what
-/// the Job is made for.
+/// The names that a Job with the wanted name `wanted` may have, the first being the name that it gets
+/// unless another owner's Job has it. A name that is too long is shortened, and distinguished by `key`,
+/// which identifies what the Job is created for.
 pub(crate) fn names(wanted: &str, key: &str, spec: &JobSpec) -> Vec<String> {
     if spec.at(&["completionMode"]) == Some(&json!("Indexed")) {
         let completions = spec.at(&["completions"]).and_then(Value::as_i64);
@@ -65,7 +65,7 @@ pub(crate) fn cut(name: &str, length: usize) -> &str {
         .trim_end_matches(['-', '.'])
 }
 
-/// Five characters that stand for a text.
+/// Five characters that represent a text.
 pub(crate) fn five(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     let mut rest = digest

@@ -1,5 +1,5 @@
-//! Whose a Job is, by its owner references: an object's own, one that goes with the object that had its
-//! name before, or somebody else's.
+//! Job ownership, by owner references: a Job is owned by an object, by an earlier object of the same name,
+//! with which it is deleted, or by another object.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::driver::Claim;
 /// How long after an object was first seen it waits for the Jobs of the object that had its name before.
 const LEAVE: Duration = Duration::from_mins(1);
 
-/// How often is looked whether they are gone: of those that another operator made nothing tells.
+/// How often the deletion of those Jobs is checked: nothing reports it for Jobs that another operator
+/// created.
 const LEAVE_RECHECK: Duration = Duration::from_secs(1);
 
 /// What names an object as the owner of its Jobs. Deleted in the foreground, it waits for them.
@@ -25,7 +26,7 @@ pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> Option<OwnerReference
     })
 }
 
-/// Whether a Job says that this object, and not one of its name before, is its owner.
+/// Whether the owner of a Job is this object, and not an earlier object of the same name.
 pub(crate) fn is_owned<K: Resource>(object: &K, job: &Job) -> bool {
     let owners = job.owner_references();
     owners
@@ -54,7 +55,7 @@ pub(crate) fn not_owned<K: Resource<DynamicType = ()>>(
     }
 }
 
-/// When it is looked again whether leaving Jobs have gone, if any is waited for.
+/// When to check again whether the Jobs that are being deleted are gone, if there are any.
 pub(crate) fn leave_recheck(made: &MadeJobs) -> Option<Duration> {
     let is_leaving = made.values().any(|made| *made == MadeJob::Leaving);
     is_leaving.then_some(LEAVE_RECHECK)

@@ -1,4 +1,4 @@
-//! A Job made of what a user wrote, and of what is laid over it: a flow's or a DaemonJob's common
+//! A Job rendered from a user's spec and from what is laid over it: a flow's or a DaemonJob's common
 //! parameters, shared volumes, a node.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::action::Failure;
 
-/// What is laid over the spec of a Job. What it says wins over what the user wrote under the same key.
+/// What is laid over the spec of a Job. Its values override the user's values under the same keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overlay<'a> {
     /// What every Job of the object gets.
@@ -102,7 +102,7 @@ pub(crate) fn render(spec: &JobSpec, overlay: &Overlay<'_>) -> Result<Rendered, 
     })
 }
 
-/// A value as an object; what is none becomes one.
+/// A value as an object; any other value is replaced by an empty object.
 fn object(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = json!({});
@@ -110,7 +110,7 @@ fn object(value: &mut Value) -> &mut Map<String, Value> {
     value.as_object_mut().expect("it was made an object above")
 }
 
-/// The list under `key`, which is made if it is not there or null; none if it is something else.
+/// The list under `key`, which is created if it is absent or null; none if the value is not a list.
 fn list<'a>(map: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Vec<Value>> {
     let value = map.entry(key).or_insert(json!([]));
     if value.is_null() {

@@ -5,7 +5,7 @@ pub(crate) fn stored(text: &str) -> usize {
     text.chars().map(stored_character).sum()
 }
 
-/// The API server's JSON is made to be put into HTML, so some characters become `\u….`
+/// The API server's JSON is escaped for HTML, so some characters become `\u….`
 fn stored_character(character: char) -> usize {
     match character {
         '"' | '\\' | '\n' | '\r' | '\t' => 2,
@@ -15,7 +15,7 @@ fn stored_character(character: char) -> usize {
     }
 }
 
-/// The beginning of a text, such that it takes at most `most` bytes; `…` says that there was more.
+/// The beginning of a text, such that it takes at most `most` bytes; `…` marks that it was truncated.
 pub(crate) fn short(text: &str, most: usize) -> String {
     if stored(text) <= most {
         return text.to_owned();

@@ -11,19 +11,19 @@ use k8s_openapi::{
 };
 use operon_api::conditions::{READY, find};
 
-/// How long a Job may be blocked before that is said, unless its object says otherwise.
+/// How long a Job may be blocked before that is reported, unless its object sets another time.
 pub(crate) const PROGRESS_DEADLINE: Duration = Duration::from_mins(5);
 
 /// How long a Job is blocked before its object names the cause: what lasts no longer is no trouble.
 pub(crate) const NAMED_AFTER: Duration = Duration::from_secs(10);
 
-/// How often is looked whether the pods of a Job that is gone are gone too: nothing else tells.
+/// How often the pods of a deleted Job are checked: nothing else reports when they have terminated.
 pub(crate) const PODS_RECHECK: Duration = Duration::from_secs(2);
 
 /// The wait before the first retry, unless `retry.backoffSeconds` is set, and the longest.
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
 
-/// The wait before the third Job in a row is made again that was deleted before it finished, and the longest.
+/// The wait after the second Job in a row that was deleted before it finished, and the longest wait.
 const DELETED_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(6));
 
 /// `seconds` of a spec as a duration.
@@ -31,7 +31,7 @@ pub(crate) fn seconds(value: i32) -> Duration {
     Duration::from_secs(u64::try_from(value).unwrap_or(0))
 }
 
-/// What is left of `limit` since `start`; none when it is over.
+/// The rest of `limit` since `start`; none when it has passed.
 pub(crate) fn left(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {
     let passed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
     limit.checked_sub(passed).filter(|left| !left.is_zero())
@@ -61,9 +61,9 @@ pub(crate) fn backoff(first_seconds: Option<i32>, tries: i64) -> Duration {
         .min(longest)
 }
 
-/// The wait before another Job, the last `deletions` Jobs in a row having been deleted before they finished.
-/// The first is made again immediately, because a user may want just that; then 10 seconds, each next wait
-/// twice as long, up to 6 minutes.
+/// The wait before another Job, the last `deletions` Jobs in a row having been deleted before they
+/// finished. The first replacement is created immediately, because a user may want just that; then 10
+/// seconds, each next wait twice as long, up to 6 minutes.
 pub(crate) fn deleted_backoff(deletions: i64) -> Duration {
     let (first, longest) = DELETED_BACKOFF;
     match u32::try_from(deletions.saturating_sub(2).min(16)) {

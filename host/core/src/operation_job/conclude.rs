@@ -50,8 +50,8 @@ pub enum Answer {
 pub struct Answers {
     /// The answers.
     pub given: BTreeMap<usize, Answer>,
-    /// Targets without an answer whose call is under way, or which wait for their next one. Whoever
-    /// calls the action sees to the reconcile that follows.
+    /// Targets without an answer whose call is under way, or which wait for their next one. The caller of
+    /// the action triggers the following reconcile.
     pub later: BTreeSet<usize>,
 }
 
@@ -62,7 +62,7 @@ pub struct JobEvent {
     pub severity: Severity,
     /// One CamelCase word.
     pub reason: &'static str,
-    /// The target that it tells of: Events of one reason about different targets are different Events.
+    /// The target of the Event: Events of one reason about different targets are different Events.
     pub target: Option<String>,
     /// A sentence.
     pub message: String,
@@ -73,7 +73,7 @@ pub struct JobEvent {
 pub struct Conclusion {
     /// The status from now on.
     pub status: OperationJobStatus,
-    /// What became different, worth telling; only to be told once the status is written.
+    /// The changes worth an Event; the Events are only sent once the status is written.
     pub events: Vec<JobEvent>,
     /// When to look again even if nothing changes.
     pub requeue_after: Option<Duration>,
@@ -132,7 +132,7 @@ pub fn conclude(observed: &Observed<'_>, run: &TargetPlans, answers: &Answers) -
     }
 }
 
-/// Whether the plan names a target whose turn did not come in this pass.
+/// Whether the plan names a target that had no turn in this reconcile.
 fn is_unasked(target: &TargetPlan, answers: &Answers) -> bool {
     let Answers { given, later } = answers;
     let index = target.index;
@@ -405,7 +405,7 @@ fn note_release(detail: &mut TargetDetail, note: Option<(&str, &Failure)>) {
         }
     }
     if let Some((kind, failure)) = note {
-        // Whatever is cut to keep the whole short, it is not this.
+        // Whatever is shortened to keep the whole short, this part is kept.
         size::truncate(&mut error.message, size::MESSAGE / 2);
         error.message.push_str(kind);
         error.message.push_str(&failure.message);
@@ -434,7 +434,7 @@ fn give_up(detail: &mut TargetDetail, now: Time, failure: &Failure) {
     }
 }
 
-/// A failure that also says by what it came to that.
+/// A failure that also carries its last cause.
 fn carrying(failure: &Failure, last: &TargetError) -> Failure {
     let Failure { reason, message } = failure;
     let TargetError {

@@ -1,11 +1,11 @@
 //! OperationJob: the decisions of one pass.
 //!
-//! [`plan`](plan::plan) says what each target needs now; the controller asks the action accordingly;
-//! [`conclude`](conclude::conclude) turns the answers into the next status. Both see the same
-//! [`Observed`], so a pass is a function of the world, and can be repeated after any crash.
+//! [`plan`](plan::plan) decides what each target needs now; the controller calls the action accordingly;
+//! [`conclude`](conclude::conclude) turns the answers into the next status. Both see the same [`Observed`],
+//! so a reconcile is a function of the world, and can be repeated after any crash.
 //!
-//! A target is started in two passes: the first only records it (progress, time, the pod's uid), the
-//! second operates it. So whatever an action did, the status already says to which pod.
+//! A target is started in two reconciles: the first only records it (progress, time, the pod's uid), the
+//! second operates it. So whatever an action did, the status already names the pod.
 
 pub mod conclude;
 pub mod plan;
@@ -26,7 +26,7 @@ pub struct Observed<'a> {
     pub job: &'a OperationJob,
     /// The pods that have the name of a target.
     pub pods: &'a HashMap<String, Arc<Pod>>,
-    /// The nodes of these pods that are not Ready, by name, with a sentence that says so.
+    /// The nodes of these pods that are not Ready, by name, each with a sentence about it.
     pub unready_nodes: &'a HashMap<String, String>,
     /// Whether the job's action can be called.
     pub action: &'a ActionState,
@@ -36,7 +36,7 @@ pub struct Observed<'a> {
     pub now: Timestamp,
 }
 
-/// Whether an action can be asked.
+/// Whether an action can be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActionState {
     /// A component serves it.
@@ -52,7 +52,7 @@ pub enum ActionState {
         /// started.
         since: Timestamp,
     },
-    /// It asks for something that this host does not do.
+    /// It requires something that this host does not support.
     Unsupported {
         /// What, for people.
         message: String,
@@ -80,7 +80,7 @@ pub const POD_GRACE: Duration = Duration::from_secs(3);
 /// not loaded.
 pub const RELEASE_LIMIT: Duration = Duration::from_mins(1);
 
-/// What is left of `limit` since `start`; none when it is over.
+/// The rest of `limit` since `start`; none when it has passed.
 fn remaining(start: Timestamp, limit: Duration, now: Timestamp) -> Option<Duration> {
     let passed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
     limit.checked_sub(passed).filter(|left| !left.is_zero())

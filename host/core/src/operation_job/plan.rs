@@ -25,7 +25,7 @@ pub enum Plan {
 /// What a pass does to the targets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetPlans {
-    /// Every target, those that started first, then in the order of the spec.
+    /// Every target: started targets first, then in the order of the spec.
     pub targets: Vec<TargetPlan>,
     /// When time alone changes the plan.
     pub requeue_after: Option<Duration>,
@@ -36,7 +36,7 @@ pub struct TargetPlans {
 pub struct TargetPlan {
     /// Its place in `spec.targets`.
     pub index: usize,
-    /// What the status says of it.
+    /// Its entry in the status.
     pub detail: TargetDetail,
     /// What happens now.
     pub step: TargetStep,
@@ -52,9 +52,9 @@ pub enum TargetStep {
         /// The pod's uid.
         uid: String,
     },
-    /// Ask the action to operate it, then how far it is.
+    /// Call the action to operate it, then for its progress.
     Operate,
-    /// Ask the action to clean up after it.
+    /// Call the action to clean up after it.
     Release(Cause),
     /// It fails without asking the action.
     Fail(Failure),
@@ -194,8 +194,8 @@ fn within_window(job: &OperationJob, mut targets: Vec<TargetPlan>) -> Vec<Target
     targets
 }
 
-/// Every target with what the status says of it: those that left Pending come first, and so keep the
-/// place that they have in the partition.
+/// Every target with its entry in the status: targets that left Pending come first, and so keep their place
+/// in the partition.
 fn in_order(job: &OperationJob) -> Vec<(usize, TargetDetail)> {
     let details = job
         .status
@@ -247,10 +247,10 @@ fn step(
 
 /// Only a started target can have left something behind.
 ///
-/// A release is given up only after a call that failed: the limit counts from the first failure, which
-/// the status keeps, so neither a host that was away nor a clock that differs from the API server's
-/// shortens it, and a host that restarts does not begin anew. An action that is not loaded is waited
-/// for as long as this process has found it so: a process that has just started can't have loaded it.
+/// A release is given up only after a call that failed: the limit counts from the first failure, which the
+/// status keeps, so neither an outage of the host nor a clock that differs from the API server's shortens
+/// it, and a restart of the host does not reset it. An action that is not loaded is waited for as long as
+/// this process has found it so: a process that has just started can't have loaded it.
 fn step_of_deleted(
     observed: &Observed<'_>,
     detail: &TargetDetail,
@@ -324,7 +324,7 @@ fn step_of_pending(
     }
 }
 
-/// What becomes of a target that has not started while its action can't be asked.
+/// The progress of a target that has not started while its action can't be called.
 fn blocked_by_action(observed: &Observed<'_>) -> Option<(TargetStep, Option<Duration>)> {
     match observed.action {
         ActionState::Loaded => None,
@@ -423,7 +423,7 @@ fn no_action_to_release(job: &OperationJob) -> Failure {
     )
 }
 
-/// The failure of a target whose last release failed, too.
+/// The failure of a target whose last release also failed.
 pub(super) fn release_abandoned() -> Failure {
     Failure::new(
         RELEASE_ABANDONED,

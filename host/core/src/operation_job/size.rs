@@ -1,5 +1,5 @@
-//! What one object can hold: how many targets may be under way at once, and what the status leaves out
-//! when there is more to say than room for it. Pure, and a function of the spec and the details alone.
+//! The capacity of one object: how many targets may be in progress at the same time, and what the status
+//! leaves out when it has no room. Pure, and a function of the spec and the details alone.
 //!
 //! An API server stores no object of more than 1.5 MiB. A target's name takes a part of that three
 //! times: in the spec, in `metadata.managedFields` and in the status. So it is the length of the names
@@ -42,8 +42,8 @@ const SHORT_MESSAGE: usize = 128;
 /// So many failed targets keep their message and reason, whatever the others lose.
 const EXPLAINED: usize = 20;
 
-/// How many targets may be under way at once, so that the status can say what must not be lost of
-/// them. No limit to a job of ordinary size.
+/// How many targets may be in progress at the same time, so that the status has room for what must not be
+/// lost of them. A job of ordinary size has no limit.
 ///
 /// # Errors
 /// The job has no room for its own status.
@@ -64,7 +64,7 @@ pub(super) fn window(job: &OperationJob) -> Result<usize, Failure> {
     }
 }
 
-/// Whether a target holds a place in the window: what its status says is needed to go on.
+/// Whether a target holds a place in the window: its status is needed to continue.
 pub(super) fn is_under_way(detail: &TargetDetail) -> bool {
     match detail.progress {
         Progress::Pending | Progress::Succeeded => false,
@@ -89,8 +89,8 @@ pub(super) fn is_clean(detail: &TargetDetail) -> bool {
 /// 6. what targets wait for;
 /// 7. the reasons of failed targets, except the first 20.
 ///
-/// What remains is needed to go on: the names and progress of all that started, and the times, uids
-/// and extra-info of those that are under way or not released. Doing it twice changes nothing.
+/// What remains is needed to continue: the names and progress of all that started, and the times, uids and
+/// extra-info of those that are under way or not released. Doing it twice changes nothing.
 pub(super) fn shorten(job: &OperationJob, details: &mut Vec<TargetDetail>) {
     messages(details, MESSAGE);
     let names: usize = details.iter().map(|detail| detail.name.len()).sum();
@@ -121,7 +121,7 @@ pub(super) fn shorten(job: &OperationJob, details: &mut Vec<TargetDetail>) {
     }
 }
 
-/// One way to make details shorter.
+/// One way to shorten details.
 type Shortening = fn(&mut [TargetDetail]);
 
 /// Cuts a text to so many bytes, or a little less.
@@ -157,7 +157,7 @@ fn done(details: &mut [TargetDetail]) -> impl Iterator<Item = &mut TargetDetail>
         .filter(|detail| detail.progress.is_finished() && !is_under_way(detail))
 }
 
-/// A failed target without a start is one of which nothing is left, so the mark goes too.
+/// A failed target without a start needs no release, so the mark is removed too.
 fn times(details: &mut [TargetDetail]) {
     for detail in done(details) {
         detail.start_time = None;
@@ -191,7 +191,7 @@ fn unexplained(details: &mut [TargetDetail]) -> impl Iterator<Item = &mut Target
         .skip(EXPLAINED)
 }
 
-/// What the details of a job may take, if one field manager made its spec.
+/// The most bytes for the details of a job, if one field manager wrote its spec.
 fn room(job: &OperationJob) -> usize {
     // Caches drop them, so they are mostly not known.
     let managed = match job.metadata.managed_fields {

@@ -13,7 +13,7 @@ use operon_api::{
 use super::{ActionState, CANCELED, Observed, RELEASE_ABANDONED, conclude::JobEvent, plan, size};
 use crate::action::{Failure, Severity};
 
-/// Details in the order of the status: those that left Pending first, then the order of the spec.
+/// Details in the order of the status: targets that left Pending first, then the order of the spec.
 pub(super) fn in_order(job: &OperationJob, mut details: Vec<TargetDetail>) -> Vec<TargetDetail> {
     let index: HashMap<&str, usize> = job
         .spec
@@ -77,14 +77,14 @@ impl Counts {
     }
 }
 
-/// What this pass says of the releases of a deleted job.
+/// This reconcile's report on the releases of a deleted job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Releases {
     /// Nothing new.
     Unchanged,
     /// One failed.
     Failed,
-    /// None failed, and one takes more calls: what failed before has gone well since.
+    /// No release failed, and one takes more calls: earlier failures have been resolved.
     GoOn,
 }
 
@@ -142,7 +142,7 @@ pub(super) fn next(
     }
 }
 
-/// Where the job stands, why, and in words.
+/// The standing of the job, its reason and its message.
 fn describe(
     observed: &Observed<'_>,
     counts: &Counts,
@@ -217,7 +217,7 @@ fn explained(name: &str, error: &TargetError) -> String {
     }
 }
 
-/// The partition, if nothing goes on until it is raised.
+/// The partition, if nothing continues until it is raised.
 fn held_back(job: &OperationJob, counts: &Counts) -> Option<i32> {
     let started = counts.total - counts.pending;
     job.spec.partition.filter(|partition| {
@@ -242,7 +242,7 @@ fn some_count(count: usize) -> Option<i32> {
 /// The most Events of one pass about targets.
 const TOLD: usize = 20;
 
-/// One Event per target that failed since the job's present status, or whose release was given up.
+/// One Event per target that failed since the job's present status, or that was not released in time.
 /// `details` are all there are, not shortened.
 pub(super) fn failures(job: &OperationJob, details: &[TargetDetail]) -> Vec<JobEvent> {
     let previous = job

@@ -12,9 +12,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 /// The order in which targets are called about; each comes with the number of its previous call, 0 if
 /// there was none.
 ///
-/// Targets that are further on come first, because ending a target makes room in the cluster and
-/// starting one takes some. Every second place belongs to the target whose previous call is longest
-/// ago, so that no target is passed over for ever, however slow the calls about others are.
+/// Targets with more progress come first, because finishing a target frees resources of the cluster and
+/// starting one takes some. Every second place belongs to the target with the oldest previous call, so that
+/// no target starves, however slow the calls for others are.
 pub fn in_turn(mut targets: Vec<(u64, &TargetPlan)>) -> Vec<&TargetPlan> {
     targets.sort_by_key(|(_, t)| (t.detail.extra_info.is_empty(), t.detail.error.is_none()));
     let mut by_age: Vec<usize> = (0..targets.len()).collect();
@@ -41,9 +41,9 @@ pub fn wait(answer: &Answer, failures: u32) -> Option<Duration> {
     }
 }
 
-/// How soon after a failed call a change of what the target depends on may lead to the next one. The
-/// first failure is often a conflict that the change resolves; one that repeats must not become a
-/// loop in which a call causes the change that causes the next call.
+/// How soon after a failed call a change of the target's dependencies may cause the next call. The first
+/// failure is often a conflict that the change resolves; a repeated failure must not become a loop in which
+/// a call causes the change that causes the next call.
 pub fn soonest_after_change(failures: u32) -> Duration {
     if failures > 1 {
         BACKOFF.0

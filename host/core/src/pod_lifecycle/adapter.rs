@@ -17,7 +17,7 @@ pub struct Adapter<'a> {
     pub kind: &'a str,
 }
 
-/// How an operation stands on a pod.
+/// The state of an operation on a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It has not begun: this edit begins it.
@@ -33,8 +33,8 @@ pub enum Standing {
 }
 
 impl Adapter<'_> {
-    /// How the operation stands. It begins only on a pod that has no label of any operation: one that
-    /// begins while another ends would be brought back into service with it.
+    /// The state of the operation. It begins only on a pod that has no label of any operation: an operation
+    /// that begins while another ends would be ended with it.
     pub fn standing(&self, labels: &Labels, now: i128) -> Standing {
         let own = Operation::of(labels, self.id);
         let others: Vec<_> = Operation::all(labels)

@@ -36,7 +36,7 @@ pub enum Mark {
     Operating,
     /// What it does. The value is a type, such as `update`.
     OperationType,
-    /// Rules are asked whether it may begin.
+    /// Rules decide whether it may begin.
     PreCheck,
     /// They allow it.
     PreChecked,
@@ -50,7 +50,7 @@ pub enum Mark {
     Operated,
     /// What it did. The value is a type.
     DoneType,
-    /// Rules are asked whether the pod may serve again.
+    /// Rules decide whether the pod may serve again.
     PostCheck,
     /// They allow it.
     PostChecked,
@@ -114,7 +114,7 @@ impl Mark {
 pub enum Stage {
     /// It is taken back.
     Undone,
-    /// It has begun; rules are asked.
+    /// It has begun; rules decide.
     PreCheck,
     /// It is allowed; the pod is being taken out of service.
     Preparing,
@@ -122,11 +122,11 @@ pub enum Stage {
     Operate,
     /// It has acted, and waits for other operations on the pod.
     Finished,
-    /// All have acted; rules are asked.
+    /// All have acted; rules decide.
     PostCheck,
     /// The pod is being brought back into service.
     Completing,
-    /// Its labels make no sense: nobody goes on with it.
+    /// Its labels are inconsistent: no controller continues it.
     Orphaned,
 }
 

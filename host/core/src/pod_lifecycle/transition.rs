@@ -1,7 +1,7 @@
-//! What comes next for a pod: which labels change, and what its readiness gate says. Pure.
+//! The next transition of a pod: its label changes, and the value of its readiness gate. Pure.
 //!
-//! A transition goes as far as the pod allows, in one step; what must be seen on the pod first ends it:
-//! the gate that is False, finalizers that are gone, a pod that is Ready.
+//! A transition goes as far as the pod allows in one step. It ends where something must be observed on the
+//! pod first: the False gate, removed finalizers, or readiness.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,7 @@ pub struct Observed<'a> {
 pub enum Verdict {
     /// All of them allow it, or there is none.
     Allowed,
-    /// One does not allow it, or has not been asked.
+    /// A rule does not allow it, or has not decided yet.
     Waits,
 }
 
@@ -120,8 +120,8 @@ impl<'a> Next<'a> {
         self.labels.remove(&mark.of(id));
     }
 
-    /// An operation that was taken back, or whose labels make no sense, leaves nothing; nor does a
-    /// permission for a type that nobody asks for any more.
+    /// An operation that was withdrawn, or has inconsistent labels, leaves nothing; nor does a permission
+    /// for a type that no operation requests any more.
     fn drop_what_nobody_goes_on_with(&mut self) {
         for stage in [Stage::Undone, Stage::Orphaned] {
             for id in self.at(stage) {
@@ -173,7 +173,7 @@ impl<'a> Next<'a> {
         }
     }
 
-    /// Whether nothing sends requests to the pod any more. Without the gate nobody can say.
+    /// Whether the pod gets no requests any more. Without the gate that can't be known.
     fn is_out_of_service(&self) -> bool {
         let protected = |finalizer: &String| finalizer.starts_with(PROTECTION);
         match self.observed.gate {
@@ -183,7 +183,7 @@ impl<'a> Next<'a> {
         }
     }
 
-    /// When every operation on the pod has acted, rules are asked whether the pod may serve.
+    /// When every operation on the pod has acted, rules decide whether the pod may serve.
     fn finish(&mut self) {
         let acted = [Stage::Finished, Stage::PostCheck, Stage::Completing];
         if self.are_all_at(&acted) {
@@ -232,7 +232,7 @@ impl<'a> Next<'a> {
         expected.all(|one| finalizers.contains(one))
     }
 
-    /// Opens or closes the gate, and says whether the pod serves.
+    /// Opens or closes the gate, and returns whether the pod serves.
     fn serve(&mut self) {
         let all = Operation::all(&self.labels);
         let holds = |stage: Stage| match stage {

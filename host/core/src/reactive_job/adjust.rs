@@ -22,7 +22,7 @@ const ADJUSTABLE: [&str; 4] = [
     "ttlSecondsAfterFinished",
 ];
 
-/// What the template says of a field of the Job's spec; null is as good as absent.
+/// The template's value of a field of the Job's spec; null counts as absent.
 fn wanted<'a>(object: &'a ReactiveJob, field: &str) -> Option<&'a Value> {
     let value = object.spec.job_template.at(&["spec", field]);
     value.filter(|value| !value.is_null())
@@ -33,7 +33,7 @@ pub(super) fn is_suspended(object: &ReactiveJob) -> bool {
     wanted(object, "suspend") == Some(&Value::Bool(true))
 }
 
-/// What the template says of the fields that can be changed in place.
+/// The template's values of the fields that can be changed in place.
 pub(super) fn applied(object: &ReactiveJob) -> Map<String, Value> {
     let fields = ADJUSTABLE.iter();
     let fields = fields.filter_map(|field| Some((field, wanted(object, field)?)));
@@ -42,7 +42,7 @@ pub(super) fn applied(object: &ReactiveJob) -> Map<String, Value> {
         .collect()
 }
 
-/// What the template says otherwise than it did, of what can be changed in place.
+/// The changed values of the template, of the fields that can be changed in place.
 pub(super) fn adjust(
     observed: &Observed<'_>,
     newest: &Arc<Job>,

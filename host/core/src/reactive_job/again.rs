@@ -1,5 +1,5 @@
-//! Jobs that are made again for the same template: after a failure, as `spec.retry` allows, and after the
-//! newest Job was deleted before it finished. Only failures use up `spec.retry.limit`; deletions have a
+//! Jobs that are created again for the same template: after a failure, as `spec.retry` allows, and after
+//! the newest Job was deleted before it finished. Only failures use up `spec.retry.limit`; deletions have a
 //! backoff of their own.
 
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
@@ -57,7 +57,7 @@ pub(super) fn after_deletion(observed: &Observed<'_>, deletions: &Deletions) -> 
 }
 
 /// How many Jobs in a row were deleted before they finished; `lost` is the uid of the newest one if it is
-/// among them. None if the newest Job is not made in place of a deleted one.
+/// among them. None if the newest Job does not replace a deleted one.
 pub(super) fn deletions(
     observed: &Observed<'_>,
     newest: Option<&Job>,

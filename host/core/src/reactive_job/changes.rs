@@ -1,5 +1,4 @@
-//! What is different between two Jobs, field by field, for people. Values that may be secret are not
-//! shown.
+//! The differences between two Jobs, field by field, for people. Values that may be secret are not shown.
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
@@ -8,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::stored::stored;
 
-/// How many differences are told.
+/// The most differences that are reported.
 const TOLD: usize = 10;
 
-/// The longest text of a value that is told, in characters.
+/// The longest text of a reported value, in characters.
 const VALUE: usize = 48;
 
-/// Keys that Kubernetes or a controller put on every Job anew.
+/// Keys with a new value on every Job, set by Kubernetes or a controller.
 const OF_EVERY_JOB: [&str; 4] = [
     "batch.cs.sap.com/",
     "operon.dev/",
@@ -22,7 +21,7 @@ const OF_EVERY_JOB: [&str; 4] = [
     "controller-uid",
 ];
 
-/// Fields whose values may be secret.
+/// Fields with values that may be secret.
 const HIDDEN: [&str; 7] = [
     "env",
     "command",
@@ -36,7 +35,7 @@ const HIDDEN: [&str; 7] = [
 /// Finalizers that are on a Job because of its deletion.
 const OF_DELETION: [&str; 3] = [keys::REACTIVE_JOB_FINALIZER, "foregroundDeletion", "orphan"];
 
-/// What a change of the template is reported as whose previous Job was deleted.
+/// The report of a change of the template after the previous Job was deleted.
 const NO_JOB: &str =
     "spec.jobTemplate changed; its fields are not compared, because the previous Job was deleted";
 
@@ -74,7 +73,7 @@ fn differences(old: &Value, new: &Value) -> Vec<String> {
     found
 }
 
-/// What a user's template says of a Job.
+/// The part of a Job that comes from the user's template.
 fn essence(job: &Job) -> Value {
     let texts = |map: Option<&std::collections::BTreeMap<String, String>>| {
         let own = |key: &&String| {
@@ -165,8 +164,8 @@ fn describe(path: &str, old: &Value, new: &Value) -> String {
     }
 }
 
-/// Whether a value may be a secret: those are written into commands, environment variables, the headers
-/// and paths of probes, and what is told to the drivers of volumes.
+/// Whether a value may be a secret: users write secrets into commands, environment variables, the headers
+/// and paths of probes, and the parameters of volume drivers.
 fn is_hidden(path: &str) -> bool {
     path.split('.').any(|part| {
         let field = part.split('[').next().unwrap_or_default();

@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// How many runs the status tells of.
+/// The most runs that the status lists.
 const RUNS: usize = 5;
 
 /// How many Jobs the status names that are not the object's own.
@@ -37,9 +37,9 @@ const IGNORED: usize = 10;
 /// What came of making a Job.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum StartResult {
-    /// Nothing was to be made.
+    /// No Job was to be created.
     Nothing,
-    /// It was made, and stands for this.
+    /// The Job was created, for this purpose.
     Job(Inputs),
     /// The API server refused it.
     Refused(Failure),
@@ -48,8 +48,8 @@ pub(super) enum StartResult {
 /// What a pass means.
 pub(super) type Conclusion = driver::Conclusion<ReactiveJobStatus>;
 
-/// What must be asked before the pass can be concluded. Nothing is asked twice: what is known is in
-/// the status.
+/// What must be read from the API server before the reconcile can conclude. Nothing is read twice: known
+/// answers are in the status.
 pub(super) fn question(observed: &Observed<'_>) -> Option<Question> {
     let own = family(observed.object, observed.jobs).own;
     if let Some(failing) = fails_unrecorded(observed, &own) {
@@ -72,7 +72,7 @@ pub(super) fn question(observed: &Observed<'_>) -> Option<Question> {
 fn fails_unrecorded<'a>(observed: &Observed<'_>, own: &'a [Arc<Job>]) -> Option<&'a Arc<Job>> {
     let status = observed.object.status.as_ref();
     let known = status.and_then(|status| status.last_failure.as_ref());
-    // One that is known and gone is not forgotten for one that failed before it.
+    // A known failure of a deleted Job is not replaced by an earlier failure.
     let is_later = |job: &Job, known: &RunFailure| {
         known.job_name != job.name_any()
             && jobs::failed_at(job) >= known.time.as_ref().map(|time| time.0)
@@ -130,7 +130,7 @@ pub(super) fn conclude(
         current_job_name: newest.map(ResourceExt::name_any),
         current_inputs: match made {
             StartResult::Job(inputs) => Some(inputs.clone()),
-            // Of a Job that is gone it is remembered what it stood for: the next one says what changed.
+            // The purpose of a deleted Job is remembered: the next Job reports what changed.
             StartResult::Nothing => run.inputs.clone().or(previous.current_inputs.clone()),
             StartResult::Refused(_) => previous.current_inputs.clone(),
         },
@@ -215,12 +215,12 @@ fn last_failure(observed: &Observed<'_>, own: &[Arc<Job>], asked: &Asked) -> Opt
     status.and_then(|status| status.last_failure.clone())
 }
 
-/// The last runs: those that are new, and what the status told of, with what is known now.
+/// The last runs: new runs, and the runs in the status, updated with what is known now.
 fn runs(observed: &Observed<'_>, own: &[Arc<Job>]) -> Vec<Run> {
     let status = observed.object.status.as_ref();
     let told = status.map(|s| s.runs.as_slice()).unwrap_or_default();
     let is_told = |job: &Job| told.iter().any(|run| run.job_name == job.name_any());
-    // One that comes after one of those was told of once, and is forgotten.
+    // A run after one of those was reported once, and is dropped.
     let new = own.iter().take_while(|job| !is_told(job)).take(RUNS);
     let new = new.enumerate().map(|(place, job)| {
         let before = own.get(place + 1).map(|before| &**before);
@@ -288,7 +288,7 @@ fn with_outcome(mut run: Run, job: &Job, now: Timestamp) -> Run {
     run
 }
 
-/// Concludes a pass over an object that is being deleted and not gone yet.
+/// Concludes a reconcile of an object that is being deleted and still exists.
 pub(super) fn conclude_end(observed: &Observed<'_>, end: &End) -> Conclusion {
     let previous = observed.object.status.clone().unwrap_or_default();
     let (state, reason, message) = match end {

@@ -28,8 +28,8 @@ impl std::fmt::Display for Reference {
 /// The digest of an object that does not exist.
 pub const ABSENT: &str = "absent";
 
-/// What `spec.triggers` asks to look at, of all that the pod template refers to: environment variables
-/// and volumes of all containers.
+/// The ConfigMaps and Secrets that `spec.triggers` selects, of all that the pod template refers to:
+/// environment variables and volumes of all containers.
 pub fn references(object: &ReactiveJob) -> BTreeSet<Reference> {
     uses(object).into_keys().collect()
 }
@@ -69,7 +69,7 @@ fn uses(object: &ReactiveJob) -> BTreeMap<Reference, bool> {
     found
 }
 
-/// The required references that do not exist: no Job is made while there are any.
+/// The required references that do not exist: no Job is created while there are any.
 pub(super) fn missing(object: &ReactiveJob, digests: &BTreeMap<String, String>) -> Vec<String> {
     let is_absent = |name: &String| digests.get(name).is_some_and(|digest| digest == ABSENT);
     required(object).into_iter().filter(is_absent).collect()
@@ -91,8 +91,9 @@ pub(super) fn counted(
     counted
 }
 
-/// What a Job stands for of what there is now, if the triggers ask for anything. What cannot be looked at
-/// counts as it was `before`: when it can be again, a change of it is noticed.
+/// The digests that a Job is created for, of the present objects, if the triggers select any. An object
+/// that can't be watched counts as it was `before`: when it can be watched again, a change of it is
+/// noticed.
 pub(super) fn accepted(
     object: &ReactiveJob,
     before: Option<BTreeMap<String, String>>,
@@ -117,7 +118,7 @@ pub(super) fn accepted(
     Some(accepted)
 }
 
-/// Whether `spec.triggers` asks to look at anything.
+/// Whether `spec.triggers` selects any kind.
 pub fn asks(object: &ReactiveJob) -> bool {
     let triggers = object.spec.triggers.as_ref();
     triggers.is_some_and(|t| t.config_maps == Some(true) || t.secrets == Some(true))
@@ -151,7 +152,7 @@ fn collect(value: &Value, found: &mut BTreeMap<Reference, bool>) {
     }
 }
 
-/// What changed of what is in both: what only one of them has is a matter of what is looked at.
+/// The changes of the objects in both: an object in only one of them means that other objects are selected.
 pub(super) fn changed<'a>(
     before: &'a BTreeMap<String, String>,
     now: &'a BTreeMap<String, String>,

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Driven;
 
-/// What the one Job is for that a plan may make.
+/// The subject of the one Job that a plan may create.
 const NEXT: &str = "next";
 
 impl Kind for Driven {
@@ -87,8 +87,8 @@ fn ending(object: &ReactiveJob, end: &End) -> Vec<Batch> {
     ]
 }
 
-/// Each of these stops at the first write that fails: no Job is made for an object that is not held, and
-/// none of the history is deleted before the new Job exists.
+/// Each of these stops at the first write that fails: no Job is created for an object without our
+/// finalizer, and no Job of the history is deleted before the new Job exists.
 fn running(object: &ReactiveJob, run: &JobPlan) -> Vec<Batch> {
     let JobPlan {
         adopt,
@@ -111,7 +111,7 @@ fn running(object: &ReactiveJob, run: &JobPlan) -> Vec<Batch> {
     let adjust = adjust
         .as_ref()
         .map(|(job, patch)| driver::patch(&**job, patch.clone()));
-    // What is adopted is another version of the Job by then: it is released by the next reconcile.
+    // An adopted Job has another version by then: the next reconcile releases it.
     let is_unchanged = |job: &&_| !adopt.contains(job);
     vec![
         Batch::dependent(hold.map(Write::Do)),
@@ -150,7 +150,7 @@ fn deleted(job: &Job) -> Write {
     Write::Do(driver::delete(job, Propagation::Foreground))
 }
 
-/// What came of the Job that was to be made, or of the change of the newest.
+/// The result of creating the Job, or of changing the newest.
 fn made(run: &JobPlan, done: &Done) -> StartResult {
     let refused = || {
         done.refused

@@ -15,11 +15,11 @@ const BEFORE: i64 = 1 << 40;
 /// The Jobs that carry an object's name.
 #[derive(Clone, Debug, Default)]
 pub struct Family {
-    /// Its own, the newest first. What another operator made is among them, see `adopt`.
+    /// Its own Jobs, the newest first. Jobs that another operator created are among them, see `adopt`.
     pub own: Vec<Arc<Job>>,
-    /// Those of its own that do not say so yet: made by SAP's operator, or restored from a backup.
+    /// Its own Jobs without our marks: created by SAP's operator, or restored from a backup.
     pub adopt: Vec<Arc<Job>>,
-    /// Those that carry its labels but were made by somebody else: they are left alone.
+    /// Jobs that carry its labels but were created by another owner: they are ignored.
     pub strangers: Vec<Arc<Job>>,
 }
 
@@ -51,8 +51,8 @@ fn age(object: &ReactiveJob, job: &Job) -> (i64, i64, Option<Timestamp>, String)
     )
 }
 
-/// The generation of the object that a Job was made for. Those of another object of its name, which it
-/// was restored in place of, keep their order and come before all of its own.
+/// The generation of the object that a Job was created for. The Jobs of an earlier object of its name, in
+/// place of which it was restored, keep their order and come before all of its own.
 pub fn generation(object: &ReactiveJob, job: &Job) -> Option<i64> {
     let number = jobs::number(job, keys::CONTROLLER_GENERATION)?;
     Some(if has_uid(object, job) {
@@ -75,8 +75,8 @@ fn has_uid(object: &ReactiveJob, job: &Job) -> bool {
     uid.is_some() && uid == object.metadata.uid.as_ref()
 }
 
-/// Whether a Job looks as SAP's operator, or Operon under the object's former uid, would have made it,
-/// and is nobody else's.
+/// Whether a Job looks as if SAP's operator, or Operon under the object's former uid, had created it, and
+/// has no other owner.
 fn may_be_adopted(object: &ReactiveJob, job: &Job) -> bool {
     let name = object.name_any();
     let prefix = format!("{name}-");
@@ -89,7 +89,7 @@ fn may_be_adopted(object: &ReactiveJob, job: &Job) -> bool {
     let by_sap = job.metadata.generate_name.as_ref() == Some(&prefix)
         && jobs::number(job, keys::RUN).is_none()
         && (!job.annotations().contains_key(keys::ADOPTED) || !has_uid(object, job));
-    // One that was restored before has not the name any more that its uids give it.
+    // A Job that was restored before no longer has the name that its uids give.
     let was_adopted =
         jobs::number(job, keys::RUN).is_some() && job.annotations().contains_key(keys::ADOPTED);
     let by_us = !has_uid(object, job) && (was_adopted || job::is_made_here(&name, job));
@@ -103,8 +103,8 @@ fn may_be_adopted(object: &ReactiveJob, job: &Job) -> bool {
     generation(object, job).is_some() && is_hash && has_shape && (by_sap || by_us) && is_free
 }
 
-/// Whether a Job had this object as its owner, and has it no more: somebody deleted the object, and
-/// asked to leave its Jobs (`kubectl delete --cascade=orphan`).
+/// Whether this object was the owner of a Job and is not any more: a user deleted the object, and kept its
+/// Jobs (`kubectl delete --cascade=orphan`).
 pub(super) fn is_orphaned(object: &ReactiveJob, job: &Job) -> bool {
     is_marked(object, job) && !is_owned(object, job)
 }

@@ -1,4 +1,4 @@
-//! One Job of a ReactiveJob: how it went, and how the next one is made.
+//! One Job of a ReactiveJob: its outcome, and how the next one is rendered.
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
@@ -11,11 +11,11 @@ use crate::{
     jobs::{self, owned::owner},
 };
 
-/// How many names are tried if somebody else's Job has one.
+/// How many names are tried if other owners' Jobs have them.
 pub(super) const NAMES: u32 = 4;
 
-/// Says whose a Job is that already has a name of one of this `body`: both are labelled with the uid of
-/// the object that they are for.
+/// Returns who owns a Job that already has a name of this `body`: both are labelled with the uid of the
+/// object that they are for.
 pub(super) fn claim(body: &Value, job: &Job) -> Claim {
     let owner = body["metadata"]["labels"][keys::CONTROLLER_UID].as_str();
     let label = job.labels().get(keys::CONTROLLER_UID).map(String::as_str);
@@ -31,7 +31,7 @@ pub(super) fn attempt(job: &Job) -> i64 {
     jobs::number(job, keys::RUN_ATTEMPT).unwrap_or(1).max(1)
 }
 
-/// Why a Job was made; of one that was taken over it is not ours to say.
+/// Why a Job was created; unknown for a Job that was taken over.
 pub(super) fn reason(job: &Job) -> RunReason {
     if job.annotations().contains_key(keys::ADOPTED) {
         return RunReason::Adopted;
@@ -51,7 +51,7 @@ pub(super) fn reason(job: &Job) -> RunReason {
     found.unwrap_or(RunReason::Adopted)
 }
 
-/// What a Job is made for.
+/// What a Job is created for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Purpose {
     pub(super) number: i64,
@@ -67,8 +67,8 @@ pub(super) struct Purpose {
     pub(super) rerun: Option<String>,
 }
 
-/// The names that a Job of this purpose may have, the first being the one it gets unless somebody
-/// else's Job has it. Whoever makes a Job for the same purpose gets the same names.
+/// The names that a Job of this purpose may have, the first being the name that it gets unless another
+/// owner's Job has it. The same purpose always gives the same names.
 pub(super) fn names(object: &str, uid: &str, purpose: &Purpose) -> Vec<String> {
     let Purpose {
         number,
@@ -114,8 +114,8 @@ pub(super) fn is_made_here(object: &str, job: &Job) -> bool {
     names(object, uid, &purpose).contains(&job.name_any())
 }
 
-/// The Job itself, without a name: the template, with the keys that say whose it is. Ours win over the
-/// user's; everything else is as the user wrote it.
+/// The Job itself, without a name: the template, with the keys that identify its owner. Our keys override
+/// the user's; everything else is as the user wrote it.
 pub(super) fn body(object: &ReactiveJob, purpose: &Purpose) -> Value {
     let template = &object.spec.job_template;
     // An API server takes null for absent.

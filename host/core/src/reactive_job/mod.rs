@@ -1,12 +1,12 @@
 //! ReactiveJob: the decisions of one pass.
 //!
-//! [`family`](family::family) says which Jobs are this object's own, [`plan`](plan::plan) what is done
-//! to them and whether a new one runs, [`conclude`](conclude::conclude) turns what there is afterwards
-//! into the next status. What must be remembered is on the Jobs or in the status, so a pass can be
+//! [`family`](family::family) finds the Jobs that this object owns, [`plan`](plan::plan) decides what is
+//! done to them and whether a new one runs, [`conclude`](conclude::conclude) turns the resulting state into
+//! the next status. Whatever must be remembered is on the Jobs or in the status, so a reconcile can be
 //! repeated after any crash.
 //!
-//! There are never two Jobs for one change: the name of a Job is derived from the Job before it and
-//! from what it is made for, so whoever makes it again makes the same.
+//! There are never two Jobs for one change: the name of a Job is derived from the previous Job and from
+//! what it is created for, so creating it again gives the same name.
 
 mod adjust;
 mod again;
@@ -45,7 +45,7 @@ pub struct Seen {
     pub object: Arc<ReactiveJob>,
     /// The Jobs of its namespace that have its name on them, with its uid or one that no ReactiveJob has.
     pub jobs: Vec<Arc<Job>>,
-    /// The pods of those Jobs, and of the one that the status names, by the Job's uid.
+    /// The pods of those Jobs, and of the Job that the status names, by the Job's uid.
     pub pods: HashMap<String, Vec<Arc<Pod>>>,
     /// The hashes of `spec.jobTemplate`.
     pub template: Hashes,
@@ -86,7 +86,7 @@ struct Observed<'a> {
     now: Timestamp,
 }
 
-/// What is known of the ConfigMaps and Secrets that `spec.triggers` asks to look at. Empty if it asks for none.
+/// What is known of the ConfigMaps and Secrets that `spec.triggers` selects. Empty if it selects none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigState {
     /// Each as `ConfigMap/name`, with a digest of its content, or `absent`; those that can be watched.

@@ -44,13 +44,13 @@ pub enum End {
         release: Vec<Arc<Job>>,
         /// They are deleted.
         delete: Vec<Arc<Job>>,
-        /// Those that are left.
+        /// The remaining Jobs.
         left: Vec<Arc<Job>>,
     },
 }
 
 impl End {
-    /// Whether nothing of the object is left, so that it goes itself.
+    /// Whether no Job of the object is left, so that the object itself can be deleted.
     pub(super) fn lets_go(&self) -> bool {
         match self {
             Self::Blocked(_) => false,
@@ -64,7 +64,7 @@ impl End {
 pub struct JobPlan {
     /// These Jobs get the marks of the object's own.
     pub adopt: Vec<Arc<Job>>,
-    /// A new Job is made.
+    /// A new Job is created.
     pub start: Option<NextJob>,
     /// The newest Job gets this merge patch.
     pub adjust: Option<(Arc<Job>, Value)>,
@@ -72,9 +72,9 @@ pub struct JobPlan {
     pub release: Vec<Arc<Job>>,
     /// These Jobs are deleted, pods first.
     pub delete: Vec<Arc<Job>>,
-    /// Why a Job that is due is not made yet.
+    /// Why a due Job is not created yet.
     pub waiting: Option<Waiting>,
-    /// What the newest Job stands for from now on; none while another is due.
+    /// What the newest Job counts for from now on; none while another is due.
     pub inputs: Option<Inputs>,
     /// A change that is waited out.
     pub pending: Option<Pending>,
@@ -84,25 +84,25 @@ pub struct JobPlan {
     pub requeue_after: Option<Duration>,
 }
 
-/// A Job to make.
+/// A Job to create.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NextJob {
-    /// The names that it may have; the first that nobody else has.
+    /// The names that it may have; it gets the first free one.
     pub names: Vec<String>,
     /// All of it but its name.
     pub body: Value,
-    /// What it will stand for; its uid is known once it is made.
+    /// What it will count for; its uid is known once it is created.
     pub inputs: Inputs,
 }
 
-/// Why a Job that is due is not made yet.
+/// Why a due Job is not created yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Waiting {
     /// `spec.suspend`.
     Suspended,
     /// This Job still runs (`spec.concurrencyPolicy`).
     Busy(String),
-    /// The Job before is gone, and its pods are not yet.
+    /// The previous Job was deleted, and its pods have not terminated.
     Pods,
     /// ConfigMaps changed a moment ago.
     Debounce,
@@ -112,7 +112,7 @@ pub enum Waiting {
     Missing(Vec<String>),
     /// A failed Job is run again at this time.
     Retry(Timestamp),
-    /// That many Jobs in a row were deleted before they finished; the next one is made at this time.
+    /// This number of Jobs in a row was deleted before they finished; the next one is created at this time.
     Deleted {
         /// How many.
         count: i32,
@@ -174,7 +174,8 @@ fn end(object: &ReactiveJob, family: &Family) -> End {
     }
 }
 
-/// Copies of our Jobs that somebody deletes: the finalizer was copied too, and nobody else takes it off.
+/// Copies of our Jobs that are being deleted: the finalizer was copied too, and no other controller removes
+/// it.
 fn held_copies(strangers: &[Arc<Job>]) -> impl Iterator<Item = &Arc<Job>> {
     let are_held = |job: &&Arc<Job>| jobs::is_deleted(job) && family::is_held(job);
     strangers.iter().filter(are_held)
@@ -187,7 +188,7 @@ fn run(observed: &Observed<'_>, family: Family) -> JobPlan {
         strangers,
     } = family;
     let newest = own.first();
-    // Until the status tells of the newest Job, the one before is needed: it says what changed.
+    // Until the status lists the newest Job, the previous one is needed: it shows what changed.
     let is_told = newest.is_none_or(|job| is_told(observed.object, job));
     let older = own.get(1..).filter(|_| is_told).unwrap_or_default();
     let mut run = JobPlan {
@@ -225,17 +226,18 @@ fn run(observed: &Observed<'_>, family: Family) -> JobPlan {
     if let (Some(job), Some(inputs)) = (newest, stands_for) {
         if !is_due {
             run.adjust = adjust::adjust(observed, job, &inputs);
-            // What is not what the Job stands for, and runs nothing new, is accepted.
+            // A template that differs from the Job's, but runs nothing new, is accepted.
             run.inputs = Some(accepted(observed, job, inputs));
         } else if !is_before_gone(observed, job) {
-            // Made by a process that died before it wrote that down: the status tells of it before it goes.
+            // Created by a process that died before it recorded the Job: the status lists the Job before it
+            // is deleted.
             run.inputs = Some(inputs);
         }
     }
     run
 }
 
-/// Whether a Job is to be made.
+/// Whether a Job is to be created.
 pub(super) enum Due {
     No,
     Now(RunReason),
@@ -277,7 +279,7 @@ fn due(
     (again::after_failure(observed, job), None)
 }
 
-/// The uid of the Job that was the newest, if it is deleted before it finished, or gone.
+/// The uid of the former newest Job, if it is being deleted before it finished, or was deleted.
 fn lost<'a>(observed: &Observed<'a>, newest: Option<&'a Arc<Job>>) -> Option<&'a str> {
     match newest.filter(|job| !is_before_gone(observed, job)) {
         Some(job) if is_unfinished_and_deleted(job) => job.metadata.uid.as_deref(),
@@ -296,8 +298,8 @@ fn is_told(object: &ReactiveJob, job: &Job) -> bool {
     status.and_then(|status| status.current_job_name.as_ref()) == Some(&job.name_any())
 }
 
-/// Whether the Job that was the newest is gone, and this one was there before it. Restored from a
-/// backup, a Job has another uid and its name.
+/// Whether the former newest Job was deleted, and this one is older. A Job that is restored from a backup
+/// has another uid and the same name.
 fn is_before_gone(observed: &Observed<'_>, job: &Job) -> bool {
     let last_run = observed.object.status.iter().flat_map(|s| &s.runs).next();
     let is_another = last_run.is_some_and(|run| run.job_name != job.name_any());
@@ -305,7 +307,7 @@ fn is_before_gone(observed: &Observed<'_>, job: &Job) -> bool {
     is_another && gone(observed).is_some_and(is_before)
 }
 
-/// The uid of the Job that was the newest, if it is gone.
+/// The uid of the former newest Job, if it was deleted.
 fn gone<'a>(observed: &Observed<'a>) -> Option<&'a String> {
     let status = observed.object.status.as_ref()?;
     let last = &status.current_inputs.as_ref()?.job_uid;
@@ -313,7 +315,7 @@ fn gone<'a>(observed: &Observed<'a>) -> Option<&'a String> {
     (!observed.jobs.iter().any(is_it)).then_some(last)
 }
 
-/// Why a Job is made although there is none.
+/// Why a Job is created although there is none.
 fn reason_of_none(observed: &Observed<'_>) -> RunReason {
     let before = observed
         .object
@@ -327,7 +329,7 @@ fn reason_of_none(observed: &Observed<'_>) -> RunReason {
     }
 }
 
-/// What a Job stands for: as the status has it, or as it was made.
+/// What a Job counts for: as the status records it, or as it was created.
 fn stands_for(observed: &Observed<'_>, job: &Job) -> Inputs {
     let uid = job.uid().unwrap_or_default();
     let status = observed.object.status.as_ref();
@@ -347,9 +349,9 @@ fn stands_for(observed: &Observed<'_>, job: &Job) -> Inputs {
     }
 }
 
-/// Whether the template, or the part of it that counts, is what the Job stands for. What has not been
-/// edited since the Job was made is the same whatever its hash says: a schema may have got a default,
-/// or another operator may have made the Job.
+/// Whether the template, or the part of it that counts, is what the Job counts for. A template that was not
+/// edited since the Job was created is the same even if its hash differs: a schema may have got a default,
+/// or another operator may have created the Job.
 fn is_same_template(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> bool {
     let Inputs {
         job_uid: _,
@@ -374,7 +376,7 @@ fn is_same_template(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> bool
     is_whole || is_pod || is_unedited
 }
 
-/// What a Job stands for once it is clear that nothing new runs.
+/// What a Job counts for once it is clear that nothing new runs.
 fn accepted(observed: &Observed<'_>, job: &Job, before: Inputs) -> Inputs {
     Inputs {
         job_uid: job.uid().unwrap_or_default(),
@@ -389,8 +391,8 @@ fn accepted(observed: &Observed<'_>, job: &Job, before: Inputs) -> Inputs {
 fn pending(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> Option<Pending> {
     let before = inputs.config.as_ref()?;
     let digests = config::counted(observed.object, before, &observed.config.known);
-    // A Job that is not finished has waited for what appears now: it is what it runs with. It does not wait
-    // for what is optional.
+    // An unfinished Job has waited for an object that appears now, so it runs with that object. It does not
+    // wait for optional objects.
     let optional = config::optional(observed.object);
     let is_awaited = |name: &str| {
         jobs::finish(job).is_none()
@@ -409,7 +411,7 @@ fn pending(observed: &Observed<'_>, job: &Job, inputs: &Inputs) -> Option<Pendin
     }))
 }
 
-/// What keeps a Job that is due from being made.
+/// What keeps a due Job from being created.
 fn hindrance(observed: &Observed<'_>, own: &[Arc<Job>]) -> Option<Waiting> {
     let spec = &observed.object.spec;
     if spec.suspend == Some(true) {
@@ -428,14 +430,14 @@ fn hindrance(observed: &Observed<'_>, own: &[Arc<Job>]) -> Option<Waiting> {
     if let Some(busy) = own.iter().find(|job| is_busy(observed, job)) {
         return Some(Waiting::Busy(busy.name_any()));
     }
-    // A Job that failed, or is gone, leaves pods behind for a moment.
+    // A Job that failed, or was deleted, leaves pods behind for a moment.
     let uids = own.iter().filter_map(|job| job.metadata.uid.as_ref());
     uids.chain(gone(observed))
         .any(|uid| has_live_pods(observed, uid))
         .then_some(Waiting::Pods)
 }
 
-/// Whether a Job may still do something: it is not finished, or not gone yet.
+/// Whether a Job may still be active: it has not finished, or is not deleted yet.
 fn is_busy(observed: &Observed<'_>, job: &Job) -> bool {
     let is_over = jobs::is_deleted(job) && job.finalizers() == [keys::REACTIVE_JOB_FINALIZER];
     let has_pods = has_live_pods(observed, &job.uid().unwrap_or_default());
@@ -458,7 +460,7 @@ fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &m
                 if !jobs::is_deleted(job) && replaces {
                     run.delete.push(Arc::clone(job));
                 } else if is_lost(job) && family::is_held(job) {
-                    // Deleted in the background: its pods are only deleted once it is gone.
+                    // Deleted in the background: its pods are only deleted after the Job.
                     run.release.push(Arc::clone(job));
                 }
             }
@@ -474,12 +476,12 @@ fn wait_for(observed: &Observed<'_>, own: &[Arc<Job>], waiting: Waiting, run: &m
     run.waiting = Some(waiting);
 }
 
-/// Whether somebody deleted a Job without asking to delete its pods first.
+/// Whether a user deleted a Job without foreground deletion of its pods.
 fn is_lost(job: &Job) -> bool {
     jobs::is_deleted(job) && !job.finalizers().iter().any(|f| f == FOREGROUND)
 }
 
-/// The Job to make.
+/// The Job to create.
 fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) -> NextJob {
     let object = observed.object;
     let number = newest.and_then(|job| jobs::number(job, keys::RUN));
@@ -515,8 +517,8 @@ fn start(observed: &Observed<'_>, newest: Option<&Arc<Job>>, reason: RunReason) 
     }
 }
 
-/// The uid of the Job before: the newest, or the one that was the newest and is gone. A Job that
-/// follows one that is gone must not get its name.
+/// The uid of the previous Job: the newest, or the former newest that was deleted. The Job that follows a
+/// deleted one must not get its name.
 fn predecessor(observed: &Observed<'_>, newest: Option<&Arc<Job>>) -> String {
     gone(observed)
         .cloned()
@@ -541,7 +543,8 @@ fn beyond_history(object: &ReactiveJob, older: &[Arc<Job>]) -> Vec<Arc<Job>> {
         .collect()
 }
 
-/// Whether the status tells how a Job ended, or has forgotten it; with the Job goes what its pods say.
+/// Whether the status records how a Job ended, or has dropped the run; the statuses of its pods are lost
+/// with the Job.
 fn is_end_told(object: &ReactiveJob, job: &Job) -> bool {
     let runs = object.status.iter().flat_map(|status| &status.runs);
     let mut waiting = runs.filter(|run| run.outcome.is_none());

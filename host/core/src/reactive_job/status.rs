@@ -1,4 +1,4 @@
-//! Where a ReactiveJob stands: state, conditions, and the sentence that says why. Pure.
+//! The status of a ReactiveJob: state, conditions, and their messages. Pure.
 
 use k8s_openapi::{
     api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp,
@@ -27,13 +27,13 @@ use crate::{
 pub(super) const CANNOT_PROGRESS: &str = " can't progress: ";
 const NOT_YET: &str = " does not progress yet: ";
 
-/// Where an object stands.
+/// The state of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) state: State,
-    /// What `Ready` says.
+    /// The message of `Ready`.
     pub(super) message: String,
-    /// Whether only a change helps, and why; otherwise what is on its way, if anything is.
+    /// Whether only a change helps, and why; otherwise what is in progress, if anything is.
     pub(super) standing: Readiness,
 }
 
@@ -45,16 +45,16 @@ pub(super) enum Readiness {
     Stalled(Failure),
 }
 
-/// What the verdict is made from.
+/// What the verdict is derived from.
 pub(super) struct Case<'a> {
     pub(super) observed: &'a Observed<'a>,
     /// The newest Job.
     pub(super) newest: Option<&'a Job>,
-    /// Whether it was made in this pass.
+    /// Whether it was created in this reconcile.
     pub(super) is_new: bool,
-    /// Why a Job could not be made.
+    /// Why a Job could not be created.
     pub(super) refusal: Option<&'a Failure>,
-    /// Why a Job that is due is not made yet.
+    /// Why a due Job is not created yet.
     pub(super) waiting: Option<&'a Waiting>,
     /// What the newest Job waits for.
     pub(super) blocked: Option<&'a Blocked>,
@@ -65,7 +65,7 @@ pub(super) struct Case<'a> {
 /// How many older Jobs a message names.
 const NAMED: usize = 3;
 
-/// Decides where an object stands that is not being deleted.
+/// Decides the status of an object that is not being deleted.
 pub(super) fn verdict(case: &Case<'_>) -> Verdict {
     if let Some(refusal) = case.refusal {
         return Verdict {
@@ -151,8 +151,8 @@ fn older(case: &Case<'_>) -> Option<String> {
     })
 }
 
-/// What the triggers ask to look at and can't be watched, a sentence each. Until it is known anew after a
-/// restart, what was known before stays.
+/// The kinds that the triggers select and the host can't watch, a sentence each. After a restart, the
+/// previous sentences stay until the kinds are known again.
 pub(super) fn unwatched(observed: &Observed<'_>) -> Vec<String> {
     let status = observed.object.status.as_ref();
     if observed.config.is_listing {
@@ -281,7 +281,7 @@ fn while_running(case: &Case<'_>, job: &Job) -> Verdict {
     with_what_blocks(case, &job.name_any(), running)
 }
 
-/// What is waited for can't get on if the newest Job, `job`, can't.
+/// Reports the trouble of the newest Job, if the object waits for that Job, `job`.
 fn with_what_blocks(case: &Case<'_>, job: &str, verdict: Verdict) -> Verdict {
     let is_newest = case.newest.is_some_and(|newest| newest.name_any() == job);
     let deadline = progress_deadline(case.observed.object);
@@ -291,14 +291,14 @@ fn with_what_blocks(case: &Case<'_>, job: &str, verdict: Verdict) -> Verdict {
     let (reason, said) = (&blocked.reason, &blocked.message);
     let wait = blocked.wait(deadline, case.observed.now);
     let trouble = match wait {
-        // What comes and goes within seconds is nothing to write.
+        // Trouble that lasts only seconds is not written.
         Wait::Short(_) => return verdict,
         Wait::Named(_) => format!("Job {job:?}{NOT_YET}{reason}: {said}"),
         Wait::Over => format!("Job {job:?}{CANNOT_PROGRESS}{said}"),
     };
     let way_out = format!("delete Job {job:?} to let the next one start");
     let way_out = matches!(case.waiting, Some(Waiting::Busy(_))).then_some(way_out);
-    // What is remembered of it is read off the end.
+    // The next reconcile reads the trouble from the end of the message.
     let said = [verdict.message].into_iter().chain(way_out);
     let message = text::joined(said.chain([trouble]));
     let standing = match (wait, verdict.standing) {
@@ -315,7 +315,7 @@ fn with_what_blocks(case: &Case<'_>, job: &str, verdict: Verdict) -> Verdict {
     }
 }
 
-/// How long a Job may be blocked before that is said.
+/// How long a Job may be blocked before that is reported.
 pub(super) fn progress_deadline(object: &ReactiveJob) -> std::time::Duration {
     object
         .spec
@@ -370,7 +370,7 @@ pub(super) fn known_stall(object: &ReactiveJob, job: &str) -> Option<Known> {
     })
 }
 
-/// What was said of this Job before it had waited too long.
+/// The previous report of this Job before it had waited too long.
 pub(super) fn known_wait(object: &ReactiveJob, job: &str) -> Option<Known> {
     let waits = said_of(object, job, RECONCILING)?;
     let (_, said) = waits.message.split_once(NOT_YET)?;

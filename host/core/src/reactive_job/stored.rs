@@ -1,5 +1,5 @@
-//! A Job template as the API server would store it: without nulls and empty parts that mean nothing, with
-//! the defaults written out. Two templates of which this is the same make the same Job. Only hashes and
+//! A Job template as the API server would store it: without nulls and meaningless empty values, with the
+//! defaults written out. Two templates with the same stored form give the same Job. Only hashes and
 //! comparisons need it: no object is ever written from it.
 //!
 //! The defaults are those of Kubernetes 1.34 (`pkg/apis/batch/v1/defaults.go`, `core/v1/defaults.go`).
@@ -227,7 +227,7 @@ fn field_reference(of: &mut Value) {
     });
 }
 
-/// The mode of files that volumes are made of: 0644.
+/// The default mode of files in volumes: 0644.
 const MODE: u32 = 0o644;
 
 fn volume(volume: &mut Value) {
@@ -269,7 +269,7 @@ fn volume(volume: &mut Value) {
     }
 }
 
-/// The defaults of volumes that are made by drivers in Kubernetes itself.
+/// The defaults of volumes with in-tree drivers.
 fn drivers() -> [(&'static str, Value); 4] {
     [
         (

@@ -1,5 +1,5 @@
-//! The hashes of a template, and whether a Job was made from it. What counts is what an API server would
-//! store of a template; the hash that SAP's operator writes decides about Jobs that do not have ours.
+//! The hashes of a template, and whether a Job was created from it. The stored form of a template counts;
+//! for Jobs without our hash, the hash of SAP's operator decides.
 
 use operon_api::{ReactiveJob, embedded::JobTemplateSpec};
 use serde_json::{Value, json};

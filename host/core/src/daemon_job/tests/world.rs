@@ -438,7 +438,7 @@ impl World {
         find(&self.status().conditions, type_).expect("a condition of this type")
     }
 
-    /// What `Ready` says.
+    /// The message of `Ready`.
     pub(super) fn said(&self) -> &str {
         &self.condition(READY).message
     }

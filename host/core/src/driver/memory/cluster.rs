@@ -36,7 +36,7 @@ pub(crate) struct Cluster<S> {
     pub(crate) pods: BTreeMap<String, Vec<Pod>>,
     pub(crate) now: i64,
     pub(crate) events: Vec<Event>,
-    /// How many Jobs were made, how often that was tried, how many writes there were, and how many of
+    /// How many Jobs were created, how often that was tried, how many writes there were, and how many of
     /// them wrote the status.
     pub(crate) made: usize,
     pub(crate) posts: usize,
@@ -49,11 +49,11 @@ pub(crate) struct Cluster<S> {
     pub(crate) reversed: bool,
     /// Whether the object is not there any more, or nothing of ours holds it while it is deleted.
     pub(crate) is_gone: bool,
-    /// What the log, and the last Warning, are when they are asked for; and what was asked.
+    /// The log and the last Warning that are returned on request; and the requests.
     pub(crate) log: Option<String>,
     pub(crate) warning: Option<Failure>,
     pub(crate) asked: Vec<Question>,
-    /// What the API server says to every write of the object itself.
+    /// The API server's answer to every write of the object itself.
     pub(crate) denied: Option<Failure>,
     /// The reasons of the Events that writes sent.
     pub(crate) sent_events: Vec<String>,
@@ -138,7 +138,7 @@ impl<S> Default for Cluster<S> {
 }
 
 impl<S> Cluster<S> {
-    /// One whose Jobs have uids that begin so.
+    /// A cluster whose Jobs have uids with this prefix.
     pub(crate) fn with_uids(uid_prefix: String) -> Self {
         Self {
             uid_prefix,
@@ -178,7 +178,7 @@ impl<S> Cluster<S> {
         (jobs, pods)
     }
 
-    /// The cache of Jobs is told of changes late from now on.
+    /// The cache of Jobs receives changes late from now on.
     pub(crate) fn lag(&mut self) {
         self.late.get_or_insert_with(|| Late::new(&self.jobs));
     }
@@ -238,7 +238,7 @@ impl<S> Cluster<S> {
         is_lost
     }
 
-    /// The cache of Jobs is told of the answer to a write of this process, if there is one.
+    /// The cache of Jobs receives the answer to a write of this process, if there is one.
     pub(super) fn answered(&mut self, name: &str, is_lost: bool) {
         if let Some(late) = &mut self.late {
             late.record(&self.jobs);
@@ -294,7 +294,7 @@ impl<S> Cluster<S> {
         });
     }
 
-    /// Time goes by. The names of the Jobs whose `ttlSecondsAfterFinished` is over.
+    /// Advances the time. Returns the names of the Jobs with an expired `ttlSecondsAfterFinished`.
     pub(crate) fn expire_after(&mut self, seconds: i64) -> Vec<String> {
         self.now += seconds;
         let now = self.now;

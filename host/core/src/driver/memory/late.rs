@@ -1,5 +1,5 @@
-//! A cache of Jobs that is told of changes late, as a watch is; of its own writes it is told at once. What
-//! it takes over is decided by the rule of the host's caches.
+//! A cache of Jobs that receives changes late, as from a watch, and the answers to its own writes
+//! immediately. The rule of the host's caches decides what it takes over.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 
 use crate::freshness::{Freshness, Stamp};
 
-/// A cache, and what it has not been told of yet.
+/// A cache, and the changes that it has not received yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Late {
     /// What the cache holds, by name.

@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order: what is promised holds.
+//! The guarantees hold whatever happens, in any order.
 //!
 //! A schedule is a seed: edits, deletions, what Jobs and pods do, deaths of the process before any write,
 //! requests that fail or whose answers are lost, statuses among them, caches that lag, and happenings while
@@ -21,20 +21,20 @@ pub(crate) trait Simulated: Reconciles {
     /// The kind, as `cargo xtask simulate --kind` names it.
     const KIND: &'static str;
 
-    /// A world that nobody has looked at.
+    /// A world before its first reconcile.
     fn any(chance: &mut Chance) -> Self;
 
     /// One thing happens that users, nodes or Kubernetes do.
     fn happen(&mut self, chance: &mut Chance);
 
-    /// What is promised at every moment.
+    /// The guarantees that hold at every moment.
     fn assert_promises(&self, before: &Self);
 
-    /// From now on nothing goes wrong: what must come to an end does.
+    /// From now on nothing goes wrong: whatever must come to an end comes to it.
     fn assert_ends(self);
 }
 
-/// What is promised of every kind at every moment: a Job that a queue holds is not resumed.
+/// The guarantee of every kind at every moment: a Job that a queue holds is not resumed.
 fn assert_queues_hold<S>(before: &Cluster<S>, now: &Cluster<S>) {
     let is_held =
         |job: &&Job| jobs::is_suspended(job) && !job.annotations().contains_key(keys::SUSPENDED);
@@ -57,7 +57,7 @@ struct Coverage {
     conflicts: usize,
 }
 
-/// Runs schedules: as many as the environment says, or a bounded number.
+/// Runs schedules: the number that the environment sets, or a bounded number.
 pub(crate) fn simulate<W: Simulated>(bounded: u64) {
     let number = |name: &str, default: u64| {
         let value = std::env::var(name).ok();

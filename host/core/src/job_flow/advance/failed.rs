@@ -57,7 +57,7 @@ fn how(case: &Case<'_>) -> String {
 
 fn finally_failed(case: &Case<'_>, finish: Finish) -> StepStatus {
     let failure = failure(case.job, case.pods(), None);
-    // The reason of the step says the reason of the Job.
+    // The reason of the step is the reason of the Job.
     let mut message = sentence(&RunFailure {
         reason: String::new(),
         ..failure.clone()

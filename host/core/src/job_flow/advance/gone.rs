@@ -1,5 +1,5 @@
-//! A step that was written down as running and has no Job any more: it is made again, unless the flow
-//! has no use for it. What is always deleted is made again less and less often.
+//! A step that the status records as running and that has no Job any more: its Job is created again, unless
+//! the flow does not need it. A Job that is deleted repeatedly is created again with a growing backoff.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// A step that was written down as running and has no Job: somebody deleted it.
+/// A step that the status records as running and that has no Job: the Job was deleted.
 pub(super) fn without_job(
     around: &Circumstances<'_>,
     step: Option<&Step>,
@@ -46,7 +46,7 @@ fn lost(job: &str) -> String {
     format!("Job {job:?} was deleted before it finished")
 }
 
-/// What becomes of the step if no other Job is made for it.
+/// The status of the step if no other Job is created for it.
 fn not_again(
     around: &Circumstances<'_>,
     step: Option<&Step>,
@@ -81,8 +81,8 @@ fn not_again(
     }
 }
 
-/// The step gets another Job. That the last one is gone is written down before, so that it is known
-/// how many in a row are.
+/// The step gets another Job. The status first records that the last one was deleted, so that it counts the
+/// deletions in a row.
 fn again(around: &Circumstances<'_>, known: StepStatus, lost: &str) -> Advanced {
     let attempt = known.attempts.unwrap_or(1).max(1);
     let deletions = counted(known.deletions.as_ref(), attempt, around.now);
@@ -123,7 +123,7 @@ fn another(known: StepStatus) -> Advanced {
     }
 }
 
-/// What is known of the Jobs that were deleted, the Job of this attempt being one of them.
+/// The record of deleted Jobs, the Job of this attempt included.
 fn counted(known: Option<&Deletions>, attempt: i32, now: Timestamp) -> Deletions {
     let known = known.filter(|known| known.attempt.saturating_add(1) >= attempt);
     match known {

@@ -94,10 +94,10 @@ impl Pass<'_> {
         most.saturating_sub(running)
     }
 
-    /// Makes a Job due; why the API server refused it, if it did.
+    /// Marks a Job as due; returns why the API server refused it, if it did.
     ///
     /// # Errors
-    /// Why there is no Job to be made.
+    /// Why no Job can be created.
     fn start(
         &mut self,
         graph: &FlowGraph,

@@ -4,7 +4,7 @@ use operon_api::job_flow::MAX_STEPS;
 
 use crate::job_flow::when::WhenError;
 
-/// Why the steps of a flow make no sense together.
+/// Why the steps of a flow are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum GraphError {
@@ -84,8 +84,8 @@ pub enum GraphError {
     WhenTooExpensive(String),
 }
 
-/// A dependency that is no step of the flow. It is no error of the graph: the steps that do not need it
-/// run, and the one that does waits for an edit.
+/// A dependency that is not a step of the flow. The graph stays valid: the steps that do not need the
+/// dependency run, and the step that needs it waits for an edit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it depends on {dependency:?}, which is not a step of this flow{}", meant(hint.as_deref()))]
 pub struct UnknownDependency {
@@ -95,7 +95,7 @@ pub struct UnknownDependency {
     pub hint: Option<String>,
 }
 
-/// The name that may have been meant: one that begins the same, or is a few letters off.
+/// The name that the user probably meant: a name with the same beginning, or a few letters off.
 pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let wanted: String = wanted.chars().take(64).collect();
     names
@@ -110,7 +110,7 @@ pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option
         .map(|(_, _, name)| name.to_owned())
 }
 
-/// How many letters must be changed, put in or left out to make one text of another.
+/// How many letters must be changed, inserted or deleted to turn one text into another.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -1,5 +1,5 @@
-//! Orders of the steps of a flow: each after those that it depends on; or the cycle that keeps them from
-//! having one.
+//! Orders of the steps of a flow, each step after its dependencies; or the cycle that prevents such an
+//! order.
 
 use std::collections::VecDeque;
 

@@ -305,7 +305,7 @@ impl World {
         find(&self.status().conditions, type_).expect("a condition of this type")
     }
 
-    /// What `Ready` says.
+    /// The message of `Ready`.
     pub(super) fn ready(&self) -> &str {
         &self.condition("Ready").message
     }

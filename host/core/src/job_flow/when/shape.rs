@@ -16,7 +16,7 @@ pub(super) const MAX_DEPTH: usize = 64;
 /// How often texts may be put together.
 const MAX_SUMS: usize = 16;
 
-/// The name of what an expression asks about, and what it knows of each.
+/// The name of the map of steps in an expression, and the fields of a step.
 const STEPS: &str = "steps";
 const FIELDS: [&str; 3] = ["phase", "reason", "outputs"];
 
@@ -63,9 +63,9 @@ pub(super) struct Shape {
     pub(super) outputs: BTreeSet<(String, String)>,
     /// The outputs that it names of steps that only the evaluation knows, as in `steps[s].outputs.x`.
     pub(super) outputs_of_any: BTreeSet<String>,
-    /// Whether it may ask about any step.
+    /// Whether it may refer to any step.
     pub(super) is_about_all: bool,
-    /// Whether it goes through a list.
+    /// Whether it iterates over a list.
     pub(super) goes_through: bool,
     /// How many nodes its tree has.
     pub(super) size: usize,
@@ -77,7 +77,7 @@ pub(super) struct Shape {
 struct Place<'a> {
     node: &'a Expression,
     depth: usize,
-    /// The name for what is gone through, inside of a loop.
+    /// The name of the loop variable, inside a loop.
     item: Option<&'a str>,
 }
 
@@ -243,7 +243,7 @@ impl Shape {
         Ok(())
     }
 
-    /// Notes that an output is asked for, if `of` is the outputs of a step that is named.
+    /// Notes the use of an output, if `of` is the outputs of a step that is named.
     fn note_output(&mut self, of: &Expression, output: &str) {
         let (step, field) = match &of.expr {
             Expr::Select(select) => (&*select.operand, select.field.as_str()),

@@ -1,4 +1,4 @@
-//! The Go structs of a Job template, as far as their JSON encoding goes.
+//! The Go structs of a Job template, as far as they matter for the JSON encoding.
 //!
 //! The table `go_types.txt` is generated from k8s.io/api, because the order of the fields of a Go
 //! struct is in no schema. A field that is newer than the table gets lost, as it would in Go.
@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::LazyLock};
 static STRUCTS: LazyLock<HashMap<&str, Vec<Field>>> =
     LazyLock::new(|| parse(include_str!("go_types.txt")));
 
-/// A field of a Go struct; those of inlined structs stand in the outer one.
+/// A field of a Go struct; the fields of inlined structs are in the outer one.
 #[derive(Debug)]
 pub(super) struct Field {
     /// The key in JSON.
@@ -31,7 +31,7 @@ pub(super) enum Presence {
     UnlessZero,
 }
 
-/// A Go type, as far as JSON tells types apart.
+/// A Go type, as far as JSON distinguishes types.
 #[derive(Debug)]
 pub(super) enum GoType {
     /// `bool`.

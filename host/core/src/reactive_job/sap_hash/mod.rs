@@ -155,7 +155,7 @@ fn is_left_out(field: &Field, value: &Value, text: &str, build: Build) -> bool {
         Presence::UnlessZero if build == Build::Current => is_zero,
         Presence::UnlessZero | Presence::UnlessEmpty => match &field.go_type {
             GoType::Bool | GoType::Int32 | GoType::Int64 | GoType::String => is_zero,
-            // One that is set stays, even if it points to a zero.
+            // A set pointer stays, even if it points to a zero.
             GoType::Pointer(_) => value.is_null(),
             GoType::List(_) => is_zero || text == "[]",
             GoType::Map(_) => is_zero || text == "{}",
@@ -177,7 +177,7 @@ fn encode_time(text: &str) -> Option<String> {
     }
 }
 
-/// A JSON string as Go writes it: fit to stand in HTML and in JavaScript.
+/// A JSON string as Go writes it: escaped for HTML and JavaScript.
 fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');

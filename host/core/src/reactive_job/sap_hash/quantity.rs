@@ -12,7 +12,7 @@ const NANO: i64 = -9;
 /// The cap of binary quantities.
 const LARGEST: u64 = i64::MAX as u64;
 
-/// The unit that a quantity is written in, and the power of 10 or of 2 that it stands for.
+/// The unit that a quantity is written in, and its power of 10 or of 2.
 #[derive(Clone, Copy)]
 enum Unit {
     /// `m`, `k`, `M`, …: a power of 10.
@@ -109,7 +109,7 @@ fn read_unit(text: &str) -> Option<Unit> {
     })
 }
 
-/// Whether Go takes the spelling for canonical. It only asks while a short number fits its `int64`.
+/// Whether Go takes the spelling for canonical. Go only checks this while a short number fits its `int64`.
 fn keeps_spelling(spelling: &Spelling<'_>) -> bool {
     let digits = format!("{}{}", spelling.whole, spelling.fraction);
     match spelling.unit {
