@@ -141,7 +141,7 @@ pub enum ActionError {
 }
 
 impl ActionError {
-    /// What went wrong, whatever its class.
+    /// The failure, whatever its class.
     pub fn failure(&self) -> &Failure {
         match self {
             Self::Retry(failure, _) | Self::Terminal(failure) | Self::Plugin(failure) => failure,
@@ -314,7 +314,7 @@ pub enum Severity {
     Warning,
 }
 
-/// What becomes of the objects that a deleted object owns.
+/// The fate of the objects that a deleted object owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
     /// They are deleted after it.
@@ -323,7 +323,7 @@ pub enum Propagation {
     Foreground,
 }
 
-/// What the host shall do.
+/// What the host has to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Changes an object.
@@ -355,7 +355,7 @@ pub enum Effect {
         resource_version: Option<String>,
         /// Overrides the object's own.
         grace_period_seconds: Option<u32>,
-        /// What becomes of what the object owns.
+        /// The propagation policy for its dependents.
         propagation: Propagation,
     },
     /// Requests the eviction of a pod.
@@ -466,7 +466,7 @@ pub enum Mapping {
     Label(String),
     /// The object's name is the value of this key in a target's extra-info.
     ExtraInfo(String),
-    /// The uid of the object, or of its controller, is what a target's pod carries in this label.
+    /// The uid of the object, or of its controller, is the value of this label of a target's pod.
     UidInLabel(String),
     /// Every object of the kind matters to every started target in its namespace.
     Namespace,

@@ -1,4 +1,4 @@
-//! The decisions of Operon: pure functions from what was observed to what must be done.
+//! The decisions of Operon: pure functions from the observation to the actions.
 //!
 //! Nothing here holds a client, reads a clock or does I/O; `now` is an argument. Only [`driver`] is async,
 //! over a port that does the I/O. One folder per kind. The traits of [`action`] connect the neighbouring

@@ -1,4 +1,4 @@
-//! What is reported of watches that fail: one line when an outage is certain, one at its end. Watches that
+//! The log lines about failed watches: one line when an outage is certain, one at its end. Watches that
 //! fail for the same cause are one outage; a watch that is refused is an outage of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ pub enum Line {
     },
 }
 
-/// The outages that go on. A watch is named by a number.
+/// The present outages. A watch is named by a number.
 #[derive(Clone, Debug, Default)]
 pub struct Outages(BTreeMap<Cause, Outage>);
 

@@ -35,7 +35,7 @@ impl Selector {
     /// Reads a selector; the empty one selects everything.
     ///
     /// # Errors
-    /// It is too long, or a part of it can't be read.
+    /// It is too long, or a part of it can't be parsed.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         if text.len() > MAX_BYTES {
             return Err(SelectorError::TooLong(text.len()));

@@ -13,7 +13,7 @@ const CALL_TIMEOUT: std::ops::RangeInclusive<Duration> =
 /// Reads the limits; an absent limit has its default.
 ///
 /// # Errors
-/// A sentence that names the field, the value and what is allowed.
+/// A sentence that names the field, the value and the allowed range.
 pub fn limits(spec: Option<&PluginLimits>) -> Result<Limits, String> {
     let mut limits = Limits::default();
     let Some(spec) = spec else { return Ok(limits) };

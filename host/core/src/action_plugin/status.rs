@@ -252,7 +252,7 @@ mod tests {
         };
         let taken = "the older ActionPlugin \"older\" serves this action; delete one of the two";
         let still = "component 0123456789ab still serves the action; the new version can't be loaded: it is another";
-        // What serves, what became of loading; the condition that is true, its reason, the message.
+        // What serves, the result of loading; the true condition, its reason, the message.
         let table = [
             (
                 Some(&serving),

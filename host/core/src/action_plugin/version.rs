@@ -1,5 +1,5 @@
-//! What a component that serves was loaded for, and which changes of the ActionPlugin it must not
-//! outlive. Pure.
+//! The version that a serving component was loaded for, and the changes of the ActionPlugin that must stop
+//! it. Pure.
 //!
 //! A change that forbids the loaded component stops it immediately, before anything else is loaded: it must
 //! not act against the user's will. A change that requests a newer version leaves the component serving
@@ -42,8 +42,8 @@ impl Version {
     }
 }
 
-/// Why what was loaded must stop immediately now that this ActionPlugin is elected for its action, as the
-/// end of a sentence; none if it may serve until the requested version is loaded.
+/// Why the loaded component must stop immediately now that this ActionPlugin is elected for its action, as
+/// the end of a sentence; none if it may serve until the requested version is loaded.
 pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
     let ActionPluginSpec {
         // It cannot be changed, and an ActionPlugin is only elected for the action that it claims.

@@ -1,4 +1,4 @@
-//! What a pass means: the next status, and the events that its transitions are worth. Pure.
+//! The conclusion of a reconcile: the next status, and the Events for its transitions. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +44,7 @@ use crate::{
 const JOBS: usize = 100;
 const JOBS_BYTES: usize = 65_536;
 
-/// What a pass means.
+/// The conclusion of a reconcile.
 pub(super) type Conclusion = driver::Conclusion<DaemonJobStatus>;
 
 /// Concludes a pass. `observed` is what there is after the plan was carried out; of Jobs that were not
@@ -356,8 +356,8 @@ fn waiting(survey: &Survey<'_>) -> BTreeMap<String, Wait> {
     waiting
 }
 
-/// The canaries, once one of them has begun: whatever joins, leaves or is relabelled later, they stay the
-/// canaries.
+/// The canaries, once one of them has begun: they stay the canaries, even if nodes join, leave or are
+/// relabelled later.
 fn canaries(survey: &Survey<'_>) -> BTreeSet<String> {
     let canaries = survey
         .places

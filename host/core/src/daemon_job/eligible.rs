@@ -69,7 +69,7 @@ impl Selection {
     /// Reads the node selection of a spec.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error.
     pub(super) fn read(spec: &DaemonJobSpec) -> Result<Self, Failure> {
         let nodes = spec.nodes.clone().unwrap_or_default();
         let Nodes {

@@ -1,4 +1,4 @@
-//! What the transition from one status to the next is worth telling. Pure.
+//! The Events for the transition from one status to the next. Pure.
 
 use std::sync::Arc;
 

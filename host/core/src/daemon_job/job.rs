@@ -65,7 +65,7 @@ impl<'a> Marks<'a> {
         })
     }
 
-    /// What the Job is to be called.
+    /// The wanted name of the Job.
     fn wanted_name(&self, object: &DaemonJob) -> String {
         let (own, node, attempt) = (object.name_any(), self.node, self.attempt);
         match attempt {
@@ -223,7 +223,7 @@ fn marked(object: &DaemonJob, marks: &Marks<'_>) -> GlobalParams {
     global
 }
 
-/// Sets one of our keys, or takes off what a user wrote there.
+/// Sets one of our keys, or removes the user's value.
 fn set(map: &mut BTreeMap<String, String>, key: &str, value: Option<String>) {
     match value {
         Some(value) => map.insert(key.to_owned(), value),

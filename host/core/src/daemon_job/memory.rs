@@ -1,5 +1,5 @@
-//! What the status remembers: what it is about, and what became of each node. A node is remembered by
-//! twelve digits, so that thousands of them fit.
+//! The status's memory: the revision that it is about, and the result of each node. A node takes twelve
+//! digits, so that there is room for thousands of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,13 +28,13 @@ pub(super) struct Memory<'a> {
     pub(super) status: Option<&'a DaemonJobStatus>,
     /// The value of the annotation `operon.dev/retry` that counts.
     pub(super) token: Option<&'a str>,
-    /// What became of each node.
+    /// The result of each node.
     pub(super) ledger: Ledger,
     /// Whether it is finished and stays so.
     pub(super) is_finished: bool,
 }
 
-/// What became of each node.
+/// The result of each node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
     /// They succeeded.
@@ -84,7 +84,7 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// Whether another operator finished it: what it ran for is not known, and nothing is run again.
+/// Whether another operator finished it: the revision that it ran is unknown, and nothing runs again.
 fn is_taken_over(object: &DaemonJob) -> bool {
     object.status.as_ref().is_some_and(|status| {
         let is_over = matches!(status.state, Some(FlowState::Succeed | FlowState::Failed));
@@ -159,8 +159,8 @@ impl Ledger {
         status.waiting_node_digests = waiting.into_iter().map(waiting::write).collect();
     }
 
-    /// What failed may run again, nothing waits because Jobs were deleted, and what was skipped is waited for
-    /// again; how many Jobs a node has had stays.
+    /// Failed nodes may run again, backoffs after deletions end, and skipped nodes are waited for again;
+    /// the number of Jobs that a node has had stays.
     fn forgive(&mut self) {
         for tries in self.started.values_mut() {
             *tries = Tries::of(tries.attempts);
@@ -187,7 +187,7 @@ impl Ledger {
     }
 }
 
-/// What a node is remembered by: 48 bits of a digest of its uid.
+/// The key of a node in the memory: 48 bits of a digest of its uid.
 pub(super) fn digest(uid: &str) -> String {
     hexadecimal(uid, 6)
 }

@@ -1,4 +1,4 @@
-//! What there is of Jobs and pods on each node.
+//! The Jobs and pods on each node.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -28,7 +28,7 @@ pub(super) struct OfNode<'a> {
     pub(super) has_pods: bool,
 }
 
-/// What there is of other revisions on a node.
+/// The Jobs and pods of other revisions on a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outdated {
     #[default]
@@ -39,7 +39,7 @@ pub(super) enum Outdated {
     Running,
 }
 
-/// What there is on each node, by its uid; `jobs` are the Jobs of the object.
+/// The Jobs and pods on each node, by its uid; `jobs` are the Jobs of the object.
 pub(super) fn by_node<'a>(
     observed: &Observed<'a>,
     jobs: &[&'a Arc<Job>],

@@ -1,4 +1,4 @@
-//! What a pass does to the Jobs. Pure: it reads [`Observed`] and nothing else.
+//! The plan of a reconcile for the Jobs. Pure: it reads [`Observed`] and nothing else.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -25,7 +25,7 @@ use crate::{
     jobs::{self, held::suspend_patch, refused::a_few, time::PODS_RECHECK},
 };
 
-/// What a pass does, in this order.
+/// The steps of the plan, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The Jobs to create, in this order; the subject is the node's uid.

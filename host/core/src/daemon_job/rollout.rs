@@ -1,4 +1,4 @@
-//! How `spec.rollout` wants it, read once.
+//! The rules of `spec.rollout`, parsed once.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Rules {
     /// Reads `spec.rollout`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error.
     pub(super) fn read(rollout: Option<&Rollout>) -> Result<Self, Failure> {
         let rollout = rollout.cloned().unwrap_or_default();
         let Rollout {

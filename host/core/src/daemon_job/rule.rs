@@ -45,7 +45,7 @@ impl Selector {
     /// Reads a label selector.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error.
     pub(super) fn read(selector: &LabelSelector) -> Result<Self, String> {
         let LabelSelector {
             match_expressions,
@@ -79,7 +79,7 @@ impl Affinity {
     /// Reads a node affinity.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error.
     pub(super) fn read(selector: &NodeSelector) -> Result<Self, String> {
         let terms = selector.node_selector_terms.iter().map(|term| {
             let NodeSelectorTerm {

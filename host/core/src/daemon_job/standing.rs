@@ -88,7 +88,7 @@ impl NodeState {
     }
 }
 
-/// What became of the last Job of a node.
+/// The result of the last Job of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
     /// There has been none.

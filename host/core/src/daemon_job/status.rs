@@ -24,7 +24,7 @@ use crate::{
     jobs::{held::Holder, text::short},
 };
 
-/// The reason of one of which more nodes failed than may.
+/// The reason of a DaemonJob with more failed nodes than allowed.
 pub(super) const NODES_FAILED: &str = "NodesFailed";
 
 /// The reason of a DaemonJob with nodes that did not become available in time.
@@ -99,7 +99,7 @@ fn state(survey: &Survey<'_>) -> FlowState {
     }
 }
 
-/// What kstatus reads, why in one word, and what there is to say beyond the counts.
+/// The standing for kstatus, its reason, and the message beyond the counts.
 fn judge(case: &Case<'_>, state: FlowState) -> (Kstatus, String, Option<String>) {
     let survey = case.survey;
     let stalled =

@@ -60,7 +60,7 @@ pub(super) struct Survey<'a> {
 pub(super) struct Place<'a> {
     pub(super) node: &'a Node,
     pub(super) uid: &'a str,
-    /// What the node is remembered by.
+    /// The node's key in the memory.
     pub(super) digest: String,
     pub(super) standing: NodeState,
     /// The Jobs that it has had.
@@ -138,7 +138,7 @@ impl<'a> Survey<'a> {
         Ok(survey)
     }
 
-    /// How many places there are of which this holds.
+    /// The number of places that satisfy this.
     pub(super) fn count(&self, holds: impl Fn(NodeState) -> bool) -> usize {
         let standings = self.places.iter().map(|place| place.standing);
         standings.filter(|standing| holds(*standing)).count()
@@ -209,7 +209,7 @@ impl<'a> Survey<'a> {
         parallelism.saturating_sub(self.busy)
     }
 
-    /// Whether it is the turn of a node's wave, and neither a failure nor anybody stops it.
+    /// Whether it is the turn of a node's wave, and neither a failure nor the user stops it.
     pub(super) fn may_go(&self, place: &Place<'_>) -> bool {
         let is_stopped = self.trip.is_some()
             && match self.rules.failure {

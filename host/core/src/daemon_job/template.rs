@@ -28,7 +28,7 @@ impl Template {
     /// Reads it.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error.
     pub(super) fn read(job: &JobSpec) -> Result<Self, Failure> {
         let required = [
             "affinity",

@@ -10,9 +10,9 @@ pub(super) struct Tries {
     pub(super) attempts: u32,
     /// How many of them failed since the user last requested a retry.
     pub(super) failures: u32,
-    /// How many in a row were deleted before they finished, up to the one before the last.
+    /// How many in a row were deleted before they finished, up to the last but one.
     pub(super) losses: u32,
-    /// What was last seen of the last one, and since when.
+    /// The last known state of the last one, and since when.
     pub(super) since: Option<Since>,
 }
 
@@ -29,7 +29,7 @@ pub(super) enum Since {
 }
 
 impl Tries {
-    /// So many Jobs, of which nothing else is remembered.
+    /// This number of Jobs, without further memory of them.
     pub(super) fn of(attempts: u32) -> Self {
         Self {
             attempts,

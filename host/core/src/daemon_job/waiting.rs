@@ -46,7 +46,7 @@ pub(super) fn write((digest, wait): (String, Wait)) -> String {
 }
 
 impl Skip {
-    /// Whether this may be over in a moment, without anybody meaning to leave the node out.
+    /// Whether this may end in a moment, because the user did not exclude the node.
     pub(super) fn is_passing(self) -> bool {
         match self {
             Self::NotReady | Self::Cordoned | Self::Tainted => true,

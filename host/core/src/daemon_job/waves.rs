@@ -43,7 +43,7 @@ pub(super) struct Frontier {
     pub(super) end: Option<Timestamp>,
     /// The last wave whose nodes may start.
     pub(super) open: Option<Wave>,
-    /// What the next one waits for, if not for nodes that are not over.
+    /// What the next one waits for, if not for unfinished nodes.
     pub(super) hold: Option<Hold>,
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Batch, Claim, Class, Done, Kind, Made, Needs, Port, Refusal, Start, Write};
 use crate::action::{Effect, ObjectReference, PatchKind};
 
-/// How many writes of one object are under way at the same time.
+/// How many writes of one object run at the same time.
 const SIDE_BY_SIDE: usize = 16;
 
 /// Carries out batches in their order.

@@ -44,7 +44,7 @@ pub(crate) trait Reconciles: Clone + Send {
     fn cluster(&mut self) -> &mut Cluster<StatusOf<Self>>;
     fn view(&self) -> &Cluster<StatusOf<Self>>;
 
-    /// What the caches hold of the surroundings of an object.
+    /// The caches' content around an object.
     fn look(&self) -> SeenOf<Self>;
 
     /// The status that the object has.
@@ -61,7 +61,8 @@ pub(crate) trait Reconciles: Clone + Send {
         false
     }
 
-    /// One reconcile, and the end of the write of its status; what it concludes, unless the process dies.
+    /// One reconcile, and the end of the write of its status; returns its conclusion, unless the process
+    /// dies.
     fn pass(&mut self) -> Option<Conclusion<StatusOf<Self>>> {
         self.cluster().concluded = None;
         let deaths = self.view().deaths;
@@ -363,7 +364,7 @@ impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
             return Err(refusal);
         }
         let Ok(answer) = self.write(effect) else {
-            // What a process that died waits for never comes.
+            // A process that died never gets the answers that it waits for.
             return pending().await;
         };
         let is_lost = self.world().cluster().loses_answer();

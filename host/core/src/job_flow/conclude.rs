@@ -1,4 +1,4 @@
-//! What a pass means: the next status, and the events that its transitions are worth. Pure.
+//! The conclusion of a reconcile: the next status, and the Events for its transitions. Pure.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     jobs::{MadeJob, MadeJobs, blocked::blocked, owned::leave_recheck},
 };
 
-/// What a pass means.
+/// The conclusion of a reconcile.
 pub(super) type Conclusion = driver::Conclusion<JobFlowStatus>;
 
 /// What must be asked before the reconcile can be concluded: the first of the Jobs that wait for what their

@@ -1,4 +1,4 @@
-//! What the transition from one status of a flow to the next is worth telling. Pure.
+//! The Events for the transition from one status of a flow to the next. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -47,7 +47,7 @@ fn event(severity: Severity, reason: &'static str, message: String) -> Event {
     }
 }
 
-/// Not more Events of one reason than anybody reads.
+/// The most Events of one reason: more would not be read.
 fn bounded(all: impl Iterator<Item = Event>) -> Vec<Event> {
     let mut counts: BTreeMap<&'static str, (Severity, usize)> = BTreeMap::new();
     let mut events = Vec::new();

@@ -107,7 +107,7 @@ impl FlowGraph {
         &self.order
     }
 
-    /// The steps in layers: each step is in the first layer after all that it depends on, `onExit` in one
+    /// The steps in layers: each step is in the first layer after all of its dependencies, `onExit` in one
     /// of its own at the end.
     pub fn layers(&self) -> Vec<Vec<usize>> {
         let mut layer_of = vec![0_usize; self.len()];

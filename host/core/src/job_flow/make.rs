@@ -41,7 +41,7 @@ pub(super) fn attempt(job: &Job) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// What the Job of an attempt is to be called.
+/// The wanted name of the Job of an attempt.
 fn wanted_name(flow: &JobFlow, step: &str, attempt: i32) -> String {
     let flow = flow.name_any();
     if attempt == 1 {
@@ -194,7 +194,7 @@ fn map(pairs: &std::collections::BTreeMap<String, String>) -> Map<String, Value>
         .collect()
 }
 
-/// Sets one of our keys, or takes off what a user wrote there.
+/// Sets one of our keys, or removes the user's value.
 fn set(map: &mut Map<String, Value>, key: &str, value: Option<String>) {
     match value {
         Some(value) => map.insert(key.to_owned(), json!(value)),

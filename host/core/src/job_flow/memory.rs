@@ -50,7 +50,7 @@ fn asked(flow: &JobFlow, status: &JobFlowStatus) -> Option<String> {
     (Some(asked) != status.retried.as_ref()).then(|| asked.clone())
 }
 
-/// Lets wait again what failed, and what was skipped because of it.
+/// Resets failed steps, and the steps skipped because of them, to Waiting.
 fn retry(mut memory: Memory, asked: String, status: &JobFlowStatus, graph: &FlowGraph) -> Memory {
     let phase = |memory: &Memory, place: usize| {
         let step = memory.steps.get(graph.name(place));
@@ -115,7 +115,7 @@ impl Memory {
         ))
     }
 
-    /// Whether a failure that stops the flow has been written down.
+    /// Whether the status has recorded a failure that stops the flow.
     pub(super) fn is_stopped(&self, flow: &JobFlow) -> bool {
         flow.spec.failure_policy != Some(FailurePolicy::Continue)
             && self

@@ -1,4 +1,4 @@
-//! What a step leaves for others: read off the termination messages of pods that succeeded.
+//! The outputs of a step for other steps: read from the termination messages of successful pods.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,10 +21,10 @@ const MAX_BYTES: usize = 4096;
 /// How many bytes the termination messages of all containers of a pod may have.
 const MAX_OF_POD: usize = 12 << 10;
 
-/// Why a step failed that did not leave what it declares.
+/// Why a step failed that did not write its declared outputs.
 pub(super) const INVALID: &str = "OutputInvalid";
 
-/// What a step left, by its declared names.
+/// The outputs of a step, by their declared names.
 pub(super) type Outputs = BTreeMap<String, String>;
 
 /// The outputs that the pods of a Job must write.
@@ -174,8 +174,8 @@ fn messages<'a>(asked: Asked<'_>, pod: &'a Pod) -> Vec<(&'a str, &'a str)> {
         .collect()
 }
 
-/// What a pod left: each output from the first container with a JSON object that has it. What other
-/// containers say besides is nothing to us.
+/// The outputs of a pod: each output from the first container with a JSON object that has it. Other
+/// messages of other containers are ignored.
 fn read(asked: Asked<'_>, pod: &Pod) -> Result<Outputs, Failure> {
     let messages = messages(asked, pod);
     let objects: Vec<_> = messages

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// What a pass does, in this order.
+/// The steps of the plan, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The flow is deleted, with its Jobs: it finished `ttlSecondsAfterFinished` ago. Nothing else is done

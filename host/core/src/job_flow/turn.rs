@@ -14,7 +14,7 @@ const DEPENDENCY_FAILED: &str = "DependencyFailed";
 /// Why a step with a dependency that does not exist is Blocked.
 pub(super) const UNKNOWN_DEPENDENCY: &str = "UnknownDependency";
 
-/// What becomes of a step that has not started.
+/// The decision on a step that has not started.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Something is not over, or nothing may start.

@@ -1,4 +1,4 @@
-//! `when`: whether a step runs, as an expression over what became of others.
+//! `when`: whether a step runs, as an expression over the results of others.
 //!
 //! A user's expression is parsed and evaluated in this process, so its cost is bounded in advance: its
 //! length, its nesting and the size of its tree are limited, it iterates over a list at most once, it calls

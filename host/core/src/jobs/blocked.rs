@@ -1,5 +1,5 @@
-//! What a Job waits for: quota, a node, an image, a ConfigMap. Read off its pods. A Job that is held
-//! waits for nothing that could be late.
+//! What a Job waits for: quota, a node, an image, a ConfigMap. Read from its pods. A held Job is never
+//! late.
 
 use std::{sync::Arc, time::Duration};
 
@@ -115,7 +115,7 @@ pub(crate) fn stage(reason: &str) -> Stage {
     }
 }
 
-/// What a Job waits for, if none of its pods gets anywhere.
+/// What a Job waits for, if none of its pods progresses.
 pub(crate) fn blocked(job: &Job, pods: &[Arc<Pod>]) -> Option<Blocked> {
     if job::finish(job).is_some() || job::is_deleted(job) || holder(job, pods).is_some() {
         return None;

@@ -40,8 +40,8 @@ struct Failed<'a> {
     culprit: Option<Culprit<'a>>,
 }
 
-/// Why a container has neither a log nor a termination message of its own: the node knows nothing of it
-/// any more.
+/// Why a container has neither a log nor a termination message of its own: the node has no record of it any
+/// more.
 const UNKNOWN: &str = "ContainerStatusUnknown";
 
 /// How kubelets begin what they answer instead of a log that they do not have.
@@ -189,8 +189,8 @@ fn own_reason(pod: &Pod) -> Option<OwnReason> {
     })
 }
 
-/// The container of a pod that failed last. A native sidecar is none: it is killed when the others have
-/// ended, and what it ends with then means nothing.
+/// The container of a pod that failed last. A native sidecar does not count: it is killed when the others
+/// have ended, so its exit code means nothing.
 fn culprit(pod: &Pod) -> Option<Culprit<'_>> {
     let spec = pod.spec.as_ref();
     let init = spec.and_then(|spec| spec.init_containers.as_ref());

@@ -115,7 +115,7 @@ pub(crate) fn failures_before(job: &Job, attempt: i64) -> i64 {
 }
 
 /// The merge patch that gives a finished Job the `ttlSecondsAfterFinished` that was held back: until its
-/// result is written down it must not vanish.
+/// result is recorded it must not be deleted.
 pub(crate) fn ttl_patch(job: &Job) -> Option<Value> {
     let has_one = job.spec.as_ref()?.ttl_seconds_after_finished.is_some();
     if has_one || is_deleted(job) || finish(job).is_none() {

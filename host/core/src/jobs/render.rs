@@ -35,10 +35,10 @@ pub(crate) struct Overlay<'a> {
 /// A Job in the making.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rendered {
-    /// Its `spec`, without `ttlSecondsAfterFinished`: a Job must not vanish before its result is written
-    /// down.
+    /// Its `spec`, without `ttlSecondsAfterFinished`: a Job must not be deleted before its result is
+    /// recorded.
     pub(crate) spec: Value,
-    /// That field, to be set when the result is written down.
+    /// That field, to be set when the result is recorded.
     pub(crate) ttl: Option<Value>,
     /// Labels and annotations of the Job itself.
     pub(crate) labels: BTreeMap<String, String>,

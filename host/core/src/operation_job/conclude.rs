@@ -1,5 +1,5 @@
-//! What a pass means: the next status, the events that its transitions are worth, and when to look
-//! again. Pure: it reads what was observed, planned and answered.
+//! The conclusion of a reconcile: the next status, the Events for its transitions, and when to reconcile
+//! again. Pure: it reads the observation, the plan and the answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,7 +68,7 @@ pub struct JobEvent {
     pub message: String,
 }
 
-/// What a pass means.
+/// The conclusion of a reconcile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conclusion {
     /// The status from now on.
@@ -391,7 +391,7 @@ fn released(
 /// Introduces what keeps a target from being released.
 const FAILED: &str = "; release failed: ";
 
-/// Introduces what a release waits for.
+/// Introduces the reason that a release waits for.
 const WAITS: &str = "; being released: ";
 
 /// The reason stays why the target failed; the message adds what keeps it from being released.
@@ -412,7 +412,7 @@ fn note_release(detail: &mut TargetDetail, note: Option<(&str, &Failure)>) {
     }
 }
 
-/// What the action recorded. The mark of a released target is not its to give.
+/// What the action recorded. The action can't set the mark of a released target.
 fn record(detail: &mut TargetDetail, extra_info: &Attributes) {
     detail.extra_info.clone_from(extra_info);
     detail.extra_info.remove(RELEASED);
@@ -424,7 +424,7 @@ fn fail(detail: &mut TargetDetail, now: Time, failure: &Failure) {
     detail.error = Some(error(failure));
 }
 
-/// Fails a target for a reason of the host's own, and keeps what it waited for, or failed by, last.
+/// Fails a target for a reason of the host's own, and keeps its last error or what it last waited for.
 fn give_up(detail: &mut TargetDetail, now: Time, failure: &Failure) {
     match detail.error.take() {
         // It was given up before.

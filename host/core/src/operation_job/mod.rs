@@ -59,7 +59,7 @@ pub enum ActionState {
     },
 }
 
-/// Marks a target of which nothing is left to clean up. The key is upstream's.
+/// Marks a target that has nothing left to clean up. The key is upstream's.
 pub const RELEASED: &str = "Released";
 
 /// The reason of a target that could not be released before its job went.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::action::Failure;
 
-/// What a pass does.
+/// The plan of a reconcile.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
     /// The job finished long enough ago: delete it.
@@ -22,7 +22,7 @@ pub enum Plan {
     Run(TargetPlans),
 }
 
-/// What a pass does to the targets.
+/// The plan for the targets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetPlans {
     /// Every target: started targets first, then in the order of the spec.
@@ -31,7 +31,7 @@ pub struct TargetPlans {
     pub requeue_after: Option<Duration>,
 }
 
-/// What a pass does to one target.
+/// The plan for one target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetPlan {
     /// Its place in `spec.targets`.
@@ -108,7 +108,7 @@ enum Expiry {
     In(Option<Duration>),
 }
 
-/// `TTLSecondsAfterFinished`, counted from the job's end whatever else is going on. A negative one
+/// `TTLSecondsAfterFinished`, counted from the job's end, independently of anything else. A negative value
 /// means never.
 fn expiry(observed: &Observed<'_>) -> Expiry {
     let job = observed.job;
@@ -168,7 +168,7 @@ fn identify(observed: &Observed<'_>, detail: &mut TargetDetail) {
         .and_then(|pod| pod.metadata.uid.clone());
 }
 
-/// Holds back what would start beyond what the status has room for: it starts when others are done.
+/// Holds back targets that the status has no room for: they start when others have finished.
 fn within_window(job: &OperationJob, mut targets: Vec<TargetPlan>) -> Vec<TargetPlan> {
     if !targets
         .iter()

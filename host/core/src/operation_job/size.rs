@@ -1,9 +1,9 @@
 //! The capacity of one object: how many targets may be in progress at the same time, and what the status
 //! leaves out when it has no room. Pure, and a function of the spec and the details alone.
 //!
-//! An API server stores no object of more than 1.5 MiB. A target's name takes a part of that three
-//! times: in the spec, in `metadata.managedFields` and in the status. So it is the length of the names
-//! that limits a job: 10,000 targets fit if their names have up to about 20 characters, 5,000 up to 60.
+//! An API server stores no object of more than 1.5 MiB. A target's name takes room three times: in the
+//! spec, in `metadata.managedFields` and in the status. So the length of the names limits a job: 10,000
+//! targets fit if their names have up to about 20 characters, 5,000 up to 60.
 
 use operon_api::{
     OperationJob,
@@ -26,11 +26,10 @@ const COMFORT: usize = 512 << 10;
 /// A finished target that is shortened as far as can be, besides its name.
 const FINISHED: usize = 36;
 
-/// What a target that is under way takes more than that, besides the name of one other pod in its
-/// extra-info.
+/// The additional bytes of a target in progress, besides the name of one other pod in its extra-info.
 const UNDER_WAY: usize = 256;
 
-/// What a target takes that is not shortened, besides two names.
+/// The bytes of a target that are never shortened, besides two names.
 const USUAL: usize = 220;
 
 /// The longest message of one target.
@@ -39,7 +38,7 @@ pub(super) const MESSAGE: usize = 1024;
 /// The same where there are many.
 const SHORT_MESSAGE: usize = 128;
 
-/// So many failed targets keep their message and reason, whatever the others lose.
+/// This number of failed targets keep their message and reason, whatever the others lose.
 const EXPLAINED: usize = 20;
 
 /// How many targets may be in progress at the same time, so that the status has room for what must not be
@@ -85,12 +84,12 @@ pub(super) fn is_clean(detail: &TargetDetail) -> bool {
 /// 2. messages, beyond 128 bytes;
 /// 3. when targets started and ended, and their pods' uids, where they succeeded or were released;
 /// 4. messages, except those of the first 20 failed targets;
-/// 5. what the action recorded of targets that succeeded or were released (`NewPod`);
+/// 5. the extra-info of targets that succeeded or were released (`NewPod`);
 /// 6. what targets wait for;
 /// 7. the reasons of failed targets, except the first 20.
 ///
 /// What remains is needed to continue: the names and progress of all that started, and the times, uids and
-/// extra-info of those that are under way or not released. Doing it twice changes nothing.
+/// extra-info of those that are in progress or not released. Doing it twice changes nothing.
 pub(super) fn shorten(job: &OperationJob, details: &mut Vec<TargetDetail>) {
     messages(details, MESSAGE);
     let names: usize = details.iter().map(|detail| detail.name.len()).sum();
@@ -150,7 +149,7 @@ fn messages(details: &mut [TargetDetail], limit: usize) {
     }
 }
 
-/// The targets of which nothing but their outcome is needed.
+/// The targets that need nothing but their outcome.
 fn done(details: &mut [TargetDetail]) -> impl Iterator<Item = &mut TargetDetail> {
     details
         .iter_mut()

@@ -288,7 +288,7 @@ fn is_abandoned(detail: &TargetDetail) -> bool {
         .is_some_and(|error| error.reason == RELEASE_ABANDONED)
 }
 
-/// The Event that going from the job's present status to `next` is worth: it finished, or can't go on.
+/// The Event for the transition from the job's present status to `next`: it finished, or can't continue.
 pub(super) fn change(job: &OperationJob, next: &OperationJobStatus) -> Option<JobEvent> {
     let previous = job.status.as_ref();
     let stalled = |status: &OperationJobStatus| {
@@ -297,7 +297,7 @@ pub(super) fn change(job: &OperationJob, next: &OperationJobStatus) -> Option<Jo
     let same_progress = previous.and_then(|s| s.progress) == next.progress;
     let (severity, reason) = match next.progress {
         Some(Progress::Succeeded) if !same_progress => (Severity::Normal, "Succeeded"),
-        // Whoever deletes a job knows that its targets do not succeed.
+        // The user who deletes a job knows that its targets do not succeed.
         Some(Progress::Failed) if !same_progress && job.metadata.deletion_timestamp.is_some() => {
             (Severity::Normal, CANCELED)
         }

@@ -1,5 +1,5 @@
-//! Which target the action is called about next, and how long a target waits after a call that failed.
-//! Pure. What a controller remembers for it is a cache: losing it costs calls, never correctness.
+//! Which target the action is called for next, and how long a target waits after a failed call. Pure. The
+//! controller's memory for it is a cache: losing it costs calls, never correctness.
 
 use std::time::Duration;
 

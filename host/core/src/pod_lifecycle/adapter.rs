@@ -1,4 +1,4 @@
-//! What an operation does to take part: begin, find out whether it may act, finish, take back. Each is
+//! The steps of an operation that takes part: begin, find out whether it may act, finish, withdraw. Each is
 //! one change of labels, with the resource version of the pod that it was decided from.
 
 use std::collections::BTreeMap;
@@ -8,12 +8,12 @@ use super::labels::{Labels, Mark, Operation, Stage};
 /// Labels that are set, or removed where there is no value.
 pub type Edit = BTreeMap<String, Option<String>>;
 
-/// An operation, as whoever performs it names it.
+/// An operation, as its performer names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adapter<'a> {
     /// Its id, at most 63 characters.
     pub id: &'a str,
-    /// What it does: at most 63 characters.
+    /// Its type: at most 63 characters.
     pub kind: &'a str,
 }
 

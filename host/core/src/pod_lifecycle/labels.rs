@@ -22,7 +22,7 @@ pub const CREATING: &str = "podopslifecycle.kusionstack.io/creating";
 /// On a pod that was created again and has not served yet.
 pub const COMPLETING_AGAIN: &str = "podopslifecycle.kusionstack.io/completing";
 
-/// What the finalizers of cooperating controllers begin with.
+/// The prefix of the finalizers of cooperating controllers.
 pub const PROTECTION: &str = "prot.podopslifecycle.kusionstack.io";
 /// Which finalizers a pod must have before it serves: an annotation, as JSON.
 pub const AVAILABLE_CONDITIONS: &str = "pod.kusionstack.io/available-conditions";
@@ -34,7 +34,7 @@ const DOMAIN: &str = ".podopslifecycle.kusionstack.io/";
 pub enum Mark {
     /// The operation has begun, and is not finished.
     Operating,
-    /// What it does. The value is a type, such as `update`.
+    /// Its type, for example `update`.
     OperationType,
     /// Rules decide whether it may begin.
     PreCheck,
@@ -48,7 +48,7 @@ pub enum Mark {
     Operate,
     /// The operation has acted.
     Operated,
-    /// What it did. The value is a type.
+    /// The type of the finished operation.
     DoneType,
     /// Rules decide whether the pod may serve again.
     PostCheck,
@@ -144,7 +144,7 @@ impl<'a> Operation<'a> {
         Self { id, labels }
     }
 
-    /// All operations of which the pod has a label.
+    /// All operations with a label on the pod.
     pub fn all(labels: &'a Labels) -> Vec<Self> {
         let ids: BTreeSet<_> = labels
             .keys()
@@ -164,7 +164,7 @@ impl<'a> Operation<'a> {
         self.get(mark).is_some()
     }
 
-    /// What it does, or did.
+    /// Its type.
     pub fn kind(&self) -> Option<&'a str> {
         self.get(Mark::OperationType)
             .or_else(|| self.get(Mark::DoneType))

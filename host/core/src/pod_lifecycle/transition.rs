@@ -46,7 +46,7 @@ pub struct Observed<'a> {
     pub now: i128,
 }
 
-/// What the rules that select a pod say.
+/// The decision of the rules that select a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All of them allow it, or there is none.
@@ -60,7 +60,7 @@ pub enum Verdict {
 pub struct Transition {
     /// Labels that are set, or removed where there is no value.
     pub labels: BTreeMap<String, Option<String>>,
-    /// What the gate's condition becomes. It is written after the labels.
+    /// The new status of the gate's condition. It is written after the labels.
     pub gate: Option<bool>,
 }
 

@@ -1,5 +1,6 @@
-//! What an edit changes on the newest Job itself, if only the pod template runs a new one. Only what the user
-//! edited is written: what another controller, such as a queue, wrote into the Job stays.
+//! The changes of an edit to the newest Job itself, if only the pod template runs a new one. Only fields
+//! that the user edited are written: the fields that another controller, such as a queue, wrote into the
+//! Job stay.
 
 use std::sync::Arc;
 

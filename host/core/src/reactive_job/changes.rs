@@ -39,12 +39,12 @@ const OF_DELETION: [&str; 3] = [keys::REACTIVE_JOB_FINALIZER, "foregroundDeletio
 const NO_JOB: &str =
     "spec.jobTemplate changed; its fields are not compared, because the previous Job was deleted";
 
-/// What a change of the template is reported as that no field of the Jobs shows.
+/// The report of a change of the template that no field of the Jobs shows.
 const NO_FIELD: &str =
     "only the hash of spec.jobTemplate changed: the Jobs are equal in every field";
 
-/// What a change of the template changed in the Job, at least one line: `path: old → new`. Where two Jobs
-/// mean the same, and SAP's hash saw a change nevertheless, it is how they are written.
+/// The changes of a template in the Job, at least one line: `path: old → new`. If two Jobs mean the same,
+/// and SAP's hash saw a change nevertheless, the notations are compared.
 pub(super) fn of_template(old: Option<&Job>, new: &Job) -> Vec<String> {
     let Some(old) = old else {
         return vec![NO_JOB.to_owned()];

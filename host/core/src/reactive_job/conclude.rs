@@ -1,4 +1,4 @@
-//! What a pass means: the next status, and the events that its transitions are worth. Pure.
+//! The conclusion of a reconcile: the next status, and the Events for its transitions. Pure.
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,7 +45,7 @@ pub(super) enum StartResult {
     Refused(Failure),
 }
 
-/// What a pass means.
+/// The conclusion of a reconcile.
 pub(super) type Conclusion = driver::Conclusion<ReactiveJobStatus>;
 
 /// What must be read from the API server before the reconcile can conclude. Nothing is read twice: known
@@ -91,8 +91,8 @@ fn pods<'a>(observed: &'a Observed<'_>, job: &Job) -> &'a [Arc<k8s_openapi::api:
         .unwrap_or_default()
 }
 
-/// Concludes a pass over an object that is not being deleted. `observed` is what there is after the
-/// plan was carried out.
+/// Concludes a reconcile of an object that is not being deleted. `observed` is the state after the plan was
+/// carried out.
 pub(super) fn conclude(
     observed: &Observed<'_>,
     run: &plan::JobPlan,
@@ -167,7 +167,7 @@ pub(super) fn conclude(
 /// A Job before the newest that has not finished.
 struct Older {
     name: String,
-    /// What it has waited for too long, and otherwise when that is so.
+    /// What it has waited for too long, or otherwise when the wait becomes too long.
     stall: Result<String, Option<Duration>>,
 }
 
@@ -197,7 +197,7 @@ fn ignored(strangers: &[Arc<Job>]) -> Vec<String> {
     names
 }
 
-/// What a Job waits for, in the words of the Events about it if its pods do not say it.
+/// What a Job waits for, with the message of its Events if its pods do not have the reason.
 fn explained(observed: &Observed<'_>, job: &Job, asked: &Asked) -> Option<Blocked> {
     let blocked = blocked::blocked(job, pods(observed, job))?;
     let (object, name) = (observed.object, job.name_any());
@@ -343,7 +343,7 @@ fn deleting(left: &[Arc<Job>]) -> String {
     }
 }
 
-/// What the transition from one status to the next is worth telling.
+/// The Events for the transition from one status to the next.
 fn events(previous: &ReactiveJobStatus, next: &ReactiveJobStatus) -> Vec<Event> {
     let mut events = Vec::new();
     for run in next.runs.iter().rev() {

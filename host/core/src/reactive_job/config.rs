@@ -75,8 +75,8 @@ pub(super) fn missing(object: &ReactiveJob, digests: &BTreeMap<String, String>) 
     required(object).into_iter().filter(is_absent).collect()
 }
 
-/// What counts of what there is now: of a required reference that does not exist, what it held before,
-/// because no Job runs without it, and it may come back as it was.
+/// The digests that count now: a missing required reference counts with its previous content, because no
+/// Job runs without it, and it may come back unchanged.
 pub(super) fn counted(
     object: &ReactiveJob,
     before: &BTreeMap<String, String>,

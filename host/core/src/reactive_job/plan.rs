@@ -1,5 +1,5 @@
-//! What a pass does to the Jobs, and whether a new one runs. Pure: it reads [`Observed`] and nothing
-//! else.
+//! The plan of a reconcile for the Jobs, and whether a new one runs. Pure: it reads [`Observed`] and
+//! nothing else.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::jobs::{
     time::{PODS_RECHECK, left, seconds},
 };
 
-/// What a pass does.
+/// The plan of a reconcile.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
     /// The object is being deleted.
@@ -134,8 +134,8 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     }
 }
 
-/// What a garbage collector puts on an object that is deleted with `--cascade`; it waits for us, so we
-/// don't wait for it.
+/// The finalizer that the garbage collector puts on an object that is deleted with `--cascade`; the garbage
+/// collector waits for us, so we don't wait for it.
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Between the Job and what it waits for: too long, and not that long.
+/// The text between the Job and its reason: after the deadline, and before it.
 pub(super) const CANNOT_PROGRESS: &str = " can't progress: ";
 const NOT_YET: &str = " does not progress yet: ";
 
@@ -251,7 +251,7 @@ fn while_waiting(case: &Case<'_>, waiting: &Waiting) -> Verdict {
     }
 }
 
-/// Who holds a Job, if anyone does.
+/// The holder of a Job, if it is held.
 fn held(case: &Case<'_>, job: &Job) -> Option<String> {
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let pods = case.observed.pods.get(uid).map(Vec::as_slice);

@@ -31,7 +31,7 @@ const NOTHING_IF_EMPTY: [&str; 18] = [
     "overhead",
 ];
 
-/// What the API server would store of `spec.jobTemplate`.
+/// The stored form of `spec.jobTemplate`.
 pub(super) fn stored(template: &Value) -> Value {
     let mut template = template.clone();
     // The name and the namespace are not the template's to choose.
@@ -45,14 +45,14 @@ pub(super) fn stored(template: &Value) -> Value {
     template
 }
 
-/// What the API server would store of a Job's spec.
+/// The stored form of a Job's spec.
 pub(super) fn stored_spec(spec: &Value) -> Value {
     let mut spec = spec.clone();
     tidy(&mut spec);
     if spec.is_object() {
         job(&mut spec);
     }
-    // What was a default and empty at the same time.
+    // Defaults that are empty values.
     tidy(&mut spec);
     spec
 }

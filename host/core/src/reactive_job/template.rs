@@ -59,8 +59,8 @@ impl Hashes {
     }
 }
 
-/// The hashes that SAP's operator would write. What it could not read, no API server takes as a Job
-/// either; it has a hash nevertheless, so that it is seen to change.
+/// The hashes that SAP's operator would write. A template that SAP's operator could not read is no valid
+/// Job either; it has a hash nevertheless, so that its changes are noticed.
 fn hashes(template: &Value) -> SapHashes {
     sap_hashes(template).unwrap_or_else(|| SapHashes {
         current: sha256(&template.to_string()),

@@ -11,7 +11,7 @@ use crate::driver::memory::Reconciles as _;
 /// A story in steps; after each of them the world settles.
 type Story = [fn(&mut World)];
 
-/// Tells a story, with a death after so many writes of this step.
+/// Runs a story, with a death after this number of writes of this step.
 fn tell(mut world: World, story: &Story, death: Option<(usize, usize)>) -> World {
     for (number, step) in story.iter().enumerate() {
         step(&mut world);

@@ -171,7 +171,7 @@ fn a_node_without_room_fails_with_what_the_scheduler_says() {
         (blocked.name.as_str(), blocked.reason.as_str()),
         ("a", "Unschedulable")
     );
-    // Kubernetes deletes the pod when the time is over.
+    // Kubernetes deletes the pod at the deadline.
     world.time_out("a");
     world.pods.clear();
     world.settle();

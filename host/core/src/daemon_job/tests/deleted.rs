@@ -1,4 +1,4 @@
-//! Jobs that somebody deletes: when the next one is made, and when not.
+//! Jobs that a user deletes: when the next one is created, and when not.
 
 use std::time::Duration;
 

@@ -358,7 +358,7 @@ fn the_status_tells_of_twenty_failed_nodes_with_reason_and_exit_code() {
         told[0].message,
         "too many retries; container \"main\" of pod \"dj-n05-abcde\" exited with 3: no disk"
     );
-    // The pods go, and others fail: what is told stays.
+    // The pods terminate, and others fail: the report stays.
     world.pods.clear();
     for name in &names[0..5] {
         world.fail(name);

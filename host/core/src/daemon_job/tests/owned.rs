@@ -1,4 +1,4 @@
-//! Whose a Job is: what is not the object's counts for nothing, and is left alone.
+//! Job ownership: a Job that the object does not own does not count, and is ignored.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
 
 type Edit = fn(&mut Job);
 
-/// Long after every object here was made.
+/// Long after every object here was created.
 const NOW: Timestamp = Timestamp::MAX;
 
 /// Puts a copy of a Job into the cluster.

@@ -1,4 +1,4 @@
-//! What is edited, and what that means for Jobs that there are.
+//! Edits, and their effect on existing Jobs.
 
 use kube::ResourceExt;
 use operon_api::{

@@ -188,7 +188,7 @@ const ROLLOUTS: [&str; 11] = [
 
 const NAMES: [&str; 5] = ["n1", "n2", "n3", "n1-2", "n4"];
 
-/// What must never be done to what is suspended, or run by another controller.
+/// What must never be done to an object that is suspended, or run by another controller.
 fn assert_held(world: &World, before: &World) {
     let spec = &world.object.spec.job.0;
     if spec.get("managedBy") == Some(&json!("example.com/other")) {

@@ -16,7 +16,7 @@ fn status(state: &str) -> DaemonJobStatus {
     serde_json::from_value(status).expect("a status")
 }
 
-/// A Job as it makes one.
+/// A Job as the controller creates it.
 fn add_job(world: &mut World, node: &str, status: &Value) {
     let job = json!({
         "metadata": {

@@ -75,7 +75,7 @@ fn when_all_jobs_are_refused_it_is_said_once_and_its_words_stay() {
         world.said()
     );
     assert_eq!(world.events(), ["Stalled"]);
-    // Nothing is tried while it is paused, and what is known stays.
+    // Nothing is tried while the rollout is paused, and the report stays.
     world.set_rollout("{paused: true}");
     world.settle();
     assert_eq!(world.condition(STALLED).reason, "Forbidden");
@@ -274,7 +274,7 @@ fn of_many_that_are_refused_a_few_are_tried_in_a_pass_and_each_has_its_turn() {
         world.pass();
     }
     assert_eq!(world.busy(), ["n99"]);
-    // When there is room again, all go at once.
+    // When there is room again, all start immediately.
     world.refusals.clear();
     world.settle();
     assert_eq!(world.busy().len(), 100);

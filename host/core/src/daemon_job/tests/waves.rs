@@ -162,7 +162,7 @@ fn without_a_canary_nothing_goes_first() {
     world.label("d", "canary", "yes");
     world.settle();
     assert_eq!(world.busy(), ["d"]);
-    // Once it has gone well, it may leave.
+    // After it has succeeded, it may leave.
     world.succeed("d");
     world.settle();
     world.leave("d");

@@ -78,7 +78,7 @@ pub(super) struct World {
     pub(super) object: DaemonJob,
     /// By name.
     pub(super) nodes: BTreeMap<String, Node>,
-    /// What the API server says to the Job of a node, by the node's name; `*` is any.
+    /// The API server's answer to the Job of a node, by the node's name; `*` is any.
     pub(super) refusals: BTreeMap<String, Failure>,
     /// What happens in the next reconcile after its writes.
     pub(super) meanwhile: Vec<fn(&mut World)>,
@@ -160,7 +160,7 @@ impl Reconciles for World {
 }
 
 impl World {
-    /// An object that nobody has looked at yet, in a cluster of nodes of these names.
+    /// An object before its first reconcile, in a cluster of nodes of these names.
     pub(super) fn new(nodes: &[&str]) -> Self {
         Self::of("dj", nodes)
     }
@@ -198,7 +198,7 @@ impl World {
         world
     }
 
-    /// One whose rollout is this, as YAML of one line.
+    /// An object with this rollout, as YAML of one line.
     pub(super) fn with_rollout(nodes: &[&str], rollout: &str) -> Self {
         let mut world = Self::new(nodes);
         world.set_rollout(rollout);
@@ -333,7 +333,7 @@ impl World {
         self.add_pod(&name, &json!({"phase": "Running"}));
     }
 
-    /// The time of the Job of a node is over; Kubernetes waits until its pods have terminated.
+    /// The Job of a node exceeds its deadline; Kubernetes waits until its pods have terminated.
     pub(super) fn time_out(&mut self, node: &str) {
         let name = self.running(node);
         self.give_up(&name);
@@ -369,7 +369,7 @@ impl World {
         self.pods.insert(uid, vec![pod]);
     }
 
-    /// The pods end of Jobs that are gone or are being deleted, and so the latter go.
+    /// The pods of Jobs that are or were deleted terminate, and so the deletions end.
     pub(super) fn collect_garbage(&mut self) {
         let live = self.jobs.values().filter(|job| !jobs::is_deleted(job));
         let uids: Vec<_> = live.filter_map(ResourceExt::uid).collect();
@@ -377,7 +377,7 @@ impl World {
         self.cluster.collect_garbage();
     }
 
-    /// Time goes by, and Jobs go whose `ttlSecondsAfterFinished` is over.
+    /// Advances the time, and deletes the Jobs with an expired `ttlSecondsAfterFinished`.
     pub(super) fn wait(&mut self, seconds: i64) {
         for name in self.expire_after(seconds) {
             self.jobs.remove(&name);

@@ -1,4 +1,4 @@
-//! Which Jobs of a pass are due: of the steps that are to go on, as many as may run.
+//! The due Jobs of a reconcile: of the steps that may continue, as many as may run.
 
 use operon_api::job_flow::Phase;
 

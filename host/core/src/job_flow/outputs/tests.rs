@@ -38,7 +38,7 @@ fn indexed(succeeded: Option<i32>) -> Job {
     )
 }
 
-/// What is taken as the output `x`, or what is wrong, or nothing.
+/// The value of the output `x`, or the error, or nothing.
 fn taken(job: &Job, from: Option<&OutputsFrom>, pods: &[Arc<Pod>]) -> String {
     let declared = ["x".to_owned()];
     let asked = Asked {

@@ -1,4 +1,4 @@
-//! The process may die after any write: another one goes on, and nothing is done twice.
+//! The process may die after any write: another one continues, and nothing is done twice.
 
 use k8s_openapi::api::batch::v1::Job;
 use operon_api::job_flow::StepStatus;

@@ -1,4 +1,4 @@
-//! The Jobs themselves: their names, and what they are made of.
+//! The Jobs themselves: their names, and their content.
 
 use operon_api::{job_flow::Phase, keys};
 use serde_json::json;
@@ -106,7 +106,7 @@ fn the_pods_of_an_indexed_job_have_its_name_as_host_name() {
     assert_eq!(name("c.d"), "flow-c.d");
     let long = name(&long);
     assert!(format!("{long}-99").len() <= 63, "{long}");
-    // Whoever looks at its Jobs knows them, whatever the spec says by then.
+    // Its Jobs are recognized by their marks, whatever the spec contains by then.
     world.edit(|spec| spec["flows"][2]["jobTemplate"] = template());
     world.flow.status = None;
     world.settle();

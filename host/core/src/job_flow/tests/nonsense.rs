@@ -1,4 +1,4 @@
-//! Objects that nobody would write: they are no reason to panic.
+//! Nonsensical objects: they must not cause a panic.
 
 use operon_api::job_flow::Phase;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! The manifests of both READMEs, as they stand there, and the runs that they show.
+//! The manifests of both READMEs, unchanged, and the runs that they show.
 
 use operon_api::{JobFlow, JobTemplate, job_flow::Phase, keys};
 use serde::de::DeserializeOwned;

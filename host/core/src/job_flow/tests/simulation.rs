@@ -201,7 +201,7 @@ fn assert_one_job_per_step(world: &World) {
     }
 }
 
-/// No Job runs for a step that is over.
+/// No Job runs for a step that has finished.
 fn assert_what_is_over_does_not_run(world: &World) {
     let Some(status) = &world.flow.status else {
         return;
@@ -216,7 +216,7 @@ fn assert_what_is_over_does_not_run(world: &World) {
     }
 }
 
-/// What has finished stays as it is, unless a retry was asked for or the step was edited away.
+/// Finished steps stay as they are, unless a retry was requested or the step was removed from the spec.
 fn assert_nothing_is_undone(before: &World, world: &World) {
     let (Some(old), Some(new)) = (&before.flow.status, &world.flow.status) else {
         return;
@@ -232,7 +232,7 @@ fn assert_nothing_is_undone(before: &World, world: &World) {
     }
 }
 
-/// What must never be done to what is suspended, or run by another controller.
+/// What must never be done to an object that is suspended, or run by another controller.
 fn assert_held(before: &World, world: &World) {
     if world.flow.spec.managed_by.as_deref() == Some("example.com/other") {
         assert_eq!(world.writes, before.writes, "it is not ours");

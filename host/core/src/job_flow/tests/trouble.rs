@@ -1,4 +1,5 @@
-//! What is in a step's way: a missing template, an API server that refuses, pods that do not start.
+//! What prevents a step from continuing: a missing template, an API server that refuses, pods that do not
+//! start.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ pub(super) struct World {
     pub(super) flow: JobFlow,
     /// By name.
     pub(super) templates: BTreeMap<String, JobTemplate>,
-    /// What the API server says to a Job of a step that is made.
+    /// The API server's answer to the creation of a step's Job.
     pub(super) refusals: BTreeMap<String, Failure>,
     /// How long the writes of a reconcile take, in seconds.
     pub(super) takes: i64,
@@ -115,7 +115,7 @@ impl Reconciles for World {
 }
 
 impl World {
-    /// A flow `flow` of these steps, that nobody has looked at yet.
+    /// A flow `flow` of these steps, before its first reconcile.
     pub(super) fn of(steps: Value) -> Self {
         Self::with(json!({"flows": steps}))
     }
@@ -146,7 +146,7 @@ impl World {
         Driven::plan(&self.look())
     }
 
-    /// The Jobs that this reconcile makes, by their steps.
+    /// The Jobs that this reconcile creates, by their steps.
     pub(super) fn starts(&self) -> Vec<String> {
         self.plan()
             .start
@@ -155,7 +155,7 @@ impl World {
             .collect()
     }
 
-    /// The Job that this reconcile makes for a step.
+    /// The Job that this reconcile creates for a step.
     pub(super) fn start(&self, step: &str) -> Start {
         let starts = self.plan().start;
         let start = starts.into_iter().find(|start| start.subject == step);
@@ -179,13 +179,13 @@ impl World {
         self.flow.metadata.generation = Some(generation + 1);
     }
 
-    /// Asks for a retry.
+    /// Requests a retry.
     pub(super) fn retry(&mut self, value: &str) {
         let annotations = self.flow.annotations_mut();
         annotations.insert(keys::RETRY.to_owned(), value.to_owned());
     }
 
-    /// Deletes the flow, which somebody's finalizer holds.
+    /// Deletes the flow, which the finalizer of another controller holds.
     pub(super) fn delete(&mut self) {
         self.flow.metadata.deletion_timestamp = Some(time(self.now));
     }
@@ -241,14 +241,14 @@ impl World {
         self.add_pod(job, &pod, ended(self.now, "Succeeded", 0, message));
     }
 
-    /// The pods of a Job end, and what waits for that goes on.
+    /// The pods of a Job terminate, and whatever waits for that continues.
     pub(super) fn remove_pods(&mut self, job: &str) {
         let uid = self.job(job).uid().unwrap_or_default();
         self.pods.remove(&uid);
         self.collect_garbage();
     }
 
-    /// Time goes by, and Jobs are deleted whose `ttlSecondsAfterFinished` is over, with their pods.
+    /// Advances the time, and deletes the Jobs with an expired `ttlSecondsAfterFinished`, with their pods.
     pub(super) fn wait(&mut self, seconds: i64) {
         for name in self.expire_after(seconds) {
             let job = self.jobs.remove(&name);

@@ -20,7 +20,7 @@ const MAX_SUMS: usize = 16;
 const STEPS: &str = "steps";
 const FIELDS: [&str; 3] = ["phase", "reason", "outputs"];
 
-/// What the parser calls the result of going through a list.
+/// The parser's name for the result of iterating over a list.
 const RESULT: &str = "@result";
 
 /// What may be called.
@@ -72,7 +72,7 @@ pub(super) struct Shape {
     sums: usize,
 }
 
-/// A node, and what it is inside of.
+/// A node, and its context.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     node: &'a Expression,

@@ -156,7 +156,8 @@ fn a_release_that_fails_holds_the_job_for_a_minute_from_its_first_failure() {
         .collect();
     assert_eq!(told, ["ReleaseAbandoned", "ReleaseAbandoned"]);
 
-    // A crash before the finalizer went: the next pass calls once more, says the same and lets go.
+    // A crash before the finalizer was removed: the next reconcile calls once more, reports the same and
+    // removes the finalizer.
     let again = world.conclude(&fails);
     assert!(again.released);
     assert_eq!((&again.status, again.events.len()), (world.status(), 0));

@@ -66,7 +66,7 @@ fn a_pass_that_learns_nothing_new_changes_nothing() {
                     ("c", plugin("oops")),
                     ("e", answer.clone()),
                 ];
-                // Starting and failing take a pass each; then the world stands still.
+                // Starting and failing take a reconcile each; then nothing changes any more.
                 for _ in 0..3 {
                     world.pass(&said);
                 }

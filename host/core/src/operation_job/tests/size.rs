@@ -15,7 +15,7 @@ use crate::operation_job::{
 /// The most bytes of an object.
 const OBJECT: usize = 1_572_864;
 
-/// How a user makes the job: it decides what is in `metadata` besides.
+/// How a user creates the job: that determines the rest of `metadata`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Made {
     ByServerSideApply,
@@ -43,7 +43,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 const UID: &str = "7f2c1f0e-8f0b-4a6d-9d57-0d8a9c1f4b11";
 
-/// The detail with what makes it long.
+/// The detail with its long fields.
 fn full(detail: TargetDetail) -> TargetDetail {
     let new_pod = detail.name.clone();
     let mut extra_info = detail.extra_info;
@@ -115,7 +115,7 @@ fn an_object_in_its_worst_moments_can_be_stored() {
     let clean = |name: &str| full(released(name, "DeadlineExceeded"));
     let done = |name: &str| full(succeeded(name));
     let running = |name: &str| full(processing(name));
-    // How many targets, how long their names, how the job is made.
+    // How many targets, how long their names, how the job is created.
     for (count, length, made) in [
         (10_000, 9, Made::ByClientSideApply),
         (10_000, 20, Made::ByServerSideApply),

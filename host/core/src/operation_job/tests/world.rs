@@ -80,7 +80,7 @@ impl World {
         world
     }
 
-    /// The same with this said of its targets, by a status as old as the world.
+    /// The same with these details of its targets, in a status as old as the world.
     pub(super) fn with(details: &[TargetDetail]) -> Self {
         let names: Vec<&str> = details.iter().map(|detail| detail.name.as_str()).collect();
         let mut world = Self::new(&names);
@@ -171,7 +171,7 @@ impl World {
         conclude(&self.observed(), &run, &answers)
     }
 
-    /// One pass, whose status is written.
+    /// One reconcile, whose status is written.
     pub(super) fn pass(&mut self, answers: &[(&str, Answer)]) -> Conclusion {
         let conclusion = self.conclude(answers);
         self.job.status = Some(conclusion.status.clone());
@@ -182,7 +182,7 @@ impl World {
         self.job.status.as_ref().expect("a status")
     }
 
-    /// What the written status says of a target.
+    /// The entry of a target in the written status.
     pub(super) fn detail(&self, name: &str) -> &TargetDetail {
         self.status()
             .target_details

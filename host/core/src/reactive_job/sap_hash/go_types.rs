@@ -15,7 +15,7 @@ pub(super) struct Field {
     pub(super) name: &'static str,
     /// When the key is written.
     pub(super) presence: Presence,
-    /// What the value decodes into.
+    /// The type that the value decodes into.
     pub(super) go_type: GoType,
 }
 

@@ -55,7 +55,7 @@ pub(super) fn go_json(template: &Value, build: Build) -> Option<String> {
     encode_struct("JobTemplateSpec", template, build)
 }
 
-/// A quantity in the one form in which Go writes all that are equal; None if it is none.
+/// A quantity in Go's canonical form; None if the text is not a quantity.
 pub(super) fn quantity(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => quantity::canonical(text),

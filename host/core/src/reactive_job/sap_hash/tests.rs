@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Build, SapHashes, go_json, quantity::canonical, sap_hashes};
 
-/// What a quantity is written as, and what Go makes of it.
+/// The notation of a quantity, and Go's canonical form.
 const QUANTITIES: &[(&str, &str)] = &[
     ("1000m", "1"),
     ("0.5", "500m"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::world::World;
 
-/// What a change of the template from one to the other is told as.
+/// The report of a change of the template from one to the other.
 fn told(from: &Value, to: &Value) -> (Vec<String>, World) {
     let mut world = World::new();
     world.edit(|template| *template = from.clone());

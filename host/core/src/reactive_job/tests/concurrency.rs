@@ -12,7 +12,7 @@ use serde_json::json;
 use super::world::{World, running};
 use crate::driver::memory::Reconciles as _;
 
-/// One whose first Job runs a pod.
+/// An object with a first Job that runs a pod.
 pub(super) fn busy(policy: Option<ConcurrencyPolicy>) -> World {
     let mut world = World::new();
     world.object.spec.concurrency_policy = policy;
@@ -22,7 +22,7 @@ pub(super) fn busy(policy: Option<ConcurrencyPolicy>) -> World {
     world
 }
 
-/// The digest that a Job was made for.
+/// The digest that a Job was created for.
 fn digest(world: &World, job: &str) -> String {
     world.job(job).annotations()["digest"].clone()
 }
@@ -164,7 +164,8 @@ fn the_pods_of_a_job_that_is_gone_or_failed_are_waited_for() {
             if is_gone {
                 world.force_away(&first);
             } else {
-                // With a deadline, older Kubernetes says so while the pods still come to their end.
+                // With a deadline, older versions of Kubernetes report the failure while the pods are still
+                // terminating.
                 world.end_job(&first, "Failed", "DeadlineExceeded", "too slow");
             }
             world.edit_digest("next");
@@ -253,7 +254,7 @@ fn with_queue_a_job_that_is_suspended_is_waited_for_and_that_is_said() {
     assert_eq!(world.condition(RECONCILING).message, message);
     assert_eq!(world.made, 1);
 
-    // Resumed by hand, or by what admits Jobs, it goes on.
+    // Resumed by a user, or by a queue, it continues.
     let mut resumed = world.clone();
     let spec = resumed.job_mut(&first).spec.get_or_insert_default();
     spec.suspend = Some(false);

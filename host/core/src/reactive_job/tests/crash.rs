@@ -28,14 +28,14 @@ fn play(world: &mut World, step: Step, death: Option<usize>) {
     world.settle();
 }
 
-/// The Jobs that were made, what there is of them in the end, and what is said of them.
+/// The Jobs that were created, the Jobs that exist in the end, and the reports on them.
 fn outcome(world: &World) -> String {
     let jobs: Vec<_> = world.jobs.values().collect();
     let status = (!world.is_gone).then(|| world.status());
     format!("{} {jobs:#?} {status:#?}", world.made)
 }
 
-/// Whatever write is the last of a process, it makes no difference.
+/// The result is the same, whichever write is the last of a process.
 fn survives(story: &str, world: &World, steps: &[Step]) {
     let mut undisturbed = world.clone();
     for step in steps {
@@ -328,8 +328,8 @@ fn one_that_has_not_seen_what_another_made_makes_the_same() {
     assert_eq!(blind.start().names[0], world.newest());
 }
 
-/// A Job was made and not written down, and is the newest when the next change comes. It is stopped, and
-/// the one that the status named goes in the same moment as the third is made.
+/// A Job was created and not recorded, and is the newest at the next change. It is stopped, and the Job
+/// that the status named is deleted at the moment when the third is created.
 #[test]
 fn one_that_was_replaced_before_it_was_written_down_is_still_what_the_next_follows() {
     let mut world = busy(Some(ConcurrencyPolicy::Replace));

@@ -1,4 +1,4 @@
-//! The end of an object: its Jobs first, with their pods, and nothing while somebody else holds it.
+//! The end of an object: its Jobs first, with their pods, and nothing while another controller holds it.
 
 use kube::ResourceExt;
 use operon_api::{

@@ -1,4 +1,4 @@
-//! How a run failed is told in words that are still there when its pods are not.
+//! The report of a failed run outlives its pods.
 
 use operon_api::reactive_job::RunFailure;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn ended(container: &str, end: &Value) -> Value {
     ]})
 }
 
-/// One whose first Job fails with such pods.
+/// An object with a first Job that fails with such pods.
 fn failing(pods: &[(&str, Value)]) -> World {
     let mut world = World::new();
     world.settle();

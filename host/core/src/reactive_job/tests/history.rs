@@ -1,4 +1,4 @@
-//! How many finished Jobs are kept besides the newest, and what the status tells of them.
+//! How many finished Jobs are kept besides the newest, and which of them the status lists.
 
 use operon_api::reactive_job::{ConcurrencyPolicy, Outcome, State};
 
@@ -6,7 +6,7 @@ use crate::action::Failure;
 
 use super::world::World;
 
-/// Of runs that went so, oldest first, the places of those whose Jobs are left.
+/// Of runs with these outcomes, oldest first, the positions of those whose Jobs are left.
 fn left(runs: &str, succeeded: Option<i32>, failed: Option<i32>) -> Vec<usize> {
     let mut world = World::new();
     world.object.spec.successful_history_limit = succeeded;
@@ -45,7 +45,7 @@ fn so_many_finished_jobs_are_kept_as_the_limits_say() {
         // The newest is none of them, however it went.
         ("F", Some(0), Some(0), vec![0]),
         ("SF", Some(0), Some(0), vec![1]),
-        // One that runs is no history.
+        // A running Job does not belong to the history.
         ("S.S", Some(0), Some(0), vec![1, 2]),
         ("..F", Some(0), Some(0), vec![0, 1, 2]),
         // What no API server takes.
@@ -112,7 +112,7 @@ fn the_status_tells_of_the_last_five_runs_whether_their_jobs_are_left_or_not() {
             );
         }
         assert_eq!(world.status().runs[0].changes.len(), 1);
-        // What is forgotten stays so when one that is told of goes.
+        // A dropped run does not return when a listed one is deleted.
         let last = names[1].clone();
         world.force_away(&last);
         world.settle();

@@ -1,4 +1,4 @@
-//! The life of an object: its first Job, the next ones, what they look like, what the status says.
+//! The life of an object: its first Job, the next ones, their content, and the status.
 
 use kube::ResourceExt;
 use operon_api::{
@@ -12,7 +12,7 @@ use super::world::{START, World, time};
 use crate::driver::memory::Reconciles as _;
 use crate::reactive_job::Hashes;
 
-/// What Kubernetes makes random names of.
+/// The characters of Kubernetes' random names.
 const ALPHABET: &str = "bcdfghjklmnpqrstvwxz2456789";
 
 #[test]
@@ -153,7 +153,7 @@ fn a_name_that_somebody_elses_job_has_is_passed_over() {
     assert_eq!(world.newest(), names[1]);
     assert_eq!(world.job(&names[0]).labels().len(), 0);
 
-    // If all of them are taken, people are told.
+    // If all of them are taken, the status reports it.
     let mut world = World::new();
     for name in &names {
         let mut job = k8s_openapi::api::batch::v1::Job::default();

@@ -1,5 +1,5 @@
-//! Jobs that somebody deletes. One that was not finished is made again, once, under another name;
-//! a finished one still counts.
+//! Jobs that a user deletes. An unfinished Job is created again, once, under another name; a finished one
+//! still counts.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn with_queue_and_replace_a_lost_jobs_pods_are_gone_before_it_is_made_again() {
             world.delete_job(&first, foreground);
             world.settle();
             assert_eq!(world.made, 1, "{policy:?} {foreground}");
-            // In the background its pods are only deleted once it is gone.
+            // In the background its pods are only deleted after the Job.
             assert_eq!(world.jobs.contains_key(&first), foreground);
             world.remove_pods("job-1");
             world.settle();

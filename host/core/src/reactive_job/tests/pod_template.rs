@@ -21,7 +21,7 @@ fn count(world: &mut World, template: Option<TemplateTrigger>) {
     world.settle();
 }
 
-/// One whose Job runs and of whose template only the pods count.
+/// An object with a running Job, of whose template only the pods count.
 fn pods_count() -> World {
     let mut world = World::new();
     count(&mut world, Some(TemplateTrigger::PodTemplate));
@@ -66,7 +66,8 @@ fn what_can_be_changed_in_place_is_and_runs_nothing() {
     assert_eq!(spec(&world), after);
     assert_eq!((world.made, world.jobs.len()), (1, 1));
 
-    // What is not said any more stays as it is, but nobody means to suspend a Job by saying nothing.
+    // A field that was removed from the template keeps its value, except `suspend`: an absent `suspend`
+    // never means to suspend.
     edit_spec(&mut world, "suspend", json!(true));
     world.edit(|template| {
         let fields = template["spec"].as_object_mut().expect("an object");
@@ -112,7 +113,7 @@ fn of_a_finished_job_only_the_ttl_can_be_changed() {
     let after = spec(&world);
     assert_eq!((after.parallelism, after.suspend), (Some(1), Some(false)));
     assert_eq!(after.ttl_seconds_after_finished, Some(7));
-    // One that is on its way out is left alone.
+    // A Job that is being deleted is left alone.
     world.wait(7);
     edit_spec(&mut world, "ttlSecondsAfterFinished", json!(9));
     assert_eq!(spec(&world).ttl_seconds_after_finished, Some(7));

@@ -1,4 +1,4 @@
-//! Failed Jobs that run again by themselves, and Jobs that run again when somebody asks.
+//! Failed Jobs that are retried automatically, and Jobs that run again at a user's request.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ fn retrying(limit: i32, backoff_seconds: Option<i32>) -> World {
     world
 }
 
-/// The newest Job fails; how many seconds later the next one is made, looking only when it was asked for.
+/// The newest Job fails; returns how many seconds later the next one is created, with reconciles only when
+/// they were requested.
 fn wait_for_retry(world: &mut World) -> Option<u64> {
     world.fail(&world.newest());
     let (made, failed) = (world.made, world.now);
@@ -46,7 +47,7 @@ fn a_failed_job_is_run_again_each_time_after_twice_as_long() {
         assert_eq!(run.attempt, Some(attempt));
         assert_eq!(run.changes, [] as [&str; 0]);
     }
-    // As often as the limit says, and then it is up to people.
+    // Up to the limit, and then a user has to act.
     world.fail(&world.newest());
     assert_eq!(world.settle().state, Some(State::Error));
     assert_eq!(

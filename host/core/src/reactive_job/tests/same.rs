@@ -189,7 +189,7 @@ fn of_volumes() -> Vec<Pair> {
     ]
 }
 
-/// A world whose Job was made from one template, and then got another.
+/// A world with a Job that was created from one template, and then got another.
 fn edited(from: &Value, to: &Value) -> World {
     let mut world = World::new();
     world.edit(|template| *template = from.clone());
@@ -278,7 +278,7 @@ fn a_change_that_only_saps_hash_sees_is_reported() {
     let mut world = World::new();
     world.edit(|template| *template = from);
     world.settle();
-    // As SAP's operator would have made it, before Operon ever reconciled the object.
+    // As SAP's operator would have created it, before Operon ever reconciled the object.
     let job = world.newest();
     let annotations = world.job_mut(&job).metadata.annotations.as_mut();
     annotations

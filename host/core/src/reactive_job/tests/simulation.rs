@@ -140,7 +140,7 @@ impl Simulated for World {
     }
 }
 
-/// Two Jobs that were made for the same, one after the same predecessor, are one Job made twice.
+/// Two Jobs that were created for the same purpose, after the same predecessor, are one Job created twice.
 fn assert_no_job_is_made_twice(world: &World) {
     let mut purposes = BTreeMap::new();
     for job in world.jobs.values() {
@@ -152,7 +152,7 @@ fn assert_no_job_is_made_twice(world: &World) {
     }
 }
 
-/// Unless that is allowed, a Job is made only when no other may do anything any more.
+/// Unless that is allowed, a Job is created only when no other may be active any more.
 fn assert_one_at_a_time(world: &World) {
     if world.object.spec.concurrency_policy.unwrap_or_default() == ConcurrencyPolicy::Allow {
         return;

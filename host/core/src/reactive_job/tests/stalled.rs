@@ -1,5 +1,5 @@
-//! A Job that can't get on: after its deadline the status says what it waits for, and not before; when
-//! the cause is gone, so is that.
+//! A Job that can't progress: after its deadline the status reports what it waits for, and not before; when
+//! the cause is resolved, the report disappears.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn without_node(reason: Option<&str>) -> Value {
     }]})
 }
 
-/// One whose Job has such pods.
+/// An object with a Job that has such pods.
 fn with_pods(pods: &[Value]) -> World {
     let mut world = World::new();
     world.settle();
@@ -177,13 +177,13 @@ fn a_job_without_pods_says_what_forbids_them() {
             .message
             .ends_with("can't progress: no pod of the Job has been created: exceeded quota: pods")
     );
-    // The words stay, and nobody asks for them again.
+    // The message stays, and is not requested again.
     world.warning = None;
     world.now += 1_000_000;
     world.settle();
     assert_eq!(world.condition(STALLED).reason, "FailedCreate");
     assert_eq!(world.asked, [Question::Warning("job-1".to_owned())]);
-    // The time counts from when the Job was started, which may be later than when it was made.
+    // The time counts from when the Job was started, which may be later than its creation.
     let newest = world.newest();
     let started = time(world.now);
     let status = world.job_mut(&newest).status.get_or_insert_default();
@@ -272,7 +272,7 @@ fn words_that_come_and_go_while_a_job_is_blocked_are_not_written() {
             world.now += 50;
             let written = world.status_writes;
             world.settle();
-            // What it waits for is said once soon, and once after 300 s.
+            // What it waits for is reported once soon, and once after 300 s.
             let writes = world.status_writes - written;
             assert_eq!(writes, usize::from(round == 0 || round == 5), "{round}");
         }

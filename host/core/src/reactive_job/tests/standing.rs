@@ -17,7 +17,7 @@ use super::{
 use crate::driver::memory::Reconciles as _;
 use crate::{action::Failure, reactive_job::conclude::Conclusion};
 
-/// What kstatus makes of an object of a kind that it does not know.
+/// The result of kstatus for an object of a kind that it does not know.
 fn kstatus(world: &World) -> &'static str {
     if world.object.metadata.deletion_timestamp.is_some() {
         return "Terminating";
@@ -190,7 +190,7 @@ fn nothing_is_written_while_nothing_happens_not_even_in_a_year() {
 
 #[test]
 fn a_run_writes_the_status_three_times() {
-    // Made, running, over.
+    // Created, running, finished.
     assert_eq!(World::ready().status_writes, 3);
     assert_eq!(World::failed().status_writes, 3);
 }

@@ -1,5 +1,5 @@
-//! Jobs that SAP's operator made: which are taken over, which of them counts, and what looks like one and
-//! is not.
+//! Jobs that SAP's operator created: which are taken over, which of them counts, and which only look like
+//! one.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::reactive_job::family::family;
 pub(super) const HASH: &str = "b90fc1291c7a948b5eb74ea6ffc0e531e9de6f5b32c853f16a9a2d43cc98d794";
 const OLD_HASH: &str = "7a4e8d3e61655baaadccfb8261f96e35882da6bbda13ee98e5cb50c51446a6f0";
 
-/// A hash that nobody knows.
+/// An unknown hash.
 const OTHER_HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// A Job of SAP's operator: unfinished, and held.

@@ -24,7 +24,7 @@ pub(super) fn known(digests: &[(&str, &str)]) -> ConfigState {
     }
 }
 
-/// One that looks at its ConfigMaps, whose first Job has succeeded.
+/// An object that watches its ConfigMaps, with a first Job that has succeeded.
 pub(super) fn looking(debounce_seconds: Option<i32>) -> World {
     let mut world = World::new();
     world.object.spec.triggers = Some(Triggers {
@@ -59,7 +59,7 @@ fn a_config_map_that_changed_and_came_to_rest_runs_the_job_once() {
     );
     assert_eq!(requeue_after(&world), Some(Duration::from_secs(10)));
 
-    // Each further change is waited out anew.
+    // Each further change restarts the wait.
     world.now += 9;
     world.config = known(&[("a", "2"), ("b", "2")]);
     world.settle();
@@ -108,7 +108,7 @@ fn how_long_a_change_is_waited_out_is_up_to_the_user() {
     world.config = known(&[("a", "2"), ("b", "1")]);
     world.settle();
     assert_eq!(requeue_after(&world), Some(Duration::from_hours(1)));
-    // What the user changes does not wait for it, and is made for the ConfigMap as it is.
+    // A change of the template does not wait for it, and its Job uses the ConfigMap as it is.
     world.edit_digest("next");
     world.settle();
     assert_eq!(world.made, 2);
@@ -130,7 +130,7 @@ fn a_config_map_that_goes_or_comes_is_a_change() {
     }
 }
 
-/// One that looks at its ConfigMaps, of which its pods need one.
+/// An object that watches its ConfigMaps, of which its pods need one.
 fn needing(optional: bool) -> World {
     let mut world = World::new();
     world.object.spec.triggers = Some(Triggers {
@@ -402,7 +402,7 @@ fn while_it_is_suspended_nothing_runs_and_then_the_last_change_does() {
     world.settle();
     assert_eq!(world.made, 1);
 
-    // What runs goes on, and nothing is due until something changes.
+    // Running Jobs continue, and nothing is due until something changes.
     let first = world.newest();
     world.edit_spec(|spec| spec.suspend = Some(true));
     world.settle();

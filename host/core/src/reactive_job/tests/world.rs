@@ -38,7 +38,7 @@ pub(super) struct World {
     pub(super) config: ConfigState,
     /// The uids of the other ReactiveJobs that there are.
     pub(super) others: Vec<String>,
-    /// What the API server says to a Job that is made.
+    /// The API server's answer to the creation of a Job.
     pub(super) refusal: Option<Failure>,
     /// Its Jobs, their pods and the clock.
     cluster: Cluster<ReactiveJobStatus>,
@@ -110,7 +110,7 @@ impl Reconciles for World {
 }
 
 impl World {
-    /// An object that nobody has looked at yet, of the README's template.
+    /// An object before its first reconcile, with the README's template.
     pub(super) fn new() -> Self {
         Self::named("test")
     }
@@ -143,7 +143,7 @@ impl World {
         }
     }
 
-    /// The Job that this pass makes.
+    /// The Job that this reconcile creates.
     pub(super) fn start(&self) -> NextJob {
         self.run().start.expect("a Job is due")
     }
@@ -159,7 +159,7 @@ impl World {
         self.settle_within(PASSES);
     }
 
-    /// One whose first Job has succeeded.
+    /// An object with a first Job that has succeeded.
     pub(super) fn ready() -> Self {
         let mut world = Self::new();
         world.settle();
@@ -168,7 +168,7 @@ impl World {
         world
     }
 
-    /// One whose first Job has failed.
+    /// An object with a first Job that has failed.
     pub(super) fn failed() -> Self {
         let mut world = Self::new();
         world.settle();
@@ -257,13 +257,13 @@ impl World {
         self.pods.entry(uid).or_default().push(pod);
     }
 
-    /// The pods of a Job end, and what waits for that goes on.
+    /// The pods of a Job terminate, and whatever waits for that continues.
     pub(super) fn remove_pods(&mut self, uid: &str) {
         self.pods.remove(uid);
         self.collect_garbage();
     }
 
-    /// Time goes by, and Jobs are deleted whose `ttlSecondsAfterFinished` is over.
+    /// Advances the time, and deletes the Jobs with an expired `ttlSecondsAfterFinished`.
     pub(super) fn wait(&mut self, seconds: i64) {
         for name in self.expire_after(seconds) {
             self.delete_job(&name, true);
