@@ -1,4 +1,4 @@
-//! The only writer of objects: what the controllers write themselves. What actions write is in
+//! The only writer of objects for the controllers. The writes of actions are in
 //! [`effects`](crate::effects).
 
 use std::{fmt::Debug, future::Future, time::Duration};
@@ -119,8 +119,8 @@ where
     .map(Some)
 }
 
-/// Deletes an object, if it is still this one and, where `version` is true, if it has not changed; `how`
-/// says what becomes of what it owns.
+/// Deletes an object, if it is still this one and, where `version` is true, if it has not changed; `how` is
+/// the propagation policy for its dependents.
 pub async fn delete<K>(
     api: &Api<K>,
     object: &K,
@@ -159,16 +159,17 @@ where
     timely("patch", object, api.patch(&name, &params, &patch)).await
 }
 
-/// What became of making an object whose name says what it is.
+/// The result of creating an object with a deterministic name.
 #[derive(Debug)]
 pub enum Created<K> {
-    /// It was made.
+    /// It was created.
     New(K),
     /// There is one of that name.
     Exists(K),
 }
 
-/// Makes an object. If there is one of that name, that is what comes back: the caller sees whose it is.
+/// Creates an object. If an object of that name exists, returns that object: the caller decides who owns
+/// it.
 pub async fn create<K>(api: &Api<K>, manager: &str, object: &Value) -> Result<Created<K>, Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -191,7 +192,7 @@ where
         Ok(made) => Ok(Created::New(made)),
         Err(exists) if exists.class() == Class::Exists => {
             match within_limit("get", described, api.get(name)).await {
-                // It went in between: the next pass makes it.
+                // It was deleted in between: the next reconcile creates it.
                 Err(error) if error.class() == Class::Gone => Err(exists),
                 found => found.map(Created::Exists),
             }

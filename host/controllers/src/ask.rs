@@ -1,4 +1,5 @@
-//! Asks the API server for what caches do not hold: the end of a log, the last Warning about an object.
+//! Reads from the API server what the caches do not hold: the end of a log, the last Warning about an
+//! object.
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -18,11 +19,12 @@ use crate::{
     error::Error,
 };
 
-/// How much of a log is asked for: enough for the lines that are kept.
+/// How much of a log is read: enough for the lines that are kept.
 const LOG_LINES: i64 = 64;
 const LOG_BYTES: i64 = 64 * 1024;
 
-/// Asks about an object's Job. What cannot be had is left out, because it only explains.
+/// Reads the log or the Events of an object's Job. Unavailable parts are left out, because they only
+/// explain.
 pub(crate) async fn ask<K>(client: &Client, object: &K, question: &Question) -> Asked
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -43,7 +45,7 @@ where
             namespace,
             name = object.name_any(),
             error = error.chain(),
-            "what explains the state of a Job cannot be read"
+            "the Events or logs that explain the state of a Job can't be read"
         );
     }
     asked

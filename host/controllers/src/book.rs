@@ -1,8 +1,8 @@
-//! What this process remembers of every target of an OperationJob: its call that is under way, its
-//! answer until a status has it, and when it may be called about again. One page per target.
+//! The process's memory of every target of an OperationJob: its running call, its answer until a status has
+//! it, and the earliest time of the next call. One page per target.
 //!
-//! It is a cache: a process that begins without it calls more often, and decides nothing else. A call
-//! that is under way lives no longer than the process that remembers it.
+//! It is a cache: a process that begins without it calls more often, but decides the same. A running call
+//! lives no longer than the process that remembers it.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ pub struct Book {
     jobs: Mutex<HashMap<String, Pages>>,
     /// The number of the call that began last.
     calls: AtomicU64,
-    /// How many calls are under way.
+    /// The number of running calls.
     under_way: watch::Sender<usize>,
 }
 
@@ -64,15 +64,15 @@ struct UnderWay {
 pub enum Turn {
     /// It can; the number is that of the previous call.
     Free(u64),
-    /// Not while this call is under way.
+    /// Not while this call is running.
     UnderWay,
-    /// Not before it has waited so long.
+    /// Not before it has waited for this time.
     Waits(Duration),
     /// Not before a status has its answer, as nothing that it depends on changed since.
     Answered,
 }
 
-/// A call that began: it is under way until this is dropped.
+/// A call that began: it is running until this is dropped.
 pub struct Ticket {
     book: Arc<Book>,
     job: String,
@@ -93,8 +93,8 @@ impl Default for Book {
 }
 
 impl Book {
-    /// Whose turn it can be, in the order of `targets`. Stops every call that the plan no longer asks
-    /// for: a target is never released while a call that operates it goes on.
+    /// The targets that may have a turn, in the order of `targets`. Stops every call that the plan no
+    /// longer contains: a target is never released while a call that operates it is running.
     pub fn turns(&self, job: &str, targets: &[TargetPlan]) -> Vec<Turn> {
         let jobs = self.lock();
         let pages = jobs.get(job);
@@ -187,7 +187,7 @@ impl Book {
         pages.blocked.get_or_insert_with(Instant::now).elapsed()
     }
 
-    /// The job is gone: whatever is under way for it stops, and nothing of it is remembered.
+    /// The job was deleted: its running calls stop, and the book drops its entries.
     pub fn forget(&self, job: &str) {
         let forgotten = self.lock().remove(job);
         for page in forgotten.iter().flat_map(|pages| pages.targets.values()) {
@@ -195,7 +195,7 @@ impl Book {
         }
     }
 
-    /// Stops every call, and waits until none is under way.
+    /// Stops every call, and waits until none is running.
     pub async fn stop(&self) {
         for page in self
             .lock()
@@ -243,7 +243,7 @@ impl Page {
         }
     }
 
-    /// Brings the next call forward to so long after the previous one.
+    /// Brings the next call forward to this time after the previous one.
     fn hurry(&mut self, after: Duration) {
         let soonest = self.ended.map(|ended| ended + after);
         self.due = self.due.zip(soonest).map(|(due, soonest)| due.min(soonest));
@@ -263,7 +263,7 @@ impl Page {
 }
 
 impl Ticket {
-    /// The call ended, with this answer if it was not told to stop.
+    /// The call ended, with this answer if it was not stopped.
     pub fn end(self, answer: Option<Answer>) {
         self.close(answer);
     }

@@ -1,8 +1,8 @@
-//! One call of an action about one target, and the effects that it answers with. It is a task of its
-//! own: a reconcile waits for it only a while, and a call may go on after that.
+//! One call of an action about one target, and the effects that it answers with. It is a task of its own: a
+//! reconcile waits for it only for a while, and a call may continue after that.
 //!
-//! A call that is told to stop ends where a crash could end it: while the action computes, or between
-//! two effects. A request that has been sent is awaited, and the cache of pods gets its answer.
+//! A stopped call ends where a crash could end it: while the action computes, or between two effects. A
+//! request that has been sent is awaited, and the cache of pods gets its answer.
 
 use std::{
     sync::{
@@ -47,14 +47,14 @@ pub(crate) struct Call {
     pub(crate) target: Target,
     /// How far the target is.
     pub(crate) progress: Progress,
-    /// What is asked.
+    /// The request.
     pub(crate) step: TargetStep,
     /// What the action may read.
     pub(crate) view: Arc<dyn ClusterView>,
-    /// What the Events of the action are about: the target's pod, or the job where there is none.
+    /// The subject of the action's Events: the target's pod, or the job if there is none.
     pub(crate) subject: EventSubject,
-    /// On how many targets effects were performed in this pass. Those that failed do not count: they
-    /// must not keep the others waiting.
+    /// The number of targets with performed effects in this reconcile. Failed targets do not count: they
+    /// must not delay the others.
     pub(crate) changed: Arc<AtomicUsize>,
     /// Gets the pods that effects changed.
     pub(crate) pods: Cache<Pod>,
@@ -68,7 +68,7 @@ pub(crate) struct Call {
 
 /// Why there is no answer.
 enum Ended {
-    /// The call was told to stop.
+    /// The call was stopped.
     Stopped,
     /// It failed.
     Failed(ActionError),
@@ -81,8 +81,8 @@ impl From<ActionError> for Ended {
 }
 
 impl Call {
-    /// Calls the action and performs its effects; none if the call was told to stop. A panic in here is
-    /// an error of this target.
+    /// Calls the action and performs its effects; none if the call was stopped. A panic here is an error of
+    /// this target.
     pub(crate) async fn run(mut self) -> Option<Answer> {
         let (namespace, job, target) = (
             self.job.namespace.clone(),
@@ -97,7 +97,7 @@ impl Call {
                 panic,
                 "a call of an action panicked"
             );
-            let message = "the host failed while it called the action; its log has the panic";
+            let message = "the host panicked while it called the action; see the log of the host";
             Some(failed(ActionError::Plugin(Failure::new(
                 "CallPanicked",
                 message,
@@ -162,8 +162,8 @@ impl Call {
         }
     }
 
-    /// A target that is not finished is asked once more how far it is: what was done in the end need
-    /// not be undone.
+    /// The action is called once more for the progress of an unfinished target: a target that has succeeded
+    /// after all need not be released.
     async fn release(&mut self, cause: Cause) -> Result<Answer, Ended> {
         let loaded = Arc::clone(&self.loaded);
         self.job = Arc::new(JobView {
@@ -289,8 +289,8 @@ impl Call {
     }
 }
 
-/// Whether a cache that an answer was read from follows the API server. What it says may be long past
-/// otherwise, and nothing is removed for that.
+/// Whether a cache that an answer was read from follows the API server. Otherwise its content may be
+/// outdated, and no object is deleted because of it.
 fn fresh(stale: Option<String>) -> Result<(), ActionError> {
     let Some(stale) = stale else {
         return Ok(());

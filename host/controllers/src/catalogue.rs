@@ -1,9 +1,9 @@
 //! Which actions can be called now: written by the ActionPlugin controller and by the watch of
 //! ActionPlugins, read by the OperationJob controller.
 //!
-//! Each change is made under one lock, together with a look at the ActionPlugins that there are. So a load
-//! that ends after its ActionPlugin was deleted or changed adds nothing. A pass that holds a replaced entry
-//! finishes on it.
+//! Each change happens under one lock, together with a check of the existing ActionPlugins. So a load that
+//! ends after its ActionPlugin was deleted or changed adds nothing. A reconcile that holds a replaced entry
+//! finishes with it.
 
 use std::{
     collections::HashMap,
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use crate::{effects::Performer, plugin_watch::PluginWatch};
 
-/// A loaded action with all that a pass needs to call it.
+/// A loaded action with everything that a reconcile needs to call it.
 pub struct Loaded {
     /// The name of its ActionPlugin.
     pub plugin: String,
@@ -36,7 +36,7 @@ pub struct Loaded {
     pub performer: Performer,
     /// What it may read, kept alive as long as it is loaded.
     pub watch: PluginWatch,
-    /// What it was made from.
+    /// The version that it was loaded from.
     pub version: Version,
 }
 
@@ -58,9 +58,10 @@ pub struct Catalogue {
 
 struct Actions {
     entries: HashMap<String, Entry>,
-    /// When the last ActionPlugin of an action was deleted: of the last seconds, for later nobody asks.
+    /// When the last ActionPlugin of an action was deleted: only the last seconds, because older deletions
+    /// do not matter.
     deleted: HashMap<String, Timestamp>,
-    /// When this catalogue began; what was before, it does not know.
+    /// When this catalogue began; earlier changes are unknown.
     since: Timestamp,
 }
 
@@ -91,7 +92,7 @@ impl Catalogue {
             }
             Some(Entry::Loaded(loaded)) if loaded.version.lifecycle => {
                 let message = format!(
-                    "ActionPlugin {:?} asks for enablePodOpsLifecycle, which this version does not do yet",
+                    "ActionPlugin {:?} sets spec.enablePodOpsLifecycle, which this version does not support yet",
                     loaded.plugin
                 );
                 (ActionState::Unsupported { message }, None)
@@ -122,8 +123,8 @@ impl Catalogue {
         self.read().entries.values().filter(loaded).count()
     }
 
-    /// ActionPlugins changed: forgets actions that none claims any more, stops what the elected one
-    /// rejects, and expects what is new. Says which actions changed.
+    /// ActionPlugins changed: drops actions that none claims any more, stops components that the elected
+    /// ActionPlugin rejects, and expects new versions. Returns the changed actions.
     pub fn settle(
         &self,
         plugins: impl FnOnce() -> Vec<Arc<ActionPlugin>>,
@@ -144,7 +145,7 @@ impl Catalogue {
         names
     }
 
-    /// A ServiceAccount was deleted: stops what acts as it. Says which actions changed.
+    /// A ServiceAccount was deleted: stops the components that act as it. Returns the changed actions.
     pub fn revoke(&self, account: &str) -> Vec<String> {
         let mut actions = self.write();
         let mut stopped = Vec::new();
@@ -168,8 +169,9 @@ impl Catalogue {
         self.set(action, wanted, |_| Some(Entry::Loaded(Arc::new(loaded))))
     }
 
-    /// The action could not be loaded for the ActionPlugin of this uid: what serves it goes on. Nothing
-    /// happens unless that is still `wanted`. Says whether this is news.
+    /// The action could not be loaded for the ActionPlugin of this uid: the component that serves it
+    /// continues. Nothing happens unless that version is still `wanted`. Returns whether the failure is
+    /// new.
     pub fn fail(
         &self,
         action: &str,
@@ -188,7 +190,7 @@ impl Catalogue {
         })
     }
 
-    /// Sets an entry to what is next, if that is wanted and there is such a thing; says whether.
+    /// Sets an entry to the next one, if it is wanted and exists; returns whether it did.
     fn set(
         &self,
         action: &str,
@@ -219,7 +221,7 @@ impl Catalogue {
         tokio::time::timeout(limit, tried).await.is_ok()
     }
 
-    /// Waits until this is so; it is looked at after every change.
+    /// Waits until the condition holds; it is checked after every change.
     pub async fn until(&self, so: impl Fn() -> bool) {
         let mut changes = self.changes.subscribe();
         // The sender lives as long as `self`.
@@ -236,7 +238,7 @@ impl Catalogue {
 }
 
 impl Actions {
-    /// Brings one action in line with the ActionPlugin that is elected for it. Says whether it changed.
+    /// Brings one action in line with the ActionPlugin that is elected for it. Returns whether it changed.
     fn settle(&mut self, action: &str, elected: Option<&ActionPlugin>, now: Timestamp) -> bool {
         let Some(plugin) = elected else {
             if self.entries.remove(action).is_none() {
@@ -314,7 +316,7 @@ mod tests {
         assert!(said(&catalogue).contains("being loaded"));
         assert_eq!(catalogue.settle(Vec::new, second(300)), ["Act"]);
         assert_eq!(catalogue.find("Act").0, since(300));
-        // What others do later does not begin it anew.
+        // Later changes of others do not restart it.
         assert!(catalogue.settle(Vec::new, second(310)).is_empty());
         assert_eq!(catalogue.find("Act").0, since(300));
     }

@@ -1,7 +1,7 @@
 //! What ConfigMaps and Secrets hold, as digests: their content is forgotten while it is being read.
 //!
-//! They are watched only while an object asks for them, and the host may not be allowed to: then that is
-//! the answer, for that kind.
+//! They are watched only while an object refers to them. If the host may not watch a kind, the answer for
+//! that kind is the refusal.
 
 mod watches;
 
@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A kind whose content is known by its digest.
+/// A kind with a content that is represented by its digest.
 macro_rules! content {
     ($name:ident, $kind:literal, $plural:literal) => {
         #[doc = concat!("A ", $kind, " without its content.")]
@@ -105,13 +105,13 @@ macro_rules! content {
 content!(ConfigMapContent, "ConfigMap", "configmaps");
 content!(SecretContent, "Secret", "secrets");
 
-/// Called with the namespace and the object whose content may have changed.
+/// Called with the namespace and the name of an object that may have changed content.
 pub type OnConfig = Arc<dyn Fn(&str, &Reference) + Send + Sync>;
 
 /// Called when a kind has been listed for the first time.
 pub type OnListed = Arc<dyn Fn() + Send + Sync>;
 
-/// The contents of ConfigMaps and Secrets, as far as objects ask for them and they can be watched.
+/// The contents of ConfigMaps and Secrets, as far as objects refer to them and they can be watched.
 pub struct Configs {
     client: Client,
     watches: Arc<Watches>,
@@ -127,7 +127,7 @@ enum Unknown {
 }
 
 impl Configs {
-    /// Begins these watches when objects ask for them.
+    /// Begins these watches when objects need them.
     pub fn new(
         client: Client,
         watches: Arc<Watches>,
@@ -144,7 +144,7 @@ impl Configs {
         }
     }
 
-    /// What is known of what an object's triggers ask to look at.
+    /// What is known of the ConfigMaps and Secrets that an object's triggers select.
     pub fn state(&self, object: &ReactiveJob) -> ConfigState {
         let namespace = object.namespace().unwrap_or_default();
         let mut state = ConfigState::default();
@@ -225,7 +225,7 @@ fn known<K: Cached>(
     }
     let trouble = cache.trouble().ok_or(Unknown::Listing)?;
     Err(Unknown::Unwatched(format!(
-        "changes of {kinds} in namespace {namespace:?} are not noticed, because the host can't watch them: {trouble}; the chart's value reactiveJob.{value} grants the right"
+        "changes of {kinds} in namespace {namespace:?} go unnoticed, because the host can't watch them: {trouble}; the chart's value reactiveJob.{value} grants the permission"
     )))
 }
 

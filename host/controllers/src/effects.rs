@@ -1,7 +1,7 @@
 //! Performs the effects of actions.
 //!
-//! Effects are performed as the plugin's own ServiceAccount, so Kubernetes RBAC decides what an action
-//! may do; and always in the job's namespace, whatever the effect says.
+//! Effects are performed as the plugin's own ServiceAccount, so Kubernetes RBAC decides what an action may
+//! do; and always in the job's namespace, whatever namespace the effect names.
 
 mod access;
 mod limit;
@@ -46,8 +46,8 @@ const EVICTION_LAG: Duration = Duration::from_mins(1);
 /// The longest name of a field manager that the API server accepts.
 const MANAGER_BYTES: usize = 128;
 
-/// The field manager of a plugin's effects. A plugin's name may have 253 bytes: what is too long is
-/// shortened, and a digest tells it apart.
+/// The field manager of a plugin's effects. A plugin's name may have 253 bytes: a name that is too long is
+/// shortened, and a digest distinguishes it.
 fn manager(plugin: &str) -> String {
     let name = format!("{}{plugin}", keys::ACTION_MANAGER_PREFIX);
     if name.len() <= MANAGER_BYTES {
@@ -67,7 +67,7 @@ fn manager(plugin: &str) -> String {
 pub enum Performed {
     /// The object as it is now.
     Object(Box<DynamicObject>),
-    /// Nothing that a cache wants to know.
+    /// Nothing that concerns a cache.
     Nothing,
 }
 
@@ -85,7 +85,7 @@ pub struct Performer {
     unanswered: Arc<Unanswered>,
 }
 
-/// Makes [`Performer`]s: a client per ServiceAccount, and what the API server serves.
+/// Creates [`Performer`]s: a client per ServiceAccount, and the kinds that the API server serves.
 pub struct Performers {
     config: Config,
     namespace: String,
@@ -179,7 +179,7 @@ impl Performers {
         })
     }
 
-    /// What the API server calls this kind.
+    /// The API server's name of this kind.
     pub async fn kind(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
         self.kinds.find(api_version, kind).await
     }
@@ -329,7 +329,7 @@ impl Performer {
             field_manager: Some(self.manager.clone()),
             ..PostParams::default()
         };
-        // As it is: the API server says better than we can what is wrong with an object.
+        // As it is: the API server explains best why an object is invalid.
         let request = Request::new(api.resource_url())
             .create(&params, body.to_string().into_bytes())
             .map_err(|error| Error::Effect {
@@ -431,7 +431,7 @@ impl Performer {
     }
 }
 
-/// The plural names of kinds, asked of the API server once.
+/// The plural names of kinds, read from the API server once.
 struct Kinds {
     client: Client,
     known: Mutex<HashMap<(String, String), ApiResource>>,
@@ -467,9 +467,7 @@ impl Kinds {
         })?;
         if capabilities.scope == Scope::Cluster {
             return Err(Error::Effect {
-                message: format!(
-                    "{kind} is not namespaced, so it is outside of every job's namespace"
-                ),
+                message: format!("{kind} is not namespaced, so it is outside the job's namespace"),
             });
         }
         self.known
@@ -484,15 +482,15 @@ fn performed(object: DynamicObject) -> Performed {
     Performed::Object(Box::new(object))
 }
 
-/// A name becomes a part of the request's path: it must be one segment of it and no more, or an effect
-/// could reach what it does not name.
+/// A name becomes a segment of the request's path: it must be exactly one segment, or an effect could reach
+/// an object that it does not name.
 fn check_segment(name: &str) -> Result<(), Error> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
     if !name.is_empty() && name.len() <= 253 && name.chars().all(fits) && !name.starts_with('.') {
         return Ok(());
     }
     Err(Error::Effect {
-        message: format!("{name:?} is no name of an object or subresource"),
+        message: format!("{name:?} is not a valid name of an object or subresource"),
     })
 }
 
@@ -548,7 +546,7 @@ fn with_preconditions(
                 .map(|object| object.entry("metadata").or_insert_with(|| json!({})))
                 .and_then(Value::as_object_mut)
                 .ok_or_else(|| Error::Effect {
-                    message: "a merge patch is an object".to_owned(),
+                    message: "a merge patch must be a JSON object".to_owned(),
                 })?;
             for (key, value) in conditions {
                 metadata.insert(key.to_owned(), value.into());
@@ -556,7 +554,7 @@ fn with_preconditions(
         }
         PatchKind::Json => {
             let steps = body.as_array_mut().ok_or_else(|| Error::Effect {
-                message: "a JSON patch is a list".to_owned(),
+                message: "a JSON patch must be a JSON array".to_owned(),
             })?;
             for (key, value) in conditions {
                 let path = format!("/metadata/{key}");

@@ -1,4 +1,4 @@
-//! What can go wrong in a pass, and the class that decides how it is tried again.
+//! The errors of a reconcile, and the class that decides how it is tried again.
 
 pub use operon_core::driver::Class;
 use operon_core::{
@@ -16,7 +16,7 @@ pub enum Error {
         verb: &'static str,
         /// Kind, namespace and name.
         object: String,
-        /// What the API server or the connection said.
+        /// The error of the API server or of the connection.
         #[source]
         source: kube::Error,
     },
@@ -39,7 +39,7 @@ pub enum Error {
         api_version: String,
         /// `Pod`
         kind: String,
-        /// What the API server said.
+        /// The answer of the API server.
         #[source]
         source: Option<kube::Error>,
     },
@@ -51,13 +51,13 @@ pub enum Error {
     Requirement {
         /// Kind, namespace and name.
         object: String,
-        /// What is wrong with it.
+        /// The error.
         state: &'static str,
     },
     /// An effect that no API server would understand.
     #[error("failed to read the effect: {message}")]
     Effect {
-        /// What is wrong with it.
+        /// The error.
         message: String,
     },
 }
@@ -175,8 +175,8 @@ impl Error {
         }
     }
 
-    /// This error as the error of a target whose effect could not be performed. `is_granted` tells
-    /// whether RBAC grants the request; what else is denied may be allowed later.
+    /// This error as the error of a target whose effect could not be performed. `is_granted` is whether
+    /// RBAC grants the request; any other refusal may be lifted later.
     pub(crate) fn into_action_error(self, is_granted: bool) -> ActionError {
         let failure = Failure::new(self.reason(), self.chain());
         match self.class() {
@@ -189,11 +189,12 @@ impl Error {
     }
 }
 
-/// The cause by which the API server says that a budget refuses an eviction. Throttling, which has the same
+/// The cause that the API server sets when a budget refuses an eviction. Throttling, which has the same
 /// code, has none.
 const DISRUPTION_BUDGET: &str = "DisruptionBudget";
 
-/// What the API server says of the budget that refuses an eviction: its name, and what it needs.
+/// The API server's message about the budget that refuses an eviction: its name, and the healthy pods that
+/// it needs.
 fn budget(status: &kube::core::Status) -> Option<&str> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let mut causes = causes.filter(|cause| cause.reason == DISRUPTION_BUDGET);

@@ -1,8 +1,8 @@
 //! Kubernetes Events, sent after the status that they report has been written. An Event that can't be
 //! sent is logged; it never fails a reconcile, and a reconcile does not wait for it.
 //!
-//! The Events of one object are sent in order. One that says the same as a recent one counts that up; one
-//! with another text is an Event of its own.
+//! The Events of one object are sent in order. An Event with the same content as a recent one increases the
+//! count of that Event; another text gives a new Event.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -32,18 +32,18 @@ use tokio::sync::mpsc;
 
 use crate::apply::within_limit;
 
-/// How many Events are sent at the same time: fewer than there are effects under way, which matter more.
-/// Those of one object always wait for each other.
+/// How many Events are sent at the same time: fewer than effects, which matter more. The Events of one
+/// object are always sent one after another.
 const LANES: usize = 4;
 
-/// How many Events of one lane wait to be sent before whoever has another waits as well.
+/// How many Events of one lane wait to be sent before the sender of another waits as well.
 const QUEUE: usize = 64;
 
-/// How long the end of the process waits for what is queued.
+/// How long the end of the process waits for queued Events.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// The longest text, reason and name that the API server takes, in bytes; of a name there is room for
-/// what makes it unique.
+/// The longest text, reason and name that the API server accepts, in bytes; the name leaves room for a
+/// unique suffix.
 const NOTE: usize = 1024;
 const WORD: usize = 128;
 const NAME: usize = 220;
@@ -73,7 +73,7 @@ impl Events {
         }
     }
 
-    /// Waits until what was queued before is under way, but not for long.
+    /// Waits until the Events that are queued so far are sent, but not for long.
     pub async fn flush(&self) {
         // Every place of a queue is free then. A failure is a time that ran out.
         let empty = self.lanes.iter().map(|lane| lane.reserve_many(QUEUE));
@@ -96,7 +96,7 @@ impl Events {
             .await;
     }
 
-    /// Sends an Event about whatever `reference` names, and another object that it has to do with.
+    /// Sends an Event about the object of `reference`, and a related object.
     pub async fn send_about(
         &self,
         reference: &ObjectReference,
@@ -209,7 +209,7 @@ impl Lane {
     }
 }
 
-/// All that an Event says.
+/// The content of an Event.
 fn key(event: &Event) -> String {
     let Event {
         action,

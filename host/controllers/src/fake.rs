@@ -1,5 +1,5 @@
-//! For tests: a Kubernetes client whose API server is a function, for faults that a real one can't be
-//! brought to have.
+//! For tests: a Kubernetes client whose API server is a function, for faults that a real API server can't
+//! be made to produce.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use http::{Request, Response};
 use kube::{Client, client::Body};
 use serde_json::Value;
 
-/// A client whose requests are answered by this. What it does not answer hangs.
+/// A client with requests that this function answers. A request without an answer hangs.
 pub(crate) fn client(
     answer: impl Fn(&Request<String>) -> Option<Response<Body>> + Send + Sync + 'static,
 ) -> Client {

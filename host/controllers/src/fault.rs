@@ -25,12 +25,12 @@ use crate::{
 /// The reason of the condition and the Event.
 const REASON: &str = "InternalError";
 
-/// Does this; if it panics, what the panic said.
+/// Runs the function; if it panics, returns the message of the panic.
 pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| said(&*panic))
 }
 
-/// Awaits this; if it panics, what the panic said.
+/// Awaits the future; if it panics, returns the message of the panic.
 pub(crate) async fn contained<T>(work: impl Future<Output = T>) -> Result<T, String> {
     let result = AssertUnwindSafe(work).catch_unwind().await;
     result.map_err(|panic| said(&*panic))
@@ -64,7 +64,7 @@ impl Faults {
         K: Resource<DynamicType = ()> + Clone + Debug + Serialize,
     {
         let message = format!(
-            "Operon failed while it reconciled this object ({panic}). This is a bug in Operon: please report it. It tries again, with backoff"
+            "Operon failed while it reconciled this object ({panic}). This is a bug in Operon: please report it. Operon retries with backoff"
         );
         self.events
             .send(object, Severity::Warning, REASON, "Reconcile", &message)
@@ -99,7 +99,8 @@ impl Faults {
     }
 }
 
-/// The object's status with conditions that say that the host failed; none if it says so already.
+/// The object's status with conditions that report the failure of the host; none if the status reports it
+/// already.
 fn failed<K>(object: &K, message: &str, now: Timestamp) -> Option<Value>
 where
     K: Resource<DynamicType = ()> + Serialize,

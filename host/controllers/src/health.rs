@@ -14,7 +14,8 @@ use operon_core::outage::{Cause, Line, Outages};
 
 use crate::metrics::Metrics;
 
-/// How long a watch may be down before the host is not ready: one that begins anew at once is no reason.
+/// How long a watch may be down before the host is not ready: a watch that restarts immediately does not
+/// count.
 const UNREADY_AFTER: Duration = Duration::from_secs(10);
 
 /// The watches of this process; clones share them.
@@ -73,7 +74,7 @@ impl Health {
         }
     }
 
-    /// The kinds that the host must watch, and whose watch has been down for some time.
+    /// The kinds that the host must watch and that have had no watch for some time.
     pub fn broken(&self) -> BTreeSet<String> {
         let state = self.shared.lock();
         let watches = state.watches.values();
@@ -154,7 +155,7 @@ impl WatchHealth {
         &self.health
     }
 
-    /// The cache has what the API server has, and the watch goes on from there.
+    /// The cache has the state of the API server, and the watch continues from there.
     pub(crate) fn up(&self) {
         self.set(Pulse::Up, |outages, id| outages.works(id, Timestamp::now()));
     }
@@ -235,8 +236,8 @@ fn is_refusal(error: &watcher::Error) -> bool {
     (400..500).contains(&code) && ![408, 410, 429].contains(&code)
 }
 
-/// What a failed watch says, in a sentence: of a refusal the API server's own, because kube's text has the
-/// whole answer, as Rust prints it.
+/// The error of a failed watch, in a sentence: for a refusal, the API server's own message, because kube's
+/// text contains the whole answer as a Rust debug dump.
 fn said(error: &watcher::Error) -> String {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))

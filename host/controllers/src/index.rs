@@ -1,4 +1,4 @@
-//! Objects of a cache by what is read off them: so that nobody looks at all of them to find a few.
+//! Objects of a cache by a key that is read from them, so that finding a few does not scan all.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -15,7 +15,7 @@ use crate::store::Cached;
 /// The keys of an object; it is found by each of them.
 pub type Keys<K> = fn(&K) -> BTreeSet<String>;
 
-/// References to the objects of one cache, by key. It is told of every change by the cache.
+/// References to the objects of one cache, by key. The cache reports every change to it.
 pub struct Index<K: Cached + Resource<DynamicType = ()>> {
     keys: Keys<K>,
     content: RwLock<Content<K>>,

@@ -1,4 +1,4 @@
-//! The JobTemplate controller: reports which Jobs were made from a template.
+//! The JobTemplate controller: reports which Jobs were created from a template.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The pods of Jobs: by their Job, and by the object that the Job was made for.
+//! The pods of Jobs: by their Job, and by the object that the Job was created for.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,8 +11,8 @@ use operon_api::keys;
 
 use crate::index::Index;
 
-/// Pods by the uid of their Job, and by namespace and uid of the object that it was made for, if they are
-/// labelled with that.
+/// Pods by the uid of their Job, and by namespace and uid of the object that it was created for, if they
+/// are labelled with it.
 pub struct PodsOfJobs(Index<Pod>);
 
 impl Default for PodsOfJobs {
@@ -45,8 +45,8 @@ impl PodsOfJobs {
         found.collect()
     }
 
-    /// The pods of an object's namespace that are labelled as made for it, whether or not their Job is
-    /// still there.
+    /// The pods of an object's namespace that are labelled as created for it, whether or not their Job
+    /// still exists.
     pub fn of_owner<K: Resource>(&self, object: &K, pods: &Store<Pod>) -> Vec<Arc<Pod>> {
         let uid = object.uid().unwrap_or_default();
         self.0.get(&owner_key(object.namespace(), &uid), pods)

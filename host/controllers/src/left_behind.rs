@@ -1,5 +1,5 @@
-//! Pods that an OperationJob left behind: they bear the mark of an action, and the job that it names does
-//! not exist any more, because somebody removed its finalizer by force. The host undoes nothing there. It
+//! Pods that an OperationJob left behind: they have the mark of an action, and the job that it names does
+//! not exist any more, because its finalizer was removed by force. The host undoes nothing there. It
 //! reports such pods in a condition of the ActionPlugin and in a metric.
 //!
 //! The watches of jobs and pods keep this, so an event costs the same however many of them there are.
@@ -33,11 +33,11 @@ struct Known {
 }
 
 struct Mark {
-    /// The label whose value is the uid of the job.
+    /// The label with the uid of the job.
     label: String,
     /// The ActionPlugin that serves the action.
     plugin: String,
-    /// `<namespace>/<name>` of the pods whose job does not exist.
+    /// `<namespace>/<name>` of the pods with a job that does not exist.
     pods: Arc<Pods>,
 }
 
@@ -54,7 +54,8 @@ impl LeftBehind {
         }
     }
 
-    /// The label by which an action marks pods, and the pods with it whose job does not exist any more.
+    /// The label by which an action marks pods, and the marked pods with a job that does not exist any
+    /// more.
     pub fn pods(&self, action: &str) -> Option<(String, Arc<Pods>)> {
         let known = self.known();
         let mark = known.marks.get(action)?;
@@ -87,7 +88,7 @@ impl LeftBehind {
         }
     }
 
-    /// A pod changed or is gone.
+    /// A pod changed or was deleted.
     pub fn pod_changed(&self, pod: &Pod, pods: &Store<Pod>) {
         let mut known = self.known();
         let latest = pods.get(&ObjectRef::from_obj(pod));
@@ -97,7 +98,7 @@ impl LeftBehind {
         self.wake(changed);
     }
 
-    /// A job changed or is gone.
+    /// A job changed or was deleted.
     pub fn job_changed(&self, job: &OperationJob, jobs: &Store<OperationJob>, pods: &Store<Pod>) {
         if !self.jobs.changed(job, jobs) {
             return;

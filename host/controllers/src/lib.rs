@@ -1,4 +1,4 @@
-//! The reconcilers of Operon: observe from stores, ask the core what to do, apply it, write the status.
+//! The reconcilers of Operon: observe the stores, let the core decide, apply its plan, write the status.
 //!
 //! What all controllers share is written once: [`store`] (caches that see their own writes), [`apply`]
 //! (the only writer of objects), [`status`] (the only writer of statuses), [`events`], [`error`] and

@@ -1,4 +1,4 @@
-//! What the controllers count, under OpenMetrics names.
+//! The metrics of the controllers, under OpenMetrics names.
 
 use std::time::Duration;
 
@@ -81,28 +81,28 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("operon");
         registry.register(
             "reconciles",
-            "Passes over an object, by their result",
+            "Reconcile passes by result",
             metrics.reconciles.clone(),
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "Time of a pass",
+            "Duration of a reconcile pass",
             Unit::Seconds,
             metrics.durations.clone(),
         );
         registry.register(
             "reconcile_errors",
-            "Passes that failed, by the class of the error",
+            "Failed reconcile passes by class of the error",
             metrics.errors.clone(),
         );
         registry.register(
             "queue_depth",
-            "Objects that wait for a pass",
+            "Objects that wait to be reconciled",
             metrics.queued.clone(),
         );
         registry.register(
             "action_effects",
-            "Effects of actions, by kind and result",
+            "Effects of actions by kind and result",
             metrics.effects.clone(),
         );
         registry.register(
@@ -112,7 +112,7 @@ impl Metrics {
         );
         registry.register(
             "panics",
-            "Panics of the host that were contained, by the controller or the watch",
+            "Contained panics of the host by controller or watch",
             metrics.panics.clone(),
         );
         registry.register(
@@ -122,7 +122,7 @@ impl Metrics {
         );
         registry.register(
             "pods_left_behind",
-            "Pods that an action marked for an OperationJob that does not exist any more, by ActionPlugin",
+            "Pods that an action marked for an OperationJob that no longer exists, by ActionPlugin",
             metrics.left_behind.clone(),
         );
         metrics

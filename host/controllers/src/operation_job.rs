@@ -1,10 +1,10 @@
 //! The OperationJob controller. Everything that is decided is decided in `operon_core::operation_job`;
 //! this file observes, has the action called, and applies.
 //!
-//! A reconcile calls the action for two seconds at most. A call that takes longer goes on as a task of
+//! A reconcile calls the action for two seconds at most. A call that takes longer continues in a task of
 //! its own ([`call`](crate::call)), and its end wakes the job; until then a reconcile hardly waits. So
-//! deadline, deletion and release are decided in every reconcile, and slow actions do not keep the
-//! others from their turn. What is remembered for that is in the [`book`](crate::book).
+//! deadline, deletion and release are decided in every reconcile, and slow actions do not delay the others.
+//! The [`book`](crate::book) holds the state for that.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -53,18 +53,18 @@ use crate::{
 /// How many calls of one job are under way at the same time.
 const TARGETS_AT_ONCE: usize = 16;
 
-/// After effects on this many targets a pass calls no further: the next one, which follows immediately,
-/// sees what became of them. So a large job is never decided from a view that is many seconds old, and
-/// its status moves on.
+/// After effects on this many targets a reconcile makes no further calls: the next one, which follows
+/// immediately, sees the results. So a large job is never decided from a view that is many seconds old, and
+/// its status advances.
 const TARGETS_CHANGED: usize = 128;
 
 /// How long a pass waits for the calls that it began.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The same where calls of an earlier pass are still under way: such an action is slow.
+/// The same while calls of an earlier reconcile are still running: such an action is slow.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Says what time it is.
+/// Returns the present time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The controller's parts.
@@ -83,7 +83,7 @@ pub struct OperationJobs {
     pub catalogue: Arc<Catalogue>,
     /// Remembers calls.
     pub book: Arc<Book>,
-    /// Wakes a job whose call ended.
+    /// Wakes a job after its call ended.
     pub triggers: Arc<Triggers>,
     /// Sends Events.
     pub events: Events,
@@ -173,8 +173,8 @@ impl OperationJobs {
         Ok(Next::default())
     }
 
-    /// Puts the finalizer on a job that is not being deleted. Says which version the job has now, where
-    /// nobody else changed it.
+    /// Puts the finalizer on a job that is not being deleted. Returns the job's new version, unless another
+    /// client changed the job.
     async fn hold(
         &self,
         api: &Api<OperationJob>,
@@ -200,7 +200,7 @@ impl OperationJobs {
         Ok(())
     }
 
-    /// Has the action called about the targets that the plan names, and collects what is answered.
+    /// Calls the action for the targets that the plan names, and collects the answers.
     async fn act(
         &self,
         observed: &Observed<'_>,
@@ -221,8 +221,8 @@ impl OperationJobs {
         acted
     }
 
-    /// Begins calls in the order of their turns, and waits for them as long as its patience lasts. Says
-    /// about which targets it began one.
+    /// Begins calls in the order of their turns, and waits for them for a limited time. Returns the targets
+    /// with a new call.
     async fn call(
         &self,
         observed: &Observed<'_>,
@@ -297,8 +297,8 @@ impl OperationJobs {
         }
     }
 
-    /// What was answered that no status has yet, and which targets are answered later. What is neither
-    /// had no turn.
+    /// The answers that no status has yet, and the targets with a pending answer. A target in neither had
+    /// no turn.
     fn collect(&self, uid: &str, run: &TargetPlans, begun: &HashSet<usize>) -> Acted {
         let mut acted = Acted::default();
         let turns = self.book.turns(uid, &run.targets);
@@ -324,8 +324,8 @@ impl OperationJobs {
         acted
     }
 
-    /// Writes the status, unless the job is no longer the one that it was decided from: a status that was
-    /// written without an answer is not known yet, and must not be taken back.
+    /// Writes the status, unless the job has changed since the decision: a status that was written without
+    /// an answer is not known yet, and must not be reverted.
     async fn write_status(
         &self,
         api: &Api<OperationJob>,

@@ -1,5 +1,5 @@
-//! Lets Jobs go whose ReactiveJob is not there any more: somebody took its finalizers off, or a copy of a
-//! Job outlived it. They have our finalizer, and nobody else takes that off.
+//! Releases Jobs of a ReactiveJob that does not exist any more: its finalizers were removed, or a copy of a
+//! Job outlived it. These Jobs have our finalizer, and no other controller removes it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Which JobFlow, JobTemplate or DaemonJob a change in the cluster concerns, and which Jobs are whose.
+//! Which JobFlow, JobTemplate or DaemonJob a change in the cluster concerns, and the Jobs of each.
 
 use std::{
     collections::HashMap,
@@ -25,9 +25,9 @@ pub struct OwnerTriggers {
     flow_queue: UnboundedSender<ObjectRef<JobFlow>>,
     template_queue: UnboundedSender<ObjectRef<JobTemplate>>,
     daemon_job_queue: UnboundedSender<ObjectRef<DaemonJob>>,
-    /// Jobs by their namespace and the uid of the object that they were made for.
+    /// Jobs by their namespace and the uid of the object that they were created for.
     jobs: Index<Job>,
-    /// Jobs by the JobTemplate that they were made from.
+    /// Jobs by the JobTemplate that they were created from.
     jobs_of_templates: Index<Job>,
     /// Jobs by the JobFlows and DaemonJobs that own them.
     owners: Index<Job>,
@@ -68,14 +68,14 @@ impl OwnerTriggers {
         }
     }
 
-    /// The Jobs of an object's namespace that are labelled as made for it.
+    /// The Jobs of an object's namespace that are labelled as created for it.
     pub fn jobs_of<K: Resource>(&self, object: &K, jobs: &Store<Job>) -> Vec<Arc<Job>> {
         let namespace = object.namespace().unwrap_or_default();
         let uid = object.uid().unwrap_or_default();
         self.jobs.get(&path(&namespace, &uid), jobs)
     }
 
-    /// The Jobs that were made from a JobTemplate.
+    /// The Jobs that were created from a JobTemplate.
     pub fn jobs_of_template(&self, template: &JobTemplate, jobs: &Store<Job>) -> Vec<Arc<Job>> {
         let namespace = template.namespace().unwrap_or_default();
         self.jobs_of_templates

@@ -1,5 +1,5 @@
-//! What a loaded action may read: a cache for every kind that it declared, watched as its own
-//! ServiceAccount. Pods come from the host's own cache, once the account proved that it may read them.
+//! The objects that a loaded action may read: a cache for every kind that it declared, watched as its own
+//! ServiceAccount. Pods come from the host's own cache, once it is certain that the account may read them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ const LIST_LIMIT: Duration = Duration::from_secs(20);
 /// The caches of one loaded action.
 #[derive(Default)]
 pub struct PluginWatch {
-    /// What its view of the cluster is made of.
+    /// The caches of its view of the cluster.
     pub declared: Declared,
     /// The caches behind it, kept going.
     caches: Vec<Cache<DynamicObject>>,
@@ -41,9 +41,9 @@ impl PluginWatch {
     }
 }
 
-/// For whom and with what the caches are made.
+/// The account and the client of the caches.
 pub struct Watcher<'a> {
-    /// Makes clients.
+    /// Creates clients.
     pub performers: &'a Performers,
     /// The plugin's ServiceAccount.
     pub service_account: &'a str,
@@ -51,12 +51,12 @@ pub struct Watcher<'a> {
     pub action: &'a str,
     /// The host's pods.
     pub pods: &'a Cache<Pod>,
-    /// What is woken.
+    /// The queue that is woken.
     pub triggers: &'a Arc<Triggers>,
 }
 
 impl Watcher<'_> {
-    /// Makes the caches that a registration asks for, and waits until each is complete.
+    /// Creates the caches that a registration requires, and waits until each is complete.
     ///
     /// # Errors
     /// The account may not read a kind, the API server does not serve it, or it could not be listed.
@@ -127,7 +127,7 @@ impl Watcher<'_> {
         })
     }
 
-    /// Asks the API server whether the account may list and watch the kind, in all namespaces.
+    /// Checks with the API server whether the account may list and watch the kind, in all namespaces.
     async fn check_access(&self, client: &Client, resource: &ApiResource) -> Result<(), LoadError> {
         for verb in ["list", "watch"] {
             let attributes = ResourceAttributes {
@@ -140,7 +140,7 @@ impl Watcher<'_> {
             let granted = answer.map_err(|error| LoadError {
                 reason: "AccessReviewFailed",
                 message: format!(
-                    "whether ServiceAccount {:?} may {verb} {} could not be asked: {}",
+                    "failed to check whether ServiceAccount {:?} may {verb} {}: {}",
                     self.service_account,
                     resource.plural,
                     error.chain()
@@ -151,7 +151,7 @@ impl Watcher<'_> {
                 return Err(LoadError {
                     reason: "WatchForbidden",
                     message: format!(
-                        "ServiceAccount {:?} may not {verb} {} in all namespaces, which the action declares to read; grant it by a ClusterRole and a ClusterRoleBinding",
+                        "ServiceAccount {:?} may not {verb} {} in all namespaces, but the action declares that it reads them; grant the permission with a ClusterRole and a ClusterRoleBinding",
                         self.service_account, resource.plural
                     ),
                     transient: true,

@@ -38,7 +38,7 @@ pub struct ReactiveJobs {
     pub pods: Cache<Pod>,
     /// See [`ReactiveJobs::pods`].
     pub pods_of_jobs: Arc<PodsOfJobs>,
-    /// What a change concerns.
+    /// The object that a change concerns.
     pub triggers: Arc<ReactiveJobTriggers>,
     /// The ConfigMaps and Secrets.
     pub configs: Configs,
@@ -77,10 +77,10 @@ impl Controller for ReactiveJobs {
     }
 }
 
-/// Which ReactiveJob a change in the cluster concerns, and which Jobs are whose.
+/// Which ReactiveJob a change in the cluster concerns, and the Jobs of each.
 pub struct ReactiveJobTriggers {
     queue: UnboundedSender<ObjectRef<ReactiveJob>>,
-    /// Jobs that may have to be let go because their ReactiveJob is gone.
+    /// Jobs that may have to be released because their ReactiveJob was deleted.
     orphan_queue: UnboundedSender<ObjectRef<Job>>,
     /// Jobs by the ReactiveJob that they name.
     jobs: Index<Job>,
@@ -162,7 +162,7 @@ impl ReactiveJobTriggers {
         self.wake(reference);
     }
 
-    /// Whether the ReactiveJob is there that a Job was made for.
+    /// Whether the ReactiveJob that a Job was created for exists.
     pub fn has_object(&self, job: &Job, objects: &Store<ReactiveJob>) -> bool {
         let uid = job.labels().get(keys::CONTROLLER_UID);
         uid.is_some_and(|uid| !self.objects.get(uid, objects).is_empty())

@@ -1,5 +1,5 @@
-//! The loop that all controllers share: a queue of objects to look at, one pass at a time per object,
-//! retries with backoff, metrics, and an end that waits for the passes under way.
+//! The loop that all controllers share: a queue of objects, one reconcile at a time per object, retries
+//! with backoff, metrics, and an end that waits for the running reconciles.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,7 +28,7 @@ use crate::{
     health::Health,
 };
 
-/// Passes over objects of kind `K`.
+/// Reconciles objects of kind `K`.
 pub trait Reconciler: Send + Sync + 'static {
     /// The kind.
     type Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + Send + Sync + 'static;
@@ -51,17 +51,17 @@ pub trait Reconciler: Send + Sync + 'static {
     }
 }
 
-/// The least time between the starts of two passes over one object: what happens meanwhile is looked
-/// at together.
+/// The least time between the starts of two reconciles of one object: changes in the meantime are handled
+/// together.
 pub(crate) const PACE: Duration = Duration::from_millis(25);
 
 /// The first and the longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
-/// How many objects are looked at at once.
+/// How many objects are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
 
-/// Runs a controller until its queue ends, then waits for the passes under way.
+/// Runs a controller until its queue ends, then waits for the running reconciles.
 pub async fn run<R: Reconciler>(
     reconciler: Arc<R>,
     store: Store<R::Object>,
@@ -110,11 +110,11 @@ struct Runner<R> {
     health: Health,
     faults: Faults,
     objects: Mutex<HashMap<String, Pacing>>,
-    /// Objects whose turn has not come.
+    /// Objects that wait for their turn.
     waiting: Mutex<HashSet<(Option<String>, String)>>,
 }
 
-/// When an object was last looked at, and how often in vain.
+/// When an object was last reconciled, and how often that failed.
 #[derive(Clone, Copy)]
 struct Pacing {
     started: Instant,
@@ -122,7 +122,7 @@ struct Pacing {
 }
 
 impl Pacing {
-    /// Whether the next reconcile depends on it. One that is so old is of an object that was deleted.
+    /// Whether the next reconcile depends on it. An entry of this age is of a deleted object.
     fn matters(self, now: Instant) -> bool {
         let Self { started, failures } = self;
         let age = now.saturating_duration_since(started);
@@ -205,8 +205,8 @@ impl<R: Reconciler> Runner<R> {
         self.health.metrics().failed(R::NAME, class);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         match class {
-            // What is gone may be another object than this one. If it is this one, the next reconcile does not
-            // find it.
+            // The missing object may be another one than this. If it is this object, the next reconcile
+            // does not find it.
             Class::Conflict | Class::Exists | Class::Gone => {
                 tracing::debug!(
                     controller = R::NAME,

@@ -30,7 +30,7 @@ const REST: u32 = 4;
 /// The longest time between two status writes that differ.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What became of a status.
+/// The result of a write of a status.
 pub enum Written<K> {
     /// It is what the API server already has.
     Unchanged,
@@ -46,7 +46,7 @@ pub(crate) fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-/// What is sent: as it is, without another copy of a status that may be large.
+/// The body of the request: borrowed, without another copy of a status that may be large.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Body<'a, S> {

@@ -66,7 +66,7 @@ struct Target {
 type Labels = Option<BTreeMap<String, String>>;
 
 impl TargetIndex {
-    /// Sets what is known of a job; none forgets it.
+    /// Sets what is known of a job; none drops it.
     pub(crate) fn set(&mut self, namespace: &str, job: &str, entry: Option<Entry>) {
         let known = self.namespaces.entry(namespace.to_owned()).or_default();
         let old = known.jobs.remove(job);
@@ -97,7 +97,7 @@ impl TargetIndex {
             .is_some_and(|known| !known.started(pod).is_empty())
     }
 
-    /// The labels of a pod changed, or it is gone.
+    /// The labels of a pod changed, or the pod was deleted.
     pub(crate) fn set_labels(&mut self, namespace: &str, pod: &str, labels: &Labels) {
         let Some(known) = self.namespaces.get_mut(namespace) else {
             return;

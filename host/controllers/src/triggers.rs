@@ -45,7 +45,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The rule of a watch that an action declared, whose selector has been read.
+    /// The rule of a watch that an action declared, with its parsed selector.
     pub fn new(action: &str, watch: &Watch, selector: Selector) -> Self {
         Self {
             action: action.to_owned(),
@@ -88,7 +88,7 @@ impl Rule {
 }
 
 impl Triggers {
-    /// Triggers that send to this queue, and tell this book of targets that need not wait.
+    /// Triggers that send to this queue, and report to this book the targets that need not wait.
     pub fn new(
         queue: UnboundedSender<ObjectRef<OperationJob>>,
         catalogue: Arc<Catalogue>,
@@ -103,7 +103,7 @@ impl Triggers {
         }
     }
 
-    /// A job changed or is gone: index it anew and wake it.
+    /// A job changed or was deleted: index it again and wake it.
     pub fn job_changed(&self, job: &OperationJob, jobs: &Store<OperationJob>, pods: &Store<Pod>) {
         let namespace = job.namespace().unwrap_or_default();
         let name = job.name_any();
@@ -144,7 +144,7 @@ impl Triggers {
         }
     }
 
-    /// What is watched is asked under the lock: of two changes at the same time the later one stays.
+    /// The watches are read under the lock: of two changes at the same time the later one stays.
     fn set_pod_rules(&self, action: &str, watches: impl FnOnce() -> Vec<Watch>) {
         let mut all = self
             .pod_rules
@@ -154,7 +154,7 @@ impl Triggers {
         let pods = watches
             .iter()
             .filter(|w| w.kind == "Pod" && w.api_version == "v1");
-        // A watch whose selector can't be read is refused when the action is loaded.
+        // A watch with an invalid selector is refused when the action is loaded.
         let rules: Vec<_> = pods
             .filter_map(|watch| {
                 let selector = Selector::parse(&watch.label_selector).ok()?;

@@ -1,5 +1,5 @@
-//! What an action sees of the cluster in one pass: the job's namespace, as the stores had it when it was
-//! first asked for. The same for every target, so that targets that share something agree on it.
+//! An action's view of the cluster in one reconcile: the job's namespace, as the stores had it at the first
+//! read. All targets have the same view, so that targets that share an object agree on it.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -45,7 +45,7 @@ pub struct View {
     job_uids: OnceLock<Arc<HashSet<String>>>,
     /// The namespace's pods, by name.
     pods: OnceLock<BTreeMap<String, Arc<Pod>>>,
-    /// The same by the labels that were asked for: an action asks about every target in this way.
+    /// The same by the requested labels: an action reads this way for every target.
     by_label: Mutex<HashMap<String, ByValue>>,
     found: Mutex<HashMap<String, Arc<[PodView]>>>,
 }
@@ -216,7 +216,7 @@ mod tests {
             ("app=z", vec![]),
             ("nobody=has", vec![]),
         ] {
-            // Asked twice: the second answer comes from what the first one left.
+            // Read twice: the second answer comes from the result of the first.
             for _ in 0..2 {
                 let found = view.find_pods(selector).expect(selector);
                 let names: Vec<_> = found.iter().map(|pod| pod.name.as_str()).collect();

@@ -117,7 +117,7 @@ async fn what_can_be_watched_is_known_although_secrets_may_not_be() {
     assert_eq!(
         state.unwatched,
         [format!(
-            "changes of Secrets in namespace \"default\" are not noticed, because the host can't watch them: {REFUSED}; the chart's value reactiveJob.triggers.secrets grants the right"
+            "changes of Secrets in namespace \"default\" go unnoticed, because the host can't watch them: {REFUSED}; the chart's value reactiveJob.triggers.secrets grants the permission"
         )]
     );
     assert_eq!(listed.load(Ordering::SeqCst), 1);

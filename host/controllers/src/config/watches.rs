@@ -1,5 +1,5 @@
-//! The watches of ConfigMaps and Secrets: each begins when an object first asks for it, and ends when none
-//! does any more.
+//! The watches of ConfigMaps and Secrets: each begins when an object first needs it, and ends when none
+//! needs it any more.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,8 @@ use operon_core::reactive_job::config::{Reference, references};
 use super::{ConfigMapContent, SecretContent};
 use crate::store::Cache;
 
-/// Which objects ask for what, and the watches that they need. The cache of ReactiveJobs reports every change.
+/// Which objects need which kinds, and the watches for them. The cache of ReactiveJobs reports every
+/// change.
 #[derive(Default)]
 pub struct Watches(Mutex<State>);
 
@@ -24,7 +25,7 @@ struct State {
     secrets: Option<Cache<SecretContent>>,
 }
 
-/// The kinds that objects ask to be watched.
+/// The kinds that objects need watched.
 #[derive(Clone, Copy, Default)]
 struct Kinds {
     config_maps: bool,
@@ -65,7 +66,7 @@ impl Watches {
         drop((config_maps, secrets));
     }
 
-    /// The objects that ask for anything.
+    /// The objects that need any kind.
     pub(crate) fn askers(&self) -> Vec<ObjectRef<ReactiveJob>> {
         self.lock().askers.keys().cloned().collect()
     }

@@ -1,5 +1,6 @@
-//! Which permissions an operation needs, and whether RBAC grants them: that decides what a refusal means.
-//! A permission that is missing fails the target; a quota, a policy or a webhook is waited for.
+//! Which permissions an operation needs, and whether RBAC grants them: that decides the class of a refusal.
+//! A missing permission fails the target; after a refusal by a quota, a policy or a webhook, the target
+//! waits.
 
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use operon_core::action::{ActionError, Effect, ObjectReference, Requirement};
@@ -28,7 +29,7 @@ impl Access {
                 subresource: subresource.clone(),
                 ..Self::to("patch", object.clone())
             }],
-            // Whether it creates depends on what is there.
+            // Whether it creates depends on whether the object exists.
             Effect::Apply(body) => ["patch", "create"]
                 .into_iter()
                 .filter_map(|verb| Some(Self::to(verb, reference(body)?)))

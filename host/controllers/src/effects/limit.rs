@@ -17,14 +17,14 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Performer;
 
-/// When a target that met the limit is tried again, unless a change wakes its job before.
+/// When a target that reached the limit is tried again, unless a change wakes its job earlier.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// A lock for each namespace and selector in use.
 #[derive(Default)]
 pub(super) struct Turns(Mutex<HashMap<(String, String), Turn>>);
 
-/// Held by the operation whose turn it is.
+/// Held by the operation that has its turn.
 type Turn = Arc<tokio::sync::Mutex<()>>;
 
 impl Turns {

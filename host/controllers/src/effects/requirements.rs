@@ -18,10 +18,10 @@ use crate::{
     error::{Class, Error},
 };
 
-/// How long an answer that meets a requirement serves.
+/// How long an answer that satisfies a requirement is reused.
 const SERVES: Duration = Duration::from_secs(1);
 
-/// What was read lately, by namespace and object. Whoever asks while another reads waits for that answer.
+/// Recently read objects, by namespace and object. Concurrent requests for one object share one read.
 #[derive(Default)]
 pub(super) struct Known(std::sync::Mutex<HashMap<(String, ObjectReference), Slot>>);
 
@@ -46,10 +46,10 @@ impl Known {
 }
 
 impl Performer {
-    /// Checks that each of these objects exists, is the one that is meant, and is not being deleted.
+    /// Checks that each of these objects exists, has the required uid, and is not being deleted.
     ///
     /// # Errors
-    /// One could not be read, or does not meet its requirement.
+    /// An object could not be read, or does not satisfy its requirement.
     pub async fn require(
         &self,
         namespace: &str,
@@ -65,7 +65,7 @@ impl Performer {
         let object = &requirement.object;
         let slot = self.known.slot(namespace, object);
         let mut read = slot.lock().await;
-        // Whether an object has changed is asked each time: it may have, since the last answer.
+        // An object's version is read each time: it may have changed since the last answer.
         let serves =
             |read: &&Read| requirement.resource_version.is_none() && read.at.elapsed() < SERVES;
         let known = read.as_ref().filter(serves);
@@ -110,13 +110,13 @@ fn unmet(requirement: &Requirement, found: Option<&ObjectMeta>) -> Option<&'stat
         return Some("does not exist any more");
     };
     if found.uid.as_ref() != Some(uid) {
-        return Some("is another object of that name by now");
+        return Some("has been replaced by another object of the same name");
     }
     if found.deletion_timestamp.is_some() {
         return Some("is being deleted");
     }
     let changed = resource_version.is_some() && found.resource_version != *resource_version;
-    changed.then_some("has changed meanwhile")
+    changed.then_some("has changed in the meantime")
 }
 
 #[cfg(test)]

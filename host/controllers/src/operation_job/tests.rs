@@ -33,7 +33,7 @@ mod workload;
 
 use crate::{effects::Performers, health::Health, plugin_watch::PluginWatch};
 
-/// An action that does what the beginning of a target's name says, and notes its calls.
+/// An action that the beginning of a target's name controls, and that notes its calls.
 #[derive(Default)]
 struct Scripted {
     registration: Registration,

@@ -70,7 +70,7 @@ impl World {
         self.triggers.job_changed(job, &jobs, &pods);
     }
 
-    /// Applies a pod, and says whom that wakes.
+    /// Applies a pod, and returns the jobs that it wakes.
     fn pod(&mut self, name: &str, labels: &Value) -> Vec<String> {
         let pod = pod(name, labels);
         self.pods.apply_watcher_event(&Event::Apply(pod.clone()));

@@ -36,7 +36,7 @@ impl Moody {
         }
     }
 
-    /// What goes wrong with this call, after how long.
+    /// The fault of this call, and after how long it happens.
     async fn mood(&self) -> Result<(), ActionError> {
         let (outcome, wait) = {
             let mut mood = self.mood.lock().unwrap_or_else(PoisonError::into_inner);

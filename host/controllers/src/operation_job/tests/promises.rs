@@ -1,4 +1,4 @@
-//! What is promised of OperationJobs, each once, checked at the write that could break it.
+//! The guarantees of OperationJobs, each checked at the write that could violate it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -154,7 +154,7 @@ impl Writes {
         );
     }
 
-    /// An Event says what a status said before.
+    /// An Event repeats what a status reported before.
     pub(super) fn event(&mut self, event: &Value) {
         let about = event["regarding"]["uid"].as_str().unwrap_or_default();
         let said = match event["reason"].as_str() {
