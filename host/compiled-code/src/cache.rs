@@ -1,7 +1,7 @@
 //! Machine code on disk, so that a restart compiles nothing.
 //!
-//! A file's name and header say what it belongs to. What can't be verified is treated as absent: the
-//! caller compiles anew and the next write replaces it. Nothing here is executed; nothing is mapped.
+//! A file's name and header identify its component. A file that can't be verified is treated as absent: the
+//! caller compiles again and the next write replaces the file. Nothing here is executed; nothing is mapped.
 
 use std::{
     fs::{DirBuilder, File},
@@ -42,11 +42,11 @@ pub enum CacheError {
     Access {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// Others could have written it.
-    #[error("{path:?} is not ours alone (owner {owner}, mode {mode:o}); it is not used")]
+    #[error("{path:?} is accessible to other users (owner {owner}, mode {mode:o}); it is not used")]
     NotOurs {
         /// The file or directory.
         path: PathBuf,
@@ -133,7 +133,7 @@ impl Cache {
         self.directory.join(name(key))
     }
 
-    /// Opens the directory, so that what was checked is what is used, and checks that it is ours.
+    /// Opens the directory, so that the checked directory is the used one, and checks that it is ours.
     fn enter(&self) -> Result<OwnedFd, CacheError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = open(&self.directory, flags, Mode::empty())
@@ -144,7 +144,7 @@ impl Cache {
     }
 }
 
-/// The size of a file that our user owns and that nobody else may touch.
+/// The size of a file that our user owns and that no other user may access.
 fn ours_alone(path: &Path, file: &File) -> Result<u64, CacheError> {
     let metadata = file.metadata().map_err(|source| access(path, source))?;
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
@@ -158,7 +158,7 @@ fn ours_alone(path: &Path, file: &File) -> Result<u64, CacheError> {
     Ok(metadata.len())
 }
 
-/// The code behind a header that fits the key and the code; otherwise, what does not fit.
+/// The code behind a header that matches the key and the code; otherwise, the mismatch.
 fn verify(mut bytes: Vec<u8>, key: &Key) -> Result<Vec<u8>, &'static str> {
     if bytes.len() < HEADER {
         return Err("length");

@@ -1,6 +1,6 @@
-//! The parent's side of a child process: starts it, feeds it, and takes what it wrote.
+//! The parent's side of a child process: starts it, writes its input, and reads its output.
 //!
-//! What a component's author decides the cost of (compiling, checking settings against a schema) happens
+//! Work with a cost that a component's author decides (compiling, checking settings against a schema) runs
 //! in a process that may be killed. The child limits its own memory and processor time before it reads a
 //! byte; its total time and the size of its answer are limited here.
 
@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{CompiledComponent, hex};
 
-/// The child's exit status for input that is not valid; its standard error says why.
+/// The child's exit status for input that is not valid; its standard error has the reason.
 pub const REFUSED: u8 = 65;
 
 /// How much of the child's standard error is kept.
@@ -80,7 +80,7 @@ pub enum ChildError {
     Run {
         /// The executable.
         program: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The input is not valid.
@@ -118,7 +118,7 @@ pub enum ChildError {
     Failed {
         /// How it ended.
         status: ExitStatus,
-        /// What it wrote to its standard error.
+        /// Its standard error.
         complaint: String,
     },
 }
@@ -138,7 +138,7 @@ pub async fn compile(
     Ok(CompiledComponent { code })
 }
 
-/// Runs a subcommand of the program in a child process, and returns what it wrote to its standard output.
+/// Runs a subcommand of the program in a child process, and returns its standard output.
 ///
 /// Guarantees: the child is dead when this returns or is dropped. Errors: see [`ChildError`].
 pub async fn run_child(
@@ -177,7 +177,7 @@ async fn run(
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         if let Some(mut stdin) = stdin {
-            // A child that ends early breaks the pipe; its exit status says why.
+            // A child that ends early breaks the pipe; its exit status has the reason.
             let _ = stdin.write_all(input).await;
         }
     };
@@ -209,7 +209,7 @@ async fn read_up_to(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io
     Ok(bytes)
 }
 
-/// What the way a child ended means.
+/// The meaning of a child's exit.
 fn why(status: ExitStatus, complaint: &str, limits: &ChildLimits) -> ChildError {
     let complaint = complaint.trim().to_owned();
     let out_of_memory = [

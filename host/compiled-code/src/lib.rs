@@ -1,22 +1,22 @@
 //! Loads machine code that this host compiled itself: the only unsafe code of Operon.
 //!
-//! Wasmtime maps a compiled component into memory and jumps into it without being able to check it,
-//! so loading one is `unsafe`: whoever chooses the bytes chooses what the host executes. The
-//! argument that [`CompiledComponent::load`] is nevertheless safe to call:
+//! Wasmtime maps a compiled component into memory and jumps into it without being able to check it, so
+//! loading one is `unsafe`: the author of the bytes decides what the host executes. The argument that
+//! [`CompiledComponent::load`] is nevertheless safe to call:
 //!
 //! - A [`CompiledComponent`] has no public constructor. There are two ways to one, both in this
 //!   crate, and neither takes bytes from a caller, a cluster or a registry.
 //! - [`compile`] starts the compiler, which is this same program, as a child process, hands it the
-//!   component and takes what it writes to a pipe that nobody else holds. The child answers only if
-//!   its own compatibility hash is the one it is asked for, and only an exit status of zero counts.
-//! - [`Cache::read`] takes a file that [`Cache::write`] wrote: from a directory that belongs to our
-//!   own user and that neither group nor others may enter, not through a symbolic link, and only if
-//!   its header has the engine's compatibility hash, the component's SHA-256, and the SHA-256 of the
-//!   bytes that follow. What was verified is what is loaded: the file is read once, not mapped.
-//!   Whoever can forge such a file already acts as our user, and needs no forged file.
+//!   component and reads the output from a pipe that no other process holds. The child answers only if its
+//!   own compatibility hash is the requested one, and only an exit status of zero counts.
+//! - [`Cache::read`] takes a file that [`Cache::write`] wrote: from a directory that belongs to our own
+//!   user and that neither group nor others may enter, not through a symbolic link, and only if its header
+//!   has the engine's compatibility hash, the component's SHA-256, and the SHA-256 of the bytes that
+//!   follow. The verified bytes are the loaded bytes: the file is read once, not mapped. An attacker who
+//!   can forge such a file already acts as our user, and needs no forged file.
 //! - Wasmtime itself refuses code of another version, machine or configuration.
 //!
-//! What is trusted, then: Cranelift, the program that [`ChildProgram`] names (configuration of the
+//! So the trusted parties are Cranelift, the program that [`ChildProgram`] names (configuration of the
 //! process, never of the cluster; by default our own executable), and our own user.
 
 mod cache;
@@ -34,7 +34,7 @@ pub struct CompiledComponent {
 }
 
 impl CompiledComponent {
-    /// Makes the code executable.
+    /// Prepares the code to run.
     ///
     /// Errors: wasmtime refuses code of another version, machine or configuration.
     pub fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
@@ -92,7 +92,7 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
-/// Feeds what is hashed to SHA-256, so that the result means the same in every process.
+/// Feeds the hashed values to SHA-256, so that the result means the same in every process.
 struct Sha256Hasher(Sha256);
 
 impl std::hash::Hasher for Sha256Hasher {

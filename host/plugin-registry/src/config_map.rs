@@ -1,4 +1,4 @@
-//! Components in ConfigMaps: `binaryData` of one key, as it is or gzipped (told by its first bytes).
+//! Components in ConfigMaps: `binaryData` of one key, plain or gzipped (detected by its first bytes).
 
 use std::io::Read;
 
@@ -49,7 +49,7 @@ pub(crate) fn find(
     }
 }
 
-/// Says what is there instead of the key.
+/// The error that names what exists instead of the key.
 fn missing_key(
     namespace: &str,
     name: &str,
@@ -89,13 +89,13 @@ fn unzip(name: &str, key: &str, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     let mut component = Vec::new();
     let limit = MAX_COMPONENT as u64 + 1;
     GzDecoder::new(bytes).take(limit).read_to_end(&mut component).map_err(|error| {
-        refused("BadGzip", format!("key {key:?} of ConfigMap {name:?} begins like gzip but can't be unzipped: {error}"))
+        refused("BadGzip", format!("key {key:?} of ConfigMap {name:?} looks like gzip but can't be decompressed: {error}"))
     })?;
     if component.len() > MAX_COMPONENT {
         return Err(refused(
             "TooLarge",
             format!(
-                "key {key:?} of ConfigMap {name:?} is larger than {} MiB when unzipped",
+                "key {key:?} of ConfigMap {name:?} is larger than {} MiB after decompression",
                 MAX_COMPONENT >> 20
             ),
         ));

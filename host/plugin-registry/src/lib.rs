@@ -65,7 +65,7 @@ fn verified(plugin: &ActionPlugin, bytes: Vec<u8>) -> Result<Component, LoadErro
         Some(pinned) if *pinned != digest => Err(refused(
             "DigestMismatch",
             format!(
-                "the component's digest is {digest}, but spec.digest pins {pinned}; nothing of it was run"
+                "the component's digest is {digest}, but spec.digest pins {pinned}, so the component was not run"
             ),
         )),
         _ => Ok(Component {
