@@ -1,6 +1,6 @@
-//! The trait an author implements, and the adapter that puts it behind the generated exports.
-//! Every call makes a fresh value of the author's type: nothing is remembered between calls but what
-//! is in the cluster and in the target's `extra_info`.
+//! The trait an author implements, and the adapter that puts it behind the generated exports. Every call
+//! creates a fresh value of the author's type: nothing is remembered between calls except the state of the
+//! cluster and the target's `extra_info`.
 
 use std::marker::PhantomData;
 
@@ -11,24 +11,23 @@ use crate::{ActionError, Cluster, Job, Operation, ProgressReport, Registration, 
 /// What an `OperationJob` does to one pod.
 ///
 /// # Guarantees
-/// The host asks `get_ops_progress` only after `operate_target`, and `release_target` once for each
-/// target that ends otherwise than succeeded.
+/// The host calls `get_ops_progress` only after `operate_target`, and `release_target` for each target that
+/// ends without success.
 ///
 /// # Assumptions
-/// All functions are idempotent: they may be asked again at any time, whatever the cluster looks
-/// like by then.
+/// All functions are idempotent: they may be called again at any time, in any state of the cluster.
 pub trait Action: Default {
-    /// Asked once when the component is loaded, with the settings of its `ActionPlugin`: what to watch
-    /// and which settings are right. By default nothing is watched and all settings are taken.
+    /// Called once when the component is loaded, with the settings of its `ActionPlugin`: returns what to
+    /// watch, and which settings are valid. By default nothing is watched and all settings are accepted.
     ///
     /// # Errors
-    /// A sentence that says why the component can't be used; the host then refuses it.
+    /// A message with the reason why the component can't be used; the host then refuses it.
     fn setup(&self, settings: &str) -> Result<Registration, String> {
         let _ = settings;
         Ok(Registration::default())
     }
 
-    /// What to do with the target now; asked in every pass until the target is finished.
+    /// What to do with the target now; called in every reconcile until the target has finished.
     fn operate_target(
         &self,
         target: &Target,

@@ -1,5 +1,5 @@
-//! What `wit-bindgen` makes of `wit/action.wit`. Nothing here is written by hand, and it is the only
-//! module with unsafe code: lifting and lowering values across the component's boundary.
+//! The code that `wit-bindgen` generates from `wit/action.wit`. Nothing here is written by hand, and it is
+//! the only module with unsafe code: lifting and lowering values across the component's boundary.
 #![expect(
     clippy::same_length_and_capacity,
     reason = "generated: a list crosses the boundary as a pointer and one length"

@@ -23,8 +23,8 @@ pub trait Cluster {
     /// All pods that a label selector matches. Cheaper than [`find`](Self::find).
     fn find_pods(&self, label_selector: &str) -> Result<Vec<Pod>, ReadError>;
 
-    /// Whether there is an `OperationJob` with this uid, one that is being deleted included. What a job
-    /// set up that does not exist any more may be taken over by another.
+    /// Whether there is an `OperationJob` with this uid, one that is being deleted included. Another job
+    /// may take over what a job that does not exist any more has set up.
     fn job_exists(&self, uid: &str) -> Result<bool, ReadError>;
 
     /// The pod of this name.
@@ -74,10 +74,10 @@ impl From<ReadError> for ActionError {
                 format!("the action read {kind}, which it did not declare in setup")
             }
             ReadError::BadSelector(selector) => {
-                format!("the action asked with a label selector that can't be read: {selector}")
+                format!("the action read objects with an invalid label selector: {selector}")
             }
             ReadError::TooMuch(what) => {
-                format!("the action read more than one call may: {what}")
+                format!("the action exceeded the read limits of a call: {what}")
             }
         };
         ActionError::retry("ReadFailed", message)

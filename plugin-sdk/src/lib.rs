@@ -1,9 +1,9 @@
 //! What the author of an action depends on: the trait [`Action`], the macro [`register!`], and a fake
 //! cluster to play stories on in native tests ([`testing`]).
 //!
-//! An action is asked with data and answers with data. It never writes to Kubernetes: it returns
-//! effects, which the host performs with the rights of the action's own `ServiceAccount`.
-//! The shapes are those of `wit/action.wit`; this crate adds accessors and builders to them.
+//! An action gets data and answers with data. It never writes to Kubernetes: it returns effects, which the
+//! host performs with the rights of the action's own `ServiceAccount`. The shapes are those of
+//! `wit/action.wit`; this crate adds accessors and builders to them.
 
 mod action;
 #[doc(hidden)]
@@ -42,7 +42,7 @@ pub mod prelude {
     };
 }
 
-/// Makes the crate's component an action: `operon_sdk::register!(MyAction);`, once, at the top level.
+/// Exports the crate's component as an action: `operon_sdk::register!(MyAction);`, once, at the top level.
 ///
 /// Natively it expands to nothing, so the same crate is tested with a plain `cargo test`.
 #[macro_export]

@@ -14,7 +14,7 @@ pub fn info(message: impl AsRef<str>) {
     log(Level::Info, message.as_ref());
 }
 
-/// Something is not as it should be; the action goes on.
+/// Something is not as expected; the action continues.
 pub fn warn(message: impl AsRef<str>) {
     log(Level::Warn, message.as_ref());
 }

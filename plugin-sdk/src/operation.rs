@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Operation {
-    /// No effects, and what is remembered of the target stays as it is.
+    /// No effects, and the target's `extra_info` stays as it is.
     pub fn of(target: &Target) -> Self {
         Self {
             requirements: Vec::new(),
@@ -145,14 +145,14 @@ impl ProgressReport {
         }
     }
 
-    /// Says what the target waits for.
+    /// Sets what the target waits for.
     #[must_use]
     pub fn waiting_for(mut self, reason: &str, message: impl Into<String>) -> Self {
         self.failure = Some(Failure::new(reason, message));
         self
     }
 
-    /// Asks to be asked again after so many milliseconds, even if nothing changed in the cluster.
+    /// Requests another call after this number of milliseconds, even if nothing changed in the cluster.
     #[must_use]
     pub fn recheck_after(mut self, milliseconds: u32) -> Self {
         self.recheck_after = Some(milliseconds);
@@ -175,7 +175,7 @@ impl ProgressReport {
 }
 
 impl Failure {
-    /// `reason` is one CamelCase word; `message` says what is wrong and what to do about it.
+    /// `reason` is one CamelCase word; `message` is the cause and what to do about it.
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
         Self {
             reason: reason.to_owned(),
@@ -185,12 +185,12 @@ impl Failure {
 }
 
 impl ActionError {
-    /// It may go better later: the host asks again, with backoff.
+    /// A later attempt may succeed: the host calls again, with backoff.
     pub fn retry(reason: &str, message: impl Into<String>) -> Self {
         Self::Retry((Failure::new(reason, message), None))
     }
 
-    /// It may go better later: the host asks again after so many milliseconds.
+    /// A later attempt may succeed: the host calls again after this number of milliseconds.
     pub fn retry_after(reason: &str, message: impl Into<String>, milliseconds: u32) -> Self {
         Self::Retry((Failure::new(reason, message), Some(milliseconds)))
     }

@@ -26,8 +26,8 @@ impl OwnerReference {
         owners.find(|owner| owner.controller)
     }
 
-    /// This reference as an entry of `metadata.ownerReferences`. What is false is left out, as the API
-    /// server leaves it out.
+    /// This reference as an entry of `metadata.ownerReferences`. False fields are left out, as the API
+    /// server leaves them out.
     pub fn to_object(&self) -> Value {
         let mut object = json!({"apiVersion": self.api_version, "kind": self.kind,
             "name": self.name, "uid": self.uid});

@@ -1,5 +1,5 @@
-//! Patches and deletions that say which object they mean: with the uid and resource version that was
-//! seen, so that the API server refuses them if the object is another by now.
+//! Patches and deletions with preconditions: the observed uid and resource version, so that the API server
+//! refuses them if the object was replaced or has changed.
 
 use serde_json::{Map, Value, json};
 

@@ -35,7 +35,7 @@ impl Pod {
         !self.deleting && !self.ended()
     }
 
-    /// Why it is not ready, as far as its containers tell: `container "app" waits: ImagePullBackOff`.
+    /// Why it is not ready, from the statuses of its containers: `container "app" waits: ImagePullBackOff`.
     pub fn unready_because(&self) -> Option<String> {
         let container = self.containers.iter().find(|container| !container.ready)?;
         let does = match container.phase {

@@ -1,4 +1,4 @@
-//! Builders for what an action says of itself in `setup`, and the reading of settings.
+//! Builders for an action's description of itself in `setup`, and the reading of settings.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,7 +24,7 @@ impl Registration {
         self
     }
 
-    /// Sets the JSON Schema of the settings; the host refuses settings that do not fit.
+    /// Sets the JSON Schema of the settings; the host refuses settings that violate it.
     #[must_use]
     pub fn schema(mut self, schema: &Value) -> Self {
         self.settings_schema = schema.to_string();
@@ -32,7 +32,7 @@ impl Registration {
     }
 
     /// Names the label by which the action marks the pod of a target that it must finish or release; its
-    /// value is the uid of the job. The host reports such pods whose job does not exist any more.
+    /// value is the uid of the job. The host reports marked pods with a job that does not exist any more.
     #[must_use]
     pub fn marking(mut self, label: &str) -> Self {
         self.job_label = Some(label.to_owned());
@@ -66,7 +66,7 @@ impl Watch {
         self
     }
 
-    /// Says which targets a changed object wakes; each mapping adds some.
+    /// Sets the targets that a changed object wakes; each mapping adds some.
     #[must_use]
     pub fn waking(mut self, mapping: Mapping) -> Self {
         self.mappings.push(mapping);
@@ -77,7 +77,7 @@ impl Watch {
 /// Reads settings (JSON) as a type of the author's.
 ///
 /// # Errors
-/// A sentence that says which part does not fit.
+/// A message that names the invalid part.
 pub fn settings<T: DeserializeOwned>(settings: &str) -> Result<T, String> {
     serde_json::from_str(settings).map_err(|error| format!("the settings do not fit: {error}"))
 }

@@ -1,4 +1,4 @@
-//! Accessors for what the host asks with: the target and the job.
+//! Accessors for the arguments of a call: the target and the job.
 
 use serde::de::DeserializeOwned;
 
@@ -28,7 +28,7 @@ impl Job {
     /// The action's settings, as a type of the author's.
     ///
     /// # Errors
-    /// Terminal `BadSettings` if they do not fit. A schema in `setup` says so earlier.
+    /// Terminal `BadSettings` if they are invalid. A schema in `setup` reports that earlier.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ActionError> {
         crate::settings(&self.settings)
             .map_err(|message| ActionError::terminal("BadSettings", message))

@@ -1,5 +1,5 @@
-//! The fake cluster: objects as JSON, a clock, and what a test does to the world behind the action's
-//! back. One namespace. Reading is the action's [`Cluster`] trait; performing effects is `effects.rs`.
+//! The fake cluster: objects as JSON, a clock, and the changes that a test makes behind the action's back.
+//! One namespace. Reading is the action's [`Cluster`] trait; performing effects is `effects.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::{Cluster, Event, ObjectReference, Pod, ReadError, time};
 /// Kind, API version, name.
 type Key = (String, String, String);
 
-/// Objects, a clock, and the story of what was written.
+/// Objects, a clock, and the history of writes.
 #[derive(Debug, Clone)]
 pub struct FakeCluster {
     objects: BTreeMap<Key, Value>,
@@ -67,12 +67,12 @@ impl FakeCluster {
         self.jobs.insert(uid.to_owned());
     }
 
-    /// The job of this uid is gone, whatever it left behind.
+    /// The job of this uid is deleted, whatever it left behind.
     pub fn remove_job(&mut self, uid: &str) {
         self.jobs.remove(uid);
     }
 
-    /// Every write that effects made, oldest first.
+    /// Every write by effects, oldest first.
     pub fn writes(&self) -> &[Write] {
         &self.writes
     }
@@ -143,7 +143,7 @@ impl FakeCluster {
         staying.map(|pod| pod.name).collect()
     }
 
-    /// Changes an object by a merge patch, as anybody else in the cluster might.
+    /// Changes an object by a merge patch, as any other client of the cluster might.
     ///
     /// # Panics
     /// If the object is not there: the test is wrong.
@@ -188,13 +188,14 @@ impl FakeCluster {
         );
     }
 
-    /// Asks for the pod's graceful deletion; it goes at [`finish_deletions`](Self::finish_deletions).
+    /// Requests the pod's graceful deletion; the pod disappears at
+    /// [`finish_deletions`](Self::finish_deletions).
     pub fn start_deleting(&mut self, name: &str) {
         let deleted = time::format(self.now);
         self.change_pod(name, &json!({"metadata": {"deletionTimestamp": deleted}}));
     }
 
-    /// The kubelet's part: every pod that is being deleted, and has no finalizer, is gone.
+    /// The kubelet's part: every pod that is being deleted, and has no finalizer, disappears.
     pub fn finish_deletions(&mut self) {
         self.objects.retain(|_, object| {
             let metadata = &object["metadata"];
@@ -205,13 +206,13 @@ impl FakeCluster {
         });
     }
 
-    /// An object is gone at once.
+    /// Removes an object immediately.
     pub fn remove(&mut self, api_version: &str, kind: &str, name: &str) {
         let key = (kind.to_owned(), api_version.to_owned(), name.to_owned());
         self.objects.remove(&key);
     }
 
-    /// A pod is gone at once.
+    /// Removes a pod immediately.
     pub fn remove_pod(&mut self, name: &str) {
         self.remove("v1", "Pod", name);
     }

@@ -10,7 +10,7 @@ use crate::{
     Cluster, Delete, Effect, Evict, Failure, ObjectReference, Operation, Patch, PatchKind, PodLimit,
 };
 
-/// One write that an effect made.
+/// One write of an effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     /// `patch`, `apply`, `create`, `delete`, `evict`
@@ -97,7 +97,10 @@ impl FakeCluster {
             name: part(&body["metadata"]["name"]),
         };
         if reference.kind.is_empty() || reference.name.is_empty() {
-            return Err(refused("BadEffect", "an object needs a kind and a name"));
+            return Err(refused(
+                "BadEffect",
+                "an object must have a kind and a name",
+            ));
         }
         let present = self.object(&reference.api_version, &reference.kind, &reference.name);
         let object = match (verb, present) {
@@ -167,7 +170,7 @@ impl FakeCluster {
         }
     }
 
-    /// The object, if it is the one that the preconditions mean.
+    /// The object, if it satisfies the preconditions.
     fn checked(
         &self,
         reference: &ObjectReference,
@@ -186,7 +189,10 @@ impl FakeCluster {
         if same(uid, &metadata["uid"]) && same(resource_version, &metadata["resourceVersion"]) {
             Ok(object.clone())
         } else {
-            let message = format!("{} {:?} is another by now", reference.kind, reference.name);
+            let message = format!(
+                "{} {:?} has been replaced by another object of the same name",
+                reference.kind, reference.name
+            );
             Err(refused("Conflict", &message))
         }
     }

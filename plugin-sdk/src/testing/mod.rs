@@ -1,6 +1,6 @@
-//! A small world to play an action's stories on, natively and without a cluster: [`FakeCluster`]
-//! holds objects and performs effects as an API server would; [`FakeJob`] asks the action pass by
-//! pass, as the host would. What is asserted is the state of the world, not the calls made.
+//! A small world to play an action's stories on, natively and without a cluster: [`FakeCluster`] holds
+//! objects and performs effects as an API server would; [`FakeJob`] calls the action in each reconcile, as
+//! the host would. Tests assert the state of the world, not the calls.
 
 mod cluster;
 mod effects;
@@ -14,7 +14,7 @@ pub use story::{FakeJob, FakeTarget};
 
 use crate::{Job, Pod, Target};
 
-/// A target with its pod, of which nothing is recorded yet.
+/// A target with its pod, without any records yet.
 pub fn target_of(pod: &Pod) -> Target {
     Target {
         name: pod.name.clone(),

@@ -12,7 +12,7 @@ use crate::{OwnerReference, Pod};
 /// The letters of generated names.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// How long a `ReplicaSet` sleeps whose pod was refused.
+/// How long a `ReplicaSet` sleeps after its pod was refused.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
     seconds: i64,
@@ -20,8 +20,8 @@ pub(super) struct Backoff {
 }
 
 impl FakeCluster {
-    /// Adds the `ReplicaSet` `name` of a Deployment, whose pods carry `pod-template-hash: <hash>`, and
-    /// its ready pods.
+    /// Adds the `ReplicaSet` `name` of a Deployment, and its ready pods with the label `pod-template-hash:
+    /// <hash>`.
     pub fn add_replica_set(&mut self, name: &str, hash: &str, replicas: u32) {
         let labels = json!({"app": name, "pod-template-hash": hash});
         self.put(json!({
@@ -109,8 +109,8 @@ impl FakeCluster {
         self.create_missing(replica_set, missing);
     }
 
-    /// Creates so many pods, as far as quotas have room. After a refusal the controller sleeps, each time
-    /// twice as long, and does not learn that there is room; it starts anew once no pod is missing.
+    /// Creates this number of pods, as far as quotas have room. After a refusal the controller sleeps, each
+    /// time twice as long, and is not woken when there is room; its wait is reset once no pod is missing.
     fn create_missing(&mut self, replica_set: &Value, missing: usize) {
         let name = replica_set["metadata"]["name"].as_str().unwrap_or_default();
         let sleeps = self.backoff.get(name).copied();

@@ -1,5 +1,6 @@
-//! The host's part of a story: a job whose targets are asked pass by pass. As in the host, all
-//! targets of a pass see the world as it was at its start; effects are performed after all were asked.
+//! The host's part of a story: a job with targets that the action is called for in each reconcile. As in
+//! the host, all targets of a reconcile see the world as it was at its start; effects are performed after
+//! all calls.
 
 use super::{FakeCluster, job};
 use crate::{Action, ActionError, Failure, Job, Progress, Target};
@@ -7,13 +8,13 @@ use crate::{Action, ActionError, Failure, Job, Progress, Target};
 /// A job with its targets.
 #[derive(Debug, Clone)]
 pub struct FakeJob {
-    /// What the action is asked with; a test may change it, `ending` for one.
+    /// The argument of the calls; a test may change it, for example `ending`.
     pub job: Job,
     /// In the order of `spec.targets`.
     pub targets: Vec<FakeTarget>,
 }
 
-/// What the host knows of one target.
+/// The host's state of one target.
 #[derive(Debug, Clone, Default)]
 pub struct FakeTarget {
     /// The pod's name.
@@ -24,7 +25,7 @@ pub struct FakeTarget {
     pub progress: Option<Progress>,
     /// Why it failed, or what it waits for.
     pub failure: Option<Failure>,
-    /// Milliseconds after which the action wants to be asked again.
+    /// Milliseconds after which the action requests another call.
     pub recheck_after: Option<u32>,
     /// What its release waits for; none before, and once it is released.
     pub unfinished: Option<Failure>,
@@ -39,7 +40,7 @@ impl FakeTarget {
         entry.map(|(_, value)| value.as_str())
     }
 
-    /// The word for why it failed, or what it waits for.
+    /// The reason why it failed, or what it waits for.
     pub fn reason(&self) -> Option<&str> {
         self.failure.as_ref().map(|failure| failure.reason.as_str())
     }
@@ -117,8 +118,8 @@ impl FakeJob {
         targets.any(|target| target.progress == Some(Progress::Failed))
     }
 
-    /// Ends the job early, as its deletion or a deadline does: progress is asked once more, then
-    /// what did not succeed is failed and released.
+    /// Ends the job early, as its deletion or a deadline does: progress is read once more, then
+    /// unsuccessful targets are failed and released.
     pub fn cancel<A: Action>(&mut self, world: &mut FakeCluster) {
         let action = A::default();
         for target in self.targets.iter_mut().filter(|target| !target.finished()) {
