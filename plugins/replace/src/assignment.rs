@@ -1,6 +1,6 @@
-//! Which substitute goes to which origin, when several origins of one `ReplicaSet` wait at once. Every
-//! target is decided alone, but all see the same snapshot: so each works out the whole assignment
-//! and takes its own part, and no two take the same.
+//! Which substitute replaces which origin, when several origins of one `ReplicaSet` wait at the same time.
+//! Every target is decided alone, but all see the same snapshot: so each works out the whole assignment and
+//! takes its own part, and no two take the same.
 
 use std::cmp::Reverse;
 
@@ -24,9 +24,9 @@ pub struct Waiting {
 /// An origin released later may have fewer of the candidates, so it chooses first; each takes the
 /// first by name. No order of choosing would give more origins a substitute.
 ///
-/// If the `ReplicaSet` has all the pods it wants (`full_at` so many) and did not want more when the
-/// origin was released, it makes no further one, because one is there that stood for an origin that
-/// was put back. Any that nobody claimed will do then: those that are left, the least settled first.
+/// If the `ReplicaSet` has all its desired pods (`full_at` of them) and did not want more when the origin
+/// was released, it creates no further one, because a substitute of an origin that was put back exists. Any
+/// unclaimed pod serves then: the remaining ones, the least settled first.
 pub fn candidate_for<'a>(
     uid: &str,
     waiting: Vec<Waiting>,
@@ -52,7 +52,7 @@ pub fn spare(waiting: Vec<Waiting>, candidates: Vec<&Pod>) -> Vec<&Pod> {
     assign(waiting, candidates).spare
 }
 
-/// Who takes which candidate, who gets none, and which nobody takes.
+/// Which target takes which candidate, which targets get none, and which candidates are left.
 struct Assigned<'a> {
     taken: Vec<(Waiting, &'a Pod)>,
     left: Vec<Waiting>,

@@ -1,7 +1,7 @@
 //! Replacing a standalone pod: a copy of the pod is created under a name that follows from the origin's
-//! uid, so that a second attempt finds the first one's; when the copy is ready the origin is removed.
-//! Giving up deletes the copy, as long as the origin is intact. A pod that has succeeded is not run again, nor
-//! is one that has failed and is not to be restarted.
+//! uid, so that a second attempt finds the copy of the first; when the copy is ready the origin is removed.
+//! Giving up deletes the copy, as long as the origin is intact. A pod that has succeeded is not run again,
+//! nor is one that has failed and is not to be restarted.
 
 use operon_sdk::{Cluster, Effect, Job, ObjectReference, OwnerReference, Pod, ReadError};
 
@@ -29,7 +29,7 @@ fn plan_creation(
 ) -> Result<Plan, ReadError> {
     if pod.deleting {
         let message = format!(
-            "pod {:?} is already being deleted, and nothing stands for it",
+            "pod {:?} is already being deleted, and no pod replaces it",
             pod.name
         );
         return Ok(Plan::wait("OriginTerminating", message));
@@ -37,14 +37,14 @@ fn plan_creation(
     let origin = cluster.get(&ObjectReference::new("v1", "Pod", &pod.name))?;
     let same = origin.filter(|object| object["metadata"]["uid"] == pod.uid.as_str());
     let Some(origin) = same else {
-        let message = format!("pod {:?} is just going", pod.name);
+        let message = format!("pod {:?} has just been deleted", pod.name);
         return Ok(Plan::wait("OriginTerminating", message));
     };
     let runs_once = origin["spec"]["restartPolicy"] == "Never";
     if pod.phase == "Succeeded" || (pod.phase == "Failed" && runs_once) {
         let message = format!(
-            "pod {:?} has ended ({}); a copy would run it again, so nothing is done: delete the pod, or create \
-             it again yourself",
+            "pod {:?} has ended ({}); a copy would run it again, so the pod is not replaced: delete the pod, \
+             or create it again yourself",
             pod.name, pod.phase
         );
         return Ok(Plan::fail("OriginEnded", message));
@@ -54,13 +54,13 @@ fn plan_creation(
         "WaitingForNewPod",
         format!("waiting for the copy {name:?} to be ready"),
     );
-    // The garbage collector deletes a copy whose owner does not exist any more.
+    // The garbage collector deletes a copy with an owner that does not exist any more.
     let owners = pod.owners.iter().map(OwnerReference::required);
     let plan = owners.fold(plan, Plan::requiring);
     let plan = plan.with_new_pod(name).claiming();
     Ok(plan.doing(Effect::Create(body)).event(
         "ReplaceOriginPod",
-        format!("replaced by its copy {name:?} as soon as that is ready"),
+        format!("replaced by its copy {name:?} as soon as the copy is ready"),
     ))
 }
 
@@ -68,21 +68,21 @@ fn plan_creation(
 fn decide(pod: &Pod, new_pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
     if new_pod.label(keys::REPLACES) != Some(&pod.uid) {
         let message = format!(
-            "the copy of {:?} would be named {:?}, which another pod is: delete or rename that one",
+            "the copy of {:?} needs the name {:?}, which another pod has: delete that pod",
             pod.name, new_pod.name
         );
         return Ok(Plan::fail("NameTaken", message));
     }
     if new_pod.deleting {
         let message = format!(
-            "the copy {:?} is being deleted; another is made then",
+            "the copy {:?} is being deleted; a new copy is created afterwards",
             new_pod.name
         );
         return Ok(Plan::wait("NewPodTerminating", message).with_new_pod(&new_pod.name));
     }
     if new_pod.ended() {
         let message = format!(
-            "the copy {:?} has ended ({}) before it was ready: read its log",
+            "the copy {:?} has ended ({}) before it was ready: check its log",
             new_pod.name, new_pod.phase
         );
         return Ok(Plan::fail(keys::NEW_POD_FAILED, message));
@@ -117,7 +117,7 @@ pub fn release(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Vec<Effect
         .collect())
 }
 
-/// Whether this job made a copy, or one that does not exist any more.
+/// Whether a copy was created by this job, or by a job that does not exist any more.
 fn is_ours(new_pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<bool, ReadError> {
     match new_pod.annotation(keys::JOB) {
         None => Ok(false),

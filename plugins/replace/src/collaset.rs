@@ -1,5 +1,5 @@
 //! Replacing a pod of a `CollaSet`, by `KusionStack`'s label protocol: the origin is labelled, the
-//! `CollaSet`'s controller makes the new pod, pairs the two, and deletes the origin through its
+//! `CollaSet`'s controller creates the new pod, pairs the two, and deletes the origin through its
 //! lifecycle. No finalizer is placed: the `CollaSet` itself keeps the order, and none can leak.
 
 mod pair;
@@ -19,7 +19,7 @@ pub fn owns(pod: &Pod) -> bool {
     pod.label(keys::INSTANCE_ID).is_some()
 }
 
-/// Whether a pod of a `CollaSet` serves, as the pod lifecycle says.
+/// Whether a pod of a `CollaSet` serves, according to the pod lifecycle.
 pub fn available(pod: &Pod) -> bool {
     pod.label(keys::SERVICE_AVAILABLE).is_some()
 }
@@ -44,7 +44,10 @@ pub fn plan(
     }
     Ok(match new_pod {
         Some(new_pod) if target.extra(keys::NEW_POD) != Some(&new_pod.name) => {
-            let message = format!("pod {:?} stands for it as soon as it serves", new_pod.name);
+            let message = format!(
+                "replaced by pod {:?} as soon as the new pod serves",
+                new_pod.name
+            );
             plan.with_new_pod(&new_pod.name)
                 .event("ReplaceNewPod", message)
         }
@@ -75,7 +78,7 @@ fn stays(pod: &Pod) -> bool {
     pod.live() && pod.label(keys::TO_DELETE).is_none()
 }
 
-/// The decision, from the pod and the one that stands for it.
+/// The decision, from the pod and its new pod.
 fn decide(pod: &Pod, new_pod: Option<&Pod>, job: &Job) -> Plan {
     let serving = new_pod.filter(|new_pod| available(new_pod));
     match (serving, new_pod) {
@@ -96,7 +99,7 @@ fn decide(pod: &Pod, new_pod: Option<&Pod>, job: &Job) -> Plan {
         }
         (Some(new_pod), _) => {
             let message = format!(
-                "the new pod {:?} serves; the CollaSet takes {:?} away",
+                "the new pod {:?} serves; the CollaSet deletes pod {:?}",
                 new_pod.name, pod.name
             );
             Plan::wait("WaitingForCollaSet", message).with_new_pod(&new_pod.name)
@@ -106,7 +109,7 @@ fn decide(pod: &Pod, new_pod: Option<&Pod>, job: &Job) -> Plan {
     }
 }
 
-/// The decision while no pod stands for this one.
+/// The decision while the pod has no new pod.
 fn decide_alone(pod: &Pod, job: &Job) -> Plan {
     if pod.deleting {
         let message = format!("pod {:?} is already being deleted", pod.name);
@@ -114,21 +117,21 @@ fn decide_alone(pod: &Pod, job: &Job) -> Plan {
     }
     if pod.ended() {
         let message = format!(
-            "pod {:?} has ended ({}): its CollaSet has already put another in its place; delete it",
+            "pod {:?} has ended ({}): its CollaSet has already created another pod in its place; delete the ended pod",
             pod.name, pod.phase
         );
         return Plan::fail("OriginEnded", message);
     }
     if requested(pod) {
         let message = format!(
-            "waiting for the CollaSet to make a new pod for {:?}",
+            "waiting for the CollaSet to create a new pod for {:?}",
             pod.name
         );
         return Plan::wait("WaitingForNewPod", message);
     }
     if going(pod) {
         let message = format!(
-            "pod {:?} is being scaled in: no new pod is made for it",
+            "pod {:?} is being scaled in: no new pod is created for it",
             pod.name
         );
         return Plan::fail(keys::OWNER_SCALED_DOWN, message);
@@ -138,14 +141,14 @@ fn decide_alone(pod: &Pod, job: &Job) -> Plan {
         .set_label(keys::TO_REPLACE, "true")
         .set_label(keys::JOB, &job.uid);
     let message = format!(
-        "waiting for the CollaSet to make a new pod for {:?}",
+        "waiting for the CollaSet to create a new pod for {:?}",
         pod.name
     );
     Plan::wait("WaitingForNewPod", message)
         .doing(patch(edit))
         .event(
             "ReplaceOriginPod",
-            "labelled to be replaced by its CollaSet",
+            "labelled for replacement by its CollaSet",
         )
 }
 

@@ -1,17 +1,17 @@
-//! The copy of a pod that nobody controls: the same specification, without what the API server, the
-//! scheduler and admission put into it, so that they decide again.
+//! The copy of a standalone pod: the same specification, without the fields that the API server, the
+//! scheduler and admission set, so that they decide again.
 
 use operon_sdk::{Pod, Value, json};
 
 use crate::keys;
 
-/// What a name may be long.
+/// The longest name.
 const LONGEST_NAME: usize = 253;
-/// The letters of the endings that the API server makes up for names: they spell no words.
+/// The letters of the suffixes that the API server generates for names: they spell no words.
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 /// The volume that admission adds for the `ServiceAccount`'s token.
 const TOKEN_VOLUME: &str = "kube-api-access-";
-/// What is set for a pod and not by its author.
+/// The fields that are not set by the pod's author.
 const SET_BY_OTHERS: [&str; 4] = [
     "nodeName",
     "ephemeralContainers",
@@ -20,7 +20,7 @@ const SET_BY_OTHERS: [&str; 4] = [
 ];
 
 /// The name of a pod's copy: its own, or that of the pod it is itself a copy of, and five letters that
-/// follow from its uid. Deterministic, so that two attempts make one copy.
+/// follow from its uid. Deterministic, so that two attempts create one copy.
 pub fn name(pod: &Pod) -> String {
     let base = pod.annotation(keys::BASE_NAME).unwrap_or(&pod.name);
     let mut base = base.to_owned();
@@ -47,7 +47,7 @@ fn ending(text: &str) -> String {
     name
 }
 
-/// The copy of a pod (JSON) under another name, made by this job.
+/// The copy of a pod (JSON) under another name, created by this job.
 pub fn of(origin: &Value, name: &str, job_uid: &str) -> Value {
     let metadata = &origin["metadata"];
     let mut labels = object(&metadata["labels"]);

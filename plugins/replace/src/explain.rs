@@ -6,7 +6,7 @@ use operon_sdk::{Cluster, ObjectReference, ReadError, Value};
 use crate::keys;
 use crate::plan::{Outcome, Plan};
 
-/// The plan with a message that says why its new pod is not ready, where the cluster knows more.
+/// The plan with a message about why its new pod is not ready, if the cluster has the details.
 pub fn explained(mut plan: Plan, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
     let Outcome::Wait(failure, _) = &mut plan.outcome else {
         return Ok(plan);
@@ -49,7 +49,7 @@ fn cause(pod: &Value) -> Option<String> {
         return None;
     }
     Some(format!(
-        "is not ready: its containers are, its readiness gate {} is closed",
+        "is not ready: its containers are ready, but its readiness gate {} is not",
         closed.join(", ")
     ))
 }

@@ -1,5 +1,6 @@
-//! The end of every way: the target's pod is gone. Whether it was replaced is read off the pod that
-//! replaces it, or, where something else removed the pod, off what its owner made since.
+//! The end of every way: the target's pod does not exist any more. Whether it was replaced follows from the
+//! pod that replaces it, or, if another client removed the pod, from the pods that its owner has created
+//! since.
 
 use operon_sdk::{Cluster, Effect, Pod, ReadError, Target};
 
@@ -9,11 +10,11 @@ use crate::kusionstack;
 use crate::plan::{self, Plan};
 use crate::replica_set::{self, Lost, ReplicaSet, plan_lost};
 
-/// The letters of the endings that the API server makes up for names.
+/// The letters of the suffixes that the API server generates for names.
 const LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
 
-/// What to say about a target whose pod is gone. What was recorded of its new pod counts before the uid: a
-/// target that the Go operator started has none.
+/// The report on a target with a deleted pod. The recorded new pod counts before the uid: a target that the
+/// Go operator started has none.
 pub fn plan(target: &Target, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
     let uid = target.uid.as_deref();
     if let Some(uid) = uid
@@ -43,7 +44,7 @@ pub fn plan(target: &Target, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
         }
         (Some(recorded), None) => {
             let message = format!(
-                "pod {recorded:?}, which replaced {:?}, is gone, and nothing makes another",
+                "pod {recorded:?}, which replaced {:?}, does not exist any more, and no controller creates another",
                 target.name
             );
             Plan::fail(keys::NEW_POD_NOT_FOUND, message)
@@ -104,8 +105,8 @@ fn plan_with(new_pod: &Pod) -> Plan {
     }
 }
 
-/// No pod replaces the target's yet: one that its `ReplicaSet` made since does. None if no `ReplicaSet` is
-/// known.
+/// No pod replaces the target's yet: a pod that its `ReplicaSet` has created since does. None if no
+/// `ReplicaSet` is known.
 fn by_replica_set(
     target: &Target,
     uid: &str,
@@ -131,8 +132,8 @@ fn by_replica_set(
     plan_lost(lost, &replica_set, cluster).map(Some)
 }
 
-/// What `extraInfo.Owner` says: the `ReplicaSet` or `CollaSet` of a target, and when the youngest of its pods
-/// was created that was known when the target started.
+/// The content of `extraInfo.Owner`: the `ReplicaSet` or `CollaSet` of a target, and the creation time of
+/// its youngest pod that was known when the target started.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The owner's name; a `CollaSet`'s begins with `collaset/`.
@@ -142,7 +143,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The value of `extraInfo.Owner`: short, because each target that is under way has one.
+    /// The value of `extraInfo.Owner`: short, because each target in progress has one.
     pub fn text(name: &str, newest: i64) -> String {
         format!("{name}@{newest}")
     }
@@ -157,8 +158,8 @@ impl Owner {
     }
 }
 
-/// The name of the `ReplicaSet` that a pod's name was made from: `foo-7d4b9` of `foo-7d4b9-x2vcb`. Of a
-/// long name the API server keeps a part only, so the recorded owner comes first.
+/// The name of the `ReplicaSet` that a pod's name was generated from: `foo-7d4b9` of `foo-7d4b9-x2vcb`. Of
+/// a long name the API server keeps a part only, so the recorded owner comes first.
 fn replica_set_name(pod: &str) -> Option<&str> {
     let (name, ending) = pod.rsplit_once('-')?;
     let made_up = ending.len() == 5 && ending.chars().all(|letter| LETTERS.contains(letter));

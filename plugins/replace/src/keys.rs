@@ -3,9 +3,9 @@
 
 /// Label on a released origin: the uid of the `ReplicaSet` it was released from.
 pub const RELEASED_FROM: &str = "replace.operon.dev/released-from";
-/// Annotation on a released origin: what it takes to put it back (see `mark.rs`).
+/// Annotation on a released origin: the data to put it back (see `mark.rs`).
 pub const ORIGIN: &str = "replace.operon.dev/origin";
-/// Label on a new pod: the uid of the pod it stands for. Annotation of the same key: that pod's name.
+/// Label on a new pod: the uid of the pod that it replaces. Annotation of the same key: that pod's name.
 pub const REPLACES: &str = "replace.operon.dev/replaces";
 /// Label on a pod that a job has marked and must finish or put back, annotation on a copy: the job's uid.
 /// Only that job undoes it, or another once that job does not exist any more.
@@ -13,7 +13,7 @@ pub const JOB: &str = "replace.operon.dev/job";
 /// Annotation on a copy: the name that its own copies derive their names from.
 pub const BASE_NAME: &str = "replace.operon.dev/base-name";
 
-/// The label by which a `ReplicaSet` of a Deployment tells its pods from its siblings'.
+/// The label by which a `ReplicaSet` of a Deployment distinguishes its pods from its siblings'.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// Annotation of Kubernetes: which pods a `ReplicaSet` removes first.
@@ -36,33 +36,34 @@ pub const INSTANCE_ID: &str = "collaset.kusionstack.io/instance-id";
 /// Label on a pod that serves; its presence counts.
 pub const SERVICE_AVAILABLE: &str = "podopslifecycle.kusionstack.io/service-available";
 
-/// Label on a pod whose deletion through its lifecycle has begun: it is not made available any more.
+/// Label on a pod after its deletion through its lifecycle has started: it does not become available any
+/// more.
 pub const DELETION_BEGUN: &str = "operating.podopslifecycle.kusionstack.io/pod-delete";
 
-/// `extra_info`: the name of the pod that stands for the target's.
+/// `extra_info`: the name of the pod that replaces the target's.
 pub const NEW_POD: &str = "NewPod";
 /// `extra_info`: the `ReplicaSet` or `CollaSet` of a target that is not finished (see `gone.rs`).
 pub const OWNER: &str = "Owner";
 /// `extra_info`: why the target has to wait for another replacement to end.
 pub const NOT_ALLOWED: &str = "NotAllowedToReplaceNewPod";
 
-/// The pod was set up by a job that does not exist any more, or by another controller: this job goes on.
+/// The pod was set up by a job that does not exist any more, or by another controller: this job continues.
 pub const TAKEN_OVER: &str = "TakenOver";
-/// The target's pod does not exist, and nothing says that it was replaced.
+/// The target's pod does not exist, and there is no sign that it was replaced.
 pub const POD_NOT_FOUND: &str = "PodNotFound";
-/// The kind of the pod's controller gives no way to have a new pod before the old one goes.
+/// The kind of the pod's controller can't have a new pod before the old one is deleted.
 pub const UNSUPPORTED_OWNER: &str = "UnsupportedOwner";
-/// The pod's controller wants fewer pods by now, and will make no new one.
+/// The pod's controller wants fewer pods by now, and will not create a new one.
 pub const OWNER_SCALED_DOWN: &str = "OwnerScaledDown";
 /// There is no new pod yet.
 pub const WAITING_FOR_NEW_POD: &str = "WaitingForNewPod";
 /// The new pod is there and not ready.
 pub const NEW_POD_NOT_READY: &str = "NewPodNotReady";
-/// Somebody gave the released pod its label back.
+/// The released pod got its label back from another client.
 pub const ORIGIN_PUT_BACK: &str = "OriginPutBack";
 /// Several `PodDisruptionBudgets` select the pod, so no eviction is ever allowed.
 pub const SEVERAL_BUDGETS: &str = "SeveralDisruptionBudgets";
 /// The new pod ended before it was ready.
 pub const NEW_POD_FAILED: &str = "NewPodFailed";
-/// The new pod vanished, and nothing stands for it.
+/// The new pod was deleted, and no pod replaces it.
 pub const NEW_POD_NOT_FOUND: &str = "NewPodNotFound";

@@ -17,9 +17,9 @@ pub fn requested(pod: &Pod) -> bool {
     holds(pod) && value == Some("true") && pod.label(keys::JOB).is_none()
 }
 
-/// The first step on a pod that carries the finalizer; none if there is nothing to take over yet. The pod of
-/// a `CollaSet` keeps the request, as this job's. If it is being deleted, the finalizer stays until the new pod
-/// is recorded: the `CollaSet` makes one for a pod that still exists.
+/// The first step on a pod that carries the finalizer; none if there is nothing to take over yet. The pod
+/// of a `CollaSet` keeps the request, as this job's. If it is being deleted, the finalizer stays until the
+/// new pod is recorded: the `CollaSet` creates one for a pod that still exists.
 pub fn take_over(target: &Target, pod: &Pod, job: &Job, of_collaset: bool) -> Option<Plan> {
     let waits = of_collaset && pod.deleting && !pod.ended() && requested(pod);
     if !holds(pod) || (waits && target.extra(keys::NEW_POD).is_none()) {
@@ -38,7 +38,7 @@ pub fn take_over(target: &Target, pod: &Pod, job: &Job, of_collaset: bool) -> Op
     Some(plan.doing(patch(edit)))
 }
 
-/// Removes what is left on a pod, if the finalizer is on it.
+/// Removes the remaining marks of a pod, if the finalizer is on it.
 pub fn let_go(pod: &Pod) -> Option<Effect> {
     holds(pod).then(|| patch(edit_all(pod)))
 }
@@ -52,7 +52,7 @@ pub fn edit(pod: &Pod) -> MetadataEdit {
     }
 }
 
-/// The same, and the request goes with it.
+/// The same, and removes the request too.
 fn edit_all(pod: &Pod) -> MetadataEdit {
     if requested(pod) {
         edit(pod).remove_label(keys::TO_REPLACE)

@@ -1,6 +1,6 @@
-//! The action Replace: a new pod is ready before the old one goes. How that is done depends on who
-//! controls the pod, one file per way: `replica_set`, `collaset`, `bare`; `gone` is the end of all.
-//! Each way turns a snapshot into a [`plan::Plan`]; nothing is written here, effects are returned.
+//! The action Replace: a new pod is ready before the old one is removed. The way depends on the controller
+//! of the pod, one file per way: `replica_set`, `collaset`, `bare`; `gone` is the end of all. Each way
+//! turns a snapshot into a [`plan::Plan`]; nothing is written here, effects are returned.
 
 pub mod assignment;
 pub mod bare;
@@ -154,10 +154,10 @@ impl<'a> Way<'a> {
 fn unsupported(pod: &Pod, owner: &OwnerReference) -> Plan {
     let instead = match owner.kind.as_str() {
         "StatefulSet" | "DaemonSet" => {
-            "it gives each pod one place, so the old one has to go first: delete the pod, or use \
+            "it gives each pod one identity, so the old pod must be deleted first: delete the pod, or use \
              `kubectl rollout restart`"
         }
-        "Job" => "its pods run once: delete the pod, and the Job runs it again",
+        "Job" => "its pods run once: delete the pod, and the Job creates another",
         "Node" => "it is a static pod: change its manifest on the node",
         _ => {
             "only pods of a Deployment, a ReplicaSet or a CollaSet, and standalone pods, can be replaced: delete the pod and let its controller act"
@@ -170,8 +170,8 @@ fn unsupported(pod: &Pod, owner: &OwnerReference) -> Plan {
     Plan::fail(keys::UNSUPPORTED_OWNER, message)
 }
 
-/// The new pod among those that replace this one: the ready one first, then by name. One that is itself
-/// released is none.
+/// The new pod among those that replace this one: the ready one first, then by name. A pod that is itself
+/// released is not a candidate.
 fn new_pod_of(uid: &str, cluster: &dyn Cluster) -> Result<Option<Pod>, ReadError> {
     let mut pods = cluster.find_pods(&format!("{}={uid}", keys::REPLACES))?;
     pods.retain(|pod| pod.live() && pod.label(keys::RELEASED_FROM).is_none());
@@ -187,7 +187,7 @@ fn unfinished_origin(pod: &Pod, cluster: &dyn Cluster) -> Result<Option<String>,
         return Ok(None);
     };
     let origin = cluster.get_pod(name)?.filter(|origin| origin.uid == uid);
-    // A pod that is back in its ReplicaSet is nobody's origin any more.
+    // A pod that is back in its ReplicaSet is not an origin any more.
     let waits =
         |origin: &Pod| origin.label(keys::RELEASED_FROM).is_some() || origin.controller().is_none();
     let Some(origin) = origin.filter(waits) else {

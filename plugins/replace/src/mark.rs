@@ -1,6 +1,6 @@
-//! The mark on a pod that was released from its `ReplicaSet`: two labels and one annotation, written by
-//! the same patch that removes the hash label and names another owner. It holds what it takes to put the
-//! pod back, and what tells a substitute from older pods, without a clock of ours.
+//! The mark on a pod that was released from its `ReplicaSet`: two labels and one annotation, written by the
+//! same patch that removes the hash label and names another owner. It holds what is needed to put the pod
+//! back, and to distinguish a substitute from older pods, without a clock of ours.
 
 use operon_sdk::{Job, MetadataEdit, OwnerReference, Pod};
 use serde::{Deserialize, Serialize};
@@ -97,12 +97,12 @@ impl Mark {
             .set_owners(&owners)
     }
 
-    /// Whether somebody gave the released pod its hash label back.
+    /// Whether the released pod got its hash label back from another client.
     pub fn is_put_back_by_hand(&self, pod: &Pod) -> bool {
         pod.label(keys::TEMPLATE_HASH) == Some(&self.hash)
     }
 
-    /// The patch that makes the pod another job's, which puts it back or deletes it from now on.
+    /// The patch that hands the pod over to another job, which puts it back or deletes it from now on.
     pub fn taken_over(pod: &Pod, job: &str) -> MetadataEdit {
         pod.edit().set_label(keys::JOB, job)
     }
@@ -139,7 +139,7 @@ pub fn newest(pods: &[Pod]) -> i64 {
     pods.iter().map(|pod| pod.created_at).max().unwrap_or(0)
 }
 
-/// The part of a pod's name that its controller made up.
+/// The part of a pod's name that its controller generated.
 fn ending(name: &str) -> &str {
     name.rsplit_once('-').map_or(name, |(_, ending)| ending)
 }

@@ -1,6 +1,6 @@
-//! What a way of replacing decides about a target, as one value: the effects to perform now and how
-//! far the target is. `operate_target` takes the effects from it and `get_ops_progress` the outcome,
-//! so the two can never disagree.
+//! The decision of a way of replacing on a target, as one value: the effects to perform now and how far the
+//! target is. `operate_target` takes the effects from it and `get_ops_progress` the outcome, so the two can
+//! never disagree.
 
 use operon_sdk::{
     ActionError, Cluster, Effect, Event, Failure, Job, MetadataEdit, Operation, Patch, Pod,
@@ -35,9 +35,9 @@ pub struct Plan {
 /// How far a target is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It waits for this, and is to be asked again after these milliseconds at the latest.
+    /// It waits for this, and requests another call after these milliseconds at the latest.
     Wait(Failure, Option<u32>),
-    /// The new pod serves and the old one is gone.
+    /// The new pod serves and the old one is deleted.
     Succeeded,
     /// It can't be replaced, for this reason.
     Failed(Failure),
@@ -63,7 +63,7 @@ impl Plan {
     pub fn not_allowed(pod: &Pod, origin: &str) -> Self {
         let message = format!(
             "pod {:?} is the new pod of the unfinished replacement of pod {origin:?}: it can be \
-             replaced when {origin:?} is gone",
+             replaced after {origin:?} is deleted",
             pod.name
         );
         Self {
@@ -123,14 +123,14 @@ impl Plan {
         self
     }
 
-    /// Says which pod replaces the target's.
+    /// Sets the pod that replaces the target's.
     #[must_use]
     pub fn with_new_pod(mut self, name: &str) -> Self {
         self.new_pod = Some(name.to_owned());
         self
     }
 
-    /// The effects make or claim the new pod.
+    /// The effects create or claim the new pod.
     #[must_use]
     pub fn claiming(mut self) -> Self {
         self.claims = true;
@@ -233,7 +233,7 @@ pub fn wait_for_origin_to_go(origin: &Pod, new_pod: &Pod, job: &Job) -> Plan {
     plan.with_new_pod(&new_pod.name)
 }
 
-/// What a pod that is being deleted waits for, as far as it says.
+/// What a pod that is being deleted waits for, as far as the pod shows it.
 fn terminating(pod: &Pod) -> String {
     let node = pod.node.as_ref();
     let node = node.map_or(String::new(), |node| format!(" on node {node:?}"));
@@ -266,8 +266,8 @@ pub fn remove(
 
 fn several_budgets(origin: &Pod, budgets: &[String]) -> Plan {
     let message = format!(
-        "the new pod serves, but the PodDisruptionBudgets {} all select pod {:?}, and Kubernetes evicts no \
-         such pod: leave one of them, delete the pod, or set `removal: delete` in the settings of Replace",
+        "the new pod serves, but the PodDisruptionBudgets {} all select pod {:?}, and Kubernetes never evicts \
+         such a pod: keep only one of them, delete the pod, or set `removal: delete` in the settings of Replace",
         budgets.join(", "),
         origin.name
     );

@@ -1,5 +1,5 @@
-//! The settings of Replace: how the old pod is removed, and how many pods of one owner are replaced at
-//! the same time. `setup` refuses what can't be read, so that later code never meets it.
+//! The settings of Replace: how the old pod is removed, and how many pods of one owner are replaced at the
+//! same time. `setup` refuses invalid settings, so that later code never gets them.
 
 use operon_sdk::{Job, Value, json};
 use serde::Deserialize;
@@ -21,11 +21,11 @@ pub enum Removal {
     /// By the eviction API, which respects `PodDisruptionBudgets`.
     #[default]
     Evict,
-    /// By a deletion, whatever a budget says.
+    /// By a deletion, regardless of disruption budgets.
     Delete,
 }
 
-/// A number of pods, or a part of a `ReplicaSet`'s replicas.
+/// A number of pods, or a percentage of a `ReplicaSet`'s replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum MaxReleased {

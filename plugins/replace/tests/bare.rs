@@ -1,4 +1,4 @@
-//! Stories of Replace on pods that nobody controls.
+//! Stories of Replace on standalone pods.
 
 use operon_action_replace::{Replace, copy, keys};
 use operon_sdk::testing::{FakeCluster, FakeJob};

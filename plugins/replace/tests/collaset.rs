@@ -1,5 +1,5 @@
-//! Stories of Replace on pods of a `CollaSet`, whose controller's part is played by hand, step by step
-//! as `KusionStack`'s does it.
+//! Stories of Replace on pods of a `CollaSet`, with the test in the role of the controller, step by step as
+//! `KusionStack`'s controller acts.
 
 use operon_action_replace::{Replace, keys};
 use operon_sdk::testing::{FakeCluster, FakeJob};
@@ -23,7 +23,7 @@ fn world() -> FakeCluster {
     world
 }
 
-/// The `CollaSet` makes `foo-n` and pairs it with `foo-a`.
+/// The `CollaSet` creates `foo-n` and pairs it with `foo-a`.
 fn pair(world: &mut FakeCluster) {
     let labels = json!({keys::INSTANCE_ID: "2", keys::PAIR_ORIGIN_NAME: "foo-a"});
     world.add_pod("foo-n", &metadata(&labels));

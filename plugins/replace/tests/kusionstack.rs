@@ -1,5 +1,5 @@
-//! Stories of jobs that KusionStack's controller began and that this action goes on with: its finalizer and its
-//! request to replace a pod leave every pod.
+//! Stories of jobs that KusionStack's controller began and that this action continues: its finalizer and
+//! its request to replace a pod leave every pod.
 
 use operon_action_replace::{Replace, copy, keys};
 use operon_sdk::testing::{FakeCluster, FakeJob};

@@ -1,5 +1,5 @@
-//! Which pods a `CollaSet` made to replace a pod. The `CollaSet`'s controller removes their label when the
-//! origin is deleted; so a pod that it made since the target started is the last resort.
+//! Which pods a `CollaSet` created to replace a pod. The `CollaSet`'s controller removes their label when
+//! the origin is deleted; so a pod that it created since the target started is the last resort.
 
 use operon_sdk::{Cluster, Pod, ReadError, Target};
 
@@ -9,7 +9,7 @@ use crate::keys;
 use crate::plan::Plan;
 use crate::{mark, replica_set};
 
-/// The pods that name this one as their origin, those that serve first, then by name.
+/// The pods that name this one as their origin, serving pods first, then by name.
 pub(super) fn paired(origin: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
     let mut paired = cluster.find_pods(&format!("{}={origin}", keys::PAIR_ORIGIN_NAME))?;
     paired.sort_by(|a, b| (!available(a), &a.name).cmp(&(!available(b), &b.name)));
@@ -58,7 +58,7 @@ pub(super) fn owner(pod: &Pod, cluster: &dyn Cluster) -> Result<Option<String>, 
     Ok(Some(Owner::text(&format!("{COLLASET}{name}"), newest)))
 }
 
-/// Claims a pod that the target's `CollaSet` made since the target started; none if there is none.
+/// Claims a pod that the target's `CollaSet` created since the target started; none if there is none.
 pub fn claim(target: &Target, uid: &str, cluster: &dyn Cluster) -> Result<Option<Plan>, ReadError> {
     let owner = target.extra(keys::OWNER).and_then(Owner::parse);
     let Some(Owner { name, newest }) = owner else {
@@ -78,7 +78,7 @@ pub fn claim(target: &Target, uid: &str, cluster: &dyn Cluster) -> Result<Option
     Ok(new_pod.map(|new_pod| replica_set::claim(new_pod, uid, &target.name)))
 }
 
-/// Tells the name of a `CollaSet` from that of a `ReplicaSet`.
+/// Distinguishes the name of a `CollaSet` from that of a `ReplicaSet`.
 const COLLASET: &str = "collaset/";
 
 fn siblings(collaset: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {

@@ -1,7 +1,8 @@
-//! Taking back the request to replace a pod of a `CollaSet`, whose controller acts meanwhile. It deletes the
-//! origin of an available new pod, and may do so although the request is gone. So a new pod that serves is
-//! marked to be deleted first, and the request is taken back only while no new pod can be available. A new
-//! pod that the controller made just then is marked afterwards. Each call does the next step.
+//! Withdrawing the request to replace a pod of a `CollaSet`, while the controller of the `CollaSet`
+//! continues to act. The controller deletes the origin of an available new pod, and may do so even after
+//! the request was withdrawn. So a serving new pod is marked for deletion first, and the request is
+//! withdrawn only while no new pod can be available. A new pod that the controller created just then is
+//! marked afterwards. Each call does the next step.
 
 use operon_sdk::{Cluster, Effect, Job, MetadataEdit, Operation, Pod, ReadError, Target};
 
@@ -9,7 +10,7 @@ use super::{available, going, pair};
 use crate::plan::patch;
 use crate::{keys, kusionstack};
 
-/// The next step towards a pod whose replacement nobody requested, and that has no new pod.
+/// The next step towards a pod that has neither a requested replacement nor a new pod.
 pub fn release(
     target: &Target,
     pod: &Pod,
@@ -31,17 +32,17 @@ pub fn release(
     }
     let is_requested = pod.label(keys::TO_REPLACE).is_some();
     if pod.label(keys::REPLACED_BY_UPDATE).is_some() || (is_requested && !is_ours) {
-        // The replacement goes on: an update of the CollaSet, another job or a user requested it.
+        // The replacement continues: an update of the CollaSet, another job or a user requested it.
         let left = is_ours.then(|| kusionstack::edit(pod).remove_label(keys::JOB));
         let left = left.or_else(|| kusionstack::holds(pod).then(|| kusionstack::edit(pod)));
         return Ok(operation.effects(left.map(patch)));
     }
-    // As long as the request stands, the CollaSet makes another pod for each that is marked; so one that
-    // does not serve is left to the CollaSet, which deletes it when the request is gone.
+    // While the request exists, the CollaSet creates another pod for each marked pod; so a new pod that
+    // does not serve is left to the CollaSet, which deletes it after the request was withdrawn.
     let is_to_mark = |new_pod: &&Pod| !is_marked(new_pod) && (available(new_pod) || !is_requested);
     let to_mark: Vec<&Pod> = new_pods.iter().filter(is_to_mark).collect();
     if let Some(first) = to_mark.first() {
-        let message = format!("the new pod {:?} is marked to be deleted", first.name);
+        let message = format!("the new pod {:?} is marked for deletion", first.name);
         let marks = to_mark.iter().map(|new_pod| patch(mark(new_pod, job)));
         let marked = marks.fold(operation, Operation::effect);
         let marked = marked.requiring(pod.unchanged());
@@ -49,7 +50,7 @@ pub fn release(
     }
     if let Some(first) = new_pods.iter().find(|pod| is_marked(pod) && !leaves(pod)) {
         let message = format!(
-            "the new pod {:?} is marked to be deleted; its deletion has not begun, or it is still available",
+            "the new pod {:?} is marked for deletion; its deletion has not started, or the pod is still available",
             first.name
         );
         return Ok(operation.unfinished(NEW_POD_LEAVES, message, RECHECK));
@@ -59,7 +60,7 @@ pub fn release(
     }
     let required = new_pods.iter().map(Pod::unchanged);
     let operation = required.fold(operation, Operation::requiring);
-    let message = format!("the request to replace pod {:?} is taken back", pod.name);
+    let message = format!("the request to replace pod {:?} is withdrawn", pod.name);
     let operation = operation.effects(taken_back(pod, is_ours));
     Ok(operation.unfinished("RequestTakenBack", message, RECHECK))
 }
@@ -70,8 +71,8 @@ const NEW_POD_LEAVES: &str = "NewPodTerminating";
 /// Milliseconds until the next call, if nothing changes.
 const RECHECK: u32 = 2_000;
 
-/// Whether a job may take back the request to replace a pod: it made the request, or the one that made it
-/// does not exist any more, or `KusionStack`'s controller did.
+/// Whether a job may withdraw the request to replace a pod: the request was made by this job, by a job that
+/// does not exist any more, or by `KusionStack`'s controller.
 fn is_ours(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<bool, ReadError> {
     match pod.label(keys::JOB) {
         None => Ok(kusionstack::requested(pod)),
@@ -80,7 +81,7 @@ fn is_ours(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<bool, ReadErro
     }
 }
 
-/// Removes from an origin what a job, or `KusionStack`'s controller, put on it.
+/// Removes from an origin the marks of a job, or of `KusionStack`'s controller.
 fn taken_back(pod: &Pod, is_ours: bool) -> Option<Effect> {
     let edit = kusionstack::edit(pod);
     if is_ours {
@@ -90,8 +91,8 @@ fn taken_back(pod: &Pod, is_ours: bool) -> Option<Effect> {
     kusionstack::holds(pod).then(|| patch(edit))
 }
 
-/// The new pod that stays because its origin is being deleted: one that this job marked, whose deletion has
-/// not begun. None if another one stays anyway.
+/// The new pod that stays because its origin is being deleted: a pod that this job marked and whose
+/// deletion has not started. None if another one stays anyway.
 fn kept<'a>(new_pods: &'a [Pod], job: &Job) -> Option<&'a Pod> {
     if new_pods.iter().any(|new_pod| !is_marked(new_pod)) {
         return None;

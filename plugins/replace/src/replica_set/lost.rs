@@ -1,6 +1,7 @@
-//! A pod of a `ReplicaSet` that something else removes: deleted, ended, or gone. Whether it was replaced
-//! or scaled in is read off the pods that the `ReplicaSet` made since. One of them is claimed, so that a
-//! target succeeds by a pod of its own and not by the state of the others.
+//! A pod of a `ReplicaSet` that another client removes: it is being deleted, has ended, or does not exist
+//! any more. Whether it was replaced or scaled in follows from the pods that the `ReplicaSet` has created
+//! since. One of them is claimed, so that a target succeeds by a pod of its own and not by the state of the
+//! others.
 
 use operon_sdk::{Cluster, Effect, Job, ObjectReference, Pod, ReadError};
 
@@ -65,7 +66,7 @@ pub(super) fn plan_ended(
         .doing(Effect::Delete(pod.delete())))
 }
 
-/// Claims a pod that replaces the lost one, or says why there is none.
+/// Claims a pod that replaces the lost one, or reports why there is none.
 pub fn plan(
     lost: Lost<'_>,
     replica_set: &ReplicaSet,
@@ -87,7 +88,7 @@ pub fn plan(
         );
     }
     let message = format!(
-        "ReplicaSet {:?} has the {} pods that it wants and made none for {:?}: the pod was scaled in",
+        "ReplicaSet {:?} already has its {} desired pods and created none for {:?}: the pod was scaled in",
         replica_set.name, replica_set.replicas, lost.name
     );
     Ok(Plan::fail(keys::OWNER_SCALED_DOWN, message))

@@ -1,4 +1,4 @@
-//! What a decision needs to know of a `ReplicaSet`: what it wants, who controls it, and its pods.
+//! The facts about a `ReplicaSet` that decisions need: its desired replicas, its controller, and its pods.
 
 use operon_sdk::{Cluster, ObjectReference, OwnerReference, Pod, ReadError, Value};
 
@@ -21,7 +21,7 @@ pub struct ReplicaSet {
     pub min_ready_seconds: i64,
     /// `spec.selector.matchLabels`
     pub match_labels: Vec<(String, String)>,
-    /// Why it could not make a pod: the message of its condition `ReplicaFailure`.
+    /// Why it could not create a pod: the message of its condition `ReplicaFailure`.
     pub failure: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl ReplicaSet {
         Ok(pods)
     }
 
-    /// Whether it selects this pod by the label that tells the revisions of a Deployment apart.
+    /// Whether it selects this pod by the label that distinguishes the revisions of a Deployment.
     pub fn selects_by_hash(&self, pod: &Pod) -> bool {
         let mut labels = self.match_labels.iter();
         labels.any(|(key, value)| {
@@ -110,7 +110,7 @@ impl ReplicaSet {
         }
     }
 
-    /// Why it makes no new pods, if it wants none any more.
+    /// Why it creates no new pods, if it wants none any more.
     pub fn unwanted(&self) -> Option<String> {
         let state = match (self.deleting, self.replicas) {
             (true, _) => "is being deleted",
@@ -118,7 +118,7 @@ impl ReplicaSet {
             (false, _) => return None,
         };
         Some(format!(
-            "ReplicaSet {:?} {state} and makes no new pod: name a pod of the current one",
+            "ReplicaSet {:?} {state} and creates no new pod: name a pod of the current ReplicaSet",
             self.name
         ))
     }

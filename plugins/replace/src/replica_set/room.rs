@@ -1,7 +1,7 @@
-//! A `ReplicaSet` that can't make a new pod, because a quota or a policy refuses it. It tries again after a
-//! wait that doubles up to a quarter of an hour, and nothing wakes it when there is room. So a pod is not
-//! released while that is so, and one that was released is put back after a while: then the `ReplicaSet`
-//! misses no pod and forgets its wait, and the pod is released again.
+//! A `ReplicaSet` that can't create a new pod, because a quota or a policy refuses it. It tries again after
+//! a wait that doubles up to a quarter of an hour, and nothing wakes it when there is room. So no pod is
+//! released during that time, and a released pod is put back after a while: then the `ReplicaSet` misses no
+//! pod and resets its wait, and the pod is released again.
 
 use operon_sdk::{Cluster, Job, Pod, ReadError};
 
@@ -10,11 +10,11 @@ use crate::keys;
 use crate::mark::Mark;
 use crate::plan::Plan;
 
-/// For how many seconds a pod stays released whose `ReplicaSet` can't make a new one.
+/// For how many seconds a pod stays released if its `ReplicaSet` can't create a new one.
 const PATIENCE: i64 = 30;
 
-/// What to wait for before a pod is released, if its `ReplicaSet` can't make a new one now. Its changes do not
-/// wake a target that is not released.
+/// What to wait for before a pod is released, if its `ReplicaSet` can't create a new one now. Its changes
+/// do not wake a target that is not released.
 pub(super) fn before_release(replica_set: &ReplicaSet) -> Option<Plan> {
     let waits =
         || Plan::wait(keys::WAITING_FOR_NEW_POD, waiting_for(replica_set)).recheck_after(5_000);
@@ -42,11 +42,11 @@ pub(super) fn while_released(
     Ok(plan.recheck_after(u32::try_from(milliseconds).unwrap_or(u32::MAX)))
 }
 
-/// What a target waits for that has no new pod.
+/// What a target without a new pod waits for.
 pub(super) fn waiting_for(replica_set: &ReplicaSet) -> String {
     let name = &replica_set.name;
     match &replica_set.failure {
-        Some(failure) => format!("ReplicaSet {name:?} can't make a new pod: {failure}"),
-        None => format!("waiting for ReplicaSet {name:?} to make a new pod"),
+        Some(failure) => format!("ReplicaSet {name:?} can't create a new pod: {failure}"),
+        None => format!("waiting for ReplicaSet {name:?} to create a new pod"),
     }
 }

@@ -67,7 +67,7 @@ pub(super) struct Undo {
 }
 
 impl Plan {
-    /// Adds what it takes to put a pod back.
+    /// Adds the requirements and effects that put a pod back.
     pub(super) fn undoing(self, undo: Undo) -> Self {
         let plan = undo.effects.into_iter().fold(self, Self::doing);
         undo.requirements.into_iter().fold(plan, Self::requiring)
@@ -135,7 +135,8 @@ fn dismiss(
     let released = released_from(&replica_set.uid, cluster)?;
     let mut others = siblings.iter().filter(|sibling| sibling.uid != new_pod.uid);
     let settled = |other: &Pod| {
-        // The new pod of another replacement that has not ended: that one claims another if it goes.
+        // The new pod of another replacement that has not ended: that replacement claims another pod if
+        // this one is deleted.
         let replaces = other.label(keys::REPLACES);
         let spare = released
             .iter()
@@ -172,7 +173,7 @@ fn claimed(uid: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
     Ok(claimed)
 }
 
-/// The pod that was made for this one and not claimed yet.
+/// The pod that was created for this one and not claimed yet.
 fn unclaimed(
     pod: &Pod,
     replica_set: &ReplicaSet,
@@ -180,7 +181,7 @@ fn unclaimed(
     cluster: &dyn Cluster,
 ) -> Result<Option<Pod>, ReadError> {
     let waiting = waiting_origins(&replica_set.uid, siblings, cluster)?;
-    // The new pod of another one that was put back goes already.
+    // The new pod of another origin that was put back is already being deleted.
     let stays = |sibling: &&Pod| sibling.annotation(keys::DELETION_COST) != Some(LOWEST_COST);
     let candidates = super::unclaimed(siblings, &pod.uid);
     let candidates = candidates.filter(stays).collect();

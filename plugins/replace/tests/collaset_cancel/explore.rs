@@ -15,7 +15,7 @@ pub(crate) struct State {
     pub(crate) world: FakeCluster,
     /// What the `CollaSet`'s controller has decided and not yet written.
     collaset: Vec<Write>,
-    /// What is left of our answer.
+    /// The rest of our answer.
     ours: Option<(Operation, bool)>,
     /// Our release has finished.
     pub(crate) released: bool,
@@ -41,7 +41,7 @@ impl State {
         }
     }
 
-    /// What tells states apart. Of a resource version only whether our effects still fit it matters.
+    /// What distinguishes states. Of a resource version it only matters whether our effects still match it.
     fn key(&self) -> String {
         let pods: Vec<_> = self
             .world
@@ -88,8 +88,8 @@ impl State {
         })
     }
 
-    /// The states that follow by one step of anyone, and whether that step must come in the end. None where the
-    /// origin is gone: the rest is the `CollaSet`'s.
+    /// The states that follow by one step of anyone, and whether that step must come in the end. None if
+    /// the origin was deleted: the rest is up to the `CollaSet`.
     fn next(&self, how: How) -> Vec<(Self, bool)> {
         if self.world.pod(ORIGIN).is_none() {
             return Vec::new();
@@ -102,7 +102,7 @@ impl State {
                 next.push((after, true));
             }
             let mut after = self.clone();
-            // A pod takes longer to start than the reconcile that made it, and the one after.
+            // A pod takes longer to start than the reconcile that created it, and the next one.
             if !self.is_new_to_collaset(how, &pod) && model::serve(&mut after.world, &pod) {
                 next.push((after, false));
             }
@@ -115,7 +115,7 @@ impl State {
         next
     }
 
-    /// Whether the `CollaSet` has something to do about a pod that it has just made.
+    /// Whether the `CollaSet` still has to act on a pod that it has just created.
     fn is_new_to_collaset(&self, how: How, pod: &Pod) -> bool {
         let unrequested = self
             .world
@@ -196,8 +196,8 @@ pub(crate) struct How {
     pub(crate) rules: Rules,
     /// Anything may come between the `CollaSet`'s look at the world and each of its writes.
     pub(crate) late_collaset: bool,
-    /// Anything may come between our look at the world, the host's check of what is required, and each effect.
-    /// Otherwise it may come between two effects only.
+    /// Anything may happen between our read of the world, the host's check of the requirements, and each
+    /// effect. Otherwise it may come between two effects only.
     pub(crate) late_host: bool,
 }
 

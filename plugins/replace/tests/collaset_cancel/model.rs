@@ -8,13 +8,13 @@ use operon_sdk::{Pod, Value, json};
 /// The pod whose replacement is cancelled.
 pub(crate) const ORIGIN: &str = "foo-a";
 
-/// How many pods the `CollaSet` makes at most; the model is finite.
+/// The most pods that the `CollaSet` creates; the model is finite.
 const NEW_PODS: usize = 2;
 
 /// How the `CollaSet`'s controller decides, where sources of its behaviour differ.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
-    /// It deletes the origin of an available new pod although the request is gone.
+    /// It deletes the origin of an available new pod although the request was withdrawn.
     pub(crate) deletes_unrequested: bool,
     /// It deletes the origin of an available new pod that is marked to be deleted.
     pub(crate) ignores_marks: bool,
@@ -23,14 +23,14 @@ pub(crate) struct Rules {
 /// A write that a controller has decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Write {
-    /// Makes the new pod with this id.
+    /// Creates the new pod with this id.
     Make(usize),
     /// Sets or removes a label of a pod.
     Label(String, &'static str, Option<String>),
 }
 
 impl Write {
-    /// What the API server does with it. A pod that is gone is not changed.
+    /// The API server's part. A deleted pod is not changed.
     pub(crate) fn perform(&self, world: &mut FakeCluster) {
         match self {
             Self::Make(id) => {

@@ -1,5 +1,5 @@
-//! Stories of cancelled replacements: the old pod stays, the new one goes, and no other is touched, in
-//! whichever order the `ReplicaSet` removes pods.
+//! Stories of cancelled replacements: the old pod stays, the new one is deleted, and no other is touched,
+//! in whichever order the `ReplicaSet` removes pods.
 
 use crate::common::*;
 use operon_action_replace::{Replace, keys};

@@ -1,5 +1,5 @@
-//! Stories of Replace on pods of a `ReplicaSet` that end early: cancelled, scaled down, gone. What is
-//! left is as many pods as belong, and no trace.
+//! Stories of Replace on pods of a `ReplicaSet` that end early: cancelled, scaled down, deleted. In the end
+//! the number of pods is right, and no marks are left.
 
 use crate::common::*;
 use operon_action_replace::{Replace, keys};

@@ -50,7 +50,7 @@ struct Schedule {
     vanished: BTreeSet<String>,
     /// The pods that were there at the start, by uid.
     originals: BTreeSet<String>,
-    /// Whether somebody changed how many pods the `ReplicaSet` has to remove.
+    /// Whether another client changed how many pods the `ReplicaSet` has to remove.
     scaled: bool,
     story: Vec<String>,
 }
@@ -181,7 +181,7 @@ impl Schedule {
         }
     }
 
-    /// A pass whose status is never written: the host ended before.
+    /// A reconcile whose status is never written: the host ended before.
     fn lose_a_pass(&mut self, index: usize) {
         let before = self.jobs[index].clone();
         self.pass(index);
@@ -233,7 +233,7 @@ impl Schedule {
         live.filter(gone).collect()
     }
 
-    /// What Replace removes is an old pod whose new pod serves, or a new pod whose old pod is put back.
+    /// Replace only removes an old pod whose new pod serves, or a new pod whose old pod is put back.
     fn check_removals(&self, before: &FakeCluster) {
         for pod in self.removed_since(before) {
             let released = pod.label(keys::RELEASED_FROM).is_some();

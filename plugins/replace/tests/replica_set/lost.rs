@@ -29,7 +29,7 @@ fn a_pod_that_is_scaled_in_while_it_waits_for_its_turn_is_not_replaced() {
     turn(&mut job, &mut world);
     turn(&mut job, &mut world);
     assert_eq!(job.target(SECOND).reason(), Some("WaitingForTurn"));
-    // Gone between two passes, and not made again.
+    // Deleted between two reconciles, and not created again.
     world.scale("foo", 2);
     world.remove_pod(SECOND);
     ready_turns(&mut job, &mut world, 6);

@@ -1,5 +1,5 @@
-//! Stories about how the old pod is removed, how many are replaced at the same time, and what a waiting
-//! target says.
+//! Stories about how the old pod is removed, how many are replaced at the same time, and the messages of a
+//! waiting target.
 
 use crate::common::*;
 use operon_action_replace::{Replace, keys};
