@@ -284,7 +284,7 @@ async fn events_and_the_wide_table_tell_of_it() {
             "MESSAGE",
             "1 failed",
             &a,
-            "nodeName has no meaning",
+            "nodeName has no effect",
         ] {
             assert!(table.contains(text), "{text}: {table}");
         }
