@@ -92,7 +92,7 @@ impl Operation {
         self.effect(Effect::Evict(evict))
     }
 
-    /// Adds an event of severity Normal. Send one per transition, not one per pass.
+    /// Adds an event of severity Normal. Send one per transition, not one per reconcile.
     #[must_use]
     pub fn event(self, reason: &str, message: impl Into<String>) -> Self {
         self.effect(Effect::Event(Event {

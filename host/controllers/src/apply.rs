@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Class, Error};
 
-/// The longest time one write may take. Writes are not retried by the client: a pass that fails is
+/// The longest time one write may take. Writes are not retried by the client: a failed reconcile is
 /// repeated as a whole.
 const WRITE_LIMIT: Duration = Duration::from_secs(15);
 

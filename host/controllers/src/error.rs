@@ -6,7 +6,7 @@ use operon_core::{
     driver::Refusal,
 };
 
-/// A pass, or a step of it, that failed.
+/// A reconcile, or a step of it, that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A write to the API server.

@@ -58,7 +58,7 @@ const TARGETS_AT_ONCE: usize = 16;
 /// its status advances.
 const TARGETS_CHANGED: usize = 128;
 
-/// How long a pass waits for the calls that it began.
+/// How long a reconcile waits for the calls that it began.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The same while calls of an earlier reconcile are still running: such an action is slow.
@@ -387,7 +387,7 @@ impl OperationJobs {
     }
 }
 
-/// What came of calling the action in one pass.
+/// The results of calling the action in one reconcile.
 #[derive(Default)]
 struct Acted {
     answers: Answers,
@@ -397,7 +397,7 @@ struct Acted {
     due: Option<Duration>,
 }
 
-/// What all calls of one pass share.
+/// What all calls of one reconcile share.
 struct Pass<'p> {
     observed: &'p Observed<'p>,
     loaded: Arc<Loaded>,

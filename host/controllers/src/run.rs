@@ -39,7 +39,7 @@ pub trait Reconciler: Send + Sync + 'static {
     /// The field manager of the objects' status, if that has conditions and is this controller's.
     const STATUS_MANAGER: Option<&'static str>;
 
-    /// One pass.
+    /// One reconcile.
     fn reconcile(
         &self,
         object: Arc<Self::Object>,

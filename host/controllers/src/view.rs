@@ -30,13 +30,13 @@ pub struct Declared {
 }
 
 /// How many selectors, and labels, a view keeps the pods of: actions choose them, and a view lives for a
-/// whole pass.
+/// whole reconcile.
 const KEPT: usize = 64;
 
 /// Pods by the values that they have of one label.
 type ByValue = HashMap<String, Vec<Arc<Pod>>>;
 
-/// The view of one pass.
+/// The view of one reconcile.
 pub struct View {
     namespace: String,
     declared: Declared,

@@ -288,7 +288,7 @@ pub struct JobView {
     pub action: String,
     /// The target is about to be released.
     pub ending: bool,
-    /// Seconds since the Unix epoch, the same for a whole pass.
+    /// Seconds since the Unix epoch, the same for a whole reconcile.
     pub now: i64,
     /// The action's settings, as JSON text.
     pub settings: String,

@@ -57,7 +57,7 @@ impl FakeCluster {
         self.now
     }
 
-    /// Lets time pass.
+    /// Advances the time.
     pub fn advance(&mut self, seconds: i64) {
         self.now += seconds;
     }

@@ -67,7 +67,7 @@ impl FakeCluster {
         }
     }
 
-    /// One pass of the `ReplicaSet` controller over all `ReplicaSets`.
+    /// One reconcile of all `ReplicaSets` by the `ReplicaSet` controller.
     pub fn run_replica_sets(&mut self) {
         for replica_set in self.objects_of("apps/v1", "ReplicaSet") {
             self.run_replica_set(&replica_set);

@@ -21,7 +21,7 @@ pub struct FakeTarget {
     pub name: String,
     /// The uid of the pod when the target started; none before, or without a pod.
     pub uid: Option<String>,
-    /// None before the first pass.
+    /// None before the first reconcile.
     pub progress: Option<Progress>,
     /// Why it failed, or what it waits for.
     pub failure: Option<Failure>,
@@ -97,8 +97,8 @@ impl FakeJob {
         self.targets.iter().map(|target| target.progress).collect()
     }
 
-    /// One pass over all unfinished targets. Returns whether one failed; the test then decides when
-    /// to [`release`](Self::release) it.
+    /// One reconcile of all unfinished targets. Returns whether one failed; the test then decides when to
+    /// [`release`](Self::release) it.
     pub fn pass<A: Action>(&mut self, world: &mut FakeCluster) -> bool {
         let action = A::default();
         world.add_job(&self.job.uid);

@@ -1,4 +1,4 @@
-//! DaemonJob: the decisions of one pass.
+//! DaemonJob: the decisions of one reconcile.
 //!
 //! [`eligible`] selects the nodes that get a Job, [`memory`] reads what the status remembers of them,
 //! [`on_node`] collects their Jobs, [`survey`] determines the state of each node, [`waves`] orders them;

@@ -40,7 +40,7 @@ pub struct Plan {
     pub requeue_after: Option<Duration>,
 }
 
-/// Decides what this pass does.
+/// Decides what this reconcile does.
 pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     let object = observed.object;
     if object.metadata.deletion_timestamp.is_some() || job::is_foreign(object) {

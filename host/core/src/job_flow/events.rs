@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{action::Severity, driver::Event, jobs};
 
-/// How many Events of one reason a pass is worth.
+/// The most Events of one reason per reconcile.
 const MAX_EVENTS: usize = 20;
 
-/// The Events of a pass.
+/// The Events of a reconcile.
 pub(super) fn events(flow: &JobFlow, previous: &JobFlowStatus, next: &JobFlowStatus) -> Vec<Event> {
     let before: HashMap<_, _> = previous
         .steps

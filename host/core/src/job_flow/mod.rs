@@ -1,4 +1,4 @@
-//! JobFlow and JobTemplate: the decisions of one pass.
+//! JobFlow and JobTemplate: the decisions of one reconcile.
 //!
 //! [`FlowGraph`](graph::FlowGraph) is a validated spec, [`plan`](plan::plan) decides which Jobs are
 //! created, deleted and changed, [`conclude`](conclude::conclude) turns the resulting state into the next

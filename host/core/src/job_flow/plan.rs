@@ -66,7 +66,7 @@ pub(super) fn meanwhile(observed: &Observed<'_>, next: &JobFlowStatus) -> Vec<St
     before.start.into_iter().filter(is_due).collect()
 }
 
-/// Decides what this pass does.
+/// Decides what this reconcile does.
 pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     let flow = observed.flow;
     if flow.metadata.deletion_timestamp.is_some() || is_foreign(flow) {

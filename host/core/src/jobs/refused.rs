@@ -1,14 +1,14 @@
-//! Which of the Jobs that the API server refused are tried again in a pass. A quota that is exhausted
-//! refuses every one of them, so a few are enough to find out that it is not any more; and some may be
-//! refused for good, so it is not always the same few.
+//! Which of the Jobs that the API server refused are tried again in a reconcile. A quota that is exhausted
+//! refuses every one of them, so a few attempts are enough to find out that there is quota again; and some
+//! may be refused for good, so it is not always the same few.
 
 use k8s_openapi::jiff::Timestamp;
 
-/// How many of them are tried in a pass.
+/// How many of them are tried in a reconcile.
 pub(crate) const TRIES: usize = 10;
 
 /// Those of the refused that are tried at this time: others in every second, and scattered, because
-/// passes may come at regular intervals.
+/// reconciles may come at regular intervals.
 pub(crate) fn a_few<T: Copy>(refused: &[T], now: Timestamp) -> impl Iterator<Item = T> {
     let first = scattered(now) % refused.len().max(1);
     let few = refused.len().min(TRIES);

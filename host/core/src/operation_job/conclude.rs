@@ -45,7 +45,7 @@ pub enum Answer {
     },
 }
 
-/// What came of calling the action in one pass; targets are named by their place in the spec.
+/// The results of calling the action in one reconcile; targets are named by their place in the spec.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answers {
     /// The answers.
@@ -83,7 +83,7 @@ pub struct Conclusion {
     pub released: bool,
 }
 
-/// Concludes a pass.
+/// Concludes a reconcile.
 pub fn conclude(observed: &Observed<'_>, run: &TargetPlans, answers: &Answers) -> Conclusion {
     let mut requeue_after = run.requeue_after;
     let mut retry = false;
@@ -208,7 +208,7 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
             }
         }
         (TargetStep::Operate | TargetStep::Release(_), None) => {
-            // No answer in this pass: nothing is known, so nothing changes.
+            // No answer in this reconcile: nothing is known, so nothing changes.
             Next::held(detail)
         }
         (TargetStep::Operate, Some(answer)) => {

@@ -1,4 +1,4 @@
-//! OperationJob: the decisions of one pass.
+//! OperationJob: the decisions of one reconcile.
 //!
 //! [`plan`](plan::plan) decides what each target needs now; the controller calls the action accordingly;
 //! [`conclude`](conclude::conclude) turns the answers into the next status. Both see the same [`Observed`],
@@ -20,7 +20,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_api::OperationJob;
 
-/// Everything that a pass decides from.
+/// Everything that a reconcile decides from.
 pub struct Observed<'a> {
     /// The job.
     pub job: &'a OperationJob,
@@ -32,7 +32,7 @@ pub struct Observed<'a> {
     pub action: &'a ActionState,
     /// For how long this process has found a job that is being deleted, and its action not loaded.
     pub blocked: Duration,
-    /// The clock at the start of the pass, in whole seconds.
+    /// The clock at the start of the reconcile, in whole seconds.
     pub now: Timestamp,
 }
 

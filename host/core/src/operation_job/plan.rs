@@ -1,4 +1,4 @@
-//! What each target needs in this pass. Pure: it reads [`Observed`] and nothing else.
+//! What each target needs in this reconcile. Pure: it reads [`Observed`] and nothing else.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -47,7 +47,7 @@ pub struct TargetPlan {
 pub enum TargetStep {
     /// Nothing: it is finished and clean, or its turn has not come.
     Keep,
-    /// Record that it starts, on the pod of this uid. The next pass operates it.
+    /// Record that it starts, on the pod of this uid. The next reconcile operates it.
     Start {
         /// The pod's uid.
         uid: String,
@@ -95,7 +95,7 @@ pub enum Cause {
     Failed,
 }
 
-/// Decides what this pass does.
+/// Decides what this reconcile does.
 pub fn plan(observed: &Observed<'_>) -> Plan {
     match expiry(observed) {
         Expiry::Now => Plan::Expire,

@@ -239,7 +239,7 @@ fn some_count(count: usize) -> Option<i32> {
     (count > 0).then(|| i32::try_from(count).unwrap_or(i32::MAX))
 }
 
-/// The most Events of one pass about targets.
+/// The most Events of one reconcile about targets.
 const TOLD: usize = 20;
 
 /// One Event per target that failed since the job's present status, or that was not released in time.

@@ -1,4 +1,4 @@
-//! ReactiveJob: the decisions of one pass.
+//! ReactiveJob: the decisions of one reconcile.
 //!
 //! [`family`](family::family) finds the Jobs that this object owns, [`plan`](plan::plan) decides what is
 //! done to them and whether a new one runs, [`conclude`](conclude::conclude) turns the resulting state into

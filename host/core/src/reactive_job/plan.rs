@@ -124,7 +124,7 @@ pub enum Waiting {
 /// How often is looked whether a first list of ConfigMaps or Secrets is complete.
 const LIST_RECHECK: Duration = Duration::from_secs(1);
 
-/// Decides what this pass does.
+/// Decides what this reconcile does.
 pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     let family = family(observed.object, observed.jobs);
     if observed.object.metadata.deletion_timestamp.is_some() {

@@ -18,8 +18,9 @@ use crate::simulation::{
 const BY: &str = "test/by";
 const MARK: &str = "test/mark-";
 
-/// An action that keeps no state: it marks pods whose names begin with `mark`, and is done when they say
-/// so; it evicts the others, and is done when they are gone. Sometimes it fails, or is slow.
+/// An action that keeps no state: it marks pods whose names begin with `mark`, and is done when the mark is
+/// on them; it evicts the others, and is done when they are deleted. Sometimes it fails, or
+/// is slow.
 pub(super) struct Moody {
     registration: Registration,
     /// None: it is well.

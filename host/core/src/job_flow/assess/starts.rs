@@ -26,7 +26,7 @@ impl Pass<'_> {
         };
     }
 
-    /// Leaves a step as it is that was refused and is not tried in this pass.
+    /// Leaves a refused step unchanged that is not tried in this reconcile.
     fn leave(&mut self, place: usize, phase: Phase, refusal: Failure) {
         self.block(place, phase, refusal);
         if let Some(made) = self.made {

@@ -165,7 +165,7 @@ fn is_left_out(field: &Field, value: &Value, text: &str, build: Build) -> bool {
     }
 }
 
-/// Passes on a time in the form in which Go would write it again.
+/// Returns a time in the form in which Go would write it again.
 fn encode_time(text: &str) -> Option<String> {
     let shape: String = text
         .chars()
