@@ -81,18 +81,18 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("operon");
         registry.register(
             "reconciles",
-            "Reconcile passes by result",
+            "Reconciles by result",
             metrics.reconciles.clone(),
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "Duration of a reconcile pass",
+            "Duration of a reconcile",
             Unit::Seconds,
             metrics.durations.clone(),
         );
         registry.register(
             "reconcile_errors",
-            "Failed reconcile passes by class of the error",
+            "Failed reconciles by class of the error",
             metrics.errors.clone(),
         );
         registry.register(
