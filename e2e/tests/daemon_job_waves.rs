@@ -157,7 +157,7 @@ async fn without_a_canary_nothing_starts_until_there_is_one() {
             )
             .apply(world)
             .await;
-        let words = ["spec.rollout.canary.selector selects none of them"];
+        let words = ["spec.rollout.canary.selector selects none of these nodes"];
         let object = world.daemon_says("test", "NoCanaryNodes", &words).await;
         assert_eq!(status(&object).state, Some(FlowState::Pending));
         world.jobs_stay_on::<&str>("test", &[]).await;

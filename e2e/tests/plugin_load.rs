@@ -58,7 +58,7 @@ async fn a_plugin_that_can_not_be_loaded_says_why() {
             ),
             (broken(b"this is text".to_vec(), "text"), "NotWasm", ""),
             (broken(module, "module"), "CoreModule", ""),
-            (broken(cut, "cut"), "Truncated", "cut off"),
+            (broken(cut, "cut"), "Truncated", "truncated"),
         ];
         for (plugin, reason, part) in table {
             let plugin = plugin.install(world).await;
