@@ -1,8 +1,8 @@
-//! From the guest's values to the core's: the one place where what a component says is checked.
+//! From the guest's values to the core's: the one place where the answers of a component are checked.
 //!
-//! What a person reads (reasons, messages) and times are clamped; what means something to the cluster or
-//! to the action itself (effects, extra-info) is never altered: too much of it, or JSON that can't
-//! be read, is an error of the answer.
+//! Texts for people (reasons, messages) and times are clamped; values with a meaning to the cluster or to
+//! the action itself (effects, extra-info) are never altered: a value that is too large, or invalid JSON,
+//! is an error of the answer.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ pub(crate) fn error(error: types::ActionError) -> core::ActionError {
     }
 }
 
-/// What an action said of itself; otherwise, what is wrong with that.
+/// An action's description of itself; otherwise, its error.
 pub(crate) fn registration(answer: types::Registration) -> Result<core::Registration, String> {
     let types::Registration {
         watches,
@@ -195,7 +195,7 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
     })
 }
 
-/// Refuses what can't be an `apiVersion` and a kind: both become a part of a request's path.
+/// Refuses values that can't be an `apiVersion` and a kind: both become a part of a request's path.
 fn check_kind(api_version: &str, kind: &str) -> Result<(), String> {
     let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
     let name = |text: &str| {
@@ -215,11 +215,11 @@ fn check_kind(api_version: &str, kind: &str) -> Result<(), String> {
         one_line(kind, KIND_BYTES),
     );
     Err(format!(
-        "apiVersion {api_version:?} and kind {kind:?}, which are no names; at most {API_VERSION_BYTES} and {KIND_BYTES} bytes"
+        "apiVersion {api_version:?} and kind {kind:?}, which are not valid names; at most {API_VERSION_BYTES} and {KIND_BYTES} bytes"
     ))
 }
 
-/// The effect of this number, whose JSON may have so many values.
+/// The effect of this number; its JSON may have this number of values.
 fn effect(
     number: usize,
     effect: types::Effect,
@@ -356,7 +356,7 @@ fn pod_limit(limit: types::PodLimit) -> Result<core::PodLimit, core::ActionError
     })
 }
 
-/// The object of an effect, with what else is said of it.
+/// The object of an effect, with its preconditions.
 fn reference(
     reference: types::ObjectReference,
     details: [&Option<String>; 3],
@@ -376,8 +376,8 @@ fn reference(
     })
 }
 
-/// Refuses a whole object whose names are too long, or no names: errors quote them. Names that are missing
-/// are missed by who performs the effect.
+/// Refuses a whole object with names that are too long, or invalid: errors quote them. The performer of the
+/// effect reports missing names.
 fn check_object(body: &Value) -> Result<(), String> {
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
     if let (Some(api_version), Some(kind)) = (text("/apiVersion"), text("/kind")) {

@@ -1,7 +1,7 @@
 //! What one call may use, and what it has used so far.
 //!
 //! Denials are remembered, because a guest that is denied memory traps like one that panics. The call
-//! itself limits time; here is what the guest takes while it runs.
+//! itself limits time; this file limits what the guest uses while it runs.
 
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
@@ -17,7 +17,7 @@ use crate::{
 pub(crate) struct Budget {
     memory_limit: u64,
     memory: u64,
-    /// The guest asked for more memory than it may have.
+    /// The guest requested more memory than it may have.
     pub(crate) memory_denied: bool,
     table_elements: usize,
     ticks_left: u64,
@@ -30,7 +30,7 @@ pub(crate) struct Budget {
 
 /// The guest used up its time: the callback's way to say so through wasmtime.
 #[derive(Debug, thiserror::Error)]
-#[error("the call computed for as long as it may")]
+#[error("the call used up its computing time")]
 pub(crate) struct TimeUsed;
 
 /// The guest called the host too often: an import's way to say so through wasmtime.
@@ -79,7 +79,7 @@ impl Budget {
         Ok(())
     }
 
-    /// The guest reads; beyond the budget, the guest is told so.
+    /// The guest reads; beyond the budget, the guest gets an error.
     pub(crate) fn read(&mut self) -> Result<(), String> {
         self.reads = self.reads.saturating_add(1);
         if self.reads > READS {

@@ -37,7 +37,7 @@ pub(crate) struct Runtime {
     pub(crate) observer: Arc<dyn CallObserver>,
 }
 
-/// What a call is about: what it may read, and where its log goes.
+/// The subject of a call: what it may read, and the fields of its log lines.
 pub(crate) struct Context {
     /// Nothing, while the component sets up.
     pub(crate) cluster: Option<Arc<dyn ClusterView>>,
@@ -73,8 +73,8 @@ pub(crate) struct Callable {
 }
 
 impl Callable {
-    /// Asks the component and translates its answer. `call` is what the bindings generated for a
-    /// function; `translate` checks what comes back.
+    /// Calls the component and translates its answer. `call` is the generated binding of a function;
+    /// `translate` checks the answer.
     ///
     /// Waiting for a free place is not the component's fault and does not count.
     pub(crate) async fn ask<A, T>(
@@ -92,7 +92,7 @@ impl Callable {
         A: Send,
     {
         // Semaphores are never closed; without a permit the pool itself would refuse. The plugin's own
-        // comes first: its calls that wait for it do not stand before those of other plugins.
+        // comes first: its waiting calls do not delay those of other plugins.
         let Lanes { operating, ending } = &self.lanes;
         let lane = if context.ending { ending } else { operating };
         let _place = lane.acquire().await.ok();

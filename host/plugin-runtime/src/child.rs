@@ -1,4 +1,4 @@
-//! What the host's child processes do first: limit themselves.
+//! The first step of the host's child processes: they limit themselves.
 //!
 //! A child is this same program. It runs before there is a runtime, a client or a second thread, reads
 //! its input from standard input, and answers by its standard output and its exit status.
@@ -11,7 +11,7 @@ use std::{
 use operon_compiled_code::REFUSED;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// How the parent asks a child to limit itself.
+/// The arguments by which the parent sets a child's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildArguments {
     /// Bytes of address space.
@@ -57,7 +57,7 @@ pub(crate) fn live(
     match limit(limits).and_then(|()| work()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Complaint { status, text }) => {
-            // There is nobody to report this to if it fails.
+            // A failure can't be reported to anyone.
             let _ = writeln!(io::stderr(), "{text}");
             ExitCode::from(status)
         }

@@ -1,7 +1,7 @@
 //! The host's side of the import `cluster`: forwards to the view of the job's namespace.
 //!
-//! The view decides what may be read; here is only how much. Reading beyond the budget is an answer
-//! to the guest (`too-much`); going on regardless ends the call.
+//! The view decides what may be read; this file only limits how much. Reading beyond the budget is an
+//! answer to the guest (`too-much`); going on regardless ends the call.
 
 use operon_core::action as core;
 use serde_json::Value;
@@ -123,7 +123,7 @@ impl State {
     }
 }
 
-/// There is no view while the action says what it wants to read.
+/// There is no view during setup, while the action declares what it reads.
 fn nothing_yet(kind: &str) -> ReadError {
-    ReadError::NotDeclared(format!("{kind}: nothing can be read during setup"))
+    ReadError::NotDeclared(format!("{kind}: setup can't read objects"))
 }

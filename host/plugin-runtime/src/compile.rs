@@ -1,7 +1,7 @@
-//! The compile child, and what its failures mean to whoever wrote the component.
+//! The compile child, and the meaning of its failures to the author of the component.
 //!
-//! The child reads a component from its standard input and writes machine code to its standard output.
-//! It never runs what it compiles.
+//! The child reads a component from its standard input and writes machine code to its standard output. It
+//! never runs the compiled code.
 
 use std::{
     io::{self, Write as _},
@@ -18,7 +18,7 @@ use crate::{
     symbols,
 };
 
-/// What the parent asks the compile child for.
+/// The parent's request to the compile child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompileArguments {
     /// How it limits itself.
@@ -37,7 +37,7 @@ pub fn compile_child(arguments: &CompileArguments) -> ExitCode {
 fn compile(wanted: &str) -> Result<(), Complaint> {
     let engine = engine::compiling().map_err(|e| ("start the compiler", e))?;
     if hex(&compatibility(&engine)) != wanted {
-        let text = "the compiler is of another build than the program that asks".to_owned();
+        let text = "the compiler is of another build than the program that started it".to_owned();
         return Err(Complaint::broken(text));
     }
     let component = child::input(COMPONENT_BYTES)?;
@@ -65,7 +65,7 @@ pub(crate) fn explain(error: &ChildError) -> LoadError {
         ChildError::Run { .. } | ChildError::Failed { .. } => ("CompileFailed", true),
     };
     let message = match error {
-        ChildError::Refused(text) if cut_off(text) => format!("the component is cut off: {text}"),
+        ChildError::Refused(text) if cut_off(text) => format!("the component is truncated: {text}"),
         ChildError::Refused(text) => format!("this is not a valid component: {text}"),
         ChildError::Memory { .. } | ChildError::CpuTime { .. } => format!(
             "the compiler {error}; build the component smaller (opt-level \"s\", fewer dependencies)"

@@ -1,4 +1,4 @@
-//! From the core's values to the guest's: what a call is asked with, and what it reads.
+//! From the core's values to the guest's: the arguments of a call, and what it reads.
 //!
 //! The other direction, in which a guest's values are not to be trusted, is `answer`.
 

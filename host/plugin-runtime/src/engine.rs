@@ -1,8 +1,8 @@
 //! The two wasmtime engines: one that compiles (in the child), one that runs (in the host).
 //!
-//! Both share the settings that decide what machine code looks like, so that what the child wrote
-//! runs here. Only the running engine reserves memory for instances. A thread advances its epoch, by
-//! which a guest that computes gives the processor back; it ends with the engine.
+//! Both share the settings that determine the machine code, so that the child's output runs here. Only the
+//! running engine reserves memory for instances. A thread advances its epoch, by which a computing guest
+//! yields the processor; it ends with the engine.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -11,7 +11,7 @@ use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAl
 /// The most linear memory that an action may be allowed, in bytes.
 pub const MAX_MEMORY: u64 = 256 << 20;
 
-/// How often the epoch advances: how long a guest computes before it is looked at.
+/// How often the epoch advances: how long a guest computes before it is interrupted.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// How many frames of a trap's trace are kept: as many, and the guest's recursion is to blame.
@@ -73,7 +73,7 @@ pub(crate) fn running(instances: u32) -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
-/// Advances the epoch until the engine is gone.
+/// Advances the epoch until the engine is dropped.
 fn tick(engine: EngineWeak) -> std::io::Result<()> {
     std::thread::Builder::new()
         .name("epoch".into())

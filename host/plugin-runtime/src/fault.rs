@@ -1,5 +1,5 @@
-//! What went wrong in a call that has no answer: from wasmtime's error and what the store remembers
-//! to one outcome and one sentence.
+//! The fault of a call without an answer: from wasmtime's error and the store's records to one outcome and
+//! one sentence.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     state::State,
 };
 
-/// What wasmtime says if the guest hands over more than `HANDED_BYTES`; the error has no public type.
+/// wasmtime's error if the guest passes more than `HANDED_BYTES`; the error has no public type.
 const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// Why a call has no answer.
@@ -38,8 +38,8 @@ impl Fault {
         }
     }
 
-    /// The guest was stopped, or stopped itself. `output` is what it wrote before; `timeout` is the fault
-    /// if it used up its time.
+    /// The guest was stopped, or stopped itself. `output` is its earlier output; `timeout` is the fault if
+    /// it used up its time.
     pub(crate) fn of(
         error: &wasmtime::Error,
         state: &State,
@@ -61,7 +61,7 @@ impl Fault {
             }
             Outcome::ResultTooLarge => {
                 format!(
-                    "the component handed more than {} MiB to the host at once",
+                    "the component passed more than {} MiB to the host in one call",
                     HANDED_BYTES >> 20
                 )
             }
@@ -106,7 +106,7 @@ fn classify(error: &wasmtime::Error, state: &State) -> Outcome {
     {
         return Outcome::ResultTooLarge;
     }
-    // A recursion meets the end of wasmtime's stack or that of its own, which lies in its memory.
+    // A recursion reaches the end of wasmtime's stack or that of its own, which is in its memory.
     let deep = error
         .downcast_ref::<WasmBacktrace>()
         .is_some_and(|trace| trace.frames().len() >= TRACE_FRAMES);

@@ -8,7 +8,7 @@ use crate::limits::{JSON_DEPTH, JSON_VALUES};
 /// Parses a text of at most `values` values, and takes them off that number.
 ///
 /// # Errors
-/// What is wrong with the text, as a predicate.
+/// The error of the text, as a predicate.
 pub(crate) fn parse(text: &str, values: &mut usize) -> Result<Value, String> {
     let Measured { most, deepest } = measure(text);
     if deepest > JSON_DEPTH {
@@ -23,7 +23,7 @@ pub(crate) fn parse(text: &str, values: &mut usize) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))
 }
 
-/// What a text can be at most.
+/// The largest measure of a text.
 #[derive(Debug, PartialEq, Eq)]
 struct Measured {
     /// Values: one, and one more for each character that can begin another.

@@ -1,12 +1,11 @@
 //! Runs actions as WebAssembly components: the only crate that knows wasmtime.
 //!
-//! [`Loader`] turns bytes into an [`Action`](operon_core::action::Action): it has them compiled in a
-//! child process (`compile`), checks what the component imports and exports (`world`), asks it to
-//! set up, and validates its settings (`schema`, `settings`). Each call then runs in a store of its own
-//! (`call`), within a budget of memory, time, host calls and data (`budget`). What the component reads
-//! and logs goes through `cluster` and `log`; what it answers is checked and shortened where it enters
-//! (`answer`, `json`). Every limit stands in `limits`. Nothing here talks to Kubernetes or decides what
-//! happens to a target.
+//! [`Loader`] turns bytes into an [`Action`](operon_core::action::Action): it has them compiled in a child
+//! process (`compile`), checks what the component imports and exports (`world`), calls its setup, and
+//! validates its settings (`schema`, `settings`). Each call then runs in a store of its own (`call`),
+//! within a budget of memory, time, host calls and data (`budget`). Reads and log lines of the component go
+//! through `cluster` and `log`; its answers are checked and shortened where they enter (`answer`, `json`).
+//! Every limit is in `limits`. Nothing here talks to Kubernetes or decides what happens to a target.
 
 mod action;
 mod answer;

@@ -1,10 +1,10 @@
-//! Every limit on what a component hands over, with its reason; the one place where they stand.
+//! Every limit on what a component passes to the host, with its reason; the one place for limits.
 //!
-//! Each is checked where the value enters, before anything recursive or expensive touches it. What people
-//! read (messages, log lines) is shortened; what means something to the cluster or to the action is
+//! Each is checked where the value enters, before anything recursive or expensive touches it. Texts for
+//! people (messages, log lines) are shortened; values with a meaning to the cluster or to the action are
 //! refused. What a call may use (memory, time, stack, instances) is in `engine` and `spec.limits`; what a
-//! child process may use is in `operon-compiled-code`. `docs/action-plugin.md` lists those that an author
-//! meets.
+//! child process may use is in `operon-compiled-code`. `docs/action-plugin.md` lists the limits that
+//! concern an author.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub(crate) const REFUSAL_BYTES: usize = 1 << 10;
 
 // Every answer.
 
-/// Bytes that the guest may hand to the host at once: an answer, or the arguments of a host call.
-/// An object of Kubernetes has at most 1.5 MiB.
+/// Bytes that the guest may pass to the host in one call: an answer, or the arguments of a host call. An
+/// object of Kubernetes has at most 1.5 MiB.
 pub(crate) const HANDED_BYTES: usize = 2 << 20;
 /// Levels of JSON inside each other. serde_json refuses 128 with a message about itself; the host adds a
 /// few levels of its own.
@@ -35,7 +35,7 @@ pub(crate) const JSON_VALUES: usize = 10_000;
 
 /// Watches. Each is a cache and a connection to the API server.
 pub(crate) const WATCHES: usize = 32;
-/// Mappings of a watch. Each is looked at for each event of the kind.
+/// Mappings of a watch. Each is evaluated for each event of the kind.
 pub(crate) const MAPPINGS: usize = 16;
 /// Bytes of a watch's label selector. The plugin's status lists it.
 pub(crate) const WATCH_SELECTOR_BYTES: usize = 1 << 10;
@@ -57,7 +57,7 @@ pub(crate) const SCHEMA_DEPTH: usize = 64;
 pub(crate) const SETTINGS_BYTES: usize = 2 << 20;
 /// Bytes of memory of one compiled pattern of the settings schema.
 pub(crate) const PATTERN_BYTES: usize = 1 << 20;
-/// Bytes of the sentence that says where settings break their schema; it quotes the value.
+/// Bytes of the message that names where settings violate their schema; it quotes the value.
 pub(crate) const MISTAKE_BYTES: usize = 300;
 
 // The answers about a target.
@@ -84,7 +84,7 @@ pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// The longest of them, so that a slip of the pen does not stop a target for weeks.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-// What a call asks the host for. The selectors of reads: `operon_core::selector::MAX_BYTES`.
+// Requests of a call to the host. The selectors of reads: `operon_core::selector::MAX_BYTES`.
 
 /// Calls of `cluster` and `log` that one call may make before it is ended.
 pub(crate) const HOST_CALLS: u32 = 20_000;
@@ -104,5 +104,5 @@ pub(crate) const OUTPUT_BYTES: usize = 4 << 10;
 pub(crate) const PANIC_BYTES: usize = 512;
 /// Handles of WASI that one call may hold.
 pub(crate) const WASI_HANDLES: usize = 128;
-/// Random bytes that the guest may ask for at once.
+/// Random bytes that the guest may request in one call.
 pub(crate) const RANDOM_BYTES: u64 = 64 << 10;

@@ -216,7 +216,7 @@ impl Loader {
         {
             Ok(compiled) => compiled,
             Err(error) => {
-                warn!("compiling anew: {}", explained(&error));
+                warn!("compiling again: {}", explained(&error));
                 None
             }
         }
@@ -229,13 +229,13 @@ impl Loader {
             .map_or(Ok(()), |cache| cache.write(&key, compiled));
         if let Err(error) = written {
             warn!(
-                "the compiled component will not survive a restart: {}",
+                "the compiled component can't be stored and is compiled again after a restart: {}",
                 explained(&error)
             );
         }
     }
 
-    /// Makes code executable, checks its world and links it.
+    /// Prepares code to run, checks its world and links it.
     async fn link(
         &self,
         key: Key,
@@ -272,7 +272,7 @@ impl ActionLoader for Loader {
         Box::pin(async move {
             match self.load_action(name, component, settings, limits).await {
                 Ok(action) => Ok(Arc::new(action) as Arc<dyn Action>),
-                // It may quote what is in the component, at any length.
+                // It may quote the component's content, at any length.
                 Err(error) => Err(LoadError {
                     message: one_line(&error.message, REFUSAL_BYTES),
                     ..error
@@ -282,7 +282,7 @@ impl ActionLoader for Loader {
     }
 }
 
-/// Asks the component what it watches and which settings it takes.
+/// Calls the component's setup: what it watches and which settings it accepts.
 async fn set_up(component: &Callable, settings: &Value) -> Result<Registration, LoadError> {
     let settings = settings.to_string();
     let context = Context {

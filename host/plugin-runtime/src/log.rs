@@ -1,7 +1,7 @@
 //! The host's side of the import `log`: a component's lines in the host's log.
 //!
-//! Each line carries the action, the job and the target. A call has a budget of lines and bytes; what
-//! is beyond is counted and dropped, so that a chatty action can't drown the host's own log.
+//! Each line carries the action, the job and the target. A call has a budget of lines and bytes; further
+//! lines are counted and dropped, so that a chatty action can't flood the host's own log.
 
 use operon_core::action::{JobView, Target};
 use tracing::{debug, error, info, warn};
@@ -68,8 +68,8 @@ impl LogLines {
         }
     }
 
-    /// The call is over: says how many lines were dropped, what the component wrote to its standard
-    /// output, and what stopped it.
+    /// The call has ended: logs how many lines were dropped, what the component wrote to its standard
+    /// output, and why it was stopped.
     pub(crate) fn conclude(&self, function: &str, output: &str, fault: Option<&Fault>) {
         let Self {
             action,
@@ -110,7 +110,7 @@ impl Host for State {
     }
 }
 
-/// Text without control characters, cut to at most so many bytes.
+/// Text without control characters, shortened to at most this number of bytes.
 pub(crate) fn one_line(text: &str, bytes: usize) -> String {
     let end = text.floor_char_boundary(bytes);
     let mut line = text[..end].replace(char::is_control, " ");

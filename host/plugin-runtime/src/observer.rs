@@ -1,10 +1,10 @@
-//! What the host may count: calls and compilations, as they end.
+//! Events that the host may count: calls and compilations, as they end.
 //!
 //! The binary implements [`CallObserver`] with its metrics; this crate exports none.
 
 use std::time::Duration;
 
-/// Told of every call of an action and of every component that became executable.
+/// Observes every call of an action and every component that was prepared to run.
 pub trait CallObserver: Send + Sync {
     /// A call ended.
     fn called(&self, action: &str, function: &'static str, outcome: Outcome, duration: Duration);
@@ -54,7 +54,7 @@ pub enum Outcome {
     Trap,
     /// It took too long.
     Timeout,
-    /// It asked for more memory than it may have.
+    /// It requested more memory than it may have.
     Memory,
     /// It recursed too deep.
     StackOverflow,

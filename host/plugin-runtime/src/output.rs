@@ -12,7 +12,7 @@ use wasmtime_wasi::{
 
 use crate::limits::OUTPUT_BYTES;
 
-/// What the component may write at once.
+/// The most bytes that the component may write in one call.
 const PERMIT: usize = 64 << 10;
 
 /// One call's output. Clones write to the same place.
@@ -20,7 +20,7 @@ const PERMIT: usize = 64 << 10;
 pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Output {
-    /// What was written, on one line, without Rust's hints about backtraces.
+    /// The output, on one line, without Rust's hints about backtraces.
     pub(crate) fn text(&self) -> String {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let text = String::from_utf8_lossy(&bytes);

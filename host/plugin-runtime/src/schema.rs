@@ -1,8 +1,8 @@
-//! What a settings schema may be: checked before a validator sees it.
+//! The limits of a settings schema: checked before a validator sees it.
 //!
 //! The schema comes from the component, so it is not trusted. A validator follows references and recurses
-//! as deep as they lead, so size and depth are those with references followed. What is found by other
-//! means than a plain path, and other dialects, are refused by name: they would escape this check.
+//! as deep as they lead, so size and depth are those with references followed. References by other means
+//! than a plain path, and other dialects, are refused by name: they would escape this check.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ const UNCHECKED: [&str; 8] = [
 /// How much of a reference a message quotes.
 const QUOTED_BYTES: usize = 100;
 
-/// Says what is wrong with a schema.
+/// Returns the error of a schema.
 ///
 /// Guarantees of a schema that passes: with its references followed it is a tree of at most
 /// [`SCHEMA_VALUES`] values and [`SCHEMA_DEPTH`] levels, and nothing outside of it is needed.
@@ -41,7 +41,7 @@ pub(crate) fn check(schema: &Value) -> Result<(), String> {
     unfolding.check()
 }
 
-/// What a value is in a schema.
+/// The role of a value in a schema.
 #[derive(Clone, Copy)]
 enum Role {
     /// A schema, or a list of schemas.
@@ -53,7 +53,7 @@ enum Role {
 }
 
 impl Role {
-    /// What a member of an object in this role is.
+    /// The role of a member of an object in this role.
     fn of_member(self, name: &str) -> Self {
         match (self, name) {
             (Self::Data, _) | (Self::Schema, "const" | "default" | "enum" | "examples") => {
@@ -104,7 +104,7 @@ fn too_deep() -> String {
     format!("it is more than {SCHEMA_DEPTH} levels deep with its references followed")
 }
 
-/// Measures what a schema is with its references followed.
+/// Measures a schema with its references followed.
 struct Unfolding<'a> {
     schema: &'a Value,
     /// The sizes of schemas that are referred to; none while one is being measured.
@@ -149,7 +149,7 @@ impl<'a> Unfolding<'a> {
         match (role, name) {
             (Role::Schema, "$ref") => match member {
                 Value::String(reference) => self.referred(reference, level),
-                _ => Err("$ref is no text".to_owned()),
+                _ => Err("$ref is not a string".to_owned()),
             },
             (Role::Schema, "$schema") if member.as_str().map(dialect) != Some(DIALECT) => {
                 let member = one_line(&member.to_string(), QUOTED_BYTES);
@@ -190,7 +190,7 @@ impl<'a> Unfolding<'a> {
     }
 }
 
-/// A dialect's name; an empty fragment says nothing.
+/// A dialect's name; an empty fragment has no meaning.
 fn dialect(name: &str) -> &str {
     name.strip_suffix('#').unwrap_or(name)
 }
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    /// Schemas of which each but the last is made from a reference to the next.
+    /// Schemas of which each but the last is a reference to the next.
     fn chain(length: usize, link: impl Fn(Value) -> Value) -> Value {
         let mut schemas: BTreeMap<String, Value> = (0..length)
             .map(|number| {
@@ -315,7 +315,7 @@ mod tests {
                 json!({"$ref": "#/%24defs/a", "$defs": {"a": {}}}),
                 "percent-encoded",
             ),
-            (json!({"$ref": 1}), "$ref is no text"),
+            (json!({"$ref": 1}), "$ref is not a string"),
             (json!({"$dynamicRef": "#a"}), "uses $dynamicRef,"),
             (
                 json!({"items": {"$dynamicAnchor": "a"}}),

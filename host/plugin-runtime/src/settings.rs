@@ -1,7 +1,7 @@
 //! Checks an action's settings against the schema that the action declared in `setup`.
 //!
-//! What the schema may be is checked here (`schema`). What a validator then does with it is up to a library,
-//! so that happens in a child process, as compiling does: whatever it takes, it takes it from the child.
+//! `schema` checks the limits of the schema. The validator is a library, so it runs in a child process, as
+//! compiling does: its memory and time are the child's.
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
@@ -27,8 +27,8 @@ const LIMITS: ChildLimits = ChildLimits {
 
 /// Checks settings in a child process.
 ///
-/// Errors: `BadSettings` if the schema can't be used, or the settings do not fit; `SettingsCheckFailed`,
-/// which may pass, if the child could not do its work.
+/// Errors: `BadSettings` if the schema can't be used, or the settings violate it; `SettingsCheckFailed`,
+/// which may be temporary, if the child could not do its work.
 pub(crate) async fn check(
     program: &ChildProgram,
     schema: &Value,
@@ -83,7 +83,8 @@ fn explain(error: &ChildError) -> LoadError {
 
 /// The child's whole life: limits itself, then checks the second line of standard input against the first.
 ///
-/// Guarantees: the status is zero only if the settings fit. Why not is on standard error.
+/// Guarantees: the status is zero only if the settings are valid. The reason is on standard error
+/// otherwise.
 pub fn check_settings_child(limits: ChildArguments) -> ExitCode {
     child::live(limits, || {
         let input = child::input(SCHEMA_BYTES + SETTINGS_BYTES)?;
@@ -96,9 +97,9 @@ pub fn check_settings_child(limits: ChildArguments) -> ExitCode {
     })
 }
 
-/// What is wrong with the schema, or where the settings first break it.
+/// The error of the schema, or the first place where the settings violate it.
 ///
-/// One mistake at a time: the library collects all that it is asked for before it returns the first.
+/// One mistake at a time: the library collects all requested errors before it returns the first.
 fn mistake(schema: &Value, settings: &Value) -> Option<String> {
     let patterns = PatternOptions::regex()
         .size_limit(PATTERN_BYTES)

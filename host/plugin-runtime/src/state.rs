@@ -1,5 +1,5 @@
-//! What a store holds while a call runs: the budget, the view of the cluster, the log, and a WASI
-//! world in which there is nothing.
+//! The state of a store while a call runs: the budget, the view of the cluster, the log, and an empty WASI
+//! world.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ pub(crate) struct State {
     pub(crate) budget: Budget,
     /// What it may read; nothing during `setup`.
     pub(crate) cluster: Option<Arc<dyn ClusterView>>,
-    /// Where its log goes.
+    /// The fields of its log lines.
     pub(crate) log: LogLines,
-    /// What it wrote to its standard output and error.
+    /// Its standard output and error.
     pub(crate) output: Output,
     wasi: WasiCtx,
     handles: ResourceTable,

@@ -1,5 +1,5 @@
-//! Checks what bytes are and what a component imports and exports, so that a refusal names the
-//! thing that is wrong instead of a mismatch deep inside wasmtime.
+//! Checks the type of the bytes and the imports and exports of a component, so that a refusal names the
+//! cause instead of a mismatch deep inside wasmtime.
 
 use operon_core::action::LoadError;
 use wasmtime::{Engine, component::Component};
@@ -81,7 +81,7 @@ pub(crate) fn check(engine: &Engine, component: &Component) -> Result<(), LoadEr
         }
         if !name.starts_with(PACKAGE) && !WASI.iter().any(|known| name.starts_with(known)) {
             let message = format!(
-                "the component imports {name}, which actions can't have: they get {PACKAGE}cluster and {PACKAGE}log"
+                "the component imports {name}, which is not available to actions: they can import {PACKAGE}cluster and {PACKAGE}log"
             );
             return refuse("UnknownImport", message);
         }
@@ -89,7 +89,7 @@ pub(crate) fn check(engine: &Engine, component: &Component) -> Result<(), LoadEr
     Ok(())
 }
 
-/// The refusal of a component that wasmtime could not link: the names fit, so it is the shapes.
+/// The refusal of a component that wasmtime could not link: the names match, so the types do not.
 pub(crate) fn unlinkable(error: &wasmtime::Error) -> LoadError {
     let text = format!("{error:#}");
     let reason = if text.contains("wasi:") {

@@ -149,7 +149,7 @@ fn a_registration_beyond_a_limit_is_refused_by_name() {
             with(&|watch| watch.kind = long(64)),
             "at most 317 and 63 bytes",
         ),
-        (with(&|watch| watch.kind = String::new()), "no names"),
+        (with(&|watch| watch.kind = String::new()), "not valid names"),
         (
             with(&|watch| watch.api_version = long(318)),
             "at most 317 and 63 bytes",

@@ -158,7 +158,7 @@ fn watch() -> Watch {
     }
 }
 
-/// The schema that the settings ask for: the one in them, or one that is too large for them.
+/// The schema that the settings select: the one in them, or one that is too large for them.
 fn schema(settings: &str) -> String {
     if settings.contains("reference-chain") {
         return reference_chain(55_000);
@@ -318,13 +318,13 @@ fn log_flood(lines: u32) {
     }
 }
 
-/// Asks with a selector that is longer than any may be, and says what it was told.
+/// Reads with a selector above the limit, and reports the answer.
 fn long_selector() -> Operation {
     let selector = format!("name in ({})", vec!["x"; 500_000].join(","));
     answered(cluster::find("v1", "ConfigMap", &selector).map(|found| found.len()))
 }
 
-/// Asks for more objects than there is memory for.
+/// Reads more objects than the memory has room for.
 fn endless_find() -> Operation {
     answered(cluster::find("v1", "ConfigMap", "endless").map(|found| found.len()))
 }
@@ -339,7 +339,7 @@ fn answered(answer: Result<usize, cluster::ReadError>) -> Operation {
     }
 }
 
-/// Reads until it is told that it was too much, and says how far it came.
+/// Reads until the host refuses, and reports how far it came.
 fn read_until_refused() -> Operation {
     let mut read = 0;
     let refused = loop {

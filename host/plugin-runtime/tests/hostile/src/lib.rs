@@ -1,4 +1,4 @@
-//! A component that misbehaves on demand: the target's name says how.
+//! A component that misbehaves on demand: the target's name selects how.
 //!
 //! It is a guest like any other, built against `wit/action.wit` without the SDK, so that the tests of
 //! the runtime show what the host does with a component that keeps no rule of its own. Natively there
