@@ -85,7 +85,7 @@ async fn loads() -> Result<()> {
     let mut times = Vec::with_capacity(LOADS);
     for _ in 0..LOADS {
         let started = Instant::now();
-        // The action is dropped at once, so the next load finds only the file.
+        // The action is dropped immediately, so the next load finds only the file.
         load(&loader, hostile()?, &Limits::default()).await?;
         times.push(started.elapsed());
     }

@@ -1,5 +1,5 @@
-//! `operon compile` and `operon check-settings`: the child processes that do what a component's author
-//! decides the cost of.
+//! `operon compile` and `operon check-settings`: the child processes for work with a cost that a
+//! component's author decides.
 //!
 //! The host starts them, never a person. They must run before anything else of the program does: no
 //! runtime, no client, no thread, so that their limits hold from the first byte of their input on.
@@ -21,7 +21,7 @@ pub(crate) struct Limits {
     cpu_seconds: u64,
 }
 
-/// What the host asks the compiler for.
+/// The host's request to the compiler.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Compile {
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! `operon flow graph`: a JobFlow as a picture, from a file or from the cluster.
 //!
-//! [`source`] finds the flows, [`picture`] is what is known of one, [`text`] and [`svg`] draw it. A flow
-//! whose steps make no sense together is not drawn: the error is that of the controller.
+//! [`source`] finds the flows, [`picture`] collects what is drawn of a flow, [`text`] and [`svg`] draw it.
+//! An invalid flow is not drawn: the error is that of the controller.
 
 mod arrange;
 mod cluster;
@@ -27,7 +27,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use self::{picture::Picture, source::Wanted, text::Terminal};
 
-/// What is to be done with flows.
+/// The subcommands about flows.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

@@ -1,8 +1,8 @@
 //! Leader election by a Lease: one replica runs the controllers, the others wait.
 //!
-//! The lease has a client of its own, so that a busy controller never delays its renewal. A process
-//! that lost the lease, or slept through its time (a paused machine), exits at once: it must not write
-//! any more, and a new process begins with fresh caches.
+//! The lease has a client of its own, so that a busy controller never delays its renewal. A process that
+//! lost the lease, or slept through its time (a paused machine), exits immediately: it must not write any
+//! more, and a new process begins with fresh caches.
 
 use std::{
     future::ready,
@@ -25,7 +25,7 @@ const DURATION: u64 = 15;
 const GRACE: u64 = 10;
 
 /// How old the last renewal may be, as this process sees it, before it counts as lost: less than the
-/// lease holds, so that nobody else leads by then.
+/// duration of the lease, so that no other process leads by then.
 const FRESH: Duration = Duration::from_secs(12);
 
 /// How long to wait after the lease could not be reached.
@@ -44,8 +44,8 @@ pub(crate) struct Leadership {
 }
 
 impl Leadership {
-    /// Waits until this process leads. A lease that its holder gives up is taken at once; one whose
-    /// holder is silent, when it has run out.
+    /// Waits until this process leads. A lease that its holder releases is taken immediately; a lease with
+    /// a silent holder, when it has expired.
     pub(crate) async fn acquire(
         config: Config,
         namespace: &str,
@@ -64,7 +64,8 @@ impl Leadership {
                     Err(error) => contact.failed(namespace, &error).await,
                 },
                 Some(()) = given_up.next() => {
-                    // The old one sleeps until the lease would have run out; a new one looks at once.
+                    // The old manager sleeps until the lease would have expired; a new one checks
+                    // immediately.
                     manager = reach(&client, namespace, identity, &mut contact).await;
                 }
             }
@@ -92,8 +93,8 @@ impl Leadership {
         }
     }
 
-    /// Ends when the lease names somebody else, or was not seen to be renewed for too long: a renewal
-    /// that hangs is not one.
+    /// Ends when the lease names another holder, or no renewal was seen for too long: a renewal that hangs
+    /// does not count.
     async fn ran_out(&self) {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut versions = pin!(watch_object(leases, LEASE).default_backoff());
@@ -102,7 +103,7 @@ impl Leadership {
             let left = FRESH.saturating_sub(seen.elapsed());
             let spec = match tokio::time::timeout(left, versions.next()).await {
                 Ok(Some(Ok(lease))) => lease.and_then(|lease| lease.spec),
-                // The watch begins again by itself; the time goes on.
+                // The watch restarts automatically; the time continues.
                 Ok(Some(Err(_))) => continue,
                 Ok(None) | Err(_) => return,
             };
@@ -116,7 +117,7 @@ impl Leadership {
         }
     }
 
-    /// Gives the lease to whoever waits for it.
+    /// Releases the lease, so that a waiting instance gets it.
     pub(crate) async fn release(self) {
         drop(self.held);
         match tokio::time::timeout(Duration::from_secs(5), self.renewal).await {
@@ -130,7 +131,7 @@ impl Leadership {
 }
 
 /// A manager of the lease, as soon as the lease can be read. An API server that does not answer is no
-/// reason to end: a process that begins anew would not reach it either.
+/// reason to exit: a new process would not reach it either.
 async fn reach(
     client: &Client,
     namespace: &str,
@@ -178,13 +179,13 @@ impl Contact {
     }
 }
 
-/// An item whenever somebody who held the lease does not hold it any more.
+/// An item whenever a holder of the lease does not hold it any more.
 fn given_up(client: Client, namespace: &str) -> impl Stream<Item = ()> + use<> {
     let leases: Api<Lease> = Api::namespaced(client, namespace);
     let holders = watch_object(leases, LEASE)
         .default_backoff()
         .filter_map(|lease| {
-            // A watch that fails begins again by itself; until then the lease's own time decides.
+            // A failed watch restarts automatically; until then the lease's own time decides.
             let spec = lease.ok().map(|lease| lease.and_then(|lease| lease.spec));
             ready(spec.map(|spec| spec.and_then(|spec| spec.holder_identity)))
         });

@@ -1,4 +1,4 @@
-//! What the plugin runtime counts, under OpenMetrics names.
+//! The metrics of the plugin runtime, under OpenMetrics names.
 
 use std::time::Duration;
 
@@ -51,13 +51,13 @@ impl PluginMetrics {
         );
         registry.register_with_unit(
             "call_duration",
-            "Time of a call",
+            "Duration of a call",
             Unit::Seconds,
             metrics.durations.clone(),
         );
         registry.register(
             "loads",
-            "Components made executable, by where the code came from",
+            "Components that were prepared to run, by the source of their compiled code",
             metrics.loads.clone(),
         );
         metrics

@@ -33,7 +33,7 @@ pub(crate) enum Phase {
     Ready,
 }
 
-/// Whether the host is ready: it leads, and its caches are full and follow the API server, or it waits to
+/// Whether the host is ready: it leads, and its caches are synced and follow the API server, or it waits to
 /// lead.
 #[derive(Clone)]
 pub(crate) struct Readiness {
@@ -53,8 +53,8 @@ impl Readiness {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
-    /// Why the host is not ready, if so. That removes it from no traffic, because it gets none; whoever
-    /// looks at the pod sees it, and it holds up a rollout.
+    /// Why the host is not ready, if so. Readiness does not affect traffic, because the host gets none; it
+    /// shows on the pod, and it holds up a rollout.
     fn missing(&self) -> Option<String> {
         let phase = *self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         match phase {
@@ -90,7 +90,7 @@ pub(crate) async fn serve(
         );
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(error = %error, "probes and metrics ended");
+            tracing::error!(error = %error, "the server of the probes and metrics stopped");
         }
     });
     Ok(())

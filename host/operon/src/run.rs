@@ -17,7 +17,7 @@ use crate::{
     wiring::{self, Running},
 };
 
-/// Why the host ends without finishing anything.
+/// Why the host exits immediately.
 const LOST: &str = "leadership was lost; nothing more is written";
 
 /// How the host runs.
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OPERON_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
 
-    /// The folder for compiled components, which only this user can enter; without it they are compiled after each start
+    /// The directory for compiled components, which only this user may access; without it, components are compiled at each start
     #[arg(long, env = "OPERON_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         .build()
         .context("failed to start the runtime")?;
     let ended = runtime.block_on(host(arguments));
-    // Whatever still runs must not hold up the end of a process that may not write any more.
+    // Running tasks must not hold up the end of a process that may not write any more.
     runtime.shutdown_background();
     ended
 }
@@ -110,20 +110,20 @@ fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
         tracing::error!(
             place,
             said,
-            "a panic, which is a bug in Operon; please report it"
+            "Operon panicked: this is a bug in Operon, please report it"
         );
     }));
     Ok(())
 }
 
-/// What is logged of the Kubernetes client's own lines, where `--log` does not say: while the API server is
-/// away it logs each request that fails, at ERROR and without a name. The host's own lines say what that
-/// affects, once.
+/// The log level of the Kubernetes client, unless `--log` sets it: while the API server is unavailable, the
+/// client logs each failed request at ERROR, without a name. The host's own lines report the consequences,
+/// once.
 const CLIENT: &str =
     "kube_client::client=off,kube_client::client::tls=warn,kube_runtime::watcher=error";
 
-/// The directives of `--log`, with ours on the client before them. Whoever names the client or asks for
-/// everything at debug gets all of its lines.
+/// The directives of `--log`, after ours for the client. A `--log` that names the client, or sets the level
+/// debug for everything, gets all of its lines.
 fn directives(log: &str) -> String {
     let is_verbose = |part: &str| {
         let level = part.trim().to_ascii_lowercase();
@@ -138,9 +138,9 @@ fn directives(log: &str) -> String {
 /// From the first connection to the last write.
 async fn host(arguments: Arguments) -> anyhow::Result<()> {
     let mut end = Termination::listen()?;
-    let config = Config::infer()
-        .await
-        .context("failed to find a cluster: neither in a pod nor a KUBECONFIG")?;
+    let config = Config::infer().await.context(
+        "failed to find a cluster: the host does not run in a pod, and there is no kubeconfig",
+    )?;
     let config = client_config(config);
     let client = Client::try_from(config.clone()).context("failed to build a client")?;
     let mut registry = Registry::default();
@@ -178,13 +178,13 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
     };
     let ended = {
         // From the first moment to the last write: controllers write long before the last of them has
-        // started, and some writes end long after the host was asked to.
+        // started, and some writes end long after the host received the signal to stop.
         let mut lost = pin!(lost(leadership.as_ref()));
         let mut running = Running::new(&parts);
         let ended = tokio::select! {
             failed = wiring::run_in(&mut running, parts, &readiness) => failed,
             () = end.asked() => {
-                tracing::info!("asked to end; finishing the passes under way");
+                tracing::info!("received a termination signal; waiting for the running reconciles to finish");
                 Ok(())
             }
             () = &mut lost => anyhow::bail!(LOST),

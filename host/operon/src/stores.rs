@@ -34,7 +34,7 @@ use operon_controllers::{
     triggers::Triggers,
 };
 
-/// Who is told of changes.
+/// The receivers of changes.
 pub(crate) struct Listeners {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) triggers: Arc<Triggers>,
@@ -61,7 +61,7 @@ pub(crate) struct Stores {
     /// Those of the operator's namespace.
     pub(crate) accounts: Cache<ServiceAccount>,
     pub(crate) reactive_jobs: Cache<ReactiveJob>,
-    /// Those that name a ReactiveJob.
+    /// The Jobs that name a ReactiveJob.
     pub(crate) jobs_of_reactive_jobs: Cache<Job>,
     pub(crate) job_flows: Cache<JobFlow>,
     pub(crate) job_templates: Cache<JobTemplate>,
@@ -188,7 +188,7 @@ impl Stores {
             daemon_jobs = daemon_jobs.store.len(),
             plugins = plugins.store.len(),
             pods = pods.store.len(),
-            "caches are full"
+            "caches are synced"
         );
     }
 }
@@ -238,14 +238,15 @@ fn labelled(
     Cache::start_lean(api, config, (), shed, Arc::new(on_change), health)
 }
 
-/// What a step's or a node's Job was made from is told by its annotations.
+/// The annotations of a step's or a node's Job name what it was created from.
 fn without_template(job: &mut Job) {
     if let Some(spec) = &mut job.spec {
         spec.template = PodTemplateSpec::default();
     }
 }
 
-/// The nodes. What their kubelets tell of images and volumes is most of a node, and nobody asks for it.
+/// The nodes, without the images and volumes that kubelets report: they are the largest part of a node, and
+/// no controller needs them.
 fn nodes(client: &Client, listeners: &Listeners, daemon_jobs: &Cache<DaemonJob>) -> Cache<Node> {
     let (owner_triggers, objects) = (
         Arc::clone(&listeners.owner_triggers),

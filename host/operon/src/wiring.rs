@@ -59,7 +59,7 @@ use crate::{
     stores::{Listeners, Stores},
 };
 
-/// What the controllers are made of.
+/// The parts of the controllers.
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) client: Client,
@@ -72,12 +72,12 @@ pub(crate) struct Parts {
     pub(crate) plugin_metrics: PluginMetrics,
 }
 
-/// How long loading the ActionPlugins that there are may delay OperationJobs. The job of one that takes
-/// longer waits for it.
+/// How long loading the existing ActionPlugins may delay OperationJobs. The jobs of an ActionPlugin that
+/// takes longer wait for it.
 const LOAD_LIMIT: Duration = Duration::from_mins(1);
 
-/// How long passes and calls under way may take to finish when the host is asked to end.
-/// After it, and the time that releasing the Lease may take, the kubelet kills.
+/// How long running reconciles and calls may take to finish when the host is stopped. After it, and the
+/// time that releasing the Lease may take, the kubelet kills the process.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// The controllers, running.
@@ -131,7 +131,7 @@ impl Running {
         self.controllers.join_next().await;
     }
 
-    /// Ends the queues and waits for the reconciles and calls under way, and for the Events that they sent. When this
+    /// Ends the queues and waits for the running reconciles and calls, and for their Events. When this
     /// returns, nothing is written any more.
     pub(crate) async fn stop(mut self) {
         if let Some(loading) = self.loading {
@@ -143,14 +143,14 @@ impl Running {
         let end = Instant::now() + STOP_LIMIT;
         let passes = async { while self.controllers.join_next().await.is_some() {} };
         if tokio::time::timeout_at(end, passes).await.is_err() {
-            tracing::warn!(limit = ?STOP_LIMIT, "some passes did not finish in time and are ended");
+            tracing::warn!(limit = ?STOP_LIMIT, "some reconciles did not finish in time and are aborted");
             self.controllers.shutdown().await;
         }
         if tokio::time::timeout_at(end, self.book.stop())
             .await
             .is_err()
         {
-            tracing::warn!(limit = ?STOP_LIMIT, "some calls of actions did not finish in time and are ended");
+            tracing::warn!(limit = ?STOP_LIMIT, "some calls of actions did not finish in time and are aborted");
         }
         self.faults.events.flush().await;
     }
@@ -169,7 +169,7 @@ impl<K: kube::Resource<DynamicType = ()>> Queue<K> {
     }
 }
 
-/// The objects that every controller must look at.
+/// The objects that every controller must reconcile.
 struct Queues {
     operation_jobs: Queue<OperationJob>,
     plugins: Queue<ActionPlugin>,
@@ -242,11 +242,11 @@ impl Queues {
     }
 }
 
-/// Fills the stores, starts the controllers, and runs until one of them ends by itself. OperationJobs are
-/// reconciled only once every action was tried, so that none waits for one that is merely late, but no
-/// later than [`LOAD_LIMIT`].
+/// Fills the stores, starts the controllers, and runs until one of them ends unexpectedly. OperationJobs
+/// are reconciled only once every action was tried, so that no job reports an action as missing that is
+/// merely late, but no later than [`LOAD_LIMIT`].
 ///
-/// Nothing is lost if this is dropped at any point: what was started, `running` has.
+/// Nothing is lost if this is dropped at any point: `running` has everything that was started.
 pub(crate) async fn run_in(
     running: &mut Running,
     parts: Parts,
@@ -316,7 +316,7 @@ pub(crate) async fn run_in(
     running.loading = Some(loading);
     readiness.set(Phase::Loading);
     if !listeners.catalogue.tried(LOAD_LIMIT).await {
-        tracing::warn!(limit = ?LOAD_LIMIT, "ActionPlugins take long to load; their OperationJobs wait for them, all others do not");
+        tracing::warn!(limit = ?LOAD_LIMIT, "some ActionPlugins are still being loaded; only their OperationJobs wait for them");
     }
     let jobs = Arc::new(OperationJobs {
         client,
@@ -335,10 +335,10 @@ pub(crate) async fn run_in(
     running.start(jobs, &stores.operation_jobs.store, queues.operation_jobs);
     readiness.set(Phase::Ready);
     running.ended().await;
-    anyhow::bail!("a controller ended by itself")
+    anyhow::bail!("a controller stopped unexpectedly")
 }
 
-/// What the controllers that make Jobs have in common.
+/// What the controllers that create Jobs have in common.
 struct Kit<'a> {
     client: &'a Client,
     stores: &'a Stores,
@@ -369,7 +369,7 @@ impl Kit<'_> {
         running.start(controller, &stores.daemon_jobs.store, daemon_jobs);
     }
 
-    /// ConfigMaps and Secrets are watched when an object asks for them.
+    /// ConfigMaps and Secrets are watched when an object needs them.
     fn reactive_jobs(&self, queue: &Queue<ReactiveJob>) -> Arc<Driven<ReactiveJobs>> {
         let triggers = Arc::clone(&self.listeners.reactive_job_triggers);
         let objects = self.stores.reactive_jobs.store.clone();

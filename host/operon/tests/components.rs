@@ -1,5 +1,5 @@
-//! What the host does with components, good and hostile: each is compiled by the shipped program and
-//! asked within limits; whatever it does, the next call works.
+//! How the host treats components, good and hostile: each is compiled by the shipped program and called
+//! within limits; whatever it does, the next call works.
 
 mod support;
 

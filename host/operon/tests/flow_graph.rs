@@ -1,4 +1,4 @@
-//! `operon flow graph` as a person runs it: files, standard input, and what is wrong with them.
+//! `operon flow graph` as a user runs it: files, standard input, and their errors.
 
 use std::{
     io::Write as _,
@@ -108,7 +108,7 @@ impl Folder {
         Ok(child.wait_with_output()?)
     }
 
-    /// What is drawn, if it is.
+    /// The picture, if there is one.
     fn drawn(&self, arguments: &[&str], input: &str) -> Result<String> {
         let output = self.run(arguments, input)?;
         let error = String::from_utf8(output.stderr)?;
@@ -181,7 +181,7 @@ fn a_flow_that_makes_no_sense_is_not_drawn() -> Result<()> {
              which is not a step of this flow; did you mean \"job2\"?\n"
         );
     }
-    // One of several is enough, and each is told.
+    // One of several is enough, and each is reported.
     let both = folder.error(&["-"], &format!("{cycle}{OTHERS}---\n{unknown}"))?;
     assert_eq!(both.lines().count(), 2, "{both}");
     Ok(())
@@ -195,14 +195,14 @@ fn what_is_no_flow_is_said() -> Result<()> {
             "",
             "there is no JobFlow of api.practice.com/v1alpha1 in it\n",
         ),
-        ("kind: [", "it is no valid YAML or JSON"),
+        ("kind: [", "it is not valid YAML or JSON"),
         (
             "apiVersion: v1\nkind: Pod\n",
             "there is no JobFlow of api.practice.com/v1alpha1 in it, only v1 Pod\n",
         ),
         (
             "apiVersion: api.practice.com/v1alpha1\nkind: JobFlow\nmetadata: {name: x}\nspec: {flows: {}}\n",
-            "object 1 is no valid JobFlow: line 4: spec.flows must be of type array, and is an object\n",
+            "object 1 is not a valid JobFlow: line 4: spec.flows must be of type array, not an object\n",
         ),
     ] {
         let error = folder.error(&["-"], input)?;
@@ -243,22 +243,22 @@ fn what_the_api_server_would_refuse_is_reported_with_line_and_field() -> Result<
         (
             "      dependencies: [job4, job2]",
             "      dependancies: [job4, job2]",
-            "line 27: spec.flows[4].dependancies is no field; did you mean \"dependencies\"?",
+            "line 27: spec.flows[4].dependancies is not a known field; did you mean \"dependencies\"?",
         ),
         (
             "image: busybox:1.28",
             "imagePolicy: Always",
-            "line 16: spec.flows[0].jobTemplate.template.spec.containers[0].imagePolicy is no field; did you mean \"image\"?",
+            "line 16: spec.flows[0].jobTemplate.template.spec.containers[0].imagePolicy is not a known field; did you mean \"image\"?",
         ),
         (
             "dependencies: []",
             "dependencies: no",
-            "line 10: spec.flows[0].dependencies must be of type array, and is false",
+            "line 10: spec.flows[0].dependencies must be of type array, not false",
         ),
         (
             "dependencies: []",
             "when: yes",
-            "line 10: spec.flows[0].when must be of type string, and is true: put it into quotes if it is meant as text",
+            "line 10: spec.flows[0].when must be of type string, not true: put it in quotes if it is meant as a string",
         ),
         (
             "dependencies: []",
@@ -268,12 +268,12 @@ fn what_the_api_server_would_refuse_is_reported_with_line_and_field() -> Result<
         (
             "dependencies: []",
             "when: \"\"",
-            "line 10: spec.flows[0].when has 0 characters, 1 are the least",
+            "line 10: spec.flows[0].when has 0 characters; at least 1 are required",
         ),
         (
             "dependencies: []",
             "retry: {limit: 101}",
-            "line 10: spec.flows[0].retry.limit must be at most 100, and is 101",
+            "line 10: spec.flows[0].retry.limit must be at most 100, not 101",
         ),
         (
             "dependencies: []",
@@ -298,12 +298,12 @@ fn what_the_api_server_would_refuse_is_reported_with_line_and_field() -> Result<
         (
             "- name: job1",
             "- name: job_1",
-            "line 9: spec.flows[0].name is \"job_1\", and must match ^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            "line 9: spec.flows[0].name is \"job_1\", but must match ^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
         ),
         (
             "  globalParams:",
             "  failurePolicy: Ignore\n  globalParams:",
-            "spec.failurePolicy is \"Ignore\", and must be one of \"StopScheduling\", \"Continue\", \"Cancel\"",
+            "spec.failurePolicy is \"Ignore\", but must be one of \"StopScheduling\", \"Continue\", \"Cancel\"",
         ),
     ] {
         let text = EXAMPLE.replacen(from, to, 1);
@@ -319,7 +319,7 @@ fn a_name_is_looked_for_in_a_cluster() -> Result<()> {
     let folder = Folder::new()?;
     let error = folder.error(&["jobflow-example"], "")?;
     assert!(
-        error.contains("\"jobflow-example\" is no file, and there is no cluster"),
+        error.contains("\"jobflow-example\" is not a file, and no cluster was found"),
         "{error}"
     );
     Ok(())

@@ -61,7 +61,7 @@ impl Host {
         kill_process(pid, Signal::TERM).context("failed to signal the host")
     }
 
-    /// Waits until it has ended by itself, and returns its log.
+    /// Waits until it has exited, and returns its log.
     async fn ended(&mut self) -> Result<(ExitStatus, String)> {
         let begin = Instant::now();
         let status = loop {
@@ -256,12 +256,12 @@ async fn a_lease_lost_while_writes_are_finished_ends_the_host_immediately() -> R
 async fn a_plugin_deleted_while_it_loads_leaves_nothing_behind() -> Result<()> {
     let (api, host) = loading().await?;
     api.delete("actionplugins", "plugin")?;
-    // Its load is over with it, so nothing holds up the jobs.
+    // Its load ends with it, so nothing delays the jobs.
     job(&api, "job");
     job_until(&api, "job", "ActionNotFound").await?;
     let probe = host.readiness()?;
     assert!(probe.contains("200 OK"), "{probe}");
-    // Created again, it is loaded again, and the job goes on.
+    // Created again, it is loaded again, and the job continues.
     install(&api, "annotate", support::annotate()?);
     plugin(&api, "annotate");
     plugin_until(&api, "True Loaded").await?;

@@ -52,7 +52,7 @@ async fn bytes_that_are_no_action_are_refused_for_their_reason() -> Result<()> {
             "CoreModule",
             "wasm32-wasip2",
         ),
-        ("half", half, "Truncated", "cut off"),
+        ("half", half, "Truncated", "truncated"),
         ("garbled", garbled, "Malformed", "not a valid component"),
         (
             "too large",
@@ -278,7 +278,7 @@ fn a_cache_that_others_may_enter_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A directory for compiled code that is gone after the test.
+/// A directory for compiled code that is removed after the test.
 struct Cache {
     directory: tempfile::TempDir,
 }
@@ -299,7 +299,7 @@ impl Cache {
         Ok(files.next().context("no file")??.path())
     }
 
-    /// Loads the guest twice by a new loader, and says where the code came from.
+    /// Loads the guest twice by a new loader, and returns the sources of the code.
     async fn load(&self) -> Result<Vec<CodeSource>> {
         let recorder = Arc::new(Recorder::default());
         let observer = recorder.clone();
@@ -327,7 +327,8 @@ fn renamed(component: &[u8], from: &str, to: &str) -> Vec<u8> {
     renamed
 }
 
-/// A small component that takes long to compile: one function in which everything is alive at once.
+/// A small component that takes long to compile: one function in which all values are live at the same
+/// time.
 fn heavy() -> Result<Vec<u8>> {
     use std::fmt::Write as _;
     let mut body = String::new();

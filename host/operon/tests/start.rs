@@ -1,4 +1,4 @@
-//! A host that can't start: it ends, with a status that says so, and names what is in the way.
+//! A host that can't start: it exits with a failure status, and names the cause.
 
 use std::{
     net::TcpListener,
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 /// Within which time it must have ended.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// A cluster that nothing is asked of.
+/// A cluster that gets no requests.
 const KUBECONFIG: &str = "\
 apiVersion: v1
 kind: Config

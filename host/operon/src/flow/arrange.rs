@@ -3,7 +3,7 @@
 
 use super::net::Net;
 
-/// How often all columns are gone through.
+/// How often all columns are rearranged.
 const SWEEPS: usize = 12;
 
 /// Orders the columns of a net.

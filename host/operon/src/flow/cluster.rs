@@ -30,7 +30,9 @@ pub(super) fn flow(namespace: Option<&str>, name: &str) -> anyhow::Result<JobFlo
 
 async fn read(namespace: Option<&str>, name: &str) -> anyhow::Result<JobFlow> {
     let config = Config::infer().await.map_err(|error| {
-        anyhow!("{name:?} is no file, and there is no cluster to look for it in: {error}")
+        anyhow!(
+            "{name:?} is not a file, and no cluster was found to read the JobFlow from: {error}"
+        )
     })?;
     let server = config.cluster_url.to_string();
     let client = Client::try_from(client_config(config)).context("failed to build a client")?;
@@ -54,8 +56,8 @@ fn explained(error: kube::Error, namespace: &str, name: &str) -> anyhow::Error {
         .as_ref()
         .is_some_and(|about| about.name == name);
     match status.code {
-        404 if is_about_it => anyhow!("there is none in namespace {namespace:?}"),
-        404 => anyhow!("the cluster does not know JobFlows: Operon's CRDs are not installed"),
+        404 if is_about_it => anyhow!("it does not exist in namespace {namespace:?}"),
+        404 => anyhow!("the cluster does not serve JobFlows: Operon's CRDs are not installed"),
         _ => anyhow!("{}", status.message),
     }
 }

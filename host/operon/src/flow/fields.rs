@@ -1,5 +1,5 @@
-//! Whether the fields of a flow's spec are those that its CRD has, each of the type and within the limits that
-//! it has there, as the API server checks it; with the line of what is not.
+//! Checks that the fields of a flow's spec exist in its CRD, with the type and within the limits that the
+//! CRD sets, as the API server checks them; an error names the line.
 
 use anyhow::{bail, ensure};
 use kube::CustomResourceExt as _;
@@ -38,10 +38,9 @@ fn check_value(node: &Node, schema: &Value, path: &str) -> anyhow::Result<()> {
         }
         (Content::Scalar(value), Some(type_)) if is_of(value, type_) => {}
         (_, None) => {}
-        (content, Some(type_)) => bail!(
-            "{at}{path} must be of type {type_}, and is {}",
-            shown(content)
-        ),
+        (content, Some(type_)) => {
+            bail!("{at}{path} must be of type {type_}, not {}", shown(content))
+        }
     }
     limits::check(node, schema, path)
 }
@@ -59,7 +58,7 @@ fn check_fields(node: &Node, schema: &Value, path: &str) -> anyhow::Result<()> {
         let Some(field) = field.or_else(|| any.is_object().then_some(any)) else {
             ensure!(
                 takes_any,
-                "{}{path} is no field{}",
+                "{}{path} is not a known field{}",
                 entry.at(),
                 meant(&entry.key, schema)
             );
@@ -96,7 +95,7 @@ fn is_of(value: &Value, type_: &str) -> bool {
 fn shown(content: &Content) -> String {
     match content {
         Content::Scalar(value @ (Value::Bool(_) | Value::Number(_))) => {
-            format!("{value}: put it into quotes if it is meant as text")
+            format!("{value}: put it in quotes if it is meant as a string")
         }
         Content::Scalar(value) => value.to_string(),
         Content::List(_) => "a list".to_owned(),

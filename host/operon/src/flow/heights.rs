@@ -1,5 +1,5 @@
-//! How high each node of a net is: near those that it is joined to, apart from those of its column, and
-//! the lines as level as there is room for. Pure; in pixels, downwards.
+//! The vertical position of each node of a net: near its neighbours, apart from the nodes of its column,
+//! with lines as level as possible. Pure; in pixels, downwards.
 
 use super::{net::Net, place::Size};
 
@@ -14,7 +14,7 @@ const SWEEPS: usize = 10;
 const STRAIGHT: f64 = 4.0;
 const WEAK: f64 = 0.01;
 
-/// What is less is an error of computing.
+/// A smaller difference is a rounding error.
 const TINY: f64 = 0.001;
 
 /// The height of the middle of each node; the highest box begins at 0.
@@ -98,7 +98,7 @@ fn wishes(
         let is_alone = net.before[*node].is_empty() && net.after[*node].is_empty();
         wishes.push(match (median(&mut neighbours), wishes.last()) {
             (Some(median), _) => (median, if net.is_bend(*node) { STRAIGHT } else { 1.0 }),
-            // What nothing pulls at stays right below what is above it.
+            // A node without neighbours stays right below the node above it.
             (None, Some((above, _))) if is_alone => (*above, WEAK),
             (None, _) => (heights[*node], WEAK),
         });
@@ -146,7 +146,7 @@ fn settle(wishes: &[(f64, f64)], offsets: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Makes lines level over as many columns as there is room for.
+/// Levels lines over as many columns as there is room for.
 fn straighten(net: &Net, offsets: &[Vec<f64>], heights: &mut [f64]) {
     let mut seats = vec![(0, 0); net.nodes.len()];
     for (column, nodes) in net.columns.iter().enumerate() {

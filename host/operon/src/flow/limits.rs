@@ -1,5 +1,5 @@
-//! What the CRD of JobFlow says of a value beyond its type: its length, its form, what must be there, what must
-//! not be there twice, and rules in CEL. The API server refuses what breaks them, so no picture is drawn of it.
+//! The CRD's constraints on a value beyond its type: length, pattern, required fields, unique items, and
+//! rules in CEL. The API server refuses a flow that violates them, so no picture of it is drawn.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::yaml::{Content, Node};
 
-/// Checks one value, but not what is in it.
+/// Checks one value, but not its content.
 ///
 /// # Errors
 /// The first limit that it breaks.
@@ -23,10 +23,10 @@ pub(super) fn check(node: &Node, schema: &Value, path: &str) -> anyhow::Result<(
             let least = schema["minimum"].as_f64();
             let most = schema["maximum"].as_f64();
             if let Some(least) = least.filter(|least| number < *least) {
-                bail!("{at}{path} must be at least {least}, and is {number}");
+                bail!("{at}{path} must be at least {least}, not {number}");
             }
             if let Some(most) = most.filter(|most| number > *most) {
-                bail!("{at}{path} must be at most {most}, and is {number}");
+                bail!("{at}{path} must be at most {most}, not {number}");
             }
             Ok(())
         }
@@ -43,17 +43,17 @@ fn number(schema: &Value, limit: &str) -> Option<usize> {
 fn check_text(text: &str, schema: &Value, place: &str) -> anyhow::Result<()> {
     let length = text.chars().count();
     if let Some(most) = number(schema, "maxLength").filter(|most| length > *most) {
-        bail!("{place} has {length} characters, {most} are the most");
+        bail!("{place} has {length} characters; at most {most} are allowed");
     }
     if let Some(least) = number(schema, "minLength").filter(|least| length < *least) {
-        bail!("{place} has {length} characters, {least} are the least");
+        bail!("{place} has {length} characters; at least {least} are required");
     }
     if let Some(known) = schema["enum"].as_array().filter(|known| !known.is_empty()) {
         let names = known.iter().filter_map(Value::as_str);
         let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
         ensure!(
             known.iter().any(|name| name == text),
-            "{place} is {text:?}, and must be one of {}",
+            "{place} is {text:?}, but must be one of {}",
             names.join(", ")
         );
     }
@@ -61,7 +61,7 @@ fn check_text(text: &str, schema: &Value, place: &str) -> anyhow::Result<()> {
     if let Some(pattern) = pattern.and_then(|pattern| Regex::new(pattern).ok()) {
         ensure!(
             pattern.is_match(text),
-            "{place} is {text:?}, and must match {pattern}"
+            "{place} is {text:?}, but must match {pattern}"
         );
     }
     Ok(())
@@ -71,10 +71,10 @@ fn check_list(node: &Node, items: &[Node], schema: &Value, path: &str) -> anyhow
     let at = node.at();
     let count = items.len();
     if let Some(most) = number(schema, "maxItems").filter(|most| count > *most) {
-        bail!("{at}{path} has {count} items, {most} are the most");
+        bail!("{at}{path} has {count} items; at most {most} are allowed");
     }
     if let Some(least) = number(schema, "minItems").filter(|least| count < *least) {
-        bail!("{at}{path} has {count} items, {least} are the least");
+        bail!("{at}{path} has {count} items; at least {least} are required");
     }
     let keys: Vec<_> = match schema["x-kubernetes-list-type"].as_str() {
         Some("map") => {

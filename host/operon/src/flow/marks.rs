@@ -1,9 +1,9 @@
-//! Signs and words that both pictures have, and text that is fit to be drawn. Pure.
+//! Signs and words that both pictures have, and text that can be drawn. Pure.
 
 use operon_api::job_flow::Phase;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// The sign of a phase, and of a step of which nothing is known.
+/// The sign of a phase, and of a step without a status.
 pub(super) fn sign(phase: Option<Phase>) -> &'static str {
     match phase {
         None => "●",
@@ -42,7 +42,7 @@ pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// A text of at most so many columns; what is cut off leaves an ellipsis.
+/// A text of at most this number of columns; a shortened text ends in an ellipsis.
 pub(super) fn cut(text: &str, most: usize) -> String {
     if text.width() <= most {
         return text.to_owned();

@@ -91,7 +91,7 @@ impl Net {
         for line in links.chunk_by(|a, b| (a.from, a.is_when) == (b.from, b.is_when)) {
             let first = line[0];
             let longest = line.iter().map(|link| link.span).max().unwrap_or(1);
-            // What the line has in each column that it passes, from the step itself on.
+            // The points of the line in each column that it passes, from the step itself on.
             let mut trunk = vec![first.from];
             for column in (column_of[first.from]..).skip(1).take(longest - 1) {
                 let bend = self.nodes.len();

@@ -1,4 +1,4 @@
-//! What both pictures show of a flow: its steps in layers, and where each stands. Pure.
+//! The content of both pictures of a flow: its steps in layers, and the state of each. Pure.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,16 @@ use operon_core::job_flow::graph::FlowGraph;
 
 use super::marks::clean;
 
-/// A flow that makes sense, in words that may be drawn.
+/// A valid flow, as texts to draw.
 #[derive(Debug)]
 pub(super) struct Picture {
-    /// What it is: kind, namespace and name.
+    /// Its identity: kind, namespace and name.
     pub(super) title: String,
-    /// Where it stands: state, progress, duration.
+    /// Its status: state, progress, duration.
     pub(super) standing: Option<String>,
     /// Why, in the controller's words.
     pub(super) message: Option<String>,
-    /// What its spec says about all steps.
+    /// The fields of its spec that concern all steps.
     pub(super) settings: Vec<String>,
     /// In the order of the spec.
     pub(super) steps: Vec<Step>,
@@ -35,7 +35,7 @@ pub(super) struct Picture {
     graph: FlowGraph,
 }
 
-/// A step, and where it stands.
+/// A step, and its status.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) name: String,
@@ -50,10 +50,10 @@ pub(super) struct Step {
 }
 
 impl Picture {
-    /// What is drawn of `flow`; what runs has run until `now`.
+    /// The picture of `flow`; running steps have run until `now`.
     ///
     /// # Errors
-    /// Its steps make no sense together.
+    /// Its steps are invalid.
     pub(super) fn new(flow: &JobFlow, now: Timestamp) -> anyhow::Result<Self> {
         let title = title(flow);
         let graph = FlowGraph::new(&flow.spec).with_context(|| title.clone())?;
@@ -106,7 +106,7 @@ impl Picture {
     }
 }
 
-/// What went wrong first, what is still to come last.
+/// Failures come first, waiting steps last.
 const PHASES: [Phase; 7] = [
     Phase::Failed,
     Phase::Blocked,
@@ -143,7 +143,7 @@ impl Step {
         }
     }
 
-    /// The reason and its sentence. Of what was skipped the reason says it all.
+    /// The reason and its message. For a skipped step the reason is enough.
     pub(super) fn why(&self) -> Option<String> {
         let message = self.message.as_deref();
         let message = message.filter(|_| self.phase != Some(Phase::Skipped));

@@ -30,7 +30,7 @@ pub(super) struct Area {
     pub(super) height: f64,
 }
 
-/// A piece of a line: level from `start` to `from`, then curved to `to`. What is level passes a column.
+/// A piece of a line: level from `start` to `from`, then curved to `to`. A level piece passes a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Piece {
     pub(super) start: f64,

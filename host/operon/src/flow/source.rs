@@ -13,7 +13,7 @@ use super::{
     yaml::{self, Content, Node},
 };
 
-/// What is to be drawn.
+/// The flow to draw.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// All flows of a file, or one of them.
@@ -38,13 +38,13 @@ impl Wanted {
         if looks_like_a_file(&what) || Path::new(&what).is_file() {
             ensure!(
                 namespace.is_none(),
-                "--namespace is for a flow in the cluster, and {what:?} is a file"
+                "--namespace applies to a flow in the cluster, but {what:?} is a file"
             );
             return Ok(Self::File { path: what, name });
         }
         ensure!(
             name.is_none(),
-            "--name picks a flow from a file, and {what:?} is no file"
+            "--name selects a flow from a file, but {what:?} is not a file"
         );
         Ok(Self::Live {
             namespace,
@@ -118,7 +118,7 @@ fn picked(objects: &[Node], name: Option<&str>) -> anyhow::Result<Vec<JobFlow>> 
             continue;
         }
         let flow = fields::check(object).and_then(|()| Ok(JobFlow::deserialize(object.to_json())?));
-        flows.push(flow.with_context(|| format!("object {} is no valid JobFlow", place + 1))?);
+        flows.push(flow.with_context(|| format!("object {} is not a valid JobFlow", place + 1))?);
     }
     if flows.is_empty() {
         others.remove(" ");

@@ -31,7 +31,7 @@ const BEFORE_EXIT: f64 = 72.0;
 /// The room between two flows.
 const BETWEEN_FLOWS: f64 = 16.0;
 
-/// What everything looks like: colours of light pages, on a background of its own.
+/// The style: colours of light pages, on a background of its own.
 const STYLE: &str = include_str!("svg/style.css");
 
 /// All flows in one image.

@@ -33,7 +33,7 @@ pub(super) fn draw(picture: &Picture, terminal: Terminal) -> String {
     drawn.collect()
 }
 
-/// What it is and how it stands as a whole.
+/// Its name and its status as a whole.
 fn head(picture: &Picture, room: usize) -> Vec<Line> {
     let mut title = Line::of(Style::Bold, picture.title.as_str());
     if let Some(standing) = &picture.standing {

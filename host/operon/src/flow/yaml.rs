@@ -1,6 +1,6 @@
 //! YAML as kubectl reads it, with the line of every value: YAML 1.1's scalars (`no` is false, `86_400` a
-//! number), merge keys resolved. What kubectl reads in a way that nobody means, such as a key that is there
-//! twice, is refused.
+//! number), merge keys resolved. Input that kubectl reads in an unintended way, such as a duplicate key, is
+//! refused.
 
 mod scalar;
 #[cfg(test)]
@@ -127,11 +127,11 @@ impl Node {
 /// The documents of a text; one without content is null.
 ///
 /// # Errors
-/// What is wrong with it, with its line.
+/// The error, with its line.
 pub(super) fn documents(text: &str) -> anyhow::Result<Vec<Node>> {
     let events: Result<Vec<_>, _> = Parser::new_from_str(text).collect();
     let mut reader = Reader {
-        events: events.context("it is no valid YAML or JSON")?.into_iter(),
+        events: events.context("it is not valid YAML or JSON")?.into_iter(),
         anchors: HashMap::new(),
         left: MAX_NODES,
     };
@@ -237,7 +237,7 @@ impl<'a> Reader<'a> {
             }
             entries.push(Entry { key, line, value });
         }
-        // What is written in the map itself wins, then what is merged first.
+        // The map's own entries win, then the entries that are merged first.
         for entry in merged {
             if entries.iter().all(|known| known.key != entry.key) {
                 entries.push(entry);
@@ -247,7 +247,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What a merge key adds: the fields of a map, or of several.
+/// The fields that a merge key adds: those of a map, or of several.
 fn sources(value: Node) -> anyhow::Result<Vec<Entry>> {
     let Node { line, content } = value;
     match content {

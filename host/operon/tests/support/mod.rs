@@ -1,5 +1,5 @@
-//! What the tests and the benchmark of components share: guests, a loader that uses the shipped
-//! compile child, a cluster of a few objects, and a target to ask about.
+//! What the tests and the benchmark of components share: guests, a loader that uses the shipped compile
+//! child, a cluster of a few objects, and a target for the calls.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -172,7 +172,7 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// About the target of this name, which is how the hostile guest is told what to do.
+    /// For the target of this name, which controls the hostile guest.
     pub(crate) fn about(name: &str) -> Self {
         let target = Target {
             name: name.to_owned(),

@@ -1,5 +1,5 @@
-//! What is written above and beneath the boxes of a flow: its name and how it stands, and what the
-//! signs and lines mean. Pure.
+//! The texts above and beneath the boxes of a flow: its name and status, and the legend of signs and lines.
+//! Pure.
 
 use std::fmt::Write as _;
 
@@ -28,7 +28,7 @@ const LONGEST: usize = 100;
 /// How wide an image is at least.
 const LEAST: f64 = 420.0;
 
-/// What is above the boxes.
+/// The texts above the boxes.
 pub(super) struct Head {
     /// With the class of each.
     lines: Vec<(&'static str, String)>,
@@ -81,7 +81,7 @@ enum Sample {
     Words,
 }
 
-/// What the signs and lines mean, of those that there are.
+/// The legend of the signs and lines in the picture.
 pub(super) struct Foot {
     items: Vec<(Sample, String)>,
 }

@@ -17,7 +17,7 @@ const LONGEST: usize = 34;
 const LARGE: f64 = 13.0;
 const SMALL: f64 = 11.0;
 
-/// What is around the lines of a box.
+/// The padding around the lines of a box.
 const PADDING: f64 = 10.0;
 const NARROWEST: f64 = 84.0;
 

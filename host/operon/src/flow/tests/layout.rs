@@ -78,7 +78,7 @@ fn no_line_runs_through_a_box() {
     for (picture, layout) in layouts() {
         let boxes = boxes(&picture, &layout);
         for piece in &layout.pieces {
-            // What is level passes a column, beside all its boxes.
+            // A level piece passes a column, beside all its boxes.
             let (left, right) = (piece.start, piece.from.0);
             for area in boxes
                 .iter()
@@ -90,7 +90,7 @@ fn no_line_runs_through_a_box() {
                     "{piece:?} {area:?}"
                 );
             }
-            // What is curved stays between its ends, and no column is there.
+            // A curved piece stays between its ends, where no column is.
             for (x, width) in &layout.columns {
                 let is_beside = piece.to.0 <= *x || x + width <= piece.from.0;
                 assert!(is_beside, "{piece:?} {x} {width}");

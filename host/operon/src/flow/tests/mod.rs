@@ -1,4 +1,4 @@
-//! Properties of both pictures that hold for every flow, and what makes the flows.
+//! Properties of both pictures that hold for every flow, and the generator of the flows.
 
 mod image;
 mod layout;
@@ -94,7 +94,7 @@ fn any_flows() -> impl Iterator<Item = JobFlow> {
     (0..120).map(|seed| any_flow(seed, if seed < 60 { 12 } else { 60 }))
 }
 
-/// A flow that failed, as the controller tells it.
+/// A flow that failed, as the controller reports it.
 fn failed() -> JobFlow {
     let flow = flow(&[
         ("build", &[]),

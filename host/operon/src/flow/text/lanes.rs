@@ -5,7 +5,7 @@
 
 use crate::flow::picture::Step;
 
-/// What is drawn to the left and to the right of the sign of a step, and beneath it.
+/// The lines to the left and to the right of the sign of a step, and beneath it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Beside {
     pub(super) left: String,
@@ -20,7 +20,7 @@ impl Beside {
     }
 }
 
-/// What is beside each step; none if it takes more than `most` lanes. `order` has each step after those
+/// The lines beside each step; none if they take more than `most` lanes. `order` has each step after those
 /// that it depends on.
 pub(super) fn lanes(order: &[usize], steps: &[Step], most: usize) -> Option<Vec<Beside>> {
     let mut left_over = vec![0_usize; steps.len()];

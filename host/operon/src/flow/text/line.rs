@@ -1,19 +1,19 @@
-//! One line of text with colours, cut to the width of a terminal. Pure.
+//! One line of text with colours, truncated to the width of a terminal. Pure.
 
 use operon_api::job_flow::Phase;
 
 use crate::flow::marks::{cut, width};
 
-/// What is drawn on.
+/// The output of the drawing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::flow) struct Terminal {
-    /// How many columns it has; what is no terminal has room for everything.
+    /// Its number of columns; an output that is not a terminal has room for everything.
     pub(in crate::flow) width: Option<usize>,
     /// Whether colours are drawn.
     pub(in crate::flow) color: bool,
 }
 
-/// How a part of a line looks.
+/// The style of a part of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     Plain,
@@ -59,7 +59,7 @@ impl Line {
         let mut rest = self.width;
         for (style, text) in &self.parts {
             let own = width(text);
-            // The part in which the line is cut leaves room for the ellipsis.
+            // The part in which the line is truncated leaves room for the ellipsis.
             let text = if rest > left {
                 cut_here(text, own, left)
             } else {
@@ -87,7 +87,7 @@ fn cut_here(text: &str, own: usize, left: usize) -> String {
     if own < left {
         return text.to_owned();
     }
-    // An ellipsis stands for what follows, even if this part would fit.
+    // An ellipsis replaces the rest, even if this part would fit.
     let mut short = cut(&format!("{text}……"), left);
     if short.is_empty() && left > 0 {
         short.push('…');

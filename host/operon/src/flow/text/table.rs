@@ -17,27 +17,27 @@ const MAX_NAME: usize = 40;
 /// How wide `Succeeded` and `Cancelled` are.
 const PHASE: usize = 9;
 
-/// What stands for the number of a layer at the step that runs last.
+/// The text in place of the layer's number at the step that runs last.
 const EXIT: &str = "exit";
 
 /// How many lanes are drawn beside the steps at most; more are no picture any more. At a terminal they
 /// take two fifths of its width at most.
 const MAX_LANES: usize = 20;
 
-/// Narrower notes are cut, not wrapped.
+/// Narrower notes are truncated, not wrapped.
 const NARROWEST_NOTE: usize = 24;
 
 /// Lines for steps, and where everything is in them.
 pub(super) struct Table<'a> {
     picture: &'a Picture,
-    /// What is drawn beside each step of a layer, in their order; none if there would be too much.
+    /// The lines beside each step of a layer, in their order; none if there would be too many.
     beside: Option<Vec<Beside>>,
     /// How wide a line may be.
     room: usize,
     columns: Columns,
 }
 
-/// Where each column begins; those that this flow has nothing for have no width.
+/// Where each column begins; empty columns have no width.
 struct Columns {
     sign: usize,
     name: usize,
@@ -109,7 +109,7 @@ impl<'a> Table<'a> {
         }
         let room = self.room.saturating_sub(columns.end.max(line.width() + 1));
         let end = self.end(place, room);
-        // Where lines are drawn, they tell what does not fit.
+        // If lines are drawn, they show the dependencies that do not fit.
         let is_all = self.beside.is_none() && self.picture.exit != Some(place);
         if width(&end) <= room || is_all {
             line.fill(columns.end);

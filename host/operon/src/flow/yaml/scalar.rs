@@ -15,7 +15,7 @@ const FALSE: [&str; 11] = [
 /// The value of a scalar.
 ///
 /// # Errors
-/// Its tag is unknown or does not fit, or JSON has no such number.
+/// Its tag is unknown or does not match, or JSON has no such number.
 pub(super) fn value(text: &str, is_plain: bool, tag: Option<&Tag>) -> anyhow::Result<Value> {
     let Some(tag) = tag else {
         return if is_plain {
@@ -36,7 +36,7 @@ pub(super) fn value(text: &str, is_plain: bool, tag: Option<&Tag>) -> anyhow::Re
         Some(_) | None => bail!("the tag {tag} is not supported"),
     };
     if !fits {
-        bail!("{text:?} is no {tag}");
+        bail!("{text:?} is not of the type {tag}");
     }
     Ok(value)
 }
@@ -51,7 +51,7 @@ fn resolved(text: &str) -> anyhow::Result<Value> {
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if [".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"].contains(&unsigned) {
-        bail!("{text} is no number that JSON has: put it into quotes");
+        bail!("{text} is not a JSON number: put it in quotes");
     }
     if !unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
         return Ok(json!(text));
@@ -65,7 +65,7 @@ fn resolved(text: &str) -> anyhow::Result<Value> {
     }
     let float: f64 = plain
         .parse()
-        .with_context(|| format!("{text:?} is no number"))?;
+        .with_context(|| format!("{text:?} is not a number"))?;
     let number = Number::from_f64(float).with_context(|| format!("{text} is too large"))?;
     Ok(Value::Number(number))
 }

@@ -59,7 +59,7 @@ fn what_is_wrong_is_reported_with_its_line() {
     for (text, error) in [
         ("a: 1\nb: 2\na: 3\n", "line 3: \"a\" is on line 1 already"),
         ("a:\n  <<: 1\n", "line 2: only maps can be merged with <<"),
-        ("a: 1\nb: .inf\n", "line 2: .inf is no number"),
+        ("a: 1\nb: .inf\n", "line 2: .inf is not a JSON number"),
         ("a: !mine 1\n", "line 1: the tag !mine is not supported"),
         ("a: *b\n", "line 1"),
         ("a: 1\nb: [\n", "line 2"),
