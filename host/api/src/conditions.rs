@@ -10,13 +10,13 @@ use k8s_openapi::{
 pub const READY: &str = "Ready";
 /// Something is on its way; present only while it is.
 pub const RECONCILING: &str = "Reconciling";
-/// Nothing will happen until somebody changes something; present only then.
+/// Nothing will happen until a change by a user; present only then.
 pub const STALLED: &str = "Stalled";
 
 /// Of an ActionPlugin: pods are marked for OperationJobs that do not exist any more; present only then.
 pub const PODS_LEFT_BEHIND: &str = "PodsLeftBehind";
 
-/// Where an object stands; it decides all three conditions at once.
+/// The standing of an object; it decides all three conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Ready.

@@ -16,7 +16,7 @@ pub const ACTION_MANAGER_PREFIX: &str = "operon-action-";
 /// The component name under which Operon's Events appear.
 pub const EVENT_COMPONENT: &str = "operon";
 
-/// Holds a ReactiveJob until its Jobs are gone, and its newest Job until there is a newer one. The name
+/// Holds a ReactiveJob until its Jobs are deleted, and its newest Job until there is a newer one. The name
 /// is SAP's, as are those of the two labels and two annotations: its Jobs are taken over as they are.
 pub const REACTIVE_JOB_FINALIZER: &str = "batch.cs.sap.com/reactivejob-operator";
 
@@ -26,25 +26,26 @@ pub const CONTROLLER_UID: &str = "batch.cs.sap.com/controller-uid";
 /// On a Job: the name of its ReactiveJob.
 pub const CONTROLLER_NAME: &str = "batch.cs.sap.com/controller-name";
 
-/// On a Job: the `metadata.generation` of its ReactiveJob when it was made.
+/// On a Job: the `metadata.generation` of its ReactiveJob when the Job was created.
 pub const CONTROLLER_GENERATION: &str = "batch.cs.sap.com/controller-generation";
 
-/// On a Job: the hash of the template that it was made from.
+/// On a Job: the hash of the template that it was created from.
 pub const CONTROLLER_HASH: &str = "batch.cs.sap.com/controller-hash";
 
-/// On a Job: the hash of the template that it was made from, in the form in which an API server stores it.
+/// On a Job: the hash of the template that it was created from, in the form in which an API server stores
+/// it.
 pub const TEMPLATE_HASH: &str = "operon.dev/template-hash";
 
-/// On a Job: the hash of `spec.template` in the template that it was made from.
+/// On a Job: the hash of `spec.template` in the template that it was created from.
 pub const POD_TEMPLATE_HASH: &str = "operon.dev/pod-template-hash";
 
-/// On a Job: the ConfigMaps and Secrets that it was made for, with their digests, as a JSON object.
+/// On a Job: the ConfigMaps and Secrets that it was created for, with their digests, as a JSON object.
 pub const CONFIG: &str = "operon.dev/config";
 
 /// On a Job: its number among the Jobs of its ReactiveJob; the newest has the highest.
 pub const RUN: &str = "operon.dev/run";
 
-/// On a Job: why it was made.
+/// On a Job: why it was created.
 pub const RUN_REASON: &str = "operon.dev/run-reason";
 
 /// On a Job: which attempt it is, counted from 1: of the same template of a ReactiveJob, of a step, of a
@@ -55,14 +56,14 @@ pub const RUN_ATTEMPT: &str = "operon.dev/run-attempt";
 /// `retry.limit`; deleted Jobs do not.
 pub const FAILURES: &str = "operon.dev/failures";
 
-/// On a Job of a ReactiveJob: what the template says of the fields that are changed in place, as a JSON object.
-/// A field is written again only when the template says something else.
+/// On a Job of a ReactiveJob: the template's values of the fields that are changed in place, as a JSON
+/// object. A field is written again only when its value in the template changes.
 pub const APPLIED: &str = "operon.dev/applied";
 
 /// On a Job: the uid of the Job before; its name is derived from it.
 pub const RUN_AFTER: &str = "operon.dev/run-after";
 
-/// On a Job that another operator made: its own uid. A copy of it has another.
+/// On a Job that another operator created: its own uid. A copy of it has another.
 pub const ADOPTED: &str = "operon.dev/adopted";
 
 /// On a ReactiveJob: another value than before runs its Job again. On a Job: the value that it ran for.
@@ -83,22 +84,22 @@ pub const NODE_UID: &str = "operon.dev/node-uid";
 /// On a Job of a DaemonJob, and on its pods: the name of its node.
 pub const NODE_NAME: &str = "operon.dev/node-name";
 
-/// On a Job of a JobFlow or DaemonJob: a digest of what it was made from. Of a DaemonJob it is on the pods
-/// too.
+/// On a Job of a JobFlow or DaemonJob: a digest of the spec that it was created from. For a DaemonJob it is
+/// on the pods too.
 pub const REVISION: &str = "operon.dev/revision";
 
 /// On a Job of a JobFlow or DaemonJob: its `ttlSecondsAfterFinished`, which it gets when its result is
 /// written down.
 pub const TTL: &str = "operon.dev/ttl-seconds-after-finished";
 
-/// On a Job of a JobFlow that was made from a JobTemplate: `<namespace>.<name>` of that. The key is
-/// job-deploy-operator's.
+/// On a Job of a JobFlow that was created from a JobTemplate: `<namespace>.<name>` of the JobTemplate. The
+/// key is job-deploy-operator's.
 pub const JOB_TEMPLATE: &str = "createByJobTemplate";
 
 /// On a JobFlow or DaemonJob: another value than before runs again what failed.
 pub const RETRY: &str = "operon.dev/retry";
 
-/// On a Job: Operon suspended it, because its object or its template says so. A Job that is suspended
+/// On a Job: Operon suspended it, because its object or its template requires it. A Job that is suspended
 /// without this annotation is held by another controller or by a user.
 pub const SUSPENDED: &str = "operon.dev/suspended";
 

@@ -110,7 +110,7 @@ pub struct OperationJobSpec {
     pub active_deadline_seconds: Option<i32>,
 
     /// How long the job is kept after it has finished, in seconds, before it is deleted. Default: 30
-    /// minutes. -1 keeps it until somebody deletes it. Use -1 if a GitOps tool applies the job: it would
+    /// minutes. -1 keeps it until a user deletes it. Use -1 if a GitOps tool applies the job: it would
     /// otherwise create and run the job again after each deletion.
     #[serde(
         rename = "TTLSecondsAfterFinished",
@@ -119,7 +119,7 @@ pub struct OperationJobSpec {
     )]
     #[schemars(range(min = -1), extend("x-kubernetes-validations" = [{
         "rule": "self != 0",
-        "message": "TTLSecondsAfterFinished must be at least 1; -1 keeps the job until somebody deletes it"
+        "message": "TTLSecondsAfterFinished must be at least 1; -1 keeps the job until a user deletes it"
     }]))]
     pub ttl_seconds_after_finished: Option<i32>,
 
@@ -172,7 +172,7 @@ pub enum Progress {
     Pending,
     /// Being operated.
     Processing,
-    /// Finished without success; `error` says why.
+    /// Finished without success; `error` has the cause.
     Failed,
     /// Finished with success.
     Succeeded,
@@ -227,7 +227,7 @@ pub struct OperationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_failed_time: Option<Time>,
 
-    /// Every target with its progress: first those that have started, then the others, in the order of
+    /// Every target with its progress: started targets first, then the others, in the order of
     /// `spec.targets`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
@@ -278,6 +278,6 @@ pub struct TargetDetail {
 pub struct TargetError {
     /// One CamelCase word.
     pub reason: String,
-    /// What is wrong and what to do about it.
+    /// The cause, and what to do about it.
     pub message: String,
 }
