@@ -439,9 +439,12 @@ fn carrying(failure: &Failure, last: &TargetError) -> Failure {
     let Failure { reason, message } = failure;
     let TargetError {
         reason: cause,
-        message: told,
+        message: last_message,
     } = last;
-    Failure::new(reason, format!("{message}; last error: {cause}: {told}"))
+    Failure::new(
+        reason,
+        format!("{message}; last error: {cause}: {last_message}"),
+    )
 }
 
 fn error(failure: &Failure) -> TargetError {

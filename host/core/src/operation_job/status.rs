@@ -149,10 +149,10 @@ fn describe(
     details: &[TargetDetail],
     blocked: Option<&Failure>,
 ) -> (Standing, String, String) {
-    let told = counts.sentence();
+    let summary = counts.sentence();
     let progress = counts.progress();
     match progress {
-        Progress::Succeeded => (Standing::Ready, "Succeeded".to_owned(), told),
+        Progress::Succeeded => (Standing::Ready, "Succeeded".to_owned(), summary),
         Progress::Failed => {
             let first = details
                 .iter()
@@ -166,7 +166,7 @@ fn describe(
                     )
                 },
             );
-            (Standing::Stalled, reason, format!("{told}{why}"))
+            (Standing::Stalled, reason, format!("{summary}{why}"))
         }
         Progress::Pending | Progress::Processing => {
             match (blocked, held_back(observed.job, counts)) {
@@ -182,18 +182,18 @@ fn describe(
                     (
                         standing,
                         failure.reason.clone(),
-                        format!("{told}; {}", failure.message),
+                        format!("{summary}; {}", failure.message),
                     )
                 }
                 (None, Some(partition)) => (
                     Standing::Reconciling,
                     "WaitingForPartition".to_owned(),
-                    format!("{told}; partition {partition} holds back the remaining targets"),
+                    format!("{summary}; partition {partition} holds back the remaining targets"),
                 ),
                 (None, None) => (
                     Standing::Reconciling,
                     progress_word(progress).to_owned(),
-                    told,
+                    summary,
                 ),
             }
         }
