@@ -53,7 +53,7 @@ async fn a_step_whose_pod_the_quota_refuses_quotes_the_event_that_says_so() {
     story(async |world: &World| {
         world.set_quota(0).await;
         Flow::of("flow", [Step::of("a")]).apply(world).await;
-        let refused = "FailedCreate: no pod of it has been made: ";
+        let refused = "FailedCreate: no pod of the Job has been created: ";
         let flow = world
             .flow_until("flow", "quotes the Event", |flow| {
                 let said = step_said(flow, "a");

@@ -183,7 +183,7 @@ fn a_node_whose_pod_is_refused_quotes_the_event_that_says_why() {
             (node.reason.as_str(), node.message.as_str()),
             (
                 "FailedCreate",
-                "no pod of it has been made: exceeded quota: pods"
+                "no pod of the Job has been created: exceeded quota: pods"
             )
         );
     }
@@ -195,7 +195,7 @@ fn a_node_whose_pod_is_refused_quotes_the_event_that_says_why() {
     assert!(
         world
             .said()
-            .ends_with("on node \"a\": no pod of it has been made: exceeded quota: pods"),
+            .ends_with("on node \"a\": no pod of the Job has been created: exceeded quota: pods"),
         "{}",
         world.said()
     );
@@ -214,7 +214,7 @@ fn a_node_whose_pod_no_event_explains_says_so_and_is_not_asked_about_again() {
     assert!(
         world
             .said()
-            .ends_with("no pod of it has been made: no Warning Event about it was found"),
+            .ends_with("no pod of the Job has been created: no Warning Event about it was found"),
         "{}",
         world.said()
     );

@@ -249,7 +249,7 @@ fn a_step_whose_pod_is_refused_quotes_the_event_that_says_why() {
     assert_eq!(world.asked, [], "a Job that has just been made");
     world.now += 1;
     world.settle();
-    let said = "Job \"flow-a\" does not progress yet: FailedCreate: no pod of it has been made: exceeded quota: pods";
+    let said = "Job \"flow-a\" does not progress yet: FailedCreate: no pod of the Job has been created: exceeded quota: pods";
     assert_eq!(
         (world.reason("a"), world.message("a")),
         ("JobPending", said)
@@ -269,7 +269,7 @@ fn a_step_whose_pod_is_refused_quotes_the_event_that_says_why() {
     assert_eq!(world.standing()[1], ("Stalled", "True", "FailedCreate"));
     assert_eq!(
         world.ready(),
-        "step \"a\": Job \"flow-a\" can't progress: no pod of it has been made: exceeded quota: pods"
+        "step \"a\": Job \"flow-a\" can't progress: no pod of the Job has been created: exceeded quota: pods"
     );
     assert_eq!(world.asked.len(), 3, "again of the one that it names");
     // The words stay, and nobody asks for them again.
@@ -294,7 +294,7 @@ fn a_step_whose_pod_no_event_explains_says_so_and_is_not_asked_about_again() {
     assert!(
         world
             .message("a")
-            .ends_with("no pod of it has been made: no Warning Event about it was found"),
+            .ends_with("no pod of the Job has been created: no Warning Event about it was found"),
         "{}",
         world.message("a")
     );
