@@ -24,6 +24,9 @@ const PAUSE: &str = "localhost/pause:3.10";
 /// The image for tests and examples.
 const BUSYBOX: &str = "localhost/busybox:1.35";
 
+/// The same under another name, to which a pod can be updated.
+const NEXT_BUSYBOX: &str = "localhost/busybox:1.36";
+
 /// Fetches containerd, runc and the network plugins, and makes the images.
 pub(crate) fn ensure_runtime(progress: &Progress) -> Result<()> {
     let packages = debian::ensure(progress)?;
@@ -37,13 +40,19 @@ pub(crate) fn ensure_runtime(progress: &Progress) -> Result<()> {
             .to_vec();
         make_image(&packages, PAUSE, pause, "pause.tar")?;
         make_image(&packages, BUSYBOX, Vec::new(), "busybox.tar")?;
+        make_image(&packages, NEXT_BUSYBOX, Vec::new(), "next-busybox.tar")?;
     }
     Ok(())
 }
 
-fn base_images() -> Result<[PathBuf; 2]> {
+fn base_images() -> Result<[PathBuf; 3]> {
     let folder = cache_dir()?.join("images");
-    Ok([folder.join("pause.tar"), folder.join("busybox.tar")])
+    let file = |name| folder.join(name);
+    Ok([
+        file("pause.tar"),
+        file("busybox.tar"),
+        file("next-busybox.tar"),
+    ])
 }
 
 fn make_image(packages: &Path, name: &str, entrypoint: Vec<String>, file: &str) -> Result<()> {

@@ -87,7 +87,10 @@ async fn kubectl_scale_brings_pods_and_takes_them_out_of_service_before_they_go(
             .filter(|pod| pod.name_any() != one[0].name_any())
         {
             let reasons = world.event_reasons(&pod.name_any()).await.expect("Events");
-            assert!(reasons.contains(&"ServiceReady".to_owned()), "{reasons:?}");
+            assert!(
+                reasons.contains(&"ServiceNotReady".to_owned()),
+                "{reasons:?}"
+            );
         }
         world
             .kubectl_says(&["scale", "cls/shop", "--replicas=2"])
@@ -104,39 +107,34 @@ async fn kubectl_scale_brings_pods_and_takes_them_out_of_service_before_they_go(
 }
 
 #[tokio::test]
-async fn a_deleted_pod_is_created_again_and_one_of_an_edited_template_has_the_new_revision() {
+async fn a_deleted_pod_is_created_again_at_the_revision_that_the_partition_keeps() {
     story(async |world: &World| {
         let before = world.colla_set_up("shop", 2).await;
+        let revision = before[0].labels()["controller-revision-hash"].clone();
         let mut pod = pod_spec();
         pod["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
-        let template = json!({"spec": {"template": {"spec": pod}}});
-        world.patch::<CollaSet>("shop", template).await;
-        let object = world
+        let partition = json!({"rollingUpdate": {"byPartition": {"partition": 2}}});
+        let spec = json!({"template": {"spec": pod}, "updateStrategy": partition});
+        world.patch::<CollaSet>("shop", json!({"spec": spec})).await;
+        world
             .eventually("the revision of the new template", async || {
-                let object = world.get::<CollaSet>("shop").await?;
-                let status = status(&object);
+                let status = status(&world.get::<CollaSet>("shop").await?);
                 ensure!(
-                    status.updated_revision != status.current_revision,
+                    status.updated_revision.as_ref() != Some(&revision),
                     "{status:?}"
                 );
-                Ok(object)
-            })
-            .await;
-        let updated = status(&object).updated_revision.expect("a revision");
-        world.delete_pod(&before[0]).await;
-        world
-            .eventually("one of two pods to have it", async || {
-                let object = world.get::<CollaSet>("shop").await?;
-                let status = status(&object);
-                ensure!(status.updated_available_replicas == 1, "{status:?}");
-                ensure!(status.available_replicas == 2, "{status:?}");
                 Ok(())
             })
             .await;
-        world.delete_pod(&before[1]).await;
-        let after = world.colla_set_serves("shop", 2).await;
-        for pod in &after {
-            assert_eq!(pod.labels()["controller-revision-hash"], updated);
+        world.delete_pod(&before[0]).await;
+        world.pod_gone(&before[0]).await;
+        for pod in world.colla_set_serves("shop", 2).await {
+            assert_eq!(pod.labels()["controller-revision-hash"], revision);
+        }
+        let none = json!({"spec": {"updateStrategy": null}});
+        world.patch::<CollaSet>("shop", none).await;
+        for pod in world.colla_set_serves("shop", 2).await {
+            assert_ne!(pod.labels()["controller-revision-hash"], revision);
         }
         let revisions = world.list::<ControllerRevision>().await.expect("revisions");
         assert_eq!(revisions.len(), 2);
@@ -168,11 +166,11 @@ async fn what_cannot_work_is_named_in_the_condition() {
         )
         .await;
         let mut object = colla_set("later", 1, &pod_spec());
-        object["spec"]["updateStrategy"] = json!({"podUpgradePolicy": "Recreate"});
+        object["spec"]["scaleStrategy"] = json!({"podToDelete": ["later-1"]});
         let refused = world.kubectl_apply(&object.to_string()).await;
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(
-            said.contains("updateStrategy is not supported yet"),
+            said.contains("scaleStrategy is not supported yet"),
             "{said}"
         );
     })

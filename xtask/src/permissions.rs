@@ -85,7 +85,14 @@ fn tables(progress: &Progress) -> Result<String> {
             .iter()
             .map(|switch| format!("{switch}={}", switch != off))
             .collect();
-        Ok((off.clone(), keys(&render(&values)?)))
+        // What requires it is off as well: the chart refuses one controller without the other.
+        let beside = off.split_once('.').map_or("", |(parent, _)| parent);
+        let alone = values.iter().map(|value| match value.split_once('=') {
+            Some((switch, _)) if switch.starts_with(beside) => format!("{switch}=false"),
+            _ => value.clone(),
+        });
+        let rendered = render(&values).or_else(|_| render(&alone.collect::<Vec<_>>()))?;
+        Ok((off.clone(), keys(&rendered)))
     };
     let without = switches.iter().map(without).collect::<Result<Vec<_>>>()?;
     let on: Vec<_> = switches.iter().map(|it| format!("{it}=true")).collect();

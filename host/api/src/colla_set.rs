@@ -34,7 +34,7 @@ pub const HISTORY_LIMIT: i32 = 20;
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
-    doc = "A set of identical pods. Whatever takes a pod out of service takes part in the PodOpsLifecycle.",
+    doc = "A set of identical pods. Scaling in, updates and replacements take a pod out of service first, by the PodOpsLifecycle.",
     printcolumn(name = "DESIRED", type_ = "integer", json_path = ".spec.replicas"),
     printcolumn(name = "CURRENT", type_ = "integer", json_path = ".status.replicas"),
     printcolumn(
@@ -98,7 +98,8 @@ pub struct CollaSetSpec {
     /// The pods. Each gets the readiness gate `pod.kusionstack.io/service-ready`.
     pub template: PodTemplateSpec,
 
-    /// While this is true, no pod is created, changed or deleted.
+    /// While this is true, Operon creates, changes and scales in no pod. A pod that is marked for deletion is
+    /// deleted nevertheless.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 
@@ -107,12 +108,9 @@ pub struct CollaSetSpec {
     #[schemars(range(min = 0))]
     pub history_limit: Option<i32>,
 
-    /// Not supported yet: an edit of the template concerns only pods that are created later.
+    /// How pods get an edited template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
-        "updateStrategy is not supported yet: an edit of the template concerns only pods that are created later"
-    )]))]
-    pub update_strategy: Option<Map<String, Value>>,
+    pub update_strategy: Option<UpdateStrategy>,
 
     /// Not supported yet: a scale-in chooses the pods by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +133,67 @@ pub struct CollaSetSpec {
         "message": "volumeClaimTemplates are not supported yet: use PersistentVolumeClaims that exist",
     })]))]
     pub volume_claim_templates: Vec<Value>,
+}
+
+/// How pods get an edited template.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateStrategy {
+    /// Which pods get it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling_update: Option<RollingUpdate>,
+
+    /// How a pod gets it. InPlaceIfPossible (the default): images, labels and annotations are changed in the
+    /// pod; for any other change the pod is created again. InPlaceOnly: as before, but pods that would have to
+    /// be created again stay as they are. Recreate: the pod is deleted and created again. Replace: a new pod
+    /// is created first, and the old one is deleted when the new one serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_upgrade_policy: Option<PodUpgradePolicy>,
+
+    /// How many seconds pass between the moment when a pod is out of service and its update. 0 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub operation_delay_seconds: Option<i32>,
+}
+
+/// Which pods get an edited template.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollingUpdate {
+    /// All but a number of pods. Absent means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_partition: Option<ByPartition>,
+
+    /// Not supported yet: use `byPartition`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
+        "byLabel is not supported yet: use byPartition"
+    )]))]
+    pub by_label: Option<Map<String, Value>>,
+}
+
+/// All but a number of pods.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ByPartition {
+    /// How many pods stay at the revision before. 0 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub partition: Option<i32>,
+}
+
+/// How a pod gets an edited template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum PodUpgradePolicy {
+    /// The pod is changed where that is possible, and created again otherwise.
+    #[default]
+    InPlaceIfPossible,
+    /// The pod is changed where that is possible, and stays as it is otherwise.
+    InPlaceOnly,
+    /// The pod is deleted and created again.
+    Recreate,
+    /// A new pod is created, and the old one is deleted when the new one serves.
+    Replace,
 }
 
 /// The status of a CollaSet. Counts are of pods that neither have finished nor are being deleted.

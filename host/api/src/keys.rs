@@ -125,13 +125,20 @@ pub const PAIR_NEW_ID: &str = "collaset.kusionstack.io/replace-pair-new-id";
 /// On a new pod of a CollaSet, a label: the name of the pod that it replaces.
 pub const PAIR_ORIGIN_NAME: &str = "collaset.kusionstack.io/replace-pair-origin-name";
 
+/// On a pod of a CollaSet that is replaced for an update, a label: the ControllerRevision of the new pod.
+pub const REPLACED_BY_UPDATE: &str = "collaset.kusionstack.io/replaced-by-replace-update";
+
+/// On a pod of a CollaSet that is updated in place: which containers it had before, as a JSON object.
+pub const IN_PLACE_UPDATE: &str = "operon.dev/in-place-update";
+
 /// On a pod, a label: the pod is deleted as soon as it is out of service.
 pub const TO_DELETE: &str = "collaset.kusionstack.io/to-delete";
 
 /// On a ControllerRevision of a CollaSet, a label: the digest of what it holds.
 pub const REVISION_DIGEST: &str = "controller.kubernetes.io/hash";
 
-/// On a pod of a CollaSet: how many pods had been created for the CollaSet with this one.
+/// On a pod of a CollaSet: the uid of the CollaSet that created it, and how many pods that had created with
+/// this one, as `<uid>/<count>`.
 pub const CREATION: &str = "operon.dev/creation";
 
 /// The id of a CollaSet's own operations on its pods.

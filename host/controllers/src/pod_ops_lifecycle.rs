@@ -85,9 +85,9 @@ impl PodOpsLifecycle {
             && let Performed::Object(written) = self.performer.perform(&namespace, &gate).await?
         {
             self.wrote(*written);
-            if let Some(message) = step.message() {
+            if let Some((reason, message)) = step.event() {
                 self.events
-                    .send(pod, Severity::Normal, "ServiceReady", "Reconcile", message)
+                    .send(pod, Severity::Normal, reason, "Reconcile", message)
                     .await;
             }
         }

@@ -18,11 +18,15 @@ use super::{
     revision::Revisions,
     scale::is_scaling_in,
     selection::selector,
+    update::{is_updating, partition},
 };
 use crate::{
     action::{Failure, Severity},
     driver::{Class, Conclusion, Done, Event, Made, Refusal},
-    jobs::{blocked::waits_for, text::short},
+    jobs::{
+        blocked::waits_for,
+        text::{joined, short},
+    },
 };
 
 /// As many pods as desired serve.
@@ -69,7 +73,7 @@ pub(super) fn conclude(seen: &Seen, plan: &Plan, done: &Done) -> Conclusion<Coll
         availability(seen, &pods, &status),
         scaling(seen, plan, &pods, refusal),
     );
-    let update = updating(&status);
+    let update = updating(seen, plan, &pods, &status);
     let (standing, reason, message) = standing(seen, refusal, [&scale, &update, &available]);
     status.conditions = conditions(
         &previous.conditions,
@@ -85,7 +89,7 @@ pub(super) fn conclude(seen: &Seen, plan: &Plan, done: &Done) -> Conclusion<Coll
     let is_final = refusal.is_some_and(|refusal| refusal.class == Class::Invalid);
     Conclusion {
         events: events(&previous, &status, refusal, &pods),
-        requeue_after: is_final.then_some(RETRY),
+        requeue_after: is_final.then_some(RETRY).or(plan.requeue_after),
         status,
     }
 }
@@ -121,7 +125,7 @@ fn stalled(seen: &Seen, previous: CollaSetStatus, plan: &Plan) -> Conclusion<Col
         != previous.conditions.first().map(|ready| &ready.message);
     let event = Event {
         severity: Severity::Warning,
-        reason: "InvalidSelector",
+        reason: "InvalidSpec",
         message,
         related: None,
     };
@@ -171,7 +175,7 @@ fn count(
         updated_replicas: count(&is_updated),
         updated_ready_replicas,
         updated_available_replicas: count(&|pod| is_updated(pod) && is_available(pod)),
-        operating_replicas: count(&is_scaling_in),
+        operating_replicas: count(&|pod| is_scaling_in(pod) || is_updating(pod)),
         terminating_replicas: i32::try_from(pods.terminating.len()).unwrap_or(i32::MAX),
         created_pods: created(seen),
         conditions: Vec::new(),
@@ -214,12 +218,9 @@ fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>)
         let message = format!("{counts}. {}: {}", refusal.reason, refusal.message);
         return Verdict::new(false, "RequestRefused", message);
     }
-    if let Some((pod, operations)) = plan.blocked.first() {
-        let operations = operations.join(", ");
-        let message = format!(
-            "{counts}. The scale-in of pod {pod:?} waits for other operations on the pod: {operations}"
-        );
-        return Verdict::new(false, "WaitingForOperations", message);
+    if let Some((pod, what)) = plan.scale_waits.first() {
+        let message = format!("{counts}. The scale-in of pod {pod:?} waits for {what}");
+        return Verdict::new(false, "Waiting", message);
     }
     if usize::try_from(desired).is_ok_and(|desired| desired == there) {
         Verdict::new(true, "Scaled", counts)
@@ -228,19 +229,36 @@ fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>)
     }
 }
 
-fn updating(status: &CollaSetStatus) -> Verdict {
-    let old = status.replicas - status.updated_replicas;
-    let updated = status.updated_revision.clone().unwrap_or_default();
-    if old == 0 {
-        let message = format!("all pods have revision {updated:?}");
-        return Verdict::new(true, "Updated", message);
-    }
-    let message = format!(
-        "{old} of {} pods have an older revision than {updated:?}; a pod that is deleted is created again \
-         with the new revision",
-        status.replicas
+fn updating(seen: &Seen, plan: &Plan, pods: &Pods<'_>, status: &CollaSetStatus) -> Verdict {
+    let updated = status.updated_revision.as_deref();
+    let old = pods.active.iter().filter(|pod| revision(pod) != updated);
+    let old = old.count();
+    let under_way = pods.active.iter().filter(|pod| is_updating(pod)).count();
+    let total = pods.active.len();
+    let counts = format!(
+        "{} of {total} pods have revision {:?}",
+        total - old,
+        updated.unwrap_or_default()
     );
-    Verdict::new(false, "PodsOutdated", message)
+    if let Some((pod, field)) = plan.impossible.first() {
+        let message = format!(
+            "{counts}. Pod {pod:?} cannot be updated in place, because {field} of the template differs, and \
+             spec.updateStrategy.podUpgradePolicy is InPlaceOnly"
+        );
+        return Verdict::new(false, "InPlaceImpossible", message);
+    }
+    if let Some((pod, what)) = plan.update_waits.first() {
+        let message = format!("{counts}. The update of pod {pod:?} waits for {what}");
+        return Verdict::new(false, "Waiting", message);
+    }
+    match (under_way, old.min(partition(&seen.object))) {
+        (0, 0) if old == 0 => Verdict::new(true, "Updated", counts),
+        (0, kept) if kept == old => {
+            let message = format!("{counts}; the partition keeps {kept} at the revision before");
+            Verdict::new(true, "PartitionReached", message)
+        }
+        _ => Verdict::new(false, "Updating", counts),
+    }
 }
 
 /// What kstatus reads.
@@ -254,22 +272,25 @@ fn standing(
         let message = "the CollaSet is being deleted".to_owned();
         return (Standing::Reconciling, "Deleting".to_owned(), message);
     }
-    let Some(unmet) = verdicts.into_iter().find(|verdict| !verdict.is_met) else {
+    let mut all_unmet = verdicts.into_iter().filter(|verdict| !verdict.is_met);
+    let Some(unmet) = all_unmet.next() else {
         let message = format!("{} pods serve", object.spec.replicas);
         return (Standing::Ready, "Available".to_owned(), message);
     };
+    let messages = [unmet].into_iter().chain(all_unmet);
+    let message = joined(messages.map(|verdict| &verdict.message));
     if object.spec.paused == Some(true) {
-        let message = format!("spec.paused is true: {}", unmet.message);
+        let message = format!("spec.paused is true: {message}");
         return (Standing::Reconciling, "Paused".to_owned(), message);
     }
     let is_final = refusal.is_some_and(|refusal| refusal.class == Class::Invalid);
-    let is_stalled = is_final || unmet.reason == "PodsOutdated";
+    let is_stalled = is_final || unmet.reason == "InPlaceImpossible";
     let standing = if is_stalled {
         Standing::Stalled
     } else {
         Standing::Reconciling
     };
-    (standing, unmet.reason.to_owned(), unmet.message.clone())
+    (standing, unmet.reason.to_owned(), message)
 }
 
 /// What became different.
@@ -297,11 +318,6 @@ fn events(
         };
         let message = format!("created {}{more}", names.join(", "));
         events.push(event(Severity::Normal, "PodsCreated", message));
-    }
-    let (before, now) = (previous.replicas, status.replicas);
-    if previous.operating_replicas > 0 && now < before {
-        let message = format!("scaled in from {before} to {now} pods");
-        events.push(event(Severity::Normal, "ScaledIn", message));
     }
     let is_refused = |status: &CollaSetStatus| {
         let mut scale = status.conditions.iter().filter(|one| one.type_ == SCALE);

@@ -31,18 +31,25 @@ impl Kind for Driven {
             revision,
             renumber,
             create,
+            pair,
             edit,
             delete,
-            blocked: _,
+            scaled_in,
+            scale_waits: _,
+            update_waits: _,
+            impossible: _,
+            requeue_after: _,
         } = plan;
         let writes = |effects: &[_]| effects.iter().cloned().map(Write::Do).collect::<Vec<_>>();
         let mut batches = slow_start(create);
         // What fails keeps nothing else from being done.
         batches.extend([
+            Batch::independent(pair.iter().cloned().map(Write::Make)),
             Batch::independent(revision.iter().cloned().map(Write::Make)),
             Batch::independent(renumber.iter().cloned().map(Write::Do)),
             Batch::independent(writes(edit)),
             Batch::independent(writes(delete)),
+            Batch::dependent(scaled_in.iter().cloned().map(Write::Do)),
         ]);
         batches
     }

@@ -16,6 +16,7 @@ pub(super) struct Edits<'a>(BTreeMap<String, (&'a Pod, Changes)>);
 #[derive(Debug, Default)]
 struct Changes {
     labels: Map<String, Value>,
+    annotations: Map<String, Value>,
     owners: Option<Value>,
 }
 
@@ -34,6 +35,11 @@ impl<'a> Edits<'a> {
     /// One label of a pod is removed.
     pub(super) fn unlabel(&mut self, pod: &'a Pod, key: &str) {
         self.labels(pod, [(key.to_owned(), None)].into());
+    }
+
+    /// One annotation of a pod is removed.
+    pub(super) fn unannotate(&mut self, pod: &'a Pod, key: &str) {
+        self.of(pod).annotations.insert(key.to_owned(), Value::Null);
     }
 
     /// The owners of a pod become these.
@@ -60,10 +66,17 @@ impl<'a> Edits<'a> {
 
 impl Changes {
     fn into_effect(self, pod: &Pod) -> Effect {
-        let Self { labels, owners } = self;
+        let Self {
+            labels,
+            annotations,
+            owners,
+        } = self;
         let mut metadata = json!({});
         if !labels.is_empty() {
             metadata["labels"] = Value::Object(labels);
+        }
+        if !annotations.is_empty() {
+            metadata["annotations"] = Value::Object(annotations);
         }
         if let Some(owners) = owners {
             metadata["ownerReferences"] = owners;

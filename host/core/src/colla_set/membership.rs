@@ -12,7 +12,7 @@ use super::{
     pods::{Pods, instance_id},
     scale::SCALE_IN,
 };
-use crate::jobs::owned::owner;
+use crate::{jobs::owned::owner, pod_lifecycle::labels::PREPARING_TO_DELETE};
 
 /// Makes pods belong to the set as its selector says, each with a number of its own.
 pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'a>) {
@@ -48,5 +48,13 @@ fn release<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
     let owners = pod.owner_references().iter();
     let others: Vec<_> = owners.filter(|owner| Some(&owner.uid) != uid).collect();
     edits.owners(pod, json!(others));
-    edits.labels(pod, SCALE_IN.undo(pod.labels()).unwrap_or_default());
+    if let Some(undo) = SCALE_IN.undo(pod.labels()) {
+        edits.labels(pod, undo);
+        edits.unlabel(pod, PREPARING_TO_DELETE);
+    }
+    for key in [keys::PAIR_NEW_ID, keys::PAIR_ORIGIN_NAME] {
+        if pod.labels().contains_key(key) {
+            edits.unlabel(pod, key);
+        }
+    }
 }

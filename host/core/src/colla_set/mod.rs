@@ -1,7 +1,8 @@
 //! CollaSet: the decisions of one reconcile.
 //!
 //! [`pods`] says which pods belong to the set, [`revision`] which ControllerRevisions it has, [`new_pod`]
-//! what a new pod is, [`pair`] which pods replace others, [`scale`] which pods are too many. [`plan`](plan::plan) puts together what is
+//! what a new pod is, [`pair`] which pods replace others, [`scale`] which pods are too many,
+//! [`update`] how pods get an edited template. [`plan`](plan::plan) puts together what is
 //! written, and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
 //!
 //! A pod is named after how many pods had been created for the set, so a repeated creation finds the pod
@@ -10,6 +11,7 @@
 mod conclude;
 mod driven;
 mod edits;
+mod in_place;
 mod membership;
 mod new_pod;
 mod pair;
@@ -20,6 +22,7 @@ mod scale;
 mod selection;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use std::sync::Arc;
 

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::{
     Seen,
     pair::Pairs,
-    pods::{Pods, creation, instance_id, owner_uid, revision},
+    pods::{Pods, creation, creation_text, instance_id, owner_uid, revision},
     revision::{Revisions, template},
     selection::texts,
+    update::partition,
 };
 use crate::{
     driver::{Claim, Start},
@@ -29,37 +30,88 @@ const BEGINNING: usize = 57;
 /// How many names are tried if another object has one.
 const NAMES: u32 = 3;
 
-/// The creations of the new pods of pairs, and of so many others. An origin that is being deleted does not
-/// count any more, so its new pod is one of the others.
-pub(super) fn starts(
+/// How many new pods of pairs are created in one reconcile.
+const PAIRS: usize = 16;
+
+/// The creations of new pods.
+pub(super) struct New {
+    /// The new pods of pairs whose origin still counts.
+    pub(super) beside: Vec<Start>,
+    /// Those that take the place of pods that are missing. An origin that is being deleted does not count any
+    /// more, so its new pod is one of these.
+    pub(super) instead: Vec<Start>,
+}
+
+/// The creations of the new pods of pairs, and of so many missing ones.
+pub(super) fn new_pods(
     seen: &Seen,
     pods: &Pods<'_>,
     pairs: &Pairs<'_>,
     revisions: &Revisions<'_>,
     updated: &ControllerRevision,
     missing: usize,
-) -> Vec<Start> {
+) -> New {
     let is_deleted = |pod: &&&Pod| pod.metadata.deletion_timestamp.is_some();
     let (deleted, active): (Vec<&&Pod>, Vec<&&Pod>) = pairs.alone.iter().partition(is_deleted);
-    let beside = active.into_iter().map(|pod| Some(*pod));
+    let mut before = Before::of(seen, pods, revisions, updated);
+    let mut numbers = (created(seen) + 1..).zip(free_ids(pods));
+    let mut start = |origin: Option<&Pod>| {
+        let (creation, id) = numbers.next()?;
+        let of_origin = origin
+            .filter(|pod| !pod.labels().contains_key(keys::REPLACED_BY_UPDATE))
+            .and_then(revision)
+            .and_then(|name| revisions.named(name));
+        let of_before = if origin.is_none() {
+            before.next()
+        } else {
+            None
+        };
+        let new_pod = NewPod {
+            creation,
+            id,
+            origin,
+            revision: of_origin.or(of_before).unwrap_or(updated),
+        };
+        Some(new_pod.start(seen))
+    };
     let instead = deleted.into_iter().map(|pod| Some(*pod));
     let instead = instead.chain(std::iter::repeat(None)).take(missing);
-    let (creations, ids) = (created(seen) + 1.., free_ids(pods));
-    let wanted = beside.chain(instead).zip(creations).zip(ids);
-    wanted
-        .map(|((origin, creation), id)| {
-            let of_origin = origin
-                .and_then(revision)
-                .and_then(|name| revisions.named(name));
-            let new_pod = NewPod {
-                creation,
-                id,
-                origin,
-                revision: of_origin.unwrap_or(updated),
-            };
-            new_pod.start(seen)
-        })
-        .collect()
+    let instead = instead.filter_map(&mut start).collect();
+    let beside = active.into_iter().take(PAIRS);
+    let beside = beside.filter_map(|pod| start(Some(pod))).collect();
+    New { beside, instead }
+}
+
+/// The revision before, for as many new pods as the partition keeps at it and are missing.
+struct Before<'a> {
+    revision: Option<&'a ControllerRevision>,
+    missing: usize,
+}
+
+impl<'a> Before<'a> {
+    fn of(
+        seen: &Seen,
+        pods: &Pods<'_>,
+        revisions: &Revisions<'a>,
+        updated: &ControllerRevision,
+    ) -> Self {
+        let status = seen.object.status.as_ref();
+        let current = status.and_then(|status| status.current_revision.as_deref());
+        let current = current.filter(|name| *name != updated.name_any());
+        let old = pods
+            .active
+            .iter()
+            .filter(|pod| revision(pod) != Some(&*updated.name_any()));
+        Self {
+            revision: current.and_then(|name| revisions.named(name)),
+            missing: partition(&seen.object).saturating_sub(old.count()),
+        }
+    }
+
+    fn next(&mut self) -> Option<&'a ControllerRevision> {
+        self.missing = self.missing.checked_sub(1)?;
+        self.revision
+    }
 }
 
 /// How many pods were created for the set so far.
@@ -68,7 +120,11 @@ pub(super) fn created(seen: &Seen) -> i64 {
     let known = status.map_or(0, |status| status.created_pods);
     let uid = seen.object.metadata.uid.as_deref();
     let owned = seen.pods.iter().filter(|pod| owner_uid(&***pod) == uid);
-    owned.map(|pod| creation(pod)).max().unwrap_or(0).max(known)
+    owned
+        .map(|pod| creation(&seen.object, pod))
+        .max()
+        .unwrap_or(0)
+        .max(known)
 }
 
 /// The numbers that no pod has, the smallest first.
@@ -108,7 +164,8 @@ impl NewPod<'_> {
             labels.insert(keys::PAIR_ORIGIN_NAME.to_owned(), origin.name_any());
         }
         let mut annotations = texts(&template, "annotations");
-        annotations.insert(keys::CREATION.to_owned(), self.creation.to_string());
+        let creation = creation_text(object, self.creation);
+        annotations.insert(keys::CREATION.to_owned(), creation);
         let mut spec = template.at(&["spec"]).cloned().unwrap_or_default();
         add_gate(&mut spec);
         Start {
@@ -155,7 +212,7 @@ pub(super) fn claim(object: &CollaSet, start: &Start, found: &Value) -> Claim {
     let uid = object.metadata.uid.as_deref();
     let is_it = uid.is_some()
         && owner_uid(&found) == uid
-        && creation(&found).to_string() == start.subject
+        && creation(object, &found).to_string() == start.subject
         && found.metadata.deletion_timestamp.is_none();
     if is_it { Claim::Mine } else { Claim::Others }
 }

@@ -1,11 +1,19 @@
 //! What a reconcile writes.
 
 use super::{
-    Seen, edits::Edits, membership, new_pod::starts, pair::Pairs, pods::Pods, revision::Revisions,
-    scale::Scale, selection::selector,
+    Seen,
+    edits::Edits,
+    membership,
+    new_pod::{New, new_pods},
+    pair::Pairs,
+    pods::Pods,
+    revision::Revisions,
+    scale::Scale,
+    selection::selector,
+    update::Update,
 };
 use crate::{
-    action::{Effect, Failure, Propagation},
+    action::{Effect, Failure, Propagation, Severity},
     driver::{self, Start},
 };
 
@@ -20,12 +28,22 @@ pub struct Plan {
     pub(super) renumber: Option<Effect>,
     /// The new pods.
     pub(super) create: Vec<Start>,
+    /// The new pods of pairs.
+    pub(super) pair: Vec<Start>,
     /// Pods are adopted, numbered and released; scale-ins begin and are taken back.
     pub(super) edit: Vec<Effect>,
     /// Pods that are out of service or have finished, and revisions of which there are too many.
     pub(super) delete: Vec<Effect>,
-    /// The pods that cannot be scaled in, and the operations that they wait for.
-    pub(super) blocked: Vec<(String, Vec<String>)>,
+    /// What the deletion of pods for a scale-in is reported by.
+    pub(super) scaled_in: Option<Effect>,
+    /// The pods whose scale-in does not get on, and what they wait for.
+    pub(super) scale_waits: Vec<(String, String)>,
+    /// The pods whose update does not get on, and what they wait for.
+    pub(super) update_waits: Vec<(String, String)>,
+    /// The pods that cannot be updated in place though they must be, and the field that differs.
+    pub(super) impossible: Vec<(String, String)>,
+    /// When the next update may act.
+    pub(super) requeue_after: Option<std::time::Duration>,
 }
 
 /// Decides what is written.
@@ -60,19 +78,43 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     membership::change(object, &pods, &mut edits);
     pairs.change(&pods, seen.now, &mut edits);
     let scale = Scale::of(seen, &pods, &pairs, &mut edits);
-    let missing = scale.missing.saturating_sub(pods.adopt.len());
+    let update = Update::of(seen, &pods, &pairs, &revisions, &scale, &mut edits);
+    // What is adopted counts, and has a number, in the next reconcile.
+    let missing = if pods.adopt.is_empty() {
+        scale.missing
+    } else {
+        0
+    };
+    let scaled_in = (!scale.deleted.is_empty()).then(|| Effect::Event {
+        severity: Severity::Normal,
+        reason: "ScaledIn".to_owned(),
+        message: format!(
+            "scaled in to {}: deleted {}",
+            object.spec.replicas,
+            scale.deleted.join(", ")
+        ),
+    });
     let finished = pods.finished.iter();
     let finished = finished.map(|pod| driver::delete(*pod, Propagation::Background));
+    let mut edit = edits.into_effects();
+    edit.extend(update.patches);
     let mut delete = scale.deletions;
+    delete.extend(update.deletions);
     delete.extend(finished);
     delete.extend(revisions.prune(seen));
+    let New { beside, instead } = new_pods(seen, &pods, &pairs, &revisions, updated, missing);
     Plan {
         problem: None,
         revision,
         renumber: revisions.renumber(),
-        create: starts(seen, &pods, &pairs, &revisions, updated, missing),
-        edit: edits.into_effects(),
+        create: instead,
+        pair: beside,
+        edit,
         delete,
-        blocked: scale.blocked,
+        scaled_in,
+        scale_waits: scale.waiting,
+        update_waits: update.waiting,
+        impossible: update.impossible,
+        requeue_after: update.requeue_after,
     }
 }

@@ -5,7 +5,7 @@ use kube::{
     Resource, ResourceExt,
     core::{Selector, SelectorExt as _},
 };
-use operon_api::keys;
+use operon_api::{CollaSet, keys};
 
 use super::Seen;
 use crate::pod_lifecycle::labels::SERVICE_AVAILABLE;
@@ -33,7 +33,7 @@ impl<'a> Pods<'a> {
         let mut all: Vec<&Pod> = seen.pods.iter().map(AsRef::as_ref).collect();
         all.sort_by_key(|pod| {
             (
-                creation(pod),
+                creation(&seen.object, pod),
                 pod.metadata.creation_timestamp.clone(),
                 pod.name_any(),
             )
@@ -63,9 +63,21 @@ pub fn owner_uid<K: Resource>(object: &K) -> Option<&str> {
 }
 
 /// How many pods had been created for the set with this one; 0 of one that the set did not create.
-pub(super) fn creation(pod: &Pod) -> i64 {
-    let creation = pod.annotations().get(keys::CREATION);
-    creation.and_then(|text| text.parse().ok()).unwrap_or(0)
+pub(super) fn creation(object: &CollaSet, pod: &Pod) -> i64 {
+    let text = pod.annotations().get(keys::CREATION).map(String::as_str);
+    let of_set = text.and_then(|text| text.split_once('/'));
+    let of_set = of_set.filter(|(uid, _)| Some(*uid) == object.metadata.uid.as_deref());
+    of_set
+        .and_then(|(_, count)| count.parse().ok())
+        .unwrap_or(0)
+}
+
+/// What a pod says of [its creation](creation).
+pub(super) fn creation_text(object: &CollaSet, count: i64) -> String {
+    format!(
+        "{}/{count}",
+        object.metadata.uid.as_deref().unwrap_or_default()
+    )
 }
 
 /// The number of a pod in its set.

@@ -1,7 +1,7 @@
 //! Scaling: how many pods are missing, and which are too many. A pod is deleted only when its lifecycle
 //! has taken it out of service.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -12,13 +12,14 @@ use super::{
     edits::Edits,
     pair::Pairs,
     pods::{Pods, condition, is_ready, is_scheduled},
+    update::{is_updating, take_back},
 };
 use crate::{
     action::{Effect, Propagation},
     driver,
     pod_lifecycle::{
         adapter::{Adapter, Standing},
-        labels::{Operation, PREPARING_TO_DELETE},
+        labels::{Operation, PREPARING_TO_DELETE, PROTECTION, Stage},
     },
 };
 
@@ -33,10 +34,14 @@ pub(super) const SCALE_IN: Adapter<'static> = Adapter {
 pub(super) struct Scale {
     /// How many pods are missing.
     pub(super) missing: usize,
+    /// The names of the pods that are too many.
+    pub(super) leaving: BTreeSet<String>,
+    /// The names of the pods that are deleted.
+    pub(super) deleted: Vec<String>,
     /// The deletions of pods that are out of service.
     pub(super) deletions: Vec<Effect>,
-    /// The pods that cannot begin, and the operations that they wait for.
-    pub(super) blocked: Vec<(String, Vec<String>)>,
+    /// The pods that do not get on, and what they wait for.
+    pub(super) waiting: Vec<(String, String)>,
 }
 
 impl Scale {
@@ -59,6 +64,7 @@ impl Scale {
         };
         let with_new = |pod: &&'a Pod| [Some(*pod), pairs.new_pod(pod)].into_iter().flatten();
         for pod in leaving.iter().flat_map(with_new) {
+            scale.leaving.insert(pod.name_any());
             scale.take_out(pod, seen, edits);
         }
         for pod in staying.iter().flat_map(with_new) {
@@ -69,6 +75,10 @@ impl Scale {
 
     fn take_out<'a>(&mut self, pod: &'a Pod, seen: &Seen, edits: &mut Edits<'a>) {
         let now = seen.now.as_nanosecond();
+        // It need not be updated any more.
+        if is_updating(pod) {
+            return take_back(pod, edits);
+        }
         match SCALE_IN.standing(pod.labels(), now) {
             Standing::Begin(begin) => {
                 edits.labels(pod, begin);
@@ -76,12 +86,32 @@ impl Scale {
             }
             Standing::Allowed(_) => {
                 self.deletions
-                    .push(driver::delete(pod, Propagation::Background));
+                    .push(driver::delete_unchanged(pod, Propagation::Background));
+                self.deleted.push(pod.name_any());
             }
-            Standing::Blocked(operations) => self.blocked.push((pod.name_any(), operations)),
-            Standing::Waits(_) | Standing::Returning => {}
+            standing => self.waiting.extend(waits_for(pod, &standing)),
         }
     }
+}
+
+/// What a pod waits for that another controller must do before the operation of its set may act.
+pub(super) fn waits_for(pod: &Pod, standing: &Standing) -> Option<(String, String)> {
+    let finalizers = pod.finalizers().iter().map(String::as_str);
+    let protecting = finalizers.filter(|finalizer| finalizer.starts_with(PROTECTION));
+    let protecting: Vec<_> = protecting.collect();
+    let what = match standing {
+        Standing::Blocked(operations) => {
+            format!("other operations on the pod: {}", operations.join(", "))
+        }
+        Standing::Waits(Stage::Preparing) if !protecting.is_empty() => {
+            format!(
+                "the removal of finalizers of the pod: {}",
+                protecting.join(", ")
+            )
+        }
+        _ => return None,
+    };
+    Some((pod.name_any(), what))
 }
 
 /// Takes a scale-in back of a pod that is wanted again.
@@ -101,7 +131,7 @@ pub(super) fn is_scaling_in(pod: &Pod) -> bool {
 
 /// Pods of a lower rank go first: those that are on their way already, then those that serve least. Of
 /// Ready pods the one that is Ready for the shortest time goes first.
-fn rank(pod: &Pod) -> impl Ord + use<> {
+pub(super) fn rank(pod: &Pod) -> impl Ord + use<> {
     let ready =
         condition(pod, "Ready").and_then(|condition| condition.last_transition_time.clone());
     let cost = pod

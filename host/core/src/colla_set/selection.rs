@@ -9,7 +9,8 @@ use crate::{action::Failure, pod_lifecycle::labels::Labels};
 /// The selector of a CollaSet, which matches its own template.
 ///
 /// # Errors
-/// It selects everything, cannot be read, or does not match the labels of the template.
+/// It selects everything, cannot be read, or does not match the labels of the template; or the template has a
+/// label that only controllers set.
 pub(super) fn selector(object: &CollaSet) -> Result<Selector, Failure> {
     let refused = |message: String| Failure::new("InvalidSelector", message);
     let selector = Selector::try_from(object.spec.selector.clone())
@@ -25,7 +26,23 @@ pub(super) fn selector(object: &CollaSet) -> Result<Selector, Failure> {
         );
         return Err(refused(message));
     }
+    let template = &object.spec.template;
+    let reserved = texts(template, "labels")
+        .into_keys()
+        .find(|key| is_reserved(key));
+    if let Some(key) = reserved {
+        let message = format!(
+            "spec.template.metadata.labels has {key:?}, which only controllers set on pods: remove it"
+        );
+        return Err(Failure::new("InvalidTemplate", message));
+    }
     Ok(selector)
+}
+
+/// Whether a label is one of the protocols' own.
+fn is_reserved(key: &str) -> bool {
+    let domain = key.split('/').next().unwrap_or_default();
+    domain.ends_with("podopslifecycle.kusionstack.io") || domain == "collaset.kusionstack.io"
 }
 
 /// The labels or the annotations of a template.

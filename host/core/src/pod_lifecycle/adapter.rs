@@ -51,6 +51,10 @@ impl Adapter<'_> {
             ];
             return Standing::Begin(begin.into());
         }
+        if own.kind().is_some_and(|kind| kind != self.kind) {
+            // Whoever has this id is doing something else.
+            return Standing::Blocked(vec![self.id.to_owned()]);
+        }
         match own.stage() {
             Stage::Operate => {
                 let since = own.get(Mark::Operate).and_then(|time| time.parse().ok());

@@ -21,11 +21,17 @@ pub const DELETION: Adapter<'static> = Adapter {
     kind: "delete",
 };
 
-/// The next write towards the deletion of a pod, if the pod shall be deleted and it is time.
+/// The next write towards the deletion of a pod, if the pod shall be deleted and it is time; or the write that
+/// takes the operation back, if the pod shall not be deleted any more.
 pub fn deletion(pod: &Pod, now: Timestamp) -> Option<Effect> {
-    let is_wanted = pod.labels().contains_key(keys::TO_DELETE);
-    if !is_wanted || pod.metadata.deletion_timestamp.is_some() {
+    if pod.metadata.deletion_timestamp.is_some() {
         return None;
+    }
+    if !pod.labels().contains_key(keys::TO_DELETE) {
+        let mut labels = DELETION.undo(pod.labels())?;
+        labels.insert(PREPARING_TO_DELETE.to_owned(), None);
+        let body = json!({"metadata": {"labels": labels}});
+        return Some(driver::unchanged(pod, body));
     }
     let time = now.as_nanosecond();
     match DELETION.standing(pod.labels(), time) {
@@ -34,7 +40,7 @@ pub fn deletion(pod: &Pod, now: Timestamp) -> Option<Effect> {
             let body = json!({"metadata": {"labels": labels}});
             Some(driver::unchanged(pod, body))
         }
-        Standing::Allowed(_) => Some(driver::delete(pod, Propagation::Background)),
+        Standing::Allowed(_) => Some(driver::delete_unchanged(pod, Propagation::Background)),
         Standing::Blocked(_) | Standing::Waits(_) | Standing::Returning => None,
     }
 }

@@ -92,12 +92,19 @@ impl Step {
         })
     }
 
-    /// What a change of the gate means; nothing of a new pod, whose gate is open from the beginning.
-    pub fn message(&self) -> Option<&'static str> {
+    /// Reason and message of the Event about a change of the gate; none of a new pod, whose gate is open from
+    /// the beginning.
+    pub fn event(&self) -> Option<(&'static str, &'static str)> {
         match (self.gate, self.next.gate?) {
             (Gate::Unset, true) => None,
-            (_, true) => Some("the readiness gate is open: the pod may serve"),
-            (_, false) => Some("the readiness gate is closed: the pod is taken out of service"),
+            (_, true) => Some((
+                "ServiceReady",
+                "the readiness gate is open: the pod may serve",
+            )),
+            (_, false) => Some((
+                "ServiceNotReady",
+                "the readiness gate is closed: the pod is taken out of service",
+            )),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Tests of the decisions of one reconcile.
 
+mod in_place;
 mod pairs;
 mod pods;
 mod revisions;
 mod scale;
 mod set;
 mod status;
+mod update;

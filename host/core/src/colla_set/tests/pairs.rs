@@ -5,7 +5,11 @@ use operon_api::keys;
 use serde_json::{Value, json};
 
 use super::set::{labels, set, written};
-use crate::{colla_set::Seen, pod_lifecycle::labels::SERVICE_AVAILABLE};
+use crate::{
+    colla_set::{Driven, Seen},
+    driver::{Kind as _, Needs},
+    pod_lifecycle::labels::SERVICE_AVAILABLE,
+};
 
 fn to_replace() -> Value {
     json!({"metadata": {"labels": {keys::TO_REPLACE: "true"}}})
@@ -45,7 +49,7 @@ fn a_new_pod_of_the_same_revision_is_created_beside_the_old_one() {
     seen.note_revision();
     seen.pod(0, &to_replace());
     let plan = seen.plan();
-    let [start] = &*plan.create else {
+    let [start] = &*plan.pair else {
         unreachable!("one pod")
     };
     let new_labels = &start.body["metadata"]["labels"];
@@ -60,7 +64,7 @@ fn the_old_pod_gets_the_number_of_the_new_one_and_the_two_count_as_one() {
     let mut seen = pair(false);
     seen.pod(0, &label(keys::PAIR_NEW_ID, &Value::Null));
     let plan = seen.plan();
-    assert!(plan.create.is_empty() && plan.delete.is_empty());
+    assert!(plan.pair.is_empty() && plan.create.is_empty() && plan.delete.is_empty());
     assert_eq!(written(&plan.edit), [name(&seen, 0)]);
     assert_eq!(labels(&plan.edit[0]), json!({keys::PAIR_NEW_ID: "1"}));
     assert_eq!(seen.conclude().replicas, 2);
@@ -102,7 +106,7 @@ fn a_new_pod_that_goes_is_created_again_and_its_number_is_forgotten_meanwhile() 
     let mut seen = pair(false);
     seen.pods.pop();
     let plan = seen.plan();
-    assert_eq!(plan.create.len(), 1);
+    assert_eq!(plan.pair.len(), 1);
     assert_eq!(labels(&plan.edit[0])[keys::PAIR_NEW_ID], Value::Null);
 }
 
@@ -156,20 +160,16 @@ fn a_pair_is_scaled_in_together_and_no_pod_that_is_scaled_in_is_replaced() {
     let begun = labels(&seen.plan().edit[0]);
     seen.pod(0, &json!({"metadata": {"labels": begun}}));
     seen.pod(0, &to_replace());
-    assert!(seen.plan().create.is_empty());
+    assert!(seen.plan().pair.is_empty());
 }
 
 #[test]
 fn the_new_pod_of_a_pair_is_not_replaced_itself() {
     let mut seen = pair(false);
     seen.pod(1, &to_replace());
-    assert!(seen.plan().create.is_empty());
+    assert!(seen.plan().pair.is_empty());
     seen.pods.remove(0);
-    assert_eq!(
-        seen.plan().create.len(),
-        1,
-        "it is a pod like any other now"
-    );
+    assert_eq!(seen.plan().pair.len(), 1, "it is a pod like any other now");
 }
 
 #[test]
@@ -181,7 +181,18 @@ fn every_pod_may_be_replaced_at_the_same_time() {
     }
     seen.serve();
     assert_eq!(seen.pods.len(), 6);
-    assert!(seen.plan().create.is_empty());
     let plan = seen.plan();
+    assert!(plan.pair.is_empty() && plan.create.is_empty());
     assert_eq!(plan.edit.len(), 3, "one write for each origin");
+}
+
+#[test]
+fn a_new_pod_that_is_refused_holds_up_neither_scaling_nor_other_pairs() {
+    let mut seen = set(3);
+    seen.serve();
+    seen.pod(0, &to_replace());
+    seen.edit(|object| object.spec.replicas = 5);
+    let batches = Driven::batches(&seen, &seen.plan());
+    let needs: Vec<_> = batches.iter().take(3).map(|batch| batch.needs).collect();
+    assert_eq!(needs, [Needs::Previous, Needs::Previous, Needs::Nothing]);
 }

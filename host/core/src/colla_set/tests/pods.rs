@@ -88,7 +88,7 @@ fn a_creation_that_is_repeated_finds_the_pod() {
         claim(&json!({"metadata": {"ownerReferences": null}})),
         Claim::Others
     );
-    let later = json!({"metadata": {"annotations": {keys::CREATION: "2"}}});
+    let later = json!({"metadata": {"annotations": {keys::CREATION: "set-uid/2"}}});
     assert_eq!(claim(&later), Claim::Others);
 }
 
@@ -100,13 +100,40 @@ fn pods_without_a_controller_are_adopted_and_counted_before_others_are_created()
         bare_pod("other", &json!({"app": "bar"})),
     ];
     let plan = seen.plan();
-    assert_eq!(plan.create.len(), 1);
+    assert!(plan.create.is_empty(), "it counts in the next reconcile");
     assert_eq!(written(&plan.edit), ["stray"]);
     let Effect::Patch { body, .. } = &plan.edit[0] else {
         unreachable!("a patch")
     };
     assert_eq!(body["metadata"]["ownerReferences"][0]["uid"], "set-uid");
     assert_eq!(body["metadata"]["labels"], json!({keys::CONTROL: "true"}));
+}
+
+#[test]
+fn pods_that_another_set_created_are_not_counted_as_created_by_this_one() {
+    let mut seen = set(1);
+    seen.serve();
+    let other = json!({"metadata": {"annotations": {keys::CREATION: "other-uid/9"}}});
+    seen.pod(0, &other);
+    assert_eq!(seen.conclude().created_pods, 0);
+}
+
+#[test]
+fn labels_that_only_controllers_set_are_refused_in_the_template() {
+    for key in [
+        keys::TO_DELETE,
+        "podopslifecycle.kusionstack.io/service-available",
+        "operating.podopslifecycle.kusionstack.io/mine",
+    ] {
+        let mut seen = set(1);
+        seen.edit_template(
+            &format!("metadata/labels/{}", key.replace('/', "~")),
+            json!("1"),
+        );
+        assert!(seen.plan().create.is_empty());
+        let status = seen.conclude();
+        assert_eq!(status.conditions[0].reason, "InvalidTemplate");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn missing_pods_are_created_in_growing_batches() {
         .iter()
         .filter(|batch| batch.needs == Needs::Previous);
     let sizes: Vec<_> = creations.map(|batch| batch.writes.len()).collect();
-    assert_eq!(sizes, [1, 2, 4, 3]);
+    assert_eq!(sizes, [1, 2, 4, 3, 0]);
 }
 
 #[test]
@@ -130,4 +130,22 @@ fn finished_pods_are_deleted_and_created_again() {
         plan.create[0].body["metadata"]["labels"]["collaset.kusionstack.io/instance-id"],
         "0"
     );
+}
+
+#[test]
+fn the_finalizers_that_a_scale_in_waits_for_are_named() {
+    let mut seen = set(1);
+    seen.serve();
+    seen.edit(|object| object.spec.replicas = 0);
+    let mut preparing = operating();
+    preparing["metadata"]["labels"][Mark::PreChecked.of("collaset")] = json!("1");
+    preparing["metadata"]["finalizers"] =
+        json!(["prot.podopslifecycle.kusionstack.io/lb", "other"]);
+    seen.pod(0, &preparing);
+    let status = seen.conclude();
+    let scale = status.conditions.iter().find(|one| one.type_ == "Scale");
+    let message = &scale.expect("a condition").message;
+    let words =
+        "waits for the removal of finalizers of the pod: prot.podopslifecycle.kusionstack.io/lb";
+    assert!(message.ends_with(words), "{message}");
 }

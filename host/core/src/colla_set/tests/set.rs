@@ -77,9 +77,21 @@ impl Seen {
         change(Arc::make_mut(&mut self.object));
     }
 
+    /// The template is edited, and its revision created.
+    pub(super) fn edit_template(&mut self, pointer: &str, value: Value) {
+        self.edit(|object| {
+            let mut template = json!(object.spec.template);
+            crate::driver::memory::merge(&mut template, &at(pointer, value));
+            object.spec.template = serde_json::from_value(template).expect("a template");
+            object.metadata.generation = object.metadata.generation.map(|before| before + 1);
+        });
+        self.note_revision();
+    }
+
     /// The pods that the plan creates exist now, and serve.
     pub(super) fn serve(&mut self) {
-        for start in self.plan().create {
+        let Plan { create, pair, .. } = self.plan();
+        for start in create.into_iter().chain(pair) {
             let mut pod: Pod = created(&start, &format!("uid-{}", start.subject));
             let status = json!({
                 "phase": "Running",
@@ -101,6 +113,12 @@ impl Seen {
         let pod = self.pods.get_mut(place).expect("a pod");
         *pod = Arc::new(crate::driver::memory::patched(&**pod, patch));
     }
+}
+
+/// An object that has only this, at a path of keys, in which `~` stands for a slash.
+fn at(path: &str, value: Value) -> Value {
+    let keys = path.rsplit('/');
+    keys.fold(value, |inner, key| json!({key.replace('~', "/"): inner}))
 }
 
 /// An object as the API server returns it.

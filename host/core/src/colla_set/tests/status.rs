@@ -61,7 +61,7 @@ fn the_current_revision_follows_when_as_many_pods_as_desired_are_updated() {
     let update = find(&status.conditions, "Update").expect("a condition");
     assert_eq!(
         (update.status.as_str(), update.reason.as_str()),
-        ("False", "PodsOutdated")
+        ("False", "Updating")
     );
 }
 

@@ -1,0 +1,134 @@
+//! An edited template reaches the pods of a CollaSet: in place, by creating pods again, or by replacing them.
+
+use k8s_openapi::api::core::v1::ContainerStatus;
+use operon_api::CollaSet;
+use operon_e2e::{colla_set::status, prelude::*, workload::pod_spec};
+
+/// Edits the template, and waits until all pods have it and serve.
+async fn update(world: &World, spec: serde_json::Value, replicas: i32) -> Vec<Pod> {
+    let edited = world.patch::<CollaSet>("shop", json!({"spec": spec})).await;
+    let generation = edited.metadata.generation;
+    world
+        .eventually("all pods are updated and serve", async || {
+            let object = world.get::<CollaSet>("shop").await?;
+            let status = status(&object);
+            ensure!(status.observed_generation == generation, "{status:?}");
+            ensure!(status.updated_available_replicas == replicas, "{status:?}");
+            ensure!(
+                status.current_revision == status.updated_revision,
+                "{status:?}"
+            );
+            Ok(())
+        })
+        .await;
+    world.colla_set_serves("shop", replicas).await
+}
+
+fn main_container(pod: &Pod) -> ContainerStatus {
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| &status.container_statuses);
+    let mut statuses = statuses.flatten();
+    statuses.next().expect("a container").clone()
+}
+
+#[tokio::test]
+async fn an_image_is_changed_in_place_one_pod_at_a_time() {
+    story(async |world: &World| {
+        let before = world.colla_set_up("shop", 3).await;
+        let endpoints = world.service("shop", 3).await;
+        let mut pod = pod_spec();
+        pod["containers"][0]["image"] = json!("localhost/busybox:1.36");
+        let after = update(world, json!({"template": {"spec": pod}}), 3).await;
+        assert_eq!(pods::identities(&after), pods::identities(&before));
+        for (old, new) in before.iter().zip(&after) {
+            let (old, new) = (main_container(old), main_container(new));
+            assert_ne!(old.container_id, new.container_id);
+            assert_eq!(new.restart_count, 1);
+        }
+        for pod in &after {
+            let image = pod.spec.as_ref().expect("a spec").containers[0]
+                .image
+                .clone();
+            assert_eq!(image.as_deref(), Some("localhost/busybox:1.36"));
+            let left = pod
+                .labels()
+                .keys()
+                .filter(|key| key.contains("collaset") && key.contains("podopslifecycle"));
+            assert_eq!(left.count(), 0, "{:?}", pod.labels());
+        }
+        assert!(
+            endpoints.least() >= 2,
+            "{} endpoints for a while",
+            endpoints.least()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_change_in_place_is_created_again_and_rolled_back_without_touching_pods_that_have_it()
+ {
+    story(async |world: &World| {
+        let before = world.colla_set_up("shop", 3).await;
+        let endpoints = world.service("shop", 3).await;
+        let mut pod = pod_spec();
+        pod["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
+        let partition = json!({"rollingUpdate": {"byPartition": {"partition": 2}}});
+        let spec = json!({"template": {"spec": pod}, "updateStrategy": partition});
+        world.patch::<CollaSet>("shop", json!({"spec": spec})).await;
+        world
+            .eventually("one pod is updated", async || {
+                let status = status(&world.get::<CollaSet>("shop").await?);
+                ensure!(status.updated_available_replicas == 1, "{status:?}");
+                ensure!(status.available_replicas == 3, "{status:?}");
+                Ok(())
+            })
+            .await;
+        let half = names(&world.colla_set_serves("shop", 3).await);
+        let kept = before.iter().filter(|pod| half.contains(&pod.name_any()));
+        assert_eq!(kept.count(), 2);
+        let back = json!({
+            "template": {"spec": {"containers": pod_spec()["containers"]}},
+            "updateStrategy": null,
+        });
+        let after = update(world, back, 3).await;
+        for pod in before.iter().filter(|pod| half.contains(&pod.name_any())) {
+            assert!(
+                names(&after).contains(&pod.name_any()),
+                "it had the template already"
+            );
+        }
+        assert!(
+            endpoints.least() >= 2,
+            "{} endpoints for a while",
+            endpoints.least()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pods_are_replaced_by_new_ones_of_the_new_template_and_the_service_never_has_fewer() {
+    story(async |world: &World| {
+        let before = world.colla_set_up("shop", 2).await;
+        let endpoints = world.service("shop", 2).await;
+        let mut pod = pod_spec();
+        pod["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
+        let strategy = json!({"podUpgradePolicy": "Replace"});
+        let spec = json!({"template": {"spec": pod}, "updateStrategy": strategy});
+        let after = update(world, spec, 2).await;
+        assert!(
+            names(&after)
+                .iter()
+                .all(|name| !names(&before).contains(name))
+        );
+        assert!(
+            endpoints.least() >= 2,
+            "{} endpoints for a while",
+            endpoints.least()
+        );
+    })
+    .await;
+}

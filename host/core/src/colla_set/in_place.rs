@@ -1,0 +1,186 @@
+//! Updating a pod in place: what may change in a pod that exists, and when its containers run what it says.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
+use operon_api::{embedded::PodTemplateSpec, keys};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::selection::texts;
+use crate::pod_lifecycle::labels::Labels;
+
+/// The change from one template to another, as a strategic merge patch of a pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Change {
+    labels: BTreeMap<String, Option<String>>,
+    annotations: BTreeMap<String, Option<String>>,
+    /// The new images, by the name of the container.
+    images: BTreeMap<String, String>,
+}
+
+impl Change {
+    /// The change, if only images, labels and annotations differ.
+    ///
+    /// # Errors
+    /// The field that differs and cannot be changed in a pod.
+    pub(super) fn between(old: &PodTemplateSpec, new: &PodTemplateSpec) -> Result<Self, String> {
+        let part = |template: &PodTemplateSpec, name: &str| {
+            let part = template.0.get(name).and_then(Value::as_object);
+            part.cloned().unwrap_or_default()
+        };
+        let (before, after) = (part(old, "metadata"), part(new, "metadata"));
+        fields_are_same("metadata", &before, &after, &["labels", "annotations"])?;
+        let (before, after) = (part(old, "spec"), part(new, "spec"));
+        fields_are_same("spec", &before, &after, &["containers"])?;
+        Ok(Self {
+            labels: difference(&texts(old, "labels"), &texts(new, "labels")),
+            annotations: difference(&texts(old, "annotations"), &texts(new, "annotations")),
+            images: images(before.get("containers"), after.get("containers"))?,
+        })
+    }
+
+    /// The patch of a pod, which notes what runs now: it is done when something else does.
+    pub(super) fn patch(&self, pod: &Pod, revision: &str) -> Value {
+        // What changed before and is not done yet must still be done.
+        let mut containers = Noted::of(pod).containers;
+        containers.extend(container_ids(pod, self.images.keys()));
+        let noted = Noted {
+            generation: pod.metadata.generation,
+            containers,
+        };
+        let mut labels = json!(self.labels);
+        labels[keys::CONTROLLER_REVISION] = json!(revision);
+        let mut annotations = json!(self.annotations);
+        annotations[keys::IN_PLACE_UPDATE] = json!(json!(noted).to_string());
+        let images = self.images.iter();
+        let containers: Vec<_> = images
+            .map(|(name, image)| json!({"name": name, "image": image}))
+            .collect();
+        let mut patch = json!({"metadata": {"labels": labels, "annotations": annotations}});
+        if !containers.is_empty() {
+            patch["spec"] = json!({"containers": containers});
+        }
+        patch
+    }
+}
+
+/// What a pod ran before its images changed.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Noted {
+    /// Its `metadata.generation`, if the API server counts it.
+    generation: Option<i64>,
+    /// The ids of the containers whose image changes.
+    containers: BTreeMap<String, String>,
+}
+
+impl Noted {
+    fn of(pod: &Pod) -> Self {
+        let noted = pod.annotations().get(keys::IN_PLACE_UPDATE);
+        let noted = noted.and_then(|text| serde_json::from_str(text).ok());
+        noted.unwrap_or_default()
+    }
+}
+
+/// Whether an update of a pod was written and is not done yet.
+pub(super) fn is_under_way(pod: &Pod) -> bool {
+    pod.annotations().contains_key(keys::IN_PLACE_UPDATE)
+}
+
+/// Whether a pod runs what was written: the kubelet has seen it, and each container whose image changed is
+/// another one, and ready. Images are not compared: one image has several names.
+pub(super) fn is_done(pod: &Pod) -> bool {
+    let noted = Noted::of(pod);
+    let seen = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.observed_generation);
+    let is_seen = match (noted.containers.is_empty(), noted.generation, seen) {
+        // Without images the kubelet has nothing to do.
+        (true, _, _) | (false, None, _) => true,
+        (false, Some(before), seen) => seen.is_some_and(|seen| seen > before),
+    };
+    let runs_anew = |(name, before): (&String, &String)| {
+        let now = statuses(pod).find(|status| status.name == *name);
+        now.is_some_and(|now| now.ready && now.container_id.as_ref().is_some_and(|id| id != before))
+    };
+    is_seen && noted.containers.iter().all(runs_anew)
+}
+
+fn container_ids<'a>(
+    pod: &Pod,
+    names: impl Iterator<Item = &'a String>,
+) -> BTreeMap<String, String> {
+    let id = |name: &String| {
+        let found = statuses(pod).find(|status| status.name == *name);
+        found
+            .and_then(|status| status.container_id.clone())
+            .unwrap_or_default()
+    };
+    names.map(|name| (name.clone(), id(name))).collect()
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| &status.container_statuses);
+    statuses.flatten()
+}
+
+fn difference(old: &Labels, new: &Labels) -> BTreeMap<String, Option<String>> {
+    let removed = old.keys().filter(|key| !new.contains_key(*key));
+    let set = new
+        .iter()
+        .filter(|(key, value)| old.get(*key) != Some(*value));
+    let set = set.map(|(key, value)| (key.clone(), Some(value.clone())));
+    removed.map(|key| (key.clone(), None)).chain(set).collect()
+}
+
+fn images(old: Option<&Value>, new: Option<&Value>) -> Result<BTreeMap<String, String>, String> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let (old, new) = (list(old), list(new));
+    let names = |list: &[Value]| {
+        list.iter()
+            .map(|one| one["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    if names(&old) != names(&new) {
+        return Err("spec.containers".to_owned());
+    }
+    let mut images = BTreeMap::new();
+    for (before, after) in old.iter().zip(&new) {
+        let name = after["name"].as_str().unwrap_or_default();
+        let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
+            return Err("spec.containers".to_owned());
+        };
+        fields_are_same(
+            &format!("spec.containers[{name}]"),
+            before,
+            after,
+            &["image"],
+        )?;
+        if before.get("image") != after.get("image") {
+            let image = after
+                .get("image")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            images.insert(name.to_owned(), image.to_owned());
+        }
+    }
+    Ok(images)
+}
+
+/// Fails with the first field that differs and may not.
+fn fields_are_same(
+    path: &str,
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    may_differ: &[&str],
+) -> Result<(), String> {
+    let mut names = old.keys().chain(new.keys());
+    let differs =
+        names.find(|name| !may_differ.contains(&name.as_str()) && old.get(*name) != new.get(*name));
+    differs.map_or(Ok(()), |name| Err(format!("{path}.{name}")))
+}

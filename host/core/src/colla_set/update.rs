@@ -1,0 +1,280 @@
+//! Updates: how the pods of older revisions get the template as it is now, a few at a time, each out of
+//! service meanwhile.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::{apps::v1::ControllerRevision, core::v1::Pod},
+    jiff::SignedDuration,
+};
+use kube::ResourceExt;
+use operon_api::{
+    CollaSet,
+    colla_set::{PodUpgradePolicy, UpdateStrategy},
+    keys,
+};
+
+use super::{
+    Seen,
+    edits::Edits,
+    in_place::{self, Change},
+    pair::Pairs,
+    pods::{Pods, is_available, revision},
+    revision::{Revisions, template},
+    scale::{Scale, is_scaling_in, rank, waits_for},
+};
+use crate::{
+    action::{Effect, ObjectReference, PatchKind, Propagation},
+    driver,
+    pod_lifecycle::{
+        adapter::{Adapter, Standing},
+        labels::{Operation, PREPARING_TO_DELETE},
+    },
+};
+
+/// The operation that takes a pod out of service for an update.
+pub(super) const UPDATE: Adapter<'static> = Adapter {
+    id: keys::COLLA_SET_OPERATION,
+    kind: "update",
+};
+
+/// What an update does besides changing labels.
+#[derive(Debug, Default)]
+pub(super) struct Update {
+    /// Changes of pods in place.
+    pub(super) patches: Vec<Effect>,
+    /// Deletions of pods that are created again.
+    pub(super) deletions: Vec<Effect>,
+    /// Pods that cannot be changed in place though they must be, and the field that differs.
+    pub(super) impossible: Vec<(String, String)>,
+    /// Pods that do not get on, and what they wait for.
+    pub(super) waiting: Vec<(String, String)>,
+    /// When the next update may act.
+    pub(super) requeue_after: Option<Duration>,
+}
+
+/// How many pods stay at the revision before.
+pub(super) fn partition(object: &CollaSet) -> usize {
+    let rolling = strategy(object).rolling_update.unwrap_or_default();
+    let partition = rolling.by_partition.unwrap_or_default().partition;
+    usize::try_from(partition.unwrap_or(0)).unwrap_or(0)
+}
+
+fn strategy(object: &CollaSet) -> UpdateStrategy {
+    object.spec.update_strategy.clone().unwrap_or_default()
+}
+
+/// Whether the pod has the update operation of its set.
+pub(super) fn is_updating(pod: &Pod) -> bool {
+    Operation::of(pod.labels(), UPDATE.id).kind() == Some(UPDATE.kind)
+}
+
+/// Takes the update of a pod back, which is not updated any more.
+pub(super) fn take_back<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
+    let undo = UPDATE.undo(pod.labels()).filter(|_| is_updating(pod));
+    if let Some(undo) = undo {
+        edits.labels(pod, undo);
+        edits.unlabel(pod, PREPARING_TO_DELETE);
+    }
+}
+
+/// What an update works with.
+struct Updater<'a, 'b> {
+    seen: &'b Seen,
+    revisions: &'b Revisions<'a>,
+    updated: &'a ControllerRevision,
+    strategy: UpdateStrategy,
+    done: Update,
+}
+
+impl Update {
+    /// What brings the pods to the revision of the template that stay after scaling.
+    pub(super) fn of<'a>(
+        seen: &Seen,
+        pods: &Pods<'a>,
+        pairs: &Pairs<'a>,
+        revisions: &Revisions<'a>,
+        scale: &Scale,
+        edits: &mut Edits<'a>,
+    ) -> Self {
+        let Some(updated) = revisions.updated else {
+            return Self::default();
+        };
+        let name = updated.name_any();
+        let mut work = Updater {
+            seen,
+            revisions,
+            updated,
+            strategy: strategy(&seen.object),
+            done: Self::default(),
+        };
+        let members = pods.active.iter().copied().filter(|pod| !pairs.is_new(pod));
+        let (going, staying): (Vec<_>, Vec<_>) = members
+            .filter(|pod| !scale.leaving.contains(&pod.name_any()) && !is_scaling_in(pod))
+            .partition(|pod| pod.labels().contains_key(keys::TO_DELETE));
+        // Its deletion waits for every other operation.
+        for pod in going {
+            take_back(pod, edits);
+        }
+        let (current, mut outdated): (Vec<_>, Vec<_>) = staying
+            .into_iter()
+            .partition(|pod| revision(pod) == Some(&name));
+        for pod in current {
+            Updater::end(pod, edits);
+        }
+        outdated.sort_by_cached_key(|pod| (!is_updating(pod), !is_replaced(pod), rank(pod)));
+        let due = outdated.len().saturating_sub(partition(&seen.object));
+        let serves = |pod: &Pod| is_available(pod) && !is_updating(pod) && !is_replaced(pod);
+        let counted = pods.active.iter().filter(|pod| !pairs.is_new(pod));
+        let unavailable = counted.filter(|pod| !serves(pod));
+        let unavailable = unavailable.count() + scale.missing;
+        let mut room = at_once(&seen.object).saturating_sub(unavailable);
+        for pod in outdated.drain(..due) {
+            let has_begun = is_updating(pod) || is_replaced(pod) || !is_available(pod);
+            if !has_begun && room == 0 {
+                continue;
+            }
+            room -= usize::from(!has_begun);
+            work.update(pod, pairs, edits);
+        }
+        // What the partition keeps is not updated any more.
+        for pod in outdated {
+            Updater::end(pod, edits);
+        }
+        work.done
+    }
+}
+
+/// How many pods may be out of service for updates at the same time: a quarter of them.
+fn at_once(object: &CollaSet) -> usize {
+    usize::try_from(object.spec.replicas / 4)
+        .unwrap_or(0)
+        .max(1)
+}
+
+/// Whether a pod is replaced because of an update.
+fn is_replaced(pod: &Pod) -> bool {
+    pod.labels().contains_key(keys::REPLACED_BY_UPDATE)
+}
+
+impl<'a> Updater<'a, '_> {
+    /// The next step of the update of one pod.
+    fn update(&mut self, pod: &'a Pod, pairs: &Pairs<'a>, edits: &mut Edits<'a>) {
+        let policy = self.strategy.pod_upgrade_policy.unwrap_or_default();
+        if policy == PodUpgradePolicy::Replace {
+            return self.replace(pod, pairs, edits);
+        }
+        // A pod whose new pod is on its way is not taken out of service before.
+        if pod.labels().contains_key(keys::TO_REPLACE) {
+            return take_back(pod, edits);
+        }
+        let change = self.change(pod);
+        let change = match (policy, change) {
+            (PodUpgradePolicy::InPlaceOnly, Err(field)) => {
+                self.done.impossible.push((pod.name_any(), field));
+                return;
+            }
+            (PodUpgradePolicy::Recreate, _) | (_, Err(_)) => None,
+            (_, Ok(change)) => Some(change),
+        };
+        let now = self.seen.now.as_nanosecond();
+        match UPDATE.standing(pod.labels(), now) {
+            Standing::Begin(begin) => {
+                edits.labels(pod, begin);
+                if change.is_none() {
+                    edits.label(pod, PREPARING_TO_DELETE, now.to_string());
+                }
+            }
+            Standing::Allowed(since) if self.is_time(since) => self.act(pod, change.as_ref()),
+            standing => self.done.waiting.extend(waits_for(pod, &standing)),
+        }
+    }
+
+    /// Changes or deletes a pod that is out of service.
+    fn act(&mut self, pod: &Pod, change: Option<&Change>) {
+        let Some(change) = change else {
+            let deletion = driver::delete_unchanged(pod, Propagation::Background);
+            return self.done.deletions.push(deletion);
+        };
+        self.done.patches.push(Effect::Patch {
+            object: ObjectReference {
+                api_version: "v1".to_owned(),
+                kind: "Pod".to_owned(),
+                name: pod.name_any(),
+            },
+            subresource: None,
+            kind: PatchKind::Strategic,
+            body: change.patch(pod, &self.updated.name_any()),
+            uid: pod.uid(),
+            resource_version: pod.resource_version(),
+        });
+    }
+
+    /// Requests a new pod of the new revision for a pod, which goes when the new one serves.
+    fn replace(&mut self, pod: &'a Pod, pairs: &Pairs<'a>, edits: &mut Edits<'a>) {
+        let name = self.updated.name_any();
+        let now = self.seen.now.as_nanosecond().to_string();
+        if !pod.labels().contains_key(keys::TO_REPLACE) {
+            edits.label(pod, keys::TO_REPLACE, now.clone());
+        }
+        if pod.labels().get(keys::REPLACED_BY_UPDATE) != Some(&name) {
+            edits.label(pod, keys::REPLACED_BY_UPDATE, &name);
+        }
+        // The new pod of another revision is one too many.
+        let new_pod = pairs.new_pod(pod);
+        let is_other = |new_pod: &&Pod| revision(new_pod) != Some(&name);
+        if let Some(new_pod) = new_pod.filter(is_other)
+            && !new_pod.labels().contains_key(keys::TO_DELETE)
+        {
+            edits.label(new_pod, keys::TO_DELETE, now);
+        }
+    }
+
+    /// The pod is as it shall be: its update is finished, or taken back.
+    fn end(pod: &'a Pod, edits: &mut Edits<'a>) {
+        if is_replaced(pod) {
+            edits.unlabel(pod, keys::REPLACED_BY_UPDATE);
+            // A user's own request has the value "true".
+            let request = pod.labels().get(keys::TO_REPLACE);
+            if request.is_some_and(|value| value.parse::<i128>().is_ok()) {
+                edits.unlabel(pod, keys::TO_REPLACE);
+            }
+        }
+        if in_place::is_under_way(pod) {
+            if !in_place::is_done(pod) {
+                return;
+            }
+            edits.labels(pod, UPDATE.finish(pod.labels()).unwrap_or_default());
+            edits.unannotate(pod, keys::IN_PLACE_UPDATE);
+        } else {
+            take_back(pod, edits);
+        }
+    }
+
+    /// What changes in the pod, or the field that cannot be changed.
+    fn change(&self, pod: &Pod) -> Result<Change, String> {
+        let old = revision(pod).and_then(|name| self.revisions.named(name));
+        let old = old.ok_or_else(|| "metadata.labels[controller-revision-hash]".to_owned())?;
+        Change::between(&template(old), &template(self.updated))
+    }
+
+    /// Whether the delay is over since a pod has been out of service.
+    fn is_time(&mut self, since: i128) -> bool {
+        let delay = self.strategy.operation_delay_seconds.unwrap_or(0);
+        let waited = self.seen.now.as_nanosecond() - since;
+        let waited = SignedDuration::from_nanos(i64::try_from(waited).unwrap_or(0).max(0));
+        let left = SignedDuration::from_secs(i64::from(delay)) - waited;
+        let Ok(left) = Duration::try_from(left) else {
+            return true;
+        };
+        if left.is_zero() {
+            return true;
+        }
+        let soonest = self
+            .done
+            .requeue_after
+            .map_or(left, |known| known.min(left));
+        self.done.requeue_after = Some(soonest);
+        false
+    }
+}
