@@ -53,6 +53,9 @@ pub fn of(origin: &Value, name: &str, job_uid: &str) -> Value {
     let mut labels = object(&metadata["labels"]);
     labels[keys::REPLACES] = metadata["uid"].clone();
     remove(&mut labels, keys::JOB);
+    if let Some(labels) = labels.as_object_mut() {
+        labels.retain(|key, _| !is_of_lifecycle(key));
+    }
     let mut annotations = object(&metadata["annotations"]);
     let base = match &annotations[keys::BASE_NAME] {
         Value::String(base) => base.clone().into(),
@@ -81,6 +84,12 @@ pub fn of(origin: &Value, name: &str, job_uid: &str) -> Value {
         copy["metadata"]["ownerReferences"] = owners.clone().into();
     }
     copy
+}
+
+/// Whether a label says where a pod is in its lifecycle, rather than what somebody wants of it.
+fn is_of_lifecycle(label: &str) -> bool {
+    let domain = label.split_once('/').map_or("", |(domain, _)| domain);
+    domain.ends_with(keys::LIFECYCLE) && label != keys::STAY_OFFLINE
 }
 
 fn cleaned(spec: &Value) -> Value {
@@ -137,7 +146,11 @@ mod tests {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "name": "foo", "namespace": "shop", "uid": "u1", "resourceVersion": "9",
-                "labels": {"app": "foo"}, "managedFields": [{}], "ownerReferences": [owner],
+                "labels": {
+                    "app": "foo", keys::SERVICE_AVAILABLE: "1", keys::DELETION_BEGUN: "1",
+                    keys::STAY_OFFLINE: "true"
+                },
+                "managedFields": [{}], "ownerReferences": [owner],
                 "annotations": {"note": "x", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
             },
             "spec": {
@@ -153,7 +166,7 @@ mod tests {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "name": "foo-x", "namespace": "shop",
-                "labels": {"app": "foo", keys::REPLACES: "u1"},
+                "labels": {"app": "foo", keys::REPLACES: "u1", keys::STAY_OFFLINE: "true"},
                 "ownerReferences": [owner],
                 "annotations": {
                     "note": "x", keys::BASE_NAME: "foo", keys::REPLACES: "foo", keys::JOB: "j"

@@ -36,6 +36,12 @@ pub const INSTANCE_ID: &str = "collaset.kusionstack.io/instance-id";
 /// Label on a pod that serves; its presence counts.
 pub const SERVICE_AVAILABLE: &str = "podopslifecycle.kusionstack.io/service-available";
 
+/// The domain of the labels of the pod lifecycle; those of one operation have it with a prefix.
+pub const LIFECYCLE: &str = "podopslifecycle.kusionstack.io";
+
+/// Label on a pod: it must stay out of service.
+pub const STAY_OFFLINE: &str = "podopslifecycle.kusionstack.io/stay-offline";
+
 /// Label on a pod after its deletion through its lifecycle has started: it does not become available any
 /// more.
 pub const DELETION_BEGUN: &str = "operating.podopslifecycle.kusionstack.io/pod-delete";
