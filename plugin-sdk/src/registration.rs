@@ -12,6 +12,7 @@ impl Default for Registration {
             watches: Vec::new(),
             settings_schema: "{}".to_owned(),
             job_label: None,
+            removes_pods: false,
         }
     }
 }
@@ -36,6 +37,14 @@ impl Registration {
     #[must_use]
     pub fn marking(mut self, label: &str) -> Self {
         self.job_label = Some(label.to_owned());
+        self
+    }
+
+    /// Says that the action removes the pods of its targets. With `enablePodOpsLifecycle`, an operation that
+    /// removes the target's pod is performed only when the pod is out of service.
+    #[must_use]
+    pub fn removing_pods(mut self) -> Self {
+        self.removes_pods = true;
         self
     }
 }

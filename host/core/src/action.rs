@@ -496,6 +496,8 @@ pub struct Registration {
     pub settings_schema: Value,
     /// The label by which it marks pods that it must finish or release; the value is the job's uid.
     pub job_label: Option<String>,
+    /// Whether it removes the pods of its targets.
+    pub removes_pods: bool,
 }
 
 impl From<&Pod> for PodView {

@@ -112,6 +112,7 @@ pub(crate) fn registration(answer: types::Registration) -> Result<core::Registra
         watches,
         settings_schema,
         job_label,
+        removes_pods,
     } = answer;
     if watches.len() > WATCHES {
         return Err(format!(
@@ -139,6 +140,7 @@ pub(crate) fn registration(answer: types::Registration) -> Result<core::Registra
         watches: watches.into_iter().map(watch).collect::<Result<_, _>>()?,
         settings_schema,
         job_label,
+        removes_pods,
     })
 }
 

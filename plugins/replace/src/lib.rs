@@ -44,7 +44,8 @@ impl Action for Replace {
             .watch(replica_sets)
             .watch(budgets)
             .schema(&Settings::schema())
-            .marking(keys::JOB))
+            .marking(keys::JOB)
+            .removing_pods())
     }
 
     fn operate_target(

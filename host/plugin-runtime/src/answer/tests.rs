@@ -89,6 +89,7 @@ fn registered(watches: Vec<types::Watch>, schema: &str) -> Result<(), String> {
         watches,
         settings_schema: schema.into(),
         job_label: None,
+        removes_pods: false,
     })
     .map(drop)
 }

@@ -46,6 +46,7 @@ impl Guest for Hostile {
             watches: vec![watch(); watches],
             settings_schema: schema(&settings),
             job_label: None,
+            removes_pods: false,
         })
     }
 
