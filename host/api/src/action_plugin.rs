@@ -57,8 +57,8 @@ pub struct ActionPluginSpec {
     #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: Option<String>,
 
-    /// Operate pods by the PodOpsLifecycle, which stops the traffic before and restores it after. Not
-    /// supported yet: OperationJobs fail with `ActionNotSupported`.
+    /// Pods leave service before the action operates them and return afterwards, by the PodOpsLifecycle. Its
+    /// controller must be enabled; otherwise targets wait.
     #[serde(default)]
     pub enable_pod_ops_lifecycle: bool,
 

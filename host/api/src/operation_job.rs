@@ -123,8 +123,8 @@ pub struct OperationJobSpec {
     }]))]
     pub ttl_seconds_after_finished: Option<i32>,
 
-    /// For actions that follow the PodOpsLifecycle: how many seconds to wait before a pod is operated
-    /// after this was permitted. Other actions ignore it.
+    /// If the action takes part in the PodOpsLifecycle: how many seconds the action waits after a pod was
+    /// taken out of service. Other actions ignore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub operation_delay_seconds: Option<i32>,
@@ -258,6 +258,11 @@ pub struct TargetDetail {
     /// When the target started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
+
+    /// If the action takes part in the PodOpsLifecycle: when it had operated the pod. The target succeeds when
+    /// the pod is back in service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operated_time: Option<Time>,
 
     /// When the target finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]

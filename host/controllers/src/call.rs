@@ -4,6 +4,8 @@
 //! A stopped call ends where a crash could end it: while the action computes, or between two effects. A
 //! request that has been sent is awaited, and the cache of pods gets its answer.
 
+mod lifecycle;
+
 use std::{
     sync::{
         Arc,
@@ -22,6 +24,7 @@ use operon_core::{
     },
     operation_job::{
         conclude::Answer,
+        lifecycle::Service,
         plan::{Cause, TargetStep},
     },
 };
@@ -34,6 +37,7 @@ use crate::{
     events::Events,
     fault::contained,
     metrics::Metrics,
+    pod_writer::PodWriter,
     store::Cache,
 };
 
@@ -58,6 +62,10 @@ pub(crate) struct Call {
     pub(crate) changed: Arc<AtomicUsize>,
     /// Gets the pods that effects changed.
     pub(crate) pods: Cache<Pod>,
+    /// Takes the target's pod out of service.
+    pub(crate) service: Service,
+    /// Writes what that needs.
+    pub(crate) writer: PodWriter,
     /// Sends Events.
     pub(crate) events: Events,
     /// Counts effects.
@@ -110,13 +118,18 @@ impl Call {
         let answer = match (settled, self.step.clone()) {
             (Err(error), _) => Err(error.into()),
             (Ok(()), TargetStep::Operate) => self.operate().await,
-            (Ok(()), TargetStep::Release(cause)) => self.release(cause).await,
+            (Ok(()), TargetStep::Release(cause)) => {
+                let answer = self.release(cause).await;
+                self.give_back(cause, answer).await
+            }
             (
                 Ok(()),
                 TargetStep::Keep
                 | TargetStep::Start { .. }
                 | TargetStep::Fail(_)
-                | TargetStep::Await(_),
+                | TargetStep::Await(_)
+                | TargetStep::Wait(_)
+                | TargetStep::Succeed,
             ) => return None,
         };
         match answer {
@@ -147,13 +160,16 @@ impl Call {
         let operation = self
             .computing(loaded.action.operate_target(self.request()))
             .await?;
+        if let Some(waits) = self.before_removal(&operation).await? {
+            return Ok(waits);
+        }
         self.perform(&operation).await?;
         self.target.extra_info = operation.extra_info;
         match self
             .computing(loaded.action.get_ops_progress(self.request()))
             .await
         {
-            Ok(report) => Ok(Answer::Report(report)),
+            Ok(report) => Ok(self.reported(report)),
             Err(Ended::Stopped) => Err(Ended::Stopped),
             Err(Ended::Failed(error)) => Ok(Answer::Error {
                 error,
@@ -170,7 +186,8 @@ impl Call {
             ending: true,
             ..JobView::clone(&self.job)
         });
-        if self.progress == Progress::Processing && cause != Cause::Failed {
+        if self.progress == Progress::Processing && cause != Cause::Failed && self.may_have_acted()
+        {
             match self
                 .computing(loaded.action.get_ops_progress(self.request()))
                 .await

@@ -90,13 +90,6 @@ impl Catalogue {
                 let message = message.clone();
                 (ActionState::NotLoaded { message }, None)
             }
-            Some(Entry::Loaded(loaded)) if loaded.version.lifecycle => {
-                let message = format!(
-                    "ActionPlugin {:?} sets spec.enablePodOpsLifecycle, which this version does not support yet",
-                    loaded.plugin
-                );
-                (ActionState::Unsupported { message }, None)
-            }
             Some(Entry::Loaded(loaded)) => (ActionState::Loaded, Some(Arc::clone(loaded))),
         }
     }

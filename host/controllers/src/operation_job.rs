@@ -27,6 +27,7 @@ use operon_core::{
     operation_job::{
         ActionState, Observed,
         conclude::{Answers, Conclusion, conclude},
+        lifecycle::Service,
         plan::{Plan, TargetPlan, TargetPlans, plan},
         sooner,
         turns::in_turn,
@@ -43,6 +44,7 @@ use crate::{
     events::Events,
     existing_jobs::ExistingJobs,
     metrics::Metrics,
+    pod_writer::PodWriter,
     run::{Next, Reconciler},
     status::{StatusWriter, Written, whole_seconds},
     store::Cache,
@@ -77,6 +79,8 @@ pub struct OperationJobs {
     pub existing: Arc<ExistingJobs>,
     /// All pods.
     pub pods: Cache<Pod>,
+    /// Takes pods out of service.
+    pub pod_writer: PodWriter,
     /// All nodes.
     pub nodes: Cache<Node>,
     /// The actions.
@@ -114,6 +118,7 @@ impl Reconciler for OperationJobs {
             pods: &pods,
             unready_nodes: &unready_nodes,
             action: &action,
+            lifecycle: self.pod_writer.lifecycle(loaded.as_deref()),
             blocked: self.book.blocked(&uid, blocked),
             now,
         }; // (no client)
@@ -122,7 +127,9 @@ impl Reconciler for OperationJobs {
             Plan::Run(run) => run,
         };
         let version = self.hold(&api, &job).await?; // (client)
-        let acted = self.act(&observed, &run, loaded).await; // (client, as the plugin)
+        let written = self.pod_writer.write_all(&observed, &run).await; // (client)
+        let mut acted = self.act(&observed, &run, loaded).await; // (client, as the plugin)
+        acted.answers.given.extend(written);
         let conclusion = conclude(&observed, &run, &acted.answers); // (no client)
         let next = self
             .write_status(&api, &job, version, &conclusion, acted)
@@ -424,6 +431,8 @@ impl Pass<'_> {
             subject,
             changed: Arc::clone(&self.changed),
             pods: controller.pods.clone(),
+            service: Service::of(self.observed.job, self.observed.lifecycle),
+            writer: controller.pod_writer.clone(),
             events: controller.events.clone(),
             metrics: controller.metrics.clone(),
             stop: ticket.stop.clone(),

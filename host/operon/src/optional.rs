@@ -11,6 +11,7 @@ use operon_controllers::{
     effects::{Performer, Performers},
     events::Events,
     pod_ops_lifecycle::PodOpsLifecycle,
+    pod_writer::PodWriter,
     report::Reports,
 };
 
@@ -46,6 +47,18 @@ pub(crate) struct Optional<'a> {
 }
 
 impl Optional<'_> {
+    /// What OperationJobs write on pods as the PodOpsLifecycle controller, where that is enabled.
+    pub(crate) fn pod_writer(&self, queues: &OptionalQueues) -> anyhow::Result<PodWriter> {
+        let performer = match queues.lifecycles {
+            Some(_) => Some(self.performer(keys::POD_OPS_LIFECYCLE_MANAGER)?),
+            None => None,
+        };
+        Ok(PodWriter {
+            pods: self.stores.pods.clone(),
+            performer,
+        })
+    }
+
     pub(crate) fn start(
         &self,
         running: &mut Running,

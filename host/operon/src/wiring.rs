@@ -283,6 +283,7 @@ pub(crate) async fn run_in(
         events: &events,
         client: &client,
     };
+    let pod_writer = optional.pod_writer(&queues.optional)?;
     optional.start(running, queues.optional)?;
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
@@ -323,6 +324,7 @@ pub(crate) async fn run_in(
         jobs: stores.operation_jobs.clone(),
         existing: listeners.existing_jobs,
         pods: stores.pods.clone(),
+        pod_writer,
         nodes: stores.nodes.clone(),
         catalogue: listeners.catalogue,
         book,

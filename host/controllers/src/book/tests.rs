@@ -18,6 +18,7 @@ fn plan(name: &str, step: TargetStep) -> TargetPlan {
             ..TargetDetail::default()
         },
         step,
+        write: None,
     }
 }
 

@@ -243,8 +243,19 @@ fn controller(
     let on_job = move |job: &OperationJob, jobs: &_| {
         listener.changed(job, jobs);
     };
+    let pods = Cache::start(
+        Api::all(client.clone()),
+        config.clone(),
+        (),
+        Arc::new(|_, _| {}),
+        &health,
+    );
     OperationJobs {
         existing,
+        pod_writer: PodWriter {
+            pods: pods.clone(),
+            performer: None,
+        },
         jobs: Cache::start(
             Api::all(client.clone()),
             config.clone(),
@@ -254,18 +265,12 @@ fn controller(
         ),
         nodes: Cache::start(
             Api::all(client.clone()),
-            config.clone(),
-            (),
-            Arc::new(|_, _| {}),
-            &health,
-        ),
-        pods: Cache::start(
-            Api::all(client.clone()),
             config,
             (),
             Arc::new(|_, _| {}),
             &health,
         ),
+        pods,
         triggers: Arc::new(Triggers::new(
             queue,
             Arc::clone(&catalogue),

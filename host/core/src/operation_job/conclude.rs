@@ -10,9 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
 
 use super::{
-    CANCELED, Observed, RELEASED,
-    plan::{Cause, TargetPlan, TargetPlans, TargetStep, deadline_exceeded, release_abandoned},
-    size, sooner,
+    CANCELED, Observed, RELEASE_LIMIT, RELEASED, lifecycle,
+    plan::{
+        Cause, TargetPlan, TargetPlans, TargetStep, deadline_exceeded, release_abandoned,
+        release_failed,
+    },
+    remaining, size, sooner,
     status::{self, Counts, Releases},
 };
 use crate::action::{
@@ -24,6 +27,11 @@ use crate::action::{
 pub enum Answer {
     /// The action's report.
     Report(ProgressReport),
+    /// The action has succeeded, and the target's pod has to be brought back into service.
+    Operated {
+        /// The target's extra-info from now on.
+        extra_info: Attributes,
+    },
     /// The target has been released.
     Released {
         /// Its extra-info from now on.
@@ -89,14 +97,14 @@ pub fn conclude(observed: &Observed<'_>, run: &TargetPlans, answers: &Answers) -
     let mut retry = false;
     let mut blocked: Option<Failure> = None;
     let mut released = true;
-    let mut release_failed = false;
+    let mut has_failed_release = false;
     let mut details = Vec::with_capacity(run.targets.len());
     for target in &run.targets {
         let next = conclude_target(observed, target, answers.given.get(&target.index));
         requeue_after = sooner(requeue_after, next.requeue_after);
         retry |= next.retry;
         released &= !next.holds;
-        release_failed |= next.release_failed;
+        has_failed_release |= next.release_failed;
         if let (None, TargetStep::Await(failure)) = (&blocked, &target.step) {
             blocked = Some(failure.clone());
         }
@@ -111,10 +119,11 @@ pub fn conclude(observed: &Observed<'_>, run: &TargetPlans, answers: &Answers) -
     }
     let mut details = status::in_order(observed.job, details);
     let counts = Counts::of(&details);
-    let mut events = status::failures(observed.job, &details);
+    let mut events = lifecycle::events(observed, run);
+    events.extend(status::failures(observed.job, &details));
     size::shorten(observed.job, &mut details);
     let goes_on = |answer: &Answer| matches!(answer, Answer::Releasing { .. });
-    let news = if release_failed {
+    let news = if has_failed_release {
         Releases::Failed
     } else if answers.later.is_empty() && answers.given.values().any(goes_on) {
         Releases::GoOn
@@ -187,7 +196,27 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
             detail.error = None;
             Next::settled(detail)
         }
+        (TargetStep::Wait(failure), None) => {
+            detail.error = Some(error(failure));
+            Next::settled(detail)
+        }
+        (TargetStep::Succeed, None) => {
+            succeed(&mut detail, now);
+            Next::settled(detail)
+        }
+        (TargetStep::Wait(_) | TargetStep::Succeed, Some(answer)) => {
+            not_written(observed, detail, answer)
+        }
+        (TargetStep::Fail(_), Some(answer)) if target.write.is_some() && !is_overdue(observed) => {
+            not_written(observed, detail, answer)
+        }
         (TargetStep::Fail(failure), _) => {
+            // Nothing is left to release of a target that was operated.
+            if lifecycle::is_operated(&detail) {
+                detail
+                    .extra_info
+                    .insert(RELEASED.to_owned(), "true".to_owned());
+            }
             match detail.progress {
                 Progress::Pending => fail(&mut detail, now, failure),
                 Progress::Processing | Progress::Failed | Progress::Succeeded => {
@@ -213,6 +242,7 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
         }
         (TargetStep::Operate, Some(answer)) => {
             let mut next = operated(detail, now, answer);
+            add_lifecycle(observed, &mut next.detail);
             add_node(observed, &mut next.detail);
             next
         }
@@ -233,6 +263,12 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
                 requeue_after,
                 ..Next::settled(detail)
             }
+        }
+        Answer::Operated { extra_info } => {
+            record(&mut detail, extra_info);
+            detail.operated_time = Some(now);
+            detail.error = None;
+            Next::settled(detail)
         }
         Answer::Released { extra_info }
         | Answer::Releasing {
@@ -275,6 +311,35 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
     }
 }
 
+/// The pod of a target that takes part in no lifecycle, or is not taken out of service by it, goes on serving
+/// while it is operated; the message adds that.
+fn add_lifecycle(observed: &Observed<'_>, detail: &mut TargetDetail) {
+    let note = lifecycle::serves_on(observed, detail);
+    if let (false, Some(error), Some(note)) =
+        (detail.progress.is_finished(), detail.error.as_mut(), note)
+    {
+        error.message = format!("{}; {note}", error.message);
+    }
+}
+
+/// The write on the pod of a target failed: nothing else changes before it succeeds.
+fn not_written(observed: &Observed<'_>, mut detail: TargetDetail, answer: &Answer) -> Next {
+    if let (false, Answer::Error { error: failed, .. }) = (detail.progress.is_finished(), answer) {
+        detail.error = Some(error(failed.failure()));
+    }
+    Next {
+        retry: true,
+        release_failed: observed.job.metadata.deletion_timestamp.is_some(),
+        ..Next::held(detail)
+    }
+}
+
+/// Whether the releases of a deleted job have failed for too long.
+fn is_overdue(observed: &Observed<'_>) -> bool {
+    let since = release_failed(observed);
+    since.is_some_and(|since| remaining(since, RELEASE_LIMIT, observed.now).is_none())
+}
+
 /// What a target waits for may never come while the node of its pod is not Ready, so the message adds that.
 fn add_node(observed: &Observed<'_>, detail: &mut TargetDetail) {
     let pod = observed.pods.get(&detail.name);
@@ -293,11 +358,7 @@ fn report_progress(detail: &mut TargetDetail, now: Time, report: &ProgressReport
     record(detail, &report.extra_info);
     match report.progress {
         OpsProgress::Processing => detail.error = report.failure.as_ref().map(error),
-        OpsProgress::Succeeded => {
-            detail.progress = Progress::Succeeded;
-            detail.end_time = Some(now);
-            detail.error = None;
-        }
+        OpsProgress::Succeeded => succeed(detail, now),
         OpsProgress::Failed => {
             let unexplained = Failure::new(
                 "ActionFailed",
@@ -325,6 +386,7 @@ fn released(
             return Next::settled(detail);
         }
         Answer::Report(_)
+        | Answer::Operated { .. }
         | Answer::Released { .. }
         | Answer::Releasing { .. }
         | Answer::Error { .. } => {}
@@ -381,7 +443,7 @@ fn released(
                 ..Next::held(detail)
             }
         }
-        Answer::Report(_) => Next {
+        Answer::Report(_) | Answer::Operated { .. } => Next {
             retry: true,
             ..Next::held(detail)
         },
@@ -416,6 +478,12 @@ fn note_release(detail: &mut TargetDetail, note: Option<(&str, &Failure)>) {
 fn record(detail: &mut TargetDetail, extra_info: &Attributes) {
     detail.extra_info.clone_from(extra_info);
     detail.extra_info.remove(RELEASED);
+}
+
+fn succeed(detail: &mut TargetDetail, now: Time) {
+    detail.progress = Progress::Succeeded;
+    detail.end_time = Some(now);
+    detail.error = None;
 }
 
 fn fail(detail: &mut TargetDetail, now: Time, failure: &Failure) {

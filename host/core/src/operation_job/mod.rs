@@ -8,6 +8,7 @@
 //! second operates it. So whatever an action did, the status already names the pod.
 
 pub mod conclude;
+pub mod lifecycle;
 pub mod plan;
 mod size;
 pub mod status;
@@ -20,6 +21,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_api::OperationJob;
 
+use self::lifecycle::Lifecycle;
+
 /// Everything that a reconcile decides from.
 pub struct Observed<'a> {
     /// The job.
@@ -30,6 +33,8 @@ pub struct Observed<'a> {
     pub unready_nodes: &'a HashMap<String, String>,
     /// Whether the job's action can be called.
     pub action: &'a ActionState,
+    /// Whether it takes part in the PodOpsLifecycle.
+    pub lifecycle: Lifecycle,
     /// For how long this process has found a job that is being deleted, and its action not loaded.
     pub blocked: Duration,
     /// The clock at the start of the reconcile, in whole seconds.
@@ -51,11 +56,6 @@ pub enum ActionState {
         /// Since when, as far as this process knows: when the last one was deleted, or when the process
         /// started.
         since: Timestamp,
-    },
-    /// It requires something that this host does not support.
-    Unsupported {
-        /// What, for people.
-        message: String,
     },
 }
 

@@ -8,10 +8,10 @@ use operon_api::{
 };
 
 use super::{
-    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_ABANDONED, RELEASE_LIMIT, remaining,
-    size, sooner,
+    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_ABANDONED, RELEASE_LIMIT, lifecycle,
+    remaining, size, sooner,
 };
-use crate::action::Failure;
+use crate::action::{Effect, Failure};
 
 /// The plan of a reconcile.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,8 @@ pub struct TargetPlan {
     pub detail: TargetDetail,
     /// What happens now.
     pub step: TargetStep,
+    /// What is written on its pod first, as the PodOpsLifecycle controller.
+    pub write: Option<Effect>,
 }
 
 /// What happens to a target.
@@ -60,6 +62,10 @@ pub enum TargetStep {
     Fail(Failure),
     /// It waits for the action itself.
     Await(Failure),
+    /// It waits until its pod is out of service, or back in service.
+    Wait(Failure),
+    /// It succeeds without calling the action again.
+    Succeed,
 }
 
 /// What the action is called for.
@@ -77,7 +83,12 @@ impl TargetStep {
         match self {
             Self::Operate => Some(Question::Operate),
             Self::Release(_) => Some(Question::Release),
-            Self::Keep | Self::Start { .. } | Self::Fail(_) | Self::Await(_) => None,
+            Self::Keep
+            | Self::Start { .. }
+            | Self::Fail(_)
+            | Self::Await(_)
+            | Self::Wait(_)
+            | Self::Succeed => None,
         }
     }
 }
@@ -140,6 +151,7 @@ fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> TargetPlans {
             requeue_after = sooner(requeue_after, due);
             TargetPlan {
                 index,
+                write: lifecycle::write(observed, &detail, &step),
                 detail,
                 step,
             }
@@ -258,6 +270,9 @@ fn step_of_deleted(
     if !size::is_under_way(detail) {
         return (TargetStep::Keep, None);
     }
+    if lifecycle::is_operated(detail) {
+        return (TargetStep::Succeed, None);
+    }
     match observed.action {
         ActionState::Loaded => {
             let failed = release_failed(observed);
@@ -282,9 +297,6 @@ fn step_of_deleted(
             ),
             None => (TargetStep::Fail(no_action_to_release(observed.job)), None),
         },
-        ActionState::Unsupported { .. } => {
-            (TargetStep::Fail(no_action_to_release(observed.job)), None)
-        }
     }
 }
 
@@ -312,6 +324,9 @@ fn step_of_pending(
         return blocked;
     }
     if let Some(pod) = observed.pods.get(&detail.name) {
+        if let Some(waits) = lifecycle::before_start(observed, pod) {
+            return (TargetStep::Wait(waits), None);
+        }
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         return (TargetStep::Start { uid }, None);
     }
@@ -327,13 +342,11 @@ fn step_of_pending(
 /// The progress of a target that has not started while its action can't be called.
 fn blocked_by_action(observed: &Observed<'_>) -> Option<(TargetStep, Option<Duration>)> {
     match observed.action {
-        ActionState::Loaded => None,
+        ActionState::Loaded => {
+            lifecycle::disabled(observed).map(|waits| (TargetStep::Await(waits), None))
+        }
         ActionState::NotLoaded { message } => Some((
             TargetStep::Await(Failure::new("ActionNotReady", message)),
-            None,
-        )),
-        ActionState::Unsupported { message } => Some((
-            TargetStep::Fail(Failure::new("ActionNotSupported", message)),
             None,
         )),
         ActionState::NotFound { since } => {
@@ -357,17 +370,24 @@ fn step_of_processing(
         _ => Some(Duration::MAX),
     };
     let due = left.filter(|left| *left != Duration::MAX);
+    if lifecycle::is_operated(detail) {
+        let step = match left {
+            Some(_) => lifecycle::step_of_operated(observed, detail),
+            None => TargetStep::Fail(deadline_exceeded(observed.job)),
+        };
+        return (step, due);
+    }
     let step = match (observed.action, left) {
-        (ActionState::Loaded, Some(_)) => TargetStep::Operate,
+        (ActionState::Loaded, Some(_)) => {
+            let (step, again) = lifecycle::step_of_started(observed, detail);
+            return (step, sooner(due, again));
+        }
         (ActionState::Loaded, None) => TargetStep::Release(Cause::Deadline),
         (ActionState::NotLoaded { message }, Some(_)) => {
             TargetStep::Await(Failure::new("ActionNotReady", message))
         }
         (ActionState::NotFound { .. }, Some(_)) => {
             TargetStep::Await(action_not_found(observed.job))
-        }
-        (ActionState::Unsupported { message }, Some(_)) => {
-            TargetStep::Await(Failure::new("ActionNotSupported", message))
         }
         (_, None) => TargetStep::Fail(deadline_exceeded(observed.job)),
     };

@@ -160,6 +160,7 @@ fn done(details: &mut [TargetDetail]) -> impl Iterator<Item = &mut TargetDetail>
 fn times(details: &mut [TargetDetail]) {
     for detail in done(details) {
         detail.start_time = None;
+        detail.operated_time = None;
         detail.end_time = None;
         detail.pod_uid = None;
         detail.extra_info.remove(RELEASED);

@@ -37,7 +37,10 @@ pub fn wait(answer: &Answer, failures: u32) -> Option<Duration> {
                 backoff(failures)
             }
         }),
-        Answer::Report(_) | Answer::Released { .. } | Answer::Releasing { .. } => None,
+        Answer::Report(_)
+        | Answer::Operated { .. }
+        | Answer::Released { .. }
+        | Answer::Releasing { .. } => None,
     }
 }
 

@@ -140,7 +140,8 @@ fn expected(pod: &Pod) -> Result<BTreeSet<String>, Failure> {
     Ok(conditions.expected_finalizers.into_values().collect())
 }
 
-fn gate(pod: &Pod) -> Gate {
+/// The readiness gate of a pod.
+pub(crate) fn gate(pod: &Pod) -> Gate {
     let gates = pod.spec.iter().flat_map(|spec| &spec.readiness_gates);
     let mut gates = gates.flatten();
     if !gates.any(|gate| gate.condition_type == GATE) {

@@ -2,6 +2,7 @@
 
 mod conclude;
 mod deletion;
+mod lifecycle;
 mod passes;
 mod plan;
 mod release;

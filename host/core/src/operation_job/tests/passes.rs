@@ -41,9 +41,6 @@ fn a_pass_that_learns_nothing_new_changes_nothing() {
         ActionState::NotLoaded {
             message: "no ConfigMap".repeat(500),
         },
-        ActionState::Unsupported {
-            message: "no".to_owned(),
-        },
     ];
     for action in &actions {
         for answer in &answers {

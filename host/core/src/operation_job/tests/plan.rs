@@ -26,12 +26,6 @@ fn not_loaded() -> ActionState {
     }
 }
 
-fn unsupported() -> ActionState {
-    ActionState::Unsupported {
-        message: "it wants the lifecycle".to_owned(),
-    }
-}
-
 /// The reason with which a step fails, or waits for the action.
 fn reason(step: &TargetStep) -> (&'static str, &str) {
     match step {
@@ -41,6 +35,8 @@ fn reason(step: &TargetStep) -> (&'static str, &str) {
         TargetStep::Start { .. } => ("start", ""),
         TargetStep::Operate => ("operate", ""),
         TargetStep::Release(_) => ("release", ""),
+        TargetStep::Wait(failure) => ("wait", &failure.reason),
+        TargetStep::Succeed => ("succeed", ""),
     }
 }
 
@@ -236,14 +232,6 @@ fn an_action_that_can_not_be_asked_holds_or_fails_a_target() {
             ("await", "ActionNotReady"),
             None,
         ),
-        (unsupported(), &new, 0, ("fail", "ActionNotSupported"), None),
-        (
-            unsupported(),
-            &running,
-            0,
-            ("await", "ActionNotSupported"),
-            None,
-        ),
     ];
     for (action, detail, passed, wanted, due) in table {
         let mut world = World::with(&[(*detail).clone()]);
@@ -289,7 +277,7 @@ fn the_grace_of_an_unknown_action_counts_from_when_its_plugin_was_deleted() {
 
 #[test]
 fn an_action_that_can_not_be_asked_leaves_finished_and_waiting_targets_alone() {
-    for action in [not_found(), not_loaded(), unsupported()] {
+    for action in [not_found(), not_loaded()] {
         let mut world = World::with(&[succeeded("a"), failed("b", "X"), pending("c")]);
         world.job.spec.partition = Some(2);
         world.now = START + 900;
@@ -358,7 +346,7 @@ fn every_started_target_has_a_deadline_of_its_own() {
 
 #[test]
 fn a_deadline_holds_though_the_action_can_not_be_asked() {
-    for action in [not_found(), not_loaded(), unsupported()] {
+    for action in [not_found(), not_loaded()] {
         let mut world = World::with(&[processing("a")]);
         world.job.spec.active_deadline_seconds = Some(100);
         world.action = action;

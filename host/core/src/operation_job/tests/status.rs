@@ -230,18 +230,6 @@ fn a_job_whose_action_can_not_be_asked_says_why() {
             STALLED,
             "ActionNotReady",
         ),
-        (
-            ActionState::Unsupported { message: message() },
-            &new,
-            STALLED,
-            "ActionNotSupported",
-        ),
-        (
-            ActionState::Unsupported { message: message() },
-            &running,
-            STALLED,
-            "ActionNotSupported",
-        ),
     ];
     for (action, detail, type_, reason) in table {
         let mut world = World::with(std::slice::from_ref(detail));

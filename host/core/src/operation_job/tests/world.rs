@@ -20,6 +20,7 @@ use crate::{
     operation_job::{
         ActionState, Observed,
         conclude::{Answer, Answers, Conclusion, conclude},
+        lifecycle::Lifecycle,
         plan::{Plan, TargetPlans, TargetStep, plan},
     },
 };
@@ -43,6 +44,7 @@ pub(super) struct World {
     pub(super) pods: HashMap<String, Arc<Pod>>,
     pub(super) unready_nodes: HashMap<String, String>,
     pub(super) action: ActionState,
+    pub(super) lifecycle: Lifecycle,
     /// For how many seconds the deleted job's action has not been loaded.
     pub(super) blocked: u64,
     pub(super) now: i64,
@@ -71,6 +73,7 @@ impl World {
             pods: HashMap::new(),
             unready_nodes: HashMap::new(),
             action: ActionState::Loaded,
+            lifecycle: Lifecycle::default(),
             blocked: 0,
             now: START,
         };
@@ -109,6 +112,7 @@ impl World {
             pods: &self.pods,
             unready_nodes: &self.unready_nodes,
             action: &self.action,
+            lifecycle: self.lifecycle,
             blocked: Duration::from_secs(self.blocked),
             now: time(self.now).0,
         }

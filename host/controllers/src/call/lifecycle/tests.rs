@@ -1,0 +1,338 @@
+//! Calls about a pod whose action takes part in the PodOpsLifecycle: what is written, as whom, and in which order.
+
+use std::sync::{Mutex, PoisonError, atomic::AtomicUsize};
+
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::ObjectReference as EventSubject;
+use kube::{Api, api::ApiResource, runtime::watcher};
+use operon_api::{OperationJob, operation_job::Progress};
+use operon_core::{
+    action::{Action, JobView, ObjectReference, PatchKind, PodView, Registration, Request, Target},
+    action_plugin::version::Version,
+    operation_job::{
+        lifecycle::{Lifecycle, Service},
+        plan::TargetStep,
+    },
+};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    catalogue::Loaded, effects::Performer, events::Events, fake, health::Health, metrics::Metrics,
+    plugin_watch::PluginWatch, pod_writer::PodWriter, store::Cache, view::View,
+};
+
+/// An action that answers so to every call, and counts how often it was asked how far it is.
+#[derive(Default)]
+struct Fixed {
+    registration: Registration,
+    effects: Vec<Effect>,
+    asked: AtomicUsize,
+}
+
+impl Fixed {
+    fn operation(&self) -> BoxFuture<'_, Result<Operation, ActionError>> {
+        let operation = Operation {
+            effects: self.effects.clone(),
+            ..Operation::default()
+        };
+        Box::pin(std::future::ready(Ok(operation)))
+    }
+}
+
+impl Action for Fixed {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    fn operate_target<'a>(
+        &'a self,
+        _: Request<'a>,
+    ) -> BoxFuture<'a, Result<Operation, ActionError>> {
+        self.operation()
+    }
+
+    fn get_ops_progress<'a>(
+        &'a self,
+        _: Request<'a>,
+    ) -> BoxFuture<'a, Result<ProgressReport, ActionError>> {
+        self.asked
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Box::pin(std::future::ready(Ok(ProgressReport {
+            progress: OpsProgress::Succeeded,
+            failure: None,
+            extra_info: std::collections::BTreeMap::new(),
+            recheck_after: None,
+        })))
+    }
+
+    fn release_target<'a>(
+        &'a self,
+        _: Request<'a>,
+    ) -> BoxFuture<'a, Result<Operation, ActionError>> {
+        self.operation()
+    }
+}
+
+/// A request: its method, its path without the query, its field manager, and the labels that it changes.
+type Sent = (String, String, String, Value);
+
+struct World {
+    action: Arc<Fixed>,
+    sent: Arc<Mutex<Vec<Sent>>>,
+    call: Call,
+}
+
+const OPERATING: &str = "operating.podopslifecycle.kusionstack.io/opj-job";
+const OPERATE: &str = "operate.podopslifecycle.kusionstack.io/opj-job";
+const UNDO: &str = "undo-operation-type.podopslifecycle.kusionstack.io/opj-job";
+
+impl World {
+    /// A call of this step about a pod with these labels besides that of the control.
+    fn new(step: TargetStep, removes: bool, effects: Vec<Effect>, labels: &[&str]) -> Self {
+        let sent: Arc<Mutex<Vec<Sent>>> = Arc::default();
+        let pod = pod(labels);
+        let (requests, answered) = (Arc::clone(&sent), json!(pod));
+        let client = fake::client(move |request| {
+            let body: Value = serde_json::from_str(request.body()).unwrap_or_default();
+            let query = request.uri().query().unwrap_or_default();
+            let manager = query
+                .split('&')
+                .find_map(|part| part.strip_prefix("fieldManager="));
+            let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+            if request.method() != http::Method::GET {
+                requests.push((
+                    request.method().to_string(),
+                    request.uri().path().to_owned(),
+                    manager.unwrap_or_default().to_owned(),
+                    body["metadata"]["labels"].clone(),
+                ));
+                return Some(fake::answer(200, &answered));
+            }
+            None
+        });
+        let action = Arc::new(Fixed {
+            registration: Registration {
+                removes_pods: removes,
+                ..Registration::default()
+            },
+            effects,
+            ..Fixed::default()
+        });
+        let call = call(&client, &action, step, removes, pod);
+        Self { action, sent, call }
+    }
+
+    /// What comes of the call, the requests that it sent, and how often it asked for the progress.
+    async fn run(self) -> (Answer, Vec<Sent>, usize) {
+        let answer = self.call.run().await.expect("an answer");
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = self.action.asked.load(std::sync::atomic::Ordering::Relaxed);
+        (answer, sent.clone(), asked)
+    }
+}
+
+fn pod(labels: &[&str]) -> Pod {
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "namespace": "ns", "name": "pod", "uid": "uid", "resourceVersion": "1",
+            "labels": {"kusionstack.io/control": "true"}
+        },
+        "spec": {
+            "containers": [],
+            "readinessGates": [{"conditionType": "pod.kusionstack.io/service-ready"}]
+        }
+    });
+    for label in labels {
+        pod["metadata"]["labels"][*label] = json!("1");
+    }
+    serde_json::from_value(pod).expect("a pod")
+}
+
+fn call(
+    client: &kube::Client,
+    action: &Arc<Fixed>,
+    step: TargetStep,
+    removes: bool,
+    pod: Pod,
+) -> Call {
+    let metrics = Metrics::register(&mut Registry::default());
+    let health = Health::new(metrics.clone());
+    let config = watcher::Config::default();
+    let pods: Cache<Pod> = Cache::start(
+        Api::all(client.clone()),
+        config.clone(),
+        (),
+        Arc::new(|_, _| {}),
+        &health,
+    );
+    let jobs: Cache<OperationJob> = Cache::start(
+        Api::all(client.clone()),
+        config,
+        (),
+        Arc::new(|_, _| {}),
+        &health,
+    );
+    let kinds = || [ApiResource::erase::<Pod>(&())];
+    let target = Target {
+        name: "pod".to_owned(),
+        uid: Some("uid".to_owned()),
+        containers: Vec::new(),
+        pod: Some(PodView::from(&pod)),
+        extra_info: std::collections::BTreeMap::new(),
+    };
+    pods.wrote(pod);
+    let job: OperationJob = serde_json::from_value(json!({
+        "metadata": {"namespace": "ns", "name": "job", "uid": "job-uid"},
+        "spec": {"action": "Act", "targets": [{"name": "pod"}]}
+    }))
+    .expect("a job");
+    let lifecycle = Lifecycle {
+        is_wanted: true,
+        is_enabled: true,
+        removes,
+    };
+    Call {
+        loaded: Arc::new(Loaded {
+            plugin: "act".to_owned(),
+            action: Arc::clone(action) as Arc<dyn Action>,
+            performer: Performer::of_host(client.clone(), "action", kinds()),
+            watch: PluginWatch::default(),
+            version: Version {
+                plugin: "uid".to_owned(),
+                digest: String::new(),
+                settings: "{}".to_owned(),
+                limits: None,
+                service_account: "act".to_owned(),
+                lifecycle: true,
+            },
+        }),
+        job: Arc::new(JobView {
+            namespace: "ns".to_owned(),
+            name: "job".to_owned(),
+            uid: "job-uid".to_owned(),
+            action: "Act".to_owned(),
+            ending: false,
+            now: 0,
+            settings: "{}".to_owned(),
+        }),
+        target,
+        progress: Progress::Processing,
+        step,
+        view: Arc::new(View::new(
+            "ns",
+            crate::view::Declared::default(),
+            jobs.store,
+        )),
+        subject: EventSubject::default(),
+        changed: Arc::default(),
+        service: Service::of(&job, lifecycle),
+        writer: PodWriter {
+            pods: pods.clone(),
+            performer: Some(Performer::of_host(client.clone(), "lifecycle", kinds())),
+        },
+        pods,
+        events: Events::new(client, None),
+        metrics,
+        stop: watch::channel(false).1,
+    }
+}
+
+fn delete(name: &str) -> Effect {
+    Effect::Delete {
+        object: ObjectReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: name.to_owned(),
+        },
+        uid: None,
+        resource_version: None,
+        grace_period_seconds: None,
+        propagation: operon_core::action::Propagation::Background,
+    }
+}
+
+fn mark() -> Effect {
+    Effect::Patch {
+        object: ObjectReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: "pod".to_owned(),
+        },
+        subresource: None,
+        kind: PatchKind::Merge,
+        body: json!({"metadata": {"labels": {"mark": null}}}),
+        uid: None,
+        resource_version: None,
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_removes_the_pod_is_held_until_the_pod_is_out_of_service() {
+    let effects = || vec![mark(), delete("pod")];
+    let world = World::new(TargetStep::Operate, true, effects(), &[]);
+    let (answer, sent, asked) = world.run().await;
+    let Answer::Report(report) = answer else {
+        unreachable!("no report: {answer:?}");
+    };
+    let reason = report.failure.map(|failure| failure.reason);
+    assert_eq!(report.progress, OpsProgress::Processing);
+    assert_eq!(reason.as_deref(), Some("LeavingService"));
+    assert_eq!((sent.len(), asked), (1, 0));
+    let (_, path, manager, labels) = &sent[0];
+    assert_eq!(path, "/api/v1/namespaces/ns/pods/pod");
+    assert_eq!(manager, "lifecycle", "not as the action");
+    for label in [
+        OPERATING,
+        "podopslifecycle.kusionstack.io/preparing-to-delete",
+    ] {
+        assert!(labels[label].is_string(), "{labels}");
+    }
+
+    let waiting = World::new(TargetStep::Operate, true, effects(), &[OPERATING]);
+    assert_eq!(waiting.run().await.1.len(), 0);
+}
+
+#[tokio::test]
+async fn an_operation_that_removes_another_pod_is_not_held() {
+    let world = World::new(TargetStep::Operate, true, vec![mark()], &[]);
+    let (answer, sent, asked) = world.run().await;
+    assert!(matches!(answer, Answer::Report(_)), "{answer:?}");
+    assert_eq!((sent.len(), asked), (1, 1));
+    assert_eq!(sent[0].2, "action");
+}
+
+#[tokio::test]
+async fn a_target_succeeds_only_after_its_pod_has_returned_to_service() {
+    let labels = [OPERATING, OPERATE];
+    let world = World::new(TargetStep::Operate, false, vec![mark()], &labels);
+    let (answer, sent, _) = world.run().await;
+    assert!(matches!(answer, Answer::Operated { .. }), "{answer:?}");
+    assert_eq!(sent.len(), 1, "the status says so before the pod returns");
+}
+
+#[tokio::test]
+async fn the_pod_is_given_back_after_the_action_has_released_the_target() {
+    let step = TargetStep::Release(Cause::Deadline);
+    let world = World::new(step, false, vec![mark()], &[OPERATING]);
+    let (answer, sent, asked) = world.run().await;
+    assert!(matches!(answer, Answer::Released { .. }), "{answer:?}");
+    assert_eq!(asked, 0, "it has not acted yet");
+    let managers: Vec<_> = sent.iter().map(|sent| sent.2.as_str()).collect();
+    assert_eq!(managers, ["action", "lifecycle"]);
+    assert_eq!(sent[1].3[UNDO], "Act");
+}
+
+#[tokio::test]
+async fn the_pod_of_an_action_that_turns_out_to_have_succeeded_is_given_back_too() {
+    let labels = [OPERATING, OPERATE];
+    let step = TargetStep::Release(Cause::Deleted);
+    let (answer, sent, asked) = World::new(step, false, vec![mark()], &labels).run().await;
+    assert!(matches!(answer, Answer::Report(_)), "{answer:?}");
+    assert_eq!((sent.len(), asked), (1, 1));
+    assert_eq!(sent[0].2, "lifecycle");
+    assert_eq!(sent[0].3, json!({OPERATING: null}));
+}
