@@ -51,7 +51,9 @@ impl Call {
     /// Whether the action may be asked how far it is: not before it was called about a pod that is out of
     /// service.
     pub(super) fn may_have_acted(&self) -> bool {
-        self.service.may_have_acted(self.pod().as_deref())
+        let pod = self.pod();
+        self.service
+            .may_have_acted(pod.as_deref(), Timestamp::now())
     }
 
     /// Gives the pod back once the target is released, or nobody tries any longer.

@@ -204,6 +204,11 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
             succeed(&mut detail, now);
             Next::settled(detail)
         }
+        (TargetStep::Succeed, Some(Answer::Error { error: last, .. })) if is_overdue(observed) => {
+            let abandoned = carrying(&release_abandoned(), &error(last.failure()));
+            fail(&mut detail, now, &abandoned);
+            Next::settled(detail)
+        }
         (TargetStep::Wait(_) | TargetStep::Succeed, Some(answer)) => {
             not_written(observed, detail, answer)
         }

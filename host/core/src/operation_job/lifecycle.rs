@@ -105,7 +105,8 @@ pub(super) fn step_of_operated(observed: &Observed<'_>, detail: &TargetDetail) -
     let service = Service::of(observed.job, observed.lifecycle);
     let pod = own_pod(observed, detail);
     match pod.and_then(|pod| service.returning(pod)) {
-        Some(waits) => TargetStep::Wait(waits),
+        Some(waits) if observed.lifecycle.is_enabled => TargetStep::Wait(waits),
+        Some(_) => TargetStep::Wait(not_enabled()),
         None => TargetStep::Succeed,
     }
 }

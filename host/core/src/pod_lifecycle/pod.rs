@@ -45,7 +45,7 @@ pub fn step(pod: &Pod, now: Timestamp) -> Result<Step, Failure> {
         finalizers: pod.finalizers(),
         expected: &expected,
         gate,
-        is_ready: condition(pod, "Ready").is_some_and(|ready| ready.status == "True"),
+        is_ready: is_ready(pod),
         is_deleting: pod.metadata.deletion_timestamp.is_some(),
         before: Verdict::Allowed,
         after: Verdict::Allowed,
@@ -152,6 +152,11 @@ pub(crate) fn gate(pod: &Pod) -> Gate {
         Some("True") => Gate::Open,
         Some(_) => Gate::Closed,
     }
+}
+
+/// Whether a pod is Ready.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
 fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {

@@ -18,7 +18,7 @@ use crate::{
             GATE, Operation, PREPARING_TO_DELETE, PROTECTION, SERVICE_AVAILABLE, STAY_OFFLINE,
             Stage,
         },
-        pod::gate,
+        pod::{gate, is_ready},
         transition::Gate,
     },
 };
@@ -72,6 +72,10 @@ impl Service {
         let name = pod.name_any();
         match self.adapter().standing(pod.labels(), now.as_nanosecond()) {
             Standing::Allowed(_) if is_deleting => Turn::Act,
+            // The kubelet has not seen the gate, so requests still come.
+            Standing::Allowed(_) if gate(pod) != Gate::Absent && is_ready(pod) => {
+                Turn::Wait(leaving(pod, Stage::Operate), None)
+            }
             Standing::Allowed(since) => self.after_delay(since, &name, now),
             // Nothing takes it out of service any more.
             _ if is_deleting && self.lifecycle.removes => Turn::Act,
@@ -112,12 +116,12 @@ impl Service {
     }
 
     /// Whether the action may have acted on a pod. Before that it is not asked how far it is.
-    pub fn may_have_acted(&self, pod: Option<&Pod>) -> bool {
+    pub fn may_have_acted(&self, pod: Option<&Pod>, now: Timestamp) -> bool {
         let Lifecycle {
             is_wanted, removes, ..
         } = self.lifecycle;
-        let acted = |pod: &Pod| !takes_part(pod) || self.operation(pod).stage() == Stage::Operate;
-        !is_wanted || removes || pod.is_none_or(acted)
+        let can_act = |pod: &Pod| self.turn(pod, now) == Turn::Act;
+        !is_wanted || removes || pod.is_none_or(can_act)
     }
 
     /// What gives a pod back to service: it ends the operation if the action has acted, and takes it back
@@ -234,6 +238,7 @@ fn leaving(pod: &Pod, stage: Stage) -> Failure {
         (Stage::Preparing, Gate::Open | Gate::Unset) => {
             format!("the readiness gate {GATE} to be False")
         }
+        (Stage::Operate, _) => "it to be not Ready".to_owned(),
         _ => "the PodOpsLifecycle controller to allow the operation".to_owned(),
     };
     let message = format!(

@@ -4,6 +4,7 @@
 mod scene;
 
 use operon_api::{keys, operation_job::Progress};
+use serde_json::json;
 
 use self::scene::Scene;
 use super::world::*;
@@ -81,6 +82,15 @@ fn a_target_waits_for_protection_finalizers_and_names_them() {
 }
 
 #[test]
+fn a_pod_that_is_still_ready_is_not_operated_though_its_gate_is_closed() {
+    let mut scene = Scene::allowed();
+    scene.condition(&json!({"type": "Ready", "status": "True"}));
+    let (reason, message) = scene.waits();
+    assert_eq!(reason, "LeavingService");
+    assert!(message.contains("not Ready"), "{message}");
+}
+
+#[test]
 fn the_action_is_called_the_delay_after_the_pod_left_service() {
     let mut scene = Scene::new();
     scene.world.job.spec.operation_delay_seconds = Some(30);
@@ -134,6 +144,14 @@ fn without_the_controller_targets_wait_and_name_the_value_of_the_chart() {
         let value = "controllers.podOpsLifecycle.enabled";
         assert!(error.message.contains(value), "{}", error.message);
     }
+}
+
+#[test]
+fn a_pod_does_not_return_to_service_while_the_controller_is_disabled_and_the_target_says_so() {
+    let mut scene = Scene::allowed();
+    scene.pass(&[("a", operated())]);
+    scene.world.lifecycle.is_enabled = false;
+    assert_eq!(scene.waits().0, "PodOpsLifecycleDisabled");
 }
 
 #[test]
@@ -201,20 +219,20 @@ fn a_job_that_is_deleted_after_the_action_succeeded_gives_the_pod_back() {
 
 #[test]
 fn the_finalizer_stays_until_the_pod_is_given_back_but_not_for_ever() {
-    let mut scene = Scene::allowed();
-    scene.pass(&[("a", operated())]);
-    scene.world.delete_job();
-    let conclusion = scene
-        .world
-        .pass(&[("a", retry("the API server is away", None))]);
-    assert!(!conclusion.released && conclusion.retry);
+    let failed = [("a", retry("the API server is away", None))];
+    let mut operated_pod = Scene::allowed();
+    operated_pod.pass(&[("a", operated())]);
     let mut lost = Scene::allowed();
     lost.world.action = not_found();
-    lost.world.delete_job();
-    let failed = [("a", retry("the API server is away", None))];
-    assert!(!lost.world.pass(&failed).released);
-    lost.world.now += 60;
-    assert!(lost.world.pass(&failed).released);
+    for mut scene in [operated_pod, lost] {
+        scene.world.delete_job();
+        let conclusion = scene.world.pass(&failed);
+        assert!(!conclusion.released && conclusion.retry);
+        scene.world.now += 60;
+        assert!(scene.world.pass(&failed).released);
+        let error = scene.world.detail("a").error.clone().expect("an error");
+        assert_eq!(error.reason, "ReleaseAbandoned");
+    }
 }
 
 #[test]
@@ -338,13 +356,17 @@ fn progress_is_not_asked_before_the_action_may_have_acted() {
     let mut scene = Scene::new();
     scene.pass(&[]);
     scene.pass(&[]);
-    let asks = |scene: &Scene| scene.service().may_have_acted(Some(&scene.pod()));
+    let asks = |scene: &Scene| {
+        let service = scene.service();
+        service.may_have_acted(Some(&scene.pod()), scene.now())
+    };
     assert!(!asks(&scene));
     scene.control();
     assert!(asks(&scene));
-    assert!(Scene::removing().service().may_have_acted(None));
-    scene.world.lifecycle = Lifecycle::default();
-    assert!(scene.service().may_have_acted(Some(&Scene::new().pod())));
+    assert!(asks(&Scene::removing()));
+    let mut serving = Scene::new();
+    serving.world.lifecycle = Lifecycle::default();
+    assert!(asks(&serving));
 }
 
 #[test]

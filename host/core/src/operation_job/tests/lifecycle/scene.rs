@@ -151,7 +151,7 @@ impl Scene {
         }
     }
 
-    fn condition(&mut self, condition: &Value) {
+    pub(super) fn condition(&mut self, condition: &Value) {
         let condition: k8s_openapi::api::core::v1::PodCondition =
             serde_json::from_value(condition.clone()).expect("a condition");
         self.edit(|pod| {
@@ -212,7 +212,7 @@ impl Scene {
         ids.next().expect("an operation").to_owned()
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.world.observed().now
     }
 }
