@@ -72,6 +72,9 @@ spec:
       name: action-{{ .name }}
       key: plugin.wasm
   serviceAccountName: action-{{ .name }}
+  {{- if $values.enablePodOpsLifecycle }}
+  enablePodOpsLifecycle: true
+  {{- end }}
   {{- with $values.settings }}
   settings:
     {{- toYaml . | nindent 4 }}

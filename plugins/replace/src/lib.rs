@@ -209,6 +209,12 @@ mod tests {
     use operon_sdk::testing::FakeCluster;
 
     #[test]
+    fn the_host_knows_that_replace_removes_pods() {
+        let registration = Replace.setup("{}").expect("a registration");
+        assert!(registration.removes_pods);
+    }
+
+    #[test]
     fn the_way_follows_from_the_controller() {
         let table = [
             (Some(("apps/v1", "ReplicaSet")), None, "ReplicaSet"),
