@@ -117,6 +117,52 @@ async fn a_job_that_is_deleted_gives_the_pod_back() {
     .await;
 }
 
+/// Two pods of a Deployment that take part, the first of which is protected.
+async fn deployment(world: &World) -> Vec<Pod> {
+    world
+        .make::<DeploymentObject>(json!({
+            "metadata": {"name": "foo"},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": {"app": "foo"}},
+                "template": {"metadata": {"labels": labels()}, "spec": spec()}
+            }
+        }))
+        .await;
+    let pods = world.exactly("foo", 2, is_in_service).await;
+    protect(world, &pods[0].name_any(), &json!([PROTECTED])).await;
+    pods
+}
+
+#[tokio::test]
+async fn a_replace_that_is_cancelled_while_the_old_pod_is_out_of_service_costs_no_capacity() {
+    story(async |world: &World| {
+        let plugin = Plugin::replace(world, &REPLACE_VERBS)
+            .with("enablePodOpsLifecycle", json!(true))
+            .up(world)
+            .await;
+        let before = deployment(world).await;
+        let endpoints = world.service("foo", 2).await;
+        let old = before[0].name_any();
+        world
+            .create(&Job::of("job", &plugin.action, &[&old]).object())
+            .await;
+        waits_for_traffic(world, "job", &old).await;
+        world
+            .pod_until(&old, "is not Ready", |pod| !pod.is_ready())
+            .await;
+        world.delete::<OperationJob>("job").await;
+        world.gone::<OperationJob>("job").await;
+        protect(world, &old, &Value::Null).await;
+        world.settled("foo", 2).await;
+        let after = world.exactly("foo", 2, is_in_service).await;
+        assert!(names(&after).contains(&old), "{:?}", names(&after));
+        let least = endpoints.least();
+        assert!(least >= 2, "{least} endpoints for a while");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn replace_takes_the_old_pod_out_of_service_once_the_new_one_serves() {
     story(async |world: &World| {
@@ -124,20 +170,9 @@ async fn replace_takes_the_old_pod_out_of_service_once_the_new_one_serves() {
             .with("enablePodOpsLifecycle", json!(true))
             .up(world)
             .await;
-        world
-            .make::<DeploymentObject>(json!({
-                "metadata": {"name": "foo"},
-                "spec": {
-                    "replicas": 2,
-                    "selector": {"matchLabels": {"app": "foo"}},
-                    "template": {"metadata": {"labels": labels()}, "spec": spec()}
-                }
-            }))
-            .await;
-        let before = world.exactly("foo", 2, is_in_service).await;
+        let before = deployment(world).await;
         let endpoints = world.service("foo", 2).await;
         let old = before[0].name_any();
-        protect(world, &old, &json!([PROTECTED])).await;
         let job = Job::of("job", &plugin.action, &[&old]).object();
         world.create(&job).await;
         waits_for_traffic(world, "job", &old).await;

@@ -119,8 +119,12 @@ impl Call {
             (Err(error), _) => Err(error.into()),
             (Ok(()), TargetStep::Operate) => self.operate().await,
             (Ok(()), TargetStep::Release(cause)) => {
-                let answer = self.release(cause).await;
-                self.give_back(cause, answer).await
+                if let Some(waits) = self.before_release(cause).await.transpose() {
+                    waits
+                } else {
+                    let answer = self.release(cause).await;
+                    self.give_back(cause, answer).await
+                }
             }
             (
                 Ok(()),

@@ -1,16 +1,19 @@
 //! A call whose action takes part in the PodOpsLifecycle: a removal waits until the pod is out of service, and
 //! the pod is given back when the target is released.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_core::{
-    action::{ActionError, Effect, Failure, Operation, OpsProgress, ProgressReport},
+    action::{ActionError, Effect, Failure, Operation, OpsProgress, ProgressReport, Unfinished},
     operation_job::{conclude::Answer, lifecycle::Turn, plan::Cause},
 };
 
 use super::{Call, Ended};
 use crate::pod_writer::{Written, outdated};
+
+/// How soon a release that waits for the pod is tried again if nothing changes.
+const RECHECK: Duration = Duration::from_secs(1);
 
 impl Call {
     /// What an operation waits for that removes the target's pod: the pod leaves service before.
@@ -56,6 +59,26 @@ impl Call {
             .may_have_acted(pod.as_deref(), Timestamp::now())
     }
 
+    /// The answer to a release that waits until the pod is back in service, if it does.
+    pub(super) async fn before_release(&self, cause: Cause) -> Result<Option<Answer>, Ended> {
+        let Some(pod) = self.pod().filter(|_| cause != Cause::Overdue) else {
+            return Ok(None);
+        };
+        let Some(failure) = self.service.before_release(&pod, Timestamp::now()) else {
+            return Ok(None);
+        };
+        if let Some(effect) = self.service.give_back(&pod, false) {
+            self.writer.write(&self.job.namespace, &effect).await?;
+        }
+        Ok(Some(Answer::Releasing {
+            unfinished: Unfinished {
+                failure,
+                recheck_after: Some(RECHECK),
+            },
+            extra_info: self.target.extra_info.clone(),
+        }))
+    }
+
     /// Gives the pod back once the target is released, or nobody tries any longer.
     pub(super) async fn give_back(
         &self,
@@ -85,7 +108,7 @@ impl Call {
         self.writer.pod(&self.job.namespace, &self.target.name, uid)
     }
 
-    fn waiting(&self, failure: Failure, again: Option<std::time::Duration>) -> Answer {
+    fn waiting(&self, failure: Failure, again: Option<Duration>) -> Answer {
         Answer::Report(ProgressReport {
             progress: OpsProgress::Processing,
             failure: Some(failure),

@@ -327,6 +327,22 @@ async fn the_pod_is_given_back_after_the_action_has_released_the_target() {
 }
 
 #[tokio::test]
+async fn the_pod_of_an_action_that_removes_pods_is_given_back_before_the_action_releases_the_target()
+ {
+    let step = TargetStep::Release(Cause::Deleted);
+    let labels = [OPERATING, OPERATE];
+    let (answer, sent, asked) = World::new(step, true, vec![mark()], &labels).run().await;
+    assert!(matches!(answer, Answer::Releasing { .. }), "{answer:?}");
+    assert_eq!((sent.len(), asked), (1, 0));
+    assert_eq!(sent[0].2, "lifecycle");
+    assert_eq!(sent[0].3[UNDO], "Act");
+    // It is the last call: the action releases the target whatever the pod does.
+    let step = TargetStep::Release(Cause::Overdue);
+    let (_, sent, _) = World::new(step, true, vec![mark()], &labels).run().await;
+    assert!(sent.iter().any(|sent| sent.2 == "lifecycle"), "{sent:?}");
+}
+
+#[tokio::test]
 async fn the_pod_of_an_action_that_turns_out_to_have_succeeded_is_given_back_too() {
     let labels = [OPERATING, OPERATE];
     let step = TargetStep::Release(Cause::Deleted);

@@ -18,13 +18,20 @@ use crate::{
             GATE, Operation, PREPARING_TO_DELETE, PROTECTION, SERVICE_AVAILABLE, STAY_OFFLINE,
             Stage,
         },
-        pod::{gate, is_ready},
+        pod::{condition, gate, is_ready},
         transition::Gate,
     },
 };
 
 /// The longest id: it is a part of label keys.
 const ID: usize = 63;
+
+/// The reason of a target whose pod returns to service.
+const RETURNING: &str = "ReturningToService";
+
+/// How long a pod whose containers are ready takes at most to be Ready after its gate opened, in seconds. On a
+/// node that is gone it takes for ever.
+const READY: i64 = 10;
 
 /// The operation of one job on pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +152,19 @@ impl Service {
         Some(edit(pod, &ended))
     }
 
+    /// What the release of a target waits for if its action removes pods: the action may put the pod back in
+    /// place of another one that serves, so the pod is given back to service first.
+    pub fn before_release(&self, pod: &Pod, now: Timestamp) -> Option<Failure> {
+        let is_deleting = pod.metadata.deletion_timestamp.is_some();
+        if !self.lifecycle.removes || !takes_part(pod) || is_deleting {
+            return None;
+        }
+        (self.has_begun(pod) || returns_soon(pod, now)).then(|| {
+            let message = format!("pod {:?} returns to service", pod.name_any());
+            Failure::new(RETURNING, message)
+        })
+    }
+
     /// What a pod that was operated waits for until it is back in service; none if it is, or will never
     /// be.
     pub(super) fn returning(&self, pod: &Pod) -> Option<Failure> {
@@ -175,7 +195,7 @@ impl Service {
             "pod {:?} was operated and returns to service; waiting for {waits_for}",
             pod.name_any()
         );
-        Some(Failure::new("ReturningToService", message))
+        Some(Failure::new(RETURNING, message))
     }
 
     fn adapter(&self) -> Adapter<'_> {
@@ -201,6 +221,24 @@ impl Service {
             self.delay.as_secs()
         );
         Turn::Wait(Failure::new("OperationDelay", message), Some(left))
+    }
+}
+
+/// Whether a pod that no operation holds is about to be Ready.
+fn returns_soon(pod: &Pod, now: Timestamp) -> bool {
+    let labels = pod.labels();
+    let is_held = labels.contains_key(STAY_OFFLINE) || !Operation::all(labels).is_empty();
+    let containers = condition(pod, "ContainersReady");
+    if is_held || is_ready(pod) || containers.is_none_or(|condition| condition.status != "True") {
+        return false;
+    }
+    match gate(pod) {
+        Gate::Absent => false,
+        Gate::Unset | Gate::Closed => true,
+        Gate::Open => {
+            let opened = condition(pod, GATE).and_then(|gate| gate.last_transition_time.as_ref());
+            opened.is_some_and(|opened| now.as_second() - opened.0.as_second() < READY)
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         lifecycle::{Lifecycle, Service},
         plan::{Cause, TargetStep},
     },
-    pod_lifecycle::labels::{PREPARING_TO_DELETE, SERVICE_AVAILABLE},
+    pod_lifecycle::labels::{GATE, PREPARING_TO_DELETE, SERVICE_AVAILABLE},
 };
 
 /// What the controller of traffic puts on a pod that it sends requests to.
@@ -349,6 +349,36 @@ fn a_removal_that_is_given_up_leaves_no_label() {
     scene.give_back(false);
     scene.control();
     assert_eq!(scene.lifecycle_labels(), [SERVICE_AVAILABLE]);
+}
+
+#[test]
+fn a_target_of_an_action_that_removes_pods_is_released_once_its_pod_is_back_in_service() {
+    let waits = |scene: &Scene| {
+        let service = scene.service();
+        service.before_release(&scene.pod(), scene.now()).is_some()
+    };
+    let mut scene = Scene::removing();
+    assert!(!waits(&scene), "it serves");
+    scene.pass(&[]);
+    scene.removal().expect_err("it begins");
+    assert!(waits(&scene));
+    scene.control();
+    scene.give_back(false);
+    assert!(waits(&scene));
+    scene.control();
+    assert!(!waits(&scene));
+
+    // The kubelet makes it Ready soon after the gate opened, or never.
+    let opened = scene.now().to_string();
+    scene.condition(&json!({"type": GATE, "status": "True", "lastTransitionTime": opened}));
+    scene.condition(&json!({"type": "ContainersReady", "status": "True"}));
+    scene.condition(&json!({"type": "Ready", "status": "False"}));
+    assert!(waits(&scene));
+    scene.world.now += 10;
+    assert!(!waits(&scene));
+    scene.world.now -= 10;
+    scene.condition(&json!({"type": "ContainersReady", "status": "False"}));
+    assert!(!waits(&scene));
 }
 
 #[test]
