@@ -179,7 +179,10 @@ impl<'a> Next<'a> {
         match self.observed.gate {
             Gate::Absent => true,
             Gate::Unset | Gate::Open => false,
-            Gate::Closed => !self.observed.finalizers.iter().any(protected),
+            Gate::Closed => {
+                // The kubelet has seen the gate: endpoints follow the condition Ready.
+                !self.observed.is_ready && !self.observed.finalizers.iter().any(protected)
+            }
         }
     }
 

@@ -20,8 +20,9 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    catalogue::Loaded, effects::Performer, events::Events, fake, health::Health, metrics::Metrics,
-    plugin_watch::PluginWatch, pod_writer::PodWriter, store::Cache, view::View,
+    catalogue::Loaded, effects::Performer, events::Events, existing_jobs::ExistingJobs, fake,
+    health::Health, metrics::Metrics, plugin_watch::PluginWatch, pod_writer::PodWriter,
+    store::Cache, view::View,
 };
 
 /// An action that answers so to every call, and counts how often it was asked how far it is.
@@ -127,7 +128,7 @@ impl World {
 
     /// What comes of the call, the requests that it sent, and how often it asked for the progress.
     async fn run(self) -> (Answer, Vec<Sent>, usize) {
-        let answer = self.call.run().await.expect("an answer");
+        let answer = Box::pin(self.call.run()).await.expect("an answer");
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = self.action.asked.load(std::sync::atomic::Ordering::Relaxed);
         (answer, sent.clone(), asked)
@@ -165,13 +166,6 @@ fn call(
     let pods: Cache<Pod> = Cache::start(
         Api::all(client.clone()),
         config.clone(),
-        (),
-        Arc::new(|_, _| {}),
-        &health,
-    );
-    let jobs: Cache<OperationJob> = Cache::start(
-        Api::all(client.clone()),
-        config,
         (),
         Arc::new(|_, _| {}),
         &health,
@@ -225,7 +219,7 @@ fn call(
         view: Arc::new(View::new(
             "ns",
             crate::view::Declared::default(),
-            jobs.store,
+            Arc::new(ExistingJobs::default()),
         )),
         subject: EventSubject::default(),
         changed: Arc::default(),

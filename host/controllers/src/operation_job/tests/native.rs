@@ -347,6 +347,7 @@ fn registration(registration: sdk::Registration) -> Registration {
         watches,
         settings_schema,
         job_label,
+        removes_pods,
     } = registration;
     let mapping = |mapping| match mapping {
         sdk::Mapping::Label(label) => core::Mapping::Label(label),
@@ -365,5 +366,6 @@ fn registration(registration: sdk::Registration) -> Registration {
         watches: watches.into_iter().map(watch).collect(),
         settings_schema: parsed(&settings_schema),
         job_label,
+        removes_pods,
     }
 }

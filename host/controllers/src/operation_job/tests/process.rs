@@ -81,6 +81,10 @@ impl Process {
             client: client.clone(),
             jobs: jobs.clone(),
             existing,
+            pod_writer: PodWriter {
+                pods: pods.clone(),
+                performer: None,
+            },
             pods: pods.clone(),
             nodes,
             catalogue: Arc::clone(&catalogue),

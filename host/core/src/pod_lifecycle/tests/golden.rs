@@ -50,7 +50,10 @@ fn an_operation_leaves_this_trace() {
         (world.gate, world.said()),
         (Gate::Closed, preparing.map(str::to_owned).into())
     );
+    // Endpoints follow the condition Ready, so the kubelet comes first.
+    world.control(false);
     assert_eq!(world.standing(JOB), Standing::Waits(Stage::Preparing));
+    world.kubelet();
     world.control(false);
     let operate = [
         "operate",
@@ -60,7 +63,6 @@ fn an_operation_leaves_this_trace() {
         "pre-checked",
     ];
     assert_eq!(world.said(), operate);
-    world.kubelet();
     assert!(world.may_act(JOB));
     let finish = JOB.finish(&world.labels).expect("it may finish");
     world.edit(finish);
