@@ -8,7 +8,7 @@ use crate::collaset;
 use crate::keys;
 use crate::kusionstack;
 use crate::plan::{self, Plan};
-use crate::replica_set::{self, Lost, ReplicaSet, plan_lost};
+use crate::replica_set::{Lost, ReplicaSet, plan_lost};
 
 /// The letters of the suffixes that the API server generates for names.
 const LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
@@ -74,21 +74,14 @@ pub fn plan(target: &Target, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
 }
 
 /// What to undo where the target's pod is gone: nothing, but the new pod may carry a finalizer that nothing
-/// else removes, or the deletion cost by which it was to make room for the old one.
+/// else removes.
 pub fn release(target: &Target, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
     let recorded = target.extra(keys::NEW_POD);
     let new_pod = recorded.map(|name| cluster.get_pod(name)).transpose()?;
     let new_pod = new_pod.flatten();
     let new_pod = new_pod.filter(|new_pod| !kusionstack::requested(new_pod));
-    let mut effects: Vec<_> = new_pod
-        .as_ref()
-        .and_then(kusionstack::let_go)
-        .into_iter()
-        .collect();
-    if let Some(uid) = &target.uid {
-        effects.extend(replica_set::keep(uid, cluster)?);
-    }
-    Ok(effects)
+    let effect = new_pod.as_ref().and_then(kusionstack::let_go);
+    Ok(effect.into_iter().collect())
 }
 
 /// The pod that replaces the target's is there.

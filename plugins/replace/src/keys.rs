@@ -16,7 +16,7 @@ pub const BASE_NAME: &str = "replace.operon.dev/base-name";
 /// The label by which a `ReplicaSet` of a Deployment distinguishes its pods from its siblings'.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
 
-/// Annotation of Kubernetes: which pods a `ReplicaSet` removes first.
+/// Annotation of Kubernetes: which pods a `ReplicaSet` removes first. Replace never sets it.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Label on an origin: replace this pod.

@@ -82,7 +82,7 @@ impl Action for Replace {
                     return Ok(operation.unfinished(keys::TAKEN_OVER, message, 1_000));
                 }
                 // A pod that is being deleted needs nothing any more, and nothing would bring it back.
-                _ if pod.deleting => replica_set::keep(&pod.uid, cluster)?,
+                _ if pod.deleting => Vec::new(),
                 Way::ReplicaSet => return Ok(replica_set::release(target, pod, job, cluster)?),
                 Way::Bare => bare::release(pod, job, cluster)?,
                 Way::Unsupported(_) => Vec::new(),

@@ -16,9 +16,9 @@ use operon_sdk::{Cluster, Job, OwnerReference, Pod, ReadError, Target};
 
 pub use self::lost::{Lost, claim, plan as plan_lost};
 pub use self::owner::{ReplicaSet, is_deployment};
-pub use self::undo::{keep, release};
+pub use self::undo::release;
 
-use self::substitute::{decide_claim, plan_claimed, released_from, unclaimed, waiting_origins};
+use self::substitute::{decide_claim, plan_claimed, unclaimed, waiting_origins};
 use self::turn::plan_release;
 use crate::gone::Owner;
 use crate::keys;

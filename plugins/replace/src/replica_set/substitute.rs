@@ -109,9 +109,6 @@ pub(super) fn waiting_origins(
 }
 
 /// The pods that are released from this `ReplicaSet`.
-pub(super) fn released_from(
-    replica_set_uid: &str,
-    cluster: &dyn Cluster,
-) -> Result<Vec<Pod>, ReadError> {
+fn released_from(replica_set_uid: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
     cluster.find_pods(&format!("{}={replica_set_uid}", keys::RELEASED_FROM))
 }

@@ -1,15 +1,11 @@
-//! Putting a released pod back, so that the new pod is removed and no other. A `ReplicaSet` with a surplus
-//! removes pods that are not ready first, then those of the lowest deletion cost. So the cost decides only
-//! while all others are ready; otherwise the new pod is deleted first, and the surplus is the one that the
-//! `ReplicaSet` makes in its place, which does not run yet.
-//!
-//! A new pod with the lowest cost is deleted once the old pod is back: if a sibling vanishes just then, the
-//! `ReplicaSet` has no surplus, and the pod would keep the cost. It stays claimed until then, so that the
-//! next release finds it if the host ends in between.
+//! Putting a released pod back, so that the new pod is removed and no other. The new pod is deleted first; the
+//! `ReplicaSet` makes one in its place, and removes that as its surplus when the old pod is back, because it
+//! removes pods that do not run yet before others. Nothing on a pod says which one to remove: such a note would
+//! have to be removed again from a pod that stays after all.
 
 use operon_sdk::{Cluster, Delete, Effect, Job, Operation, Pod, ReadError, Requirement, Target};
 
-use super::{ReplicaSet, released_from, waiting_origins};
+use super::{ReplicaSet, waiting_origins};
 use crate::assignment;
 use crate::keys;
 use crate::mark::Mark;
@@ -23,12 +19,7 @@ pub fn release(
     cluster: &dyn Cluster,
 ) -> Result<Operation, ReadError> {
     let operation = Operation::of(target).forget(keys::OWNER);
-    let Some(uid) = pod.label(keys::RELEASED_FROM) else {
-        let dismissed = dismissed(&pod.uid, cluster)?;
-        let deleted = dismissed.iter().map(|pod| Effect::Delete(pod.delete()));
-        return Ok(operation.effects(deleted));
-    };
-    let Some(mark) = Mark::of(pod) else {
+    let (Some(uid), Some(mark)) = (pod.label(keys::RELEASED_FROM), Mark::of(pod)) else {
         return Ok(operation);
     };
     if mark.job != job.uid {
@@ -43,21 +34,6 @@ pub fn release(
         effects,
         ..operation
     })
-}
-
-/// What to undo where the pod is gone, or is being deleted: a new pod that was to make room for it stays.
-pub fn keep(uid: &str, cluster: &dyn Cluster) -> Result<Vec<Effect>, ReadError> {
-    let dismissed = dismissed(uid, cluster)?;
-    let kept = dismissed.iter().map(Pod::edit);
-    let kept = kept.map(|edit| patch(edit.remove_annotation(keys::DELETION_COST)));
-    Ok(kept.collect())
-}
-
-/// The new pods of a pod that was put back, or was to be, which have the lowest deletion cost.
-fn dismissed(uid: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
-    let mut claimed = claimed(uid, cluster)?;
-    claimed.retain(|new_pod| new_pod.annotation(keys::DELETION_COST) == Some(LOWEST_COST));
-    Ok(claimed)
 }
 
 /// What it takes to put a pod back.
@@ -90,81 +66,33 @@ pub(super) fn put_back(
             effects: vec![Effect::Delete(pod.delete())],
         });
     };
-    // The new pod first: should a later effect be refused, the old pod still says what is to do.
-    let Dismissal {
-        mut effects,
-        afterwards,
-    } = dismiss(pod, &replica_set, cluster)?;
+    let mut requirements = vec![replica_set.reference(true).required()];
+    let mut siblings = replica_set.pods(cluster)?;
+    siblings.retain(|sibling| sibling.uid != pod.uid);
+    let mut claimed = claimed(&pod.uid, cluster)?.into_iter();
+    let mut effects = Vec::new();
+    if siblings.len() >= replica_set.replicas {
+        let new_pod = match claimed.next() {
+            Some(new_pod) => Some(new_pod),
+            None => unclaimed(pod, &replica_set, &siblings, cluster)?,
+        };
+        if let Some(new_pod) = new_pod {
+            // No new pod is deleted for an old one that is only in a stale cache.
+            requirements.push(pod.unchanged());
+            effects.push(Effect::Delete(Delete {
+                resource_version: Some(new_pod.resource_version.clone()),
+                ..new_pod.delete()
+            }));
+        }
+    }
+    effects.extend(claimed.map(|kept| patch(disclaim(&kept))));
+    // Last: should an effect be refused, the old pod still says what is to do.
     effects.push(patch(mark.take_off(pod, &replica_set)));
-    effects.extend(afterwards);
     Ok(Undo {
-        requirements: vec![replica_set.reference(true).required()],
+        requirements,
         effects,
     })
 }
-
-/// How the new pod is removed.
-struct Dismissal {
-    /// What is done before the old pod is put back.
-    effects: Vec<Effect>,
-    /// What is done once it is back.
-    afterwards: Option<Effect>,
-}
-
-/// Removes the new pod, unless the `ReplicaSet` has room for both.
-fn dismiss(
-    pod: &Pod,
-    replica_set: &ReplicaSet,
-    cluster: &dyn Cluster,
-) -> Result<Dismissal, ReadError> {
-    let claimed = claimed(&pod.uid, cluster)?;
-    let mut siblings = replica_set.pods(cluster)?;
-    siblings.retain(|sibling| sibling.uid != pod.uid);
-    let surplus = siblings.len() >= replica_set.replicas;
-    let new_pod = match claimed.first() {
-        Some(claimed) => Some(claimed.clone()),
-        None => unclaimed(pod, replica_set, &siblings, cluster)?,
-    };
-    let Some(new_pod) = new_pod.filter(|_| surplus) else {
-        let disclaimed = claimed.iter().map(|new_pod| patch(disclaim(new_pod)));
-        return Ok(Dismissal {
-            effects: disclaimed.collect(),
-            afterwards: None,
-        });
-    };
-    let released = released_from(&replica_set.uid, cluster)?;
-    let mut others = siblings.iter().filter(|sibling| sibling.uid != new_pod.uid);
-    let settled = |other: &Pod| {
-        // The new pod of another replacement that has not ended: that replacement claims another pod if
-        // this one is deleted.
-        let replaces = other.label(keys::REPLACES);
-        let spare = released
-            .iter()
-            .any(|origin| Some(origin.uid.as_str()) == replaces);
-        (other.ready || spare) && other.annotation(keys::DELETION_COST) != Some(LOWEST_COST)
-    };
-    let decides = pod.ready && others.all(settled);
-    let (leaves, afterwards) = if decides {
-        let edit = new_pod.edit().set_label(keys::REPLACES, &pod.uid);
-        let edit = edit.set_annotation(keys::DELETION_COST, LOWEST_COST);
-        (patch(edit), Some(Effect::Delete(new_pod.delete())))
-    } else {
-        let unchanged = Delete {
-            resource_version: Some(new_pod.resource_version.clone()),
-            ..new_pod.delete()
-        };
-        (Effect::Delete(unchanged), None)
-    };
-    let further = claimed.iter().filter(|other| other.uid != new_pod.uid);
-    let further = further.map(|other| patch(disclaim(other)));
-    Ok(Dismissal {
-        effects: [leaves].into_iter().chain(further).collect(),
-        afterwards,
-    })
-}
-
-/// The lowest value of `controller.kubernetes.io/pod-deletion-cost`.
-const LOWEST_COST: &str = "-2147483648";
 
 /// The live pods that replace the one with this uid.
 fn claimed(uid: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
@@ -181,10 +109,7 @@ fn unclaimed(
     cluster: &dyn Cluster,
 ) -> Result<Option<Pod>, ReadError> {
     let waiting = waiting_origins(&replica_set.uid, siblings, cluster)?;
-    // The new pod of another origin that was put back is already being deleted.
-    let stays = |sibling: &&Pod| sibling.annotation(keys::DELETION_COST) != Some(LOWEST_COST);
-    let candidates = super::unclaimed(siblings, &pod.uid);
-    let candidates = candidates.filter(stays).collect();
+    let candidates = super::unclaimed(siblings, &pod.uid).collect();
     Ok(assignment::candidate_for(&pod.uid, waiting, candidates, None).cloned())
 }
 

@@ -125,7 +125,7 @@ fn a_job_whose_new_pod_goes_when_another_is_cancelled_gets_another() {
     turn(&mut second, &mut world);
     turn(&mut second, &mut world);
     first.cancel::<Replace>(&mut world);
-    // The ReplicaSet has not seen the deletion cost, and removes the youngest pod: the other job's new pod.
+    // Something removes the other job's new pod.
     world.start_deleting(FOURTH);
     ready_turns(&mut second, &mut world, 5);
     assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
