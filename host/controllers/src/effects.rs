@@ -82,7 +82,8 @@ pub struct Performer {
     /// The uids of the pods whose eviction was accepted lately. The answer has no pod, so the cache learns of
     /// the deletion from the watch only; until then the pod is not evicted again.
     evicted: Arc<Recent<String, ()>>,
-    unanswered: Arc<Unanswered>,
+    /// Of an action: no one else reads these pods again.
+    unanswered: Option<Arc<Unanswered>>,
 }
 
 /// Creates [`Performer`]s: a client per ServiceAccount, and the kinds that the API server serves.
@@ -159,6 +160,7 @@ impl Performers {
     pub fn performer(&self, plugin: &str, service_account: &str) -> Result<Performer, String> {
         Ok(Performer {
             manager: manager(plugin),
+            unanswered: Some(Arc::default()),
             ..self.of_controller(service_account)?
         })
     }
@@ -175,7 +177,7 @@ impl Performers {
             known: Arc::default(),
             turns: Arc::default(),
             evicted: Arc::default(),
-            unanswered: Arc::default(),
+            unanswered: None,
         })
     }
 
@@ -207,15 +209,15 @@ impl Performer {
             known: Arc::default(),
             turns: Arc::default(),
             evicted: Arc::default(),
-            unanswered: Arc::default(),
+            unanswered: None,
         }
     }
 
     /// Performs one effect in `namespace`. Events are not effects on objects; the caller sends them.
     pub async fn perform(&self, namespace: &str, effect: &Effect) -> Result<Performed, Error> {
         let done = self.perform_once(namespace, effect).await;
-        if let Err(error) = &done {
-            self.unanswered.note(namespace, effect, error);
+        if let (Err(error), Some(unanswered)) = (&done, &self.unanswered) {
+            unanswered.note(namespace, effect, error);
         }
         done
     }

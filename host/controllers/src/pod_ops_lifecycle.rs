@@ -8,7 +8,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::keys;
 use operon_core::{
-    action::Severity,
+    action::{Failure, Severity},
     pod_lifecycle::{
         deletion::deletion,
         pod::{Step, step},
@@ -40,21 +40,13 @@ impl Reconciler for PodOpsLifecycle {
     const STATUS_MANAGER: Option<&'static str> = None;
 
     async fn reconcile(&self, pod: Arc<Pod>) -> Result<Next, Error> {
-        let step = match step(&pod, Timestamp::now()) {
-            Ok(step) => step,
-            Err(failure) => {
-                self.events
-                    .send(
-                        &*pod,
-                        Severity::Warning,
-                        &failure.reason,
-                        "Reconcile",
-                        &failure.message,
-                    )
-                    .await;
-                return Ok(Next::default());
-            }
-        };
+        let (step, failure) = step(&pod, Timestamp::now());
+        if let Some(failure) = failure {
+            let Failure { reason, message } = failure;
+            self.events
+                .send(&*pod, Severity::Warning, &reason, "Reconcile", &message)
+                .await;
+        }
         match self.take(&pod, &step).await {
             // The watch reports the newer version, which asks for another reconcile.
             Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {}

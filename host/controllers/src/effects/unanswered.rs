@@ -66,8 +66,11 @@ impl Performer {
     /// # Errors
     /// One could not be read.
     pub async fn settle(&self, namespace: &str, pods: &Cache<Pod>) -> Result<bool, Error> {
-        let unanswered = self.unanswered.of(namespace);
-        for name in &unanswered {
+        let Some(unanswered) = &self.unanswered else {
+            return Ok(false);
+        };
+        let names = unanswered.of(namespace);
+        for name in &names {
             let object = ObjectReference {
                 api_version: "v1".to_owned(),
                 kind: "Pod".to_owned(),
@@ -83,8 +86,8 @@ impl Performer {
                 Err(error) if error.class() == Class::Gone || error.is_forbidden() => {}
                 Err(error) => return Err(error),
             }
-            self.unanswered.forget(namespace, name);
+            unanswered.forget(namespace, name);
         }
-        Ok(!unanswered.is_empty())
+        Ok(!names.is_empty())
     }
 }

@@ -89,7 +89,11 @@ pub(super) fn conclude(seen: &Seen, plan: &Plan, done: &Done) -> Conclusion<Coll
     let is_final = refusal.is_some_and(|refusal| refusal.class == Class::Invalid);
     Conclusion {
         events: events(&previous, &status, refusal, &pods),
-        requeue_after: is_final.then_some(RETRY).or(plan.requeue_after),
+        requeue_after: is_final
+            .then_some(RETRY)
+            .into_iter()
+            .chain(plan.requeue_after)
+            .min(),
         status,
     }
 }
@@ -219,7 +223,7 @@ fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>)
         return Verdict::new(false, "RequestRefused", message);
     }
     if let Some((pod, what)) = plan.scale_waits.first() {
-        let message = format!("{counts}. The scale-in of pod {pod:?} waits for {what}");
+        let message = format!("{counts}. Pod {pod:?} is to be removed and waits for {what}");
         return Verdict::new(false, "Waiting", message);
     }
     if usize::try_from(desired).is_ok_and(|desired| desired == there) {

@@ -45,7 +45,15 @@ impl Change {
     pub(super) fn patch(&self, pod: &Pod, revision: &str) -> Value {
         // What changed before and is not done yet must still be done.
         let mut containers = Noted::of(pod).containers;
-        containers.extend(container_ids(pod, self.images.keys()));
+        let differs = |(name, image): &(&String, &String)| spec_image(pod, name) != Some(image);
+        let changed = self.images.iter().filter(differs);
+        for (name, _) in changed {
+            let before = Before {
+                id: container_id(pod, name).unwrap_or_default(),
+                image: spec_image(pod, name).cloned().unwrap_or_default(),
+            };
+            containers.entry(name.clone()).or_insert(before);
+        }
         let noted = Noted {
             generation: pod.metadata.generation,
             containers,
@@ -71,8 +79,17 @@ impl Change {
 struct Noted {
     /// Its `metadata.generation`, if the API server counts it.
     generation: Option<i64>,
-    /// The ids of the containers whose image changes.
-    containers: BTreeMap<String, String>,
+    /// The containers whose image changes.
+    containers: BTreeMap<String, Before>,
+}
+
+/// A container before its image changed.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Before {
+    /// Its id.
+    id: String,
+    /// Its image in the spec.
+    image: String,
 }
 
 impl Noted {
@@ -96,29 +113,32 @@ pub(super) fn is_done(pod: &Pod) -> bool {
         .status
         .as_ref()
         .and_then(|status| status.observed_generation);
-    let is_seen = match (noted.containers.is_empty(), noted.generation, seen) {
-        // Without images the kubelet has nothing to do.
-        (true, _, _) | (false, None, _) => true,
-        (false, Some(before), seen) => seen.is_some_and(|seen| seen > before),
-    };
-    let runs_anew = |(name, before): (&String, &String)| {
+    // A kubelet that is too old reports no generation.
+    let is_seen = noted.containers.is_empty()
+        || noted
+            .generation
+            .zip(seen)
+            .is_none_or(|(before, seen)| seen > before);
+    let is_as_written = |(name, before): (&String, &Before)| {
         let now = statuses(pod).find(|status| status.name == *name);
-        now.is_some_and(|now| now.ready && now.container_id.as_ref().is_some_and(|id| id != before))
+        let is_another = |now: &ContainerStatus| now.container_id.as_ref() != Some(&before.id);
+        // An image that is changed back before the kubelet saw the change restarts nothing.
+        let is_as_before = spec_image(pod, name) == Some(&before.image);
+        now.is_some_and(|now| now.ready && (is_another(now) || is_as_before))
     };
-    is_seen && noted.containers.iter().all(runs_anew)
+    is_seen && noted.containers.iter().all(is_as_written)
 }
 
-fn container_ids<'a>(
-    pod: &Pod,
-    names: impl Iterator<Item = &'a String>,
-) -> BTreeMap<String, String> {
-    let id = |name: &String| {
-        let found = statuses(pod).find(|status| status.name == *name);
-        found
-            .and_then(|status| status.container_id.clone())
-            .unwrap_or_default()
-    };
-    names.map(|name| (name.clone(), id(name))).collect()
+fn container_id(pod: &Pod, name: &str) -> Option<String> {
+    let mut statuses = statuses(pod).filter(|status| status.name == name);
+    statuses.next()?.container_id.clone()
+}
+
+/// The image that a pod's spec has for a container.
+fn spec_image<'a>(pod: &'a Pod, name: &str) -> Option<&'a String> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut named = containers.filter(|container| container.name == name);
+    named.next()?.image.as_ref()
 }
 
 fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
@@ -129,13 +149,20 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     statuses.flatten()
 }
 
+/// What changes, but for what the set itself puts on its pods.
 fn difference(old: &Labels, new: &Labels) -> BTreeMap<String, Option<String>> {
+    let own = [keys::CONTROL, keys::CONTROLLER_REVISION, keys::CREATION];
+    let is_theirs = |key: &String| !own.contains(&key.as_str());
     let removed = old.keys().filter(|key| !new.contains_key(*key));
     let set = new
         .iter()
         .filter(|(key, value)| old.get(*key) != Some(*value));
     let set = set.map(|(key, value)| (key.clone(), Some(value.clone())));
-    removed.map(|key| (key.clone(), None)).chain(set).collect()
+    let removed = removed.map(|key| (key.clone(), None));
+    removed
+        .chain(set)
+        .filter(|(key, _)| is_theirs(key))
+        .collect()
 }
 
 fn images(old: Option<&Value>, new: Option<&Value>) -> Result<BTreeMap<String, String>, String> {

@@ -19,6 +19,15 @@ pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'
     for pod in &pods.adopt {
         adopt(object, pod, edits);
     }
+    // Without the label the lifecycle does nothing with a pod.
+    let is_out = |pod: &&&Pod| {
+        pod.labels()
+            .get(keys::CONTROL)
+            .is_none_or(|value| value != "true")
+    };
+    for pod in pods.active.iter().filter(is_out) {
+        edits.label(pod, keys::CONTROL, "true");
+    }
     let mut taken = BTreeSet::new();
     let members = pods.active.iter().chain(&pods.adopt).copied();
     let is_unnumbered = |pod: &&Pod| instance_id(pod).is_none_or(|id| !taken.insert(id));

@@ -54,7 +54,7 @@ pub(super) fn new_pods(
     let is_deleted = |pod: &&&Pod| pod.metadata.deletion_timestamp.is_some();
     let (deleted, active): (Vec<&&Pod>, Vec<&&Pod>) = pairs.alone.iter().partition(is_deleted);
     let mut before = Before::of(seen, pods, revisions, updated);
-    let mut numbers = (created(seen) + 1..).zip(free_ids(pods));
+    let mut numbers = (created(seen).saturating_add(1)..).zip(free_ids(pods));
     let mut start = |origin: Option<&Pod>| {
         let (creation, id) = numbers.next()?;
         let of_origin = origin
@@ -127,14 +127,13 @@ pub(super) fn created(seen: &Seen) -> i64 {
         .max(known)
 }
 
-/// The numbers that no pod has, the smallest first.
-pub(super) fn free_ids(pods: &Pods<'_>) -> impl Iterator<Item = u32> + use<> {
-    let taken: BTreeSet<_> = pods
-        .active
-        .iter()
-        .filter_map(|pod| instance_id(pod))
-        .collect();
-    (0..).filter(move |id| !taken.contains(id))
+/// The numbers that no pod has or gets by being adopted, the smallest first.
+fn free_ids(pods: &Pods<'_>) -> impl Iterator<Item = u32> + use<> {
+    let members = pods.active.iter().chain(&pods.adopt);
+    let ids: Vec<_> = members.map(|pod| instance_id(pod)).collect();
+    let unnumbered = ids.iter().filter(|id| id.is_none()).count();
+    let taken: BTreeSet<_> = ids.into_iter().flatten().collect();
+    (0..).filter(move |id| !taken.contains(id)).skip(unnumbered)
 }
 
 /// A pod that is to be created.

@@ -12,9 +12,12 @@ use operon_api::keys;
 
 use super::{
     edits::Edits,
-    pods::{Pods, instance_id, is_available},
+    pods::{Pods, instance_id, is_available, revision},
     scale::is_scaling_in,
 };
+
+/// How long the value of a label may be.
+const LABEL: usize = 63;
 
 /// The pairs of a set.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ impl<'a> Pairs<'a> {
         }
         let is_alone = |pod: &&&Pod| {
             pod.labels().contains_key(keys::TO_REPLACE)
+                // The name is the value of a label of the new pod.
+                && pod.name_any().len() <= LABEL
                 && !is_scaling_in(pod)
                 && !new_pods.contains_key(&*pod.name_any())
                 && !origin_name(pod).is_some_and(|name| active.contains(name))
@@ -68,7 +73,13 @@ impl<'a> Pairs<'a> {
     }
 
     /// Keeps the labels of pairs true, and decides which pod of a pair goes.
-    pub(super) fn change(&self, pods: &Pods<'a>, now: Timestamp, edits: &mut Edits<'a>) {
+    pub(super) fn change(
+        &self,
+        pods: &Pods<'a>,
+        updated: &str,
+        now: Timestamp,
+        edits: &mut Edits<'a>,
+    ) {
         for pod in &pods.active {
             if origin_name(pod).is_some() && !self.is_of_pair(pod) {
                 edits.unlabel(pod, keys::PAIR_ORIGIN_NAME);
@@ -83,7 +94,7 @@ impl<'a> Pairs<'a> {
                 (Some(_), _) | (None, None) => {}
             }
             if let Some(new_pod) = self.new_pod(pod)
-                && let Some(leaving) = leaving(pod, new_pod)
+                && let Some(leaving) = leaving(pod, new_pod, updated)
             {
                 edits.label(leaving, keys::TO_DELETE, now.as_nanosecond().to_string());
             }
@@ -98,15 +109,20 @@ impl<'a> Pairs<'a> {
 
 /// The pod of a pair that must go now: the old one when the new one serves, the new one when the
 /// replacement was cancelled. What goes already goes.
-fn leaving<'a>(origin: &'a Pod, new_pod: &'a Pod) -> Option<&'a Pod> {
+fn leaving<'a>(origin: &'a Pod, new_pod: &'a Pod, updated: &str) -> Option<&'a Pod> {
     let goes = |pod: &Pod| pod.labels().contains_key(keys::TO_DELETE) || is_scaling_in(pod);
+    let is_updated = |pod: &Pod| revision(pod) == Some(updated);
+    let is_for_update = origin.labels().contains_key(keys::REPLACED_BY_UPDATE);
+    let is_requested = is_for_update || origin.labels().contains_key(keys::TO_REPLACE);
     if goes(origin) || goes(new_pod) {
-        None
-    } else if !origin.labels().contains_key(keys::TO_REPLACE) {
-        Some(new_pod)
-    } else {
-        is_available(new_pod).then_some(origin)
+        return None;
     }
+    if !is_requested {
+        return Some(new_pod);
+    }
+    // The update itself removes a new pod of another revision.
+    let is_right = !is_for_update || (is_updated(new_pod) && !is_updated(origin));
+    (is_right && is_available(new_pod)).then_some(origin)
 }
 
 /// The name of the pod that a new pod replaces.

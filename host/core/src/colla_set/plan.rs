@@ -1,5 +1,10 @@
 //! What a reconcile writes.
 
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
 use super::{
     Seen,
     edits::Edits,
@@ -8,9 +13,9 @@ use super::{
     pair::Pairs,
     pods::Pods,
     revision::Revisions,
-    scale::Scale,
+    scale::{Scale, put_back},
     selection::selector,
-    update::Update,
+    update::{Update, end_operation},
 };
 use crate::{
     action::{Effect, Failure, Propagation, Severity},
@@ -43,7 +48,17 @@ pub struct Plan {
     /// The pods that cannot be updated in place though they must be, and the field that differs.
     pub(super) impossible: Vec<(String, String)>,
     /// When the next update may act.
-    pub(super) requeue_after: Option<std::time::Duration>,
+    pub(super) requeue_after: Option<Duration>,
+}
+
+/// How long a finished pod keeps its place.
+const FINISHED: Duration = Duration::from_secs(10);
+
+/// How long ago a pod was created.
+fn age(pod: &Pod, seen: &Seen) -> Duration {
+    let created = pod.metadata.creation_timestamp.as_ref();
+    let age = created.map(|created| seen.now.duration_since(created.0));
+    age.map_or(FINISHED, |age| Duration::try_from(age).unwrap_or_default())
 }
 
 /// Decides what is written.
@@ -65,26 +80,35 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     let revision = revisions.start(object);
     let is_paused = object.spec.paused == Some(true);
     // Pods are labelled with the name of their revision, so the revision comes first.
+    let pods = Pods::of(seen, &selector);
+    let mut edits = Edits::default();
     let Some(updated) = revisions.updated.filter(|_| !is_paused) else {
+        // No pod stays out of service for an operation that does not go on.
+        for pod in pods.active.iter().filter(|_| is_paused) {
+            put_back(pod, &mut edits);
+            end_operation(pod, &mut edits);
+        }
         return Plan {
             revision,
             renumber: revisions.renumber(),
+            edit: edits.into_effects(),
             ..Plan::default()
         };
     };
-    let pods = Pods::of(seen, &selector);
     let pairs = Pairs::of(&pods);
-    let mut edits = Edits::default();
     membership::change(object, &pods, &mut edits);
-    pairs.change(&pods, seen.now, &mut edits);
+    pairs.change(&pods, &updated.name_any(), seen.now, &mut edits);
     let scale = Scale::of(seen, &pods, &pairs, &mut edits);
     let update = Update::of(seen, &pods, &pairs, &revisions, &scale, &mut edits);
-    // What is adopted counts, and has a number, in the next reconcile.
-    let missing = if pods.adopt.is_empty() {
-        scale.missing
-    } else {
-        0
-    };
+    // What has just finished keeps its place for a moment: a pod that ends at once is not created at once again.
+    let (young, finished): (Vec<&Pod>, Vec<&Pod>) = pods
+        .finished
+        .iter()
+        .partition(|pod| age(pod, seen) < FINISHED);
+    let missing = scale.missing.saturating_sub(pods.adopt.len());
+    let missing = missing.saturating_sub(young.len());
+    let requeue = (!young.is_empty()).then_some(FINISHED);
+    let requeue_after = requeue.into_iter().chain(update.requeue_after).min();
     let scaled_in = (!scale.deleted.is_empty()).then(|| Effect::Event {
         severity: Severity::Normal,
         reason: "ScaledIn".to_owned(),
@@ -94,8 +118,8 @@ pub(super) fn plan(seen: &Seen) -> Plan {
             scale.deleted.join(", ")
         ),
     });
-    let finished = pods.finished.iter();
-    let finished = finished.map(|pod| driver::delete(*pod, Propagation::Background));
+    let finished = finished.into_iter();
+    let finished = finished.map(|pod| driver::delete(pod, Propagation::Background));
     let mut edit = edits.into_effects();
     edit.extend(update.patches);
     let mut delete = scale.deletions;
@@ -115,6 +139,6 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         scale_waits: scale.waiting,
         update_waits: update.waiting,
         impossible: update.impossible,
-        requeue_after: update.requeue_after,
+        requeue_after,
     }
 }

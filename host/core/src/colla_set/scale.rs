@@ -19,6 +19,7 @@ use crate::{
     driver,
     pod_lifecycle::{
         adapter::{Adapter, Standing},
+        deletion::DELETION,
         labels::{Operation, PREPARING_TO_DELETE, PROTECTION, Stage},
     },
 };
@@ -70,6 +71,14 @@ impl Scale {
         for pod in staying.iter().flat_map(with_new) {
             put_back(pod, edits);
         }
+        let going = pods
+            .active
+            .iter()
+            .filter(|pod| pod.labels().contains_key(keys::TO_DELETE));
+        for pod in going {
+            let standing = DELETION.standing(pod.labels(), seen.now.as_nanosecond());
+            scale.waiting.extend(waits_for(pod, &standing));
+        }
         scale
     }
 
@@ -115,7 +124,7 @@ pub(super) fn waits_for(pod: &Pod, standing: &Standing) -> Option<(String, Strin
 }
 
 /// Takes a scale-in back of a pod that is wanted again.
-fn put_back<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
+pub(super) fn put_back<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
     let undo = SCALE_IN.undo(pod.labels()).filter(|_| is_scaling_in(pod));
     if let Some(undo) = undo {
         edits.labels(pod, undo);

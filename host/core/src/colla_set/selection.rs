@@ -36,6 +36,16 @@ pub(super) fn selector(object: &CollaSet) -> Result<Selector, Failure> {
         );
         return Err(Failure::new("InvalidTemplate", message));
     }
+    let restart = template
+        .at(&["spec", "restartPolicy"])
+        .and_then(Value::as_str);
+    if let Some(policy) = restart.filter(|policy| *policy != "Always") {
+        let message = format!(
+            "spec.template.spec.restartPolicy is {policy:?}; only \"Always\" is supported, because a pod that \
+             has finished is created again"
+        );
+        return Err(Failure::new("InvalidTemplate", message));
+    }
     Ok(selector)
 }
 

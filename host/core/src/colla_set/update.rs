@@ -78,6 +78,21 @@ pub(super) fn take_back<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
     }
 }
 
+/// Finishes an update in place that is done, and takes back an update that has not acted. A pod that serves
+/// again is not deleted.
+pub(super) fn end_operation<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
+    if !in_place::is_under_way(pod) {
+        return take_back(pod, edits);
+    }
+    if in_place::is_done(pod) {
+        edits.labels(pod, UPDATE.finish(pod.labels()).unwrap_or_default());
+        edits.unannotate(pod, keys::IN_PLACE_UPDATE);
+        if pod.labels().contains_key(PREPARING_TO_DELETE) {
+            edits.unlabel(pod, PREPARING_TO_DELETE);
+        }
+    }
+}
+
 /// What an update works with.
 struct Updater<'a, 'b> {
     seen: &'b Seen,
@@ -124,8 +139,17 @@ impl Update {
         }
         outdated.sort_by_cached_key(|pod| (!is_updating(pod), !is_replaced(pod), rank(pod)));
         let due = outdated.len().saturating_sub(partition(&seen.object));
-        let serves = |pod: &Pod| is_available(pod) && !is_updating(pod) && !is_replaced(pod);
-        let counted = pods.active.iter().filter(|pod| !pairs.is_new(pod));
+        let serves = |pod: &Pod| {
+            is_available(pod)
+                && !is_updating(pod)
+                && !is_replaced(pod)
+                && !pod.labels().contains_key(keys::TO_DELETE)
+        };
+        // A scale-in that does not get on must not stop updates.
+        let counted = pods
+            .active
+            .iter()
+            .filter(|pod| !pairs.is_new(pod) && !scale.leaving.contains(&pod.name_any()));
         let unavailable = counted.filter(|pod| !serves(pod));
         let unavailable = unavailable.count() + scale.missing;
         let mut room = at_once(&seen.object).saturating_sub(unavailable);
@@ -134,8 +158,8 @@ impl Update {
             if !has_begun && room == 0 {
                 continue;
             }
-            room -= usize::from(!has_begun);
-            work.update(pod, pairs, edits);
+            let begins = work.update(pod, pairs, edits);
+            room -= usize::from(begins && !has_begun);
         }
         // What the partition keeps is not updated any more.
         for pod in outdated {
@@ -158,21 +182,24 @@ fn is_replaced(pod: &Pod) -> bool {
 }
 
 impl<'a> Updater<'a, '_> {
-    /// The next step of the update of one pod.
-    fn update(&mut self, pod: &'a Pod, pairs: &Pairs<'a>, edits: &mut Edits<'a>) {
+    /// The next step of the update of one pod; whether it takes the pod out of service, or replaces it.
+    fn update(&mut self, pod: &'a Pod, pairs: &Pairs<'a>, edits: &mut Edits<'a>) -> bool {
         let policy = self.strategy.pod_upgrade_policy.unwrap_or_default();
         if policy == PodUpgradePolicy::Replace {
-            return self.replace(pod, pairs, edits);
+            self.replace(pod, pairs, edits);
+            return true;
         }
         // A pod whose new pod is on its way is not taken out of service before.
         if pod.labels().contains_key(keys::TO_REPLACE) {
-            return take_back(pod, edits);
+            take_back(pod, edits);
+            return false;
         }
         let change = self.change(pod);
         let change = match (policy, change) {
             (PodUpgradePolicy::InPlaceOnly, Err(field)) => {
                 self.done.impossible.push((pod.name_any(), field));
-                return;
+                end_operation(pod, edits);
+                return false;
             }
             (PodUpgradePolicy::Recreate, _) | (_, Err(_)) => None,
             (_, Ok(change)) => Some(change),
@@ -188,6 +215,7 @@ impl<'a> Updater<'a, '_> {
             Standing::Allowed(since) if self.is_time(since) => self.act(pod, change.as_ref()),
             standing => self.done.waiting.extend(waits_for(pod, &standing)),
         }
+        true
     }
 
     /// Changes or deletes a pod that is out of service.
@@ -214,6 +242,7 @@ impl<'a> Updater<'a, '_> {
     fn replace(&mut self, pod: &'a Pod, pairs: &Pairs<'a>, edits: &mut Edits<'a>) {
         let name = self.updated.name_any();
         let now = self.seen.now.as_nanosecond().to_string();
+        take_back(pod, edits);
         if !pod.labels().contains_key(keys::TO_REPLACE) {
             edits.label(pod, keys::TO_REPLACE, now.clone());
         }
@@ -240,15 +269,7 @@ impl<'a> Updater<'a, '_> {
                 edits.unlabel(pod, keys::TO_REPLACE);
             }
         }
-        if in_place::is_under_way(pod) {
-            if !in_place::is_done(pod) {
-                return;
-            }
-            edits.labels(pod, UPDATE.finish(pod.labels()).unwrap_or_default());
-            edits.unannotate(pod, keys::IN_PLACE_UPDATE);
-        } else {
-            take_back(pod, edits);
-        }
+        end_operation(pod, edits);
     }
 
     /// What changes in the pod, or the field that cannot be changed.

@@ -33,17 +33,15 @@ pub struct Step {
     gate: Gate,
 }
 
-/// What comes next for a pod.
-///
-/// # Errors
-/// The annotation that says which finalizers the pod must have cannot be read.
-pub fn step(pod: &Pod, now: Timestamp) -> Result<Step, Failure> {
-    let expected = expected(pod)?;
+/// What comes next for a pod; and why it cannot serve, if the annotation that says which finalizers it must have
+/// cannot be read.
+pub fn step(pod: &Pod, now: Timestamp) -> (Step, Option<Failure>) {
+    let expected = expected(pod);
     let gate = gate(pod);
     let next = transition(&Observed {
         labels: pod.labels(),
         finalizers: pod.finalizers(),
-        expected: &expected,
+        expected: expected.as_ref().ok(),
         gate,
         is_ready: is_ready(pod),
         is_deleting: pod.metadata.deletion_timestamp.is_some(),
@@ -51,7 +49,7 @@ pub fn step(pod: &Pod, now: Timestamp) -> Result<Step, Failure> {
         after: Verdict::Allowed,
         now: now.as_nanosecond(),
     });
-    Ok(Step { next, gate })
+    (Step { next, gate }, expected.err())
 }
 
 impl Step {
@@ -131,7 +129,7 @@ fn expected(pod: &Pod) -> Result<BTreeSet<String>, Failure> {
     };
     let conditions: AvailableConditions = serde_json::from_str(text).map_err(|error| {
         let message = format!(
-            "annotation {AVAILABLE_CONDITIONS} of the pod cannot be read, so nothing is done with the pod: \
+            "annotation {AVAILABLE_CONDITIONS} of the pod cannot be read, so the pod does not count as serving: \
              {error}: {:?}",
             short(text, QUOTED)
         );

@@ -30,8 +30,8 @@ pub struct Observed<'a> {
     pub labels: &'a Labels,
     /// Its finalizers.
     pub finalizers: &'a [String],
-    /// The finalizers that it must have before it serves.
-    pub expected: &'a BTreeSet<String>,
+    /// The finalizers that it must have before it serves; none if that cannot be read, and the pod cannot serve.
+    pub expected: Option<&'a BTreeSet<String>>,
     /// Its readiness gate.
     pub gate: Gate,
     /// Whether it is Ready.
@@ -231,8 +231,8 @@ impl<'a> Next<'a> {
 
     fn is_expected(&self) -> bool {
         let finalizers = self.observed.finalizers;
-        let mut expected = self.observed.expected.iter();
-        expected.all(|one| finalizers.contains(one))
+        let expected = self.observed.expected;
+        expected.is_some_and(|expected| expected.iter().all(|one| finalizers.contains(one)))
     }
 
     /// Opens or closes the gate, and returns whether the pod serves.

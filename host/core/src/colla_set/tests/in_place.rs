@@ -33,6 +33,7 @@ fn images(main: &str, side: &str) -> Value {
 fn pod(patch: &Value) -> k8s_openapi::api::core::v1::Pod {
     let mut pod = json!({
         "metadata": {"name": "foo-1", "generation": 4},
+        "spec": {"containers": [{"name": "main", "image": "main:1"}, {"name": "side", "image": "side:1"}]},
         "status": {
             "observedGeneration": 4,
             "containerStatuses": [
@@ -94,7 +95,14 @@ fn the_field_that_cannot_change_in_place_is_named() {
 
 fn updated(change: &Change) -> Value {
     let patch = change.patch(&pod(&json!({})), "foo-2");
-    json!({"metadata": {"annotations": patch["metadata"]["annotations"], "generation": 5}})
+    let containers = json!([
+        {"name": "main", "image": patch["spec"]["containers"][0]["image"]},
+        {"name": "side", "image": "side:1"},
+    ]);
+    json!({
+        "metadata": {"annotations": patch["metadata"]["annotations"], "generation": 5},
+        "spec": {"containers": containers},
+    })
 }
 
 fn statuses(seen: i64, main: &str, ready: bool) -> Value {
@@ -154,6 +162,67 @@ fn a_second_change_waits_for_the_containers_of_the_first_too() {
     let noted: Value = serde_json::from_str(noted.expect("a note")).expect("JSON");
     assert_eq!(
         noted,
-        json!({"generation": 5, "containers": {"main": "c://1", "side": "c://2"}})
+        json!({"generation": 5, "containers": {
+            "main": {"id": "c://1", "image": "main:1"},
+            "side": {"id": "c://2", "image": "side:1"},
+        }})
     );
+}
+
+#[test]
+fn an_image_that_the_pod_has_already_restarts_nothing_and_is_not_waited_for() {
+    let change = Change::between(
+        &template(&json!({})),
+        &template(&images("main:2", "side:1")),
+    );
+    let change = change.expect("possible");
+    let has_it = json!({"spec": {"containers": [
+        {"name": "main", "image": "main:2"},
+        {"name": "side", "image": "side:1"},
+    ]}});
+    let patch = change.patch(&pod(&has_it), "foo-2");
+    let mut after = json!({"metadata": {"annotations": patch["metadata"]["annotations"]}});
+    merge(&mut after, &has_it);
+    assert!(is_done(&pod(&after)));
+}
+
+#[test]
+fn an_image_that_is_changed_back_before_the_kubelet_saw_it_is_done_when_it_has() {
+    let there = Change::between(
+        &template(&json!({})),
+        &template(&images("main:2", "side:1")),
+    );
+    let between = pod(&updated(&there.expect("possible")));
+    let back = Change::between(
+        &template(&images("main:2", "side:1")),
+        &template(&json!({})),
+    );
+    let patch = back.expect("possible").patch(&between, "foo-1");
+    let mut after = json!({
+        "metadata": {"annotations": patch["metadata"]["annotations"], "generation": 6},
+    });
+    assert!(!is_done(&pod(&after)), "the kubelet has not seen it");
+    merge(&mut after, &statuses(6, "c://1", true));
+    assert!(is_done(&pod(&after)));
+}
+
+#[test]
+fn a_kubelet_that_reports_no_generation_is_not_waited_for() {
+    let change = Change::between(
+        &template(&json!({})),
+        &template(&images("main:2", "side:1")),
+    );
+    let mut after = updated(&change.expect("possible"));
+    merge(&mut after, &statuses(5, "c://3", true));
+    after["status"]["observedGeneration"] = Value::Null;
+    assert!(is_done(&pod(&after)));
+}
+
+#[test]
+fn the_label_by_which_a_pod_takes_part_in_the_lifecycle_stays() {
+    let with = json!({"metadata": {"labels": {keys::CONTROL: "true"}}});
+    let change = Change::between(&template(&with), &template(&json!({}))).expect("possible");
+    let patch = change.patch(&pod(&json!({})), "foo-2");
+    let labels = &patch["metadata"]["labels"];
+    assert_eq!(*labels, json!({keys::CONTROLLER_REVISION: "foo-2"}));
 }

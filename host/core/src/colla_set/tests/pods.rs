@@ -100,7 +100,9 @@ fn pods_without_a_controller_are_adopted_and_counted_before_others_are_created()
         bare_pod("other", &json!({"app": "bar"})),
     ];
     let plan = seen.plan();
-    assert!(plan.create.is_empty(), "it counts in the next reconcile");
+    assert_eq!(plan.create.len(), 1);
+    let id = &plan.create[0].body["metadata"]["labels"][keys::INSTANCE_ID];
+    assert_eq!(id, "0");
     assert_eq!(written(&plan.edit), ["stray"]);
     let Effect::Patch { body, .. } = &plan.edit[0] else {
         unreachable!("a patch")
@@ -134,6 +136,9 @@ fn labels_that_only_controllers_set_are_refused_in_the_template() {
         let status = seen.conclude();
         assert_eq!(status.conditions[0].reason, "InvalidTemplate");
     }
+    let mut seen = set(1);
+    seen.edit_template("spec/restartPolicy", json!("Never"));
+    assert!(seen.plan().create.is_empty());
 }
 
 #[test]

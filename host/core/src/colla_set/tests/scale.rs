@@ -123,7 +123,19 @@ fn a_scale_in_waits_for_another_operation_and_names_it() {
 fn finished_pods_are_deleted_and_created_again() {
     let mut seen = set(1);
     seen.serve();
-    seen.pod(0, &json!({"status": {"phase": "Failed"}}));
+    let created = seen.now.to_string();
+    seen.pod(
+        0,
+        &json!({"metadata": {"creationTimestamp": created}, "status": {"phase": "Failed"}}),
+    );
+    let plan = seen.plan();
+    assert_eq!(
+        (plan.create.len(), plan.delete.len()),
+        (0, 0),
+        "not without end"
+    );
+    assert_eq!(plan.requeue_after, Some(std::time::Duration::from_secs(10)));
+    seen.now += std::time::Duration::from_secs(10);
     let plan = seen.plan();
     assert_eq!((plan.create.len(), plan.delete.len()), (1, 1));
     assert_eq!(

@@ -316,3 +316,124 @@ fn the_delay_passes_before_a_pod_that_is_out_of_service_is_updated() {
     });
     assert_eq!(seen.plan().delete.len(), 1);
 }
+
+#[test]
+fn a_pod_does_not_stay_out_of_service_for_an_update_that_is_not_possible_any_more() {
+    let mut seen = edited(
+        1,
+        PodUpgradePolicy::InPlaceOnly,
+        "spec/containers",
+        new_image(),
+    );
+    seen.pod(0, &allowed());
+    seen.edit_template("spec/hostNetwork", json!(true));
+    let plan = seen.plan();
+    assert_eq!(
+        labels(&plan.edit[0])[Mark::UndoType.of("collaset")],
+        "update"
+    );
+}
+
+#[test]
+fn a_pause_gives_back_the_pods_that_are_out_of_service() {
+    let mut seen = edited(
+        1,
+        PodUpgradePolicy::Recreate,
+        "spec/containers",
+        new_image(),
+    );
+    seen.pod(0, &allowed());
+    seen.edit(|object| object.spec.paused = Some(true));
+    let plan = seen.plan();
+    assert!(plan.delete.is_empty());
+    assert_eq!(
+        labels(&plan.edit[0])[Mark::UndoType.of("collaset")],
+        "update"
+    );
+}
+
+#[test]
+fn a_pod_that_is_replaced_anyway_uses_up_no_room_for_updates() {
+    let mut seen = edited(
+        3,
+        PodUpgradePolicy::Recreate,
+        "spec/containers",
+        new_image(),
+    );
+    for place in 0..2 {
+        seen.pod(
+            place,
+            &json!({"metadata": {"labels": {keys::TO_REPLACE: "true"}}}),
+        );
+    }
+    let last = seen.pods[2].metadata.name.clone().unwrap_or_default();
+    assert_eq!(written(&seen.plan().edit), [last]);
+}
+
+#[test]
+fn a_scale_in_that_does_not_get_on_stops_no_update() {
+    let mut seen = edited(
+        4,
+        PodUpgradePolicy::Recreate,
+        "spec/containers",
+        new_image(),
+    );
+    seen.edit(|object| object.spec.replicas = 3);
+    let scaling_in = json!({"metadata": {"labels": {
+        Mark::Operating.of("collaset"): "1",
+        Mark::OperationType.of("collaset"): "scale-in",
+        SERVICE_AVAILABLE: null,
+    }}});
+    seen.pod(3, &scaling_in);
+    let begun = seen.plan().edit;
+    assert_eq!(begun.len(), 1);
+    assert_eq!(
+        labels(&begun[0])[Mark::OperationType.of("collaset")],
+        "update"
+    );
+}
+
+#[test]
+fn of_a_pair_whose_revisions_changed_only_one_pod_goes() {
+    let mut seen = edited(1, PodUpgradePolicy::Replace, "spec/containers", new_image());
+    let requested = labels(&seen.plan().edit[0]);
+    seen.pod(0, &json!({"metadata": {"labels": requested}}));
+    seen.serve();
+    let [origin, new_pod] =
+        [0, 1].map(|place| seen.pods[place].metadata.name.clone().unwrap_or_default());
+    seen.edit_template("spec/hostNetwork", json!(true));
+    let plan = seen.plan();
+    let going: Vec<_> = plan
+        .edit
+        .iter()
+        .filter(|edit| labels(edit)[keys::TO_DELETE].is_string())
+        .cloned()
+        .collect();
+    assert_eq!(written(&going), [new_pod], "not {origin}");
+}
+
+#[test]
+fn a_pod_that_was_to_be_created_again_and_is_changed_in_place_is_not_marked_for_deletion() {
+    let mut seen = edited(
+        1,
+        PodUpgradePolicy::InPlaceIfPossible,
+        "spec/containers",
+        new_image(),
+    );
+    seen.pod(0, &allowed());
+    seen.pod(
+        0,
+        &json!({"metadata": {"labels": {PREPARING_TO_DELETE: "1"}}}),
+    );
+    let plan = seen.plan();
+    let Effect::Patch { body, .. } = &plan.edit[0] else {
+        unreachable!("a patch")
+    };
+    seen.pod(0, &json!({"metadata": body["metadata"]}));
+    seen.pod(0, &json!({"status": {"containerStatuses": [
+        {"name": "main", "containerID": "c://9", "ready": true, "image": "", "imageID": "", "restartCount": 1},
+    ]}}));
+    let finished = labels(&seen.plan().edit[0]);
+    assert_eq!(finished[PREPARING_TO_DELETE], Value::Null);
+    assert_eq!(finished[Mark::Operating.of("collaset")], Value::Null);
+}

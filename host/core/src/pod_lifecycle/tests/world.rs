@@ -53,7 +53,7 @@ impl World {
         transition(&Observed {
             labels: &self.labels,
             finalizers: &self.finalizers,
-            expected: &self.expected,
+            expected: Some(&self.expected),
             gate: self.gate,
             is_ready: self.is_ready,
             is_deleting: false,
