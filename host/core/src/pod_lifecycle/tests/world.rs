@@ -171,6 +171,10 @@ impl World {
                 Gate::Closed,
                 "it serves while one acts: {self:#?}"
             );
+            assert!(
+                !self.is_ready,
+                "requests reach it while one acts: {self:#?}"
+            );
         }
         let serves = self.labels.contains_key(SERVICE_AVAILABLE);
         assert!(!(acts && serves), "it says that it serves: {self:#?}");
