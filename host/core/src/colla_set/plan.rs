@@ -95,10 +95,14 @@ pub(super) fn plan(seen: &Seen) -> Plan {
             ..Plan::default()
         };
     };
-    let pairs = Pairs::of(&pods);
+    let mut pairs = Pairs::of(&pods);
     membership::change(object, &pods, &mut edits);
     pairs.change(&pods, &updated.name_any(), seen.now, &mut edits);
     let scale = Scale::of(seen, &pods, &pairs, &mut edits);
+    // What leaves is not replaced: its new pod would leave with it.
+    pairs
+        .alone
+        .retain(|pod| !scale.leaving.contains(&pod.name_any()));
     let update = Update::of(seen, &pods, &pairs, &revisions, &scale, &mut edits);
     // What has just finished keeps its place for a moment: a pod that ends at once is not created at once again.
     let (young, finished): (Vec<&Pod>, Vec<&Pod>) = pods

@@ -8,7 +8,7 @@ use super::set::{labels, set, written};
 use crate::{
     colla_set::{Driven, Seen},
     driver::{Kind as _, Needs},
-    pod_lifecycle::labels::SERVICE_AVAILABLE,
+    pod_lifecycle::labels::{Mark, SERVICE_AVAILABLE},
 };
 
 fn to_replace() -> Value {
@@ -161,6 +161,18 @@ fn a_pair_is_scaled_in_together_and_no_pod_that_is_scaled_in_is_replaced() {
     seen.pod(0, &json!({"metadata": {"labels": begun}}));
     seen.pod(0, &to_replace());
     assert!(seen.plan().pair.is_empty());
+}
+
+#[test]
+fn a_pod_whose_scale_in_waits_for_another_operation_is_not_replaced() {
+    let mut seen = set(1);
+    seen.serve();
+    seen.pod(0, &to_replace());
+    assert_eq!(seen.plan().pair.len(), 1);
+    seen.pod(0, &label(&Mark::Operating.of("other"), &json!("1")));
+    seen.edit(|object| object.spec.replicas = 0);
+    let plan = seen.plan();
+    assert!(plan.pair.is_empty(), "its new pod would leave with it");
 }
 
 #[test]
