@@ -43,21 +43,7 @@ impl Change {
 
     /// The patch of a pod, which notes what runs now: it is done when something else does.
     pub(super) fn patch(&self, pod: &Pod, revision: &str) -> Value {
-        // What changed before and is not done yet must still be done.
-        let mut containers = Noted::of(pod).containers;
-        let differs = |(name, image): &(&String, &String)| spec_image(pod, name) != Some(image);
-        let changed = self.images.iter().filter(differs);
-        for (name, _) in changed {
-            let before = Before {
-                id: container_id(pod, name).unwrap_or_default(),
-                image: spec_image(pod, name).cloned().unwrap_or_default(),
-            };
-            containers.entry(name.clone()).or_insert(before);
-        }
-        let noted = Noted {
-            generation: pod.metadata.generation,
-            containers,
-        };
+        let noted = Noted::of(pod).then(pod, &self.images);
         let mut labels = json!(self.labels);
         labels[keys::CONTROLLER_REVISION] = json!(revision);
         let mut annotations = json!(self.annotations);
@@ -97,6 +83,24 @@ impl Noted {
         let noted = pod.annotations().get(keys::IN_PLACE_UPDATE);
         let noted = noted.and_then(|text| serde_json::from_str(text).ok());
         noted.unwrap_or_default()
+    }
+
+    /// What is noted when these images are written too. What changed before and is not done yet must still be
+    /// done.
+    fn then(mut self, pod: &Pod, images: &BTreeMap<String, String>) -> Self {
+        let differs = |(name, image): &(&String, &String)| spec_image(pod, name) != Some(image);
+        for (name, _) in images.iter().filter(differs) {
+            let id = container_id(pod, name).unwrap_or_default();
+            let known = self.containers.get(name);
+            // The container that runs has the image that was noted, unless it has started since.
+            if known.is_none_or(|known| known.id != id) {
+                let image = spec_image(pod, name).cloned().unwrap_or_default();
+                self.containers.insert(name.clone(), Before { id, image });
+            }
+            // Only a change of the spec is a new generation.
+            self.generation = pod.metadata.generation;
+        }
+        self
     }
 }
 

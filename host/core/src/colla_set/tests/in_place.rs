@@ -226,3 +226,42 @@ fn the_label_by_which_a_pod_takes_part_in_the_lifecycle_stays() {
     let labels = &patch["metadata"]["labels"];
     assert_eq!(*labels, json!({keys::CONTROLLER_REVISION: "foo-2"}));
 }
+
+#[test]
+fn a_change_of_labels_after_one_of_images_waits_for_no_further_generation() {
+    let there = Change::between(
+        &template(&json!({})),
+        &template(&images("main:2", "side:1")),
+    );
+    let mut after = updated(&there.expect("possible"));
+    let mut new = images("main:2", "side:1");
+    new["metadata"] = json!({"labels": {"new": "1"}});
+    let second = Change::between(&template(&images("main:2", "side:1")), &template(&new));
+    let patch = second.expect("possible").patch(&pod(&after), "foo-3");
+    merge(&mut after, &json!({"metadata": patch["metadata"]}));
+    assert!(!is_done(&pod(&after)), "the first image is not there yet");
+    merge(&mut after, &statuses(5, "c://3", true));
+    assert!(is_done(&pod(&after)));
+}
+
+#[test]
+fn an_image_that_is_changed_back_after_the_kubelet_acted_needs_another_container() {
+    let there = Change::between(
+        &template(&json!({})),
+        &template(&images("main:2", "side:1")),
+    );
+    let mut after = updated(&there.expect("possible"));
+    merge(&mut after, &statuses(5, "c://3", false));
+    let back = Change::between(
+        &template(&images("main:2", "side:1")),
+        &template(&json!({})),
+    );
+    let patch = back.expect("possible").patch(&pod(&after), "foo-1");
+    let note = json!({"metadata": {"annotations": patch["metadata"]["annotations"]}});
+    merge(&mut after, &note);
+    merge(&mut after, &images("main:1", "side:1"));
+    merge(&mut after, &statuses(6, "c://3", true));
+    assert!(!is_done(&pod(&after)), "it runs the second image");
+    merge(&mut after, &statuses(6, "c://4", true));
+    assert!(is_done(&pod(&after)));
+}
