@@ -1,6 +1,6 @@
 //! `cargo xtask simulate`: the seeded simulations of the controllers, at length. They are tests of
-//! `operon-core` and, for OperationJobs and JobTemplates, of `operon-controllers`, which run a bounded number
-//! of schedules with all others.
+//! `operon-core` and, for OperationJobs, JobTemplates and CollaSets, of `operon-controllers`, which run a
+//! bounded number of schedules with all others.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -37,16 +37,20 @@ enum Kind {
     /// OperationJobs whose action is Replace
     #[value(name = "replace")]
     Replace,
+    /// CollaSets, with the PodOpsLifecycle
+    #[value(name = "collaset")]
+    CollaSet,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::ReactiveJob,
         Self::JobFlow,
         Self::DaemonJob,
         Self::OperationJob,
         Self::JobTemplate,
         Self::Replace,
+        Self::CollaSet,
     ];
 
     /// The package and the name of its test.
@@ -58,6 +62,7 @@ impl Kind {
             Self::OperationJob => ("operon-controllers", "tests::simulation::operation_job"),
             Self::JobTemplate => ("operon-controllers", "job_template::simulation"),
             Self::Replace => ("operon-controllers", "tests::replace::replace"),
+            Self::CollaSet => ("operon-controllers", "colla_set::simulation"),
         }
     }
 }

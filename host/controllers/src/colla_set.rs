@@ -1,6 +1,9 @@
 //! The CollaSet controller. Everything that is decided is decided in `operon_core::colla_set`; this file
 //! reads the caches, and says which CollaSets a change concerns.
 
+#[cfg(test)]
+mod simulation;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures::channel::mpsc::UnboundedSender;

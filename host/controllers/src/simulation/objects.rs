@@ -136,6 +136,11 @@ impl Objects {
         }
     }
 
+    /// Whether watches report less than there is.
+    pub(crate) fn lags(&self) -> bool {
+        self.shown.is_some()
+    }
+
     /// Watches report nothing newer from now on.
     pub(crate) fn lag(&mut self) {
         self.shown = Some(self.shown.unwrap_or(self.version));
@@ -163,5 +168,43 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
         } else {
             merge(&mut target[key.as_str()], value);
         }
+    }
+}
+
+/// A strategic merge patch of a pod: lists of containers and conditions are merged by their keys.
+pub(super) fn strategic(target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        target.clone_from(patch);
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (field, value) in fields {
+        let key = match field.as_str() {
+            "containers" => "name",
+            "conditions" => "type",
+            _ if value.is_null() => {
+                if let Some(target) = target.as_object_mut() {
+                    target.remove(field);
+                }
+                continue;
+            }
+            _ => {
+                strategic(&mut target[field.as_str()], value);
+                continue;
+            }
+        };
+        let mut items = target[field.as_str()]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        for change in value.as_array().into_iter().flatten() {
+            match items.iter_mut().find(|item| item[key] == change[key]) {
+                Some(item) => strategic(item, change),
+                None => items.push(change.clone()),
+            }
+        }
+        target[field.as_str()] = json!(items);
     }
 }

@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Chance, Coverage, Objects,
-    objects::merge,
+    objects::{merge, name_of, strategic},
     plurals::{BUDGETS, PODS},
 };
 use crate::fake;
@@ -30,8 +30,10 @@ pub(crate) mod plurals {
     pub(crate) const REPLICA_SETS: &str = "replicasets";
     pub(crate) const DEPLOYMENTS: &str = "deployments";
     pub(crate) const BUDGETS: &str = "poddisruptionbudgets";
+    pub(crate) const COLLA_SETS: &str = "collasets";
+    pub(crate) const REVISIONS: &str = "controllerrevisions";
 
-    pub(crate) const ALL: [&str; 8] = [
+    pub(crate) const ALL: [&str; 10] = [
         OPERATION_JOBS,
         PODS,
         NODES,
@@ -40,6 +42,8 @@ pub(crate) mod plurals {
         REPLICA_SETS,
         DEPLOYMENTS,
         BUDGETS,
+        COLLA_SETS,
+        REVISIONS,
     ];
 }
 
@@ -66,6 +70,7 @@ pub(crate) struct Write<'a> {
     /// `status` or `eviction`.
     pub(crate) subresource: Option<&'a str>,
     pub(crate) body: &'a Value,
+    /// Null of an object that is created.
     pub(crate) old: &'a Value,
     /// What the object becomes; none: it is deleted.
     pub(crate) new: Option<&'a Value>,
@@ -364,6 +369,9 @@ impl State {
         let (plural, rest) = parts(path);
         let name = rest.first().copied().unwrap_or_default();
         let subresource = rest.get(1).copied();
+        if method == Method::POST && rest.is_empty() {
+            return self.create(plural, body, now, is_answered);
+        }
         let Some(old) = self.objects.get(plural, name).cloned() else {
             return refused(404, "NotFound");
         };
@@ -377,12 +385,24 @@ impl State {
         }
         let mut new = old.clone();
         let new = match (method.as_str(), subresource) {
+            ("PATCH", Some("status")) if plural == PODS => {
+                strategic(&mut new["status"], &body["status"]);
+                Some(new)
+            }
             ("PATCH", Some("status")) => {
                 new["status"] = body["status"].clone();
                 Some(new)
             }
             ("PATCH", None) => {
-                merge(&mut new, body);
+                if plural == PODS {
+                    strategic(&mut new, body);
+                } else {
+                    merge(&mut new, body);
+                }
+                if new["spec"] != old["spec"] {
+                    let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+                    new["metadata"]["generation"] = json!(generation + 1);
+                }
                 Some(new)
             }
             ("DELETE", None) => None,
@@ -409,10 +429,46 @@ impl State {
         });
         let Some(new) = new else {
             self.objects.delete(plural, name, now);
-            let code = if subresource.is_some() { 201 } else { 200 };
-            return fake::answer(code, &success());
+            let leaving = self.objects.get(plural, name);
+            return match (subresource, leaving) {
+                (Some(_), _) => fake::answer(201, &success()),
+                (None, Some(leaving)) => fake::answer(200, leaving),
+                (None, None) => fake::answer(200, &success()),
+            };
         };
         fake::answer(200, &self.objects.set(plural, new))
+    }
+
+    fn create(
+        &mut self,
+        plural: &'static str,
+        body: &Value,
+        now: Timestamp,
+        is_answered: bool,
+    ) -> Response<Body> {
+        let name = name_of(body);
+        if self.objects.get(plural, name).is_some() {
+            return refused(409, "AlreadyExists");
+        }
+        if plural == PODS {
+            self.coverage.effects += 1;
+        }
+        self.promises.write(&Write {
+            objects: &self.objects,
+            plural,
+            subresource: None,
+            body,
+            old: &Value::Null,
+            new: Some(body),
+            now,
+            is_answered,
+        });
+        self.objects.create(plural, body.clone(), now);
+        let created = self.objects.get(plural, name);
+        created.map_or_else(
+            || refused(422, "Invalid"),
+            |created| fake::answer(201, created),
+        )
     }
 
     /// Refuses an eviction as Kubernetes does: by a budget that allows none now, or because there are

@@ -1,0 +1,396 @@
+//! Whatever happens, in whatever order: what is promised of CollaSets and of the PodOpsLifecycle holds. Both
+//! shipped controllers run, beside a kubelet, another operation on pods, and a garbage collector.
+//!
+//! A schedule is a seed: users that edit the CollaSet, label and delete pods, or delete the CollaSet and
+//! create it again over its pods; pods that start, fail and restart; requests that fail, take long or have
+//! no answer, watches that lag or are refused, and processes that die at a write or hand over.
+
+mod kubelet;
+mod process;
+mod promises;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use operon_api::keys;
+use operon_core::pod_lifecycle::{
+    adapter::{Adapter, Edit, Standing},
+    labels::SERVICE_AVAILABLE,
+};
+use serde_json::{Value, json};
+
+use self::{
+    kubelet::{Work, has_condition, is_active, work},
+    process::Process,
+    promises::{Writes, labels, owner},
+};
+use crate::simulation::{
+    Chance, Coverage, Objects, State, World, name_of,
+    plurals::{COLLA_SETS, PODS, REVISIONS},
+    simulate,
+};
+
+/// How many things happen in one schedule.
+const HAPPENINGS: usize = 80;
+
+/// How often everybody acts once nothing goes wrong any more, and the time between.
+const ROUNDS: usize = 120;
+const ROUND: Duration = Duration::from_secs(15);
+
+/// The CollaSet.
+const NAME: &str = "web";
+
+/// Its `spec.historyLimit`.
+const HISTORY_LIMIT: usize = 2;
+
+/// The operation of another controller.
+const OTHER: Adapter<'static> = Adapter {
+    id: "other",
+    kind: "test",
+};
+
+/// A cluster with a CollaSet.
+struct Cluster {
+    world: World<Process>,
+    /// The most replicas that a process may still believe to be desired.
+    most: Arc<AtomicUsize>,
+}
+
+impl Cluster {
+    fn new(chance: &mut Chance) -> Self {
+        let faults = chance.once_in(2).then(|| Chance::new(chance.next()));
+        let start = Box::new(|server, passes| Box::pin(process::start(server, passes)) as _);
+        let most = Arc::new(AtomicUsize::new(3));
+        let promises = Writes::new(Arc::clone(&most));
+        let world = World::new(promises, start, |state, now| {
+            state.objects.create(COLLA_SETS, new_colla_set(), now);
+            state.faults = faults;
+        });
+        Self { world, most }
+    }
+
+    /// A user edits the CollaSet.
+    fn edit(&self, edit: impl FnOnce(&mut Value)) {
+        self.world.change(|state, _| {
+            let found = state.objects.get(COLLA_SETS, NAME).cloned();
+            let mut object = found.expect("a CollaSet");
+            edit(&mut object["spec"]);
+            let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
+            object["metadata"]["generation"] = json!(generation + 1);
+            state.objects.set(COLLA_SETS, object);
+        });
+    }
+
+    fn scale(&self, replicas: usize) {
+        self.most.fetch_max(replicas, Ordering::Relaxed);
+        self.edit(|spec| spec["replicas"] = json!(replicas));
+    }
+
+    /// A user sets a label of a pod, or removes it.
+    fn label(&self, chance: &mut Chance, key: &str, value: Option<&str>) {
+        self.world.change_any(chance, PODS, |state, _, mut pod| {
+            set_labels(
+                &mut pod,
+                [(key.to_owned(), value.map(str::to_owned))].into(),
+            );
+            state.objects.set(PODS, pod);
+        });
+    }
+
+    fn happen(&mut self, chance: &mut Chance) {
+        match chance.of(48) {
+            0 | 1 => self.scale(chance.of(6)),
+            2 | 3 => {
+                let image = format!("image:{}", chance.of(5));
+                let container = "/template/spec/containers/0";
+                self.edit(|spec| at(spec, container)["image"] = json!(image));
+            }
+            4 => {
+                let env = json!([{"name": "A", "value": chance.of(3).to_string()}]);
+                let container = "/template/spec/containers/0";
+                self.edit(|spec| at(spec, container)["env"] = env);
+            }
+            5 => {
+                let note = chance.of(3).to_string();
+                self.edit(|spec| spec["template"]["metadata"]["annotations"]["note"] = json!(note));
+            }
+            6 => {
+                let partition = chance.pick(&[Value::Null, json!(0), json!(1), json!(2)]);
+                self.edit(|spec| spec["updateStrategy"]["rollingUpdate"] = rolling(&partition));
+            }
+            7 | 8 => {
+                let policies = ["Recreate", "InPlaceIfPossible", "InPlaceOnly", "Replace"];
+                let policy = chance.pick(&policies);
+                self.edit(|spec| spec["updateStrategy"]["podUpgradePolicy"] = json!(policy));
+            }
+            9 => {
+                let is_paused = chance.once_in(3);
+                self.edit(|spec| spec["paused"] = json!(is_paused));
+            }
+            10 => self.world.change_any(chance, PODS, |state, now, pod| {
+                state.objects.delete(PODS, name_of(&pod), now);
+            }),
+            11 => self.label(chance, keys::TO_REPLACE, Some("true")),
+            12 => self.label(chance, keys::TO_REPLACE, None),
+            13 => self.label(chance, keys::TO_DELETE, Some("true")),
+            14 => self.label(chance, keys::TO_DELETE, None),
+            15 if chance.once_in(3) => self.world.change(create_again),
+            16..=18 => self.operate(chance),
+            19 => self.work(chance, Work::Fail),
+            20 | 21 => self.work(chance, Work::Unready),
+            22 => self.work(chance, Work::Restart),
+            23..=34 => self.nodes_work(chance),
+            _ => self.world.disturb(chance),
+        }
+        let time = chance.pick(&[0, 10, 300, 1100, 2500, 15_000, 40_000]);
+        self.world.pass(Duration::from_millis(time));
+        if time == 40_000 {
+            self.is_seen();
+        }
+    }
+
+    /// Enough time went by for the process to see what is desired, if nothing keeps it from that.
+    fn is_seen(&self) {
+        let state = self.world.server.state();
+        if state.faults.is_none() && !state.is_watch_down && !state.objects.lags() {
+            let object = state.objects.get(COLLA_SETS, NAME);
+            let replicas = object.and_then(|object| object["spec"]["replicas"].as_u64());
+            let replicas = replicas.and_then(|replicas| usize::try_from(replicas).ok());
+            let replicas = replicas.unwrap_or(usize::MAX);
+            self.most.store(replicas, Ordering::Relaxed);
+        }
+    }
+
+    fn work(&self, chance: &mut Chance, what: Work) {
+        self.world.change_any(chance, PODS, |state, now, pod| {
+            work(&mut state.objects, pod, what, now);
+        });
+    }
+
+    /// The kubelet does some of what there is to do; so does the garbage collector.
+    fn nodes_work(&self, chance: &mut Chance) {
+        self.world.change(|state, now| {
+            if chance.once_in(2) {
+                collect_garbage(&mut state.objects, now);
+                state.objects.remove_deleted_pods();
+            }
+            for pod in state.objects.all(PODS) {
+                if !chance.once_in(4) {
+                    let what = chance.pick(&[Work::Start, Work::Probe, Work::Probe]);
+                    work(&mut state.objects, pod, what, now);
+                }
+            }
+        });
+    }
+
+    /// The other operation begins on a pod, acts, or is taken back.
+    fn operate(&self, chance: &mut Chance) {
+        let is_undone = chance.once_in(4);
+        self.world.change_any(chance, PODS, |state, now, pod| {
+            if is_active(&pod) {
+                operate(&mut state.objects, pod, is_undone, true, now);
+            }
+        });
+    }
+
+    /// From now on nothing goes wrong, and everybody does their work.
+    fn assert_ends(&mut self, chance: &mut Chance) {
+        self.world.calm();
+        let policy = chance.pick(&["Recreate", "InPlaceIfPossible", "Replace"]);
+        self.edit(|spec| {
+            spec["paused"] = json!(false);
+            spec["updateStrategy"] = json!({"podUpgradePolicy": policy});
+        });
+        for _ in 0..ROUNDS {
+            self.world.pass(ROUND);
+            self.world.change(|state, now| {
+                collect_garbage(&mut state.objects, now);
+                state.objects.remove_deleted_pods();
+                for pod in state.objects.all(PODS) {
+                    operate(&mut state.objects, pod.clone(), false, false, now);
+                }
+                for what in [Work::Start, Work::Start, Work::Probe] {
+                    for pod in state.objects.all(PODS) {
+                        work(&mut state.objects, pod, what, now);
+                    }
+                }
+            });
+        }
+        self.world.pass(ROUND);
+        self.assert_is_as_desired();
+        self.world.assert_rests(Duration::from_mins(30));
+        let writes = self.world.writes();
+        self.world.hand_over(Duration::from_secs(3));
+        self.world.pass(ROUND);
+        assert_eq!(
+            self.world.writes(),
+            writes,
+            "nothing changed for the next process"
+        );
+    }
+
+    fn assert_is_as_desired(&self) {
+        let state = self.world.server.state();
+        let object = state.objects.get(COLLA_SETS, NAME).expect("a CollaSet");
+        let mut pods = state.objects.all(PODS);
+        // A pod that has finished is not adopted.
+        pods.retain(|pod| is_active(pod) || owner(pod).is_string());
+        let (uid, status) = (&object["metadata"]["uid"], &object["status"]);
+        let seen = || format!("{object:#}\n{pods:#?}");
+        assert_eq!(object["spec"]["replicas"], pods.len(), "{}", seen());
+        let updated = &status["updatedRevision"];
+        let mut ids = BTreeSet::new();
+        for pod in &pods {
+            assert_eq!(owner(pod), uid, "{}", seen());
+            let all = labels(pod);
+            assert_eq!(*updated, all[keys::CONTROLLER_REVISION], "{}", seen());
+            assert!(all.contains_key(SERVICE_AVAILABLE), "{}", seen());
+            assert!(has_condition(pod, "Ready"), "{}", seen());
+            assert!(ids.insert(all[keys::INSTANCE_ID].clone()), "{}", seen());
+            let left = all.keys().find(|key| is_left_over(key));
+            assert_eq!(left, None, "{}", seen());
+            let noted = &pod["metadata"]["annotations"][keys::IN_PLACE_UPDATE];
+            assert!(noted.is_null(), "{}", seen());
+            let runs = &pod["spec"]["containers"][0]["image"];
+            let desired = &object["spec"]["template"]["spec"]["containers"][0]["image"];
+            assert_eq!(runs, desired, "{}", seen());
+        }
+        for count in [
+            "replicas",
+            "availableReplicas",
+            "readyReplicas",
+            "updatedReplicas",
+            "updatedAvailableReplicas",
+        ] {
+            assert_eq!(status[count], pods.len(), "{count}: {}", seen());
+        }
+        assert_eq!(
+            status["observedGeneration"],
+            object["metadata"]["generation"]
+        );
+        let mut revisions = state.objects.all(REVISIONS);
+        revisions.retain(|revision| owner(revision) == uid);
+        assert!(revisions.len() <= HISTORY_LIMIT + 1, "{revisions:#?}");
+    }
+}
+
+/// A label of a lifecycle, a pair or a request: none is left on a pod that is as desired.
+fn is_left_over(key: &str) -> bool {
+    let domain = key.split('/').next().unwrap_or_default();
+    let is_of_lifecycle = domain.ends_with("podopslifecycle.kusionstack.io");
+    let is_of_set = domain == "collaset.kusionstack.io";
+    (is_of_lifecycle && key != SERVICE_AVAILABLE) || (is_of_set && key != keys::INSTANCE_ID)
+}
+
+fn new_colla_set() -> Value {
+    json!({
+        "apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "CollaSet",
+        "metadata": {"name": NAME},
+        "spec": {
+            "replicas": 3,
+            "historyLimit": HISTORY_LIMIT,
+            "selector": {"matchLabels": {"app": NAME}},
+            "template": {
+                "metadata": {"labels": {"app": NAME}},
+                "spec": {"containers": [{"name": "main", "image": "image:0"}]},
+            },
+        },
+    })
+}
+
+fn at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
+    value.pointer_mut(pointer).expect("a field of the spec")
+}
+
+fn rolling(partition: &Value) -> Value {
+    if partition.is_null() {
+        return Value::Null;
+    }
+    json!({"byPartition": {"partition": partition}})
+}
+
+fn set_labels(pod: &mut Value, edit: Edit) {
+    let Some(labels) = pod["metadata"]["labels"].as_object_mut() else {
+        return;
+    };
+    for (key, value) in edit {
+        match value {
+            Some(value) => labels.insert(key, json!(value)),
+            None => labels.remove(&key),
+        };
+    }
+}
+
+/// The next step of the other operation on a pod.
+fn operate(
+    objects: &mut Objects,
+    mut pod: Value,
+    is_undone: bool,
+    may_begin: bool,
+    now: Timestamp,
+) {
+    let known = labels(&pod);
+    let edit = match OTHER.standing(&known, now.as_nanosecond()) {
+        Standing::Begin(begin) => may_begin.then_some(begin),
+        _ if is_undone => OTHER.undo(&known),
+        Standing::Allowed(_) => OTHER.finish(&known),
+        Standing::Blocked(_) | Standing::Waits(_) | Standing::Returning => None,
+    };
+    if let Some(edit) = edit {
+        set_labels(&mut pod, edit);
+        objects.set(PODS, pod);
+    }
+}
+
+/// A user deletes the CollaSet but not its pods, and creates it again.
+fn create_again(state: &mut State, now: Timestamp) {
+    let found = state.objects.get(COLLA_SETS, NAME).cloned();
+    let mut object = found.expect("a CollaSet");
+    state.objects.delete(COLLA_SETS, NAME, now);
+    for plural in [PODS, REVISIONS] {
+        for mut owned in state.objects.all(plural) {
+            if *owner(&owned) == object["metadata"]["uid"] {
+                owned["metadata"]["ownerReferences"] = json!([]);
+                state.objects.set(plural, owned);
+            }
+        }
+    }
+    object["status"] = Value::Null;
+    object["metadata"] = json!({"name": NAME});
+    state.objects.create(COLLA_SETS, object, now);
+}
+
+/// What a CollaSet owned that does not exist any more is deleted.
+fn collect_garbage(objects: &mut Objects, now: Timestamp) {
+    let object = objects.get(COLLA_SETS, NAME);
+    let uid = object.map(|object| object["metadata"]["uid"].clone());
+    for plural in [PODS, REVISIONS] {
+        for owned in objects.all(plural) {
+            if owner(&owned).is_string() && Some(owner(&owned)) != uid.as_ref() {
+                objects.delete(plural, name_of(&owned), now);
+            }
+        }
+    }
+}
+
+fn schedule(seed: u64) -> Coverage {
+    let chance = &mut Chance::new(seed);
+    let mut cluster = Cluster::new(chance);
+    for _ in 0..HAPPENINGS {
+        cluster.happen(chance);
+    }
+    cluster.assert_ends(chance);
+    cluster.world.coverage()
+}
+
+#[test]
+fn colla_set() {
+    simulate("collaset", 20, schedule);
+}

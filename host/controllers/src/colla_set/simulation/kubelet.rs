@@ -1,0 +1,108 @@
+//! What nodes do to pods: they start containers, probe them, follow the readiness gates, and remove pods that
+//! are deleted.
+
+use k8s_openapi::jiff::Timestamp;
+use operon_core::pod_lifecycle::labels::GATE;
+use serde_json::{Value, json};
+
+use crate::{
+    simulation::{Objects, plurals::PODS},
+    status::whole_seconds,
+};
+
+/// What happens to the container of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// The next thing to do: the pod gets a node, its container starts, or starts anew with another image.
+    Start,
+    /// The probe succeeds.
+    Probe,
+    /// The probe fails.
+    Unready,
+    /// The container restarts by itself.
+    Restart,
+    /// The pod fails for good.
+    Fail,
+}
+
+/// The kubelet does this to a pod, if it is the time for it, and looks at the readiness gate.
+pub(super) fn work(objects: &mut Objects, mut pod: Value, work: Work, now: Timestamp) {
+    if !is_active(&pod) {
+        return;
+    }
+    let is_running = pod["status"]["phase"] == "Running";
+    let runs_another =
+        pod["status"]["containerStatuses"][0]["image"] != pod["spec"]["containers"][0]["image"];
+    match work {
+        Work::Start if pod["spec"]["nodeName"].is_null() => pod["spec"]["nodeName"] = json!("node"),
+        Work::Start if !is_running || runs_another => start(&mut pod),
+        Work::Restart if is_running => start(&mut pod),
+        Work::Probe if is_running => pod["status"]["containerStatuses"][0]["ready"] = json!(true),
+        Work::Unready if is_running => {
+            pod["status"]["containerStatuses"][0]["ready"] = json!(false);
+        }
+        Work::Fail => {
+            pod["status"]["phase"] = json!("Failed");
+            if is_running {
+                pod["status"]["containerStatuses"][0]["ready"] = json!(false);
+            }
+        }
+        Work::Start | Work::Restart | Work::Probe | Work::Unready => {}
+    }
+    if !pod["spec"]["nodeName"].is_null() {
+        pod["status"]["observedGeneration"] = pod["metadata"]["generation"].clone();
+        follow(&mut pod, now);
+    }
+    objects.set(PODS, pod);
+}
+
+/// The container of a pod starts.
+fn start(pod: &mut Value) {
+    let runs = pod["metadata"]["annotations"]["test/runs"].as_str();
+    let runs = runs.and_then(|runs| runs.parse::<u32>().ok()).unwrap_or(0) + 1;
+    pod["metadata"]["annotations"]["test/runs"] = json!(runs.to_string());
+    pod["status"]["phase"] = json!("Running");
+    pod["status"]["containerStatuses"] = json!([{
+        "name": "main",
+        "image": pod["spec"]["containers"][0]["image"],
+        "imageID": "",
+        "restartCount": runs - 1,
+        "containerID": format!("container-{runs}"),
+        "ready": false,
+    }]);
+}
+
+/// The conditions follow the container and the readiness gate.
+fn follow(pod: &mut Value, now: Timestamp) {
+    let is_ready = pod["status"]["containerStatuses"][0]["ready"] == true;
+    set_condition(pod, "ContainersReady", is_ready, now);
+    let is_open = has_condition(pod, GATE);
+    set_condition(pod, "Ready", is_ready && is_open, now);
+}
+
+fn set_condition(pod: &mut Value, type_: &str, is_true: bool, now: Timestamp) {
+    let status = if is_true { "True" } else { "False" };
+    let conditions = pod["status"]["conditions"].as_array().cloned();
+    let mut conditions = conditions.unwrap_or_default();
+    let is_same = |condition: &Value| condition["type"] == type_ && condition["status"] == status;
+    if !conditions.iter().any(is_same) {
+        conditions.retain(|condition| condition["type"] != type_);
+        let since = whole_seconds(now).to_string();
+        conditions.push(json!({"type": type_, "status": status, "lastTransitionTime": since}));
+    }
+    pod["status"]["conditions"] = json!(conditions);
+}
+
+/// Whether a condition of a pod is True.
+pub(super) fn has_condition(pod: &Value, type_: &str) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|condition| condition["type"] == type_ && condition["status"] == "True")
+}
+
+/// Whether a pod neither has finished nor is being deleted.
+pub(super) fn is_active(pod: &Value) -> bool {
+    let phase = &pod["status"]["phase"];
+    let is_finished = phase == "Failed" || phase == "Succeeded";
+    pod["metadata"]["deletionTimestamp"].is_null() && !is_finished
+}
