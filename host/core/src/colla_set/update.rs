@@ -176,6 +176,18 @@ fn at_once(object: &CollaSet) -> usize {
         .max(1)
 }
 
+/// Withdraws what an update requested of a pod: a new pod.
+fn end_replacement<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
+    if is_replaced(pod) {
+        edits.unlabel(pod, keys::REPLACED_BY_UPDATE);
+        // A user's own request has the value "true".
+        let request = pod.labels().get(keys::TO_REPLACE);
+        if request.is_some_and(|value| value.parse::<i128>().is_ok()) {
+            edits.unlabel(pod, keys::TO_REPLACE);
+        }
+    }
+}
+
 /// Whether a pod is replaced because of an update.
 fn is_replaced(pod: &Pod) -> bool {
     pod.labels().contains_key(keys::REPLACED_BY_UPDATE)
@@ -188,6 +200,16 @@ impl<'a> Updater<'a, '_> {
         if policy == PodUpgradePolicy::Replace {
             self.replace(pod, pairs, edits);
             return true;
+        }
+        // A new pod of another revision is of no use: the policy decides anew.
+        if is_replaced(pod) && !self.is_replaced_by_updated(pod, pairs) {
+            end_replacement(pod, edits);
+            return false;
+        }
+        // The policy was another one: its request is taken back, and that of a user stays.
+        if is_replaced(pod) {
+            Self::end(pod, edits);
+            return false;
         }
         // A pod whose new pod is on its way is not taken out of service before.
         if pod.labels().contains_key(keys::TO_REPLACE) {
@@ -259,16 +281,17 @@ impl<'a> Updater<'a, '_> {
         }
     }
 
+    /// Whether a pod is replaced by one of the revision of the template.
+    fn is_replaced_by_updated(&self, pod: &Pod, pairs: &Pairs<'a>) -> bool {
+        let name = self.updated.name_any();
+        let new_pod = pairs.new_pod(pod);
+        pod.labels().get(keys::REPLACED_BY_UPDATE) == Some(&name)
+            && new_pod.is_none_or(|new_pod| revision(new_pod) == Some(&name))
+    }
+
     /// The pod is as it shall be: its update is finished, or taken back.
     fn end(pod: &'a Pod, edits: &mut Edits<'a>) {
-        if is_replaced(pod) {
-            edits.unlabel(pod, keys::REPLACED_BY_UPDATE);
-            // A user's own request has the value "true".
-            let request = pod.labels().get(keys::TO_REPLACE);
-            if request.is_some_and(|value| value.parse::<i128>().is_ok()) {
-                edits.unlabel(pod, keys::TO_REPLACE);
-            }
-        }
+        end_replacement(pod, edits);
         end_operation(pod, edits);
     }
 

@@ -413,6 +413,28 @@ fn of_a_pair_whose_revisions_changed_only_one_pod_goes() {
 }
 
 #[test]
+fn a_replacement_by_a_revision_that_is_old_is_withdrawn_when_the_policy_is_another_one() {
+    let mut seen = edited(1, PodUpgradePolicy::Replace, "spec/containers", new_image());
+    let requested = labels(&seen.plan().edit[0]);
+    seen.pod(0, &json!({"metadata": {"labels": requested}}));
+    seen.serve();
+    seen.edit_template("spec/hostNetwork", json!(true));
+    seen.edit(|object| {
+        let strategy = object.spec.update_strategy.get_or_insert_default();
+        strategy.pod_upgrade_policy = Some(PodUpgradePolicy::Recreate);
+    });
+    let edits = seen.plan().edit;
+    let origin = seen.pods[0].metadata.name.clone().unwrap_or_default();
+    let edit = edits
+        .iter()
+        .find(|edit| written(std::slice::from_ref(*edit)) == [&*origin]);
+    let changed = labels(edit.expect("a change of the old pod"));
+    for key in [keys::REPLACED_BY_UPDATE, keys::TO_REPLACE] {
+        assert_eq!(changed.get(key), Some(&Value::Null), "{changed}");
+    }
+}
+
+#[test]
 fn a_pod_that_was_to_be_created_again_and_is_changed_in_place_is_not_marked_for_deletion() {
     let mut seen = edited(
         1,
@@ -436,4 +458,15 @@ fn a_pod_that_was_to_be_created_again_and_is_changed_in_place_is_not_marked_for_
     let finished = labels(&seen.plan().edit[0]);
     assert_eq!(finished[PREPARING_TO_DELETE], Value::Null);
     assert_eq!(finished[Mark::Operating.of("collaset")], Value::Null);
+}
+
+#[test]
+fn a_replacement_for_an_update_ends_with_its_policy() {
+    let mut seen = edited(1, PodUpgradePolicy::Replace, "spec/containers", new_image());
+    let requested = labels(&seen.plan().edit[0]);
+    seen.pod(0, &json!({"metadata": {"labels": requested}}));
+    seen.edit(|object| object.spec.update_strategy = None);
+    let taken_back = labels(&seen.plan().edit[0]);
+    let expected = json!({keys::REPLACED_BY_UPDATE: null, keys::TO_REPLACE: null});
+    assert_eq!(taken_back, expected);
 }
