@@ -206,11 +206,6 @@ impl<'a> Updater<'a, '_> {
             end_replacement(pod, edits);
             return false;
         }
-        // The policy was another one: its request is taken back, and that of a user stays.
-        if is_replaced(pod) {
-            Self::end(pod, edits);
-            return false;
-        }
         // A pod whose new pod is on its way is not taken out of service before.
         if pod.labels().contains_key(keys::TO_REPLACE) {
             take_back(pod, edits);

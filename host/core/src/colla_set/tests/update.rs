@@ -459,14 +459,3 @@ fn a_pod_that_was_to_be_created_again_and_is_changed_in_place_is_not_marked_for_
     assert_eq!(finished[PREPARING_TO_DELETE], Value::Null);
     assert_eq!(finished[Mark::Operating.of("collaset")], Value::Null);
 }
-
-#[test]
-fn a_replacement_for_an_update_ends_with_its_policy() {
-    let mut seen = edited(1, PodUpgradePolicy::Replace, "spec/containers", new_image());
-    let requested = labels(&seen.plan().edit[0]);
-    seen.pod(0, &json!({"metadata": {"labels": requested}}));
-    seen.edit(|object| object.spec.update_strategy = None);
-    let taken_back = labels(&seen.plan().edit[0]);
-    let expected = json!({keys::REPLACED_BY_UPDATE: null, keys::TO_REPLACE: null});
-    assert_eq!(taken_back, expected);
-}
