@@ -1,7 +1,7 @@
 //! The PodOpsLifecycle controller: moves the labels and the readiness gate of pods that take part. What
 //! comes next for a pod is decided in `operon_core::pod_lifecycle`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
@@ -23,6 +23,9 @@ use crate::{
     run::{Next, Reconciler},
     store::Cache,
 };
+
+/// When a pod is looked at again whose version was refused.
+const CONFLICT: Duration = Duration::from_secs(1);
 
 /// The controller's parts.
 pub struct PodOpsLifecycle {
@@ -48,11 +51,14 @@ impl Reconciler for PodOpsLifecycle {
                 .await;
         }
         match self.take(&pod, &step).await {
-            // The watch reports the newer version, which asks for another reconcile.
-            Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {}
-            result => result?,
+            // The watch reports the newer version, which asks for another reconcile; if there is none, time does.
+            Err(error) if error.class() == Class::Conflict => Ok(Next {
+                requeue_after: Some(CONFLICT),
+                retry: false,
+            }),
+            Err(error) if error.class() == Class::Gone => Ok(Next::default()),
+            result => result.map(|()| Next::default()),
         }
-        Ok(Next::default())
     }
 }
 
