@@ -7,7 +7,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 
-use crate::{action::Effect, driver, pod_lifecycle::adapter::Edit};
+use crate::{
+    action::Effect,
+    driver,
+    pod_lifecycle::{
+        adapter::{Adapter, Edit},
+        labels::PREPARING_TO_DELETE,
+    },
+};
 
 /// What changes of each pod, by its name.
 #[derive(Debug, Default)]
@@ -35,6 +42,15 @@ impl<'a> Edits<'a> {
     /// One label of a pod is removed.
     pub(super) fn unlabel(&mut self, pod: &'a Pod, key: &str) {
         self.labels(pod, [(key.to_owned(), None)].into());
+    }
+
+    /// An operation is taken back, if it has begun and has not acted: the pod is not deleted.
+    pub(super) fn take_back(&mut self, operation: Adapter<'_>, pod: &'a Pod) {
+        let has_begun = operation.has_begun(pod.labels());
+        if let Some(undo) = operation.undo(pod.labels()).filter(|_| has_begun) {
+            self.labels(pod, undo);
+            self.unlabel(pod, PREPARING_TO_DELETE);
+        }
     }
 
     /// One annotation of a pod is removed.

@@ -13,7 +13,7 @@ use super::{
     pair::Pairs,
     pods::Pods,
     revision::Revisions,
-    scale::{Scale, put_back},
+    scale::{SCALE_IN, Scale},
     selection::selector,
     update::{Update, end_operation},
 };
@@ -85,7 +85,7 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     let Some(updated) = revisions.updated.filter(|_| !is_paused) else {
         // No pod stays out of service for an operation that does not go on.
         for pod in pods.active.iter().filter(|_| is_paused) {
-            put_back(pod, &mut edits);
+            edits.take_back(SCALE_IN, pod);
             end_operation(pod, &mut edits);
         }
         return Plan {

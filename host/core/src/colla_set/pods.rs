@@ -1,11 +1,13 @@
 //! The pods of a CollaSet, by what they are to it.
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Resource, ResourceExt,
     core::{Selector, SelectorExt as _},
 };
 use operon_api::{CollaSet, keys};
+
+pub(super) use crate::pod_lifecycle::pod::{condition, is_ready};
 
 use super::Seen;
 use crate::pod_lifecycle::labels::SERVICE_AVAILABLE;
@@ -97,24 +99,11 @@ pub(super) fn is_available(pod: &Pod) -> bool {
     pod.labels().contains_key(SERVICE_AVAILABLE)
 }
 
-/// Whether a pod is Ready.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
-}
-
 /// Whether a pod has a node.
 pub(super) fn is_scheduled(pod: &Pod) -> bool {
     pod.spec
         .as_ref()
         .is_some_and(|spec| spec.node_name.is_some())
-}
-
-/// A condition of a pod.
-pub(super) fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
-    let conditions = pod.status.iter().flat_map(|status| &status.conditions);
-    conditions
-        .flatten()
-        .find(|condition| condition.type_ == type_)
 }
 
 fn is_finished(pod: &Pod) -> bool {

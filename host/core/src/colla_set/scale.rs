@@ -12,7 +12,7 @@ use super::{
     edits::Edits,
     pair::Pairs,
     pods::{Pods, condition, is_ready, is_scheduled},
-    update::{is_updating, take_back},
+    update::{UPDATE, is_updating},
 };
 use crate::{
     action::{Effect, Propagation},
@@ -20,7 +20,7 @@ use crate::{
     pod_lifecycle::{
         adapter::{Adapter, Standing},
         deletion::DELETION,
-        labels::{Operation, PREPARING_TO_DELETE, PROTECTION, Stage},
+        labels::{PREPARING_TO_DELETE, Stage, protecting},
     },
 };
 
@@ -69,7 +69,7 @@ impl Scale {
             scale.take_out(pod, seen, edits);
         }
         for pod in staying.iter().flat_map(with_new) {
-            put_back(pod, edits);
+            edits.take_back(SCALE_IN, pod);
         }
         let going = pods
             .active
@@ -86,7 +86,7 @@ impl Scale {
         let now = seen.now.as_nanosecond();
         // It need not be updated any more.
         if is_updating(pod) {
-            return take_back(pod, edits);
+            return edits.take_back(UPDATE, pod);
         }
         match SCALE_IN.standing(pod.labels(), now) {
             Standing::Begin(begin) => {
@@ -105,9 +105,7 @@ impl Scale {
 
 /// What a pod waits for that another controller must do before the operation of its set may act.
 pub(super) fn waits_for(pod: &Pod, standing: &Standing) -> Option<(String, String)> {
-    let finalizers = pod.finalizers().iter().map(String::as_str);
-    let protecting = finalizers.filter(|finalizer| finalizer.starts_with(PROTECTION));
-    let protecting: Vec<_> = protecting.collect();
+    let protecting: Vec<_> = protecting(pod.finalizers()).collect();
     let what = match standing {
         Standing::Blocked(operations) => {
             format!("other operations on the pod: {}", operations.join(", "))
@@ -123,19 +121,9 @@ pub(super) fn waits_for(pod: &Pod, standing: &Standing) -> Option<(String, Strin
     Some((pod.name_any(), what))
 }
 
-/// Takes a scale-in back of a pod that is wanted again.
-pub(super) fn put_back<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
-    let undo = SCALE_IN.undo(pod.labels()).filter(|_| is_scaling_in(pod));
-    if let Some(undo) = undo {
-        edits.labels(pod, undo);
-        edits.unlabel(pod, PREPARING_TO_DELETE);
-    }
-}
-
 /// Whether a scale-in of the set has begun on a pod.
 pub(super) fn is_scaling_in(pod: &Pod) -> bool {
-    let operation = Operation::of(pod.labels(), SCALE_IN.id);
-    operation.kind() == Some(SCALE_IN.kind)
+    SCALE_IN.has_begun(pod.labels())
 }
 
 /// Pods of a lower rank go first: those that are on their way already, then those that serve least. Of

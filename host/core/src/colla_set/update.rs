@@ -24,11 +24,11 @@ use super::{
     scale::{Scale, is_scaling_in, rank, waits_for},
 };
 use crate::{
-    action::{Effect, ObjectReference, PatchKind, Propagation},
+    action::{Effect, PatchKind, Propagation},
     driver,
     pod_lifecycle::{
         adapter::{Adapter, Standing},
-        labels::{Operation, PREPARING_TO_DELETE},
+        labels::PREPARING_TO_DELETE,
     },
 };
 
@@ -66,23 +66,14 @@ fn strategy(object: &CollaSet) -> UpdateStrategy {
 
 /// Whether the pod has the update operation of its set.
 pub(super) fn is_updating(pod: &Pod) -> bool {
-    Operation::of(pod.labels(), UPDATE.id).kind() == Some(UPDATE.kind)
-}
-
-/// Takes the update of a pod back, which is not updated any more.
-pub(super) fn take_back<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
-    let undo = UPDATE.undo(pod.labels()).filter(|_| is_updating(pod));
-    if let Some(undo) = undo {
-        edits.labels(pod, undo);
-        edits.unlabel(pod, PREPARING_TO_DELETE);
-    }
+    UPDATE.has_begun(pod.labels())
 }
 
 /// Finishes an update in place that is done, and takes back an update that has not acted. A pod that serves
 /// again is not deleted.
 pub(super) fn end_operation<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
     if !in_place::is_under_way(pod) {
-        return take_back(pod, edits);
+        return edits.take_back(UPDATE, pod);
     }
     if in_place::is_done(pod) {
         edits.labels(pod, UPDATE.finish(pod.labels()).unwrap_or_default());
@@ -129,7 +120,7 @@ impl Update {
             .partition(|pod| pod.labels().contains_key(keys::TO_DELETE));
         // Its deletion waits for every other operation.
         for pod in going {
-            take_back(pod, edits);
+            edits.take_back(UPDATE, pod);
         }
         let (current, mut outdated): (Vec<_>, Vec<_>) = staying
             .into_iter()
@@ -208,7 +199,7 @@ impl<'a> Updater<'a, '_> {
         }
         // A pod whose new pod is on its way is not taken out of service before.
         if pod.labels().contains_key(keys::TO_REPLACE) {
-            take_back(pod, edits);
+            edits.take_back(UPDATE, pod);
             return false;
         }
         let change = self.change(pod);
@@ -242,11 +233,7 @@ impl<'a> Updater<'a, '_> {
             return self.done.deletions.push(deletion);
         };
         self.done.patches.push(Effect::Patch {
-            object: ObjectReference {
-                api_version: "v1".to_owned(),
-                kind: "Pod".to_owned(),
-                name: pod.name_any(),
-            },
+            object: driver::reference(pod),
             subresource: None,
             kind: PatchKind::Strategic,
             body: change.patch(pod, &self.updated.name_any()),
@@ -259,7 +246,7 @@ impl<'a> Updater<'a, '_> {
     fn replace(&mut self, pod: &'a Pod, pairs: &Pairs<'a>, edits: &mut Edits<'a>) {
         let name = self.updated.name_any();
         let now = self.seen.now.as_nanosecond().to_string();
-        take_back(pod, edits);
+        edits.take_back(UPDATE, pod);
         if !pod.labels().contains_key(keys::TO_REPLACE) {
             edits.label(pod, keys::TO_REPLACE, now.clone());
         }

@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
+pub(crate) use self::write::reference;
 pub use self::{
     port::{Port, StatusWrite},
     refusal::{Class, Refusal},

@@ -73,7 +73,8 @@ pub fn unchanged<K: Resource<DynamicType = ()>>(object: &K, body: Value) -> Effe
     }
 }
 
-fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+/// What names an object in an effect.
+pub(crate) fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     ObjectReference {
         api_version: K::api_version(&()).into_owned(),
         kind: K::kind(&()).into_owned(),

@@ -33,6 +33,11 @@ pub enum Standing {
 }
 
 impl Adapter<'_> {
+    /// Whether the operation has begun on a pod with these labels, and has left some.
+    pub fn has_begun(&self, labels: &Labels) -> bool {
+        Operation::of(labels, self.id).kind() == Some(self.kind)
+    }
+
     /// The state of the operation. It begins only on a pod that has no label of any operation: an operation
     /// that begins while another ends would be ended with it.
     pub fn standing(&self, labels: &Labels, now: i128) -> Standing {

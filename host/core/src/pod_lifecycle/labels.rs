@@ -27,6 +27,12 @@ pub const PROTECTION: &str = "prot.podopslifecycle.kusionstack.io";
 /// Which finalizers a pod must have before it serves: an annotation, as JSON.
 pub const AVAILABLE_CONDITIONS: &str = "pod.kusionstack.io/available-conditions";
 
+/// The finalizers of cooperating controllers, among those of a pod.
+pub fn protecting(finalizers: &[String]) -> impl Iterator<Item = &str> {
+    let all = finalizers.iter().map(String::as_str);
+    all.filter(|finalizer| finalizer.starts_with(PROTECTION))
+}
+
 const DOMAIN: &str = ".podopslifecycle.kusionstack.io/";
 
 /// A label of one operation.

@@ -15,7 +15,8 @@ use super::{
     transition::{Gate, Observed, Transition, Verdict, transition},
 };
 use crate::{
-    action::{Effect, Failure, ObjectReference, PatchKind},
+    action::{Effect, Failure, PatchKind},
+    driver,
     jobs::text::short,
 };
 
@@ -62,7 +63,7 @@ impl Step {
     pub fn labels(&self, pod: &Pod, version: Option<String>) -> Option<Effect> {
         let labels = &self.next.labels;
         (!labels.is_empty()).then(|| Effect::Patch {
-            object: reference(pod),
+            object: driver::reference(pod),
             subresource: None,
             kind: PatchKind::Merge,
             body: json!({"metadata": {"labels": labels}}),
@@ -81,7 +82,7 @@ impl Step {
             "message": MESSAGE,
         });
         Some(Effect::Patch {
-            object: reference(pod),
+            object: driver::reference(pod),
             subresource: Some("status".to_owned()),
             kind: PatchKind::Strategic,
             body: json!({"status": {"conditions": [condition]}}),
@@ -104,14 +105,6 @@ impl Step {
                 "the readiness gate is closed: the pod is taken out of service",
             )),
         }
-    }
-}
-
-fn reference(pod: &Pod) -> ObjectReference {
-    ObjectReference {
-        api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        name: pod.name_any(),
     }
 }
 

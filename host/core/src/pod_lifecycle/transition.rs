@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::labels::{
-    COMPLETING_AGAIN, CREATING, Labels, Mark, Operation, PROTECTION, SERVICE_AVAILABLE,
-    STAY_OFFLINE, Stage, permitted,
+    COMPLETING_AGAIN, CREATING, Labels, Mark, Operation, SERVICE_AVAILABLE, STAY_OFFLINE, Stage,
+    permitted, protecting,
 };
 
 /// The readiness gate of a pod.
@@ -175,13 +175,12 @@ impl<'a> Next<'a> {
 
     /// Whether the pod gets no requests any more. Without the gate that can't be known.
     fn is_out_of_service(&self) -> bool {
-        let protected = |finalizer: &String| finalizer.starts_with(PROTECTION);
         match self.observed.gate {
             Gate::Absent => true,
             Gate::Unset | Gate::Open => false,
             Gate::Closed => {
                 // The kubelet has seen the gate: endpoints follow the condition Ready.
-                !self.observed.is_ready && !self.observed.finalizers.iter().any(protected)
+                !self.observed.is_ready && protecting(self.observed.finalizers).next().is_none()
             }
         }
     }

@@ -15,8 +15,8 @@ use crate::{
     pod_lifecycle::{
         adapter::{Adapter, Edit, Standing},
         labels::{
-            GATE, Operation, PREPARING_TO_DELETE, PROTECTION, SERVICE_AVAILABLE, STAY_OFFLINE,
-            Stage,
+            GATE, Operation, PREPARING_TO_DELETE, SERVICE_AVAILABLE, STAY_OFFLINE, Stage,
+            protecting,
         },
         pod::{condition, gate, is_ready},
         transition::Gate,
@@ -266,8 +266,7 @@ fn blocked(name: &str, operations: &[String]) -> Failure {
 
 /// What a pod waits for while it is taken out of service.
 fn leaving(pod: &Pod, stage: Stage) -> Failure {
-    let protected = |finalizer: &&String| finalizer.starts_with(PROTECTION);
-    let protections: Vec<_> = pod.finalizers().iter().filter(protected).cloned().collect();
+    let protections: Vec<_> = protecting(pod.finalizers()).collect();
     let waits_for = match (stage, gate(pod)) {
         (Stage::Preparing, Gate::Closed) if !protections.is_empty() => format!(
             "other controllers to remove the finalizers {}",
