@@ -94,14 +94,20 @@ async fn the_transcript_of_the_documents_plays_from_top_to_bottom() {
         assert_eq!(names(&serving).into_iter().collect::<BTreeSet<_>>(), new);
         let table = world.kubectl_says(&["get", "opj"]).await;
         assert_eq!(row(&rows(&table), "opj-replace")[1], "Succeeded");
-        for pod in &serving {
-            let left = pod.labels().keys().filter(|key| {
-                key.contains("pair")
-                    || key.contains("to-replace")
-                    || key.contains("replace.operon.dev")
-            });
-            assert_eq!(left.collect::<Vec<_>>(), Vec::<&String>::new());
-        }
+        // The last label goes a moment after the old pod.
+        world
+            .eventually("no label of a replacement is left", async || {
+                for pod in world.pods("foo").await? {
+                    let mut left = pod.labels().keys().filter(|key| {
+                        key.contains("pair")
+                            || key.contains("to-replace")
+                            || key.contains("replace.operon.dev")
+                    });
+                    ensure!(left.next().is_none(), "{:?}", pod.labels());
+                }
+                Ok(())
+            })
+            .await;
         assert!(
             endpoints.least() >= 2,
             "{} endpoints for a while",
