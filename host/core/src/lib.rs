@@ -18,5 +18,6 @@ pub mod node;
 pub mod operation_job;
 pub mod outage;
 pub mod pod_lifecycle;
+mod quantity;
 pub mod reactive_job;
 pub mod selector;

@@ -5,7 +5,6 @@
 //! table of `go_types`. Only the hash needs this: no object is ever written from this encoding.
 
 mod go_types;
-mod quantity;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +14,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use self::go_types::{Field, GoType, Presence, fields};
+use crate::quantity;
 
 /// The hashes that SAP's operator gives to one template, in 64 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
-//! How `resource.Quantity` of Kubernetes writes a quantity that it has read.
+//! How `resource.Quantity` of Kubernetes reads a quantity, and writes it.
 //!
-//! Part of the template hash, so it follows Go to the letter, oddities included: a spelling that Go
-//! takes for canonical is kept as it is (`1.500`, `+5Ki`), and above the largest suffix there is
-//! none (`1000E` becomes `1`). Unlike Go it refuses texts without a digit, as the schema of a
+//! The text is part of the template hash of a ReactiveJob, so it follows Go exactly, oddities included: a
+//! spelling that Go takes for canonical is kept as it is (`1.500`, `+5Ki`), and above the largest suffix there
+//! is none (`1000E` becomes `1`). Unlike Go it refuses texts without a digit, as the schema of a
 //! ReactiveJob does, and exponents beyond 32 bits.
 
 /// Go reads up to 18 digits into an `int64`, and only then may it keep a spelling.
@@ -39,7 +39,7 @@ struct Decimal {
 }
 
 /// The text that Go writes for a quantity given as `text`; None if Go cannot read it.
-pub(super) fn canonical(text: &str) -> Option<String> {
+pub(crate) fn canonical(text: &str) -> Option<String> {
     let text = text.trim();
     let spelling = read(text)?;
     if keeps_spelling(&spelling) {
