@@ -68,6 +68,41 @@ async fn an_image_is_changed_in_place_one_pod_at_a_time() {
 }
 
 #[tokio::test]
+async fn cpu_and_memory_are_changed_in_place_without_a_restart() {
+    story(async |world: &World| {
+        let before = world.colla_set_up("shop", 2).await;
+        let endpoints = world.service("shop", 2).await;
+        let sized = |cpu: &str, memory: &str| {
+            let mut pod = pod_spec();
+            let requests = json!({"cpu": cpu, "memory": memory});
+            pod["containers"][0]["resources"] = json!({"requests": requests});
+            json!({"template": {"spec": pod}})
+        };
+        // Pods without requests are of another class, so they are created again.
+        let first = update(world, sized("10m", "16Mi"), 2).await;
+        assert_ne!(pods::identities(&first), pods::identities(&before));
+        let after = update(world, sized("20m", "24Mi"), 2).await;
+        assert_eq!(pods::identities(&after), pods::identities(&first));
+        for (old, new) in first.iter().zip(&after) {
+            let (old, new) = (main_container(old), main_container(new));
+            assert_eq!(old.container_id, new.container_id);
+            assert_eq!(new.restart_count, 0);
+        }
+        for pod in &after {
+            let spec = json!(pod.spec);
+            let requests = &spec["containers"][0]["resources"]["requests"];
+            assert_eq!(*requests, json!({"cpu": "20m", "memory": "24Mi"}));
+        }
+        assert!(
+            endpoints.least() >= 1,
+            "{} endpoints for a while",
+            endpoints.least()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_cannot_change_in_place_is_created_again_and_rolled_back_without_touching_pods_that_have_it()
  {
     story(async |world: &World| {

@@ -12,14 +12,16 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{
-    Resource, ResourceExt,
+    Client, Resource, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_api::{CollaSet, keys};
 use operon_core::colla_set::{Driven, Seen};
 
 use crate::{
+    apply::within_limit,
     driven::Controller,
+    error::Error,
     index::Index,
     store::{Cache, Cached},
 };
@@ -32,6 +34,19 @@ pub struct CollaSets {
     pub revisions: Cache<ControllerRevision>,
     /// Knows which of them concern a CollaSet.
     pub triggers: Arc<CollaSetTriggers>,
+    /// Whether the API server [can resize](can_resize) pods.
+    pub can_resize: bool,
+}
+
+/// Whether the API server has the subresource `resize` of pods, since Kubernetes 1.33.
+///
+/// # Errors
+/// The API server did not answer, or not in time.
+pub async fn can_resize(client: &Client) -> Result<bool, Error> {
+    let object = || "the resources of v1".to_owned();
+    let request = client.list_core_api_resources("v1");
+    let found = within_limit("list", object, request).await?.resources;
+    Ok(found.iter().any(|one| one.name == "pods/resize"))
 }
 
 impl Controller for CollaSets {
@@ -45,6 +60,7 @@ impl Controller for CollaSets {
         Seen {
             pods: concerned(&self.triggers.pods, &object, &self.pods.store),
             revisions: concerned(&self.triggers.revisions, &object, &self.revisions.store),
+            can_resize: self.can_resize,
             now: Timestamp::now(),
             object,
         }

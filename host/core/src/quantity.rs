@@ -5,6 +5,8 @@
 //! is none (`1000E` becomes `1`). Unlike Go it refuses texts without a digit, as the schema of a
 //! ReactiveJob does, and exponents beyond 32 bits.
 
+use std::cmp::Ordering;
+
 /// Go reads up to 18 digits into an `int64`, and only then may it keep a spelling.
 const FAST_DIGITS: usize = 18;
 /// Nothing is finer than a billionth: the rest is rounded away from zero.
@@ -56,6 +58,31 @@ pub(crate) fn canonical(text: &str) -> Option<String> {
         Unit::Binary(_) => with_binary_suffix(&number),
     };
     Some(format!("{sign}{amount}"))
+}
+
+/// How two quantities compare; None if Go cannot read one of them.
+pub(crate) fn compare(one: &str, other: &str) -> Option<Ordering> {
+    let (one, other) = (read(one.trim())?, read(other.trim())?);
+    let size = |spelling: &Spelling<'_>| {
+        let number = exact(spelling);
+        // Digits without zeros at either end compare as the fractions that they are of the same power of 10.
+        let power = length(number.digits.len()).saturating_add(number.exponent);
+        (!number.digits.is_empty()).then_some((power, number.digits))
+    };
+    let (size_one, size_other) = (size(&one), size(&other));
+    let is_negative =
+        |spelling: &Spelling<'_>, size: &Option<_>| spelling.negative && size.is_some();
+    Some(
+        match (
+            is_negative(&one, &size_one),
+            is_negative(&other, &size_other),
+        ) {
+            (false, false) => size_one.cmp(&size_other),
+            (true, true) => size_other.cmp(&size_one),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+        },
+    )
 }
 
 fn read(text: &str) -> Option<Spelling<'_>> {
@@ -271,4 +298,41 @@ fn digits_text(digits: &[u8]) -> String {
 
 fn length(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_compare_by_what_they_amount_to() {
+        for (one, other) in [
+            ("0.5", "500m"),
+            ("1Gi", "1073741824"),
+            ("1000", "1k"),
+            ("1e3", "1k"),
+            ("0", "-0"),
+            ("100u", "0.1m"),
+        ] {
+            assert_eq!(compare(one, other), Some(Ordering::Equal), "{one} {other}");
+        }
+        for (less, more) in [
+            ("100m", "1"),
+            ("0", "1n"),
+            ("-1", "0"),
+            ("-2", "-1"),
+            ("999Mi", "1Gi"),
+            ("1G", "1Gi"),
+            ("99", "100"),
+            ("9.5", "10"),
+        ] {
+            assert_eq!(compare(less, more), Some(Ordering::Less), "{less} {more}");
+            assert_eq!(
+                compare(more, less),
+                Some(Ordering::Greater),
+                "{less} {more}"
+            );
+        }
+        assert_eq!(compare("much", "1"), None);
+    }
 }

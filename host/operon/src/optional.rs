@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use operon_api::{CollaSet, keys};
 use operon_controllers::{
-    colla_set::CollaSets,
+    colla_set::{CollaSets, can_resize},
     driven::{Controller, Driven, OwnedCache},
     effects::{Performer, Performers},
     events::Events,
@@ -59,7 +60,7 @@ impl Optional<'_> {
         })
     }
 
-    pub(crate) fn start(
+    pub(crate) async fn start(
         &self,
         running: &mut Running,
         queues: OptionalQueues,
@@ -88,6 +89,9 @@ impl Optional<'_> {
                     pods: self.stores.pods.clone(),
                     revisions: stores.revisions.clone(),
                     triggers: Arc::clone(triggers),
+                    can_resize: can_resize(self.client)
+                        .await
+                        .context("failed to ask the API server whether it can resize pods")?,
                 },
                 performer: self.performer(CollaSets::MANAGER)?,
                 client: self.client.clone(),

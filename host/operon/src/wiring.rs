@@ -284,7 +284,7 @@ pub(crate) async fn run_in(
         client: &client,
     };
     let pod_writer = optional.pod_writer(&queues.optional)?;
-    optional.start(running, queues.optional)?;
+    optional.start(running, queues.optional).await?;
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace: namespace.clone(),

@@ -1,5 +1,5 @@
 //! The changes of pods' metadata, one write for each pod: a second write over the same version would be
-//! refused.
+//! refused. A pod of which nothing else changes may be resized.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    action::Effect,
+    action::{Effect, PatchKind},
     driver,
     pod_lifecycle::{
         adapter::{Adapter, Edit},
@@ -18,7 +18,10 @@ use crate::{
 
 /// What changes of each pod, by its name.
 #[derive(Debug, Default)]
-pub(super) struct Edits<'a>(BTreeMap<String, (&'a Pod, Changes)>);
+pub(super) struct Edits<'a> {
+    metadata: BTreeMap<String, (&'a Pod, Changes)>,
+    resizes: Vec<Effect>,
+}
 
 #[derive(Debug, Default)]
 struct Changes {
@@ -63,17 +66,28 @@ impl<'a> Edits<'a> {
         self.of(pod).owners = Some(owners);
     }
 
+    /// The CPU and memory of a pod's containers become these.
+    pub(super) fn resize(&mut self, pod: &Pod, body: Value) {
+        self.resizes.push(Effect::Patch {
+            object: driver::reference(pod),
+            subresource: Some("resize".to_owned()),
+            kind: PatchKind::Strategic,
+            body,
+            uid: pod.uid(),
+            resource_version: pod.resource_version(),
+        });
+    }
+
     /// One write for each pod, which fails if the pod has changed.
     pub(super) fn into_effects(self) -> Vec<Effect> {
-        let changes = self.0.into_values();
-        changes
-            .map(|(pod, changes)| changes.into_effect(pod))
-            .collect()
+        let changes = self.metadata.into_values();
+        let changes = changes.map(|(pod, changes)| changes.into_effect(pod));
+        changes.chain(self.resizes).collect()
     }
 
     fn of(&mut self, pod: &'a Pod) -> &mut Changes {
         let (_, changes) = self
-            .0
+            .metadata
             .entry(pod.name_any())
             .or_insert_with(|| (pod, Changes::default()));
         changes

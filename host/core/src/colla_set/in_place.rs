@@ -8,7 +8,10 @@ use operon_api::{embedded::PodTemplateSpec, keys};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::selection::texts;
+use super::{
+    resources::{self, Resources},
+    selection::texts,
+};
 use crate::pod_lifecycle::labels::Labels;
 
 /// The change from one template to another, as a strategic merge patch of a pod.
@@ -18,10 +21,12 @@ pub(super) struct Change {
     annotations: BTreeMap<String, Option<String>>,
     /// The new images, by the name of the container.
     images: BTreeMap<String, String>,
+    /// The new CPU and memory, which are written by themselves.
+    resources: Resources,
 }
 
 impl Change {
-    /// The change, if only images, labels and annotations differ.
+    /// The change, if only images, CPU, memory, labels and annotations differ.
     ///
     /// # Errors
     /// The field that differs and cannot be changed in a pod.
@@ -34,16 +39,26 @@ impl Change {
         fields_are_same("metadata", &before, &after, &["labels", "annotations"])?;
         let (before, after) = (part(old, "spec"), part(new, "spec"));
         fields_are_same("spec", &before, &after, &["containers"])?;
+        let resources = resources::change(
+            &Value::Object(before.clone()),
+            &Value::Object(after.clone()),
+        );
         Ok(Self {
             labels: difference(&texts(old, "labels"), &texts(new, "labels")),
             annotations: difference(&texts(old, "annotations"), &texts(new, "annotations")),
             images: images(before.get("containers"), after.get("containers"))?,
+            resources: resources?,
         })
+    }
+
+    /// A container whose CPU or memory changes.
+    pub(super) fn resized(&self) -> Option<&str> {
+        self.resources.keys().next().map(String::as_str)
     }
 
     /// The patch of a pod, which notes what runs now: it is done when something else does.
     pub(super) fn patch(&self, pod: &Pod, revision: &str) -> Value {
-        let noted = Noted::of(pod).then(pod, &self.images);
+        let noted = Noted::of(pod).then(pod, self);
         let mut labels = json!(self.labels);
         labels[keys::CONTROLLER_REVISION] = json!(revision);
         let mut annotations = json!(self.annotations);
@@ -67,6 +82,9 @@ struct Noted {
     generation: Option<i64>,
     /// The containers whose image changes.
     containers: BTreeMap<String, Before>,
+    /// The CPU and memory that containers get, each written after this was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    resources: Resources,
 }
 
 /// A container before its image changed.
@@ -85,11 +103,11 @@ impl Noted {
         noted.unwrap_or_default()
     }
 
-    /// What is noted when these images are written too. What changed before and is not done yet must still be
-    /// done.
-    fn then(mut self, pod: &Pod, images: &BTreeMap<String, String>) -> Self {
+    /// What is noted when a change is written too. What changed before and is not done yet must still be done.
+    fn then(mut self, pod: &Pod, change: &Change) -> Self {
+        self.resources.extend(change.resources.clone());
         let differs = |(name, image): &(&String, &String)| spec_image(pod, name) != Some(image);
-        for (name, _) in images.iter().filter(differs) {
+        for (name, _) in change.images.iter().filter(differs) {
             let id = container_id(pod, name).unwrap_or_default();
             let known = self.containers.get(name);
             // The container that runs has the image that was noted, unless it has started since.
@@ -109,8 +127,14 @@ pub(super) fn is_under_way(pod: &Pod) -> bool {
     pod.annotations().contains_key(keys::IN_PLACE_UPDATE)
 }
 
-/// Whether a pod runs what was written: the kubelet has seen it, and each container whose image changed is
-/// another one, and ready. Images are not compared: one image has several names.
+/// The change of a pod's CPU and memory that is left to write.
+pub(super) fn resize(pod: &Pod) -> Option<Value> {
+    resources::patch(pod, &Noted::of(pod).resources)
+}
+
+/// Whether a pod runs what was written: the kubelet has seen it, each container whose image changed is another
+/// one, and ready, and the containers have the CPU and memory of the spec. Images are not compared: one image has
+/// several names.
 pub(super) fn is_done(pod: &Pod) -> bool {
     let noted = Noted::of(pod);
     let seen = pod
@@ -130,7 +154,9 @@ pub(super) fn is_done(pod: &Pod) -> bool {
         let is_as_before = spec_image(pod, name) == Some(&before.image);
         now.is_some_and(|now| now.ready && (is_another(now) || is_as_before))
     };
-    is_seen && noted.containers.iter().all(is_as_written)
+    let is_resized = noted.resources.is_empty()
+        || resources::patch(pod, &noted.resources).is_none() && resources::is_actuated(pod);
+    is_seen && is_resized && noted.containers.iter().all(is_as_written)
 }
 
 fn container_id(pod: &Pod, name: &str) -> Option<String> {
@@ -190,7 +216,7 @@ fn images(old: Option<&Value>, new: Option<&Value>) -> Result<BTreeMap<String, S
             &format!("spec.containers[{name}]"),
             before,
             after,
-            &["image"],
+            &["image", "resources"],
         )?;
         if before.get("image") != after.get("image") {
             let image = after

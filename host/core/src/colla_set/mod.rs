@@ -17,6 +17,7 @@ mod new_pod;
 mod pair;
 mod plan;
 mod pods;
+mod resources;
 mod revision;
 mod scale;
 mod selection;
@@ -43,6 +44,8 @@ pub struct Seen {
     pub pods: Vec<Arc<Pod>>,
     /// The ControllerRevisions that it owns, and those of its namespace that have no controller.
     pub revisions: Vec<Arc<ControllerRevision>>,
+    /// Whether the API server changes CPU and memory of a pod that exists.
+    pub can_resize: bool,
     /// The time.
     pub now: Timestamp,
 }

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use k8s_openapi::{
-    api::{apps::v1::ControllerRevision, core::v1::Pod},
+    api::{
+        apps::v1::ControllerRevision,
+        core::v1::{Pod, PodCondition},
+    },
     jiff::SignedDuration,
 };
 use kube::ResourceExt;
@@ -20,12 +23,14 @@ use super::{
     in_place::{self, Change},
     pair::Pairs,
     pods::{Pods, is_available, revision},
+    resources,
     revision::{Revisions, template},
     scale::{Scale, is_scaling_in, rank, waits_for},
 };
 use crate::{
     action::{Effect, PatchKind, Propagation},
     driver,
+    jobs::text::short,
     pod_lifecycle::{
         adapter::{Adapter, Standing},
         labels::PREPARING_TO_DELETE,
@@ -37,6 +42,9 @@ pub(super) const UPDATE: Adapter<'static> = Adapter {
     id: keys::COLLA_SET_OPERATION,
     kind: "update",
 };
+
+/// How much of a kubelet's message is quoted.
+const QUOTED: usize = 200;
 
 /// What an update does besides changing labels.
 #[derive(Debug, Default)]
@@ -69,11 +77,14 @@ pub(super) fn is_updating(pod: &Pod) -> bool {
     UPDATE.has_begun(pod.labels())
 }
 
-/// Finishes an update in place that is done, and takes back an update that has not acted. A pod that serves
-/// again is not deleted.
+/// Goes on with an update in place, or finishes one that is done, and takes back an update that has not acted. A
+/// pod that serves again is not deleted.
 pub(super) fn end_operation<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
     if !in_place::is_under_way(pod) {
         return edits.take_back(UPDATE, pod);
+    }
+    if let Some(body) = in_place::resize(pod) {
+        return edits.resize(pod, body);
     }
     if in_place::is_done(pod) {
         edits.labels(pod, UPDATE.finish(pod.labels()).unwrap_or_default());
@@ -126,7 +137,7 @@ impl Update {
             .into_iter()
             .partition(|pod| revision(pod) == Some(&name));
         for pod in current {
-            Updater::end(pod, edits);
+            work.end(pod, edits);
         }
         outdated.sort_by_cached_key(|pod| (!is_updating(pod), !is_replaced(pod), rank(pod)));
         let due = outdated.len().saturating_sub(partition(&seen.object));
@@ -154,7 +165,7 @@ impl Update {
         }
         // What the partition keeps is not updated any more.
         for pod in outdated {
-            Updater::end(pod, edits);
+            work.end(pod, edits);
         }
         work.done
     }
@@ -271,17 +282,41 @@ impl<'a> Updater<'a, '_> {
             && new_pod.is_none_or(|new_pod| revision(new_pod) == Some(&name))
     }
 
-    /// The pod is as it shall be: its update is finished, or taken back.
-    fn end(pod: &'a Pod, edits: &mut Edits<'a>) {
+    /// The pod has the template that it shall have: its update is finished, or taken back.
+    fn end(&mut self, pod: &'a Pod, edits: &mut Edits<'a>) {
         end_replacement(pod, edits);
+        let pending = resources::pending(pod).filter(|_| in_place::is_under_way(pod));
+        if let Some(pending) = pending {
+            self.wait_for_room(pod, pending);
+        }
         end_operation(pod, edits);
+    }
+
+    /// The node of a pod has no room for its new CPU and memory. If it never will, another node may.
+    fn wait_for_room(&mut self, pod: &Pod, pending: &PodCondition) {
+        let policy = self.strategy.pod_upgrade_policy.unwrap_or_default();
+        let now = self.seen.now.as_nanosecond();
+        let may_delete = matches!(UPDATE.standing(pod.labels(), now), Standing::Allowed(_));
+        if resources::is_infeasible(pod) && policy != PodUpgradePolicy::InPlaceOnly && may_delete {
+            let deletion = driver::delete_unchanged(pod, Propagation::Background);
+            return self.done.deletions.push(deletion);
+        }
+        let reason = pending.reason.as_deref().unwrap_or_default();
+        let message = short(pending.message.as_deref().unwrap_or_default(), QUOTED);
+        let what = format!("its node to have room for its CPU and memory: {reason}: {message}");
+        self.done.waiting.push((pod.name_any(), what));
     }
 
     /// What changes in the pod, or the field that cannot be changed.
     fn change(&self, pod: &Pod) -> Result<Change, String> {
         let old = revision(pod).and_then(|name| self.revisions.named(name));
         let old = old.ok_or_else(|| "metadata.labels[controller-revision-hash]".to_owned())?;
-        Change::between(&template(old), &template(self.updated))
+        let change = Change::between(&template(old), &template(self.updated))?;
+        let can_resize = self.seen.can_resize && resources::is_supported(pod);
+        match change.resized() {
+            Some(name) if !can_resize => Err(format!("spec.containers[{name}].resources")),
+            _ => Ok(change),
+        }
     }
 
     /// Whether the delay is over since a pod has been out of service.

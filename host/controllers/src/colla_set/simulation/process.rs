@@ -89,6 +89,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
             pods: pods.clone(),
             revisions: revisions.clone(),
             triggers,
+            can_resize: true,
         },
         performer: performer(manager),
         client: client.clone(),

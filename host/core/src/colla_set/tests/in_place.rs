@@ -8,7 +8,7 @@ use crate::{
     driver::memory::merge,
 };
 
-fn template(patch: &Value) -> PodTemplateSpec {
+pub(super) fn template(patch: &Value) -> PodTemplateSpec {
     let mut template = json!({
         "metadata": {"labels": {"app": "foo", "old": "1"}},
         "spec": {
@@ -30,7 +30,7 @@ fn images(main: &str, side: &str) -> Value {
     ]}})
 }
 
-fn pod(patch: &Value) -> k8s_openapi::api::core::v1::Pod {
+pub(super) fn pod(patch: &Value) -> k8s_openapi::api::core::v1::Pod {
     let mut pod = json!({
         "metadata": {"name": "foo-1", "generation": 4},
         "spec": {"containers": [{"name": "main", "image": "main:1"}, {"name": "side", "image": "side:1"}]},
@@ -93,7 +93,7 @@ fn the_field_that_cannot_change_in_place_is_named() {
     }
 }
 
-fn updated(change: &Change) -> Value {
+pub(super) fn updated(change: &Change) -> Value {
     let patch = change.patch(&pod(&json!({})), "foo-2");
     let containers = json!([
         {"name": "main", "image": patch["spec"]["containers"][0]["image"]},

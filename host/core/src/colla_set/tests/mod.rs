@@ -3,6 +3,7 @@
 mod in_place;
 mod pairs;
 mod pods;
+mod resources;
 mod revisions;
 mod scale;
 mod set;

@@ -39,6 +39,7 @@ pub(super) fn set(replicas: i32) -> Seen {
         object: Arc::new(serde_json::from_value(object).expect("a CollaSet")),
         pods: Vec::new(),
         revisions: Vec::new(),
+        can_resize: true,
         now: Timestamp::from_second(NOW).expect("a time"),
     };
     seen.note_revision();

@@ -47,7 +47,7 @@ fn partition(seen: &mut Seen, partition: i32) {
 }
 
 /// The operation of a pod, which may act.
-fn allowed() -> Value {
+pub(super) fn allowed() -> Value {
     json!({"metadata": {"labels": {
         Mark::Operating.of("collaset"): "1",
         Mark::OperationType.of("collaset"): "update",
