@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::{reactive_job::end, workload::pod_spec, world::World};
 
 /// On a node: the namespace of the story that it belongs to.
-const STORY: &str = "e2e.operon.dev/story";
+pub const STORY: &str = "e2e.operon.dev/story";
 
 /// What says which wave a node is in.
 pub const ZONE: &str = "topology.kubernetes.io/zone";

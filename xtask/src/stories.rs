@@ -1,7 +1,7 @@
 //! The end-to-end stories of `e2e/tests`: which there are, on which cluster each is told, and how.
 //!
-//! Most are told on the nodes that were asked for. Those of DaemonJobs need several nodes, which come and
-//! go, and a machine is only one: theirs are simulated.
+//! Most are told on the nodes that were asked for. Some need several nodes, which come and go, and a machine is
+//! only one: theirs are simulated.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,8 +12,8 @@ use operon_devcluster::{Cluster, Nodes, Options, Progress, Tool, output_of};
 
 use crate::{host, tools};
 
-/// Files whose names begin so are told on simulated nodes.
-const SIMULATED: &str = "daemon_job";
+/// Files whose names begin with one of these are told on simulated nodes.
+const SIMULATED: [&str; 2] = ["daemon_job", "lost_node"];
 
 /// Files whose names end so run hosts of their own: they are told last, and alone.
 const ALONE: &str = "crash";
@@ -90,7 +90,7 @@ fn stories_in(source: &str) -> impl Iterator<Item = &str> {
 /// again.
 pub(crate) fn tell(files: &[File], nodes: Nodes, with: &With, progress: &Progress) -> Result<()> {
     let nodes_of = |file: &File| {
-        if file.name.starts_with(SIMULATED) {
+        if SIMULATED.iter().any(|begin| file.name.starts_with(begin)) {
             Nodes::Simulated
         } else {
             nodes

@@ -345,7 +345,8 @@ fn is_overdue(observed: &Observed<'_>) -> bool {
     since.is_some_and(|since| remaining(since, RELEASE_LIMIT, observed.now).is_none())
 }
 
-/// What a target waits for may never come while the node of its pod is not Ready, so the message adds that.
+/// What a target waits for may never come while the node of its pod is not Ready, so the message adds that. Of a
+/// pod that is being deleted it is the reason: no kubelet confirms that the pod has terminated.
 fn add_node(observed: &Observed<'_>, detail: &mut TargetDetail) {
     let pod = observed.pods.get(&detail.name);
     let node = pod.and_then(|pod| pod.spec.as_ref()?.node_name.as_ref());
@@ -356,6 +357,9 @@ fn add_node(observed: &Observed<'_>, detail: &mut TargetDetail) {
         trouble,
     ) {
         error.message = format!("{}; {trouble}", error.message);
+        if pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) {
+            "NodeLost".clone_into(&mut error.reason);
+        }
     }
 }
 

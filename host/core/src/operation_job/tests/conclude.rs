@@ -337,8 +337,17 @@ fn a_target_that_waits_says_that_the_node_of_its_pod_is_not_ready() {
         assert_eq!(said("a"), format!("it is not ready; {trouble}"));
         assert_eq!(said("b"), "it is not ready");
     }
+    let reason = |world: &World| world.detail("a").error.clone().expect("it waits").reason;
+    let usual = reason(&world);
+    let mut leaving = Pod::clone(&world.pods["a"]);
+    let gone = serde_json::from_value(json!("2026-01-01T00:00:00Z"));
+    leaving.metadata.deletion_timestamp = gone.expect("a time");
+    world.pods.insert("a".to_owned(), Arc::new(leaving));
+    world.pass(&[("a", waits.clone())]);
+    assert_eq!(reason(&world), "NodeLost");
     world.unready_nodes.clear();
     world.pass(&[("a", waits.clone())]);
     let said = world.detail("a").error.as_ref().map(|e| e.message.as_str());
     assert_eq!(said, Some("it is not ready"));
+    assert_eq!(reason(&world), usual);
 }
