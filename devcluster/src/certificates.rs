@@ -21,7 +21,7 @@ struct Identity {
     group: Option<&'static str>,
 }
 
-const IDENTITIES: [Identity; 4] = [
+const IDENTITIES: [Identity; 5] = [
     Identity {
         file: "admin",
         user: "admin",
@@ -35,6 +35,11 @@ const IDENTITIES: [Identity; 4] = [
     Identity {
         file: "kube-scheduler",
         user: "system:kube-scheduler",
+        group: None,
+    },
+    Identity {
+        file: "kube-proxy",
+        user: "system:kube-proxy",
         group: None,
     },
     // A user of its own, so that the audit log tells its writes from the tester's.

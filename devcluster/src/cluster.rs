@@ -17,7 +17,7 @@ use crate::process::{Process, output_of};
 use crate::progress::Progress;
 use crate::record::{Record, choose_ports, choose_real_node, clusters_dir, state_dir};
 use crate::tools::Tool;
-use crate::{Nodes, containers, real, simulated};
+use crate::{Nodes, containers, proxy, real, simulated};
 
 /// How long a component has to end by itself. Its data is thrown away: there is nothing to save.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -33,6 +33,8 @@ pub struct Options {
     pub simulated_nodes: u32,
     /// Whether the API server writes an audit log (who did what to which object, without contents).
     pub audit: bool,
+    /// Whether Services have addresses, by kube-proxy. Needs a real node, and no other cluster that has it.
+    pub services: bool,
     /// A cluster of the user's own: then nothing is started, and nothing is ended.
     pub kubeconfig: Option<PathBuf>,
     /// The program that passes pods' connections on to the API server: called with `forward FROM TO`,
@@ -48,6 +50,7 @@ impl Options {
             nodes,
             simulated_nodes: 3,
             audit: false,
+            services: false,
             kubeconfig: None,
             forwarder: None,
         }
@@ -96,6 +99,9 @@ impl Cluster {
             && let Some(reason) = real::why_no_real_nodes()
         {
             bail!("a real node is not possible here: {reason}");
+        }
+        if options.services && options.nodes == Nodes::Simulated {
+            bail!("Services have no addresses with simulated nodes: nothing would answer there");
         }
         let kubectl = prepare(options, progress)?;
         let record = reserve(options)?;
@@ -264,7 +270,11 @@ fn is_as_asked(record: &Record, options: &Options) -> bool {
         Nodes::Real => true,
         Nodes::Simulated => record.node_count >= options.simulated_nodes,
     };
-    record.nodes == options.nodes && has_nodes && (!options.audit || record.audit_log.is_some())
+    let has_services = record.real.as_ref().is_some_and(|real| real.services);
+    record.nodes == options.nodes
+        && has_nodes
+        && (!options.audit || record.audit_log.is_some())
+        && (!options.services || has_services)
 }
 
 /// Finds or builds every program, so that nothing is built while half a cluster runs. Returns kubectl.
@@ -279,6 +289,9 @@ fn prepare(options: &Options, progress: &Progress) -> Result<PathBuf> {
         Nodes::Real => {
             Tool::Kubelet.ensure(progress)?;
             containers::ensure_runtime(progress)?;
+            if options.services {
+                proxy::ensure(progress)?;
+            }
         }
     }
     Tool::Kubectl.ensure(progress)
@@ -295,7 +308,10 @@ fn reserve(options: &Options) -> Result<Record> {
     remove(&state)?;
     make_dir(&state.join("logs"))?;
     let (node_count, real) = match options.nodes {
-        Nodes::Real => (1, Some(choose_real_node(&options.name, &others)?)),
+        Nodes::Real => {
+            let real = choose_real_node(&options.name, options.services, &others)?;
+            (1, Some(real))
+        }
         Nodes::Simulated => (options.simulated_nodes, None),
     };
     let record = Record {

@@ -29,7 +29,7 @@ const NEXT_BUSYBOX: &str = "localhost/busybox:1.36";
 
 /// Fetches containerd, runc and the network plugins, and makes the images.
 pub(crate) fn ensure_runtime(progress: &Progress) -> Result<()> {
-    let packages = debian::ensure(progress)?;
+    let packages = debian::RUNTIME.ensure(progress)?;
     for tar in base_images()? {
         if tar.is_file() {
             continue;
@@ -104,7 +104,7 @@ fn make_image(packages: &Path, name: &str, entrypoint: Vec<String>, file: &str) 
 
 /// The `PATH` with which containerd finds runc and its shim, and the kubelet what it calls.
 pub(crate) fn search_path() -> Result<String> {
-    let packages = debian::unpacked()?;
+    let packages = debian::RUNTIME.unpacked()?;
     let own = ["usr/bin", "usr/sbin"]
         .map(|folder| packages.join(folder).display().to_string())
         .join(":");
@@ -114,7 +114,7 @@ pub(crate) fn search_path() -> Result<String> {
 
 /// Starts containerd in the node's namespace and gives it the images.
 pub(crate) fn start(launcher: &mut Launcher<'_>, node: &RealNode) -> Result<()> {
-    let packages = debian::unpacked()?;
+    let packages = debian::RUNTIME.unpacked()?;
     let state = launcher.state.clone();
     let networks = state.join("cni");
     make_dir(&networks)?;
@@ -164,7 +164,7 @@ fn ctr(record: &Record, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new("nsenter");
     command
         .args(["--target", &pid.to_string(), "--mount", "--pid", "--"])
-        .arg(debian::unpacked()?.join("usr/bin/ctr"))
+        .arg(debian::RUNTIME.unpacked()?.join("usr/bin/ctr"))
         .args(arguments);
     Ok(command)
 }

@@ -103,6 +103,14 @@ impl Launcher<'_> {
         .is_ok()
     }
 
+    /// Where the Service `kubernetes` leads to: only kube-proxy has to know.
+    fn endpoint_flag(&self) -> String {
+        match &self.record.real {
+            Some(real) if real.services => format!("--advertise-address={}", real.gateway()),
+            _ => String::from("--endpoint-reconciler-type=none"),
+        }
+    }
+
     fn service_range(&self) -> String {
         self.record.real.as_ref().map_or_else(
             || String::from("10.96.0.0/16"),
@@ -193,10 +201,8 @@ impl Launcher<'_> {
                 "--service-cluster-ip-range={}",
                 self.service_range()
             ))
-            .args([
-                "--bind-address=127.0.0.1",
-                "--endpoint-reconciler-type=none",
-            ])
+            .arg("--bind-address=127.0.0.1")
+            .arg(self.endpoint_flag())
             .args(["--authorization-mode=Node,RBAC", "--allow-privileged=true"])
             // Off by default, and on where administrators are strict: `blockOwnerDeletion` takes a right.
             .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
@@ -211,7 +217,7 @@ impl Launcher<'_> {
             ])
             // A real node's name is known to no DNS; /etc/hosts of its namespace has it on loopback.
             .arg("--kubelet-preferred-address-types=Hostname,InternalIP")
-            // Webhooks are called at their pods' addresses: no kube-proxy gives service addresses a meaning here.
+            // Webhooks are called at their pods' addresses: Services need not have any.
             .arg("--enable-aggregator-routing=true")
             .args([
                 "--max-requests-inflight=800",

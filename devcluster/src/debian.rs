@@ -10,46 +10,74 @@ use crate::cache::{Lock, cache_dir, make_dir, remove};
 use crate::process::find_program;
 use crate::progress::Progress;
 
+/// Packages that are unpacked into one folder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packages(&'static [&'static str]);
+
 /// What a real node runs pods with, and the one program its images are made of.
-const PACKAGES: [&str; 4] = [
+pub(crate) const RUNTIME: Packages = Packages(&[
     "containerd",
     "runc",
     "containernetworking-plugins",
     "busybox-static",
-];
+]);
 
-/// Where the packages are unpacked, if they are.
-pub(crate) fn unpacked() -> Result<PathBuf> {
-    Ok(cache_dir()?.join("debian").join(PACKAGES.join("+")))
+/// The program nft with its libraries.
+pub(crate) const NFTABLES: Packages = Packages(&[
+    "nftables",
+    "libnftables1",
+    "libnftnl11",
+    "libxtables12",
+    "libmnl0",
+    "libjansson4",
+    "libgmp10",
+    "libedit2",
+    "libbsd0",
+    "libmd0",
+    "libtinfo6",
+]);
+
+impl Packages {
+    /// Where the packages are unpacked, if they are.
+    pub(crate) fn unpacked(self) -> Result<PathBuf> {
+        Ok(cache_dir()?.join("debian").join(self.0.join("+")))
+    }
+
+    /// The folder with the packages' contents, fetching them first if need be.
+    pub(crate) fn ensure(self, progress: &Progress) -> Result<PathBuf> {
+        let target = self.unpacked()?;
+        if target.is_dir() {
+            return Ok(target);
+        }
+        fetch(self, &target, progress)?;
+        Ok(target)
+    }
 }
 
-/// The folder with the packages' contents, fetching them first if need be.
-pub(crate) fn ensure(progress: &Progress) -> Result<PathBuf> {
-    let target = unpacked()?;
+/// Fetches packages, and unpacks them into the folder `target`.
+fn fetch(packages: Packages, target: &Path, progress: &Progress) -> Result<()> {
     let parent = cache_dir()?.join("debian");
     let _lock = Lock::acquire(&parent.join("fetch.lock"), || {
         progress.say("waiting for another fetch of packages");
     })?;
     if target.is_dir() {
-        return Ok(target);
+        return Ok(());
     }
+    let names = packages.0.join(", ");
     for program in ["apt-get", "dpkg"] {
         if find_program(program).is_none() {
-            bail!(
-                "{program} is missing: a real node is made of Debian's {}",
-                PACKAGES.join(", ")
-            );
+            bail!("{program} is missing: a real node is made of Debian's {names}");
         }
     }
-    progress.say(format!("fetching Debian's {} (once)", PACKAGES.join(", ")));
+    progress.say(format!("fetching Debian's {names} (once)"));
     let archives = parent.join("archives.unfinished");
     remove(&archives)?;
     make_dir(&archives)?;
-    if download(&archives, progress).is_err() {
+    if download(packages, &archives, progress).is_err() {
         let mut update = Command::new("apt-get");
         update.args(["update", "-qq"]);
         progress.run_logged("apt-get update", &mut update, &parent.join("update.log"))?;
-        download(&archives, progress)?;
+        download(packages, &archives, progress)?;
     }
     let unfinished = parent.join("root.unfinished");
     remove(&unfinished)?;
@@ -66,18 +94,17 @@ pub(crate) fn ensure(progress: &Progress) -> Result<PathBuf> {
             progress.run_logged("unpacking", &mut unpack, &parent.join("unpack.log"))?;
         }
     }
-    fs::rename(&unfinished, &target)
+    fs::rename(&unfinished, target)
         .with_context(|| format!("failed to write {}", target.display()))?;
-    remove(&archives)?;
-    Ok(target)
+    remove(&archives)
 }
 
-fn download(folder: &Path, progress: &Progress) -> Result<()> {
+fn download(packages: Packages, folder: &Path, progress: &Progress) -> Result<()> {
     let mut command = Command::new("apt-get");
     // The sandbox user of apt may not write here.
     command
         .args(["download", "-qq", "-o", "APT::Sandbox::User=root"])
-        .args(PACKAGES)
+        .args(packages.0)
         .current_dir(folder);
     progress.run_logged(
         "fetching packages",

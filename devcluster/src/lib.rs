@@ -15,6 +15,7 @@ mod forward;
 mod image;
 mod process;
 mod progress;
+mod proxy;
 mod real;
 mod record;
 mod rootfs;

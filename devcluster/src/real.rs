@@ -17,6 +17,7 @@ use crate::cache::{make_dir, write};
 use crate::containers;
 use crate::control_plane::Launcher;
 use crate::process::{Process, find_program, identify, output_of};
+use crate::proxy;
 use crate::record::{RealNode, Record};
 use crate::tools::Tool;
 
@@ -104,7 +105,7 @@ pub(crate) fn enter(
         None => std::env::current_exe().context("failed to find this program")?,
     };
     fs::copy(&source, &own).with_context(|| format!("failed to copy {}", source.display()))?;
-    let from = SocketAddr::from((node.api_address(), 443));
+    let from = api_of_pods(node, launcher.record.ports.api);
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, launcher.record.ports.api));
     let mut forward = launcher.command(&own);
     forward
@@ -140,7 +141,20 @@ pub(crate) fn start(launcher: &mut Launcher<'_>, node: &RealNode, kubectl: &Path
         "--for=condition=Ready",
         "--timeout=1s",
     ];
-    launcher.wait_until("node Ready", || launcher.kubectl_succeeds(kubectl, &wait))
+    launcher.wait_until("node Ready", || launcher.kubectl_succeeds(kubectl, &wait))?;
+    if node.services {
+        proxy::start(launcher, node)?;
+    }
+    Ok(())
+}
+
+/// Where the forwarder to the API server listens. With kube-proxy, pods get there by the Service `kubernetes`.
+fn api_of_pods(node: &RealNode, port: u16) -> SocketAddr {
+    if node.services {
+        SocketAddr::from((node.gateway(), port))
+    } else {
+        SocketAddr::from((node.api_address(), 443))
+    }
 }
 
 fn write_node_files(state: &Path, node: &RealNode) -> Result<()> {
@@ -193,7 +207,8 @@ fn start_namespace(launcher: &mut Launcher<'_>, state: &Path) -> Result<()> {
     launcher.record.save()
 }
 
-/// Pods reach the machine at the bridge's first address, and the API server at its second.
+/// Pods reach the machine at the bridge's first address, and the API server at its second, which with
+/// kube-proxy is the address of a Service like any other.
 ///
 /// The bridge has an address of its own on the wire too. Without one it takes that of one of its pods,
 /// another whenever pods come and go, and all the others lose their way for seconds.
@@ -201,13 +216,20 @@ fn make_bridge(node: &RealNode) -> Result<()> {
     let bridge = node.bridge.as_str();
     let gateway = format!("{}/24", node.gateway());
     let api = format!("{}/32", node.api_address());
+    let services = node.service_range();
+    // With a way to Services that every machine has; which pod it leads to, kube-proxy decides.
+    let api: &[&str] = if node.services {
+        &["route", "add", &services, "dev", bridge]
+    } else {
+        &["addr", "add", &api, "dev", bridge]
+    };
     let commands: [&[&str]; 4] = [
         &[
             "link", "add", bridge, "address", BRIDGE_MAC, "type", "bridge",
         ],
         &["addr", "add", &gateway, "dev", bridge],
-        &["addr", "add", &api, "dev", bridge],
         &["link", "set", bridge, "up"],
+        api,
     ];
     for arguments in commands {
         output_of(Command::new("ip").args(arguments))?;
@@ -260,6 +282,9 @@ fn make_cgroup(node: &RealNode) -> Result<()> {
 pub(crate) fn give_back(node: &RealNode) -> Result<()> {
     for root in cgroup_roots() {
         remove_cgroup(&cgroup_path(&root, node))?;
+    }
+    if node.services {
+        proxy::give_back();
     }
     if output_of(Command::new("ip").args(["link", "show", &node.bridge])).is_ok() {
         output_of(Command::new("ip").args(["link", "delete", &node.bridge]))?;

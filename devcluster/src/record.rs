@@ -62,6 +62,12 @@ pub struct Ports {
     pub kubelet_health: u16,
     /// containerd's streams for logs and exec.
     pub streaming: u16,
+    /// kube-proxy's metrics.
+    #[serde(default)]
+    pub proxy: u16,
+    /// kube-proxy's health.
+    #[serde(default)]
+    pub proxy_health: u16,
 }
 
 /// What a real node takes from the machine, numbered so that clusters do not meet.
@@ -80,6 +86,10 @@ pub struct RealNode {
     pub forwarding_before: String,
     /// The cgroup below which the kubelet makes its own, in every hierarchy.
     pub cgroup: String,
+    /// Whether Services have addresses, by kube-proxy. Its tables in the kernel have the same names whatever
+    /// the cluster, so one cluster at a time has it.
+    #[serde(default)]
+    pub services: bool,
 }
 
 impl RealNode {
@@ -92,6 +102,7 @@ impl RealNode {
             pod_network: [10, 88, index],
             forwarding_before,
             cgroup: format!("/operon-{name}"),
+            services: false,
         }
     }
 
@@ -185,12 +196,20 @@ fn names_in(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Chooses what the real node of cluster `name` takes, apart from what `others` have.
-pub(crate) fn choose_real_node(name: &str, others: &[Record]) -> Result<RealNode> {
+/// Chooses what the real node of cluster `name` takes, apart from what `others` have; with kube-proxy if it
+/// shall have `services`.
+pub(crate) fn choose_real_node(name: &str, services: bool, others: &[Record]) -> Result<RealNode> {
     let taken: Vec<&RealNode> = others
         .iter()
         .filter_map(|other| other.real.as_ref())
         .collect();
+    let proxied = |other: &&Record| other.real.as_ref().is_some_and(|real| real.services);
+    if services && let Some(other) = others.iter().find(proxied) {
+        bail!(
+            "cluster {} has kube-proxy, and only one cluster at a time can have it",
+            other.name
+        );
+    }
     let free = (0..REAL_CLUSTERS).find(|index| taken.iter().all(|real| real.index != *index));
     let Some(index) = free else {
         bail!("{REAL_CLUSTERS} clusters with real nodes are there already")
@@ -199,7 +218,10 @@ pub(crate) fn choose_real_node(name: &str, others: &[Record]) -> Result<RealNode
         Some(real) => real.forwarding_before.clone(),
         None => fs::read_to_string(crate::real::FORWARDING).unwrap_or_default(),
     };
-    Ok(RealNode::new(index, name, forwarding))
+    Ok(RealNode {
+        services,
+        ..RealNode::new(index, name, forwarding)
+    })
 }
 
 /// Chooses free ports on loopback, apart from those `others` will want.
@@ -219,11 +241,13 @@ pub(crate) fn choose_ports(others: &[Record]) -> Result<Ports> {
         kubelet: next()?,
         kubelet_health: next()?,
         streaming: next()?,
+        proxy: next()?,
+        proxy_health: next()?,
     })
 }
 
 impl Ports {
-    fn all(&self) -> [u16; 8] {
+    fn all(&self) -> [u16; 10] {
         let Self {
             api,
             etcd,
@@ -233,6 +257,8 @@ impl Ports {
             kubelet,
             kubelet_health,
             streaming,
+            proxy,
+            proxy_health,
         } = self;
         [
             *api,
@@ -243,6 +269,8 @@ impl Ports {
             *kubelet,
             *kubelet_health,
             *streaming,
+            *proxy,
+            *proxy_health,
         ]
     }
 }
@@ -279,7 +307,7 @@ mod tests {
                 .iter()
                 .all(|port| !first.ports.all().contains(port))
         );
-        let real = choose_real_node("b", &[first])?;
+        let real = choose_real_node("b", false, &[first])?;
         assert_eq!(
             (real.index, real.pod_subnet().as_str()),
             (1, "10.88.1.0/24")
@@ -288,6 +316,15 @@ mod tests {
             real.forwarding_before, "0",
             "what the first cluster found is what is restored"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn only_one_cluster_at_a_time_has_kube_proxy() -> Result<()> {
+        let first = choose_real_node("a", true, &[])?;
+        let first = record("a", choose_ports(&[])?, Some(first));
+        assert!(choose_real_node("b", true, std::slice::from_ref(&first)).is_err());
+        assert!(!choose_real_node("b", false, &[first])?.services);
         Ok(())
     }
 }

@@ -43,6 +43,8 @@ pub enum Tool {
     Kubelet,
     /// The command line client.
     Kubectl,
+    /// Gives Services their addresses on a real node.
+    KubeProxy,
     /// Plays the kubelets of simulated nodes.
     Kwok,
     /// Installs charts.
@@ -68,6 +70,7 @@ impl Tool {
             Self::KubeScheduler => "kube-scheduler",
             Self::Kubelet => "kubelet",
             Self::Kubectl => "kubectl",
+            Self::KubeProxy => "kube-proxy",
             Self::Kwok => "kwok",
             Self::Helm => "helm",
         }
@@ -81,6 +84,7 @@ impl Tool {
             Self::KubeScheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
             Self::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::KubeProxy => "k8s.io/kubernetes/cmd/kube-proxy",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Helm => "helm.sh/helm/v3/cmd/helm",
         }
@@ -90,6 +94,7 @@ impl Tool {
     const fn module(self) -> &'static str {
         match self {
             Self::Kwok => "kwok",
+            Self::KubeProxy => "kube-proxy",
             Self::Etcd
             | Self::KubeApiserver
             | Self::KubeControllerManager
@@ -108,6 +113,7 @@ impl Tool {
             | Self::KubeScheduler
             | Self::Kubelet
             | Self::Kubectl
+            | Self::KubeProxy
             | Self::Helm => KUBERNETES_STAMP,
         }
     }
@@ -262,7 +268,7 @@ mod tests {
 
     #[test]
     fn every_tool_is_declared_by_its_module() -> Result<()> {
-        let all = [Tool::Kubelet, Tool::Kwok, Tool::Helm];
+        let all = [Tool::Kubelet, Tool::KubeProxy, Tool::Kwok, Tool::Helm];
         for tool in Tool::CONTROL_PLANE.into_iter().chain(all) {
             let declared = fs::read_to_string(module_folder(tool.module()).join("go.mod"))?;
             assert!(declared.contains(tool.package()), "{}", tool.name());
@@ -272,8 +278,10 @@ mod tests {
 
     #[test]
     fn the_version_stamped_is_the_version_required() -> Result<()> {
-        let module = fs::read_to_string(module_folder("kubernetes").join("go.mod"))?;
-        assert!(module.contains(&format!("k8s.io/kubernetes {KUBERNETES_VERSION}")));
+        for module in ["kubernetes", "kube-proxy"] {
+            let module = fs::read_to_string(module_folder(module).join("go.mod"))?;
+            assert!(module.contains(&format!("k8s.io/kubernetes {KUBERNETES_VERSION}")));
+        }
         assert!(KUBERNETES_STAMP.contains(&format!("gitVersion={KUBERNETES_VERSION}")));
         Ok(())
     }

@@ -39,8 +39,11 @@ pub(crate) struct Up {
     /// Let the API server write an audit log: who did what to which object
     #[arg(long)]
     audit: bool,
+    /// Give Services addresses, by kube-proxy: real nodes only, and one cluster at a time
+    #[arg(long)]
+    services: bool,
     /// Use this cluster of your own: nothing is started
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "audit", "simulated_nodes"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "audit", "services", "simulated_nodes"])]
     kubeconfig: Option<PathBuf>,
 }
 
@@ -114,6 +117,7 @@ fn up(arguments: &Up) -> Result<()> {
     let options = Options {
         simulated_nodes: arguments.simulated_nodes,
         audit: arguments.audit,
+        services: arguments.services,
         kubeconfig: arguments.kubeconfig.clone(),
         ..Options::new(&arguments.name, nodes)
     };

@@ -18,6 +18,10 @@ const SIMULATED: [&str; 2] = ["daemon_job", "lost_node"];
 /// Files whose names end so run hosts of their own: they are told last, and alone.
 const ALONE: &str = "crash";
 
+/// Files whose names begin so measure what clients of pods notice: they are told alone, beside the chart's
+/// host.
+const UNDISTURBED: &str = "traffic";
+
 /// How many stories are told at a time.
 const AT_A_TIME: usize = 4;
 
@@ -107,7 +111,11 @@ pub(crate) fn tell(files: &[File], nodes: Nodes, with: &With, progress: &Progres
 
 fn tell_on(nodes: Nodes, files: &[&File], with: &With, progress: &Progress) -> Result<()> {
     let name = format!("test-{nodes}");
-    let mut cluster = Cluster::up(&Options::new(&name, nodes), progress)?;
+    let options = Options {
+        services: nodes == Nodes::Real,
+        ..Options::new(&name, nodes)
+    };
+    let mut cluster = Cluster::up(&options, progress)?;
     let told = host::install(&mut cluster, &with.built, progress).and_then(|host| {
         let stage = Stage {
             cluster: &cluster,
@@ -139,13 +147,22 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// First those that share the host, then, alone, those that kill hosts.
+    /// First those that share the host, then, alone, those that measure, and last those that kill hosts.
     fn tell(&self, files: &[&File], progress: &Progress) -> Result<()> {
-        let (alone, shared): (Vec<&File>, Vec<_>) =
+        let (alone, beside_host): (Vec<&File>, Vec<_>) =
             files.iter().partition(|file| file.name.ends_with(ALONE));
+        let (undisturbed, shared): (Vec<&File>, Vec<_>) = beside_host
+            .into_iter()
+            .partition(|file| file.name.starts_with(UNDISTURBED));
         if !shared.is_empty() {
             let mut stories = self.stories(&shared, AT_A_TIME, progress)?;
             tools::run(progress, "end-to-end stories", &mut stories)?;
+        }
+        if !undisturbed.is_empty() {
+            let mut stories = self.stories(&undisturbed, 1, progress)?;
+            stories.arg("--nocapture");
+            let what = "end-to-end stories that measure";
+            tools::run(progress, what, &mut stories)?;
         }
         if !alone.is_empty() {
             self.stop_host(progress)?;
