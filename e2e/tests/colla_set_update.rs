@@ -1,8 +1,12 @@
 //! An edited template reaches the pods of a CollaSet: in place, by creating pods again, or by replacing them.
 
-use k8s_openapi::api::core::v1::ContainerStatus;
+use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::ContainerStatus};
 use operon_api::CollaSet;
-use operon_e2e::{colla_set::status, prelude::*, workload::pod_spec};
+use operon_e2e::{
+    colla_set::{colla_set, status},
+    prelude::*,
+    workload::pod_spec,
+};
 
 /// Edits the template, and waits until all pods have it and serve.
 async fn update(world: &World, spec: serde_json::Value, replicas: i32) -> Vec<Pod> {
@@ -140,6 +144,36 @@ async fn what_cannot_change_in_place_is_created_again_and_rolled_back_without_to
             "{} endpoints for a while",
             endpoints.least()
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_template_with_characters_that_json_may_escape_is_rolled_back_and_its_revisions_orphaned()
+{
+    story(async |world: &World| {
+        let mut pod = pod_spec();
+        let script = "true && sleep 1000000 </dev/null >/dev/null";
+        pod["containers"][0]["command"] = json!(["sh", "-c", script]);
+        world.make::<CollaSet>(colla_set("shop", 1, &pod)).await;
+        let first = world.colla_set_serves("shop", 1).await;
+        let image = pod["containers"][0]["image"].take();
+        for image in [json!("localhost/busybox:1.36"), image] {
+            pod["containers"][0]["image"] = image;
+            update(world, json!({"template": {"spec": pod}}), 1).await;
+        }
+        let revisions = world.list::<ControllerRevision>().await.expect("revisions");
+        assert_eq!(
+            revisions.len(),
+            2,
+            "the first template is its revision again"
+        );
+        world
+            .kubectl_says(&["delete", "cls", "shop", "--cascade=orphan"])
+            .await;
+        world.gone::<CollaSet>("shop").await;
+        let left = world.pods("shop").await.expect("the pods");
+        assert_eq!(pods::identities(&left), pods::identities(&first));
     })
     .await;
 }

@@ -181,9 +181,8 @@ where
         field_manager: Some(manager.to_owned()),
         ..PostParams::default()
     };
-    let body = object.to_string().into_bytes();
     let request = kube::core::Request::new(api.resource_url())
-        .create(&params, body)
+        .create(&params, creation_body(object))
         .map_err(|error| Error::Effect {
             message: error.to_string(),
         })?;
@@ -198,5 +197,41 @@ where
             }
         }
         Err(error) => Err(error),
+    }
+}
+
+/// An object as JSON, with the escapes that the API server itself writes. It keeps what a ControllerRevision
+/// holds as it was sent, but any later patch writes it anew, and what differs in one byte is refused: it is
+/// immutable.
+pub(crate) fn creation_body(object: &Value) -> Vec<u8> {
+    let mut body = object.to_string();
+    // These stand in texts only, where the escape means the same.
+    for (sign, escape) in [
+        ('<', "\\u003c"),
+        ('>', "\\u003e"),
+        ('&', "\\u0026"),
+        ('\u{2028}', "\\u2028"),
+        ('\u{2029}', "\\u2029"),
+    ] {
+        if body.contains(sign) {
+            body = body.replace(sign, escape);
+        }
+    }
+    body.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_created_with_the_escapes_of_the_api_server() -> serde_json::Result<()> {
+        let object = json!({"a<b": ["x > y && z", "\u{2028}", {"c": "ä\\\"\n"}]});
+        let body = creation_body(&object);
+        let text = String::from_utf8_lossy(&body);
+        let written = r#"{"a\u003cb":["x \u003e y \u0026\u0026 z","\u2028",{"c":"ä\\\"\n"}]}"#;
+        assert_eq!(text, written);
+        assert_eq!(serde_json::from_slice::<Value>(&body)?, object);
+        Ok(())
     }
 }

@@ -30,7 +30,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::access::Access;
 use self::{limit::Turns, requirements::Known, unanswered::Unanswered};
 use crate::{
-    apply::{client_config, describe, within_limit},
+    apply::{client_config, creation_body, describe, within_limit},
     error::Error,
     recent::Recent,
 };
@@ -333,7 +333,7 @@ impl Performer {
         };
         // As it is: the API server explains best why an object is invalid.
         let request = Request::new(api.resource_url())
-            .create(&params, body.to_string().into_bytes())
+            .create(&params, creation_body(&body))
             .map_err(|error| Error::Effect {
                 message: error.to_string(),
             })?;
