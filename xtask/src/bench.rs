@@ -4,6 +4,7 @@
 //! earlier run and nothing fails because it was slow: numbers are for people to judge.
 
 mod audit;
+mod colla_set;
 mod daemon_job;
 mod job_flow;
 mod load;
@@ -50,6 +51,15 @@ enum Bench {
     /// On a cluster of its own with simulated nodes, which ends with it; some minutes.
     #[command(name = "daemonjob")]
     DaemonJob(daemon_job::Arguments),
+    /// The pods of many `CollaSet`s are created, replaced and updated in place; every request is counted
+    ///
+    /// `CollaSet`s are scaled from 0 to `--pods`. One `OperationJob` replaces all pods, and then an edited image is
+    /// updated in place. For each of the three: pods per second; what everybody wrote meanwhile, as a share
+    /// of what the API server takes from plain clients in the same run; requests of the host per pod;
+    /// its processor time and memory. On a cluster of its own with simulated nodes, which ends with it;
+    /// some minutes.
+    #[command(name = "collaset")]
+    CollaSet(colla_set::Arguments),
     /// What one call of an action costs, and what it takes to load one
     ActionCall,
 }
@@ -66,6 +76,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Some(Bench::ReactiveJob(arguments)) => reactive_job::run(&arguments, &progress),
         Some(Bench::JobFlow(arguments)) => job_flow::run(&arguments, &progress),
         Some(Bench::DaemonJob(arguments)) => daemon_job::run(&arguments, &progress),
+        Some(Bench::CollaSet(arguments)) => colla_set::run(&arguments, &progress),
         Some(Bench::ActionCall) => action_call(&progress),
     }
 }

@@ -65,8 +65,8 @@ impl Bench<'_> {
         let scale_out = self.deploy()?;
         bed.until_quiet()?;
         let idle = bed.idle(IDLE)?;
-        let pods = self.pods()?;
-        let (status, spent) = bed.spending("operationjob", || self.replace(&pods))?;
+        let pods = pods(bed)?;
+        let (status, spent) = bed.spending("operationjob", || replace(bed, &pods))?;
         bed.progress.say(format!(
             "a plain client patches pods, {} requests at once",
             load::CLIENTS
@@ -79,7 +79,7 @@ impl Bench<'_> {
             succeeded: number(&status, "succeededPodCount"),
             failed: number(&status, "failedPodCount"),
             origins: origins(&status),
-            limit: load::patches_per_second(bed.cluster, NAMESPACE, &self.pods()?)?,
+            limit: load::patches_per_second(bed.cluster, NAMESPACE, &self::pods(bed)?)?,
         };
         Measures::take(&bed.requests()?, run)
     }
@@ -116,58 +116,59 @@ impl Bench<'_> {
         )?;
         Ok(begin.elapsed())
     }
+}
 
-    /// Creates the job and waits for its end; returns its status.
-    fn replace(&self, pods: &[String]) -> Result<Value> {
-        let targets: Vec<Value> = pods.iter().map(|name| json!({"name": name})).collect();
-        let job = json!({
-            "apiVersion": "apps.kusionstack.io/v1alpha1",
-            "kind": "OperationJob",
-            "metadata": {"name": "bench", "namespace": NAMESPACE},
-            "spec": {"action": "Replace", "targets": targets}
-        });
-        self.bed.create("bench-operationjob.json", &job)?;
-        // A watch: asking again and again would take part in the measurement.
-        let path = "{.status.endTimestamp}";
-        let begin = Instant::now();
-        loop {
-            let mut wait = self.bed.kubectl()?;
-            wait.args([
-                "wait",
-                "operationjob/bench",
-                &format!("--for=jsonpath={path}"),
-            ]);
-            if output_of(wait.arg(format!("--timeout={}s", LINE.as_secs()))).is_ok() {
-                break;
-            }
-            let counts = self.bed.get(&[
-                "operationjob/bench",
-                "--output=jsonpath={.status.succeededPodCount}",
-            ])?;
-            let usage = self.bed.usage()?;
-            self.bed.progress.say(format!(
-                "{} of {} targets succeeded; the host used {:.1} s of a processor and has {:.0} MiB",
-                if counts.is_empty() { "0" } else { &counts }, pods.len(), usage.cpu, usage.rss
-            ));
-            if begin.elapsed() > PATIENCE {
-                bail!(
-                    "the job did not end within {} minutes",
-                    PATIENCE.as_secs() / 60
-                );
-            }
+/// Creates the job `bench` that replaces these pods, and waits for its end; returns its status.
+pub(super) fn replace(bed: &TestBed<'_>, pods: &[String]) -> Result<Value> {
+    let targets: Vec<Value> = pods.iter().map(|name| json!({"name": name})).collect();
+    let job = json!({
+        "apiVersion": "apps.kusionstack.io/v1alpha1",
+        "kind": "OperationJob",
+        "metadata": {"name": "bench", "namespace": NAMESPACE},
+        "spec": {"action": "Replace", "targets": targets}
+    });
+    bed.create("bench-operationjob.json", &job)?;
+    // A watch: asking again and again would take part in the measurement.
+    let path = "{.status.endTimestamp}";
+    let begin = Instant::now();
+    loop {
+        let mut wait = bed.kubectl()?;
+        wait.args([
+            "wait",
+            "operationjob/bench",
+            &format!("--for=jsonpath={path}"),
+        ]);
+        if output_of(wait.arg(format!("--timeout={}s", LINE.as_secs()))).is_ok() {
+            break;
         }
-        self.bed.progress.say("the job has ended");
-        let job: Value =
-            serde_json::from_str(&self.bed.get(&["operationjob/bench", "--output=json"])?)?;
-        Ok(job["status"].clone())
+        let counts = bed.get(&[
+            "operationjob/bench",
+            "--output=jsonpath={.status.succeededPodCount}",
+        ])?;
+        let usage = bed.usage()?;
+        bed.progress.say(format!(
+            "{} of {} targets succeeded; the host used {:.1} s of a processor and has {:.0} MiB",
+            if counts.is_empty() { "0" } else { &counts },
+            pods.len(),
+            usage.cpu,
+            usage.rss
+        ));
+        if begin.elapsed() > PATIENCE {
+            bail!(
+                "the job did not end within {} minutes",
+                PATIENCE.as_secs() / 60
+            );
+        }
     }
+    bed.progress.say("the job has ended");
+    let job: Value = serde_json::from_str(&bed.get(&["operationjob/bench", "--output=json"])?)?;
+    Ok(job["status"].clone())
+}
 
-    fn pods(&self) -> Result<Vec<String>> {
-        let names = self
-            .bed
-            .get(&["pods", "--output=jsonpath={.items[*].metadata.name}"])?;
-        Ok(names.split_whitespace().map(str::to_owned).collect())
-    }
+/// The names of all pods.
+pub(super) fn pods(bed: &TestBed<'_>) -> Result<Vec<String>> {
+    let names = bed.get(&["pods", "--output=jsonpath={.items[*].metadata.name}"])?;
+    Ok(names.split_whitespace().map(str::to_owned).collect())
 }
 
 /// A Deployment as people write them: requests, limits, an environment, a probe.
@@ -183,17 +184,22 @@ fn deployment(number: usize, replicas: usize) -> Value {
             "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
             "template": {
                 "metadata": {"labels": labels},
-                "spec": {"containers": [{
-                    "name": "app",
-                    "image": "registry.example/app:1.0",
-                    "env": [{"name": "LOG_LEVEL", "value": "info"}, {"name": "PORT", "value": "8080"}],
-                    "ports": [{"name": "http", "containerPort": 8080}],
-                    "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}},
-                    "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}}
-                }]}
+                "spec": {"containers": containers("1.0")}
             }
         }
     })
+}
+
+/// The containers of a pod as people write them.
+pub(super) fn containers(version: &str) -> Value {
+    json!([{
+        "name": "app",
+        "image": format!("registry.example/app:{version}"),
+        "env": [{"name": "LOG_LEVEL", "value": "info"}, {"name": "PORT", "value": "8080"}],
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}},
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}}
+    }])
 }
 
 /// New pods and the pods that they replaced, as the job's status tells.
@@ -206,6 +212,7 @@ fn origins(status: &Value) -> HashMap<String, String> {
     details.filter_map(pair).collect()
 }
 
-fn number(status: &Value, field: &str) -> u64 {
+/// A count of a status.
+pub(super) fn number(status: &Value, field: &str) -> u64 {
     status[field].as_u64().unwrap_or(0)
 }

@@ -65,13 +65,18 @@ impl Spent {
             format!("the host's resident memory before and after {all}"),
             format!("{:.0} MiB, {:.0} MiB", before.rss, after.rss),
         );
-        table.goal(
-            "the host's peak resident memory",
-            format!("{:.0} MiB", after.peak_rss),
-            &format!("below {PEAK_GOAL} MiB"),
-            after.peak_rss < PEAK_GOAL,
-        );
+        peak_row(table, *after);
     }
+}
+
+/// A row of the most memory that the host's process ever had.
+pub(super) fn peak_row(table: &mut Table, usage: Usage) {
+    table.goal(
+        "the host's peak resident memory",
+        format!("{:.0} MiB", usage.peak_rss),
+        &format!("below {PEAK_GOAL} MiB"),
+        usage.peak_rss < PEAK_GOAL,
+    );
 }
 
 /// The host's requests that arrived within these moments.

@@ -261,7 +261,7 @@ impl TestBed<'_> {
 }
 
 /// Seconds since 1970, as the audit log counts.
-fn now() -> Result<f64> {
+pub(super) fn now() -> Result<f64> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Ok(now.context("the clock is wrong")?.as_secs_f64())
 }
