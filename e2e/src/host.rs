@@ -3,6 +3,8 @@
 
 use std::{
     fs::File,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{ExitStatus, Stdio},
     time::{Duration, SystemTime},
@@ -37,6 +39,7 @@ pub struct Host {
     pub name: String,
     child: Child,
     log: PathBuf,
+    port: u16,
 }
 
 impl Host {
@@ -54,10 +57,11 @@ impl Host {
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log)
             .unwrap_or_else(|error| panic!("failed to create {}: {error}", log.display()));
+        let port = free_port();
         let child = Command::new(environment::binary())
             .args([
                 "run",
-                "--listen=127.0.0.1:0",
+                &format!("--listen=127.0.0.1:{port}"),
                 "--log-format=text",
                 "--namespace",
                 SYSTEM,
@@ -74,7 +78,12 @@ impl Host {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("failed to start the host: {error}"));
-        Self { name, child, log }
+        Self {
+            name,
+            child,
+            log,
+            port,
+        }
     }
 
     /// Waits until it leads.
@@ -120,6 +129,15 @@ impl Host {
         }
     }
 
+    /// Its metrics.
+    pub fn metrics(&self) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
     /// The end of its log.
     pub fn log(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -134,6 +152,15 @@ impl Drop for Host {
             eprintln!("--- the last of host {} ---\n{}", self.name, self.log());
         }
     }
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0));
+    let address = listener.and_then(|listener| listener.local_addr());
+    address
+        .unwrap_or_else(|error| panic!("there is no free port: {error}"))
+        .port()
 }
 
 /// Who holds the Lease now; nobody, if it was released or has run out.

@@ -16,7 +16,7 @@ use crate::{host, tools};
 const SIMULATED: [&str; 2] = ["daemon_job", "lost_node"];
 
 /// Files whose names end so run hosts of their own: they are told last, and alone.
-const ALONE: &str = "crash";
+const ALONE: [&str; 2] = ["crash", "kusionstack"];
 
 /// Files whose names begin so measure what clients of pods notice: they are told alone, beside the chart's
 /// host.
@@ -149,8 +149,8 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// First those that share the host, then, alone, those that measure, and last those that kill hosts.
     fn tell(&self, files: &[&File], progress: &Progress) -> Result<()> {
-        let (alone, beside_host): (Vec<&File>, Vec<_>) =
-            files.iter().partition(|file| file.name.ends_with(ALONE));
+        let is_alone = |file: &&&File| ALONE.iter().any(|end| file.name.ends_with(end));
+        let (alone, beside_host): (Vec<&File>, Vec<_>) = files.iter().partition(is_alone);
         let (undisturbed, shared): (Vec<&File>, Vec<_>) = beside_host
             .into_iter()
             .partition(|file| file.name.starts_with(UNDISTURBED));
@@ -167,7 +167,7 @@ impl Stage<'_> {
         if !alone.is_empty() {
             self.stop_host(progress)?;
             let mut stories = self.stories(&alone, 1, progress)?;
-            let what = "end-to-end stories in which hosts are killed";
+            let what = "end-to-end stories that run hosts of their own";
             tools::run(progress, what, &mut stories)?;
         }
         Ok(())

@@ -260,7 +260,8 @@ pub struct CollaSetStatus {
 
     /// `Ready`, `Reconciling` and `Stalled` as kstatus reads them; `Available`: as many pods as desired
     /// serve; `Scale`: there are as many pods as desired; `Update`: all pods have the revision of the
-    /// template.
+    /// template. `StandingDown`: Operon writes nothing, because KusionStack's controllers run; present
+    /// only then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -16,6 +16,10 @@ pub const STALLED: &str = "Stalled";
 /// Of an ActionPlugin: pods are marked for OperationJobs that do not exist any more; present only then.
 pub const PODS_LEFT_BEHIND: &str = "PodsLeftBehind";
 
+/// Of a CollaSet or an OperationJob: Operon's controller writes nothing, because KusionStack's controllers run in
+/// the cluster; present only then.
+pub const STANDING_DOWN: &str = "StandingDown";
+
 /// The standing of an object; it decides all three conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {

@@ -234,7 +234,8 @@ pub struct OperationJobStatus {
     pub target_details: Vec<TargetDetail>,
 
     /// `Ready` when the job has succeeded, `Reconciling` while it is in progress, `Stalled` when it has
-    /// failed or is blocked.
+    /// failed or is blocked. `StandingDown`: Operon writes nothing, because KusionStack's controllers run;
+    /// present only then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -41,6 +41,7 @@ pub mod report;
 pub mod run;
 #[cfg(test)]
 mod simulation;
+pub mod stand_down;
 pub mod status;
 pub mod store;
 mod target_index;

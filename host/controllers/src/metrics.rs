@@ -22,6 +22,7 @@ pub struct Metrics {
     panics: Family<Place, Counter>,
     watches: Family<Kind, Gauge>,
     left_behind: Family<Plugin, Gauge>,
+    standing_down: Family<Controller, Gauge>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -77,6 +78,7 @@ impl Metrics {
             panics: Family::default(),
             watches: Family::default(),
             left_behind: Family::default(),
+            standing_down: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("operon");
         registry.register(
@@ -125,6 +127,11 @@ impl Metrics {
             "Pods that an action marked for an OperationJob that no longer exists, by ActionPlugin",
             metrics.left_behind.clone(),
         );
+        registry.register(
+            "controller_standing_down",
+            "Whether a controller writes nothing, because KusionStack's controllers run in the cluster",
+            metrics.standing_down.clone(),
+        );
         metrics
     }
 
@@ -168,6 +175,12 @@ impl Metrics {
     pub(crate) fn plugin_deleted(&self, plugin: &str) {
         let plugin = plugin.to_owned();
         self.left_behind.remove(&Plugin { plugin });
+    }
+
+    pub(crate) fn standing_down(&self, controller: &'static str, is_down: bool) {
+        self.standing_down
+            .get_or_create(&Controller { controller })
+            .set(i64::from(is_down));
     }
 
     pub(crate) fn effect(&self, plugin: &str, kind: &'static str, result: &'static str) {

@@ -139,6 +139,10 @@ impl Reconciler for OperationJobs {
         }
         Ok(next)
     }
+
+    fn leave(&self, job: &OperationJob) {
+        self.book.forget(&job.uid().unwrap_or_default());
+    }
 }
 
 impl OperationJobs {

@@ -126,13 +126,15 @@ impl LifecycleTriggers {
 
     /// A pod changed.
     pub fn pod_changed(&self, pod: &Pod) {
-        let takes_part = pod
-            .labels()
-            .get(keys::CONTROL)
-            .is_some_and(|value| value == "true");
-        if takes_part {
+        if takes_part(pod) {
             // A closed queue means that the process ends.
             let _ = self.0.unbounded_send(ObjectRef::from_obj(pod));
         }
     }
+}
+
+/// Whether a pod takes part.
+pub fn takes_part(pod: &Pod) -> bool {
+    let label = pod.labels().get(keys::CONTROL);
+    label.is_some_and(|value| value == "true")
 }

@@ -45,6 +45,9 @@ pub trait Reconciler: Send + Sync + 'static {
         object: Arc<Self::Object>,
     ) -> impl Future<Output = Result<Next, Error>> + Send;
 
+    /// The controller stands down: what was started for an object ends, and what is remembered of it is forgotten.
+    fn leave(&self, _object: &Self::Object) {}
+
     /// Waits for what reconciles started and did not wait for, when no more of them come.
     fn stop(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())

@@ -83,7 +83,8 @@ impl<K: Cached> Clone for Cache<K> {
     }
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
+/// Ends a task when this is dropped.
+pub(crate) struct AbortOnDrop(pub(crate) tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

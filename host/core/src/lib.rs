@@ -21,3 +21,4 @@ pub mod pod_lifecycle;
 mod quantity;
 pub mod reactive_job;
 pub mod selector;
+pub mod stand_down;

@@ -1,5 +1,6 @@
 //! The program: reads its arguments and starts what they name. Nothing is decided here.
 
+mod beside;
 mod child;
 mod crds;
 mod flow;

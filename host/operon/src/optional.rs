@@ -11,12 +11,14 @@ use operon_controllers::{
     driven::{Controller, Driven, OwnedCache},
     effects::{Performer, Performers},
     events::Events,
-    pod_ops_lifecycle::PodOpsLifecycle,
+    pod_ops_lifecycle::{self, PodOpsLifecycle},
     pod_writer::PodWriter,
     report::Reports,
+    stand_down::Notice,
 };
 
 use crate::{
+    beside::Beside,
     run::OptionalController,
     stores::{Listeners, Stores},
     wiring::{Queue, Running},
@@ -45,6 +47,7 @@ pub(crate) struct Optional<'a> {
     pub(crate) listeners: &'a Listeners,
     pub(crate) events: &'a Events,
     pub(crate) client: &'a Client,
+    pub(crate) beside: &'a Beside,
 }
 
 impl Optional<'_> {
@@ -75,7 +78,11 @@ impl Optional<'_> {
                 performer: self.performer(keys::POD_OPS_LIFECYCLE_MANAGER)?,
                 events: self.events.clone(),
             });
-            running.start(controller, &self.stores.pods.store, queue);
+            let store = &self.stores.pods.store;
+            let guarded =
+                self.beside
+                    .guard(controller, store, &queue, pod_ops_lifecycle::takes_part);
+            running.start(Arc::new(guarded), store, queue);
         }
         let triggers = self.listeners.colla_set_triggers.as_ref();
         let stores = self.stores.colla_sets.as_ref();
@@ -104,7 +111,13 @@ impl Optional<'_> {
                     queue.sender.clone(),
                 ),
             });
-            running.start(controller, &stores.objects.store, queue);
+            let objects = &stores.objects;
+            let (manager, concerns) = (CollaSets::MANAGER, |_: &CollaSet| true);
+            let notice = Notice::new(self.client, manager, objects, self.events, concerns);
+            let guarded = self
+                .beside
+                .guard(controller, &objects.store, &queue, concerns);
+            running.start(Arc::new(guarded.with_notice(notice)), &objects.store, queue);
         }
         Ok(())
     }

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, pin::pin};
 use anyhow::Context;
 use clap::ValueEnum;
 use kube::{Client, Config};
-use operon_controllers::{apply::client_config, health::Health, metrics::Metrics};
+use operon_controllers::{
+    apply::client_config, colla_set::CollaSets, driven::Driven, health::Health, metrics::Metrics,
+    operation_job::OperationJobs, pod_ops_lifecycle::PodOpsLifecycle, run::Reconciler as _,
+};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -51,6 +54,10 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OPERON_CONTROLLERS", value_enum, value_delimiter = ',')]
     controllers: Vec<OptionalController>,
 
+    /// The controllers that run even if KusionStack's controllers run in the cluster, separated by commas [default: none]
+    #[arg(long, env = "OPERON_NO_STAND_DOWN", value_enum, value_delimiter = ',')]
+    no_stand_down: Vec<BesideKusionStack>,
+
     /// Run without leader election, for a single instance on a developer's machine
     #[arg(long)]
     no_leader_election: bool,
@@ -65,6 +72,40 @@ pub(crate) enum OptionalController {
     /// The lifecycle of pods that have the label `kusionstack.io/control`
     #[value(name = "podopslifecycle")]
     PodOpsLifecycle,
+}
+
+/// A controller of a kind that KusionStack has a controller of too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BesideKusionStack {
+    /// CollaSets
+    #[value(name = "collaset")]
+    CollaSet,
+    /// The lifecycle of pods that have the label `kusionstack.io/control`
+    #[value(name = "podopslifecycle")]
+    PodOpsLifecycle,
+    /// OperationJobs
+    #[value(name = "operationjob")]
+    OperationJob,
+}
+
+impl BesideKusionStack {
+    /// The controllers that run if these optional ones are enabled.
+    pub(crate) fn running(enabled: &[OptionalController]) -> Vec<Self> {
+        let optional = enabled.iter().map(|one| match one {
+            OptionalController::CollaSet => Self::CollaSet,
+            OptionalController::PodOpsLifecycle => Self::PodOpsLifecycle,
+        });
+        optional.chain([Self::OperationJob]).collect()
+    }
+
+    /// The name of the controller.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CollaSet => Driven::<CollaSets>::NAME,
+            Self::PodOpsLifecycle => PodOpsLifecycle::NAME,
+            Self::OperationJob => OperationJobs::NAME,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -172,6 +213,7 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
         instance: Some(identity),
         cache_dir: arguments.cache_dir,
         controllers: arguments.controllers,
+        no_stand_down: arguments.no_stand_down,
         metrics,
         health,
         plugin_metrics,

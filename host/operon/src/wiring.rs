@@ -14,7 +14,10 @@ use kube::{
     core::ApiResource,
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::{ActionPlugin, DaemonJob, JobFlow, JobTemplate, OperationJob, ReactiveJob, keys};
+use operon_api::{
+    ActionPlugin, DaemonJob, JobFlow, JobTemplate, OperationJob, ReactiveJob, keys,
+    operation_job::Progress,
+};
 use operon_controllers::{
     access,
     action_plugin::ActionPlugins,
@@ -40,6 +43,7 @@ use operon_controllers::{
     reactive_job::{ReactiveJobTriggers, ReactiveJobs},
     report::{Reported, Reports},
     run::{self, Reconciler},
+    stand_down::Notice,
     status::StatusWriter,
     store::Cache,
     triggers::Triggers,
@@ -52,10 +56,11 @@ use tokio::{
 };
 
 use crate::{
+    beside::Beside,
     metrics::PluginMetrics,
     optional::{Optional, OptionalQueues},
     probes::{Phase, Readiness},
-    run::OptionalController,
+    run::{BesideKusionStack, OptionalController},
     stores::{Listeners, Stores},
 };
 
@@ -67,6 +72,7 @@ pub(crate) struct Parts {
     pub(crate) instance: Option<String>,
     pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) controllers: Vec<OptionalController>,
+    pub(crate) no_stand_down: Vec<BesideKusionStack>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) plugin_metrics: PluginMetrics,
@@ -259,6 +265,7 @@ pub(crate) async fn run_in(
         instance: _,
         cache_dir,
         controllers,
+        no_stand_down,
         metrics,
         health,
         plugin_metrics,
@@ -274,6 +281,8 @@ pub(crate) async fn run_in(
     let listeners = queues.listeners(&book, &metrics, &health);
     let stores = Stores::start(&client, &namespace, &listeners);
     stores.ready().await;
+    let enabled = BesideKusionStack::running(&controllers);
+    let beside = Beside::watch(&client, &health, &enabled, no_stand_down).await;
     let events = running.faults.events.clone();
     let performers = Performers::new(config, client.clone(), namespace.clone());
     let optional = Optional {
@@ -282,6 +291,7 @@ pub(crate) async fn run_in(
         listeners: &listeners,
         events: &events,
         client: &client,
+        beside: &beside,
     };
     let pod_writer = optional.pod_writer(&queues.optional)?;
     optional.start(running, queues.optional).await?;
@@ -334,10 +344,35 @@ pub(crate) async fn run_in(
         metrics,
         clock: Arc::new(Timestamp::now),
     });
-    running.start(jobs, &stores.operation_jobs.store, queues.operation_jobs);
+    start_jobs(running, jobs, &beside, queues.operation_jobs);
     readiness.set(Phase::Ready);
     running.ended().await;
     anyhow::bail!("a controller stopped unexpectedly")
+}
+
+/// Starts the controller of OperationJobs.
+fn start_jobs(
+    running: &mut Running,
+    jobs: Arc<OperationJobs>,
+    beside: &Beside,
+    queue: Queue<OperationJob>,
+) {
+    let objects = jobs.jobs.clone();
+    let notice = Notice::new(
+        &jobs.client,
+        keys::OPERATION_JOB_MANAGER,
+        &objects,
+        &jobs.events,
+        |job| !is_finished(job),
+    );
+    let guarded = beside.guard(jobs, &objects.store, &queue, |_| true);
+    running.start(Arc::new(guarded.with_notice(notice)), &objects.store, queue);
+}
+
+/// Whether nothing is left to do for a job but to delete it after its TTL.
+fn is_finished(job: &OperationJob) -> bool {
+    let progress = job.status.as_ref().and_then(|status| status.progress);
+    progress.is_some_and(Progress::is_finished) && job.metadata.deletion_timestamp.is_none()
 }
 
 /// What the controllers that create Jobs have in common.

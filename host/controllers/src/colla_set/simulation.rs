@@ -5,6 +5,7 @@
 //! create it again over its pods; pods that start, fail and restart; requests that fail, take long or have
 //! no answer, watches that lag or are refused, and processes that die at a write or hand over.
 
+mod beside;
 mod kubelet;
 mod process;
 mod promises;
@@ -142,6 +143,7 @@ impl Cluster {
             13 => self.label(chance, keys::TO_DELETE, Some("true")),
             14 => self.label(chance, keys::TO_DELETE, None),
             15 if chance.once_in(3) => self.world.change(create_again),
+            17 if chance.once_in(2) => self.world.change(beside::come_or_go),
             16..=18 => self.operate(chance),
             19 => self.work(chance, Work::Fail),
             20 | 21 => self.work(chance, Work::Unready),
@@ -203,6 +205,7 @@ impl Cluster {
     /// From now on nothing goes wrong, and everybody does their work.
     fn assert_ends(&mut self, chance: &mut Chance) {
         self.world.calm();
+        self.world.change(beside::go);
         let policy = chance.pick(&["Recreate", "InPlaceIfPossible", "Replace"]);
         self.edit(|spec| {
             spec["paused"] = json!(false);

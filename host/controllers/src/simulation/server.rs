@@ -32,8 +32,10 @@ pub(crate) mod plurals {
     pub(crate) const BUDGETS: &str = "poddisruptionbudgets";
     pub(crate) const COLLA_SETS: &str = "collasets";
     pub(crate) const REVISIONS: &str = "controllerrevisions";
+    pub(crate) const LEASES: &str = "leases";
+    pub(crate) const WEBHOOKS: &str = "mutatingwebhookconfigurations";
 
-    pub(crate) const ALL: [&str; 10] = [
+    pub(crate) const ALL: [&str; 12] = [
         OPERATION_JOBS,
         PODS,
         NODES,
@@ -44,6 +46,8 @@ pub(crate) mod plurals {
         BUDGETS,
         COLLA_SETS,
         REVISIONS,
+        LEASES,
+        WEBHOOKS,
     ];
 }
 

@@ -10,16 +10,17 @@ use prometheus_client::registry::Registry;
 
 use super::super::{CollaSetTriggers, CollaSets, without_foreign_data};
 use crate::{
-    driven::Driven,
+    driven::{Controller as _, Driven},
     effects::Performer,
     events::Events,
     fault::Faults,
     health::Health,
     metrics::Metrics,
-    pod_ops_lifecycle::{LifecycleTriggers, PodOpsLifecycle},
+    pod_ops_lifecycle::{LifecycleTriggers, PodOpsLifecycle, takes_part},
     report::Reports,
-    run,
+    run::{self, Reconciler as _},
     simulation::{Counted, Server},
+    stand_down::{Guarded, KusionStack, Notice},
     store::Cache,
 };
 
@@ -32,7 +33,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
     let (queue, queued) = unbounded();
     let (lifecycle_queue, lifecycles_queued) = unbounded();
     let triggers = Arc::new(CollaSetTriggers::new(queue.clone()));
-    let lifecycle = LifecycleTriggers::new(lifecycle_queue);
+    let lifecycle = LifecycleTriggers::new(lifecycle_queue.clone());
     let health = Health::new(Metrics::register(&mut Registry::default()));
     let config = watcher::Config::default();
     let listener = Arc::clone(&triggers);
@@ -75,8 +76,19 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
         performer: performer(keys::POD_OPS_LIFECYCLE_MANAGER),
         events: events.clone(),
     };
+    let names = vec![CollaSets::NAME, PodOpsLifecycle::NAME];
+    let kusion_stack = KusionStack::watch(&client, &health, names).await;
+    let lifecycles = Arc::new(Counted(lifecycles, Arc::clone(&passes)));
+    let queue_of_pods = &lifecycle_queue;
+    let lifecycles = Guarded::new(
+        lifecycles,
+        &kusion_stack,
+        &pods.store,
+        queue_of_pods,
+        takes_part,
+    );
     tokio::spawn(run::run(
-        Arc::new(Counted(lifecycles, Arc::clone(&passes))),
+        Arc::new(lifecycles),
         pods.store.clone(),
         lifecycles_queued,
         health.clone(),
@@ -94,10 +106,19 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
         performer: performer(manager),
         client: client.clone(),
         owned: vec![Arc::new(pods), Arc::new(revisions)],
-        reports: Reports::new(client.clone(), manager, cache, events.clone(), queue),
+        reports: Reports::new(
+            client.clone(),
+            manager,
+            cache,
+            events.clone(),
+            queue.clone(),
+        ),
     };
+    let colla_sets = Arc::new(Counted(colla_sets, passes));
+    let notice = Notice::new(&client, manager, &objects, &events, |_| true);
+    let colla_sets = Guarded::new(colla_sets, &kusion_stack, &objects.store, &queue, |_| true);
     tokio::spawn(run::run(
-        Arc::new(Counted(colla_sets, passes)),
+        Arc::new(colla_sets.with_notice(notice)),
         objects.store,
         queued,
         health,

@@ -1,0 +1,162 @@
+//! What an object says while its controller stands down: a condition and an Event, once. If KusionStack's
+//! controller removes the condition with its next write of the status, it is not written again.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::{Api, Client, ResourceExt};
+use operon_api::conditions::{STANDING_DOWN, condition, find};
+use operon_core::{action::Severity, stand_down::Sign};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Class, Error},
+    events::Events,
+    report::Reported,
+    run::Next,
+    status::{StatusWriter, Written, whole_seconds},
+    store::Cache,
+};
+
+/// The reason of the condition.
+const REASON: &str = "KusionStackRuns";
+
+/// Reports on an object that its controller stands down.
+pub trait Tell<K>: Send + Sync {
+    /// Reports it, unless that was done.
+    fn tell<'a>(&'a self, object: &'a K, sign: &'a Sign) -> BoxFuture<'a, Result<Next, Error>>;
+
+    /// The controller does not stand down any more.
+    fn forget(&self, object: &K);
+}
+
+/// Reports it as the controller of the objects does: the condition is removed by its next status.
+pub struct Notice<K: Reported> {
+    client: Client,
+    manager: &'static str,
+    cache: Cache<K>,
+    events: Events,
+    concerns: fn(&K) -> bool,
+    writer: StatusWriter,
+    /// The uids of the objects that it was reported on.
+    told: Mutex<HashSet<String>>,
+}
+
+impl<K: Reported> Notice<K> {
+    /// Reports it as this field manager, on the objects that a controller would write.
+    pub fn new(
+        client: &Client,
+        manager: &'static str,
+        cache: &Cache<K>,
+        events: &Events,
+        concerns: fn(&K) -> bool,
+    ) -> Self {
+        Self {
+            client: client.clone(),
+            manager,
+            cache: cache.clone(),
+            events: events.clone(),
+            concerns,
+            writer: StatusWriter::default(),
+            told: Mutex::default(),
+        }
+    }
+
+    async fn write(&self, object: &K, sign: &Sign) -> Result<Next, Error> {
+        let uid = object.uid().unwrap_or_default();
+        let is_told = self.told().contains(&uid);
+        if is_told || !(self.concerns)(object) {
+            return Ok(Next::default());
+        }
+        let message = message::<K>(sign);
+        if let Some(status) = status(object, &message, whole_seconds(Timestamp::now())) {
+            let namespace = object.namespace().unwrap_or_default();
+            let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+            let version = object.resource_version();
+            let (manager, version) = (self.manager, version.as_deref());
+            let write = self
+                .writer
+                .write(&api, manager, object, version, None, &status);
+            match write.await {
+                Ok(Written::Later(wait)) => {
+                    return Ok(Next {
+                        requeue_after: Some(wait),
+                        retry: false,
+                    });
+                }
+                Ok(Written::Yes(written)) => self.cache.wrote(*written),
+                Ok(Written::Unchanged) => {}
+                Err(error) if error.class() == Class::Unavailable => return Err(error),
+                // The Event says it.
+                Err(error) => tracing::debug!(
+                    namespace,
+                    name = object.name_any(),
+                    error = error.chain(),
+                    "the condition {STANDING_DOWN} could not be written"
+                ),
+            }
+            self.events
+                .send(
+                    object,
+                    Severity::Normal,
+                    STANDING_DOWN,
+                    "Reconcile",
+                    &message,
+                )
+                .await;
+        }
+        self.told().insert(uid);
+        Ok(Next::default())
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Reported> Tell<K> for Notice<K> {
+    fn tell<'a>(&'a self, object: &'a K, sign: &'a Sign) -> BoxFuture<'a, Result<Next, Error>> {
+        self.write(object, sign).boxed()
+    }
+
+    fn forget(&self, object: &K) {
+        self.told().remove(&object.uid().unwrap_or_default());
+    }
+}
+
+fn message<K: Reported>(sign: &Sign) -> String {
+    let (kind, remedy) = (K::kind(&()), sign.remedy());
+    format!(
+        "Operon leaves {kind}s to KusionStack's controllers and writes nothing, because {sign}. {remedy}"
+    )
+}
+
+/// The object's status with the condition; none if it has the condition already.
+fn status<K: Reported>(object: &K, message: &str, now: Timestamp) -> Option<Value> {
+    let object_now = serde_json::to_value(object).ok()?;
+    let before = object_now.get("status").filter(|status| status.is_object());
+    let mut status = before.cloned().unwrap_or_else(|| json!({}));
+    let known = status.get("conditions").cloned().unwrap_or_default();
+    let mut conditions: Vec<Condition> = serde_json::from_value(known).unwrap_or_default();
+    if find(&conditions, STANDING_DOWN).is_some_and(|known| known.message == message) {
+        return None;
+    }
+    let generation = object.meta().generation;
+    let told = condition(
+        &conditions,
+        STANDING_DOWN,
+        "True",
+        REASON,
+        message,
+        generation,
+        now,
+    );
+    conditions.retain(|one| one.type_ != STANDING_DOWN);
+    conditions.push(told);
+    status["conditions"] = json!(conditions);
+    Some(status)
+}

@@ -1,0 +1,58 @@
+//! Which controllers stand down while KusionStack's run in the same cluster: those of the same kinds, unless an
+//! argument says otherwise.
+
+use std::sync::Arc;
+
+use kube::{Client, runtime::reflector::Store};
+use operon_controllers::{
+    health::Health,
+    run::Reconciler,
+    stand_down::{Guarded, KusionStack},
+};
+
+use crate::{run::BesideKusionStack, wiring::Queue};
+
+/// Guards controllers.
+pub(crate) struct Beside {
+    kusion_stack: KusionStack,
+    /// For controllers that do not stand down.
+    nobody: KusionStack,
+    forced: Vec<BesideKusionStack>,
+}
+
+impl Beside {
+    /// Finds out whether KusionStack's controllers run. `running` are the controllers of its kinds that are
+    /// enabled, `forced` those that do not stand down.
+    pub(crate) async fn watch(
+        client: &Client,
+        health: &Health,
+        running: &[BesideKusionStack],
+        forced: Vec<BesideKusionStack>,
+    ) -> Self {
+        let guarded = running.iter().filter(|one| !forced.contains(one));
+        let names = guarded.map(|one| one.name()).collect();
+        Self {
+            kusion_stack: KusionStack::watch(client, health, names).await,
+            nobody: KusionStack::watch(client, health, Vec::new()).await,
+            forced,
+        }
+    }
+
+    /// A controller that stands down, if it does. When KusionStack goes, it reconciles the objects of the `store`
+    /// that it reconciles at all.
+    pub(crate) fn guard<R: Reconciler>(
+        &self,
+        reconciler: Arc<R>,
+        store: &Store<R::Object>,
+        queue: &Queue<R::Object>,
+        concerns: fn(&R::Object) -> bool,
+    ) -> Guarded<R> {
+        let is_forced = self.forced.iter().any(|one| one.name() == R::NAME);
+        let kusion_stack = if is_forced {
+            &self.nobody
+        } else {
+            &self.kusion_stack
+        };
+        Guarded::new(reconciler, kusion_stack, store, &queue.sender, concerns)
+    }
+}
