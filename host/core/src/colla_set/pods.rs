@@ -106,7 +106,8 @@ pub(super) fn is_scheduled(pod: &Pod) -> bool {
         .is_some_and(|spec| spec.node_name.is_some())
 }
 
-fn is_finished(pod: &Pod) -> bool {
+/// Whether no container of a pod will ever run again.
+pub(super) fn is_finished(pod: &Pod) -> bool {
     let phase = pod
         .status
         .as_ref()

@@ -1,14 +1,14 @@
 //! The ControllerRevisions of a CollaSet: what its template was, so that pods of an older template are
 //! known, and a template that is applied again is the same revision.
 
-use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
 use kube::{Resource, ResourceExt};
 use operon_api::{CollaSet, colla_set::HISTORY_LIMIT, embedded::PodTemplateSpec, keys};
 use serde_json::{Value, json};
 
 use super::{
     Seen,
-    pods::{owner_uid, revision},
+    pods::{is_finished, owner_uid, revision},
 };
 use crate::{
     action::{Effect, Propagation},
@@ -92,10 +92,14 @@ impl<'a> Revisions<'a> {
         let object = &*seen.object;
         let status = object.status.as_ref();
         let current = status.and_then(|status| status.current_revision.as_deref());
+        let uid = object.metadata.uid.as_deref();
+        // A pod that has finished is not adopted.
+        let counts = |pod: &&Pod| owner_uid(*pod) == uid || !is_finished(pod);
+        let pods: Vec<&Pod> = seen.pods.iter().map(AsRef::as_ref).filter(counts).collect();
         let is_kept = |one: &ControllerRevision| {
             let name = one.metadata.name.as_deref();
-            let has = |pod: &std::sync::Arc<_>| revision(pod) == name;
-            name == updated.metadata.name.as_deref() || name == current || seen.pods.iter().any(has)
+            let has = |pod: &&Pod| revision(pod) == name;
+            name == updated.metadata.name.as_deref() || name == current || pods.iter().any(has)
         };
         let unused: Vec<_> = self.owned.iter().filter(|one| !is_kept(one)).collect();
         let limit = object.spec.history_limit.unwrap_or(HISTORY_LIMIT);

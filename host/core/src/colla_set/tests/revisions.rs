@@ -86,6 +86,23 @@ fn as_many_unused_revisions_are_kept_as_the_history_limit_says() {
 }
 
 #[test]
+fn a_pod_that_has_finished_and_has_no_owner_keeps_no_revision() {
+    let mut seen = set(1);
+    seen.serve();
+    for image in ["a", "b"] {
+        edit_image(&mut seen, image);
+    }
+    seen.edit(|object| object.spec.history_limit = Some(0));
+    let kept = written(&seen.plan().delete);
+    seen.pod(
+        0,
+        &json!({"metadata": {"ownerReferences": []}, "status": {"phase": "Failed"}}),
+    );
+    let deleted = written(&seen.plan().delete);
+    assert_eq!((kept.len(), deleted.len()), (1, 2));
+}
+
+#[test]
 fn a_revision_without_an_owner_is_adopted_and_one_of_another_set_is_not() {
     let mut seen = set(1);
     let found = seen.revisions.pop().expect("the revision");
