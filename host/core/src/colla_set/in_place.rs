@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     resources::{self, Resources},
+    revision::stored,
     selection::texts,
 };
 use crate::pod_lifecycle::labels::Labels;
@@ -31,13 +32,15 @@ impl Change {
     /// # Errors
     /// The field that differs and cannot be changed in a pod.
     pub(super) fn between(old: &PodTemplateSpec, new: &PodTemplateSpec) -> Result<Self, String> {
-        let part = |template: &PodTemplateSpec, name: &str| {
-            let part = template.0.get(name).and_then(Value::as_object);
+        let (stored_old, stored_new) = comparable(old, new);
+        let part = |template: &Value, name: &str| {
+            let part = template.get(name).and_then(Value::as_object);
             part.cloned().unwrap_or_default()
         };
-        let (before, after) = (part(old, "metadata"), part(new, "metadata"));
+        let metadata = |template| part(template, "metadata");
+        let (before, after) = (metadata(&stored_old), metadata(&stored_new));
         fields_are_same("metadata", &before, &after, &["labels", "annotations"])?;
-        let (before, after) = (part(old, "spec"), part(new, "spec"));
+        let (before, after) = (part(&stored_old, "spec"), part(&stored_new, "spec"));
         fields_are_same("spec", &before, &after, &["containers"])?;
         let resources = resources::change(
             &Value::Object(before.clone()),
@@ -193,6 +196,36 @@ fn difference(old: &Labels, new: &Labels) -> BTreeMap<String, Option<String>> {
         .chain(set)
         .filter(|(key, _)| is_theirs(key))
         .collect()
+}
+
+/// Two templates as they mean the same: fields that only one of them writes out with their default are no
+/// difference. The default pull policy depends on the image, which may change, but the policy of a pod may not; so
+/// it counts only where both write it.
+fn comparable(old: &PodTemplateSpec, new: &PodTemplateSpec) -> (Value, Value) {
+    let stored = |template: &PodTemplateSpec, other: &PodTemplateSpec| {
+        let mut form = stored(template);
+        for list in ["containers", "initContainers"] {
+            let containers = form["spec"].get_mut(list).and_then(Value::as_array_mut);
+            for container in containers.into_iter().flatten() {
+                let has_policy = |template| has_pull_policy(template, list, &container["name"]);
+                let both = has_policy(template) && has_policy(other);
+                if let Some(container) = container.as_object_mut().filter(|_| !both) {
+                    container.remove(PULL_POLICY);
+                }
+            }
+        }
+        form
+    };
+    (stored(old, new), stored(new, old))
+}
+
+const PULL_POLICY: &str = "imagePullPolicy";
+
+/// Whether a template writes the pull policy of this container.
+fn has_pull_policy(template: &PodTemplateSpec, list: &str, name: &Value) -> bool {
+    let containers = template.at(&["spec", list]).and_then(Value::as_array);
+    let mut containers = containers.into_iter().flatten();
+    containers.any(|one| one["name"] == *name && one[PULL_POLICY].is_string())
 }
 
 fn images(old: Option<&Value>, new: Option<&Value>) -> Result<BTreeMap<String, String>, String> {

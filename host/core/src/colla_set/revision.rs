@@ -17,6 +17,7 @@ use crate::{
         name::{cut, five},
         owned::owner,
     },
+    reactive_job::stored::stored_pod_template,
 };
 
 /// What the creation of a revision is for.
@@ -47,10 +48,11 @@ impl<'a> Revisions<'a> {
             .filter(|one| one.metadata.deletion_timestamp.is_none())
             .collect();
         owned.sort_by_key(|one| (one.revision, one.name_any()));
-        let data = data(object);
-        let mut newest_first = owned.iter().rev();
-        let updated =
-            known(object, &owned).or_else(|| newest_first.find(|one| holds(one, &data)).copied());
+        let updated = known(object, &owned).or_else(|| {
+            let template = stored(&object.spec.template);
+            let mut newest_first = owned.iter().rev();
+            newest_first.find(|one| holds(one, &template)).copied()
+        });
         Self { owned, updated }
     }
 
@@ -145,7 +147,8 @@ pub(super) fn claim(object: &CollaSet, found: &Value) -> Claim {
     let Ok(found) = serde_json::from_value::<ControllerRevision>(found.clone()) else {
         return Claim::Others;
     };
-    let is_same = found.metadata.deletion_timestamp.is_none() && holds(&found, &data(object));
+    let is_same = found.metadata.deletion_timestamp.is_none()
+        && holds(&found, &stored(&object.spec.template));
     match owner_uid(&found) {
         uid if is_same && uid.is_some() && uid == object.metadata.uid.as_deref() => Claim::Mine,
         None if is_same => {
@@ -175,8 +178,15 @@ pub(super) fn template(one: &ControllerRevision) -> PodTemplateSpec {
     PodTemplateSpec(template)
 }
 
-fn holds(one: &ControllerRevision, data: &Value) -> bool {
-    one.data.as_ref().is_some_and(|held| held.0 == *data)
+/// Whether a revision is of this template, in its stored form. The Go operator wrote its templates with all
+/// defaults, and with nulls.
+fn holds(one: &ControllerRevision, stored_template: &Value) -> bool {
+    stored(&template(one)) == *stored_template
+}
+
+/// What a template means, however it is written.
+pub(super) fn stored(template: &PodTemplateSpec) -> Value {
+    stored_pod_template(&json!(template))
 }
 
 fn digest(object: &CollaSet, salt: u32) -> String {

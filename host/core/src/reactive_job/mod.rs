@@ -19,7 +19,7 @@ mod job;
 mod plan;
 mod sap_hash;
 mod status;
-mod stored;
+pub(crate) mod stored;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -57,6 +57,15 @@ pub(super) fn stored_spec(spec: &Value) -> Value {
     spec
 }
 
+/// The stored form of a pod template.
+pub(crate) fn stored_pod_template(template: &Value) -> Value {
+    let mut template = template.clone();
+    tidy(&mut template);
+    pod_template(&mut template);
+    tidy(&mut template);
+    template
+}
+
 /// Takes out what means nothing.
 fn tidy(value: &mut Value) {
     match value {
@@ -109,12 +118,14 @@ fn job(spec: &mut Value) {
             });
         });
     });
-    inside(spec, "template", |template| {
-        inside(template, "metadata", |metadata| {
-            remove(metadata, "creationTimestamp");
-        });
-        inside(template, "spec", pod);
+    inside(spec, "template", pod_template);
+}
+
+fn pod_template(template: &mut Value) {
+    inside(template, "metadata", |metadata| {
+        remove(metadata, "creationTimestamp");
     });
+    inside(template, "spec", pod);
 }
 
 fn pod(pod: &mut Value) {

@@ -51,7 +51,10 @@ fn what_a_schema_adds_to_a_template_is_no_new_revision() {
         object.spec.template.0["spec"]["restartPolicy"] = json!("Always");
     });
     assert!(seen.plan().revision.is_none());
+    // Nor if a user writes it.
     seen.edit(|object| object.metadata.generation = Some(2));
+    assert!(seen.plan().revision.is_none());
+    seen.edit(|object| object.spec.template.0["spec"]["schedulerName"] = json!("other"));
     assert!(seen.plan().revision.is_some());
 }
 
