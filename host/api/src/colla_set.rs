@@ -7,11 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     embedded::{AnyObject, PodTemplateSpec},
-    schema::unsupported,
+    schema::{unsupported, unsupported_items},
 };
 
 /// How many revisions are kept that no pod has, unless `historyLimit` is set.
@@ -128,10 +128,9 @@ pub struct CollaSetSpec {
 
     /// Not supported yet: a pod can only use PersistentVolumeClaims that exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<AnyObject>", extend("x-kubernetes-validations" = [json!({
-        "rule": "size(self) == 0",
-        "message": "volumeClaimTemplates are not supported yet: use PersistentVolumeClaims that exist",
-    })]))]
+    #[schemars(with = "Vec<AnyObject>", extend("x-kubernetes-validations" = [unsupported_items(
+        "volumeClaimTemplates are not supported yet: use PersistentVolumeClaims that exist"
+    )]))]
     pub volume_claim_templates: Vec<Value>,
 }
 

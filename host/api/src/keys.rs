@@ -150,6 +150,16 @@ pub const COLLA_SET_MANAGER: &str = "operon-collaset";
 /// The ServiceAccount, and the field manager, of what the PodOpsLifecycle controller writes.
 pub const POD_OPS_LIFECYCLE_MANAGER: &str = "operon-podopslifecycle";
 
+/// The field manager of the status of PodTransitionRules.
+pub const POD_TRANSITION_RULE_MANAGER: &str = "operon-podtransitionrule";
+
+/// On a pod, the prefix of annotations: `<prefix>/<PodTransitionRule>` says why the pod waits for that, as a JSON
+/// object. The key is KusionStack's, like the next.
+pub const TRANSITION_DETAIL: &str = "detail.podtransitionrule.kusionstack.io";
+
+/// On a pod: the rules of PodTransitionRules that are not checked for it, as a JSON object.
+pub const SKIP_RULES: &str = "podtransitionrule.kusionstack.io/skip-rule-conditions";
+
 /// On an object and on its Jobs, a label: the Kueue queue that admits the Jobs. The key is Kueue's.
 pub const QUEUE_NAME: &str = "kueue.x-k8s.io/queue-name";
 

@@ -17,6 +17,7 @@ pub mod job_flow;
 pub mod job_template;
 pub mod keys;
 pub mod operation_job;
+pub mod pod_transition_rule;
 pub mod reactive_job;
 
 mod schema;
@@ -32,6 +33,7 @@ pub use daemon_job::DaemonJob;
 pub use job_flow::JobFlow;
 pub use job_template::JobTemplate;
 pub use operation_job::OperationJob;
+pub use pod_transition_rule::PodTransitionRule;
 pub use reactive_job::ReactiveJob;
 
 /// Every CustomResourceDefinition of Operon, in the order in which they are documented.
@@ -39,6 +41,7 @@ pub fn all_crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![
         OperationJob::crd(),
         CollaSet::crd(),
+        PodTransitionRule::crd(),
         reactive_job::crd(),
         JobFlow::crd(),
         JobTemplate::crd(),

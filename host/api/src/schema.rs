@@ -33,6 +33,11 @@ pub(crate) fn unsupported(message: &str) -> Value {
     json!({"rule": "false", "message": message})
 }
 
+/// The rule that refuses the items of a list which Operon does not support, with this message.
+pub(crate) fn unsupported_items(message: &str) -> Value {
+    json!({"rule": "size(self) == 0", "message": message})
+}
+
 /// A text without the line breaks of the source; paragraphs stay.
 fn unwrapped(text: &str) -> String {
     let paragraphs = text
