@@ -168,7 +168,8 @@ fn orphans_of<K: Resource>(object: &K) -> String {
     format!("{}/", object.namespace().unwrap_or_default())
 }
 
-fn controller<K: Resource>(
+/// The controller of an object.
+pub(crate) fn controller<K: Resource>(
     object: &K,
 ) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
     let owners = object.meta().owner_references.iter().flatten();

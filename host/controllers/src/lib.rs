@@ -34,6 +34,7 @@ pub mod orphaned_job;
 pub mod owner_triggers;
 pub mod plugin_watch;
 pub mod pod_ops_lifecycle;
+pub mod pod_transition_rule;
 pub mod pod_writer;
 pub mod reactive_job;
 mod recent;

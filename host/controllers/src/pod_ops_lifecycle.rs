@@ -6,12 +6,11 @@ use std::{sync::Arc, time::Duration};
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
-use operon_api::keys;
 use operon_core::{
     action::{Failure, Severity},
     pod_lifecycle::{
         deletion::deletion,
-        pod::{Step, step},
+        pod::{Step, step, takes_part},
     },
 };
 
@@ -20,6 +19,7 @@ use crate::{
     effects::{Performed, Performer},
     error::{Class, Error},
     events::Events,
+    pod_transition_rule::RuleBook,
     run::{Next, Reconciler},
     store::Cache,
 };
@@ -31,6 +31,8 @@ const CONFLICT: Duration = Duration::from_secs(1);
 pub struct PodOpsLifecycle {
     /// All pods.
     pub pods: Cache<Pod>,
+    /// Decides when operations may take a pod out of service.
+    pub rules: RuleBook,
     /// Writes pods.
     pub performer: Performer,
     /// Sends Events.
@@ -43,7 +45,8 @@ impl Reconciler for PodOpsLifecycle {
     const STATUS_MANAGER: Option<&'static str> = None;
 
     async fn reconcile(&self, pod: Arc<Pod>) -> Result<Next, Error> {
-        let (step, failure) = step(&pod, Timestamp::now());
+        let answers = self.rules.answers(&pod);
+        let (step, failure) = step(&pod, &answers, Timestamp::now());
         if let Some(failure) = failure {
             let Failure { reason, message } = failure;
             self.events
@@ -78,6 +81,11 @@ impl PodOpsLifecycle {
             };
             version = written.resource_version();
             self.wrote(*written);
+            if let Some(message) = step.waits() {
+                self.events
+                    .send(pod, Severity::Normal, "WaitsForRule", "Reconcile", message)
+                    .await;
+            }
         }
         if let Some(gate) = step.gate(pod, version, Timestamp::now())
             && let Performed::Object(written) = self.performer.perform(&namespace, &gate).await?
@@ -131,10 +139,4 @@ impl LifecycleTriggers {
             let _ = self.0.unbounded_send(ObjectRef::from_obj(pod));
         }
     }
-}
-
-/// Whether a pod takes part.
-pub fn takes_part(pod: &Pod) -> bool {
-    let label = pod.labels().get(keys::CONTROL);
-    label.is_some_and(|value| value == "true")
 }

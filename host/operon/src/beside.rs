@@ -38,17 +38,17 @@ impl Beside {
         }
     }
 
-    /// A controller that stands down, if it does. When KusionStack goes, it reconciles the objects of the `store`
+    /// A controller that stands down, if this one does. When KusionStack goes, it reconciles the objects of the `store`
     /// that it reconciles at all.
     pub(crate) fn guard<R: Reconciler>(
         &self,
+        kind: BesideKusionStack,
         reconciler: Arc<R>,
         store: &Store<R::Object>,
         queue: &Queue<R::Object>,
         concerns: fn(&R::Object) -> bool,
     ) -> Guarded<R> {
-        let is_forced = self.forced.iter().any(|one| one.name() == R::NAME);
-        let kusion_stack = if is_forced {
+        let kusion_stack = if self.forced.contains(&kind) {
             &self.nobody
         } else {
             &self.kusion_stack

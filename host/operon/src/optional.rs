@@ -5,21 +5,23 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use operon_api::{CollaSet, keys};
+use operon_api::{CollaSet, PodTransitionRule, keys};
 use operon_controllers::{
     colla_set::{CollaSets, can_resize},
     driven::{Controller, Driven, OwnedCache},
     effects::{Performer, Performers},
     events::Events,
-    pod_ops_lifecycle::{self, PodOpsLifecycle},
+    pod_ops_lifecycle::PodOpsLifecycle,
+    pod_transition_rule::{PodTransitionRules, RuleBook},
     pod_writer::PodWriter,
     report::Reports,
     stand_down::Notice,
 };
+use operon_core::pod_lifecycle::pod::takes_part;
 
 use crate::{
     beside::Beside,
-    run::OptionalController,
+    run::{BesideKusionStack, OptionalController},
     stores::{Listeners, Stores},
     wiring::{Queue, Running},
 };
@@ -28,6 +30,8 @@ use crate::{
 pub(crate) struct OptionalQueues {
     pub(crate) colla_sets: Option<Queue<CollaSet>>,
     pub(crate) lifecycles: Option<Queue<Pod>>,
+    /// With the PodOpsLifecycle.
+    pub(crate) rules: Option<Queue<PodTransitionRule>>,
 }
 
 impl OptionalQueues {
@@ -36,6 +40,7 @@ impl OptionalQueues {
         Self {
             colla_sets: is_enabled(OptionalController::CollaSet).then(Queue::new),
             lifecycles: is_enabled(OptionalController::PodOpsLifecycle).then(Queue::new),
+            rules: is_enabled(OptionalController::PodOpsLifecycle).then(Queue::new),
         }
     }
 }
@@ -71,22 +76,67 @@ impl Optional<'_> {
         let OptionalQueues {
             colla_sets,
             lifecycles,
+            rules,
         } = queues;
-        if let Some(queue) = lifecycles {
-            let controller = Arc::new(PodOpsLifecycle {
-                pods: self.stores.pods.clone(),
-                performer: self.performer(keys::POD_OPS_LIFECYCLE_MANAGER)?,
-                events: self.events.clone(),
-            });
-            let store = &self.stores.pods.store;
-            let guarded =
-                self.beside
-                    .guard(controller, store, &queue, pod_ops_lifecycle::takes_part);
-            running.start(Arc::new(guarded), store, queue);
+        if let (Some(lifecycles), Some(rules)) = (lifecycles, rules) {
+            self.start_lifecycle(running, lifecycles, rules)?;
         }
+        self.start_colla_sets(running, colla_sets).await
+    }
+
+    fn start_lifecycle(
+        &self,
+        running: &mut Running,
+        lifecycles: Queue<Pod>,
+        rules: Queue<PodTransitionRule>,
+    ) -> anyhow::Result<()> {
+        let triggers = self.listeners.rule_triggers.as_ref();
+        let Some((triggers, objects)) = triggers.zip(self.stores.rules.as_ref()) else {
+            return Ok(());
+        };
+        let pods = &self.stores.pods;
+        let colla_sets = self.stores.colla_sets.as_ref();
+        let controller = Arc::new(PodTransitionRules {
+            pods: pods.store.clone(),
+            colla_sets: colla_sets.map(|stores| stores.objects.store.clone()),
+            triggers: Arc::clone(triggers),
+            reports: Reports::new(
+                self.client.clone(),
+                keys::POD_TRANSITION_RULE_MANAGER,
+                objects.clone(),
+                self.events.clone(),
+                rules.sender.clone(),
+            ),
+        });
+        let kind = BesideKusionStack::PodOpsLifecycle;
+        let guarded = self
+            .beside
+            .guard(kind, controller, &objects.store, &rules, |_| true);
+        running.start(Arc::new(guarded), &objects.store, rules);
+        let controller = Arc::new(PodOpsLifecycle {
+            pods: pods.clone(),
+            rules: RuleBook {
+                rules: objects.store.clone(),
+                triggers: Arc::clone(triggers),
+            },
+            performer: self.performer(keys::POD_OPS_LIFECYCLE_MANAGER)?,
+            events: self.events.clone(),
+        });
+        let guarded = self
+            .beside
+            .guard(kind, controller, &pods.store, &lifecycles, takes_part);
+        running.start(Arc::new(guarded), &pods.store, lifecycles);
+        Ok(())
+    }
+
+    async fn start_colla_sets(
+        &self,
+        running: &mut Running,
+        queue: Option<Queue<CollaSet>>,
+    ) -> anyhow::Result<()> {
         let triggers = self.listeners.colla_set_triggers.as_ref();
         let stores = self.stores.colla_sets.as_ref();
-        if let (Some(queue), Some(triggers), Some(stores)) = (colla_sets, triggers, stores) {
+        if let (Some(queue), Some(triggers), Some(stores)) = (queue, triggers, stores) {
             let owned: Vec<Arc<dyn OwnedCache>> = vec![
                 Arc::new(self.stores.pods.clone()),
                 Arc::new(stores.revisions.clone()),
@@ -114,9 +164,13 @@ impl Optional<'_> {
             let objects = &stores.objects;
             let (manager, concerns) = (CollaSets::MANAGER, |_: &CollaSet| true);
             let notice = Notice::new(self.client, manager, objects, self.events, concerns);
-            let guarded = self
-                .beside
-                .guard(controller, &objects.store, &queue, concerns);
+            let guarded = self.beside.guard(
+                BesideKusionStack::CollaSet,
+                controller,
+                &objects.store,
+                &queue,
+                concerns,
+            );
             running.start(Arc::new(guarded.with_notice(notice)), &objects.store, queue);
         }
         Ok(())

@@ -16,7 +16,8 @@ use kube::{
     },
 };
 use operon_api::{
-    ActionPlugin, CollaSet, DaemonJob, JobFlow, JobTemplate, OperationJob, ReactiveJob, keys,
+    ActionPlugin, CollaSet, DaemonJob, JobFlow, JobTemplate, OperationJob, PodTransitionRule,
+    ReactiveJob, keys,
 };
 use operon_controllers::{
     action_plugin,
@@ -29,6 +30,7 @@ use operon_controllers::{
     metrics::Metrics,
     owner_triggers::OwnerTriggers,
     pod_ops_lifecycle::LifecycleTriggers,
+    pod_transition_rule::RuleTriggers,
     reactive_job::ReactiveJobTriggers,
     store::{Cache, Cached},
     triggers::Triggers,
@@ -47,6 +49,8 @@ pub(crate) struct Listeners {
     pub(crate) colla_set_triggers: Option<Arc<CollaSetTriggers>>,
     /// As above.
     pub(crate) lifecycle_triggers: Option<Arc<LifecycleTriggers>>,
+    /// As above.
+    pub(crate) rule_triggers: Option<Arc<RuleTriggers>>,
     pub(crate) plugin_queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
@@ -70,6 +74,8 @@ pub(crate) struct Stores {
     pub(crate) jobs_of_owners: Cache<Job>,
     /// If CollaSets are enabled.
     pub(crate) colla_sets: Option<CollaSetStores>,
+    /// If the PodOpsLifecycle is enabled.
+    pub(crate) rules: Option<Cache<PodTransitionRule>>,
     pub(crate) nodes: Cache<Node>,
     pub(crate) pods: Cache<Pod>,
 }
@@ -116,13 +122,16 @@ impl Stores {
         let jobs_of_owners = labelled(client, health, keys::OWNER_UID, without_template, on_job);
         let nodes = nodes(client, listeners, &daemon_jobs);
         let colla_sets = listeners.colla_set_triggers.as_ref();
-        let colla_sets = colla_sets.map(|triggers| CollaSetStores::start(client, health, triggers));
+        let rule_triggers = listeners.rule_triggers.as_ref();
+        let colla_sets = colla_sets
+            .map(|triggers| CollaSetStores::start(client, health, triggers, rule_triggers));
         let owners = Owners {
             reactive: &jobs_of_reactive_jobs,
             owned: &jobs_of_owners,
             colla_sets: colla_sets.as_ref(),
         };
         let pods = pods(client, listeners, &owners);
+        let rules = rule_triggers.map(|triggers| rules(client, health, triggers, &pods));
         let (triggers, targets) = (Arc::clone(&listeners.triggers), pods.store.clone());
         let left_behind = Arc::clone(&listeners.left_behind);
         let operation_jobs = all(client, health, move |job, jobs| {
@@ -142,6 +151,7 @@ impl Stores {
             daemon_jobs,
             jobs_of_owners,
             colla_sets,
+            rules,
             nodes,
             pods,
         }
@@ -161,9 +171,13 @@ impl Stores {
             daemon_jobs,
             jobs_of_owners,
             colla_sets,
+            rules,
             nodes,
             pods,
         } = self;
+        if let Some(rules) = rules {
+            rules.ready().await;
+        }
         if let Some(CollaSetStores { objects, revisions }) = colla_sets {
             tokio::join!(objects.ready(), revisions.ready());
         }
@@ -194,10 +208,18 @@ impl Stores {
 }
 
 impl CollaSetStores {
-    fn start(client: &Client, health: &Health, triggers: &Arc<CollaSetTriggers>) -> Self {
-        let on_object = Arc::clone(triggers);
+    fn start(
+        client: &Client,
+        health: &Health,
+        triggers: &Arc<CollaSetTriggers>,
+        rules: Option<&Arc<RuleTriggers>>,
+    ) -> Self {
+        let (on_object, rules) = (Arc::clone(triggers), rules.cloned());
         let objects: Cache<CollaSet> = all(client, health, move |object, _| {
             on_object.object_changed(object);
+            if let Some(rules) = &rules {
+                rules.colla_set_changed(object);
+            }
         });
         let (on_revision, known) = (Arc::clone(triggers), objects.store.clone());
         let on_revision = move |revision: &ControllerRevision, revisions: &_| {
@@ -287,6 +309,7 @@ fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Po
     let colla_sets = owners.colla_sets.map(|stores| stores.objects.store.clone());
     let colla_sets = colla_sets.zip(listeners.colla_set_triggers.clone());
     let lifecycle = listeners.lifecycle_triggers.clone();
+    let rules = listeners.rule_triggers.clone();
     let on_pod = move |pod: &Pod, pods: &_| {
         triggers.pod_changed(pod, pods);
         left_behind.pod_changed(pod, pods);
@@ -296,6 +319,9 @@ fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Po
         if let Some((objects, triggers)) = &colla_sets {
             triggers.pod_changed(pod, pods, objects);
         }
+        if let Some(rules) = &rules {
+            rules.pod_changed(pod, pods);
+        }
         if let Some(lifecycle) = &lifecycle {
             lifecycle.pod_changed(pod);
         }
@@ -303,6 +329,19 @@ fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Po
     let api = Api::all(client.clone());
     let (config, on_pod) = (watcher::Config::default(), Arc::new(on_pod));
     Cache::start(api, config, (), on_pod, &listeners.health)
+}
+
+/// All PodTransitionRules.
+fn rules(
+    client: &Client,
+    health: &Health,
+    triggers: &Arc<RuleTriggers>,
+    pods: &Cache<Pod>,
+) -> Cache<PodTransitionRule> {
+    let (triggers, pods) = (Arc::clone(triggers), pods.store.clone());
+    all(client, health, move |rule, rules| {
+        triggers.rule_changed(rule, rules, &pods);
+    })
 }
 
 fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
@@ -316,6 +355,7 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
         pods_of_jobs: _,
         colla_set_triggers: _,
         lifecycle_triggers: _,
+        rule_triggers: _,
         plugin_queue,
         metrics,
         health,

@@ -40,6 +40,7 @@ use operon_controllers::{
     orphaned_job::OrphanedJobs,
     owner_triggers::OwnerTriggers,
     pod_ops_lifecycle::LifecycleTriggers,
+    pod_transition_rule::RuleTriggers,
     reactive_job::{ReactiveJobTriggers, ReactiveJobs},
     report::{Reported, Reports},
     run::{self, Reconciler},
@@ -213,9 +214,12 @@ impl Queues {
         let OptionalQueues {
             colla_sets,
             lifecycles,
+            rules,
         } = &self.optional;
         let colla_sets = colla_sets.as_ref().map(|queue| queue.sender.clone());
         let lifecycles = lifecycles.as_ref().map(|queue| queue.sender.clone());
+        let rules = rules.as_ref().map(|queue| queue.sender.clone());
+        let rules = rules.zip(lifecycles.clone());
         let jobs = &self.jobs;
         let catalogue = Arc::new(Catalogue::new(Timestamp::now()));
         let existing_jobs = Arc::<ExistingJobs>::default();
@@ -241,6 +245,8 @@ impl Queues {
             pods_of_jobs: Arc::default(),
             colla_set_triggers: colla_sets.map(|queue| Arc::new(CollaSetTriggers::new(queue))),
             lifecycle_triggers: lifecycles.map(|queue| Arc::new(LifecycleTriggers::new(queue))),
+            rule_triggers: rules
+                .map(|(rules, lifecycles)| Arc::new(RuleTriggers::new(rules, lifecycles))),
             plugin_queue: self.plugins.sender.clone(),
             metrics: metrics.clone(),
             health: health.clone(),
@@ -365,7 +371,13 @@ fn start_jobs(
         &jobs.events,
         |job| !is_finished(job),
     );
-    let guarded = beside.guard(jobs, &objects.store, &queue, |_| true);
+    let guarded = beside.guard(
+        BesideKusionStack::OperationJob,
+        jobs,
+        &objects.store,
+        &queue,
+        |_| true,
+    );
     running.start(Arc::new(guarded.with_notice(notice)), &objects.store, queue);
 }
 

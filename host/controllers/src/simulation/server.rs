@@ -34,8 +34,9 @@ pub(crate) mod plurals {
     pub(crate) const REVISIONS: &str = "controllerrevisions";
     pub(crate) const LEASES: &str = "leases";
     pub(crate) const WEBHOOKS: &str = "mutatingwebhookconfigurations";
+    pub(crate) const RULES: &str = "podtransitionrules";
 
-    pub(crate) const ALL: [&str; 12] = [
+    pub(crate) const ALL: [&str; 13] = [
         OPERATION_JOBS,
         PODS,
         NODES,
@@ -48,6 +49,7 @@ pub(crate) mod plurals {
         REVISIONS,
         LEASES,
         WEBHOOKS,
+        RULES,
     ];
 }
 

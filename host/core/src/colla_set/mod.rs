@@ -33,6 +33,7 @@ use k8s_openapi::{
 };
 use operon_api::CollaSet;
 
+pub(crate) use self::selection::texts;
 pub use self::{driven::Driven, pods::owner_uid};
 
 /// What a reconcile sees.

@@ -7,7 +7,7 @@ use kube::{
 };
 use operon_api::{CollaSet, keys};
 
-pub(super) use crate::pod_lifecycle::pod::{condition, is_ready};
+pub(super) use crate::pod_lifecycle::pod::{condition, is_finished, is_ready};
 
 use super::Seen;
 use crate::pod_lifecycle::labels::SERVICE_AVAILABLE;
@@ -104,13 +104,4 @@ pub(super) fn is_scheduled(pod: &Pod) -> bool {
     pod.spec
         .as_ref()
         .is_some_and(|spec| spec.node_name.is_some())
-}
-
-/// Whether no container of a pod will ever run again.
-pub(super) fn is_finished(pod: &Pod) -> bool {
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }

@@ -21,6 +21,7 @@ use crate::{
         adapter::{Adapter, Standing},
         deletion::DELETION,
         labels::{PREPARING_TO_DELETE, Stage, protecting},
+        rule,
     },
 };
 
@@ -116,6 +117,7 @@ pub(super) fn waits_for(pod: &Pod, standing: &Standing) -> Option<(String, Strin
                 protecting.join(", ")
             )
         }
+        Standing::Waits(Stage::PreCheck) => rule::waits_for(pod)?,
         _ => return None,
     };
     Some((pod.name_any(), what))

@@ -56,7 +56,7 @@ fn is_reserved(key: &str) -> bool {
 }
 
 /// The labels or the annotations of a template.
-pub(super) fn texts(template: &PodTemplateSpec, field: &str) -> Labels {
+pub(crate) fn texts(template: &PodTemplateSpec, field: &str) -> Labels {
     let texts = template.at(&["metadata", field]);
     let texts = texts.and_then(Value::as_object).into_iter().flatten();
     texts

@@ -23,7 +23,11 @@ use super::{
 };
 use crate::{
     action::{Effect, Failure, Severity},
-    pod_lifecycle::{labels::GATE, pod::gate, transition::Gate},
+    pod_lifecycle::{
+        labels::GATE,
+        pod::{gate, takes_part},
+        transition::Gate,
+    },
 };
 
 /// Whether an action takes part in the PodOpsLifecycle.
@@ -175,11 +179,6 @@ pub(super) fn events(observed: &Observed<'_>, run: &TargetPlans) -> Vec<JobEvent
         })
     });
     starts.collect()
-}
-
-/// Whether a pod takes part in the PodOpsLifecycle.
-fn takes_part(pod: &Pod) -> bool {
-    pod.labels().get(keys::CONTROL).map(String::as_str) == Some("true")
 }
 
 /// The pod with which the target started.

@@ -7,17 +7,19 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::ResourceExt;
+use operon_api::keys;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::{
     labels::{AVAILABLE_CONDITIONS, GATE},
-    transition::{Gate, Observed, Transition, Verdict, transition},
+    rule::{Answers, noted},
+    transition::{Gate, Observed, Transition, transition},
 };
 use crate::{
     action::{Effect, Failure, PatchKind},
     driver,
-    jobs::text::short,
+    jobs::text::{joined, short},
 };
 
 /// What the readiness gate's condition says besides its status.
@@ -30,43 +32,80 @@ const QUOTED: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     next: Transition,
+    /// The annotations that say what the pod waits for: set, or removed where there is no value.
+    notes: BTreeMap<String, Option<String>>,
+    /// What the pod waits for from now on.
+    waits: Option<String>,
     /// The gate before.
     gate: Gate,
 }
 
-/// What comes next for a pod; and why it cannot serve, if the annotation that says which finalizers it must have
-/// cannot be read.
-pub fn step(pod: &Pod, now: Timestamp) -> (Step, Option<Failure>) {
+/// What comes next for a pod, by what rules say of it; and why it cannot serve, if the annotation that says which
+/// finalizers it must have cannot be read.
+pub fn step(pod: &Pod, answers: &Answers, now: Timestamp) -> (Step, Option<Failure>) {
     let expected = expected(pod);
     let gate = gate(pod);
+    let is_deleting = pod.metadata.deletion_timestamp.is_some();
     let next = transition(&Observed {
         labels: pod.labels(),
         finalizers: pod.finalizers(),
         expected: expected.as_ref().ok(),
         gate,
         is_ready: is_ready(pod),
-        is_deleting: pod.metadata.deletion_timestamp.is_some(),
-        before: Verdict::Allowed,
-        after: Verdict::Allowed,
+        is_deleting,
+        before: answers.before,
+        after: answers.after,
         now: now.as_nanosecond(),
     });
-    (Step { next, gate }, expected.err())
+    let notes = if is_deleting {
+        BTreeMap::new()
+    } else {
+        notes(pod, answers)
+    };
+    let is_new = |key: &&String| notes.contains_key(*key) && !pod.annotations().contains_key(*key);
+    let new = answers.waits.iter().filter(|(key, _)| is_new(key));
+    let waits = joined(new.map(|(key, note)| note.sentence(key)));
+    let step = Step {
+        next,
+        gate,
+        waits: (!waits.is_empty()).then_some(waits),
+        notes,
+    };
+    (step, expected.err())
+}
+
+/// What changes in the annotations that say what a pod waits for.
+fn notes(pod: &Pod, answers: &Answers) -> BTreeMap<String, Option<String>> {
+    let waits = answers.waits.iter();
+    let wanted = waits.map(|(key, note)| (key.clone(), Some(note.text())));
+    let known: BTreeMap<_, _> = noted(pod).collect();
+    let removed = known.keys().map(|key| ((*key).to_owned(), None));
+    let all: BTreeMap<_, _> = removed.chain(wanted).collect();
+    all.into_iter()
+        .filter(|(key, text)| known.get(key.as_str()).copied() != text.as_deref())
+        .collect()
 }
 
 impl Step {
     /// Whether nothing changes.
     pub fn is_none(&self) -> bool {
-        self.next == Transition::default()
+        self.next == Transition::default() && self.notes.is_empty()
     }
 
-    /// The change of labels, if there is one, of this version of the pod.
+    /// The change of labels and annotations, if there is one, of this version of the pod.
     pub fn labels(&self, pod: &Pod, version: Option<String>) -> Option<Effect> {
-        let labels = &self.next.labels;
-        (!labels.is_empty()).then(|| Effect::Patch {
+        let mut metadata = Map::new();
+        if !self.next.labels.is_empty() {
+            metadata.insert("labels".to_owned(), json!(self.next.labels));
+        }
+        if !self.notes.is_empty() {
+            metadata.insert("annotations".to_owned(), json!(self.notes));
+        }
+        (!metadata.is_empty()).then(|| Effect::Patch {
             object: driver::reference(pod),
             subresource: None,
             kind: PatchKind::Merge,
-            body: json!({"metadata": {"labels": labels}}),
+            body: json!({"metadata": metadata}),
             uid: pod.uid(),
             resource_version: version,
         })
@@ -89,6 +128,11 @@ impl Step {
             uid: pod.uid(),
             resource_version: version,
         })
+    }
+
+    /// What the pod waits for, if it did not wait for that before.
+    pub fn waits(&self) -> Option<&str> {
+        self.waits.as_deref()
     }
 
     /// Reason and message of the Event about a change of the gate; none of a new pod, whose gate is open from
@@ -129,6 +173,18 @@ fn expected(pod: &Pod) -> Result<BTreeSet<String>, Failure> {
         Failure::new("InvalidAvailableConditions", message)
     })?;
     Ok(conditions.expected_finalizers.into_values().collect())
+}
+
+/// Whether a pod takes part in the lifecycle.
+pub fn takes_part(pod: &Pod) -> bool {
+    pod.labels().get(keys::CONTROL).map(String::as_str) == Some("true")
+}
+
+/// Whether a pod has finished: none of its containers will run again.
+pub(crate) fn is_finished(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// The readiness gate of a pod.

@@ -2,23 +2,32 @@
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
-use futures::channel::mpsc::unbounded;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
-use kube::{Api, core::ApiResource, runtime::watcher};
-use operon_api::{CollaSet, keys};
+use kube::{
+    Api, Client,
+    core::ApiResource,
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use operon_api::{CollaSet, PodTransitionRule, keys};
+use operon_core::pod_lifecycle::pod::takes_part;
 use prometheus_client::registry::Registry;
 
 use super::super::{CollaSetTriggers, CollaSets, without_foreign_data};
 use crate::{
-    driven::{Controller as _, Driven},
+    driven::Driven,
     effects::Performer,
     events::Events,
     fault::Faults,
     health::Health,
     metrics::Metrics,
-    pod_ops_lifecycle::{LifecycleTriggers, PodOpsLifecycle, takes_part},
+    pod_ops_lifecycle::{LifecycleTriggers, PodOpsLifecycle},
+    pod_transition_rule::{PodTransitionRules, RuleBook, RuleTriggers},
     report::Reports,
-    run::{self, Reconciler as _},
+    run::{self, Reconciler},
     simulation::{Counted, Server},
     stand_down::{Guarded, KusionStack, Notice},
     store::Cache,
@@ -30,99 +39,175 @@ pub(super) struct Process;
 /// The process as `operon` wires it; called in its runtime.
 pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Process {
     let client = server.client();
-    let (queue, queued) = unbounded();
-    let (lifecycle_queue, lifecycles_queued) = unbounded();
-    let triggers = Arc::new(CollaSetTriggers::new(queue.clone()));
-    let lifecycle = LifecycleTriggers::new(lifecycle_queue.clone());
+    let (sets, queued_sets) = unbounded();
+    let (rules, queued_rules) = unbounded();
+    let (lifecycles, queued_lifecycles) = unbounded();
     let health = Health::new(Metrics::register(&mut Registry::default()));
-    let config = watcher::Config::default();
-    let listener = Arc::clone(&triggers);
-    let on_object = move |object: &_, _: &_| listener.object_changed(object);
-    let all = Api::all(client.clone());
-    let objects: Cache<CollaSet> =
-        Cache::start_guarded(all, config.clone(), (), Arc::new(on_object), &health);
-    let (listener, known) = (Arc::clone(&triggers), objects.store.clone());
-    let on_revision = move |revision: &_, revisions: &_| {
-        listener.revision_changed(revision, revisions, &known);
-    };
-    let (all, on_revision) = (Api::all(client.clone()), Arc::new(on_revision));
-    let shed = without_foreign_data;
-    let revisions: Cache<ControllerRevision> =
-        Cache::start_lean(all, config.clone(), (), shed, on_revision, &health);
-    let (listener, known) = (Arc::clone(&triggers), objects.store.clone());
-    let on_pod = move |pod: &Pod, pods: &_| {
-        listener.pod_changed(pod, pods, &known);
-        lifecycle.pod_changed(pod);
-    };
-    let all = Api::all(client.clone());
-    let pods = Cache::start(all, config, (), Arc::new(on_pod), &health);
-    objects.ready().await;
-    revisions.ready().await;
-    pods.ready().await;
+    let rule_triggers = Arc::new(RuleTriggers::new(rules.clone(), lifecycles.clone()));
+    let set_triggers = Arc::new(CollaSetTriggers::new(sets.clone()));
+    let lifecycle = LifecycleTriggers::new(lifecycles.clone());
+    let caches = Caches::start(&client, &health, &set_triggers, &rule_triggers, lifecycle).await;
     let events = Events::new(&client, None);
-    let kinds = || {
-        [
-            ApiResource::erase::<Pod>(&()),
-            ApiResource::erase::<ControllerRevision>(&()),
-        ]
+    let names = vec![Driven::<CollaSets>::NAME, PodOpsLifecycle::NAME];
+    let process = Parts {
+        passes,
+        kusion_stack: KusionStack::watch(&client, &health, names).await,
+        health,
+        faults: Faults {
+            client: client.clone(),
+            events: events.clone(),
+        },
     };
-    let performer = |manager| Performer::of_host(client.clone(), manager, kinds());
-    let faults = || Faults {
-        client: client.clone(),
-        events: events.clone(),
+    let kinds = [
+        ApiResource::erase::<Pod>(&()),
+        ApiResource::erase::<ControllerRevision>(&()),
+    ];
+    let performer = |manager| Performer::of_host(client.clone(), manager, kinds.clone());
+    let decisions = PodTransitionRules {
+        pods: caches.pods.store.clone(),
+        colla_sets: Some(caches.sets.store.clone()),
+        triggers: Arc::clone(&rule_triggers),
+        reports: Reports::new(
+            client.clone(),
+            keys::POD_TRANSITION_RULE_MANAGER,
+            caches.rules.clone(),
+            events.clone(),
+            rules.clone(),
+        ),
     };
-    let lifecycles = PodOpsLifecycle {
-        pods: pods.clone(),
+    let decisions = process.guard(decisions, &caches.rules.store, &rules, |_| true);
+    process.run(decisions, &caches.rules.store, queued_rules);
+    let controller = PodOpsLifecycle {
+        pods: caches.pods.clone(),
+        rules: RuleBook {
+            rules: caches.rules.store.clone(),
+            triggers: rule_triggers,
+        },
         performer: performer(keys::POD_OPS_LIFECYCLE_MANAGER),
         events: events.clone(),
     };
-    let names = vec![CollaSets::NAME, PodOpsLifecycle::NAME];
-    let kusion_stack = KusionStack::watch(&client, &health, names).await;
-    let lifecycles = Arc::new(Counted(lifecycles, Arc::clone(&passes)));
-    let queue_of_pods = &lifecycle_queue;
-    let lifecycles = Guarded::new(
-        lifecycles,
-        &kusion_stack,
-        &pods.store,
-        queue_of_pods,
-        takes_part,
-    );
-    tokio::spawn(run::run(
-        Arc::new(lifecycles),
-        pods.store.clone(),
-        lifecycles_queued,
-        health.clone(),
-        faults(),
-    ));
+    let lifecycles = process.guard(controller, &caches.pods.store, &lifecycles, takes_part);
+    process.run(lifecycles, &caches.pods.store, queued_lifecycles);
     let manager = keys::COLLA_SET_MANAGER;
-    let cache = objects.clone();
     let colla_sets = Driven {
         controller: CollaSets {
-            pods: pods.clone(),
-            revisions: revisions.clone(),
-            triggers,
+            pods: caches.pods.clone(),
+            revisions: caches.revisions.clone(),
+            triggers: set_triggers,
             can_resize: true,
         },
         performer: performer(manager),
         client: client.clone(),
-        owned: vec![Arc::new(pods), Arc::new(revisions)],
+        owned: vec![Arc::new(caches.pods), Arc::new(caches.revisions)],
         reports: Reports::new(
             client.clone(),
             manager,
-            cache,
+            caches.sets.clone(),
             events.clone(),
-            queue.clone(),
+            sets.clone(),
         ),
     };
-    let colla_sets = Arc::new(Counted(colla_sets, passes));
-    let notice = Notice::new(&client, manager, &objects, &events, |_| true);
-    let colla_sets = Guarded::new(colla_sets, &kusion_stack, &objects.store, &queue, |_| true);
-    tokio::spawn(run::run(
-        Arc::new(colla_sets.with_notice(notice)),
-        objects.store,
-        queued,
-        health,
-        faults(),
-    ));
+    let notice = Notice::new(&client, manager, &caches.sets, &events, |_| true);
+    let colla_sets = process.guard(colla_sets, &caches.sets.store, &sets, |_| true);
+    process.run(
+        colla_sets.with_notice(notice),
+        &caches.sets.store,
+        queued_sets,
+    );
     Process
+}
+
+/// What all controllers of the process share.
+struct Parts {
+    passes: Arc<AtomicUsize>,
+    kusion_stack: KusionStack,
+    health: Health,
+    faults: Faults,
+}
+
+impl Parts {
+    fn guard<R: Reconciler>(
+        &self,
+        reconciler: R,
+        store: &Store<R::Object>,
+        queue: &UnboundedSender<ObjectRef<R::Object>>,
+        concerns: fn(&R::Object) -> bool,
+    ) -> Guarded<Counted<R>> {
+        let counted = Arc::new(Counted(reconciler, Arc::clone(&self.passes)));
+        Guarded::new(counted, &self.kusion_stack, store, queue, concerns)
+    }
+
+    fn run<R: Reconciler>(
+        &self,
+        reconciler: R,
+        store: &Store<R::Object>,
+        queue: UnboundedReceiver<ObjectRef<R::Object>>,
+    ) {
+        tokio::spawn(run::run(
+            Arc::new(reconciler),
+            store.clone(),
+            queue,
+            self.health.clone(),
+            self.faults.clone(),
+        ));
+    }
+}
+
+/// The caches of the process.
+struct Caches {
+    sets: Cache<CollaSet>,
+    revisions: Cache<ControllerRevision>,
+    pods: Cache<Pod>,
+    rules: Cache<PodTransitionRule>,
+}
+
+impl Caches {
+    async fn start(
+        client: &Client,
+        health: &Health,
+        set_triggers: &Arc<CollaSetTriggers>,
+        rule_triggers: &Arc<RuleTriggers>,
+        lifecycle: LifecycleTriggers,
+    ) -> Self {
+        let config = watcher::Config::default();
+        let (on_sets, on_rules) = (Arc::clone(set_triggers), Arc::clone(rule_triggers));
+        let on_set = move |object: &_, _: &_| {
+            on_sets.object_changed(object);
+            on_rules.colla_set_changed(object);
+        };
+        let all = Api::all(client.clone());
+        let sets: Cache<CollaSet> =
+            Cache::start_guarded(all, config.clone(), (), Arc::new(on_set), health);
+        let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
+        let on_revision = move |revision: &_, revisions: &_| {
+            on_sets.revision_changed(revision, revisions, &known);
+        };
+        let (all, on_revision) = (Api::all(client.clone()), Arc::new(on_revision));
+        let shed = without_foreign_data;
+        let revisions = Cache::start_lean(all, config.clone(), (), shed, on_revision, health);
+        let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
+        let on_rules = Arc::clone(rule_triggers);
+        let on_pod = move |pod: &Pod, pods: &_| {
+            on_sets.pod_changed(pod, pods, &known);
+            on_rules.pod_changed(pod, pods);
+            lifecycle.pod_changed(pod);
+        };
+        let all = Api::all(client.clone());
+        let pods = Cache::start(all, config.clone(), (), Arc::new(on_pod), health);
+        let (on_rules, known) = (Arc::clone(rule_triggers), pods.store.clone());
+        let on_rule = move |rule: &_, rules: &_| on_rules.rule_changed(rule, rules, &known);
+        let all = Api::all(client.clone());
+        let rules = Cache::start_guarded(all, config, (), Arc::new(on_rule), health);
+        let caches = Self {
+            sets,
+            revisions,
+            pods,
+            rules,
+        };
+        caches.sets.ready().await;
+        caches.revisions.ready().await;
+        caches.pods.ready().await;
+        caches.rules.ready().await;
+        caches
+    }
 }

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use operon_api::OperationJob;
 use serde_json::json;
 
-use super::{Lifecycle, takes_part};
+use super::Lifecycle;
 use crate::{
     action::{Effect, Failure},
     driver,
@@ -18,7 +18,8 @@ use crate::{
             GATE, Operation, PREPARING_TO_DELETE, SERVICE_AVAILABLE, STAY_OFFLINE, Stage,
             protecting,
         },
-        pod::{condition, gate, is_ready},
+        pod::{condition, gate, is_ready, takes_part},
+        rule,
         transition::Gate,
     },
 };
@@ -276,6 +277,7 @@ fn leaving(pod: &Pod, stage: Stage) -> Failure {
             format!("the readiness gate {GATE} to be False")
         }
         (Stage::Operate, _) => "it to be not Ready".to_owned(),
+        (Stage::PreCheck, _) if let Some(rules) = rule::waits_for(pod) => rules,
         _ => "the PodOpsLifecycle controller to allow the operation".to_owned(),
     };
     let message = format!(

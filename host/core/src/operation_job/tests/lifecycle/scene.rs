@@ -14,7 +14,7 @@ use crate::{
         plan::TargetStep,
         tests::world::World,
     },
-    pod_lifecycle::{labels::GATE, pod::step},
+    pod_lifecycle::{labels::GATE, pod::step, rule::Answers},
 };
 
 /// The job and its pod `a`.
@@ -110,7 +110,7 @@ impl Scene {
     pub(super) fn control(&mut self) {
         for _ in 0..20 {
             let pod = self.pod();
-            let next = step(&pod, self.now()).0;
+            let next = step(&pod, &Answers::ALLOWED, self.now()).0;
             let labels = next.labels(&pod, None);
             let gate = next.gate(&pod, None, self.now());
             let before = Arc::clone(&self.world.pods["a"]);

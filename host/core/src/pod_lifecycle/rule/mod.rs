@@ -1,0 +1,161 @@
+//! PodTransitionRules: which operations may take a pod out of service, and when a pod may return. Pure.
+//!
+//! [`conclude`] decides about the pods that one object selects; the decisions are its status. [`answers`] is what the
+//! lifecycle makes of the statuses for one pod. So a decision is stored before a pod is taken out of service, and
+//! a host that was killed in between finds it again.
+//!
+//! A decision names the uid of the pod and the operations that it is about, each with the time of its begin. It
+//! is kept until they have finished, so the next operation on the pod never finds an old decision.
+
+mod answer;
+mod census;
+mod decide;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use kube::ResourceExt;
+use operon_api::{
+    CollaSet, PodTransitionRule,
+    conditions::{Standing, conditions},
+    pod_transition_rule::{CheckStage, PodTransitionRuleStatus},
+};
+
+pub(super) use self::answer::noted;
+pub use self::{
+    answer::{Answers, Note, answers, waits_for},
+    read::selector,
+};
+use self::{decide::decide, read::Rules};
+use super::labels::{Labels, Mark, Operation, Stage};
+use crate::{
+    action::{Failure, Severity},
+    driver::{Conclusion, Event},
+};
+
+/// How many selected pods the status names.
+const NAMED: usize = 500;
+
+/// Everything that the decisions of one object are made from.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The object.
+    pub object: Arc<PodTransitionRule>,
+    /// The pods that it selects.
+    pub pods: Vec<Arc<Pod>>,
+    /// The CollaSets that own some of these pods.
+    pub sets: Vec<Set>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A CollaSet and all its pods.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// The CollaSet.
+    pub object: Arc<CollaSet>,
+    /// The pods that it owns.
+    pub pods: Vec<Arc<Pod>>,
+}
+
+/// The next status: the decisions about the selected pods.
+pub fn conclude(seen: &Seen) -> Conclusion<PodTransitionRuleStatus> {
+    let object = &*seen.object;
+    let previous = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    let mut status = PodTransitionRuleStatus {
+        observed_generation: generation,
+        ..PodTransitionRuleStatus::default()
+    };
+    let problem = match selector(object) {
+        Ok(_) => {
+            let rules = Rules::read(&object.spec);
+            let decisions = decide(seen, &rules, &previous.details);
+            let mut names: Vec<_> = seen.pods.iter().map(|pod| pod.name_any()).collect();
+            names.sort();
+            status.selected_pods = count(names.len());
+            names.truncate(NAMED);
+            status.targets = names;
+            status.waiting_pods = count(decisions.waiting);
+            status.details = decisions.details;
+            rules.problem()
+        }
+        Err(problem) => Some(problem),
+    };
+    let (standing, reason, message) = match &problem {
+        Some(Failure { reason, message }) => (Standing::Stalled, &**reason, message.clone()),
+        None => (Standing::Ready, "Observed", summary(&status)),
+    };
+    let conditions = conditions(
+        &previous.conditions,
+        standing,
+        reason,
+        &message,
+        generation,
+        seen.now,
+    );
+    let is_new = conditions.first().map(|ready| &ready.message)
+        != previous.conditions.first().map(|ready| &ready.message);
+    status.conditions = conditions;
+    status.update_time.clone_from(&previous.update_time);
+    if status != previous {
+        status.update_time = Some(Time(seen.now));
+    }
+    let event = problem.filter(|_| is_new).map(|problem| Event {
+        severity: Severity::Warning,
+        reason: "InvalidSpec",
+        message: problem.message,
+        related: None,
+    });
+    Conclusion {
+        status,
+        events: event.into_iter().collect(),
+        requeue_after: None,
+    }
+}
+
+fn summary(status: &PodTransitionRuleStatus) -> String {
+    let allowed = status.details.iter().filter(|detail| detail.passed).count();
+    format!(
+        "{} pods are selected; operations on {allowed} of them are allowed, {} wait",
+        status.selected_pods, status.waiting_pods
+    )
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// Whether rules may hold a pod, or held it until now.
+pub fn is_concerned(pod: &Pod) -> bool {
+    let stages = [CheckStage::PreCheck, CheckStage::PostCheck];
+    let is_at = |stage| operation(pod.labels(), stage).is_some();
+    stages.into_iter().any(is_at) || noted(pod).next().is_some()
+}
+
+/// The operations on a pod that a stage is about, each with the time of its begin, or of its end; none if there is no
+/// operation. An operation that has finished and waits for others has no end yet, so no decision is about it.
+fn operation(labels: &Labels, stage: CheckStage) -> Option<String> {
+    let (mark, stages): (_, &[Stage]) = match stage {
+        CheckStage::PreCheck => (Mark::Operating, &[Stage::PreCheck]),
+        CheckStage::PostCheck => (Mark::Operated, &[Stage::Finished, Stage::PostCheck]),
+    };
+    let all = Operation::all(labels).into_iter();
+    let at_stage = all.filter(|one| stages.contains(&one.stage()));
+    let texts = at_stage.map(|one| format!("{}={}", one.id, one.get(mark).unwrap_or_default()));
+    let text = texts.collect::<Vec<_>>().join(",");
+    (!text.is_empty()).then_some(text)
+}
+
+/// Whether one of these operations is still on the pod.
+fn is_on(labels: &Labels, operation: &str) -> bool {
+    let parts = operation.split(',').filter_map(|part| part.split_once('='));
+    let mut parts = parts.map(|(id, time)| (Operation::of(labels, id), time));
+    parts.any(|(one, time)| {
+        let began = one.get(Mark::Operating);
+        one.keys().next().is_some() && began.is_none_or(|began| began == time)
+    })
+}
