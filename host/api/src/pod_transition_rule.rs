@@ -17,6 +17,10 @@ use crate::{
     schema::{unsupported, unsupported_items},
 };
 
+/// A percentage from 0% to 100%. A rule in CEL would exceed the API server's cost budget, because these values are
+/// in a list.
+const PERCENTAGE: &str = "^(100|[0-9]{1,2})%$";
+
 /// When operations may take pods out of service.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(
@@ -146,13 +150,13 @@ pub struct AvailablePolicy {
     /// How many pods may be out of service at most: a number, or a percentage of the selected pods such as `25%`.
     /// A percentage is rounded down, but allows at least one pod unless it is `0%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-validations" = [amount()]))]
+    #[schemars(extend("minimum" = 0, "pattern" = PERCENTAGE))]
     pub max_unavailable_value: Option<IntOrString>,
 
     /// How many pods must be in service at least: a number, or a percentage of the selected pods such as `75%`.
     /// A percentage is rounded up, but allows one pod to be out of service unless it is `100%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-validations" = [amount()]))]
+    #[schemars(extend("minimum" = 0, "pattern" = PERCENTAGE))]
     pub min_available_value: Option<IntOrString>,
 }
 
@@ -162,14 +166,6 @@ pub struct AvailablePolicy {
 pub struct LabelCheck {
     /// Selects the pods that may go on.
     pub requires: LabelSelector,
-}
-
-/// The rule of a number, or a percentage of the selected pods.
-fn amount() -> Value {
-    json!({
-        "rule": "type(self) == int ? self >= 0 : self.matches('^(100|[0-9]{1,2})%$')",
-        "message": "must be a number that is not negative, or a percentage from 0% to 100%",
-    })
 }
 
 /// The decisions about the selected pods.
