@@ -126,6 +126,7 @@ impl World {
     pub async fn delete_what_hosts_hold(&self) {
         self.delete_all::<OperationJob>().await;
         self.delete_all::<ReactiveJob>().await;
+        self.delete_all::<CollaSet>().await;
     }
 
     async fn delete_all<K: Kind>(&self) {

@@ -134,6 +134,10 @@ pub const IN_PLACE_UPDATE: &str = "operon.dev/in-place-update";
 /// On a pod, a label: the pod is deleted as soon as it is out of service.
 pub const TO_DELETE: &str = "collaset.kusionstack.io/to-delete";
 
+/// Holds a CollaSet until its pods are deleted. The name is KusionStack's, so that a CollaSet moves between the
+/// two operators without a stuck finalizer.
+pub const COLLA_SET_FINALIZER: &str = "apps.kusionstack.io/pre-reclaim";
+
 /// On a ControllerRevision of a CollaSet, a label: the digest of what it holds.
 pub const REVISION_DIGEST: &str = "controller.kubernetes.io/hash";
 

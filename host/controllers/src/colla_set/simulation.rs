@@ -1,11 +1,13 @@
 //! Whatever happens, in whatever order: what is promised of CollaSets and of the PodOpsLifecycle holds. Both
 //! shipped controllers run, beside a kubelet, another operation on pods, and a garbage collector.
 //!
-//! A schedule is a seed: users that edit the CollaSet, label and delete pods, or delete the CollaSet and
-//! create it again over its pods; pods that start, fail and restart; requests that fail, take long or have
-//! no answer, watches that lag or are refused, and processes that die at a write or hand over.
+//! A schedule is a seed: users that edit the CollaSet, label and delete pods, or delete the CollaSet, with its
+//! pods or without, and create it again; pods that start, fail and restart; a controller with finalizers on
+//! pods; requests that fail, take long or have no answer, watches that lag or are refused, and processes that
+//! die at a write or hand over.
 
 mod beside;
+mod deletion;
 mod kubelet;
 mod process;
 mod promises;
@@ -28,12 +30,13 @@ use operon_core::pod_lifecycle::{
 use serde_json::{Value, json};
 
 use self::{
+    deletion::{Deletion, collect_garbage, delete, protect, unprotect},
     kubelet::{Work, has_condition, is_active, work},
     process::Process,
     promises::{Writes, labels, owner},
 };
 use crate::simulation::{
-    Chance, Coverage, Objects, State, World, name_of,
+    Chance, Coverage, Objects, World, name_of,
     plurals::{COLLA_SETS, PODS, REVISIONS},
     simulate,
 };
@@ -77,11 +80,12 @@ impl Cluster {
         Self { world, most }
     }
 
-    /// A user edits the CollaSet.
+    /// A user edits the CollaSet, if there is one.
     fn edit(&self, edit: impl FnOnce(&mut Value)) {
         self.world.change(|state, _| {
-            let found = state.objects.get(COLLA_SETS, NAME).cloned();
-            let mut object = found.expect("a CollaSet");
+            let Some(mut object) = state.objects.get(COLLA_SETS, NAME).cloned() else {
+                return;
+            };
             edit(&mut object["spec"]);
             let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
             object["metadata"]["generation"] = json!(generation + 1);
@@ -92,6 +96,19 @@ impl Cluster {
     fn scale(&self, replicas: usize) {
         self.most.fetch_max(replicas, Ordering::Relaxed);
         self.edit(|spec| spec["replicas"] = json!(replicas));
+    }
+
+    /// A user creates the CollaSet again after it was deleted; whether that was so.
+    fn create_if_gone(&self) -> bool {
+        let mut is_gone = false;
+        self.most.fetch_max(3, Ordering::Relaxed);
+        self.world.change(|state, now| {
+            is_gone = state.objects.get(COLLA_SETS, NAME).is_none();
+            if is_gone {
+                state.objects.create(COLLA_SETS, new_colla_set(), now);
+            }
+        });
+        is_gone
     }
 
     /// A user sets a label of a pod, or removes it.
@@ -106,7 +123,10 @@ impl Cluster {
     }
 
     fn happen(&mut self, chance: &mut Chance) {
-        match chance.of(48) {
+        if chance.once_in(3) {
+            self.create_if_gone();
+        }
+        match chance.of(50) {
             0 | 1 => self.scale(chance.of(6)),
             2 | 3 => {
                 let image = format!("image:{}", chance.of(5));
@@ -142,7 +162,18 @@ impl Cluster {
             12 => self.label(chance, keys::TO_REPLACE, None),
             13 => self.label(chance, keys::TO_DELETE, Some("true")),
             14 => self.label(chance, keys::TO_DELETE, None),
-            15 if chance.once_in(3) => self.world.change(create_again),
+            15 if chance.once_in(2) => {
+                let how = chance.pick(&Deletion::ALL);
+                self.world
+                    .change(|state, now| delete(&mut state.objects, how, now));
+            }
+            48 => {
+                let delay = chance.pick(&[0, 0, 20]);
+                self.edit(|spec| spec["updateStrategy"]["operationDelaySeconds"] = json!(delay));
+            }
+            49 => self.world.change_any(chance, PODS, |state, _, pod| {
+                protect(&mut state.objects, pod);
+            }),
             17 if chance.once_in(2) => self.world.change(beside::come_or_go),
             16..=18 => self.operate(chance),
             19 => self.work(chance, Work::Fail),
@@ -184,6 +215,11 @@ impl Cluster {
                 state.objects.remove_deleted_pods();
             }
             for pod in state.objects.all(PODS) {
+                if chance.once_in(2) {
+                    unprotect(&mut state.objects, pod);
+                }
+            }
+            for pod in state.objects.all(PODS) {
                 if !chance.once_in(4) {
                     let what = chance.pick(&[Work::Start, Work::Probe, Work::Probe]);
                     work(&mut state.objects, pod, what, now);
@@ -207,13 +243,20 @@ impl Cluster {
         self.world.calm();
         self.world.change(beside::go);
         let policy = chance.pick(&["Recreate", "InPlaceIfPossible", "Replace"]);
-        self.edit(|spec| {
+        let go_on = |spec: &mut Value| {
             spec["paused"] = json!(false);
             spec["updateStrategy"] = json!({"podUpgradePolicy": policy});
-        });
+        };
+        self.edit(go_on);
         for _ in 0..ROUNDS {
             self.world.pass(ROUND);
+            if self.create_if_gone() {
+                self.edit(go_on);
+            }
             self.world.change(|state, now| {
+                for pod in state.objects.all(PODS) {
+                    unprotect(&mut state.objects, pod);
+                }
                 collect_garbage(&mut state.objects, now);
                 state.objects.remove_deleted_pods();
                 for pod in state.objects.all(PODS) {
@@ -280,6 +323,13 @@ impl Cluster {
         );
         let mut revisions = state.objects.all(REVISIONS);
         revisions.retain(|revision| owner(revision) == uid);
+        // A finished pod that was orphaned keeps the revision that it has.
+        let all = state.objects.all(PODS);
+        let orphans = all.iter().filter(|pod| !owner(pod).is_string());
+        let kept: BTreeSet<_> = orphans
+            .filter_map(|pod| labels(pod).remove(keys::CONTROLLER_REVISION))
+            .collect();
+        revisions.retain(|revision| !kept.contains(name_of(revision)));
         assert!(revisions.len() <= HISTORY_LIMIT + 1, "{revisions:#?}");
     }
 }
@@ -349,37 +399,6 @@ fn operate(
     if let Some(edit) = edit {
         set_labels(&mut pod, edit);
         objects.set(PODS, pod);
-    }
-}
-
-/// A user deletes the CollaSet but not its pods, and creates it again.
-fn create_again(state: &mut State, now: Timestamp) {
-    let found = state.objects.get(COLLA_SETS, NAME).cloned();
-    let mut object = found.expect("a CollaSet");
-    state.objects.delete(COLLA_SETS, NAME, now);
-    for plural in [PODS, REVISIONS] {
-        for mut owned in state.objects.all(plural) {
-            if *owner(&owned) == object["metadata"]["uid"] {
-                owned["metadata"]["ownerReferences"] = json!([]);
-                state.objects.set(plural, owned);
-            }
-        }
-    }
-    object["status"] = Value::Null;
-    object["metadata"] = json!({"name": NAME});
-    state.objects.create(COLLA_SETS, object, now);
-}
-
-/// What a CollaSet owned that does not exist any more is deleted.
-fn collect_garbage(objects: &mut Objects, now: Timestamp) {
-    let object = objects.get(COLLA_SETS, NAME);
-    let uid = object.map(|object| object["metadata"]["uid"].clone());
-    for plural in [PODS, REVISIONS] {
-        for owned in objects.all(plural) {
-            if owner(&owned).is_string() && Some(owner(&owned)) != uid.as_ref() {
-                objects.delete(plural, name_of(&owned), now);
-            }
-        }
     }
 }
 

@@ -125,10 +125,13 @@ impl Objects {
         }
     }
 
-    /// The kubelet removes pods that are deleted.
+    /// The kubelet removes pods that are deleted, but for those with a finalizer.
     pub(crate) fn remove_deleted_pods(&mut self) {
-        let is_deleted = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string();
-        for mut pod in self.all(PODS).into_iter().filter(is_deleted) {
+        let goes = |pod: &Value| {
+            let held = pod["metadata"]["finalizers"].as_array();
+            pod["metadata"]["deletionTimestamp"].is_string() && held.is_none_or(Vec::is_empty)
+        };
+        for mut pod in self.all(PODS).into_iter().filter(goes) {
             self.version += 1;
             pod["metadata"]["resourceVersion"] = json!(self.version.to_string());
             self.by_name.remove(&(PODS, name_of(&pod).to_owned()));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Condition};
-use kube::{ResourceExt, core::Selector};
+use kube::ResourceExt;
 use operon_api::{
     colla_set::CollaSetStatus,
     conditions::{Standing, condition, conditions},
@@ -63,11 +63,12 @@ impl Verdict {
 pub(super) fn conclude(seen: &Seen, plan: &Plan, done: &Done) -> Conclusion<CollaSetStatus> {
     let object = &*seen.object;
     let previous = object.status.clone().unwrap_or_default();
-    let Ok(selector) = selector(object) else {
-        return stalled(seen, previous, plan);
+    let (pods, selector) = match (selector(object), &plan.end) {
+        (_, Some(_)) => (Pods::owned(seen), previous.selector.clone()),
+        (Ok(selector), None) => (Pods::of(seen, &selector), Some(selector.to_string())),
+        (Err(_), None) => return stalled(seen, previous, plan),
     };
-    let pods = Pods::of(seen, &selector);
-    let mut status = count(seen, &pods, &selector, &previous);
+    let mut status = count(seen, &pods, selector, &previous);
     let refusal = refusal(done);
     let (available, scale) = (
         availability(seen, &pods, &status),
@@ -148,7 +149,7 @@ fn stalled(seen: &Seen, previous: CollaSetStatus, plan: &Plan) -> Conclusion<Col
 fn count(
     seen: &Seen,
     pods: &Pods<'_>,
-    selector: &Selector,
+    selector: Option<String>,
     previous: &CollaSetStatus,
 ) -> CollaSetStatus {
     let object = &*seen.object;
@@ -171,7 +172,7 @@ fn count(
         observed_generation: observed,
         current_revision: known.filter(|_| !is_current).or_else(|| updated.clone()),
         updated_revision: updated.clone(),
-        selector: Some(selector.to_string()),
+        selector,
         replicas: count(&|_| true),
         scheduled_replicas: count(&is_scheduled),
         ready_replicas: count(&is_ready),
@@ -221,6 +222,9 @@ fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>)
     if let Some(refusal) = refusal {
         let message = format!("{counts}. {}: {}", refusal.reason, refusal.message);
         return Verdict::new(false, "RequestRefused", message);
+    }
+    if let Some(left) = plan.end.as_ref().and_then(|end| end.left.clone()) {
+        return Verdict::new(false, "Deleting", left);
     }
     if let Some((pod, what)) = plan.scale_waits.first() {
         let message = format!("{counts}. Pod {pod:?} is to be removed and waits for {what}");
@@ -273,7 +277,8 @@ fn standing(
 ) -> (Standing, String, String) {
     let object = &*seen.object;
     if object.metadata.deletion_timestamp.is_some() {
-        let message = "the CollaSet is being deleted".to_owned();
+        let [scale, ..] = verdicts;
+        let message = format!("the CollaSet is being deleted: {}", scale.message);
         return (Standing::Reconciling, "Deleting".to_owned(), message);
     }
     let mut all_unmet = verdicts.into_iter().filter(|verdict| !verdict.is_met);

@@ -1,6 +1,6 @@
 //! A CollaSet as the driver sees it: which writes its plan means, in which order, and what came of them.
 
-use operon_api::colla_set::CollaSetStatus;
+use operon_api::{colla_set::CollaSetStatus, keys};
 use serde_json::Value;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     plan::{Plan, plan},
     revision,
 };
-use crate::driver::{Asked, Batch, Claim, Conclusion, Done, Kind, Start, Write};
+use crate::driver::{self, Asked, Batch, Claim, Conclusion, Done, Kind, Start, Write};
 
 /// The decisions about a CollaSet.
 #[derive(Debug)]
@@ -25,9 +25,10 @@ impl Kind for Driven {
         plan(seen)
     }
 
-    fn batches(_seen: &Seen, plan: &Plan) -> Vec<Batch> {
+    fn batches(seen: &Seen, plan: &Plan) -> Vec<Batch> {
         let Plan {
-            problem: _,
+            problem,
+            end,
             revision,
             renumber,
             create,
@@ -41,7 +42,17 @@ impl Kind for Driven {
             requeue_after: _,
         } = plan;
         let writes = |effects: &[_]| effects.iter().cloned().map(Write::Do).collect::<Vec<_>>();
-        let mut batches = slow_start(create);
+        // The set is held before its first pod exists, and goes when none is left.
+        let is_held = match end {
+            None => problem.is_none().then_some(true),
+            Some(end) => end.left.is_none().then_some(false),
+        };
+        let hold = is_held.and_then(|is_held| {
+            driver::set_finalizer(&*seen.object, keys::COLLA_SET_FINALIZER, is_held)
+        });
+        let pair = if hold.is_some() { &[][..] } else { pair };
+        let hold = hold.map(|hold| Batch::dependent([Write::Do(hold)]));
+        let mut batches: Vec<_> = hold.into_iter().chain(slow_start(create)).collect();
         // What fails keeps nothing else from being done.
         batches.extend([
             Batch::independent(pair.iter().cloned().map(Write::Make)),
@@ -68,7 +79,8 @@ impl Kind for Driven {
         done: &Done,
         _asked: &Asked,
     ) -> Option<Conclusion<CollaSetStatus>> {
-        Some(conclude(seen, plan, done))
+        let goes = plan.end.as_ref().is_some_and(|end| end.left.is_none());
+        (!goes || !done.refused.is_empty()).then(|| conclude(seen, plan, done))
     }
 }
 

@@ -19,14 +19,8 @@ pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'
     for pod in &pods.adopt {
         adopt(object, pod, edits);
     }
-    // Without the label the lifecycle does nothing with a pod.
-    let is_out = |pod: &&&Pod| {
-        pod.labels()
-            .get(keys::CONTROL)
-            .is_none_or(|value| value != "true")
-    };
-    for pod in pods.active.iter().filter(is_out) {
-        edits.label(pod, keys::CONTROL, "true");
+    for pod in &pods.active {
+        take_part(pod, edits);
     }
     let mut taken = BTreeSet::new();
     let members = pods.active.iter().chain(&pods.adopt).copied();
@@ -42,6 +36,14 @@ pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'
     }
 }
 
+/// Without the label the lifecycle does nothing with a pod.
+pub(super) fn take_part<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
+    let control = pod.labels().get(keys::CONTROL);
+    if control.is_none_or(|value| value != "true") {
+        edits.label(pod, keys::CONTROL, "true");
+    }
+}
+
 fn adopt<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
     let uid = object.metadata.uid.as_ref();
     let others = pod.owner_references().iter();
@@ -53,10 +55,7 @@ fn adopt<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
 
 /// Ends a pod's membership, and an operation of the set on it.
 fn release<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
-    let uid = object.metadata.uid.as_ref();
-    let owners = pod.owner_references().iter();
-    let others: Vec<_> = owners.filter(|owner| Some(&owner.uid) != uid).collect();
-    edits.owners(pod, json!(others));
+    disown(object, pod, edits);
     if let Some(undo) = SCALE_IN.undo(pod.labels()) {
         edits.labels(pod, undo);
         edits.unlabel(pod, PREPARING_TO_DELETE);
@@ -66,4 +65,12 @@ fn release<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
             edits.unlabel(pod, key);
         }
     }
+}
+
+/// The set does not own the pod any more.
+pub(super) fn disown<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
+    let uid = object.metadata.uid.as_ref();
+    let owners = pod.owner_references().iter();
+    let others: Vec<_> = owners.filter(|owner| Some(&owner.uid) != uid).collect();
+    edits.owners(pod, json!(others));
 }

@@ -2,13 +2,14 @@
 //!
 //! [`pods`] says which pods belong to the set, [`revision`] which ControllerRevisions it has, [`new_pod`]
 //! what a new pod is, [`pair`] which pods replace others, [`scale`] which pods are too many,
-//! [`update`] how pods get an edited template. [`plan`](plan::plan) puts together what is
-//! written, and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
+//! [`update`] how pods get an edited template, [`deletion`] what becomes of the pods of a deleted set.
+//! [`plan`](plan::plan) puts together what is written, and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
 //!
 //! A pod is named after how many pods had been created for the set, so a repeated creation finds the pod
 //! that exists already, and no name is used twice.
 
 mod conclude;
+mod deletion;
 mod driven;
 mod edits;
 mod in_place;

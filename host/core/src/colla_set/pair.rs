@@ -129,3 +129,8 @@ fn leaving<'a>(origin: &'a Pod, new_pod: &'a Pod, updated: &str) -> Option<&'a P
 fn origin_name(pod: &Pod) -> Option<&str> {
     pod.labels().get(keys::PAIR_ORIGIN_NAME).map(String::as_str)
 }
+
+/// Whether the value of a request is one that a set itself writes: a time. Users and actions write `true`.
+pub(super) fn is_stamp(value: &str) -> bool {
+    value.parse::<i128>().is_ok()
+}

@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 
 use super::{
     Seen,
+    deletion::{End, end},
     edits::Edits,
     membership,
     new_pod::{New, new_pods},
@@ -27,6 +28,8 @@ use crate::{
 pub struct Plan {
     /// Why nothing is written, if the spec allows nothing.
     pub(super) problem: Option<Failure>,
+    /// What becomes of a set that is being deleted.
+    pub(super) end: Option<End>,
     /// The revision of the template, if there is none.
     pub(super) revision: Option<Start>,
     /// The revision of the template becomes the newest.
@@ -65,7 +68,7 @@ fn age(pod: &Pod, seen: &Seen) -> Duration {
 pub(super) fn plan(seen: &Seen) -> Plan {
     let object = &*seen.object;
     if object.metadata.deletion_timestamp.is_some() {
-        return Plan::default();
+        return end(seen);
     }
     let selector = match selector(object) {
         Ok(selector) => selector,
@@ -133,6 +136,7 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     let New { beside, instead } = new_pods(seen, &pods, &pairs, &revisions, updated, missing);
     Plan {
         problem: None,
+        end: None,
         revision,
         renumber: revisions.renumber(),
         create: instead,

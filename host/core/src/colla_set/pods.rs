@@ -57,6 +57,25 @@ impl<'a> Pods<'a> {
     }
 }
 
+impl<'a> Pods<'a> {
+    /// The pods that the set owns, whatever its selector says.
+    pub(super) fn owned(seen: &'a Seen) -> Self {
+        let uid = seen.object.metadata.uid.as_deref();
+        let mut pods = Self::default();
+        let all = seen.pods.iter().map(AsRef::as_ref);
+        for pod in all.filter(|pod: &&Pod| uid.is_some() && owner_uid(*pod) == uid) {
+            if pod.metadata.deletion_timestamp.is_some() {
+                pods.terminating.push(pod);
+            } else if is_finished(pod) {
+                pods.finished.push(pod);
+            } else {
+                pods.active.push(pod);
+            }
+        }
+        pods
+    }
+}
+
 /// The uid of an object's controller.
 pub fn owner_uid<K: Resource>(object: &K) -> Option<&str> {
     let owners = object.meta().owner_references.iter().flatten();

@@ -83,7 +83,7 @@ impl Scale {
         scale
     }
 
-    fn take_out<'a>(&mut self, pod: &'a Pod, seen: &Seen, edits: &mut Edits<'a>) {
+    pub(super) fn take_out<'a>(&mut self, pod: &'a Pod, seen: &Seen, edits: &mut Edits<'a>) {
         let now = seen.now.as_nanosecond();
         // It need not be updated any more.
         if is_updating(pod) {

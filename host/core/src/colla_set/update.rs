@@ -21,7 +21,7 @@ use super::{
     Seen,
     edits::Edits,
     in_place::{self, Change},
-    pair::Pairs,
+    pair::{Pairs, is_stamp},
     pods::{Pods, is_available, revision},
     resources,
     revision::{Revisions, template},
@@ -182,9 +182,8 @@ fn at_once(object: &CollaSet) -> usize {
 fn end_replacement<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
     if is_replaced(pod) {
         edits.unlabel(pod, keys::REPLACED_BY_UPDATE);
-        // A user's own request has the value "true".
         let request = pod.labels().get(keys::TO_REPLACE);
-        if request.is_some_and(|value| value.parse::<i128>().is_ok()) {
+        if request.is_some_and(|value| is_stamp(value)) {
             edits.unlabel(pod, keys::TO_REPLACE);
         }
     }

@@ -59,6 +59,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
         },
     };
     let kinds = [
+        ApiResource::erase::<CollaSet>(&()),
         ApiResource::erase::<Pod>(&()),
         ApiResource::erase::<ControllerRevision>(&()),
     ];

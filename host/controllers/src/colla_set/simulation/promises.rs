@@ -11,7 +11,7 @@ use std::{
 use operon_api::keys;
 use operon_core::pod_lifecycle::{
     deletion::DELETION,
-    labels::{GATE, Operation, SERVICE_AVAILABLE, Stage},
+    labels::{GATE, Operation, PROTECTION, SERVICE_AVAILABLE, Stage},
 };
 use serde_json::Value;
 
@@ -63,6 +63,11 @@ impl Writes {
         let object = object.filter(|object| object["metadata"]["uid"] == *owner(pod));
         // The pods of a CollaSet that was deleted are removed by the garbage collector.
         let Some(object) = object else { return };
+        self.promise(
+            has_finalizer(object, keys::COLLA_SET_FINALIZER),
+            "no pod is created for a CollaSet that nothing holds",
+            pod,
+        );
         let uid = &object["metadata"]["uid"];
         let mut owned = pods;
         owned.retain(|pod| is_active(pod) && owner(pod) == uid);
@@ -81,7 +86,7 @@ impl Writes {
             .iter()
             .any(|id| is_operated(pod, id));
         self.promise(
-            !is_active(pod) || (is_allowed && is_out_of_service(pod)),
+            !is_active(pod) || (is_allowed && is_out_of_service(pod) && !is_protected(pod)),
             "a pod is deleted only when its lifecycle has taken it out of service",
             pod,
         );
@@ -113,12 +118,35 @@ impl Writes {
                         .is_some_and(|uid| self.served.contains(uid))
             };
             let is_replaced = objects.all(PODS).iter().any(replaces);
+            let set = objects.get(COLLA_SETS, NAME);
+            let is_with_set = set.is_none_or(|set| {
+                set["metadata"]["deletionTimestamp"].is_string()
+                    || set["metadata"]["uid"] != *owner(old)
+            });
             self.promise(
-                is_replaced || has_label(old, keys::PAIR_ORIGIN_NAME),
+                is_replaced || is_with_set || has_label(old, keys::PAIR_ORIGIN_NAME),
                 "a pod is marked to be deleted only when the pod that replaces it served",
                 old,
             );
         }
+    }
+
+    /// Only our finalizer is put on a CollaSet, and taken off when none of its pods is left.
+    fn held(&mut self, old: &Value, new: &Value, objects: &Objects) {
+        let bare = |object: &Value| {
+            let mut object = object.clone();
+            object["metadata"]["finalizers"] = Value::Null;
+            object
+        };
+        self.promise(bare(old) == bare(new), "only finalizers are written", new);
+        let is_held = |object| has_finalizer(object, keys::COLLA_SET_FINALIZER);
+        let mut pods = objects.all(PODS);
+        pods.retain(|pod| is_active(pod) && *owner(pod) == old["metadata"]["uid"]);
+        self.promise(
+            is_held(new) || pods.is_empty(),
+            "a CollaSet is held while it has a pod",
+            &(new, pods),
+        );
     }
 
     fn gate_changed(&mut self, old: &Value, new: &Value) {
@@ -142,6 +170,7 @@ impl Promises for Writes {
             (PODS, None, Some(new)) => self.changed(old, new, objects),
             (PODS, Some("status"), Some(new)) => self.gate_changed(old, new),
             (PODS, None, None) => self.deleted(old),
+            (COLLA_SETS, None, Some(new)) if !old.is_null() => self.held(old, new, objects),
             (REVISIONS, None, _) | (COLLA_SETS, Some("status"), Some(_)) => {}
             (plural, subresource, _) => {
                 let about = (plural, subresource, write.body);
@@ -179,6 +208,19 @@ pub(super) fn labels(pod: &Value) -> BTreeMap<String, String> {
 
 fn has_label(pod: &Value, key: &str) -> bool {
     pod["metadata"]["labels"][key].is_string()
+}
+
+fn has_finalizer(object: &Value, finalizer: &str) -> bool {
+    let held = object["metadata"]["finalizers"].as_array();
+    held.is_some_and(|held| held.contains(&Value::from(finalizer)))
+}
+
+/// Whether another controller still sends requests to a pod.
+fn is_protected(pod: &Value) -> bool {
+    let held = pod["metadata"]["finalizers"].as_array();
+    let held = held.into_iter().flatten().filter_map(Value::as_str);
+    held.into_iter()
+        .any(|finalizer| finalizer.starts_with(PROTECTION))
 }
 
 fn is_operated(pod: &Value, id: &str) -> bool {

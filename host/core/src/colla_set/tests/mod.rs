@@ -1,5 +1,6 @@
 //! Tests of the decisions of one reconcile.
 
+mod deletion;
 mod in_place;
 mod pairs;
 mod pods;

@@ -7,7 +7,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::ResourceExt;
-use operon_api::CollaSet;
+use operon_api::{CollaSet, keys};
 use serde_json::{Value, json};
 
 use crate::{
@@ -22,10 +22,10 @@ use crate::{
 /// The time of every test.
 pub(super) const NOW: i64 = 1_700_000_000;
 
-/// A set of so many pods, without any yet; its revision exists.
+/// A set of so many pods, without any yet; its revision and its finalizer exist.
 pub(super) fn set(replicas: i32) -> Seen {
     let object = json!({
-        "metadata": {"name": "foo", "namespace": "shop", "uid": "set-uid", "generation": 1},
+        "metadata": {"name": "foo", "namespace": "shop", "uid": "set-uid", "generation": 1, "finalizers": [keys::COLLA_SET_FINALIZER]},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {"app": "foo"}},
