@@ -5,9 +5,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     embedded::{AnyObject, PodTemplateSpec},
@@ -112,12 +112,9 @@ pub struct CollaSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_strategy: Option<UpdateStrategy>,
 
-    /// Not supported yet: a scale-in chooses the pods by itself.
+    /// Which pods are deleted, excluded and included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
-        "scaleStrategy is not supported yet: a scale-in chooses the pods by itself"
-    )]))]
-    pub scale_strategy: Option<Map<String, Value>>,
+    pub scale_strategy: Option<ScaleStrategy>,
 
     /// Not supported yet: names of pods end in five characters that differ from pod to pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,6 +129,74 @@ pub struct CollaSetSpec {
         "volumeClaimTemplates are not supported yet: use PersistentVolumeClaims that exist"
     )]))]
     pub volume_claim_templates: Vec<Value>,
+}
+
+/// Which pods are deleted, excluded and included. No pod is in two of the lists. A name stays in its list until
+/// you remove it; the name of a pod that does not exist any more has no effect.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    disjoint("podToDelete", "podToExclude"),
+    disjoint("podToDelete", "podToInclude"),
+    disjoint("podToExclude", "podToInclude"),
+]))]
+pub struct ScaleStrategy {
+    /// The names of pods to delete, through the PodOpsLifecycle. They are the first that a scale-in deletes; those
+    /// that are deleted beyond that are replaced by new pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "pod_names")]
+    pub pod_to_delete: Vec<String>,
+
+    /// The names of pods to exclude: they keep running without a controller, and are not adopted again unless
+    /// `podToInclude` names them. To create no other pods instead, lower `replicas` in the same edit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "pod_names")]
+    pub pod_to_exclude: Vec<String>,
+
+    /// The names of pods without a controller to adopt, even if the selector does not select them. Such a pod
+    /// belongs to the CollaSet as long as it is named here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "pod_names")]
+    pub pod_to_include: Vec<String>,
+
+    /// How many seconds pass between the moment when a pod is out of service and its deletion by a scale-in.
+    /// 0 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub operation_delay_seconds: Option<i32>,
+
+    /// Not supported yet: each CollaSet counts its instance ids by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [unsupported(
+        "scaleStrategy.context is not supported yet: each CollaSet counts its instance ids by itself"
+    )]))]
+    pub context: Option<String>,
+
+    /// Not supported yet: Operon creates no PersistentVolumeClaims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
+        "scaleStrategy.persistentVolumeClaimRetentionPolicy is not supported yet: Operon creates no \
+         PersistentVolumeClaims"
+    )]))]
+    pub persistent_volume_claim_retention_policy: Option<Map<String, Value>>,
+}
+
+/// Names of pods, each once. Rules compare each name with each: their number is limited.
+fn pod_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "maxLength": 253},
+        "maxItems": 200,
+        "x-kubernetes-list-type": "set",
+    })
+}
+
+/// The rule that no name is in both lists.
+fn disjoint(one: &str, other: &str) -> Value {
+    json!({
+        "rule": format!("!has(self.{one}) || !has(self.{other}) || self.{one}.all(name, !(name in self.{other}))"),
+        "message": format!("{one} and {other} must not name the same pod"),
+    })
 }
 
 /// How pods get an edited template.

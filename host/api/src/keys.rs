@@ -138,6 +138,9 @@ pub const TO_DELETE: &str = "collaset.kusionstack.io/to-delete";
 /// two operators without a stuck finalizer.
 pub const COLLA_SET_FINALIZER: &str = "apps.kusionstack.io/pre-reclaim";
 
+/// On a pod that was excluded from its CollaSet, a label: no CollaSet adopts it by its selector.
+pub const ORPHANED: &str = "collaset.kusionstack.io/orphaned";
+
 /// On a ControllerRevision of a CollaSet, a label: the digest of what it holds.
 pub const REVISION_DIGEST: &str = "controller.kubernetes.io/hash";
 

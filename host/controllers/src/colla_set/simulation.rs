@@ -111,6 +111,21 @@ impl Cluster {
         is_gone
     }
 
+    /// A user names pods in the scale strategy.
+    fn name_pods(&self, chance: &mut Chance) {
+        let lists = ["podToDelete", "podToExclude", "podToInclude"];
+        let mut strategy = json!({});
+        for pod in self.world.server.state().objects.all(PODS) {
+            if chance.once_in(4) {
+                let list = chance.pick(&lists);
+                let mut names = strategy[list].as_array().cloned().unwrap_or_default();
+                names.push(pod["metadata"]["name"].clone());
+                strategy[list] = json!(names);
+            }
+        }
+        self.edit(|spec| spec["scaleStrategy"] = strategy);
+    }
+
     /// A user sets a label of a pod, or removes it.
     fn label(&self, chance: &mut Chance, key: &str, value: Option<&str>) {
         self.world.change_any(chance, PODS, |state, _, mut pod| {
@@ -126,7 +141,7 @@ impl Cluster {
         if chance.once_in(3) {
             self.create_if_gone();
         }
-        match chance.of(50) {
+        match chance.of(53) {
             0 | 1 => self.scale(chance.of(6)),
             2 | 3 => {
                 let image = format!("image:{}", chance.of(5));
@@ -171,6 +186,11 @@ impl Cluster {
                 let delay = chance.pick(&[0, 0, 20]);
                 self.edit(|spec| spec["updateStrategy"]["operationDelaySeconds"] = json!(delay));
             }
+            50 => {
+                let delay = chance.pick(&[0, 0, 20]);
+                self.edit(|spec| spec["scaleStrategy"]["operationDelaySeconds"] = json!(delay));
+            }
+            51 | 52 => self.name_pods(chance),
             49 => self.world.change_any(chance, PODS, |state, _, pod| {
                 protect(&mut state.objects, pod);
             }),
@@ -245,6 +265,7 @@ impl Cluster {
         let policy = chance.pick(&["Recreate", "InPlaceIfPossible", "Replace"]);
         let go_on = |spec: &mut Value| {
             spec["paused"] = json!(false);
+            spec["scaleStrategy"] = Value::Null;
             spec["updateStrategy"] = json!({"podUpgradePolicy": policy});
         };
         self.edit(go_on);
@@ -286,8 +307,9 @@ impl Cluster {
         let state = self.world.server.state();
         let object = state.objects.get(COLLA_SETS, NAME).expect("a CollaSet");
         let mut pods = state.objects.all(PODS);
-        // A pod that has finished is not adopted.
-        pods.retain(|pod| is_active(pod) || owner(pod).is_string());
+        // A pod that has finished or was excluded is not adopted.
+        let was_excluded = |pod: &Value| labels(pod).contains_key(keys::ORPHANED);
+        pods.retain(|pod| owner(pod).is_string() || (is_active(pod) && !was_excluded(pod)));
         let (uid, status) = (&object["metadata"]["uid"], &object["status"]);
         let seen = || format!("{object:#}\n{pods:#?}");
         assert_eq!(object["spec"]["replicas"], pods.len(), "{}", seen());

@@ -11,6 +11,7 @@ use operon_api::{
 
 use super::{
     Seen,
+    named::{Named, unknown},
     new_pod::created,
     pair::Pairs,
     plan::Plan,
@@ -218,6 +219,8 @@ fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>)
     let pairs = Pairs::of(pods);
     let counted = pods.active.iter().filter(|pod| !pairs.is_new(pod));
     let there = counted.count();
+    let unknown = unknown(seen, pods).map(|unknown| format!(". {unknown}"));
+    let unknown = unknown.unwrap_or_default();
     let counts = format!("{there} of {desired} pods exist");
     if let Some(refusal) = refusal {
         let message = format!("{counts}. {}: {}", refusal.reason, refusal.message);
@@ -230,11 +233,11 @@ fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>)
         let message = format!("{counts}. Pod {pod:?} is to be removed and waits for {what}");
         return Verdict::new(false, "Waiting", message);
     }
-    if usize::try_from(desired).is_ok_and(|desired| desired == there) {
-        Verdict::new(true, "Scaled", counts)
-    } else {
-        Verdict::new(false, "Scaling", counts)
-    }
+    let named = Named::of(&seen.object);
+    let is_named = pods.active.iter().any(|pod| named.deletes(pod));
+    let is_scaled = usize::try_from(desired).is_ok_and(|desired| desired == there) && !is_named;
+    let reason = if is_scaled { "Scaled" } else { "Scaling" };
+    Verdict::new(is_scaled, reason, counts + &unknown)
 }
 
 fn updating(seen: &Seen, plan: &Plan, pods: &Pods<'_>, status: &CollaSetStatus) -> Verdict {

@@ -11,11 +11,10 @@ use operon_api::{CollaSet, keys};
 use super::{
     Seen,
     edits::Edits,
-    in_place, membership,
-    pair::is_stamp,
+    membership,
     plan::Plan,
     pods::{Pods, creation, owner_uid},
-    scale::{SCALE_IN, Scale, is_scaling_in, waits_for},
+    scale::{Scale, is_scaling_in, waits_for},
     selection::selector,
     update::UPDATE,
 };
@@ -42,8 +41,7 @@ pub(super) fn end(seen: &Seen) -> Plan {
     let mut delete: Vec<_> = Vec::new();
     if has(ORPHAN) {
         for pod in pods.active.iter().chain(&pods.finished) {
-            membership::disown(object, pod, &mut edits);
-            unbind(pod, &mut edits);
+            membership::release(object, pod, &mut edits);
         }
     } else {
         let finished = pods.finished.iter();
@@ -54,7 +52,7 @@ pub(super) fn end(seen: &Seen) -> Plan {
     }
     // The garbage collector may have orphaned them already.
     for pod in orphans(seen) {
-        unbind(pod, &mut edits);
+        membership::unbind(pod, &mut edits);
     }
     let edit = edits.into_effects();
     delete.extend(scale.deletions);
@@ -66,6 +64,7 @@ pub(super) fn end(seen: &Seen) -> Plan {
         }),
         edit,
         delete,
+        requeue_after: scale.requeue_after,
         ..Plan::default()
     }
 }
@@ -84,32 +83,6 @@ fn drain<'a>(pod: &'a Pod, seen: &Seen, edits: &mut Edits<'a>, scale: &mut Scale
     } else {
         let now = seen.now.as_nanosecond().to_string();
         edits.label(pod, keys::TO_DELETE, now);
-    }
-}
-
-/// Withdraws what the set has begun on a pod that stays: the pod returns to service. What users requested, and
-/// what the next set needs, stays.
-fn unbind<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
-    for operation in [SCALE_IN, UPDATE] {
-        edits.take_back(operation, pod);
-    }
-    if in_place::is_under_way(pod) {
-        edits.unannotate(pod, keys::IN_PLACE_UPDATE);
-    }
-    let labels = pod.labels();
-    let pair = [
-        keys::PAIR_NEW_ID,
-        keys::PAIR_ORIGIN_NAME,
-        keys::REPLACED_BY_UPDATE,
-    ];
-    let requests = [keys::TO_REPLACE, keys::TO_DELETE];
-    let requests = requests.into_iter().filter(|key| {
-        let value = labels.get(*key);
-        value.is_some_and(|value| is_stamp(value))
-    });
-    let pair = pair.into_iter().filter(|key| labels.contains_key(*key));
-    for key in pair.chain(requests) {
-        edits.unlabel(pod, key);
     }
 }
 

@@ -9,10 +9,13 @@ use serde_json::json;
 
 use super::{
     edits::Edits,
+    in_place,
+    pair::is_stamp,
     pods::{Pods, instance_id},
     scale::SCALE_IN,
+    update::UPDATE,
 };
-use crate::{jobs::owned::owner, pod_lifecycle::labels::PREPARING_TO_DELETE};
+use crate::jobs::owned::owner;
 
 /// Makes pods belong to the set as its selector says, each with a number of its own.
 pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'a>) {
@@ -34,6 +37,10 @@ pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'
     for pod in &pods.release {
         release(object, pod, edits);
     }
+    for pod in &pods.exclude {
+        release(object, pod, edits);
+        edits.label(pod, keys::ORPHANED, "true");
+    }
 }
 
 /// Without the label the lifecycle does nothing with a pod.
@@ -51,24 +58,45 @@ fn adopt<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
     let owners: Vec<_> = others.chain(owner(object)).collect();
     edits.owners(pod, json!(owners));
     edits.label(pod, keys::CONTROL, "true");
+    if pod.labels().contains_key(keys::ORPHANED) {
+        edits.unlabel(pod, keys::ORPHANED);
+    }
 }
 
-/// Ends a pod's membership, and an operation of the set on it.
-fn release<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
+/// Ends a pod's membership, and what the set has begun on it.
+pub(super) fn release<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
     disown(object, pod, edits);
-    if let Some(undo) = SCALE_IN.undo(pod.labels()) {
-        edits.labels(pod, undo);
-        edits.unlabel(pod, PREPARING_TO_DELETE);
+    unbind(pod, edits);
+}
+
+/// Withdraws what the set has begun on a pod that stays: the pod returns to service. What users requested, and
+/// what the next set needs, stays.
+pub(super) fn unbind<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
+    for operation in [SCALE_IN, UPDATE] {
+        edits.take_back(operation, pod);
     }
-    for key in [keys::PAIR_NEW_ID, keys::PAIR_ORIGIN_NAME] {
-        if pod.labels().contains_key(key) {
-            edits.unlabel(pod, key);
-        }
+    if in_place::is_under_way(pod) {
+        edits.unannotate(pod, keys::IN_PLACE_UPDATE);
+    }
+    let labels = pod.labels();
+    let pair = [
+        keys::PAIR_NEW_ID,
+        keys::PAIR_ORIGIN_NAME,
+        keys::REPLACED_BY_UPDATE,
+    ];
+    let requests = [keys::TO_REPLACE, keys::TO_DELETE];
+    let requests = requests.into_iter().filter(|key| {
+        let value = labels.get(*key);
+        value.is_some_and(|value| is_stamp(value))
+    });
+    let pair = pair.into_iter().filter(|key| labels.contains_key(*key));
+    for key in pair.chain(requests) {
+        edits.unlabel(pod, key);
     }
 }
 
 /// The set does not own the pod any more.
-pub(super) fn disown<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
+fn disown<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
     let uid = object.metadata.uid.as_ref();
     let owners = pod.owner_references().iter();
     let others: Vec<_> = owners.filter(|owner| Some(&owner.uid) != uid).collect();

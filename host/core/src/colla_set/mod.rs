@@ -9,11 +9,13 @@
 //! that exists already, and no name is used twice.
 
 mod conclude;
+mod delay;
 mod deletion;
 mod driven;
 mod edits;
 mod in_place;
 mod membership;
+mod named;
 mod new_pod;
 mod pair;
 mod plan;
@@ -35,7 +37,10 @@ use k8s_openapi::{
 use operon_api::CollaSet;
 
 pub(crate) use self::selection::texts;
-pub use self::{driven::Driven, pods::owner_uid};
+pub use self::{
+    driven::Driven,
+    pods::{may_adopt, owner_uid},
+};
 
 /// What a reconcile sees.
 #[derive(Clone, Debug)]

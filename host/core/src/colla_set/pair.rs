@@ -125,6 +125,11 @@ fn leaving<'a>(origin: &'a Pod, new_pod: &'a Pod, updated: &str) -> Option<&'a P
     (is_right && is_available(new_pod)).then_some(origin)
 }
 
+/// Whether a pod is a new one for another.
+pub(super) fn replaces(new_pod: &Pod, origin: &Pod) -> bool {
+    origin_name(new_pod).is_some_and(|name| name == origin.name_any())
+}
+
 /// The name of the pod that a new pod replaces.
 fn origin_name(pod: &Pod) -> Option<&str> {
     pod.labels().get(keys::PAIR_ORIGIN_NAME).map(String::as_str)

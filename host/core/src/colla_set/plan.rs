@@ -11,7 +11,7 @@ use super::{
     edits::Edits,
     membership,
     new_pod::{New, new_pods},
-    pair::Pairs,
+    pair::{Pairs, replaces},
     pods::Pods,
     revision::Revisions,
     scale::{SCALE_IN, Scale},
@@ -102,10 +102,12 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     membership::change(object, &pods, &mut edits);
     pairs.change(&pods, &updated.name_any(), seen.now, &mut edits);
     let scale = Scale::of(seen, &pods, &pairs, &mut edits);
-    // What leaves is not replaced: its new pod would leave with it.
+    // What leaves is not replaced: its new pod would leave with it. Nor is what has a new pod that is excluded
+    // and has not left the set.
+    let has_excluded = |pod: &Pod| pods.exclude.iter().any(|new| replaces(new, pod));
     pairs
         .alone
-        .retain(|pod| !scale.leaving.contains(&pod.name_any()));
+        .retain(|pod| !scale.leaving.contains(&pod.name_any()) && !has_excluded(pod));
     let update = Update::of(seen, &pods, &pairs, &revisions, &scale, &mut edits);
     // What has just finished keeps its place for a moment: a pod that ends at once is not created at once again.
     let (young, finished): (Vec<&Pod>, Vec<&Pod>) = pods
@@ -114,8 +116,14 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         .partition(|pod| age(pod, seen) < FINISHED);
     let missing = scale.missing.saturating_sub(pods.adopt.len());
     let missing = missing.saturating_sub(young.len());
+    // What is excluded makes room when it has left the set.
+    let missing = missing.saturating_sub(pods.exclude.len());
     let requeue = (!young.is_empty()).then_some(FINISHED);
-    let requeue_after = requeue.into_iter().chain(update.requeue_after).min();
+    let requeue_after = requeue
+        .into_iter()
+        .chain(scale.requeue_after)
+        .chain(update.requeue_after)
+        .min();
     let scaled_in = (!scale.deleted.is_empty()).then(|| Effect::Event {
         severity: Severity::Normal,
         reason: "ScaledIn".to_owned(),

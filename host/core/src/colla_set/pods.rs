@@ -9,7 +9,7 @@ use operon_api::{CollaSet, keys};
 
 pub(super) use crate::pod_lifecycle::pod::{condition, is_finished, is_ready};
 
-use super::Seen;
+use super::{Seen, named::Named, selection::selector};
 use crate::pod_lifecycle::labels::SERVICE_AVAILABLE;
 
 /// The pods of a CollaSet, each in the order of their creation.
@@ -25,12 +25,15 @@ pub(super) struct Pods<'a> {
     pub(super) adopt: Vec<&'a Pod>,
     /// The set owns them, and the selector does not select them any more.
     pub(super) release: Vec<&'a Pod>,
+    /// The set owns them, and the scale strategy excludes them.
+    pub(super) exclude: Vec<&'a Pod>,
 }
 
 impl<'a> Pods<'a> {
     /// What the pods are to the set, by its selector.
     pub(super) fn of(seen: &'a Seen, selector: &Selector) -> Self {
         let uid = seen.object.metadata.uid.as_deref();
+        let named = Named::of(&seen.object);
         let mut pods = Self::default();
         let mut all: Vec<&Pod> = seen.pods.iter().map(AsRef::as_ref).collect();
         all.sort_by_key(|pod| {
@@ -41,15 +44,17 @@ impl<'a> Pods<'a> {
             )
         });
         for pod in all {
-            let is_selected = selector.matches(pod.labels());
+            let is_selected = selector.matches(pod.labels()) || named.includes(pod);
             let is_deleted = pod.metadata.deletion_timestamp.is_some();
             match owner_uid(pod) {
                 Some(owner) if Some(owner) != uid => {}
                 Some(_) if is_deleted => pods.terminating.push(pod),
+                Some(_) if named.excludes(pod) => pods.exclude.push(pod),
                 Some(_) if !is_selected => pods.release.push(pod),
                 Some(_) if is_finished(pod) => pods.finished.push(pod),
                 Some(_) => pods.active.push(pod),
-                None if is_selected && !is_deleted && !is_finished(pod) => pods.adopt.push(pod),
+                None if is_deleted || is_finished(pod) => {}
+                None if adopts(selector, &named, pod) => pods.adopt.push(pod),
                 None => {}
             }
         }
@@ -74,6 +79,18 @@ impl<'a> Pods<'a> {
         }
         pods
     }
+}
+
+/// Whether a set adopts a pod without a controller.
+fn adopts(selector: &Selector, named: &Named<'_>, pod: &Pod) -> bool {
+    let was_excluded = pod.labels().contains_key(keys::ORPHANED) || named.excludes(pod);
+    named.includes(pod) || (!was_excluded && selector.matches(pod.labels()))
+}
+
+/// Whether a CollaSet may adopt a pod that has no controller.
+pub fn may_adopt(object: &CollaSet, pod: &Pod) -> bool {
+    let selector = selector(object);
+    selector.is_ok_and(|selector| adopts(&selector, &Named::of(object), pod))
 }
 
 /// The uid of an object's controller.

@@ -95,8 +95,10 @@ impl<'a> Revisions<'a> {
         let status = object.status.as_ref();
         let current = status.and_then(|status| status.current_revision.as_deref());
         let uid = object.metadata.uid.as_deref();
-        // A pod that has finished is not adopted.
-        let counts = |pod: &&Pod| owner_uid(*pod) == uid || !is_finished(pod);
+        // A pod that has finished, or was excluded, is not adopted.
+        let is_excluded = |pod: &Pod| pod.labels().contains_key(keys::ORPHANED);
+        let may_count = |pod: &Pod| !is_finished(pod) && !is_excluded(pod);
+        let counts = |pod: &&Pod| owner_uid(*pod) == uid || may_count(pod);
         let pods: Vec<&Pod> = seen.pods.iter().map(AsRef::as_ref).filter(counts).collect();
         let is_kept = |one: &ControllerRevision| {
             let name = one.metadata.name.as_deref();

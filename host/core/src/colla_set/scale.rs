@@ -1,15 +1,16 @@
 //! Scaling: how many pods are missing, and which are too many. A pod is deleted only when its lifecycle
 //! has taken it out of service.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use operon_api::keys;
 
 use super::{
-    Seen,
+    Seen, delay,
     edits::Edits,
+    named::Named,
     pair::Pairs,
     pods::{Pods, condition, is_ready, is_scheduled},
     update::{UPDATE, is_updating},
@@ -36,7 +37,9 @@ pub(super) const SCALE_IN: Adapter<'static> = Adapter {
 pub(super) struct Scale {
     /// How many pods are missing.
     pub(super) missing: usize,
-    /// The names of the pods that are too many.
+    /// How many pods are deleted though they are not too many: others are created instead.
+    pub(super) returning: usize,
+    /// The names of the pods that leave.
     pub(super) leaving: BTreeSet<String>,
     /// The names of the pods that are deleted.
     pub(super) deleted: Vec<String>,
@@ -44,6 +47,8 @@ pub(super) struct Scale {
     pub(super) deletions: Vec<Effect>,
     /// The pods that do not get on, and what they wait for.
     pub(super) waiting: Vec<(String, String)>,
+    /// When the next pod may be deleted.
+    pub(super) requeue_after: Option<Duration>,
 }
 
 impl Scale {
@@ -57,19 +62,28 @@ impl Scale {
         let desired = usize::try_from(seen.object.spec.replicas).unwrap_or(0);
         let counted = pods.active.iter().copied().filter(|pod| !pairs.is_new(pod));
         let mut ranked: Vec<_> = counted.collect();
-        ranked.sort_by_cached_key(|pod| rank(pod));
+        let named = Named::of(&seen.object);
+        ranked.sort_by_cached_key(|pod| (!named.deletes(pod), rank(pod)));
         let surplus = ranked.len().saturating_sub(desired);
-        let (leaving, staying) = ranked.split_at(surplus);
+        let deleted = ranked.iter().filter(|pod| named.deletes(pod)).count();
+        let (leaving, staying) = ranked.split_at(surplus.max(deleted));
+        let (surplus, replaced) = leaving.split_at(surplus);
         let mut scale = Self {
             missing: desired.saturating_sub(ranked.len()),
+            returning: replaced.len(),
             ..Self::default()
         };
         let with_new = |pod: &&'a Pod| [Some(*pod), pairs.new_pod(pod)].into_iter().flatten();
-        for pod in leaving.iter().flat_map(with_new) {
+        let surplus = surplus.iter().flat_map(with_new);
+        // The new pod of a pair takes the place of an old one that is deleted by its name.
+        let rest = staying.iter().flat_map(with_new);
+        let rest = rest.chain(replaced.iter().filter_map(|pod| pairs.new_pod(pod)));
+        let (new, rest): (Vec<_>, Vec<_>) = rest.partition(|pod| named.deletes(pod));
+        for pod in surplus.chain(replaced.iter().copied()).chain(new) {
             scale.leaving.insert(pod.name_any());
             scale.take_out(pod, seen, edits);
         }
-        for pod in staying.iter().flat_map(with_new) {
+        for pod in rest {
             edits.take_back(SCALE_IN, pod);
         }
         let going = pods
@@ -94,6 +108,7 @@ impl Scale {
                 edits.labels(pod, begin);
                 edits.label(pod, PREPARING_TO_DELETE, now.to_string());
             }
+            Standing::Allowed(since) if !self.is_time(since, seen) => {}
             Standing::Allowed(_) => {
                 self.deletions
                     .push(driver::delete_unchanged(pod, Propagation::Background));
@@ -101,6 +116,19 @@ impl Scale {
             }
             standing => self.waiting.extend(waits_for(pod, &standing)),
         }
+    }
+}
+
+impl Scale {
+    /// Whether the delay is over since a pod has been out of service.
+    fn is_time(&mut self, since: i128, seen: &Seen) -> bool {
+        let strategy = seen.object.spec.scale_strategy.as_ref();
+        let delay = strategy.and_then(|strategy| strategy.operation_delay_seconds);
+        let left = delay::left(delay, since, seen.now);
+        if let Some(left) = left {
+            self.requeue_after = delay::sooner(self.requeue_after, left);
+        }
+        left.is_none()
     }
 }
 

@@ -3,12 +3,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::{
-    api::{
-        apps::v1::ControllerRevision,
-        core::v1::{Pod, PodCondition},
-    },
-    jiff::SignedDuration,
+use k8s_openapi::api::{
+    apps::v1::ControllerRevision,
+    core::v1::{Pod, PodCondition},
 };
 use kube::ResourceExt;
 use operon_api::{
@@ -18,7 +15,7 @@ use operon_api::{
 };
 
 use super::{
-    Seen,
+    Seen, delay,
     edits::Edits,
     in_place::{self, Change},
     pair::{Pairs, is_stamp},
@@ -153,7 +150,7 @@ impl Update {
             .iter()
             .filter(|pod| !pairs.is_new(pod) && !scale.leaving.contains(&pod.name_any()));
         let unavailable = counted.filter(|pod| !serves(pod));
-        let unavailable = unavailable.count() + scale.missing;
+        let unavailable = unavailable.count() + scale.missing + scale.returning;
         let mut room = at_once(&seen.object).saturating_sub(unavailable);
         for pod in outdated.drain(..due) {
             let has_begun = is_updating(pod) || is_replaced(pod) || !is_available(pod);
@@ -320,21 +317,11 @@ impl<'a> Updater<'a, '_> {
 
     /// Whether the delay is over since a pod has been out of service.
     fn is_time(&mut self, since: i128) -> bool {
-        let delay = self.strategy.operation_delay_seconds.unwrap_or(0);
-        let waited = self.seen.now.as_nanosecond() - since;
-        let waited = SignedDuration::from_nanos(i64::try_from(waited).unwrap_or(0).max(0));
-        let left = SignedDuration::from_secs(i64::from(delay)) - waited;
-        let Ok(left) = Duration::try_from(left) else {
-            return true;
-        };
-        if left.is_zero() {
-            return true;
+        let delay = self.strategy.operation_delay_seconds;
+        let left = delay::left(delay, since, self.seen.now);
+        if let Some(left) = left {
+            self.done.requeue_after = delay::sooner(self.done.requeue_after, left);
         }
-        let soonest = self
-            .done
-            .requeue_after
-            .map_or(left, |known| known.min(left));
-        self.done.requeue_after = Some(soonest);
-        false
+        left.is_none()
     }
 }

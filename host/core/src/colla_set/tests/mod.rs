@@ -2,6 +2,7 @@
 
 mod deletion;
 mod in_place;
+mod named;
 mod pairs;
 mod pods;
 mod resources;
