@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -16,7 +18,7 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_api::{CollaSet, keys};
-use operon_core::colla_set::{Driven, Seen};
+use operon_core::colla_set::{Driven, Seen, may_adopt};
 
 use crate::{
     apply::within_limit,
@@ -76,7 +78,9 @@ fn concerned<K>(index: &Index<K>, object: &CollaSet, store: &Store<K>) -> Vec<Ar
 where
     K: Cached + Resource<DynamicType = ()>,
 {
-    let owned = index.get(&object.uid().unwrap_or_default(), store);
+    let namespace = object.namespace().unwrap_or_default();
+    let uid = object.uid().unwrap_or_default();
+    let owned = index.get(&owned_by(&namespace, &object.name_any(), &uid), store);
     let orphans = index.get(&orphans_of(object), store);
     owned.into_iter().chain(orphans).collect()
 }
@@ -84,10 +88,12 @@ where
 /// Wakes the CollaSets that a change concerns.
 pub struct CollaSetTriggers {
     queue: UnboundedSender<ObjectRef<CollaSet>>,
-    /// By the uid of their CollaSet; those without a controller by their namespace.
+    /// By their CollaSet; those without a controller by their namespace.
     pods: Index<Pod>,
     /// As the pods.
     revisions: Index<ControllerRevision>,
+    /// By a label or a name of pods that they may adopt.
+    objects: Index<CollaSet>,
 }
 
 impl CollaSetTriggers {
@@ -97,53 +103,84 @@ impl CollaSetTriggers {
             queue,
             pods: Index::new(concerns),
             revisions: Index::new(concerns),
+            objects: Index::new(adopts),
         }
     }
 
     /// A CollaSet changed.
-    pub fn object_changed(&self, object: &CollaSet) {
+    pub fn object_changed(&self, object: &CollaSet, objects: &Store<CollaSet>) {
+        self.objects.changed(object, objects);
         self.wake(ObjectRef::from_obj(object));
     }
 
-    /// A pod changed.
+    /// A pod changed: its owner before and after is woken, or every CollaSet that may adopt it.
     pub fn pod_changed(&self, pod: &Pod, pods: &Store<Pod>, objects: &Store<CollaSet>) {
-        self.pods.changed(pod, pods);
-        self.wake_concerned(pod, objects);
+        let former = self.pods.changed(pod, pods);
+        self.wake_owners(former.into_iter().chain(concerns(pod)));
+        if controller(pod).is_none() {
+            let keys = adopted_by(pod);
+            let found = keys.iter().flat_map(|key| self.objects.get(key, objects));
+            let found = found.filter(|object| may_adopt(object, pod));
+            let found: BTreeSet<_> = found.map(|object| object.name_any()).collect();
+            let namespace = pod.namespace().unwrap_or_default();
+            for name in found {
+                self.wake(ObjectRef::new(&name).within(&namespace));
+            }
+        }
     }
 
-    /// A ControllerRevision changed.
+    /// A ControllerRevision changed: its owner before and after is woken.
     pub fn revision_changed(
         &self,
         revision: &ControllerRevision,
         revisions: &Store<ControllerRevision>,
-        objects: &Store<CollaSet>,
     ) {
-        self.revisions.changed(revision, revisions);
-        self.wake_concerned(revision, objects);
+        let former = self.revisions.changed(revision, revisions);
+        self.wake_owners(former.into_iter().chain(concerns(revision)));
     }
 
-    /// The owner of an object, or every CollaSet that may adopt it.
-    fn wake_concerned<K: Resource>(&self, object: &K, objects: &Store<CollaSet>) {
-        let namespace = object.namespace().unwrap_or_default();
-        match controller(object) {
-            Some(owner) if owner.kind == CollaSet::kind(&()) => {
-                self.wake(ObjectRef::new(&owner.name).within(&namespace));
-            }
-            Some(_) => {}
-            None => {
-                let objects = objects.state();
-                let here = objects
-                    .iter()
-                    .filter(|one| one.namespace().as_ref() == Some(&namespace));
-                here.for_each(|one| self.wake(ObjectRef::from_obj(&**one)));
-            }
-        }
+    fn wake_owners(&self, keys: impl Iterator<Item = String>) {
+        let keys: BTreeSet<_> = keys.collect();
+        let owners = keys.iter().filter_map(|key| owner_of(key));
+        owners.for_each(|owner| self.wake(owner));
     }
 
     fn wake(&self, object: ObjectRef<CollaSet>) {
         // A closed queue means that the process ends.
         let _ = self.queue.unbounded_send(object);
     }
+}
+
+/// The keys of a CollaSet: one label that every pod has which its selector selects, and the names of the pods that
+/// it includes.
+fn adopts(object: &CollaSet) -> BTreeSet<String> {
+    let namespace = object.namespace().unwrap_or_default();
+    let matched = object.spec.selector.match_labels.iter().flatten().next();
+    let matched = matched.map_or_else(
+        || labelled(&namespace, None),
+        |(key, value)| labelled(&namespace, Some((key, value))),
+    );
+    let strategy = object.spec.scale_strategy.iter();
+    let included = strategy.flat_map(|strategy| &strategy.pod_to_include);
+    let included = included.map(|name| named(&namespace, name));
+    included.chain([matched]).collect()
+}
+
+/// The keys of the CollaSets that may adopt a pod.
+fn adopted_by(pod: &Pod) -> Vec<String> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let labels = pod.labels().iter().map(Some).chain([None]);
+    let labels = labels.map(|label| labelled(&namespace, label));
+    labels.chain([named(&namespace, &pod.name_any())]).collect()
+}
+
+fn labelled(namespace: &str, label: Option<(&String, &String)>) -> String {
+    let (key, value) = label.map_or(("", ""), |(key, value)| (key, value));
+    format!("{namespace}/{key}={value}")
+}
+
+fn named(namespace: &str, pod: &str) -> String {
+    format!("{namespace}//{pod}")
 }
 
 /// Drops what a ControllerRevision of another kind holds.
@@ -156,11 +193,26 @@ pub fn without_foreign_data(revision: &mut ControllerRevision) {
 
 fn concerns<K: Resource>(object: &K) -> BTreeSet<String> {
     let key = match controller(object) {
-        Some(owner) if owner.kind == CollaSet::kind(&()) => Some(owner.uid.clone()),
+        Some(owner) if owner.kind == CollaSet::kind(&()) => {
+            let namespace = object.namespace().unwrap_or_default();
+            Some(owned_by(&namespace, &owner.name, &owner.uid))
+        }
         Some(_) => None,
         None => Some(orphans_of(object)),
     };
     key.into_iter().collect()
+}
+
+/// The key of the objects that a CollaSet owns.
+fn owned_by(namespace: &str, name: &str, uid: &str) -> String {
+    format!("{namespace}/{name}/{uid}")
+}
+
+/// The CollaSet of such a key.
+fn owner_of(key: &str) -> Option<ObjectRef<CollaSet>> {
+    let (namespace, owner) = key.split_once('/')?;
+    let (name, _) = owner.split_once('/')?;
+    Some(ObjectRef::new(name).within(namespace))
 }
 
 /// The key of the objects of a namespace that have no controller.

@@ -215,15 +215,15 @@ impl CollaSetStores {
         rules: Option<&Arc<RuleTriggers>>,
     ) -> Self {
         let (on_object, rules) = (Arc::clone(triggers), rules.cloned());
-        let objects: Cache<CollaSet> = all(client, health, move |object, _| {
-            on_object.object_changed(object);
+        let objects: Cache<CollaSet> = all(client, health, move |object, objects| {
+            on_object.object_changed(object, objects);
             if let Some(rules) = &rules {
                 rules.colla_set_changed(object);
             }
         });
-        let (on_revision, known) = (Arc::clone(triggers), objects.store.clone());
+        let on_revision = Arc::clone(triggers);
         let on_revision = move |revision: &ControllerRevision, revisions: &_| {
-            on_revision.revision_changed(revision, revisions, &known);
+            on_revision.revision_changed(revision, revisions);
         };
         let (api, config) = (Api::all(client.clone()), watcher::Config::default());
         let on_revision = Arc::new(on_revision);

@@ -172,16 +172,16 @@ impl Caches {
     ) -> Self {
         let config = watcher::Config::default();
         let (on_sets, on_rules) = (Arc::clone(set_triggers), Arc::clone(rule_triggers));
-        let on_set = move |object: &_, _: &_| {
-            on_sets.object_changed(object);
+        let on_set = move |object: &_, objects: &_| {
+            on_sets.object_changed(object, objects);
             on_rules.colla_set_changed(object);
         };
         let all = Api::all(client.clone());
         let sets: Cache<CollaSet> =
             Cache::start_guarded(all, config.clone(), (), Arc::new(on_set), health);
-        let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
+        let on_sets = Arc::clone(set_triggers);
         let on_revision = move |revision: &_, revisions: &_| {
-            on_sets.revision_changed(revision, revisions, &known);
+            on_sets.revision_changed(revision, revisions);
         };
         let (all, on_revision) = (Api::all(client.clone()), Arc::new(on_revision));
         let shed = without_foreign_data;

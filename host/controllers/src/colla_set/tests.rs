@@ -1,0 +1,112 @@
+//! Which CollaSets a change wakes.
+
+use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::{
+    reflector::{ObjectRef, store},
+    watcher,
+};
+use operon_api::CollaSet;
+use serde_json::{Value, json};
+
+use super::CollaSetTriggers;
+
+fn colla_set(name: &str, spec: &Value) -> CollaSet {
+    let mut object = json!({
+        "metadata": {"name": name, "namespace": "ns", "uid": name},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name, "tier": "web"}}, "spec": {}},
+        },
+    });
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        object["spec"][key] = value.clone();
+    }
+    serde_json::from_value(object).expect("a CollaSet")
+}
+
+fn pod(labels: &Value, owner: Option<(&str, &str)>) -> Pod {
+    let owner = owner.map(|(kind, name)| {
+        json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": name, "controller": true})
+    });
+    let pod = json!({"metadata": {
+        "name": "pod", "namespace": "ns", "labels": labels,
+        "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
+    }});
+    serde_json::from_value(pod).expect("a pod")
+}
+
+/// Three CollaSets and a pod.
+struct Scene {
+    triggers: CollaSetTriggers,
+    queue: UnboundedReceiver<ObjectRef<CollaSet>>,
+    objects: store::Writer<CollaSet>,
+    pods: store::Writer<Pod>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (sender, queue) = unbounded();
+        let triggers = CollaSetTriggers::new(sender);
+        let mut objects = store::Writer::default();
+        let by_expression = json!({"selector": {"matchExpressions": [
+            {"key": "tier", "operator": "In", "values": ["web"]},
+        ]}});
+        let includes = json!({"scaleStrategy": {"podToInclude": ["pod"]}});
+        for object in [
+            colla_set("a", &Value::Null),
+            colla_set("b", &by_expression),
+            colla_set("c", &includes),
+            colla_set("d", &Value::Null),
+        ] {
+            objects.apply_watcher_event(&watcher::Event::Apply(object.clone()));
+            triggers.object_changed(&object, &objects.as_reader());
+        }
+        let mut scene = Self {
+            triggers,
+            queue,
+            objects,
+            pods: store::Writer::default(),
+        };
+        scene.woken();
+        scene
+    }
+
+    fn change(&mut self, pod: &Pod) -> Vec<String> {
+        self.pods
+            .apply_watcher_event(&watcher::Event::Apply(pod.clone()));
+        self.triggers
+            .pod_changed(pod, &self.pods.as_reader(), &self.objects.as_reader());
+        self.woken()
+    }
+
+    fn woken(&mut self) -> Vec<String> {
+        let mut woken = Vec::new();
+        while let Ok(reference) = self.queue.try_recv() {
+            woken.push(reference.name);
+        }
+        woken.sort();
+        woken
+    }
+}
+
+#[test]
+fn a_pod_without_a_controller_wakes_only_the_sets_that_may_adopt_it() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.change(&pod(&json!({"app": "other"}), None)), ["c"]);
+    assert_eq!(scene.change(&pod(&json!({"app": "a"}), None)), ["a", "c"]);
+    assert_eq!(
+        scene.change(&pod(&json!({"tier": "web"}), None)),
+        ["b", "c"]
+    );
+    let of_other = pod(&json!({"app": "a"}), Some(("ReplicaSet", "x")));
+    assert_eq!(scene.change(&of_other), [""; 0]);
+}
+
+#[test]
+fn a_set_whose_pod_loses_owner_and_labels_is_woken() {
+    let mut scene = Scene::new();
+    let owned = pod(&json!({"app": "a"}), Some(("CollaSet", "a")));
+    assert_eq!(scene.change(&owned), ["a"]);
+    assert_eq!(scene.change(&pod(&json!({}), None)), ["a", "c"]);
+}
