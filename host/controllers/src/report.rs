@@ -116,6 +116,9 @@ impl<K: Reported> Reports<K> {
         }
         let uid = object.uid().unwrap_or_default();
         let version = self.version(object);
+        if self.writer.is_settled(&uid, version.as_deref(), &status) {
+            return at(requeue_after);
+        }
         if let Some(wait) = self.writer.wait(&uid, version.as_deref()) {
             return at(Some(requeue_after.map_or(wait, |after| after.min(wait))));
         }

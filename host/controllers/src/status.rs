@@ -4,7 +4,14 @@
 //! A status is written over the version from which it was decided. If the object has another one by now,
 //! the API server refuses, and the status is decided again when the cache has that version.
 
-use std::{borrow::Cow, fmt::Debug, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt::Debug,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -93,7 +100,13 @@ pub struct StatusWriter {
     /// What was written lately, by uid, until the next write may be: the version over which that was
     /// refused, so it always would be, if it was. Another version need not wait.
     written: Recent<String, Option<String>>,
+    /// By uid: the version over which a write changed nothing, and what was written. The stored status differs from it
+    /// for good: another operator's condition is in it, for example.
+    settled: Mutex<HashMap<String, (String, u64)>>,
 }
+
+/// Of how many objects it is known at most that a write changes nothing.
+const SETTLED: usize = 10_000;
 
 impl StatusWriter {
     /// Writes `status` as the status of `object`, if it differs from `current`. It is written over
@@ -115,6 +128,9 @@ impl StatusWriter {
             return Ok(Written::Unchanged);
         }
         let uid = object.uid().unwrap_or_default();
+        if self.is_settled(&uid, version, status) {
+            return Ok(Written::Unchanged);
+        }
         if let Some(wait) = self.wait(&uid, version) {
             return Ok(Written::Later(wait));
         }
@@ -126,6 +142,7 @@ impl StatusWriter {
         let request = api.patch_status(&name, &params, &patch);
         match timely("write the status of", object, request).await {
             Ok(written) => {
+                self.settle(&uid, version, status, &written);
                 let rest = (begin.elapsed() * REST).clamp(INTERVAL, LONGEST);
                 self.written.keep(uid, None, rest);
                 Ok(Written::Yes(Box::new(written)))
@@ -143,6 +160,41 @@ impl StatusWriter {
         }
     }
 
+    /// Whether a write of this status over this version is known to change nothing.
+    pub(crate) fn is_settled<S: Serialize>(
+        &self,
+        uid: &str,
+        version: Option<&str>,
+        status: &S,
+    ) -> bool {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = settled.get(uid);
+        known.is_some_and(|(known, written)| {
+            Some(known.as_str()) == version && *written == digest(status)
+        })
+    }
+
+    fn settle<K: Resource, S: Serialize>(
+        &self,
+        uid: &str,
+        version: Option<&str>,
+        status: &S,
+        written: &K,
+    ) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let unchanged =
+            version.filter(|version| Some(*version) == written.meta().resource_version.as_deref());
+        match unchanged {
+            Some(version) => {
+                if settled.len() >= SETTLED {
+                    settled.clear();
+                }
+                settled.insert(uid.to_owned(), (version.to_owned(), digest(status)));
+            }
+            None => drop(settled.remove(uid)),
+        }
+    }
+
     /// How long a write of an object's status over this version must wait.
     pub(crate) fn wait(&self, uid: &str, version: Option<&str>) -> Option<Duration> {
         let (refused, left) = self.written.get(uid)?;
@@ -151,10 +203,17 @@ impl StatusWriter {
     }
 }
 
+fn digest<S: Serialize>(status: &S) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // A status is always JSON.
+    serde_json::to_vec(status)
+        .unwrap_or_default()
+        .hash(&mut hasher);
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, PoisonError};
-
     use operon_api::JobFlow;
     use serde_json::{Value, json};
 
@@ -191,5 +250,44 @@ mod tests {
         assert_eq!(sent(None).await, any);
         let this = json!({"name": "flow", "uid": "u", "resourceVersion": "7"});
         assert_eq!(sent(Some("7")).await, this);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_changes_nothing_is_not_repeated_while_the_object_stays_as_it_is() {
+        let flow = |version: &str| {
+            json!({
+                "apiVersion": "api.practice.com/v1alpha1", "kind": "JobFlow",
+                "metadata": {"name": "flow", "namespace": "ns", "uid": "u", "resourceVersion": version},
+                "spec": {"flows": [{"name": "a"}]},
+            })
+        };
+        let sent = std::sync::Arc::new(Mutex::new(0));
+        let (count, answer) = (std::sync::Arc::clone(&sent), flow("7"));
+        let client = fake::client(move |_| {
+            *count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            Some(fake::answer(200, &answer))
+        });
+        let writer = StatusWriter::default();
+        let api: Api<JobFlow> = Api::namespaced(client, "ns");
+        let status = |steps: i32| operon_api::job_flow::JobFlowStatus {
+            observed_generation: Some(steps.into()),
+            ..Default::default()
+        };
+        // The version, the status, how many requests were sent by then.
+        for (version, generation, requests) in [
+            ("7", 1, 1),
+            ("7", 1, 1),
+            ("7", 2, 2),
+            ("7", 2, 2),
+            ("8", 2, 3),
+        ] {
+            let object: JobFlow = serde_json::from_value(flow(version)).expect("a flow");
+            let status = status(generation);
+            let written = writer.write(&api, "test", &object, Some(version), None, &status);
+            assert!(written.await.is_ok());
+            let sent = *sent.lock().unwrap_or_else(PoisonError::into_inner);
+            assert_eq!(sent, requests, "{version} {generation}");
+            tokio::time::sleep(LONGEST).await;
+        }
     }
 }
