@@ -131,6 +131,10 @@ pub const REPLACED_BY_UPDATE: &str = "collaset.kusionstack.io/replaced-by-replac
 /// On a pod of a CollaSet that is updated in place: which containers it had before, as a JSON object.
 pub const IN_PLACE_UPDATE: &str = "operon.dev/in-place-update";
 
+/// On a pod that KusionStack's controller updates in place: which images its containers had before, as a JSON
+/// object. Operon takes the update over.
+pub const LAST_POD_STATUS: &str = "collaset.kusionstack.io/last-pod-status";
+
 /// On a pod, a label: the pod is deleted as soon as it is out of service.
 pub const TO_DELETE: &str = "collaset.kusionstack.io/to-delete";
 

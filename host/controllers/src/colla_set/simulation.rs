@@ -311,6 +311,8 @@ impl Cluster {
         let was_excluded = |pod: &Value| labels(pod).contains_key(keys::ORPHANED);
         pods.retain(|pod| owner(pod).is_string() || (is_active(pod) && !was_excluded(pod)));
         let (uid, status) = (&object["metadata"]["uid"], &object["status"]);
+        let held = object["metadata"]["finalizers"].as_array();
+        assert!(held.is_none_or(Vec::is_empty), "{held:?}");
         let seen = || format!("{object:#}\n{pods:#?}");
         assert_eq!(object["spec"]["replicas"], pods.len(), "{}", seen());
         let updated = &status["updatedRevision"];
@@ -367,7 +369,7 @@ fn is_left_over(key: &str) -> bool {
 fn new_colla_set() -> Value {
     json!({
         "apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "CollaSet",
-        "metadata": {"name": NAME},
+        "metadata": {"name": NAME, "finalizers": [keys::COLLA_SET_FINALIZER]},
         "spec": {
             "replicas": 3,
             "historyLimit": HISTORY_LIMIT,

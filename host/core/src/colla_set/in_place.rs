@@ -125,9 +125,60 @@ impl Noted {
     }
 }
 
+/// What a pod ran before KusionStack's controller changed its images.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct NotedByKusionStack {
+    container_states: BTreeMap<String, ImageBefore>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ImageBefore {
+    #[serde(rename = "latestImage")]
+    new: String,
+    #[serde(rename = "lastImageID")]
+    id: String,
+}
+
+impl NotedByKusionStack {
+    /// Nothing, if it cannot be read: then all containers must be ready.
+    fn of(pod: &Pod) -> Option<Self> {
+        let noted = pod.annotations().get(keys::LAST_POD_STATUS)?;
+        Some(serde_json::from_str(noted).unwrap_or_default())
+    }
+
+    /// Whether all containers are ready, and each runs another image than before, or the one that was written.
+    fn is_done(&self, pod: &Pod) -> bool {
+        let status = pod.status.as_ref();
+        let seen = status.and_then(|status| status.observed_generation);
+        let is_seen = pod
+            .metadata
+            .generation
+            .zip(seen)
+            .is_none_or(|(generation, seen)| seen >= generation);
+        let is_new = |now: &ContainerStatus| {
+            let before = self.container_states.get(&now.name);
+            before.is_none_or(|before| {
+                let name = now.image.strip_suffix(&before.new);
+                let is_named = name.is_some_and(|host| host.is_empty() || host.ends_with('/'));
+                now.image_id != before.id || (!before.new.is_empty() && is_named)
+            })
+        };
+        let mut all = statuses(pod);
+        is_seen && all.all(|now| now.ready && is_new(now))
+    }
+}
+
+/// The annotations that say that an update in place is under way, of those that a pod has.
+pub(super) fn notes(pod: &Pod) -> impl Iterator<Item = &'static str> {
+    let all = [keys::IN_PLACE_UPDATE, keys::LAST_POD_STATUS].into_iter();
+    all.filter(|key| pod.annotations().contains_key(*key))
+}
+
 /// Whether an update of a pod was written and is not done yet.
 pub(super) fn is_under_way(pod: &Pod) -> bool {
-    pod.annotations().contains_key(keys::IN_PLACE_UPDATE)
+    notes(pod).next().is_some()
 }
 
 /// The change of a pod's CPU and memory that is left to write.
@@ -139,6 +190,9 @@ pub(super) fn resize(pod: &Pod) -> Option<Value> {
 /// one, and ready, and the containers have the CPU and memory of the spec. Images are not compared: one image has
 /// several names.
 pub(super) fn is_done(pod: &Pod) -> bool {
+    if NotedByKusionStack::of(pod).is_some_and(|noted| !noted.is_done(pod)) {
+        return false;
+    }
     let noted = Noted::of(pod);
     let seen = pod
         .status

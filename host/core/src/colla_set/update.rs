@@ -85,7 +85,9 @@ pub(super) fn end_operation<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
     }
     if in_place::is_done(pod) {
         edits.labels(pod, UPDATE.finish(pod.labels()).unwrap_or_default());
-        edits.unannotate(pod, keys::IN_PLACE_UPDATE);
+        for note in in_place::notes(pod) {
+            edits.unannotate(pod, note);
+        }
         if pod.labels().contains_key(PREPARING_TO_DELETE) {
             edits.unlabel(pod, PREPARING_TO_DELETE);
         }

@@ -10,4 +10,5 @@ mod revisions;
 mod scale;
 mod set;
 mod status;
+mod taken_over;
 mod update;
