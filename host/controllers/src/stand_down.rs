@@ -5,6 +5,8 @@
 //! If the signs cannot be read, the controllers run as configured.
 
 mod notice;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
