@@ -3,17 +3,20 @@
 //!
 //! These stories run hosts of their own, so they run alone, after most others.
 
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::{
+    admissionregistration::v1::MutatingWebhookConfiguration, apps::v1::ControllerRevision,
+};
 use kube::{
     Api,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use operon_api::{CollaSet, conditions::find};
+use operon_api::{CollaSet, conditions::find, keys};
 use operon_e2e::{
     colla_set::{colla_set, status},
     host::{Host, alone},
     prelude::*,
     workload::pod_spec,
+    world::Kind,
 };
 
 const WEBHOOK: &str = "kusionstack-controller-manager-mutating";
@@ -52,6 +55,29 @@ fn metric(host: &Host, controller: &str) -> Result<String> {
     let mut lines = text.lines();
     let value = lines.find_map(|line| line.strip_prefix(&name));
     value.map(str::to_owned).context("no such metric")
+}
+
+/// The name, the uid and the restarts of pods.
+fn identities(pods: &[Pod]) -> Vec<(String, Option<String>, i32)> {
+    let restarts = |pod: &Pod| {
+        let status = pod.status.as_ref();
+        let containers = status.and_then(|status| status.container_statuses.as_ref());
+        containers
+            .into_iter()
+            .flatten()
+            .map(|one| one.restart_count)
+            .sum()
+    };
+    let identity = |pod: &Pod| (pod.name_any(), pod.uid(), restarts(pod));
+    pods.iter().map(identity).collect()
+}
+
+/// The status that KusionStack's controller wrote.
+async fn write_status<K: Kind>(world: &World, name: &str, status: serde_json::Value) -> K {
+    let (api, params) = (world.api::<K>(), PatchParams::default());
+    let patch = Patch::Merge(json!({"status": status}));
+    let written = api.patch_status(name, &params, &patch).await;
+    written.expect("the status can be written")
 }
 
 #[tokio::test]
@@ -106,6 +132,180 @@ async fn while_kusionstacks_webhook_is_configured_operon_says_so_and_writes_noth
         let status = status(&world.get::<CollaSet>("shop").await.expect("it"));
         assert!(find(&status.conditions, STANDING_DOWN).is_none());
         assert_eq!(metric(&host, "collaset").expect("the metric"), "0");
+        host.kill().await;
+    })
+    .await;
+}
+
+/// The name of the revision, as KusionStack writes it.
+const REVISION: &str = "shop-7bdb974bc7";
+
+/// The label of a pod that serves.
+const AVAILABLE: &str = "podopslifecycle.kusionstack.io/service-available";
+
+/// KusionStack's finalizer on a pod that an OperationJob replaces.
+const PROTECTED: &str = "finalizer.operationjob.kusionstack.io/replace-protected";
+
+/// A CollaSet, its revision and its pods as KusionStack left them: one pod is being replaced, and its new pod is
+/// not Ready yet. The first pod is the one that is replaced, the last the new one.
+async fn leave_colla_set(world: &World) -> Vec<Pod> {
+    let mut object = colla_set("shop", 3, &pod_spec());
+    object["metadata"]["finalizers"] = json!(["apps.kusionstack.io/pre-reclaim"]);
+    object["spec"]["template"]["metadata"]["creationTimestamp"] = json!(null);
+    object["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({});
+    let set = world.make::<CollaSet>(object).await;
+    let owner = json!({
+        "apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "CollaSet", "name": "shop",
+        "uid": set.uid(), "controller": true, "blockOwnerDeletion": true,
+    });
+    let mut template = json!(set.spec.template);
+    template["$patch"] = json!("replace");
+    template["metadata"]["creationTimestamp"] = json!(null);
+    template["spec"]["containers"][0]["resources"] = json!({});
+    template["spec"]["containers"][0]["terminationMessagePath"] = json!("/dev/termination-log");
+    template["spec"]["securityContext"] = json!({});
+    template["spec"]["dnsPolicy"] = json!("ClusterFirst");
+    let revision = json!({
+        "metadata": {
+            "name": REVISION, "ownerReferences": [owner],
+            "labels": {"app": "shop", "controller.kubernetes.io/hash": "7bdb974bc7"},
+        },
+        "revision": 1,
+        "data": {"spec": {"template": template}},
+    });
+    world.make::<ControllerRevision>(revision).await;
+    let mut pods = Vec::new();
+    for (id, name) in ["shop-jttd5", "shop-752sz", "shop-9x2kd", "shop-mpl7n"]
+        .iter()
+        .enumerate()
+    {
+        let mut spec = pod_spec();
+        spec["readinessGates"] = json!([{"conditionType": "pod.kusionstack.io/service-ready"}]);
+        let pod = json!({
+            "metadata": {
+                "name": name, "ownerReferences": [owner],
+                "labels": {
+                    "app": "shop", "kusionstack.io/control": "true",
+                    (keys::INSTANCE_ID): id.to_string(), (keys::CONTROLLER_REVISION): REVISION,
+                },
+            },
+            "spec": spec,
+        });
+        let mut pod = pod;
+        let labels = &mut pod["metadata"]["labels"];
+        match id {
+            0 => {
+                labels[keys::TO_REPLACE] = json!("true");
+                labels[keys::PAIR_NEW_ID] = json!("3");
+                pod["metadata"]["finalizers"] = json!([PROTECTED]);
+            }
+            3 => {
+                labels[keys::PAIR_ORIGIN_NAME] = json!("shop-jttd5");
+                labels["podopslifecycle.kusionstack.io/creating"] = json!("1700000000000000000");
+            }
+            _ => {}
+        }
+        let made = world.make::<Pod>(pod).await;
+        if id < 3 {
+            serve(world, name).await;
+        }
+        pods.push(made);
+    }
+    let status = json!({
+        "observedGeneration": 1, "currentRevision": REVISION, "updatedRevision": REVISION,
+        "replicas": 4, "scheduledReplicas": 4, "readyReplicas": 3, "availableReplicas": 3,
+        "updatedReplicas": 4, "updatedReadyReplicas": 3, "updatedAvailableReplicas": 3,
+        "conditions": [{
+            "type": "Terminating", "status": "False", "reason": "", "message": "",
+            "lastTransitionTime": "2024-01-01T00:00:00Z",
+        }],
+    });
+    write_status::<CollaSet>(world, "shop", status).await;
+    pods
+}
+
+/// What KusionStack's lifecycle does for a pod that serves.
+async fn serve(world: &World, name: &str) {
+    let patch = json!({"status": {"conditions": [
+        {"type": "pod.kusionstack.io/service-ready", "status": "True"},
+    ]}});
+    let (api, params) = (world.api::<Pod>(), PatchParams::default());
+    let patch = Patch::Strategic(patch);
+    let patched = api.patch_status(name, &params, &patch).await;
+    patched.expect("the gate can be opened");
+    world
+        .eventually("the pod is Ready", async || {
+            let pod = world.get::<Pod>(name).await?;
+            ensure!(pod.is_ready());
+            Ok(())
+        })
+        .await;
+    let label = json!({"metadata": {"labels": {(AVAILABLE): "1700000000000000000"}}});
+    world.patch::<Pod>(name, label).await;
+}
+
+/// An OperationJob that KusionStack's controller has begun.
+async fn leave_job(world: &World) {
+    let mut job = Job::replace("opj", &["shop-jttd5"]).object();
+    job.finalizers_mut()
+        .push("finalizer.operating.kusionstack.io/protected".to_owned());
+    let job = world.create(&job).await;
+    let started = job.metadata.creation_timestamp.clone();
+    let status = json!({
+        "observedGeneration": 1, "progress": "Processing", "startTime": started, "totalPodCount": 1,
+        "targetDetails": [{
+            "name": "shop-jttd5", "progress": "Processing", "startTime": started,
+            "extraInfo": {"NewPod": "shop-mpl7n"},
+        }],
+    });
+    write_status::<OperationJob>(world, "opj", status).await;
+}
+
+#[tokio::test]
+async fn what_kusionstack_left_is_taken_over_and_no_pod_restarts() {
+    alone(async |world: &World| {
+        let left = leave_colla_set(world).await;
+        leave_job(world).await;
+        let host = Host::start(world, "taking-over");
+        host.leads(world).await;
+        let done = world.finished("opj").await;
+        let status_of_job = job::status(&done);
+        assert_eq!(
+            status_of_job.progress,
+            Some(Progress::Succeeded),
+            "{status_of_job:?}"
+        );
+        assert_eq!(
+            status_of_job.target_details[0].extra_info["NewPod"],
+            "shop-mpl7n"
+        );
+        let pods = world.colla_set_serves("shop", 3).await;
+        let mut expected = identities(&left[1..]);
+        expected.sort();
+        assert_eq!(identities(&pods), expected);
+        let set = world.get::<CollaSet>("shop").await.expect("the CollaSet");
+        assert!(set.finalizers().is_empty(), "{:?}", set.finalizers());
+        assert_eq!(status(&set).updated_revision.as_deref(), Some(REVISION));
+        // An edit that does not concern the template restarts nothing either.
+        world
+            .kubectl_says(&["scale", "cls/shop", "--replicas=4"])
+            .await;
+        let pods = world.colla_set_serves("shop", 4).await;
+        let kept = identities(&pods);
+        for pod in &expected {
+            assert!(kept.contains(pod), "{pod:?} is not among {kept:?}");
+        }
+        let revisions = world.list::<ControllerRevision>().await.expect("revisions");
+        assert_eq!(revisions.len(), 1);
+        let set = world.get::<CollaSet>("shop").await.expect("the CollaSet");
+        let version = set.resource_version();
+        world
+            .for_a_while("nothing is written", async || {
+                let set = world.get::<CollaSet>("shop").await?;
+                ensure!(set.resource_version() == version);
+                Ok(())
+            })
+            .await;
         host.kill().await;
     })
     .await;
