@@ -25,7 +25,7 @@ use kube::{
 use operon_api::keys::EVENT_COMPONENT;
 use operon_core::{
     action::Severity,
-    event_series::{Recent, Sent},
+    event_series::{Recent, Repetition, Sent},
 };
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -57,6 +57,14 @@ pub struct Events {
 impl Events {
     /// Events from this instance of the host (its pod's name).
     pub fn new(client: &Client, instance: Option<&str>) -> Self {
+        Self::with_clock(client, instance, Timestamp::now)
+    }
+
+    fn with_clock(
+        client: &Client,
+        instance: Option<&str>,
+        now: impl Fn() -> Timestamp + Clone + Send + 'static,
+    ) -> Self {
         let instance = instance.unwrap_or(EVENT_COMPONENT);
         let lane = |_| {
             let (queue, queued) = mpsc::channel(QUEUE);
@@ -64,6 +72,7 @@ impl Events {
                 client: client.clone(),
                 instance: start(instance, WORD).to_owned(),
                 recent: Recent::default(),
+                now: now.clone(),
             };
             tokio::spawn(lane.run(queued));
             queue
@@ -130,13 +139,14 @@ impl Events {
 }
 
 /// Sends the Events of some objects, one after another.
-struct Lane {
+struct Lane<N> {
     client: Client,
     instance: String,
     recent: Recent<String>,
+    now: N,
 }
 
-impl Lane {
+impl<N: Fn() -> Timestamp> Lane<N> {
     async fn run(mut self, mut queued: mpsc::Receiver<Event>) {
         while let Some(event) = queued.recv().await {
             let described = || "an Event".to_owned();
@@ -158,9 +168,11 @@ impl Lane {
         let about = event.regarding.clone().unwrap_or_default();
         let namespace = about.namespace.as_deref().unwrap_or("default");
         let api = Api::namespaced(self.client.clone(), namespace);
-        let (key, now) = (key(event), Timestamp::now());
-        if let Some(sent) = self.recent.repeated(&key, now) {
-            match api
+        let (key, now) = (key(event), (self.now)());
+        match self.recent.repeated(&key, now) {
+            Repetition::None => {}
+            Repetition::Counted => return Ok(()),
+            Repetition::Due(sent) => match api
                 .patch(&sent.name, &PatchParams::default(), &again(&sent))
                 .await
             {
@@ -171,7 +183,7 @@ impl Lane {
                     self.recent.remember(key, sent);
                     return Ok(());
                 }
-            }
+            },
         }
         let event = self.first(event, &about, namespace, now);
         let name = event.metadata.name.clone().unwrap_or_default();
@@ -180,6 +192,7 @@ impl Lane {
             name,
             count: 1,
             last: now,
+            written: now,
         };
         self.recent.remember(key, sent);
         Ok(())
@@ -254,7 +267,12 @@ fn note(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex, PoisonError};
+    use std::sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    };
+
+    use k8s_openapi::jiff::SignedDuration;
 
     use serde_json::Value;
 
@@ -323,7 +341,13 @@ mod tests {
             let event = json!({"metadata": {"name": "e"}, "eventTime": null});
             Some(fake::answer(200, &event))
         });
-        let events = Events::new(&client, Some("operon-0"));
+        // Each Event comes a quarter of a minute after the one before.
+        let seconds = Arc::new(AtomicI64::default());
+        let now = move || {
+            let second = seconds.fetch_add(15, Ordering::Relaxed);
+            Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
+        };
+        let events = Events::with_clock(&client, Some("operon-0"), now);
         let about = ObjectReference {
             name: Some("replace".to_owned()),
             ..ObjectReference::default()

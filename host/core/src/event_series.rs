@@ -1,5 +1,6 @@
 //! Which Event repeats a recent one. Events of one key form a series: the first is created, and each
 //! repetition counts it up. The key contains everything that identifies an Event, its text included.
+//! Repetitions that follow soon are counted, and the count is written with a later one.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -7,6 +8,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// How long after its last repetition an Event can be counted up: as long as client-go does.
 const LASTS: SignedDuration = SignedDuration::from_mins(6);
+
+/// How long after a write of a series its repetitions are only counted.
+const PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// How many Events are remembered.
 const MOST: usize = 512;
@@ -26,6 +30,19 @@ pub struct Sent {
     pub count: i32,
     /// When it happened last.
     pub last: Timestamp,
+    /// When this was last written.
+    pub written: Timestamp,
+}
+
+/// What an Event is to those before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repetition {
+    /// It begins a series.
+    None,
+    /// It was counted, and there is nothing to send.
+    Counted,
+    /// The series is to be written, already counted up.
+    Due(Sent),
 }
 
 impl<K> Default for Recent<K> {
@@ -37,13 +54,24 @@ impl<K> Default for Recent<K> {
 }
 
 impl<K: Eq + Hash + Clone> Recent<K> {
-    /// The Event that one of this key repeats now, already counted up; none if it is a new one.
-    pub fn repeated(&self, key: &K, now: Timestamp) -> Option<Sent> {
-        let sent = self.sent.get(key).filter(|sent| lasts(sent, now))?;
-        Some(Sent {
+    /// What an Event of this key is that happens now.
+    pub fn repeated(&mut self, key: &K, now: Timestamp) -> Repetition {
+        let Some(sent) = self.sent.get_mut(key).filter(|sent| lasts(sent, now)) else {
+            return Repetition::None;
+        };
+        let counted = Sent {
             name: sent.name.clone(),
             count: sent.count.saturating_add(1),
             last: now,
+            written: sent.written,
+        };
+        if now.duration_since(sent.written) < PAUSE {
+            *sent = counted;
+            return Repetition::Counted;
+        }
+        Repetition::Due(Sent {
+            written: now,
+            ..counted
         })
     }
 
@@ -87,6 +115,7 @@ mod tests {
             name: name.to_owned(),
             count: 1,
             last: at(second),
+            written: at(second),
         }
     }
 
@@ -94,29 +123,52 @@ mod tests {
     fn an_event_that_says_the_same_is_counted_up_and_one_with_another_text_is_new() {
         let mut recent = Recent::default();
         let (one, other) = (("Loaded", "digest 1"), ("Loaded", "digest 2"));
-        assert_eq!(recent.repeated(&one, at(0)), None);
+        assert_eq!(recent.repeated(&one, at(0)), Repetition::None);
         recent.remember(one, first("e1", 0));
-        assert_eq!(recent.repeated(&other, at(1)), None);
+        assert_eq!(recent.repeated(&other, at(1)), Repetition::None);
         recent.remember(other, first("e2", 1));
         for (key, name, second, count) in [
-            (one, "e1", 2, 2),
+            (one, "e1", 10, 2),
             (one, "e1", 300, 3),
             (other, "e2", 301, 2),
         ] {
-            let sent = recent.repeated(&key, at(second)).expect("a repetition");
+            let sent = due(&mut recent, &key, second).expect("a repetition");
             assert_eq!((sent.name.as_str(), sent.count), (name, count));
             recent.remember(key, sent);
         }
+    }
+
+    fn due<K: Eq + Hash + Clone>(recent: &mut Recent<K>, key: &K, second: i64) -> Option<Sent> {
+        match recent.repeated(key, at(second)) {
+            Repetition::Due(sent) => Some(sent),
+            Repetition::None | Repetition::Counted => None,
+        }
+    }
+
+    #[test]
+    fn repetitions_that_follow_soon_are_written_with_a_later_one() {
+        let mut recent = Recent::default();
+        recent.remember("a", first("e1", 0));
+        for second in [0, 1, 9] {
+            assert_eq!(recent.repeated(&"a", at(second)), Repetition::Counted);
+        }
+        let sent = due(&mut recent, &"a", 10).expect("it is due");
+        assert_eq!((sent.count, sent.last), (5, at(10)));
+        // The write failed: the next one tries again, and counts from what was written.
+        assert_eq!(due(&mut recent, &"a", 11).map(|sent| sent.count), Some(5));
+        recent.remember("a", sent);
+        assert_eq!(recent.repeated(&"a", at(19)), Repetition::Counted);
+        assert_eq!(due(&mut recent, &"a", 20).map(|sent| sent.count), Some(7));
     }
 
     #[test]
     fn a_series_ends_when_nothing_repeats_it() {
         let mut recent = Recent::default();
         recent.remember("a", first("e1", 0));
-        assert!(recent.repeated(&"a", at(359)).is_some());
-        assert_eq!(recent.repeated(&"a", at(360)), None);
+        assert!(due(&mut recent, &"a", 359).is_some());
+        assert_eq!(recent.repeated(&"a", at(360)), Repetition::None);
         recent.forget(&"a");
-        assert_eq!(recent.repeated(&"a", at(1)), None);
+        assert_eq!(recent.repeated(&"a", at(1)), Repetition::None);
     }
 
     #[test]
@@ -127,7 +179,7 @@ mod tests {
             recent.remember(second, first("e", second / 10));
         }
         assert_eq!(recent.sent.len(), MOST);
-        assert!(recent.repeated(&999, at(100)).is_some());
-        assert_eq!(recent.repeated(&0, at(100)), None);
+        assert!(due(&mut recent, &999, 110).is_some());
+        assert_eq!(recent.repeated(&0, at(110)), Repetition::None);
     }
 }
