@@ -4,7 +4,8 @@
 //! A schedule is a seed: users that edit the CollaSet, label and delete pods, or delete the CollaSet, with its
 //! pods or without, and create it again; pods that start, fail and restart; a controller with finalizers on
 //! pods; requests that fail, take long or have no answer, watches that lag or are refused, and processes that
-//! die at a write or hand over.
+//! die at a write or hand over. In most schedules PodTransitionRules say how many pods may be out of service, and
+//! which pods may not leave or return.
 
 mod beside;
 mod deletion;
@@ -12,14 +13,7 @@ mod kubelet;
 mod process;
 mod promises;
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use operon_api::keys;
@@ -33,11 +27,11 @@ use self::{
     deletion::{Deletion, collect_garbage, delete, protect, unprotect},
     kubelet::{Work, has_condition, is_active, work},
     process::Process,
-    promises::{Writes, labels, owner},
+    promises::{Believed, Writes, labels, owner},
 };
 use crate::simulation::{
     Chance, Coverage, Objects, World, name_of,
-    plurals::{COLLA_SETS, PODS, REVISIONS},
+    plurals::{COLLA_SETS, PODS, REVISIONS, RULES},
     simulate,
 };
 
@@ -63,21 +57,25 @@ const OTHER: Adapter<'static> = Adapter {
 /// A cluster with a CollaSet.
 struct Cluster {
     world: World<Process>,
-    /// The most replicas that a process may still believe to be desired.
-    most: Arc<AtomicUsize>,
+    /// The replicas that a process may still believe to be desired.
+    believed: Arc<Believed>,
 }
 
 impl Cluster {
     fn new(chance: &mut Chance) -> Self {
         let faults = chance.once_in(2).then(|| Chance::new(chance.next()));
         let start = Box::new(|server, passes| Box::pin(process::start(server, passes)) as _);
-        let most = Arc::new(AtomicUsize::new(3));
-        let promises = Writes::new(Arc::clone(&most));
+        let believed = Arc::new(Believed::new(3));
+        let promises = Writes::new(Arc::clone(&believed));
+        let has_rules = !chance.once_in(3);
         let world = World::new(promises, start, |state, now| {
+            for rule in rules().into_iter().filter(|_| has_rules) {
+                state.objects.create(RULES, rule, now);
+            }
             state.objects.create(COLLA_SETS, new_colla_set(), now);
             state.faults = faults;
         });
-        Self { world, most }
+        Self { world, believed }
     }
 
     /// A user edits the CollaSet, if there is one.
@@ -94,14 +92,14 @@ impl Cluster {
     }
 
     fn scale(&self, replicas: usize) {
-        self.most.fetch_max(replicas, Ordering::Relaxed);
+        self.believed.also(replicas);
         self.edit(|spec| spec["replicas"] = json!(replicas));
     }
 
     /// A user creates the CollaSet again after it was deleted; whether that was so.
     fn create_if_gone(&self) -> bool {
         let mut is_gone = false;
-        self.most.fetch_max(3, Ordering::Relaxed);
+        self.believed.also(3);
         self.world.change(|state, now| {
             is_gone = state.objects.get(COLLA_SETS, NAME).is_none();
             if is_gone {
@@ -141,7 +139,7 @@ impl Cluster {
         if chance.once_in(3) {
             self.create_if_gone();
         }
-        match chance.of(53) {
+        match chance.of(57) {
             0 | 1 => self.scale(chance.of(6)),
             2 | 3 => {
                 let image = format!("image:{}", chance.of(5));
@@ -186,20 +184,24 @@ impl Cluster {
                 let delay = chance.pick(&[0, 0, 20]);
                 self.edit(|spec| spec["updateStrategy"]["operationDelaySeconds"] = json!(delay));
             }
+            49 => self.world.change_any(chance, PODS, |state, _, pod| {
+                protect(&mut state.objects, pod);
+            }),
             50 => {
                 let delay = chance.pick(&[0, 0, 20]);
                 self.edit(|spec| spec["scaleStrategy"]["operationDelaySeconds"] = json!(delay));
             }
             51 | 52 => self.name_pods(chance),
-            49 => self.world.change_any(chance, PODS, |state, _, pod| {
-                protect(&mut state.objects, pod);
-            }),
             17 if chance.once_in(2) => self.world.change(beside::come_or_go),
             16..=18 => self.operate(chance),
             19 => self.work(chance, Work::Fail),
             20 | 21 => self.work(chance, Work::Unready),
             22 => self.work(chance, Work::Restart),
             23..=34 => self.nodes_work(chance),
+            53 => self.label(chance, STAYS, Some("true")),
+            54 => self.label(chance, STAYS, None),
+            55 => self.label(chance, STAYS_OUT, Some("true")),
+            56 => self.label(chance, STAYS_OUT, None),
             _ => self.world.disturb(chance),
         }
         let time = chance.pick(&[0, 10, 300, 1100, 2500, 15_000, 40_000]);
@@ -216,8 +218,9 @@ impl Cluster {
             let object = state.objects.get(COLLA_SETS, NAME);
             let replicas = object.and_then(|object| object["spec"]["replicas"].as_u64());
             let replicas = replicas.and_then(|replicas| usize::try_from(replicas).ok());
-            let replicas = replicas.unwrap_or(usize::MAX);
-            self.most.store(replicas, Ordering::Relaxed);
+            if let Some(replicas) = replicas {
+                self.believed.only(replicas);
+            }
         }
     }
 
@@ -269,6 +272,18 @@ impl Cluster {
             spec["updateStrategy"] = json!({"podUpgradePolicy": policy});
         };
         self.edit(go_on);
+        self.world.change(|state, now| {
+            for mut pod in state.objects.all(PODS) {
+                if !is_active(&pod) && owner(&pod).is_null() {
+                    // Nobody replaces it, so it would count as out of service.
+                    state.objects.delete(PODS, name_of(&pod), now);
+                    continue;
+                }
+                let released = [STAYS, STAYS_OUT].map(|key| (key.to_owned(), None));
+                set_labels(&mut pod, released.into());
+                state.objects.set(PODS, pod);
+            }
+        });
         for _ in 0..ROUNDS {
             self.world.pass(ROUND);
             if self.create_if_gone() {
@@ -328,6 +343,10 @@ impl Cluster {
             assert_eq!(left, None, "{}", seen());
             let noted = &pod["metadata"]["annotations"][keys::IN_PLACE_UPDATE];
             assert!(noted.is_null(), "{}", seen());
+            let notes = pod["metadata"]["annotations"].as_object();
+            let mut notes = notes.into_iter().flatten().map(|(key, _)| key);
+            let left = notes.find(|key| key.starts_with(keys::TRANSITION_DETAIL));
+            assert_eq!(left, None, "{}", seen());
             let runs = &pod["spec"]["containers"][0]["image"];
             let desired = &object["spec"]["template"]["spec"]["containers"][0]["image"];
             assert_eq!(runs, desired, "{}", seen());
@@ -345,6 +364,11 @@ impl Cluster {
             status["observedGeneration"],
             object["metadata"]["generation"]
         );
+        for rule in state.objects.all(RULES) {
+            let status = &rule["status"];
+            assert!(status["details"].is_null(), "{rule:#}");
+            assert_eq!(status["selectedPods"], pods.len(), "{rule:#}");
+        }
         let mut revisions = state.objects.all(REVISIONS);
         revisions.retain(|revision| owner(revision) == uid);
         // A finished pod that was orphaned keeps the revision that it has.
@@ -380,6 +404,29 @@ fn new_colla_set() -> Value {
             },
         },
     })
+}
+
+/// A pod with this label may not leave service.
+const STAYS: &str = "stays";
+/// A pod with this label may not return to service.
+const STAYS_OUT: &str = "stays-out";
+
+/// One pod at a time leaves service; some do not leave, some do not return.
+fn rules() -> [Value; 2] {
+    let without = |key: &str| json!({"requires": {"matchExpressions": [{"key": key, "operator": "DoesNotExist"}]}});
+    let of = |name: &str, rules: Value| {
+        json!({
+            "apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "PodTransitionRule",
+            "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": {"app": NAME}}, "rules": rules},
+        })
+    };
+    let labels = json!([
+        {"name": "stays", "labelCheck": without(STAYS)},
+        {"name": "stays-out", "stage": "PostCheck", "labelCheck": without(STAYS_OUT)},
+    ]);
+    let one = json!([{"name": "one", "availablePolicy": {"maxUnavailableValue": 1}}]);
+    [of("labels", labels), of("one", one)]
 }
 
 fn at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {

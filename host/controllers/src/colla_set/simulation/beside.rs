@@ -8,7 +8,13 @@ use operon_api::keys;
 use operon_core::stand_down::{LEASE, WEBHOOKS as NAMES};
 use serde_json::{Value, json};
 
-use super::{NAME, kubelet::Work, new_colla_set, process, promises::Writes, work};
+use super::{
+    NAME,
+    kubelet::Work,
+    new_colla_set, process,
+    promises::{Believed, Writes},
+    work,
+};
 use crate::simulation::{
     State, World,
     plurals::{COLLA_SETS, LEASES, PODS, WEBHOOKS},
@@ -17,7 +23,7 @@ use crate::simulation::{
 /// A cluster with a CollaSet, and with KusionStack's webhook or not.
 fn world(has_webhook: bool) -> World<process::Process> {
     let start = Box::new(|server, passes| Box::pin(process::start(server, passes)) as _);
-    let promises = Writes::new(Arc::new(3.into()));
+    let promises = Writes::new(Arc::new(Believed::new(3)));
     World::new(promises, start, |state, now| {
         state.objects.create(COLLA_SETS, new_colla_set(), now);
         if has_webhook {

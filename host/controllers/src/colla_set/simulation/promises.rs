@@ -21,24 +21,56 @@ use super::{
 };
 use crate::simulation::{
     Objects, Promises, Write, name_of,
-    plurals::{COLLA_SETS, PODS, REVISIONS},
+    plurals::{COLLA_SETS, PODS, REVISIONS, RULES},
 };
+
+/// The numbers of replicas that a process may still believe to be desired.
+pub(super) struct Believed {
+    most: AtomicUsize,
+    least: AtomicUsize,
+}
+
+impl Believed {
+    pub(super) fn new(replicas: usize) -> Self {
+        Self {
+            most: AtomicUsize::new(replicas),
+            least: AtomicUsize::new(replicas),
+        }
+    }
+
+    /// This many may be believed too.
+    pub(super) fn also(&self, replicas: usize) {
+        self.most.fetch_max(replicas, Ordering::Relaxed);
+        self.least.fetch_min(replicas, Ordering::Relaxed);
+    }
+
+    /// Only this many are believed.
+    pub(super) fn only(&self, replicas: usize) {
+        self.most.store(replicas, Ordering::Relaxed);
+        self.least.store(replicas, Ordering::Relaxed);
+    }
+}
 
 /// The promises that were broken, and what they are judged by.
 pub(super) struct Writes {
     broken: Vec<String>,
-    /// The most replicas that a process may still believe to be desired.
-    most: Arc<AtomicUsize>,
+    believed: Arc<Believed>,
     /// The pods that served once, by uid.
     served: BTreeSet<String>,
+    /// The names of the pods that operations took out of service, or created again, until they serve.
+    out: BTreeSet<String>,
+    /// How many pods operations deleted to create them again, until that happens; and of which CollaSet.
+    lost: (usize, Value),
 }
 
 impl Writes {
-    pub(super) fn new(most: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(believed: Arc<Believed>) -> Self {
         Self {
             broken: Vec::new(),
-            most,
+            believed,
             served: BTreeSet::new(),
+            out: BTreeSet::new(),
+            lost: (0, Value::Null),
         }
     }
 
@@ -60,6 +92,10 @@ impl Writes {
             pod,
         );
         let object = objects.get(COLLA_SETS, NAME);
+        if self.lost.0 > 0 {
+            self.lost.0 -= 1;
+            self.out.insert(name_of(pod).to_owned());
+        }
         let object = object.filter(|object| object["metadata"]["uid"] == *owner(pod));
         // The pods of a CollaSet that was deleted are removed by the garbage collector.
         let Some(object) = object else { return };
@@ -73,7 +109,7 @@ impl Writes {
         owned.retain(|pod| is_active(pod) && owner(pod) == uid);
         let before = counted(&owned);
         owned.push(pod.clone());
-        let most = self.most.load(Ordering::Relaxed).max(before);
+        let most = self.believed.most.load(Ordering::Relaxed).max(before);
         self.promise(
             counted(&owned) <= most,
             "no more pods are created than desired",
@@ -81,7 +117,8 @@ impl Writes {
         );
     }
 
-    fn deleted(&mut self, pod: &Value) {
+    fn deleted(&mut self, pod: &Value, objects: &Objects) {
+        self.counts_lost(pod, objects);
         let is_allowed = [keys::COLLA_SET_OPERATION, DELETION.id]
             .iter()
             .any(|id| is_operated(pod, id));
@@ -92,7 +129,53 @@ impl Writes {
         );
     }
 
+    /// A pod that an operation deletes is missing until it is created again.
+    fn counts_lost(&mut self, pod: &Value, objects: &Objects) {
+        let object = objects.get(COLLA_SETS, NAME);
+        let uid = object.map_or(&Value::Null, |object| &object["metadata"]["uid"]);
+        if self.lost.1 != *uid {
+            self.lost = (0, uid.clone());
+        }
+        let mut pods = objects.all(PODS);
+        pods.retain(|other| {
+            is_active(other) && owner(other) == uid && name_of(other) != name_of(pod)
+        });
+        let desired = self.believed.least.load(Ordering::Relaxed);
+        let missing = desired.saturating_sub(counted(&pods));
+        if self.out.contains(name_of(pod)) {
+            self.lost.0 += 1;
+        }
+        self.lost.0 = self.lost.0.min(missing);
+    }
+
+    /// An operation may take a pod out of service only if a rule leaves room for it.
+    fn leaves(&mut self, pod: &Value, objects: &Objects) {
+        let is_out = |pod: &Value| {
+            is_active(pod) && self.out.contains(name_of(pod)) && !has_label(pod, SERVICE_AVAILABLE)
+        };
+        let pods = objects.all(PODS);
+        let desired = self.believed.least.load(Ordering::Relaxed);
+        let mut there = pods.clone();
+        there.retain(is_active);
+        let lost = self.lost.0.min(desired.saturating_sub(counted(&there)));
+        let others: Vec<_> = pods.iter().filter(|pod| is_out(pod)).map(name_of).collect();
+        let is_allowed = objects.all(RULES).is_empty() || others.len() + lost == 0;
+        let about = format!("{} {others:?} {lost}", name_of(pod));
+        self.promise(
+            is_allowed,
+            "operations take no more pods out of service than a rule allows",
+            &about,
+        );
+        self.out.insert(name_of(pod).to_owned());
+    }
+
     fn changed(&mut self, old: &Value, new: &Value, objects: &Objects) {
+        if has_label(new, SERVICE_AVAILABLE) && !has_label(old, SERVICE_AVAILABLE) {
+            self.out.remove(name_of(new));
+        }
+        if has_label(old, SERVICE_AVAILABLE) && has_condition(old, "Ready") && is_held(new) {
+            self.leaves(new, objects);
+        }
         let uid = new["metadata"]["uid"].as_str().unwrap_or_default();
         if has_label(new, SERVICE_AVAILABLE) && has_condition(new, "Ready") {
             self.served.insert(uid.to_owned());
@@ -169,9 +252,9 @@ impl Promises for Writes {
             (PODS, None, Some(new)) if old.is_null() => self.created(new, objects),
             (PODS, None, Some(new)) => self.changed(old, new, objects),
             (PODS, Some("status"), Some(new)) => self.gate_changed(old, new),
-            (PODS, None, None) => self.deleted(old),
+            (PODS, None, None) => self.deleted(old, objects),
             (COLLA_SETS, None, Some(new)) if !old.is_null() => self.held(old, new, objects),
-            (REVISIONS, None, _) | (COLLA_SETS, Some("status"), Some(_)) => {}
+            (REVISIONS, None, _) | (COLLA_SETS | RULES, Some("status"), Some(_)) => {}
             (plural, subresource, _) => {
                 let about = (plural, subresource, write.body);
                 self.promise(false, "nothing else is written", &about);
@@ -204,6 +287,22 @@ fn counted(pods: &[Value]) -> usize {
 
 pub(super) fn labels(pod: &Value) -> BTreeMap<String, String> {
     serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default()
+}
+
+/// Whether an operation takes a pod out of service.
+fn is_held(pod: &Value) -> bool {
+    let labels = labels(pod);
+    let all = Operation::all(&labels);
+    let is_held = |one: &Operation<'_>| match one.stage() {
+        Stage::Preparing | Stage::Operate => true,
+        Stage::Undone
+        | Stage::PreCheck
+        | Stage::Finished
+        | Stage::PostCheck
+        | Stage::Completing
+        | Stage::Orphaned => false,
+    };
+    all.iter().any(is_held)
 }
 
 fn has_label(pod: &Value, key: &str) -> bool {

@@ -1,13 +1,13 @@
 //! How many of the selected pods are out of service.
 //!
-//! A pod that does not exist counts too: a CollaSet that deleted a pod has not created the next one yet. And
-//! a new pod that replaces another is not missing before the old one leaves.
+//! A pod that does not exist counts too: a CollaSet that deleted a pod has not created the next one yet. A new pod
+//! that replaces another does not count before it serves: until then the old one does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, core::SelectorExt as _};
-use operon_api::{keys, pod_transition_rule::TransitionDetail};
+use operon_api::{CollaSet, keys, pod_transition_rule::TransitionDetail};
 
 use super::{
     Seen, Set,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     colla_set::{owner_uid, texts},
     pod_lifecycle::{
-        labels::SERVICE_AVAILABLE,
+        labels::{CREATING, SERVICE_AVAILABLE},
         pod::{is_finished, is_ready},
     },
 };
@@ -36,16 +36,18 @@ impl Census {
     /// Counts the pods. Those with an operation that was allowed count as out of service, even if they still serve.
     pub(super) fn of(seen: &Seen, allowed: &[TransitionDetail]) -> Self {
         let mut census = Self::default();
-        let uids: BTreeSet<_> = allowed.iter().map(|detail| detail.uid.clone()).collect();
-        for pod in seen.pods.iter().filter(|pod| counts(seen, pod)) {
+        let allowed: BTreeSet<_> = allowed.iter().map(|detail| &*detail.uid).collect();
+        let sets: Vec<_> = seen.sets.iter().map(Places::of).collect();
+        for pod in &seen.pods {
             let uid = pod.uid().unwrap_or_default();
-            census.total += 1;
-            if uids.contains(&uid) || !serves(pod) {
-                census.out.insert(uid);
+            let is_allowed = allowed.contains(&*uid);
+            if counts(&sets, pod, is_allowed) {
+                census.total += 1;
+                let is_out = is_allowed || !serves(pod);
+                census.out.extend(is_out.then_some(uid));
             }
         }
-        let missing = seen.sets.iter().map(|set| missing(seen, set));
-        census.missing = missing.sum();
+        census.missing = sets.iter().map(|set| set.missing(seen)).sum();
         census.total += census.missing;
         census
     }
@@ -73,37 +75,58 @@ impl Census {
     }
 }
 
-/// Whether a pod counts. Of the pods of a CollaSet those do that have a place in it.
-fn counts(seen: &Seen, pod: &Pod) -> bool {
+/// Whether a pod counts. Of the pods of a CollaSet those do that have a place in it. Other controllers create another
+/// pod in place of one that has finished.
+fn counts(sets: &[Places<'_>], pod: &Pod, is_allowed: bool) -> bool {
     let owner = owner_uid(pod);
-    let uid = |set: &&Set| owner.is_some() && set.object.metadata.uid.as_deref() == owner;
-    let Some(set) = seen.sets.iter().find(uid) else {
-        return true;
+    let of = |set: &&Places<'_>| owner.is_some() && set.object.metadata.uid.as_deref() == owner;
+    let Some(set) = sets.iter().find(of) else {
+        return owner.is_none() || !is_finished(pod);
     };
-    is_active(pod) && (serves(pod) || origin(set, pod).is_none_or(|origin| !serves(origin)))
+    let is_beside = || {
+        let has_served = !pod.labels().contains_key(CREATING);
+        !has_served && set.origin(pod).is_some_and(serves)
+    };
+    is_active(pod) && (is_allowed || !is_beside())
 }
 
-/// How many pods a CollaSet still has to create.
-fn missing(seen: &Seen, set: &Set) -> usize {
-    let object = &set.object;
-    let labels = texts(&object.spec.template, "labels");
-    let is_selected = selector(&seen.object).is_ok_and(|selector| selector.matches(&labels));
-    if !is_selected || object.metadata.deletion_timestamp.is_some() {
-        return 0;
+/// The places of a CollaSet: each is for one pod, or for a pod and the new pod that replaces it.
+struct Places<'a> {
+    object: &'a CollaSet,
+    /// The active pods, by name.
+    pods: BTreeMap<&'a str, &'a Pod>,
+}
+
+impl<'a> Places<'a> {
+    fn of(set: &'a Set) -> Self {
+        let pods = set.pods.iter().map(AsRef::as_ref);
+        let named = |pod: &'a Pod| Some((pod.metadata.name.as_deref()?, pod));
+        Self {
+            object: &set.object,
+            pods: pods
+                .filter(|pod| is_active(pod))
+                .filter_map(named)
+                .collect(),
+        }
     }
-    let places = set
-        .pods
-        .iter()
-        .filter(|pod| is_active(pod) && origin(set, pod).is_none());
-    let desired = usize::try_from(object.spec.replicas).unwrap_or(0);
-    desired.saturating_sub(places.count())
-}
 
-/// The active pod that this one replaces.
-fn origin<'a>(set: &'a Set, pod: &Pod) -> Option<&'a Pod> {
-    let name = pod.labels().get(keys::PAIR_ORIGIN_NAME)?;
-    let mut pods = set.pods.iter().map(AsRef::as_ref);
-    pods.find(|origin| is_active(origin) && origin.name_any() == *name)
+    /// The active pod that this one replaces.
+    fn origin(&self, pod: &Pod) -> Option<&'a Pod> {
+        let name = pod.labels().get(keys::PAIR_ORIGIN_NAME)?;
+        self.pods.get(name.as_str()).copied()
+    }
+
+    /// How many pods the CollaSet still has to create that will be selected.
+    fn missing(&self, seen: &Seen) -> usize {
+        let labels = texts(&self.object.spec.template, "labels");
+        let is_selected = selector(&seen.object).is_ok_and(|selector| selector.matches(&labels));
+        if !is_selected || self.object.metadata.deletion_timestamp.is_some() {
+            return 0;
+        }
+        let old = self.pods.values().filter(|pod| self.origin(pod).is_none());
+        let desired = usize::try_from(self.object.spec.replicas).unwrap_or(0);
+        desired.saturating_sub(old.count())
+    }
 }
 
 fn is_active(pod: &Pod) -> bool {

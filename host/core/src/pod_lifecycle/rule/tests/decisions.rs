@@ -128,10 +128,14 @@ fn a_rule_sees_only_the_pods_that_the_previous_rules_allow_and_holds_no_place_fo
         scene.begin("a", "1");
         scene.begin("b", "2");
         scene.label("b", "approved", Some("yes"));
-        assert_eq!(scene.allowed(), ["b"], "{rules}");
-        assert!(scene.reason("a").starts_with("approval: "), "{rules}");
         let details = scene.decide().details;
-        assert_eq!(details[0].passed_rules.len(), 2, "{details:?}");
+        let found: Vec<_> = details
+            .iter()
+            .map(|one| (&*one.name, one.passed, one.passed_rules.len()))
+            .collect();
+        let before = usize::from(rules[0]["name"] == "most");
+        assert_eq!(found, [("b", true, 2), ("a", false, before)], "{rules}");
+        assert_eq!(details[1].reject_info[0].rule_name, "approval", "{rules}");
     }
 }
 
@@ -203,7 +207,7 @@ fn a_collaset_that_is_scaled_in_or_deleted_misses_no_pod() {
 }
 
 #[test]
-fn a_new_pod_beside_the_one_that_it_replaces_is_not_missing_before_that_leaves() {
+fn a_new_pod_does_not_count_before_it_serves_while_the_pod_that_it_replaces_does() {
     let mut scene = Scene::new(4, &at_most(1));
     scene.owned_by_set(3);
     scene.label(
@@ -213,12 +217,27 @@ fn a_new_pod_beside_the_one_that_it_replaces_is_not_missing_before_that_leaves()
     );
     scene.serves_not("d");
     scene.begin("b", "1");
+    assert_eq!(scene.allowed(), [""; 0], "it served once");
+    scene.label("d", "podopslifecycle.kusionstack.io/creating", Some("1"));
     assert_eq!(scene.allowed(), ["b"]);
     scene.returns("b");
     scene.owned_by_set(3);
     scene.serves_not("a");
     scene.begin("b", "2");
     assert_eq!(scene.allowed(), [""; 0], "neither of the pair serves");
+}
+
+#[test]
+fn a_new_pod_counts_while_an_operation_that_was_allowed_is_on_it() {
+    let mut scene = Scene::new(4, &at_most(1));
+    scene.owned_by_set(3);
+    let origin = "collaset.kusionstack.io/replace-pair-origin-name";
+    scene.label("d", origin, Some("a"));
+    scene.begin("d", "1");
+    assert_eq!(scene.allowed(), ["d"]);
+    scene.leaves("d");
+    scene.begin("b", "2");
+    assert_eq!(scene.allowed(), ["d"]);
 }
 
 #[test]
@@ -229,6 +248,20 @@ fn a_pod_without_a_collaset_counts_until_it_is_gone() {
     assert_eq!(scene.allowed(), [""; 0]);
     scene.pods.remove(0);
     assert_eq!(scene.allowed(), ["b"]);
+}
+
+#[test]
+fn a_pod_that_has_finished_counts_only_if_no_controller_creates_another() {
+    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "set",
+        "controller": true});
+    for (owners, expected) in [(json!([]), vec![]), (json!([owner]), vec!["b"])] {
+        let mut scene = Scene::new(3, &at_most(1));
+        scene.serves_not("a");
+        scene.pod("a")["status"]["phase"] = json!("Failed");
+        scene.pod("a")["metadata"]["ownerReferences"] = owners.clone();
+        scene.begin("b", "1");
+        assert_eq!(scene.allowed(), expected, "{owners}");
+    }
 }
 
 #[test]
