@@ -22,7 +22,7 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use operon_api::{CollaSet, DaemonJob, JobFlow, OperationJob, ReactiveJob};
+use operon_api::{CollaSet, DaemonJob, JobFlow, OperationJob, PodTransitionRule, ReactiveJob};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -346,6 +346,7 @@ impl World {
         text += &self.dump::<JobFlow>().await;
         text += &self.dump::<DaemonJob>().await;
         text += &self.dump::<CollaSet>().await;
+        text += &self.dump::<PodTransitionRule>().await;
         text += &self.dump::<BatchJob>().await;
         for pod in self.all_pods().await.unwrap_or_default() {
             let _ = writeln!(text, "pod {}", pods::describe(&pod));

@@ -3,7 +3,7 @@
 //! story can fail.
 
 use k8s_openapi::api::{apps::v1::Deployment as DeploymentObject, core::v1::Service};
-use operon_api::CollaSet;
+use operon_api::{CollaSet, PodTransitionRule};
 use operon_e2e::{
     colla_set::{colla_set, status},
     environment,
@@ -45,6 +45,15 @@ fn server() -> Value {
     })
 }
 
+/// At most one of the pods may be out of service.
+fn one_at_a_time() -> Value {
+    let rule = json!({"name": "one-at-a-time", "availablePolicy": {"maxUnavailableValue": 1}});
+    json!({
+        "metadata": {"name": "shop"},
+        "spec": {"selector": {"matchLabels": {"app": "shop"}}, "rules": [rule]}
+    })
+}
+
 /// The Service `shop`, and clients that send requests to it.
 async fn open_shop(world: &World) -> Traffic {
     world
@@ -75,6 +84,7 @@ async fn no_request_is_lost_while_every_pod_is_replaced_and_updated_in_place() {
             .make::<CollaSet>(colla_set("shop", REPLICAS, &server()))
             .await;
         world.colla_set_serves("shop", REPLICAS).await;
+        world.make::<PodTransitionRule>(one_at_a_time()).await;
         let traffic = open_shop(world).await;
         let endpoints = world.endpoints_of("shop", 4).await;
         for round in 1.. {
