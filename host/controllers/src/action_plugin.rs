@@ -68,6 +68,8 @@ pub struct ActionPlugins {
     pub triggers: Arc<Triggers>,
     /// The pods that vanished jobs left behind.
     pub left_behind: Arc<LeftBehind>,
+    /// Whether the PodOpsLifecycle controller is enabled.
+    pub has_lifecycle: bool,
     /// Sends Events.
     pub events: Events,
     /// Writes statuses.

@@ -317,6 +317,7 @@ pub(crate) async fn run_in(
         catalogue: Arc::clone(&listeners.catalogue),
         triggers: Arc::clone(&listeners.triggers),
         left_behind: Arc::clone(&listeners.left_behind),
+        has_lifecycle: listeners.lifecycle_triggers.is_some(),
         events: events.clone(),
         status: StatusWriter::default(),
         metrics: metrics.clone(),

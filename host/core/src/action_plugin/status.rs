@@ -21,6 +21,8 @@ pub struct Serving<'a> {
     pub digest: &'a str,
     /// Its description of itself.
     pub registration: &'a Registration,
+    /// Whether the PodOpsLifecycle controller is enabled.
+    pub has_lifecycle: bool,
 }
 
 /// The result of loading what the spec requests.
@@ -58,6 +60,10 @@ pub struct LeftBehind<'a> {
     pub pods: &'a BTreeMap<String, String>,
 }
 
+/// What else is said of an action that takes part in the PodOpsLifecycle where nothing runs that.
+const WITHOUT_LIFECYCLE: &str = ". enablePodOpsLifecycle is true, but the PodOpsLifecycle controller is disabled: \
+                                 targets wait until the chart's value controllers.podOpsLifecycle.enabled is true";
+
 /// How many pods a condition names.
 const NAMED: usize = 10;
 
@@ -69,7 +75,11 @@ pub fn status(
     left_behind: Option<LeftBehind<'_>>,
     now: Timestamp,
 ) -> ActionPluginStatus {
-    let (standing, reason, message) = describe(serving, load);
+    let (standing, reason, mut message) = describe(serving, load);
+    let has_lifecycle = serving.is_none_or(|serving| serving.has_lifecycle);
+    if plugin.spec.enable_pod_ops_lifecycle && !has_lifecycle {
+        message += WITHOUT_LIFECYCLE;
+    }
     let previous = plugin
         .status
         .as_ref()
@@ -244,6 +254,7 @@ mod tests {
     fn the_conditions_say_what_serves_and_what_is_wrong() {
         let registration = registration();
         let serving = Serving {
+            has_lifecycle: true,
             digest: DIGEST,
             registration: &registration,
         };
@@ -313,6 +324,7 @@ mod tests {
     fn only_a_component_that_serves_is_described() {
         let registration = registration();
         let serving = Serving {
+            has_lifecycle: true,
             digest: DIGEST,
             registration: &registration,
         };
@@ -395,5 +407,31 @@ mod tests {
         );
         let many = said(11).unwrap_or_default();
         assert!(many.contains("ns/p09, …."), "{many}");
+    }
+
+    #[test]
+    fn an_action_that_takes_part_says_that_the_lifecycle_is_disabled() {
+        let registration = registration();
+        for (is_wanted, has_lifecycle, is_said) in [
+            (true, false, true),
+            (true, true, false),
+            (false, false, false),
+        ] {
+            let mut plugin = plugin(None);
+            plugin.spec.enable_pod_ops_lifecycle = is_wanted;
+            let serving = Serving {
+                digest: "sha256:0123456789abcdef",
+                registration: &registration,
+                has_lifecycle,
+            };
+            let status = status(&plugin, Some(&serving), &Load::Loaded, None, second(5));
+            let ready = &status.conditions[0];
+            assert_eq!(
+                (ready.type_.as_str(), ready.status.as_str()),
+                ("Ready", "True")
+            );
+            let words = "controllers.podOpsLifecycle.enabled";
+            assert_eq!(ready.message.contains(words), is_said, "{}", ready.message);
+        }
     }
 }
