@@ -214,10 +214,11 @@ impl<'a> Next<'a> {
     }
 
     /// When rules allow it for every operation, the gate opens; once it is open, and those who send
-    /// requests to the pod know it again, the operations are over.
+    /// requests to the pod know it again, the operations are over. A pod that stays offline waits for neither.
     fn complete(&mut self) {
         let is_open = matches!(self.observed.gate, Gate::Absent | Gate::Open);
-        if !self.are_all_at(&[Stage::Completing]) || !is_open || !self.is_expected() {
+        let is_back = self.is_offline() || (is_open && self.is_expected());
+        if !self.are_all_at(&[Stage::Completing]) || !is_back {
             return;
         }
         for id in self.at(Stage::Completing) {
@@ -226,6 +227,11 @@ impl<'a> Next<'a> {
                 self.labels.remove(&key);
             }
         }
+    }
+
+    /// Whether the gate must not be opened, whatever operations begin and end meanwhile.
+    fn is_offline(&self) -> bool {
+        self.labels.contains_key(STAY_OFFLINE)
     }
 
     fn is_expected(&self) -> bool {
@@ -242,7 +248,7 @@ impl<'a> Next<'a> {
             Stage::PreCheck | Stage::Completing | Stage::Undone | Stage::Orphaned => false,
         };
         let is_held = all.iter().any(|one| holds(one.stage()));
-        let is_offline = all.is_empty() && self.labels.contains_key(STAY_OFFLINE);
+        let is_offline = self.is_offline();
         let is_at_rest = all.is_empty() && !is_offline;
         self.gate = match self.observed.gate {
             Gate::Unset | Gate::Open if is_held => Some(false),

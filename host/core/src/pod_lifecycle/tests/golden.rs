@@ -263,3 +263,39 @@ fn other_labels_of_the_protocol_are_no_operation() {
     assert_eq!(world.said(), ["preparing-to-delete", "service-available"]);
     assert!(world.begin(JOB));
 }
+
+#[test]
+fn a_pod_that_stays_offline_is_not_brought_back_by_an_operation_that_ends() {
+    for ends in [true, false] {
+        for has_traffic in [true, false] {
+            let mut world = if has_traffic {
+                World::with_traffic(true)
+            } else {
+                World::new(true)
+            };
+            world
+                .labels
+                .insert(STAY_OFFLINE.to_owned(), "true".to_owned());
+            world.gate = Gate::Closed;
+            assert!(world.begin(JOB));
+            world.before = Verdict::Waits;
+            world.settle();
+            assert_eq!(world.gate, Gate::Closed);
+            world.before = Verdict::Allowed;
+            world.settle();
+            assert!(world.may_act(JOB));
+            let end = if ends {
+                JOB.finish(&world.labels)
+            } else {
+                JOB.undo(&world.labels)
+            };
+            world.edit(end.expect("an operation"));
+            world.settle();
+            assert_eq!(world.said(), ["stay-offline=true"]);
+            assert_eq!((world.gate, world.is_ready), (Gate::Closed, false));
+            world.labels.remove(STAY_OFFLINE);
+            world.settle();
+            assert_eq!(world.said(), ["service-available"]);
+        }
+    }
+}

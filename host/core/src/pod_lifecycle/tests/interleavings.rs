@@ -4,7 +4,7 @@
 use super::world::World;
 use crate::{
     driver::memory::Chance,
-    pod_lifecycle::{adapter::Adapter, transition::Verdict},
+    pod_lifecycle::{adapter::Adapter, labels::STAY_OFFLINE, transition::Verdict},
 };
 
 const OPERATIONS: [Adapter<'_>; 4] = [
@@ -39,7 +39,7 @@ fn happen(world: &mut World, chance: &mut Chance) {
             Verdict::Allowed
         }
     };
-    match chance.of(12) {
+    match chance.of(13) {
         0..=3 => {
             let dies = chance.once_in(4);
             world.control(dies);
@@ -65,6 +65,14 @@ fn happen(world: &mut World, chance: &mut Chance) {
                 world.edit(undo);
             }
         }
+        11 if chance.once_in(3) => {
+            world
+                .labels
+                .insert(STAY_OFFLINE.to_owned(), "true".to_owned());
+        }
+        11 => {
+            world.labels.remove(STAY_OFFLINE);
+        }
         10 => world.containers_are_ready = !chance.once_in(4),
         _ => (world.before, world.after) = (verdict(chance), verdict(chance)),
     }
@@ -73,6 +81,7 @@ fn happen(world: &mut World, chance: &mut Chance) {
 /// Lets every operation end. One on a pod that never becomes ready would not.
 fn end(world: &mut World) {
     world.containers_are_ready = true;
+    world.labels.remove(STAY_OFFLINE);
     (world.before, world.after) = (Verdict::Allowed, Verdict::Allowed);
     for _ in 0..=OPERATIONS.len() {
         world.settle();

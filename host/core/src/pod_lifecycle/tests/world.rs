@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::pod_lifecycle::{
     adapter::{Adapter, Edit, Standing},
-    labels::{Labels, Operation, PROTECTION, SERVICE_AVAILABLE, Stage},
+    labels::{Labels, Operation, PROTECTION, SERVICE_AVAILABLE, STAY_OFFLINE, Stage},
     transition::{Gate, Observed, Transition, Verdict, transition},
 };
 
@@ -67,6 +67,8 @@ impl World {
     pub(super) fn control(&mut self, dies: bool) -> bool {
         let Transition { labels, gate } = self.next();
         let changes = !labels.is_empty() || gate.is_some();
+        let is_offline = self.labels.contains_key(STAY_OFFLINE);
+        assert!(!is_offline || gate != Some(true), "{self:#?}");
         if !labels.is_empty() {
             self.edit(labels);
             if dies {
