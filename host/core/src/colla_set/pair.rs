@@ -15,6 +15,7 @@ use super::{
     pods::{Pods, instance_id, is_available, revision},
     scale::is_scaling_in,
 };
+use crate::pod_lifecycle::{adapter::Standing, deletion::DELETION};
 
 /// How long the value of a label may be.
 const LABEL: usize = 63;
@@ -93,12 +94,31 @@ impl<'a> Pairs<'a> {
                 (None, Some(_)) => edits.unlabel(pod, keys::PAIR_NEW_ID),
                 (Some(_), _) | (None, None) => {}
             }
-            if let Some(new_pod) = self.new_pod(pod)
+            if self.is_hasty(pod, now) {
+                edits.unlabel(pod, keys::TO_DELETE);
+            } else if let Some(new_pod) = self.new_pod(pod)
                 && let Some(leaving) = leaving(pod, new_pod, updated)
             {
                 edits.label(leaving, keys::TO_DELETE, now.as_nanosecond().to_string());
             }
         }
+    }
+
+    /// Whether an old pod is to be deleted for a new one that does not serve any more, and has not left service.
+    fn is_hasty(&self, origin: &Pod, now: Timestamp) -> bool {
+        let labels = origin.labels();
+        let has = |key: &str| labels.contains_key(key);
+        let is_deleted = labels
+            .get(keys::TO_DELETE)
+            .is_some_and(|value| is_stamp(value));
+        let is_replaced = match self.new_pod(origin) {
+            Some(new_pod) => is_available(new_pod),
+            // It was deleted; without a request none is created instead.
+            None => !has(keys::TO_REPLACE) && !has(keys::REPLACED_BY_UPDATE),
+        };
+        let standing = DELETION.standing(labels, now.as_nanosecond());
+        let has_left = matches!(standing, Standing::Allowed(_));
+        is_deleted && !is_replaced && !has_left && !self.is_new(origin)
     }
 
     fn is_of_pair(&self, new_pod: &Pod) -> bool {

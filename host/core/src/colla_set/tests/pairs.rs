@@ -208,3 +208,37 @@ fn a_new_pod_that_is_refused_holds_up_neither_scaling_nor_other_pairs() {
     let needs: Vec<_> = batches.iter().take(3).map(|batch| batch.needs).collect();
     assert_eq!(needs, [Needs::Previous, Needs::Previous, Needs::Nothing]);
 }
+
+#[test]
+fn the_old_pod_stays_if_the_new_one_stops_serving_before_the_old_one_has_left_service() {
+    let deleted = |stage: &str| {
+        json!({"metadata": {"labels": {
+            (keys::TO_DELETE): "17", Mark::Operating.of("pod-delete"): "1",
+            Mark::OperationType.of("pod-delete"): "delete", Mark::PreChecked.of("pod-delete"): "1", stage: "1",
+        }}})
+    };
+    let mut seen = pair(true);
+    seen.pod(0, &deleted(&Mark::Preparing.of("pod-delete")));
+    assert!(seen.plan().edit.is_empty());
+    let mut seen = pair(false);
+    seen.pod(0, &deleted(&Mark::Preparing.of("pod-delete")));
+    let plan = seen.plan();
+    assert_eq!(written(&plan.edit), [name(&seen, 0)]);
+    assert_eq!(labels(&plan.edit[0]), json!({keys::TO_DELETE: null}));
+    // Nothing more is written before the new pod serves again.
+    seen.pod(0, &label(keys::TO_DELETE, &Value::Null));
+    assert!(seen.plan().edit.is_empty());
+    let mut seen = pair(false);
+    seen.pod(0, &deleted(&Mark::Operate.of("pod-delete")));
+    assert!(seen.plan().edit.is_empty(), "it has left service");
+    let mut seen = pair(false);
+    seen.pod(0, &label(keys::TO_DELETE, &json!("true")));
+    assert!(seen.plan().edit.is_empty(), "a user requested that");
+    let mut seen = pair(true);
+    seen.pod(0, &deleted(&Mark::Preparing.of("pod-delete")));
+    seen.pods.pop();
+    seen.pod(0, &label(keys::PAIR_NEW_ID, &Value::Null));
+    let plan = seen.plan();
+    assert_eq!(labels(&plan.edit[0]), json!({keys::TO_DELETE: null}));
+    assert_eq!(plan.pair.len(), 1, "another new pod is created");
+}
