@@ -223,18 +223,24 @@ pub struct UpdateStrategy {
 /// Which pods get an edited template.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.byLabel) || !has(self.byPartition)",
+    "message": "byLabel and byPartition must not both be set",
+}]))]
 pub struct RollingUpdate {
     /// All but a number of pods. Absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_partition: Option<ByPartition>,
 
-    /// Not supported yet: use `byPartition`.
+    /// Only pods with the label `collaset.kusionstack.io/update-included`, which a pod loses when its update has
+    /// finished. Not together with `byPartition`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
-        "byLabel is not supported yet: use byPartition"
-    )]))]
-    pub by_label: Option<Map<String, Value>>,
+    pub by_label: Option<ByLabel>,
 }
+
+/// Only pods with a label. It has no fields.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct ByLabel {}
 
 /// All but a number of pods.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -128,6 +128,9 @@ pub const PAIR_ORIGIN_NAME: &str = "collaset.kusionstack.io/replace-pair-origin-
 /// On a pod of a CollaSet that is replaced for an update, a label: the ControllerRevision of the new pod.
 pub const REPLACED_BY_UPDATE: &str = "collaset.kusionstack.io/replaced-by-replace-update";
 
+/// On a pod of a CollaSet with `byLabel`, a label: the pod gets the template.
+pub const UPDATE_INCLUDED: &str = "collaset.kusionstack.io/update-included";
+
 /// On a pod of a CollaSet that is updated in place: which containers it had before, as a JSON object.
 pub const IN_PLACE_UPDATE: &str = "operon.dev/in-place-update";
 

@@ -139,7 +139,7 @@ impl Cluster {
         if chance.once_in(3) {
             self.create_if_gone();
         }
-        match chance.of(57) {
+        match chance.of(59) {
             0 | 1 => self.scale(chance.of(6)),
             2 | 3 => {
                 let image = format!("image:{}", chance.of(5));
@@ -156,8 +156,9 @@ impl Cluster {
                 self.edit(|spec| spec["template"]["metadata"]["annotations"]["note"] = json!(note));
             }
             6 => {
-                let partition = chance.pick(&[Value::Null, json!(0), json!(1), json!(2)]);
-                self.edit(|spec| spec["updateStrategy"]["rollingUpdate"] = rolling(&partition));
+                let kinds = [Value::Null, json!(0), json!(1), json!(2), json!("byLabel")];
+                let kind = chance.pick(&kinds);
+                self.edit(|spec| spec["updateStrategy"]["rollingUpdate"] = rolling(&kind));
             }
             7 | 8 => {
                 let policies = ["Recreate", "InPlaceIfPossible", "InPlaceOnly", "Replace"];
@@ -191,6 +192,7 @@ impl Cluster {
                 let delay = chance.pick(&[0, 0, 20]);
                 self.edit(|spec| spec["scaleStrategy"]["operationDelaySeconds"] = json!(delay));
             }
+            53 | 54 => self.label(chance, keys::UPDATE_INCLUDED, Some("true")),
             51 | 52 => self.name_pods(chance),
             17 if chance.once_in(2) => self.world.change(beside::come_or_go),
             16..=18 => self.operate(chance),
@@ -198,10 +200,10 @@ impl Cluster {
             20 | 21 => self.work(chance, Work::Unready),
             22 => self.work(chance, Work::Restart),
             23..=34 => self.nodes_work(chance),
-            53 => self.label(chance, STAYS, Some("true")),
-            54 => self.label(chance, STAYS, None),
-            55 => self.label(chance, STAYS_OUT, Some("true")),
-            56 => self.label(chance, STAYS_OUT, None),
+            55 => self.label(chance, STAYS, Some("true")),
+            56 => self.label(chance, STAYS, None),
+            57 => self.label(chance, STAYS_OUT, Some("true")),
+            58 => self.label(chance, STAYS_OUT, None),
             _ => self.world.disturb(chance),
         }
         let time = chance.pick(&[0, 10, 300, 1100, 2500, 15_000, 40_000]);
@@ -326,8 +328,6 @@ impl Cluster {
         let was_excluded = |pod: &Value| labels(pod).contains_key(keys::ORPHANED);
         pods.retain(|pod| owner(pod).is_string() || (is_active(pod) && !was_excluded(pod)));
         let (uid, status) = (&object["metadata"]["uid"], &object["status"]);
-        let held = object["metadata"]["finalizers"].as_array();
-        assert!(held.is_none_or(Vec::is_empty), "{held:?}");
         let seen = || format!("{object:#}\n{pods:#?}");
         assert_eq!(object["spec"]["replicas"], pods.len(), "{}", seen());
         let updated = &status["updatedRevision"];
@@ -433,11 +433,13 @@ fn at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
     value.pointer_mut(pointer).expect("a field of the spec")
 }
 
-fn rolling(partition: &Value) -> Value {
-    if partition.is_null() {
-        return Value::Null;
+/// How many pods an update keeps, or `byLabel`.
+fn rolling(kind: &Value) -> Value {
+    match kind {
+        Value::Null => Value::Null,
+        Value::String(_) => json!({"byLabel": {}}),
+        partition => json!({"byPartition": {"partition": partition}}),
     }
-    json!({"byPartition": {"partition": partition}})
 }
 
 fn set_labels(pod: &mut Value, edit: Edit) {

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use operon_api::{
     colla_set::CollaSetStatus,
     conditions::{Standing, condition, conditions},
+    keys,
 };
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     revision::Revisions,
     scale::is_scaling_in,
     selection::selector,
-    update::{is_updating, partition},
+    update::{is_left_out, is_updating, partition},
 };
 use crate::{
     action::{Failure, Severity},
@@ -261,6 +262,17 @@ fn updating(seen: &Seen, plan: &Plan, pods: &Pods<'_>, status: &CollaSetStatus) 
     if let Some((pod, what)) = plan.update_waits.first() {
         let message = format!("{counts}. The update of pod {pod:?} waits for {what}");
         return Verdict::new(false, "Waiting", message);
+    }
+    let outdated = pods.active.iter().filter(|pod| revision(pod) != updated);
+    let left_out = outdated
+        .filter(|pod| is_left_out(&seen.object, pod))
+        .count();
+    if under_way == 0 && old > 0 && left_out == old {
+        let message = format!(
+            "{counts}; the others do not have the label {}",
+            keys::UPDATE_INCLUDED
+        );
+        return Verdict::new(true, "LabelledUpdated", message);
     }
     match (under_way, old.min(partition(&seen.object))) {
         (0, 0) if old == 0 => Verdict::new(true, "Updated", counts),

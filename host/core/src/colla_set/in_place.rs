@@ -181,6 +181,11 @@ pub(super) fn is_under_way(pod: &Pod) -> bool {
     notes(pod).next().is_some()
 }
 
+/// Whether an update of a pod was written and does not run yet.
+pub(super) fn is_unfinished(pod: &Pod) -> bool {
+    is_under_way(pod) && !is_done(pod)
+}
+
 /// The change of a pod's CPU and memory that is left to write.
 pub(super) fn resize(pod: &Pod) -> Option<Value> {
     resources::patch(pod, &Noted::of(pod).resources)

@@ -65,6 +65,12 @@ pub(super) fn partition(object: &CollaSet) -> usize {
     usize::try_from(partition.unwrap_or(0)).unwrap_or(0)
 }
 
+/// Whether a pod that has not the revision of the template keeps its own because of its labels.
+pub(super) fn is_left_out(object: &CollaSet, pod: &Pod) -> bool {
+    let rolling = strategy(object).rolling_update.unwrap_or_default();
+    rolling.by_label.is_some() && !pod.labels().contains_key(keys::UPDATE_INCLUDED)
+}
+
 fn strategy(object: &CollaSet) -> UpdateStrategy {
     object.spec.update_strategy.clone().unwrap_or_default()
 }
@@ -132,12 +138,18 @@ impl Update {
         for pod in going {
             edits.take_back(UPDATE, pod);
         }
-        let (current, mut outdated): (Vec<_>, Vec<_>) = staying
+        let (current, outdated): (Vec<_>, Vec<_>) = staying
             .into_iter()
             .partition(|pod| revision(pod) == Some(&name));
         for pod in current {
             work.end(pod, edits);
+            if pod.labels().contains_key(keys::UPDATE_INCLUDED) && !in_place::is_unfinished(pod) {
+                edits.unlabel(pod, keys::UPDATE_INCLUDED);
+            }
         }
+        let (left_out, mut outdated): (Vec<_>, Vec<_>) = outdated
+            .into_iter()
+            .partition(|pod| is_left_out(&seen.object, pod));
         outdated.sort_by_cached_key(|pod| (!is_updating(pod), !is_replaced(pod), rank(pod)));
         let due = outdated.len().saturating_sub(partition(&seen.object));
         let serves = |pod: &Pod| {
@@ -162,8 +174,8 @@ impl Update {
             let begins = work.update(pod, pairs, edits);
             room -= usize::from(begins && !has_begun);
         }
-        // What the partition keeps is not updated any more.
-        for pod in outdated {
+        // What the partition keeps, or has no label, is not updated any more.
+        for pod in outdated.into_iter().chain(left_out) {
             work.end(pod, edits);
         }
         work.done

@@ -1,5 +1,6 @@
 //! Tests of the decisions of one reconcile.
 
+mod by_label;
 mod deletion;
 mod in_place;
 mod named;
