@@ -25,13 +25,15 @@ async fn named_pods_leave_service_are_deleted_and_others_are_created() {
             reasons.contains(&"ServiceNotReady".to_owned()),
             "{reasons:?}"
         );
-        let object: CollaSet = world.get("shop").await.expect("the CollaSet");
-        let conditions = status(&object).conditions;
-        let scale = find(&conditions, "Scale").expect("a condition");
-        assert!(
-            scale.message.ends_with(&format!("podToDelete: {named}")),
-            "{scale:?}"
-        );
+        world
+            .eventually("the name that fits no pod is said", async || {
+                let conditions = status(&world.get::<CollaSet>("shop").await?).conditions;
+                let scale = find(&conditions, "Scale").context("no condition")?;
+                let words = format!("podToDelete: {named}");
+                ensure!(scale.message.ends_with(&words), "{scale:?}");
+                Ok(())
+            })
+            .await;
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! An edited template reaches the pods of a CollaSet: in place, by creating pods again, or by replacing them.
 
 use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::ContainerStatus};
-use operon_api::CollaSet;
+use operon_api::{CollaSet, keys};
 use operon_e2e::{
     colla_set::{colla_set, status},
     prelude::*,
@@ -198,6 +198,42 @@ async fn pods_are_replaced_by_new_ones_of_the_new_template_and_the_service_never
             "{} endpoints for a while",
             endpoints.least()
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn by_label_only_labelled_pods_are_updated_and_they_lose_the_label() {
+    story(async |world: &World| {
+        let pods = world.colla_set_up("shop", 2).await;
+        let mut pod = pod_spec();
+        pod["containers"][0]["image"] = json!("localhost/busybox:1.36");
+        let by_label = json!({"rollingUpdate": {"byLabel": {}}});
+        let both = json!({"rollingUpdate": {"byLabel": {}, "byPartition": {"partition": 1}}});
+        let mut refused = colla_set("both", 0, &pod);
+        refused["spec"]["updateStrategy"] = both;
+        let refused = world.kubectl_apply(&refused.to_string()).await;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let words = "byLabel and byPartition must not both be set";
+        assert!(said.contains(words), "{said}");
+        let spec = json!({"template": {"spec": pod}, "updateStrategy": by_label});
+        world.patch::<CollaSet>("shop", json!({"spec": spec})).await;
+        let included = json!({"metadata": {"labels": {(keys::UPDATE_INCLUDED): "true"}}});
+        world.patch::<Pod>(&pods[0].name_any(), included).await;
+        world
+            .eventually("one pod is updated", async || {
+                let status = status(&world.get::<CollaSet>("shop").await?);
+                ensure!(status.updated_available_replicas == 1, "{status:?}");
+                ensure!(status.available_replicas == 2, "{status:?}");
+                let pod: Pod = world.get(&pods[0].name_any()).await?;
+                let labels = pod.labels();
+                ensure!(!labels.contains_key(keys::UPDATE_INCLUDED), "{labels:?}");
+                Ok(())
+            })
+            .await;
+        let other: Pod = world.get(&pods[1].name_any()).await.expect("the pod");
+        assert_eq!(main_container(&other).restart_count, 0);
+        world.colla_set_serves("shop", 2).await;
     })
     .await;
 }

@@ -58,14 +58,14 @@ fn a_pod_that_is_named_is_deleted_through_the_lifecycle_and_another_is_created_a
     });
     let plan = seen.plan();
     assert_eq!((plan.create.len(), plan.delete.len()), (0, 0));
-    assert_eq!(written(&plan.edit), [named.clone()]);
+    assert_eq!(written(&plan.edit), std::slice::from_ref(&named));
     assert_eq!(
         labels(&plan.edit[0])[Mark::OperationType.of("collaset")],
         "scale-in"
     );
     assert_eq!(scale(&seen).0, "Scaling");
     seen.pod(0, &scaling_in(&Mark::Operate.of("collaset")));
-    assert_eq!(written(&seen.plan().delete), [named.clone()]);
+    assert_eq!(written(&seen.plan().delete), std::slice::from_ref(&named));
     seen.pods.remove(0);
     assert_eq!(seen.plan().create.len(), 1);
     seen.serve();
