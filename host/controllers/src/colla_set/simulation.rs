@@ -139,7 +139,7 @@ impl Cluster {
         if chance.once_in(3) {
             self.create_if_gone();
         }
-        match chance.of(59) {
+        match chance.of(62) {
             0 | 1 => self.scale(chance.of(6)),
             2 | 3 => {
                 let image = format!("image:{}", chance.of(5));
@@ -204,6 +204,7 @@ impl Cluster {
             56 => self.label(chance, STAYS, None),
             57 => self.label(chance, STAYS_OUT, Some("true")),
             58 => self.label(chance, STAYS_OUT, None),
+            59..=61 => self.crowd(chance),
             _ => self.world.disturb(chance),
         }
         let time = chance.pick(&[0, 10, 300, 1100, 2500, 15_000, 40_000]);
@@ -263,6 +264,39 @@ impl Cluster {
         });
     }
 
+    /// All pods serve, and operations begin on several of them at the same time, and the process may die over them.
+    fn crowd(&mut self, chance: &mut Chance) {
+        if chance.once_in(2) {
+            for _ in 0..3 {
+                self.world.pass(Duration::from_secs(3));
+                self.everybody_works();
+            }
+            self.world.pass(Duration::from_secs(3));
+        }
+        for _ in 0..3 {
+            let is_deletion = chance.once_in(4);
+            if is_deletion {
+                self.label(chance, keys::TO_DELETE, Some("true"));
+            } else {
+                self.operate(chance);
+            }
+        }
+        if chance.once_in(2) {
+            self.world.server.state().dies_after = Some(chance.of(6));
+        }
+    }
+
+    /// Nodes do all that there is to do.
+    fn everybody_works(&self) {
+        self.world.change(|state, now| {
+            for what in [Work::Start, Work::Start, Work::Probe] {
+                for pod in state.objects.all(PODS) {
+                    work(&mut state.objects, pod, what, now);
+                }
+            }
+        });
+    }
+
     /// From now on nothing goes wrong, and everybody does their work.
     fn assert_ends(&mut self, chance: &mut Chance) {
         self.world.calm();
@@ -300,12 +334,8 @@ impl Cluster {
                 for pod in state.objects.all(PODS) {
                     operate(&mut state.objects, pod.clone(), false, false, now);
                 }
-                for what in [Work::Start, Work::Start, Work::Probe] {
-                    for pod in state.objects.all(PODS) {
-                        work(&mut state.objects, pod, what, now);
-                    }
-                }
             });
+            self.everybody_works();
         }
         self.world.pass(ROUND);
         self.assert_is_as_desired();
@@ -341,11 +371,10 @@ impl Cluster {
             assert!(ids.insert(all[keys::INSTANCE_ID].clone()), "{}", seen());
             let left = all.keys().find(|key| is_left_over(key));
             assert_eq!(left, None, "{}", seen());
-            let noted = &pod["metadata"]["annotations"][keys::IN_PLACE_UPDATE];
-            assert!(noted.is_null(), "{}", seen());
-            let notes = pod["metadata"]["annotations"].as_object();
-            let mut notes = notes.into_iter().flatten().map(|(key, _)| key);
-            let left = notes.find(|key| key.starts_with(keys::TRANSITION_DETAIL));
+            let annotations = &pod["metadata"]["annotations"];
+            assert!(annotations[keys::IN_PLACE_UPDATE].is_null(), "{}", seen());
+            let mut said = annotations.as_object().into_iter().flatten();
+            let left = said.find(|(key, _)| key.starts_with(keys::TRANSITION_DETAIL));
             assert_eq!(left, None, "{}", seen());
             let runs = &pod["spec"]["containers"][0]["image"];
             let desired = &object["spec"]["template"]["spec"]["containers"][0]["image"];

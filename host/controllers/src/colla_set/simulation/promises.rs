@@ -157,7 +157,15 @@ impl Writes {
         let desired = self.believed.least.load(Ordering::Relaxed);
         let mut there = pods.clone();
         there.retain(is_active);
-        let lost = self.lost.0.min(desired.saturating_sub(counted(&there)));
+        // A CollaSet that is being deleted creates no pods again.
+        let object = objects
+            .get(COLLA_SETS, NAME)
+            .map(|object| &object["metadata"]);
+        let creates = object.is_some_and(|object| {
+            object["uid"] == self.lost.1 && object["deletionTimestamp"].is_null()
+        });
+        let lost = if creates { self.lost.0 } else { 0 };
+        let lost = lost.min(desired.saturating_sub(counted(&there)));
         let others: Vec<_> = pods.iter().filter(|pod| is_out(pod)).map(name_of).collect();
         let is_allowed = objects.all(RULES).is_empty() || others.len() + lost == 0;
         let about = format!("{} {others:?} {lost}", name_of(pod));
