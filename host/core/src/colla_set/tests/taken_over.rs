@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
-use kube::ResourceExt;
 use operon_api::keys;
 use serde_json::{Value, json};
 
-use super::set::{NOW, labels, set, written};
+use super::set::{labels, set, written};
 use crate::{
     action::Effect,
     colla_set::Seen,
