@@ -132,6 +132,7 @@ async fn while_kusionstacks_webhook_is_configured_operon_says_so_and_writes_noth
         let status = status(&world.get::<CollaSet>("shop").await.expect("it"));
         assert!(find(&status.conditions, STANDING_DOWN).is_none());
         assert_eq!(metric(&host, "collaset").expect("the metric"), "0");
+        world.delete_what_hosts_hold().await;
         host.kill().await;
     })
     .await;
@@ -284,7 +285,7 @@ async fn what_kusionstack_left_is_taken_over_and_no_pod_restarts() {
         expected.sort();
         assert_eq!(identities(&pods), expected);
         let set = world.get::<CollaSet>("shop").await.expect("the CollaSet");
-        assert!(set.finalizers().is_empty(), "{:?}", set.finalizers());
+        assert_eq!(set.finalizers(), [keys::COLLA_SET_FINALIZER]);
         assert_eq!(status(&set).updated_revision.as_deref(), Some(REVISION));
         // An edit that does not concern the template restarts nothing either.
         world
@@ -306,6 +307,7 @@ async fn what_kusionstack_left_is_taken_over_and_no_pod_restarts() {
                 Ok(())
             })
             .await;
+        world.delete_what_hosts_hold().await;
         host.kill().await;
     })
     .await;
