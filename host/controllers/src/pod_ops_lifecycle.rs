@@ -81,9 +81,10 @@ impl PodOpsLifecycle {
             };
             version = written.resource_version();
             self.wrote(*written);
-            if let Some(message) = step.waits() {
+            if let Some(rules) = step.waits() {
+                let message = format!("waiting for {rules}");
                 self.events
-                    .send(pod, Severity::Normal, "WaitsForRule", "Reconcile", message)
+                    .send(pod, Severity::Normal, "WaitsForRule", "Reconcile", &message)
                     .await;
             }
         }

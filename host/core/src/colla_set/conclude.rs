@@ -29,6 +29,7 @@ use crate::{
         blocked::waits_for,
         text::{joined, short},
     },
+    pod_lifecycle::rule,
 };
 
 /// As many pods as desired serve.
@@ -205,11 +206,12 @@ fn availability(seen: &Seen, pods: &Pods<'_>, status: &CollaSetStatus) -> Verdic
         return Verdict::new(true, "PodsAvailable", message);
     }
     let mut waiting = pods.active.iter().filter(|pod| !is_available(pod));
-    let why = waiting.next().map(|pod| {
-        waits_for(pod).map_or_else(
+    let why = waiting.next().map(|pod| match rule::waits_for(pod) {
+        Some(rules) => format!("pod {:?} waits for {rules}", pod.name_any()),
+        None => waits_for(pod).map_or_else(
             || format!("pod {:?} is not in service yet", pod.name_any()),
             |blocked| blocked.message,
-        )
+        ),
     });
     let message = why.map_or_else(|| message.clone(), |why| format!("{message}: {why}"));
     Verdict::new(false, "PodsUnavailable", message)

@@ -161,3 +161,20 @@ fn the_finalizers_that_a_scale_in_waits_for_are_named() {
         "waits for the removal of finalizers of the pod: prot.podopslifecycle.kusionstack.io/lb";
     assert!(message.ends_with(words), "{message}");
 }
+
+#[test]
+fn the_rule_that_a_scale_in_waits_for_is_named() {
+    let mut seen = set(1);
+    seen.serve();
+    seen.edit(|object| object.spec.replicas = 0);
+    let mut waiting = operating();
+    waiting["metadata"]["annotations"]["detail.podtransitionrule.kusionstack.io/web"] = json!(
+        r#"{"stage":"PreCheck","passed":false,"rejectInfo":[{"ruleName":"most","reason":"1 of 3 are out"}]}"#
+    );
+    seen.pod(0, &waiting);
+    let status = seen.conclude();
+    let scale = status.conditions.iter().find(|one| one.type_ == "Scale");
+    let message = &scale.expect("a condition").message;
+    let words = "waits for PodTransitionRule web, rule most: 1 of 3 are out";
+    assert!(message.ends_with(words), "{message}");
+}

@@ -83,3 +83,19 @@ fn the_words_of_a_refusal_are_quoted() {
             .contains("failed to create Pod shop/foo-1: exceeded quota")
     );
 }
+
+#[test]
+fn the_rule_that_keeps_a_pod_out_of_service_is_named() {
+    let mut seen = set(1);
+    seen.serve();
+    let note = r#"{"stage":"PostCheck","passed":false,"rejectInfo":[{"ruleName":"warm","reason":"not yet"}]}"#;
+    let key = "detail.podtransitionrule.kusionstack.io/web";
+    seen.pod(
+        0,
+        &json!({"metadata": {"labels": {SERVICE_AVAILABLE: null}, "annotations": {key: note}}}),
+    );
+    let status = seen.conclude();
+    let available = find(&status.conditions, "Available").expect("a condition");
+    let words = "waits for PodTransitionRule web, rule warm: not yet";
+    assert!(available.message.ends_with(words), "{available:?}");
+}

@@ -176,6 +176,7 @@ impl Service {
         let waits_for = if self.has_begun(pod) {
             match self.operation(pod).stage() {
                 Stage::Finished => others(&Operation::all(labels), &self.id),
+                Stage::PostCheck if let Some(rules) = rule::waits_for(pod) => rules,
                 Stage::Operate
                 | Stage::PreCheck
                 | Stage::Preparing

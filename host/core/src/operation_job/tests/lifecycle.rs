@@ -81,6 +81,40 @@ fn a_target_waits_for_protection_finalizers_and_names_them() {
     assert_eq!(scene.world.step(), TargetStep::Operate);
 }
 
+/// A rule holds the pod in this stage.
+fn hold(scene: &mut Scene, stage: &str) {
+    let note = json!({"stage": stage, "passed": false,
+        "rejectInfo": [{"ruleName": "most", "reason": "1 of 3 are out"}]});
+    let key = "detail.podtransitionrule.kusionstack.io/web".to_owned();
+    scene.edit(|pod| {
+        let annotations = pod.metadata.annotations.get_or_insert_default();
+        annotations.insert(key, note.to_string());
+    });
+}
+
+#[test]
+fn a_target_names_the_rule_that_keeps_its_pod_in_service_or_out_of_it() {
+    let words = "waiting for PodTransitionRule web, rule most: 1 of 3 are out";
+    let mut scene = Scene::new();
+    scene.pass(&[]);
+    scene.pass(&[]);
+    hold(&mut scene, "PreCheck");
+    let (reason, message) = scene.waits();
+    assert_eq!(reason, "LeavingService");
+    assert!(message.ends_with(words), "{message}");
+
+    let mut scene = Scene::allowed();
+    scene.pass(&[("a", operated())]);
+    scene.pass(&[]);
+    let id = "podopslifecycle.kusionstack.io/opj-job";
+    scene.label(&format!("operate.{id}"), None);
+    scene.label(&format!("operated.{id}"), Some("1"));
+    hold(&mut scene, "PostCheck");
+    let (reason, message) = scene.waits();
+    assert_eq!(reason, "ReturningToService");
+    assert!(message.ends_with(words), "{message}");
+}
+
 #[test]
 fn a_pod_that_is_still_ready_is_not_operated_though_its_gate_is_closed() {
     let mut scene = Scene::allowed();

@@ -1,5 +1,6 @@
 //! The decisions, and what they mean for the pods.
 
+mod after;
 mod answers;
 mod decisions;
 mod limits;
