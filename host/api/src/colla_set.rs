@@ -4,7 +4,7 @@
 //! does not support is refused by a rule, never ignored.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
-use kube::CustomResource;
+use kube::{CustomResource, ResourceExt as _};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -129,6 +129,13 @@ pub struct CollaSetSpec {
         "volumeClaimTemplates are not supported yet: use PersistentVolumeClaims that exist"
     )]))]
     pub volume_claim_templates: Vec<Value>,
+}
+
+impl CollaSet {
+    /// The name of the ResourceContext that holds the ids of its pods.
+    pub fn context_name(&self) -> String {
+        self.name_any()
+    }
 }
 
 /// Which pods are deleted, excluded and included. No pod is in two of the lists. A name stays in its list until

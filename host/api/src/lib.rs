@@ -19,6 +19,7 @@ pub mod keys;
 pub mod operation_job;
 pub mod pod_transition_rule;
 pub mod reactive_job;
+pub mod resource_context;
 
 mod schema;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use job_template::JobTemplate;
 pub use operation_job::OperationJob;
 pub use pod_transition_rule::PodTransitionRule;
 pub use reactive_job::ReactiveJob;
+pub use resource_context::ResourceContext;
 
 /// Every CustomResourceDefinition of Operon, in the order in which they are documented.
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
@@ -42,6 +44,7 @@ pub fn all_crds() -> Vec<CustomResourceDefinition> {
         OperationJob::crd(),
         CollaSet::crd(),
         PodTransitionRule::crd(),
+        ResourceContext::crd(),
         reactive_job::crd(),
         JobFlow::crd(),
         JobTemplate::crd(),

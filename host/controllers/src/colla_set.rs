@@ -17,7 +17,7 @@ use kube::{
     Client, Resource, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::{CollaSet, keys};
+use operon_api::{CollaSet, ResourceContext, keys, resource_context::OWNER};
 use operon_core::colla_set::{Driven, Seen, may_adopt};
 
 use crate::{
@@ -30,10 +30,14 @@ use crate::{
 
 /// What CollaSets are decided from.
 pub struct CollaSets {
+    /// All CollaSets: several may share a ResourceContext.
+    pub objects: Cache<CollaSet>,
     /// All pods.
     pub pods: Cache<Pod>,
     /// All ControllerRevisions; those of other kinds without what they hold.
     pub revisions: Cache<ControllerRevision>,
+    /// All ResourceContexts.
+    pub contexts: Cache<ResourceContext>,
     /// Knows which of them concern a CollaSet.
     pub triggers: Arc<CollaSetTriggers>,
     /// Whether the API server [can resize](can_resize) pods.
@@ -59,7 +63,10 @@ impl Controller for CollaSets {
     const MANAGER: &'static str = keys::COLLA_SET_MANAGER;
 
     fn look(&self, object: Arc<CollaSet>, _before: Option<Seen>) -> Seen {
+        let context = self.context(&object);
         Seen {
+            mates: self.mates(&object, context.as_deref()),
+            context,
             pods: concerned(&self.triggers.pods, &object, &self.pods.store),
             revisions: concerned(&self.triggers.revisions, &object, &self.revisions.store),
             can_resize: self.can_resize,
@@ -71,6 +78,35 @@ impl Controller for CollaSets {
     fn object(seen: &Seen) -> &Arc<CollaSet> {
         &seen.object
     }
+}
+
+impl CollaSets {
+    /// The ResourceContext of a CollaSet.
+    fn context(&self, object: &CollaSet) -> Option<Arc<ResourceContext>> {
+        let namespace = object.namespace().unwrap_or_default();
+        let reference = ObjectRef::new(&object.context_name()).within(&namespace);
+        self.contexts.store.get(&reference)
+    }
+
+    /// The names of the other CollaSets that have ids in this context.
+    fn mates(&self, object: &CollaSet, context: Option<&ResourceContext>) -> BTreeSet<String> {
+        let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+        let mut owners = context.map(owners).unwrap_or_default();
+        owners.retain(|owner| {
+            let reference = ObjectRef::new(owner).within(&namespace);
+            let found = self.objects.store.get(&reference);
+            *owner != name && found.is_some_and(|one| one.context_name() == object.context_name())
+        });
+        owners
+    }
+}
+
+/// The names of the CollaSets that a context says it has ids of.
+fn owners(context: &ResourceContext) -> BTreeSet<String> {
+    let entries = context.spec.contexts.iter().flatten();
+    let owners = entries.filter_map(|entry| entry.data.as_ref()?.get(OWNER));
+    let owners: BTreeSet<&String> = owners.collect();
+    owners.into_iter().cloned().collect()
 }
 
 /// The objects that a CollaSet owns or may adopt.
@@ -137,6 +173,20 @@ impl CollaSetTriggers {
     ) {
         let former = self.revisions.changed(revision, revisions);
         self.wake_owners(former.into_iter().chain(concerns(revision)));
+    }
+
+    /// A ResourceContext changed: it concerns the CollaSets that own it or have ids in it, and the one of its
+    /// name.
+    pub fn context_changed(&self, context: &ResourceContext) {
+        let namespace = context.namespace().unwrap_or_default();
+        let mut names = owners(context);
+        names.insert(context.name_any());
+        let references = context.owner_references().iter();
+        let references = references.filter(|owner| owner.kind == CollaSet::kind(&()));
+        names.extend(references.map(|owner| owner.name.clone()));
+        for name in names {
+            self.wake(ObjectRef::new(&name).within(&namespace));
+        }
     }
 
     fn wake_owners(&self, keys: impl Iterator<Item = String>) {

@@ -140,9 +140,12 @@ impl Optional<'_> {
             let owned: Vec<Arc<dyn OwnedCache>> = vec![
                 Arc::new(self.stores.pods.clone()),
                 Arc::new(stores.revisions.clone()),
+                Arc::new(stores.contexts.clone()),
             ];
             let controller = Arc::new(Driven {
                 controller: CollaSets {
+                    objects: stores.objects.clone(),
+                    contexts: stores.contexts.clone(),
                     pods: self.stores.pods.clone(),
                     revisions: stores.revisions.clone(),
                     triggers: Arc::clone(triggers),

@@ -17,7 +17,7 @@ use kube::{
 };
 use operon_api::{
     ActionPlugin, CollaSet, DaemonJob, JobFlow, JobTemplate, OperationJob, PodTransitionRule,
-    ReactiveJob, keys,
+    ReactiveJob, ResourceContext, keys,
 };
 use operon_controllers::{
     action_plugin,
@@ -86,6 +86,7 @@ pub(crate) struct CollaSetStores {
     pub(crate) objects: Cache<CollaSet>,
     /// Those of other kinds without what they hold.
     pub(crate) revisions: Cache<ControllerRevision>,
+    pub(crate) contexts: Cache<ResourceContext>,
 }
 
 impl Stores {
@@ -178,8 +179,13 @@ impl Stores {
         if let Some(rules) = rules {
             rules.ready().await;
         }
-        if let Some(CollaSetStores { objects, revisions }) = colla_sets {
-            tokio::join!(objects.ready(), revisions.ready());
+        if let Some(stores) = colla_sets {
+            let CollaSetStores {
+                objects,
+                revisions,
+                contexts,
+            } = stores;
+            tokio::join!(objects.ready(), revisions.ready(), contexts.ready());
         }
         tokio::join!(
             operation_jobs.ready(),
@@ -225,11 +231,19 @@ impl CollaSetStores {
         let on_revision = move |revision: &ControllerRevision, revisions: &_| {
             on_revision.revision_changed(revision, revisions);
         };
+        let on_context = Arc::clone(triggers);
+        let contexts = all(client, health, move |context, _| {
+            on_context.context_changed(context);
+        });
         let (api, config) = (Api::all(client.clone()), watcher::Config::default());
         let on_revision = Arc::new(on_revision);
         let revisions =
             Cache::start_lean(api, config, (), without_foreign_data, on_revision, health);
-        Self { objects, revisions }
+        Self {
+            objects,
+            revisions,
+            contexts,
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use self::{
 };
 use crate::simulation::{
     Chance, Coverage, Objects, World, name_of,
-    plurals::{COLLA_SETS, PODS, REVISIONS, RULES},
+    plurals::{COLLA_SETS, CONTEXTS, PODS, REVISIONS, RULES},
     simulate,
 };
 
@@ -199,6 +199,7 @@ impl Cluster {
             19 => self.work(chance, Work::Fail),
             20 | 21 => self.work(chance, Work::Unready),
             22 => self.work(chance, Work::Restart),
+            23 if chance.once_in(2) => self.spoil_context(chance),
             23..=34 => self.nodes_work(chance),
             55 => self.label(chance, STAYS, Some("true")),
             56 => self.label(chance, STAYS, None),
@@ -212,6 +213,28 @@ impl Cluster {
         if time == 40_000 {
             self.is_seen();
         }
+    }
+
+    /// A user edits or deletes the ResourceContext.
+    fn spoil_context(&self, chance: &mut Chance) {
+        let owner = chance.pick(&[NAME, "ghost"]);
+        let id = chance.pick(&[json!(-3), json!(0), json!(1), json!(8)]);
+        let is_deleted = chance.once_in(4);
+        let is_emptied = chance.once_in(4);
+        self.world
+            .change_any(chance, CONTEXTS, |state, now, mut context| {
+                if is_deleted {
+                    return state.objects.delete(CONTEXTS, NAME, now);
+                }
+                let entries = context["spec"]["contexts"].as_array().cloned();
+                let mut entries = entries.filter(|_| !is_emptied).unwrap_or_default();
+                entries.insert(
+                    0,
+                    json!({"id": id, "data": {"Owner": owner, "Revision": "none"}}),
+                );
+                context["spec"]["contexts"] = json!(entries);
+                state.objects.set(CONTEXTS, context);
+            });
     }
 
     /// Enough time went by for the process to see what is desired, if nothing keeps it from that.
@@ -401,6 +424,21 @@ impl Cluster {
             let selected = all.iter().filter(|pod| labels(pod).contains_key("app"));
             assert_eq!(status["selectedPods"], selected.count(), "{rule:#}");
         }
+        let context = state.objects.get(CONTEXTS, NAME);
+        let entries = context.map(|context| context["spec"]["contexts"].clone());
+        let entries: Vec<Value> = entries
+            .and_then(|entries| serde_json::from_value(entries).ok())
+            .unwrap_or_default();
+        let remembered = entries.iter().map(|entry| {
+            assert_eq!(entry["data"], json!({"Owner": NAME, "Revision": updated}));
+            entry["id"].to_string()
+        });
+        let remembered: Vec<_> = remembered.collect();
+        let of_pods = ids.iter().map(|id| id.parse::<u32>().expect("a number"));
+        let mut of_pods: Vec<_> = of_pods.collect();
+        of_pods.sort_unstable();
+        let of_pods: Vec<_> = of_pods.iter().map(ToString::to_string).collect();
+        assert_eq!(remembered, of_pods, "the context says what there is");
         let mut revisions = state.objects.all(REVISIONS);
         revisions.retain(|revision| owner(revision) == uid);
         // A finished pod that was orphaned keeps the revision that it has.

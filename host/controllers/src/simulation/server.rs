@@ -35,8 +35,9 @@ pub(crate) mod plurals {
     pub(crate) const LEASES: &str = "leases";
     pub(crate) const WEBHOOKS: &str = "mutatingwebhookconfigurations";
     pub(crate) const RULES: &str = "podtransitionrules";
+    pub(crate) const CONTEXTS: &str = "resourcecontexts";
 
-    pub(crate) const ALL: [&str; 13] = [
+    pub(crate) const ALL: [&str; 14] = [
         OPERATION_JOBS,
         PODS,
         NODES,
@@ -50,6 +51,7 @@ pub(crate) mod plurals {
         LEASES,
         WEBHOOKS,
         RULES,
+        CONTEXTS,
     ];
 }
 

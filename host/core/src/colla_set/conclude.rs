@@ -72,6 +72,10 @@ pub(super) fn conclude(seen: &Seen, plan: &Plan, done: &Done) -> Conclusion<Coll
         (Err(_), None) => return stalled(seen, previous, plan),
     };
     let mut status = count(seen, &pods, selector, &previous);
+    // A creation without an answer is repeated before others, so it is not passed over.
+    if done.failure.is_some() {
+        status.created_pods = previous.created_pods;
+    }
     let refusal = refusal(done);
     let (available, scale) = (
         availability(seen, &pods, &status),

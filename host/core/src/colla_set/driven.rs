@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     Seen,
     conclude::conclude,
-    new_pod,
+    context, new_pod,
     plan::{Plan, plan},
     revision,
 };
@@ -31,6 +31,7 @@ impl Kind for Driven {
             end,
             revision,
             renumber,
+            context,
             create,
             pair,
             edit,
@@ -56,6 +57,7 @@ impl Kind for Driven {
         // What fails keeps nothing else from being done.
         batches.extend([
             Batch::independent(pair.iter().cloned().map(Write::Make)),
+            Batch::independent(context.iter().cloned()),
             Batch::independent(revision.iter().cloned().map(Write::Make)),
             Batch::independent(renumber.iter().cloned().map(Write::Do)),
             Batch::independent(writes(edit)),
@@ -66,10 +68,11 @@ impl Kind for Driven {
     }
 
     fn claim(seen: &Seen, start: &Start, found: &Value) -> Claim {
-        if start.subject == revision::SUBJECT {
-            revision::claim(&seen.object, found)
-        } else {
-            new_pod::claim(&seen.object, start, found)
+        match &*start.subject {
+            revision::SUBJECT => revision::claim(&seen.object, found),
+            // The cache has it now, so the next reconcile changes it.
+            context::SUBJECT => Claim::Mine,
+            _ => new_pod::claim(&seen.object, start, found),
         }
     }
 

@@ -1,38 +1,20 @@
-//! Adopting, numbering and releasing pods: what makes a pod one of the set's, and what ends that.
-
-use std::collections::BTreeSet;
+//! Adopting and releasing pods: what makes a pod one of the set's, and what ends that.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use operon_api::{CollaSet, keys};
 use serde_json::json;
 
-use super::{
-    edits::Edits,
-    in_place,
-    pair::is_stamp,
-    pods::{Pods, instance_id},
-    scale::SCALE_IN,
-    update::UPDATE,
-};
+use super::{edits::Edits, in_place, pair::is_stamp, pods::Pods, scale::SCALE_IN, update::UPDATE};
 use crate::jobs::owned::owner;
 
-/// Makes pods belong to the set as its selector says, each with a number of its own.
+/// Makes pods belong to the set as its selector says.
 pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'a>) {
     for pod in &pods.adopt {
         adopt(object, pod, edits);
     }
     for pod in &pods.active {
         take_part(pod, edits);
-    }
-    let mut taken = BTreeSet::new();
-    let members = pods.active.iter().chain(&pods.adopt).copied();
-    let is_unnumbered = |pod: &&Pod| instance_id(pod).is_none_or(|id| !taken.insert(id));
-    let unnumbered: Vec<_> = members.filter(is_unnumbered).collect();
-    let free = (0..).filter(|id| !taken.contains(id));
-    for (pod, id) in unnumbered.into_iter().zip(free) {
-        let id: u32 = id;
-        edits.label(pod, keys::INSTANCE_ID, id.to_string());
     }
     for pod in &pods.release {
         release(object, pod, edits);

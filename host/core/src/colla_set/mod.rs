@@ -1,18 +1,21 @@
 //! CollaSet: the decisions of one reconcile.
 //!
-//! [`pods`] says which pods belong to the set, [`revision`] which ControllerRevisions it has, [`new_pod`]
-//! what a new pod is, [`pair`] which pods replace others, [`scale`] which pods are too many,
-//! [`update`] how pods get an edited template, [`deletion`] what becomes of the pods of a deleted set.
-//! [`plan`](plan::plan) puts together what is written, and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
+//! [`pods`] says which pods belong to the set, [`revision`] which ControllerRevisions it has, [`ids`] which
+//! numbers its pods have, and [`context`] where these are kept, [`new_pod`] what a new pod is, [`pair`] which
+//! pods replace others, [`scale`] which pods are too many, [`update`] how pods get an edited template,
+//! [`deletion`] what becomes of the pods of a deleted set. [`plan`](plan::plan) puts together what is written,
+//! and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
 //!
 //! A pod is named after how many pods had been created for the set, so a repeated creation finds the pod
 //! that exists already, and no name is used twice.
 
 mod conclude;
+mod context;
 mod delay;
 mod deletion;
 mod driven;
 mod edits;
+mod ids;
 mod in_place;
 mod membership;
 mod named;
@@ -28,13 +31,13 @@ mod selection;
 mod tests;
 mod update;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::{
     api::{apps::v1::ControllerRevision, core::v1::Pod},
     jiff::Timestamp,
 };
-use operon_api::CollaSet;
+use operon_api::{CollaSet, ResourceContext};
 
 pub(crate) use self::selection::texts;
 pub use self::{
@@ -53,6 +56,10 @@ pub struct Seen {
     pub revisions: Vec<Arc<ControllerRevision>>,
     /// Whether the API server changes CPU and memory of a pod that exists.
     pub can_resize: bool,
+    /// The ResourceContext that holds the ids of its pods.
+    pub context: Option<Arc<ResourceContext>>,
+    /// The names of the other CollaSets that have ids in it.
+    pub mates: BTreeSet<String>,
     /// The time.
     pub now: Timestamp,
 }

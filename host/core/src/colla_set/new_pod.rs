@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::{
     Seen,
+    ids::{Ids, Place},
     pair::Pairs,
-    pods::{Pods, creation, creation_text, instance_id, owner_uid, revision},
+    pods::{Pods, creation, creation_text, owner_uid, revision},
     revision::{Revisions, template},
     selection::texts,
     update::partition,
@@ -42,98 +43,133 @@ pub(super) struct New {
     pub(super) instead: Vec<Start>,
 }
 
-/// The creations of the new pods of pairs, and of so many missing ones.
+/// The creations of the new pods of pairs and of missing ones, as far as ids are reserved for them.
 pub(super) fn new_pods(
     seen: &Seen,
     pods: &Pods<'_>,
     pairs: &Pairs<'_>,
     revisions: &Revisions<'_>,
     updated: &ControllerRevision,
-    missing: usize,
+    ids: &Ids<'_>,
 ) -> New {
     let is_deleted = |pod: &&&Pod| pod.metadata.deletion_timestamp.is_some();
     let (deleted, active): (Vec<&&Pod>, Vec<&&Pod>) = pairs.alone.iter().partition(is_deleted);
-    let mut before = Before::of(seen, pods, revisions, updated);
-    let mut numbers = (created(seen).saturating_add(1)..).zip(free_ids(pods));
-    let mut start = |origin: Option<&Pod>| {
-        let (creation, id) = numbers.next()?;
+    let mut old = Old::of(seen, pods, revisions, updated);
+    let mut creations = creations(seen);
+    let mut start = |origin: Option<&Pod>, id: u32, revision: Option<&ControllerRevision>| {
         let of_origin = origin
             .filter(|pod| !pod.labels().contains_key(keys::REPLACED_BY_UPDATE))
-            .and_then(revision)
+            .and_then(self::revision)
             .and_then(|name| revisions.named(name));
-        let of_before = if origin.is_none() {
-            before.next()
-        } else {
-            None
-        };
         let new_pod = NewPod {
-            creation,
+            creation: creations.next()?,
             id,
             origin,
-            revision: of_origin.or(of_before).unwrap_or(updated),
+            revision: of_origin.or(revision).unwrap_or(updated),
         };
         Some(new_pod.start(seen))
     };
-    let instead = deleted.into_iter().map(|pod| Some(*pod));
-    let instead = instead.chain(std::iter::repeat(None)).take(missing);
-    let instead = instead.filter_map(&mut start).collect();
-    let beside = active.into_iter().take(PAIRS);
-    let beside = beside.filter_map(|pod| start(Some(pod))).collect();
-    New { beside, instead }
+    let origins = deleted.into_iter().map(|pod| Some(*pod));
+    let origins = origins.chain(std::iter::repeat(None));
+    let instead = ids
+        .places
+        .iter()
+        .zip(origins)
+        .filter_map(|(place, origin)| {
+            let revision = if origin.is_none() {
+                old.next(place)
+            } else {
+                None
+            };
+            start(origin, place.id, revision)
+        });
+    let instead = instead.collect();
+    let beside = active.into_iter().filter_map(|pod| {
+        let id = ids.beside.get(&pod.name_any())?;
+        Some((*pod, *id))
+    });
+    let beside = beside.take(PAIRS);
+    let beside = beside.filter_map(|(pod, id)| start(Some(pod), id, None));
+    New {
+        beside: beside.collect(),
+        instead,
+    }
 }
 
-/// The revision before, for as many new pods as the partition keeps at it and are missing.
-struct Before<'a> {
-    revision: Option<&'a ControllerRevision>,
+/// The old revisions of the pods that the partition keeps and that are missing.
+struct Old<'a, 'b> {
+    revisions: &'b Revisions<'a>,
+    /// The revision before.
+    current: Option<&'a ControllerRevision>,
+    updated: String,
     missing: usize,
 }
 
-impl<'a> Before<'a> {
+impl<'a, 'b> Old<'a, 'b> {
     fn of(
         seen: &Seen,
         pods: &Pods<'_>,
-        revisions: &Revisions<'a>,
+        revisions: &'b Revisions<'a>,
         updated: &ControllerRevision,
     ) -> Self {
         let status = seen.object.status.as_ref();
         let current = status.and_then(|status| status.current_revision.as_deref());
-        let current = current.filter(|name| *name != updated.name_any());
+        let updated = updated.name_any();
+        let current = current.filter(|name| *name != updated);
         let old = pods
             .active
             .iter()
-            .filter(|pod| revision(pod) != Some(&*updated.name_any()));
+            .filter(|pod| revision(pod) != Some(&*updated));
         Self {
-            revision: current.and_then(|name| revisions.named(name)),
+            revisions,
+            current: current.and_then(|name| revisions.named(name)),
             missing: partition(&seen.object).saturating_sub(old.count()),
+            updated,
         }
     }
 
-    fn next(&mut self) -> Option<&'a ControllerRevision> {
+    /// The old revision of the pod that gets this place; none if it gets the updated one. A pod that is gone
+    /// comes back at its own revision, unless it would be updated at once.
+    fn next(&mut self, place: &Place<'_>) -> Option<&'a ControllerRevision> {
+        if place.revision == Some(&*self.updated) {
+            return None;
+        }
+        let remembered = place.revision.and_then(|name| self.revisions.named(name));
+        let old = remembered.or(self.current)?;
         self.missing = self.missing.checked_sub(1)?;
-        self.revision
+        Some(old)
     }
+}
+
+/// The numbers of the next creations. A creation whose answer was lost, and whose pod no watch has reported
+/// yet, is repeated before any other: until it is known whether that pod exists, another one may be one too
+/// many. It is one that the status does not count yet, and that has no pod although a later one has.
+fn creations(seen: &Seen) -> impl Iterator<Item = i64> + use<> {
+    let status = seen.object.status.as_ref();
+    let known: BTreeSet<_> = creations_of_pods(seen).collect();
+    let last = created(seen);
+    let uncounted = status.map(|status| status.created_pods.saturating_add(1)..last);
+    let uncounted = uncounted.into_iter().flatten();
+    let open: Vec<_> = uncounted.filter(|count| !known.contains(count)).collect();
+    let next = open.is_empty().then_some(last.saturating_add(1)..);
+    open.into_iter().chain(next.into_iter().flatten())
+}
+
+/// How many pods had been created for the set with each of its pods.
+fn creations_of_pods(seen: &Seen) -> impl Iterator<Item = i64> {
+    let uid = seen.object.metadata.uid.as_deref();
+    let owned = seen
+        .pods
+        .iter()
+        .filter(move |pod| owner_uid(&***pod) == uid);
+    owned.map(|pod| creation(&seen.object, pod))
 }
 
 /// How many pods were created for the set so far.
 pub(super) fn created(seen: &Seen) -> i64 {
     let status = seen.object.status.as_ref();
     let known = status.map_or(0, |status| status.created_pods);
-    let uid = seen.object.metadata.uid.as_deref();
-    let owned = seen.pods.iter().filter(|pod| owner_uid(&***pod) == uid);
-    owned
-        .map(|pod| creation(&seen.object, pod))
-        .max()
-        .unwrap_or(0)
-        .max(known)
-}
-
-/// The numbers that no pod has or gets by being adopted, the smallest first.
-fn free_ids(pods: &Pods<'_>) -> impl Iterator<Item = u32> + use<> {
-    let members = pods.active.iter().chain(&pods.adopt);
-    let ids: Vec<_> = members.map(|pod| instance_id(pod)).collect();
-    let unnumbered = ids.iter().filter(|id| id.is_none()).count();
-    let taken: BTreeSet<_> = ids.into_iter().flatten().collect();
-    (0..).filter(move |id| !taken.contains(id)).skip(unnumbered)
+    creations_of_pods(seen).max().unwrap_or(0).max(known)
 }
 
 /// A pod that is to be created.

@@ -9,6 +9,7 @@ use super::{
     Seen,
     deletion::{End, end},
     edits::Edits,
+    ids::Ids,
     membership,
     new_pod::{New, new_pods},
     pair::{Pairs, replaces},
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     action::{Effect, Failure, Propagation, Severity},
-    driver::{self, Start},
+    driver::{self, Start, Write},
 };
 
 /// What a reconcile writes.
@@ -34,6 +35,8 @@ pub struct Plan {
     pub(super) revision: Option<Start>,
     /// The revision of the template becomes the newest.
     pub(super) renumber: Option<Effect>,
+    /// What the context must say of the ids.
+    pub(super) context: Option<Write>,
     /// The new pods.
     pub(super) create: Vec<Start>,
     /// The new pods of pairs.
@@ -135,18 +138,21 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     });
     let finished = finished.into_iter();
     let finished = finished.map(|pod| driver::delete(pod, Propagation::Background));
+    let ids = Ids::of(seen, &pods, &pairs, &scale, &young, missing);
+    ids.number(&mut edits);
     let mut edit = edits.into_effects();
     edit.extend(update.patches);
     let mut delete = scale.deletions;
     delete.extend(update.deletions);
     delete.extend(finished);
     delete.extend(revisions.prune(seen));
-    let New { beside, instead } = new_pods(seen, &pods, &pairs, &revisions, updated, missing);
+    let New { beside, instead } = new_pods(seen, &pods, &pairs, &revisions, updated, &ids);
     Plan {
         problem: None,
         end: None,
         revision,
         renumber: revisions.renumber(),
+        context: ids.write,
         create: instead,
         pair: beside,
         edit,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{NAME, kubelet::has_condition, promises::owner};
 use crate::simulation::{
     Objects, name_of,
-    plurals::{COLLA_SETS, PODS, REVISIONS},
+    plurals::{COLLA_SETS, CONTEXTS, PODS, REVISIONS},
 };
 
 /// The finalizer of a controller that sends requests to pods.
@@ -76,7 +76,7 @@ fn finalizers(object: &Value) -> Vec<String> {
 
 /// What an object owns has no owner any more.
 fn orphan(objects: &mut Objects, uid: &Value) {
-    for plural in [PODS, REVISIONS] {
+    for plural in [PODS, REVISIONS, CONTEXTS] {
         for mut owned in objects.all(plural) {
             if owner(&owned) == uid {
                 owned["metadata"]["ownerReferences"] = json!([]);
@@ -93,7 +93,7 @@ pub(super) fn collect_garbage(objects: &mut Objects, now: Timestamp) {
     let uid = object
         .as_ref()
         .map(|object| object["metadata"]["uid"].clone());
-    for plural in [PODS, REVISIONS] {
+    for plural in [PODS, REVISIONS, CONTEXTS] {
         for owned in objects.all(plural) {
             if owner(&owned).is_string() && Some(owner(&owned)) != uid.as_ref() {
                 objects.delete(plural, name_of(&owned), now);

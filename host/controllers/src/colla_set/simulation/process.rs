@@ -12,7 +12,7 @@ use kube::{
         watcher,
     },
 };
-use operon_api::{CollaSet, PodTransitionRule, keys};
+use operon_api::{CollaSet, PodTransitionRule, ResourceContext, keys};
 use operon_core::pod_lifecycle::pod::takes_part;
 use prometheus_client::registry::Registry;
 
@@ -62,6 +62,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
         ApiResource::erase::<CollaSet>(&()),
         ApiResource::erase::<Pod>(&()),
         ApiResource::erase::<ControllerRevision>(&()),
+        ApiResource::erase::<ResourceContext>(&()),
     ];
     let performer = |manager| Performer::of_host(client.clone(), manager, kinds.clone());
     let decisions = PodTransitionRules {
@@ -92,6 +93,8 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
     let manager = keys::COLLA_SET_MANAGER;
     let colla_sets = Driven {
         controller: CollaSets {
+            objects: caches.sets.clone(),
+            contexts: caches.contexts.clone(),
             pods: caches.pods.clone(),
             revisions: caches.revisions.clone(),
             triggers: set_triggers,
@@ -99,7 +102,11 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
         },
         performer: performer(manager),
         client: client.clone(),
-        owned: vec![Arc::new(caches.pods), Arc::new(caches.revisions)],
+        owned: vec![
+            Arc::new(caches.pods),
+            Arc::new(caches.revisions),
+            Arc::new(caches.contexts),
+        ],
         reports: Reports::new(
             client.clone(),
             manager,
@@ -158,6 +165,7 @@ impl Parts {
 struct Caches {
     sets: Cache<CollaSet>,
     revisions: Cache<ControllerRevision>,
+    contexts: Cache<ResourceContext>,
     pods: Cache<Pod>,
     rules: Cache<PodTransitionRule>,
 }
@@ -186,6 +194,10 @@ impl Caches {
         let (all, on_revision) = (Api::all(client.clone()), Arc::new(on_revision));
         let shed = without_foreign_data;
         let revisions = Cache::start_lean(all, config.clone(), (), shed, on_revision, health);
+        let on_sets = Arc::clone(set_triggers);
+        let on_context = move |context: &_, _: &_| on_sets.context_changed(context);
+        let (all, on_context) = (Api::all(client.clone()), Arc::new(on_context));
+        let contexts = Cache::start_guarded(all, config.clone(), (), on_context, health);
         let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
         let on_rules = Arc::clone(rule_triggers);
         let on_pod = move |pod: &Pod, pods: &_| {
@@ -202,11 +214,13 @@ impl Caches {
         let caches = Self {
             sets,
             revisions,
+            contexts,
             pods,
             rules,
         };
         caches.sets.ready().await;
         caches.revisions.ready().await;
+        caches.contexts.ready().await;
         caches.pods.ready().await;
         caches.rules.ready().await;
         caches

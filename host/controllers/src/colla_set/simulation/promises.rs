@@ -21,7 +21,7 @@ use super::{
 };
 use crate::simulation::{
     Objects, Promises, Write, name_of,
-    plurals::{COLLA_SETS, PODS, REVISIONS, RULES},
+    plurals::{COLLA_SETS, CONTEXTS, PODS, REVISIONS, RULES},
 };
 
 /// The numbers of replicas that a process may still believe to be desired.
@@ -108,6 +108,13 @@ impl Writes {
         let mut owned = pods;
         owned.retain(|pod| is_active(pod) && owner(pod) == uid);
         let before = counted(&owned);
+        let id = &pod["metadata"]["labels"][keys::INSTANCE_ID];
+        let has_id = |known: &Value| known["metadata"]["labels"][keys::INSTANCE_ID] == *id;
+        self.promise(
+            !owned.iter().any(has_id),
+            "no pod is created with the id of another one",
+            pod,
+        );
         owned.push(pod.clone());
         let most = self.believed.most.load(Ordering::Relaxed).max(before);
         self.promise(
@@ -262,7 +269,9 @@ impl Promises for Writes {
             (PODS, Some("status"), Some(new)) => self.gate_changed(old, new),
             (PODS, None, None) => self.deleted(old, objects),
             (COLLA_SETS, None, Some(new)) if !old.is_null() => self.held(old, new, objects),
-            (REVISIONS, None, _) | (COLLA_SETS | RULES, Some("status"), Some(_)) => {}
+            (REVISIONS, None, _)
+            | (CONTEXTS, None, Some(_))
+            | (COLLA_SETS | RULES, Some("status"), Some(_)) => {}
             (plural, subresource, _) => {
                 let about = (plural, subresource, write.body);
                 self.promise(false, "nothing else is written", &about);

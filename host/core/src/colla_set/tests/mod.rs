@@ -2,6 +2,7 @@
 
 mod by_label;
 mod deletion;
+mod ids;
 mod in_place;
 mod named;
 mod pairs;

@@ -11,7 +11,7 @@ use super::set::{created, set, written};
 use crate::{
     action::Effect,
     colla_set::{Driven, pods::instance_id},
-    driver::{Claim, Kind as _},
+    driver::{Claim, Class, Done, Kind as _, Refusal},
     pod_lifecycle::labels::GATE,
 };
 
@@ -90,6 +90,37 @@ fn a_creation_that_is_repeated_finds_the_pod() {
     );
     let later = json!({"metadata": {"annotations": {keys::CREATION: "set-uid/2"}}});
     assert_eq!(claim(&later), Claim::Others);
+}
+
+#[test]
+fn a_creation_without_an_answer_is_repeated_before_other_pods_are_created() {
+    let mut seen = set(5);
+    let status = seen.conclude();
+    seen.edit(|object| object.status = Some(status));
+    let before = seen.plan().create;
+    seen.serve();
+    let lost = seen.pods.remove(2);
+    let lost_answer = Refusal {
+        code: 0,
+        reason: "Unavailable".to_owned(),
+        message: "no answer".to_owned(),
+        class: Class::Unavailable,
+    };
+    let status = seen.conclude_after(&Done {
+        failure: Some(lost_answer),
+        ..Done::default()
+    });
+    seen.edit(|object| {
+        object.status = Some(status);
+        object.spec.replicas = 7;
+    });
+    let create = seen.plan().create;
+    assert_eq!(create.len(), 1, "{create:?}");
+    assert_eq!(create[0].names, before[2].names);
+    let found = json!(*lost);
+    assert_eq!(Driven::claim(&seen, &create[0], &found), Claim::Mine);
+    seen.pods.push(lost);
+    assert_eq!(seen.plan().create.len(), 2);
 }
 
 #[test]

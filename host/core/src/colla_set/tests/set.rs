@@ -16,7 +16,7 @@ use crate::{
         Driven, Seen,
         plan::{Plan, plan},
     },
-    driver::{Done, Kind as _, Start},
+    driver::{Done, Kind as _, Start, Write},
 };
 
 /// The time of every test.
@@ -40,6 +40,8 @@ pub(super) fn set(replicas: i32) -> Seen {
         pods: Vec::new(),
         revisions: Vec::new(),
         can_resize: true,
+        context: None,
+        mates: std::collections::BTreeSet::new(),
         now: Timestamp::from_second(NOW).expect("a time"),
     };
     seen.note_revision();
@@ -55,8 +57,33 @@ impl Seen {
         }
     }
 
+    /// The plan once the ids that it needs are reserved.
     pub(super) fn plan(&self) -> Plan {
+        let mut seen = self.clone();
+        seen.note_context();
+        plan(&seen)
+    }
+
+    /// The plan of this moment.
+    pub(super) fn plan_now(&self) -> Plan {
         plan(self)
+    }
+
+    /// The context is written, if that is due; whether it was.
+    pub(super) fn note_context(&mut self) -> bool {
+        let Some(write) = self.plan_now().context else {
+            return false;
+        };
+        let written = match write {
+            Write::Make(start) => created(&start, "context-uid"),
+            Write::Do(Effect::Patch { body, .. }) => {
+                let context = self.context.as_ref().expect("a context");
+                crate::driver::memory::patched(&**context, &body)
+            }
+            Write::Do(other) => unreachable!("{other:?}"),
+        };
+        self.context = Some(Arc::new(written));
+        true
     }
 
     /// The name of the revision of the template.
@@ -91,7 +118,8 @@ impl Seen {
 
     /// The pods that the plan creates exist now, and serve.
     pub(super) fn serve(&mut self) {
-        let Plan { create, pair, .. } = self.plan();
+        self.note_context();
+        let Plan { create, pair, .. } = self.plan_now();
         for start in create.into_iter().chain(pair) {
             let mut pod: Pod = created(&start, &format!("uid-{}", start.subject));
             let status = json!({
@@ -107,6 +135,7 @@ impl Seen {
             );
             self.pods.push(Arc::new(pod));
         }
+        self.note_context();
     }
 
     /// Changes a pod, by its place.

@@ -1,0 +1,122 @@
+//! The ids of a CollaSet's pods, and what the ResourceContext remembers of them.
+
+use operon_api::{CollaSet, ResourceContext};
+use operon_e2e::{
+    colla_set::{instance_ids, status},
+    prelude::*,
+    workload::pod_spec,
+};
+
+/// The ids that a ResourceContext has of a CollaSet.
+async fn remembered(world: &World, context: &str, owner: &str) -> anyhow::Result<Vec<i64>> {
+    let context = world.get::<ResourceContext>(context).await?;
+    let entries = context.spec.contexts.into_iter().flatten();
+    let of_owner = entries.filter(|entry| {
+        let data = entry.data.as_ref();
+        data.and_then(|data| data.get("Owner")).map(String::as_str) == Some(owner)
+    });
+    Ok(of_owner.map(|entry| entry.id).collect())
+}
+
+async fn remembers(world: &World, context: &str, owner: &str, ids: &[i64]) {
+    world
+        .eventually(
+            &format!("{context} to remember {ids:?} of {owner}"),
+            async || {
+                let found = remembered(world, context, owner).await?;
+                ensure!(found == ids, "{found:?}");
+                Ok(())
+            },
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn pods_come_back_with_their_ids_even_if_the_set_and_its_context_were_deleted() {
+    story(async |world: &World| {
+        let pods = world.colla_set_up("shop", 3).await;
+        remembers(world, "shop", "shop", &[0, 1, 2]).await;
+        // Pods whose ids are not the smallest.
+        world.delete_pod(&pods[0]).await;
+        world.pod_gone(&pods[0]).await;
+        let again = world.colla_set_serves("shop", 3).await;
+        assert_eq!(instance_ids(&again), [0, 1, 2]);
+        world
+            .kubectl_says(&["delete", "cls", "shop", "--cascade=orphan"])
+            .await;
+        world.gone::<CollaSet>("shop").await;
+        remembers(world, "shop", "shop", &[0, 1, 2]).await;
+        let second = again
+            .iter()
+            .find(|pod| instance_ids(std::slice::from_ref(pod)) == [1]);
+        let second = second.expect("a pod with id 1");
+        world.delete_pod(second).await;
+        world.pod_gone(second).await;
+        let after = world.colla_set_up("shop", 3).await;
+        assert_eq!(instance_ids(&after), [0, 1, 2]);
+        let kept = names(&after)
+            .into_iter()
+            .filter(|name| names(&again).contains(name));
+        assert_eq!(kept.count(), 2, "nothing restarted");
+        world
+            .kubectl_says(&["delete", "resourcecontext", "shop"])
+            .await;
+        remembers(world, "shop", "shop", &[0, 1, 2]).await;
+        let spoilt = json!([{"id": 0, "data": {"Owner": "ghost"}}, {"id": -1}, {"id": 0}]);
+        world
+            .patch::<ResourceContext>("shop", json!({"spec": {"contexts": spoilt}}))
+            .await;
+        remembers(world, "shop", "shop", &[0, 1, 2]).await;
+        let same = world.colla_set_serves("shop", 3).await;
+        assert_eq!(names(&same), names(&after));
+        world.kubectl_says(&["delete", "cls", "shop"]).await;
+        world.gone::<ResourceContext>("shop").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_is_deleted_comes_back_at_the_revision_that_is_remembered_of_it() {
+    story(async |world: &World| {
+        let before = world.colla_set_up("shop", 3).await;
+        let old = before[0].labels()["controller-revision-hash"].clone();
+        let mut pod = pod_spec();
+        pod["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
+        let partition = json!({"rollingUpdate": {"byPartition": {"partition": 1}}});
+        let spec = json!({"template": {"spec": pod}, "updateStrategy": partition});
+        world.patch::<CollaSet>("shop", json!({"spec": spec})).await;
+        world
+            .eventually("the update to reach the partition", async || {
+                let status = status(&world.get::<CollaSet>("shop").await?);
+                ensure!(status.updated_available_replicas == 2, "{status:?}");
+                ensure!(status.available_replicas == 3, "{status:?}");
+                Ok(())
+            })
+            .await;
+        let revisions = async || {
+            let pods = world.colla_set_serves("shop", 3).await;
+            let of = |pod: &Pod| {
+                let labels = pod.labels();
+                let id = labels["collaset.kusionstack.io/instance-id"].clone();
+                (id, labels["controller-revision-hash"].clone())
+            };
+            (
+                pods.iter()
+                    .map(of)
+                    .collect::<std::collections::BTreeMap<_, _>>(),
+                pods,
+            )
+        };
+        let (expected, pods) = revisions().await;
+        assert_eq!(expected.values().filter(|one| **one == old).count(), 1);
+        remembers(world, "shop", "shop", &[0, 1, 2]).await;
+        for pod in &pods {
+            world.delete_pod(pod).await;
+        }
+        for pod in &pods {
+            world.pod_gone(pod).await;
+        }
+        assert_eq!(revisions().await.0, expected);
+    })
+    .await;
+}
