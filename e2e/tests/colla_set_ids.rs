@@ -2,7 +2,7 @@
 
 use operon_api::{CollaSet, ResourceContext};
 use operon_e2e::{
-    colla_set::{instance_ids, status},
+    colla_set::{colla_set, instance_ids, status},
     prelude::*,
     workload::pod_spec,
 };
@@ -117,6 +117,49 @@ async fn a_pod_that_is_deleted_comes_back_at_the_revision_that_is_remembered_of_
             world.pod_gone(pod).await;
         }
         assert_eq!(revisions().await.0, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_sets_that_share_a_context_never_have_the_same_id() {
+    story(async |world: &World| {
+        for name in ["blue", "green"] {
+            let mut object = colla_set(name, 4, &pod_spec());
+            object["spec"]["scaleStrategy"] = json!({"context": "pool"});
+            world.make::<CollaSet>(object).await;
+        }
+        let both = async |each: i32| {
+            let mut pods = world.colla_set_serves("blue", each).await;
+            pods.extend(world.colla_set_serves("green", each).await);
+            instance_ids(&pods)
+        };
+        assert_eq!(both(4).await, [0, 1, 2, 3, 4, 5, 6, 7]);
+        for name in ["cls/blue", "cls/green"] {
+            world.kubectl_says(&["scale", name, "--replicas=6"]).await;
+        }
+        let ids = both(6).await;
+        assert_eq!(ids, (0..12).collect::<Vec<_>>());
+        let edit = json!({"spec": {"scaleStrategy": {"context": "other"}}}).to_string();
+        let refused = world
+            .kubectl(&["patch", "cls", "blue", "--type=merge", "-p", &edit])
+            .await;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            said.contains("scaleStrategy.context can't be changed"),
+            "{said}"
+        );
+        world.kubectl_says(&["delete", "cls", "blue"]).await;
+        world.gone::<CollaSet>("blue").await;
+        world
+            .kubectl_says(&["scale", "cls/green", "--replicas=12"])
+            .await;
+        let green = world.colla_set_serves("green", 12).await;
+        assert_eq!(
+            instance_ids(&green),
+            (0..12).collect::<Vec<_>>(),
+            "its ids are free again"
+        );
     })
     .await;
 }

@@ -86,6 +86,12 @@ pub const HISTORY_LIMIT: i32 = 20;
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "(has(self.scaleStrategy) && has(self.scaleStrategy.context) ? self.scaleStrategy.context : '') == \
+        (has(oldSelf.scaleStrategy) && has(oldSelf.scaleStrategy.context) ? oldSelf.scaleStrategy.context : '')",
+    "message": "scaleStrategy.context can't be changed: the pods have ids of this context",
+    "fieldPath": ".scaleStrategy"
+}]))]
 pub struct CollaSetSpec {
     /// How many pods there are. A pod and the new pod that replaces it count as one.
     #[serde(default)]
@@ -112,7 +118,7 @@ pub struct CollaSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_strategy: Option<UpdateStrategy>,
 
-    /// Which pods are deleted, excluded and included.
+    /// Which pods are deleted, excluded and included, and which ids the pods have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_strategy: Option<ScaleStrategy>,
 
@@ -134,12 +140,16 @@ pub struct CollaSetSpec {
 impl CollaSet {
     /// The name of the ResourceContext that holds the ids of its pods.
     pub fn context_name(&self) -> String {
-        self.name_any()
+        let strategy = self.spec.scale_strategy.as_ref();
+        let context = strategy.and_then(|strategy| strategy.context.clone());
+        context
+            .filter(|context| !context.is_empty())
+            .unwrap_or_else(|| self.name_any())
     }
 }
 
-/// Which pods are deleted, excluded and included. No pod is in two of the lists. A name stays in its list until
-/// you remove it; the name of a pod that does not exist any more has no effect.
+/// Which pods are deleted, excluded and included, and which ids the pods have. No pod is in two of the lists. A
+/// name stays in its list until you remove it; the name of a pod that does not exist any more has no effect.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -172,11 +182,13 @@ pub struct ScaleStrategy {
     #[schemars(range(min = 0))]
     pub operation_delay_seconds: Option<i32>,
 
-    /// Not supported yet: each CollaSet counts its instance ids by itself.
+    /// The name of the ResourceContext that holds the ids of the pods. The pods of all CollaSets of a namespace
+    /// that name the same one have different ids. The name of the CollaSet unless set. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-validations" = [unsupported(
-        "scaleStrategy.context is not supported yet: each CollaSet counts its instance ids by itself"
-    )]))]
+    #[schemars(
+        length(max = 253),
+        regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
+    )]
     pub context: Option<String>,
 
     /// Not supported yet: Operon creates no PersistentVolumeClaims.

@@ -7,6 +7,7 @@ mod in_place;
 mod named;
 mod pairs;
 mod pods;
+mod pools;
 mod resources;
 mod revisions;
 mod scale;
