@@ -163,3 +163,56 @@ async fn two_sets_that_share_a_context_never_have_the_same_id() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn pods_that_are_named_by_their_ids_come_back_with_their_names() {
+    story(async |world: &World| {
+        let mut object = colla_set("shop", 3, &pod_spec());
+        object["spec"]["namingStrategy"] = json!({"podNamingSuffixPolicy": "PersistentSequence"});
+        world.make::<CollaSet>(object).await;
+        let sorted = |pods: &[Pod]| {
+            let mut all = names(pods);
+            all.sort();
+            all
+        };
+        let pods = world.colla_set_serves("shop", 3).await;
+        assert_eq!(sorted(&pods), ["shop-0", "shop-1", "shop-2"]);
+        world.delete_pod(&pods[0]).await;
+        world.pod_gone(&pods[0]).await;
+        let again = world.colla_set_serves("shop", 3).await;
+        assert_eq!(sorted(&again), ["shop-0", "shop-1", "shop-2"]);
+        world
+            .kubectl_says(&[
+                "label",
+                "pod",
+                "shop-1",
+                "collaset.kusionstack.io/to-replace=true",
+            ])
+            .await;
+        world
+            .pod_gone(
+                again
+                    .iter()
+                    .find(|pod| pod.name_any() == "shop-1")
+                    .expect("the pod"),
+            )
+            .await;
+        let replaced = world.colla_set_serves("shop", 3).await;
+        assert_eq!(sorted(&replaced), ["shop-0", "shop-2", "shop-3"]);
+        let mut pod = pod_spec();
+        pod["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
+        world
+            .patch::<CollaSet>("shop", json!({"spec": {"template": {"spec": pod}}}))
+            .await;
+        world
+            .eventually("all pods to be created again", async || {
+                let status = status(&world.get::<CollaSet>("shop").await?);
+                ensure!(status.updated_available_replicas == 3, "{status:?}");
+                Ok(())
+            })
+            .await;
+        let updated = world.colla_set_serves("shop", 3).await;
+        assert_eq!(sorted(&updated), ["shop-0", "shop-2", "shop-3"]);
+    })
+    .await;
+}

@@ -122,12 +122,9 @@ pub struct CollaSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_strategy: Option<ScaleStrategy>,
 
-    /// Not supported yet: names of pods end in five characters that differ from pod to pod.
+    /// Which names the pods have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
-        "namingStrategy is not supported yet: names of pods end in five characters that differ from pod to pod"
-    )]))]
-    pub naming_strategy: Option<Map<String, Value>>,
+    pub naming_strategy: Option<NamingStrategy>,
 
     /// Not supported yet: a pod can only use PersistentVolumeClaims that exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -138,6 +135,13 @@ pub struct CollaSetSpec {
 }
 
 impl CollaSet {
+    /// How the names of new pods end.
+    pub fn naming(&self) -> PodNamingSuffixPolicy {
+        let strategy = self.spec.naming_strategy.as_ref();
+        let policy = strategy.and_then(|strategy| strategy.pod_naming_suffix_policy);
+        policy.unwrap_or_default()
+    }
+
     /// The name of the ResourceContext that holds the ids of its pods.
     pub fn context_name(&self) -> String {
         let strategy = self.spec.scale_strategy.as_ref();
@@ -146,6 +150,27 @@ impl CollaSet {
             .filter(|context| !context.is_empty())
             .unwrap_or_else(|| self.name_any())
     }
+}
+
+/// Which names the pods have.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamingStrategy {
+    /// How the names of new pods end. Random (the default): in five characters that differ from pod to pod.
+    /// PersistentSequence: in the instance id, so a pod that comes back has its previous name; it is created
+    /// when the previous pod is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_naming_suffix_policy: Option<PodNamingSuffixPolicy>,
+}
+
+/// How the names of new pods end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum PodNamingSuffixPolicy {
+    /// In five characters that differ from pod to pod.
+    #[default]
+    Random,
+    /// In the instance id.
+    PersistentSequence,
 }
 
 /// Which pods are deleted, excluded and included, and which ids the pods have. No pod is in two of the lists. A

@@ -181,6 +181,10 @@ impl Cluster {
                 self.world
                     .change(|state, now| delete(&mut state.objects, how, now));
             }
+            15 => {
+                let policy = chance.pick(&["Random", "PersistentSequence"]);
+                self.edit(|spec| spec["namingStrategy"]["podNamingSuffixPolicy"] = json!(policy));
+            }
             48 => {
                 let delay = chance.pick(&[0, 0, 20]);
                 self.edit(|spec| spec["updateStrategy"]["operationDelaySeconds"] = json!(delay));

@@ -14,7 +14,7 @@ use super::{
     Seen,
     named::{Named, unknown},
     new_pod::created,
-    pair::Pairs,
+    pair::{LABEL, Pairs},
     plan::Plan,
     pods::{Pods, is_available, is_ready, is_scheduled, revision},
     revision::Revisions,
@@ -38,6 +38,11 @@ const AVAILABLE: &str = "Available";
 const SCALE: &str = "Scale";
 /// All pods have the revision of the template.
 const UPDATE: &str = "Update";
+
+/// A pod cannot get the template in place though it must.
+const IN_PLACE_IMPOSSIBLE: &str = "InPlaceImpossible";
+/// A pod cannot be replaced.
+const NAME_TOO_LONG: &str = "NameTooLong";
 
 /// When what the API server refused for good is tried again: its rules may have changed.
 const RETRY: Duration = Duration::from_mins(5);
@@ -240,6 +245,22 @@ fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>)
         let message = format!("{counts}. Pod {pod:?} is to be removed and waits for {what}");
         return Verdict::new(false, "Waiting", message);
     }
+    if let Some(name) = plan.held.first() {
+        let message = format!(
+            "{counts}. The next pod {name:?} is created when the pod that has this name is gone"
+        );
+        return Verdict::new(false, "Waiting", message);
+    }
+    let mut too_long = pairs.too_long.iter();
+    if let Some(name) = too_long.next().map(|pod| pod.name_any()) {
+        let message = format!(
+            "{counts}. Pod {name:?} cannot be replaced by a new pod beside it: its name has {} characters, and the \
+             label {} of the new pod has room for {LABEL}. Delete the pod instead",
+            name.len(),
+            keys::PAIR_ORIGIN_NAME
+        );
+        return Verdict::new(false, NAME_TOO_LONG, message);
+    }
     let named = Named::of(&seen.object);
     let is_named = pods.active.iter().any(|pod| named.deletes(pod));
     let is_scaled = usize::try_from(desired).is_ok_and(|desired| desired == there) && !is_named;
@@ -263,7 +284,7 @@ fn updating(seen: &Seen, plan: &Plan, pods: &Pods<'_>, status: &CollaSetStatus) 
             "{counts}. Pod {pod:?} cannot be updated in place, because {field} of the template differs, and \
              spec.updateStrategy.podUpgradePolicy is InPlaceOnly"
         );
-        return Verdict::new(false, "InPlaceImpossible", message);
+        return Verdict::new(false, IN_PLACE_IMPOSSIBLE, message);
     }
     if let Some((pod, what)) = plan.update_waits.first() {
         let message = format!("{counts}. The update of pod {pod:?} waits for {what}");
@@ -314,7 +335,7 @@ fn standing(
         return (Standing::Reconciling, "Paused".to_owned(), message);
     }
     let is_final = refusal.is_some_and(|refusal| refusal.class == Class::Invalid);
-    let is_stalled = is_final || unmet.reason == "InPlaceImpossible";
+    let is_stalled = is_final || [IN_PLACE_IMPOSSIBLE, NAME_TOO_LONG].contains(&unmet.reason);
     let standing = if is_stalled {
         Standing::Stalled
     } else {

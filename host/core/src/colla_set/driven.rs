@@ -33,6 +33,7 @@ impl Kind for Driven {
             renumber,
             context,
             create,
+            held: _,
             pair,
             edit,
             delete,

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use operon_api::{
+    colla_set::PodNamingSuffixPolicy,
     keys,
     resource_context::{
         JUST_CREATE, OWNER, RECREATE_UPDATE, REPLACE_NEW_ID, REPLACE_ORIGIN_ID, REVISION, SCALE_IN,
@@ -30,7 +31,7 @@ use super::{
     context::{Data, Known},
     edits::Edits,
     pair::Pairs,
-    pods::{Pods, instance_id, revision},
+    pods::{Pods, instance_id, is_finished, owner_uid, revision},
     scale::{Scale, is_scaling_in},
     update::is_updating,
 };
@@ -69,7 +70,7 @@ impl<'a> Ids<'a> {
         missing: usize,
     ) -> Self {
         let known = Known::of(seen);
-        let holders = Holders::of(pods, young, &known);
+        let holders = Holders::of(seen, pods, young, &known);
         let origins = holders.origins(pairs);
         let Vacant { mut places, beside } = Vacant::of(&known, &holders, &origins);
         places.truncate(missing + holders.unnumbered.len());
@@ -154,10 +155,12 @@ struct Holders<'a> {
     young: BTreeSet<u32>,
     /// The pods that have no id, or one of another pod.
     unnumbered: Vec<&'a Pod>,
+    /// The ids whose names other pods have, if names are made of ids.
+    named: BTreeSet<u32>,
 }
 
 impl<'a> Holders<'a> {
-    fn of(pods: &Pods<'a>, young: &[&Pod], known: &Known<'_>) -> Self {
+    fn of(seen: &Seen, pods: &Pods<'a>, young: &[&Pod], known: &Known<'_>) -> Self {
         let mut by_id = BTreeMap::new();
         let mut unnumbered = Vec::new();
         for pod in pods.active.iter().chain(&pods.adopt).copied() {
@@ -174,6 +177,7 @@ impl<'a> Holders<'a> {
             by_id,
             young: young.iter().filter_map(|pod| instance_id(pod)).collect(),
             unnumbered,
+            named: named(seen),
         }
     }
 
@@ -191,6 +195,24 @@ impl<'a> Holders<'a> {
         let all = pairs.alone.iter().filter_map(with_id);
         all.filter(|(id, pod)| holds(pod, *id)).collect()
     }
+}
+
+/// The ids whose names pods have that do not have the ids, and stay.
+fn named(seen: &Seen) -> BTreeSet<u32> {
+    let object = &*seen.object;
+    if object.naming() == PodNamingSuffixPolicy::Random {
+        return BTreeSet::new();
+    }
+    let beginning = format!("{}-", object.name_any());
+    let uid = object.metadata.uid.as_deref();
+    let named = seen.pods.iter().filter_map(|pod| {
+        let id = pod.name_any().strip_prefix(&beginning)?.parse().ok()?;
+        let is_owned = owner_uid(&**pod) == uid;
+        let is_its_own = is_owned && (instance_id(pod) == Some(id) || is_finished(pod));
+        let stays = pod.metadata.deletion_timestamp.is_none();
+        (stays && !is_its_own).then_some(id)
+    });
+    named.collect()
 }
 
 /// The ids of the set that no pod has.
@@ -217,7 +239,7 @@ impl<'a> Vacant<'a> {
                 }
                 // The origin needs no new pod any more. A pod that was replaced does not come back.
                 (Some(_), _) | (_, Some(_)) => {}
-                (None, None) if is_set(data, SCALE_IN) => {}
+                (None, None) if is_set(data, SCALE_IN) || holders.named.contains(id) => {}
                 (None, None) => vacant.places.push((*id, *data)),
             }
         }
@@ -237,8 +259,10 @@ fn free(
 ) -> impl Iterator<Item = u32> {
     let kept = places.iter().map(|(id, _)| *id);
     let taken: BTreeSet<_> = kept.chain(beside.values().copied()).collect();
-    let is_free =
-        move |id: &u32| !holders.has(*id) && !known.others.contains_key(id) && !taken.contains(id);
+    let is_free = move |id: &u32| {
+        let is_taken = holders.has(*id) || holders.named.contains(id) || taken.contains(id);
+        !is_taken && !known.others.contains_key(id)
+    };
     (0..).filter(is_free)
 }
 

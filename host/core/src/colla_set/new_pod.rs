@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
 use kube::ResourceExt;
-use operon_api::{CollaSet, keys};
+use operon_api::{CollaSet, colla_set::PodNamingSuffixPolicy, keys};
 use serde_json::{Value, json};
 
 use super::{
@@ -41,6 +41,8 @@ pub(super) struct New {
     /// Those that take the place of pods that are missing. An origin that is being deleted does not count any
     /// more, so its new pod is one of these.
     pub(super) instead: Vec<Start>,
+    /// The names that new pods need and that pods have which are not gone yet.
+    pub(super) held: Vec<String>,
 }
 
 /// The creations of the new pods of pairs and of missing ones, as far as ids are reserved for them.
@@ -56,7 +58,13 @@ pub(super) fn new_pods(
     let (deleted, active): (Vec<&&Pod>, Vec<&&Pod>) = pairs.alone.iter().partition(is_deleted);
     let mut old = Old::of(seen, pods, revisions, updated);
     let mut creations = creations(seen);
+    let leaving = leaving_names(seen, pods);
+    let mut held = Vec::new();
     let mut start = |origin: Option<&Pod>, id: u32, revision: Option<&ControllerRevision>| {
+        if let Some(name) = name_of_id(&seen.object, id).filter(|name| leaving.contains(name)) {
+            held.push(name);
+            return None;
+        }
         let of_origin = origin
             .filter(|pod| !pod.labels().contains_key(keys::REPLACED_BY_UPDATE))
             .and_then(self::revision)
@@ -90,10 +98,29 @@ pub(super) fn new_pods(
     });
     let beside = beside.take(PAIRS);
     let beside = beside.filter_map(|(pod, id)| start(Some(pod), id, None));
+    let beside = beside.collect();
     New {
-        beside: beside.collect(),
+        beside,
         instead,
+        held,
     }
+}
+
+/// The name of the pod with this id, if names are made of ids.
+fn name_of_id(object: &CollaSet, id: u32) -> Option<String> {
+    match object.naming() {
+        PodNamingSuffixPolicy::Random => None,
+        PodNamingSuffixPolicy::PersistentSequence => Some(format!("{}-{id}", object.name_any())),
+    }
+}
+
+/// The names of pods that are on their way out, if names are made of ids.
+fn leaving_names(seen: &Seen, pods: &Pods<'_>) -> BTreeSet<String> {
+    if seen.object.naming() == PodNamingSuffixPolicy::Random {
+        return BTreeSet::new();
+    }
+    let leaving = pods.terminating.iter().chain(&pods.finished);
+    leaving.map(|pod| pod.name_any()).collect()
 }
 
 /// The old revisions of the pods that the partition keeps and that are missing.
@@ -144,8 +171,11 @@ impl<'a, 'b> Old<'a, 'b> {
 /// The numbers of the next creations. A creation whose answer was lost, and whose pod no watch has reported
 /// yet, is repeated before any other: until it is known whether that pod exists, another one may be one too
 /// many. It is one that the status does not count yet, and that has no pod although a later one has.
+///
+/// Where names are made of ids, a repeated creation finds the pod in any case.
 fn creations(seen: &Seen) -> impl Iterator<Item = i64> + use<> {
-    let status = seen.object.status.as_ref();
+    let is_random = seen.object.naming() == PodNamingSuffixPolicy::Random;
+    let status = seen.object.status.as_ref().filter(|_| is_random);
     let known: BTreeSet<_> = creations_of_pods(seen).collect();
     let last = created(seen);
     let uncounted = status.map(|status| status.created_pods.saturating_add(1)..last);
@@ -205,7 +235,8 @@ impl NewPod<'_> {
         add_gate(&mut spec);
         Start {
             subject: self.creation.to_string(),
-            names: names(object, self.creation),
+            names: name_of_id(object, self.id)
+                .map_or_else(|| names(object, self.creation), |name| vec![name]),
             body: json!({
                 "apiVersion": "v1",
                 "kind": "Pod",
@@ -245,9 +276,20 @@ pub(super) fn claim(object: &CollaSet, start: &Start, found: &Value) -> Claim {
         return Claim::Others;
     };
     let uid = object.metadata.uid.as_deref();
-    let is_it = uid.is_some()
-        && owner_uid(&found) == uid
-        && creation(object, &found).to_string() == start.subject
-        && found.metadata.deletion_timestamp.is_none();
-    if is_it { Claim::Mine } else { Claim::Others }
+    let is_owned = uid.is_some() && owner_uid(&found) == uid;
+    let is_deleted = found.metadata.deletion_timestamp.is_some();
+    let is_it = match object.naming() {
+        PodNamingSuffixPolicy::Random => creation(object, &found).to_string() == start.subject,
+        // The name is free in a moment, whoever has it.
+        PodNamingSuffixPolicy::PersistentSequence if is_deleted => return Claim::Leaving,
+        PodNamingSuffixPolicy::PersistentSequence => {
+            let id = found.labels().get(keys::INSTANCE_ID);
+            id.is_some_and(|id| start.body["metadata"]["labels"][keys::INSTANCE_ID] == **id)
+        }
+    };
+    if is_it && is_owned && !is_deleted {
+        Claim::Mine
+    } else {
+        Claim::Others
+    }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::pod_lifecycle::{adapter::Standing, deletion::DELETION};
 
 /// How long the value of a label may be.
-const LABEL: usize = 63;
+pub(super) const LABEL: usize = 63;
 
 /// The pairs of a set.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Pairs<'a> {
     active: BTreeSet<String>,
     /// The old pods that have no new one and shall get one, those that are being deleted last.
     pub(super) alone: Vec<&'a Pod>,
+    /// Those of them that cannot get one: the name is too long for the label of the new pod.
+    pub(super) too_long: Vec<&'a Pod>,
 }
 
 impl<'a> Pairs<'a> {
@@ -45,17 +47,18 @@ impl<'a> Pairs<'a> {
         }
         let is_alone = |pod: &&&Pod| {
             pod.labels().contains_key(keys::TO_REPLACE)
-                // The name is the value of a label of the new pod.
-                && pod.name_any().len() <= LABEL
                 && !is_scaling_in(pod)
                 && !new_pods.contains_key(&*pod.name_any())
                 && !origin_name(pod).is_some_and(|name| active.contains(name))
         };
-        let alone = origins.filter(is_alone).copied().collect();
+        // The name is the value of a label of the new pod.
+        let fits = |pod: &&Pod| pod.name_any().len() <= LABEL;
+        let (alone, too_long) = origins.filter(is_alone).copied().partition(fits);
         Self {
             new_pods,
             active,
             alone,
+            too_long,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Plan {
     pub(super) context: Option<Write>,
     /// The new pods.
     pub(super) create: Vec<Start>,
+    /// The names that new pods need and that pods have which are not gone yet.
+    pub(super) held: Vec<String>,
     /// The new pods of pairs.
     pub(super) pair: Vec<Start>,
     /// Pods are adopted, numbered and released; scale-ins begin and are taken back.
@@ -146,7 +148,11 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     delete.extend(update.deletions);
     delete.extend(finished);
     delete.extend(revisions.prune(seen));
-    let New { beside, instead } = new_pods(seen, &pods, &pairs, &revisions, updated, &ids);
+    let New {
+        beside,
+        instead,
+        held,
+    } = new_pods(seen, &pods, &pairs, &revisions, updated, &ids);
     Plan {
         problem: None,
         end: None,
@@ -154,6 +160,7 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         renumber: revisions.renumber(),
         context: ids.write,
         create: instead,
+        held,
         pair: beside,
         edit,
         delete,

@@ -86,8 +86,11 @@ impl Writes {
         let mut known = pods
             .iter()
             .map(|known| &known["metadata"]["annotations"][keys::CREATION]);
+        // A repeated creation of a pod that is named by its id has another number.
+        let id = pod["metadata"]["labels"][keys::INSTANCE_ID].as_str();
+        let is_named_by_id = name_of(pod) == format!("{NAME}-{}", id.unwrap_or_default());
         self.promise(
-            creation.is_string() && known.all(|known| known != creation),
+            creation.is_string() && (is_named_by_id || known.all(|known| known != creation)),
             "no pod is created twice",
             pod,
         );

@@ -5,6 +5,7 @@ mod deletion;
 mod ids;
 mod in_place;
 mod named;
+mod names;
 mod pairs;
 mod pods;
 mod pools;
