@@ -10,9 +10,9 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use operon_api::{CollaSet, conditions::find, keys};
+use operon_api::{CollaSet, ResourceContext, conditions::find, keys};
 use operon_e2e::{
-    colla_set::{colla_set, status},
+    colla_set::{colla_set, instance_ids, status},
     host::{Host, alone},
     prelude::*,
     workload::pod_spec,
@@ -141,6 +141,9 @@ async fn while_kusionstacks_webhook_is_configured_operon_says_so_and_writes_noth
 /// The name of the revision, as KusionStack writes it.
 const REVISION: &str = "shop-7bdb974bc7";
 
+/// The ids of its pods.
+const IDS: [u32; 4] = [0, 1, 5, 3];
+
 /// The label of a pod that serves.
 const AVAILABLE: &str = "podopslifecycle.kusionstack.io/service-available";
 
@@ -175,11 +178,19 @@ async fn leave_colla_set(world: &World) -> Vec<Pod> {
         "data": {"spec": {"template": template}},
     });
     world.make::<ControllerRevision>(revision).await;
-    let mut pods = Vec::new();
-    for (id, name) in ["shop-jttd5", "shop-752sz", "shop-9x2kd", "shop-mpl7n"]
+    let data = json!({"Owner": "shop", "Revision": REVISION});
+    let entries: Vec<_> = IDS
         .iter()
-        .enumerate()
-    {
+        .map(|id| json!({"id": id, "data": data}))
+        .collect();
+    let context = json!({
+        "metadata": {"name": "shop", "ownerReferences": [owner]},
+        "spec": {"contexts": entries},
+    });
+    world.make::<ResourceContext>(context).await;
+    let mut pods = Vec::new();
+    let names = ["shop-jttd5", "shop-752sz", "shop-9x2kd", "shop-mpl7n"];
+    for (id, name) in IDS.into_iter().zip(names) {
         let mut spec = pod_spec();
         spec["readinessGates"] = json!([{"conditionType": "pod.kusionstack.io/service-ready"}]);
         let pod = json!({
@@ -207,7 +218,7 @@ async fn leave_colla_set(world: &World) -> Vec<Pod> {
             _ => {}
         }
         let made = world.make::<Pod>(pod).await;
-        if id < 3 {
+        if id != 3 {
             serve(world, name).await;
         }
         pods.push(made);
@@ -292,6 +303,8 @@ async fn what_kusionstack_left_is_taken_over_and_no_pod_restarts() {
             .kubectl_says(&["scale", "cls/shop", "--replicas=4"])
             .await;
         let pods = world.colla_set_serves("shop", 4).await;
+        // The id of the pod that was replaced is free.
+        assert_eq!(instance_ids(&pods), [0, 1, 3, 5]);
         let kept = identities(&pods);
         for pod in &expected {
             assert!(kept.contains(pod), "{pod:?} is not among {kept:?}");

@@ -6,7 +6,7 @@ use kube::runtime::{
     reflector::{ObjectRef, store},
     watcher,
 };
-use operon_api::CollaSet;
+use operon_api::{CollaSet, ResourceContext};
 use serde_json::{Value, json};
 
 use super::CollaSetTriggers;
@@ -109,4 +109,27 @@ fn a_set_whose_pod_loses_owner_and_labels_is_woken() {
     let owned = pod(&json!({"app": "a"}), Some(("CollaSet", "a")));
     assert_eq!(scene.change(&owned), ["a"]);
     assert_eq!(scene.change(&pod(&json!({}), None)), ["a", "c"]);
+}
+
+#[test]
+fn a_context_wakes_the_sets_that_own_it_or_have_ids_in_it_and_the_one_of_its_name() {
+    let mut scene = Scene::new();
+    let context = |name: &str, owners: &[&str], ids: &[&str]| -> ResourceContext {
+        let owners = owners.iter().map(|name| {
+            json!({"apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "CollaSet", "name": name, "uid": name})
+        });
+        let ids = ids.iter().zip(0..);
+        let ids = ids.map(|(owner, id)| json!({"id": id, "data": {"Owner": owner}}));
+        let context = json!({
+            "metadata": {
+                "name": name, "namespace": "ns", "ownerReferences": owners.collect::<Vec<_>>(),
+            },
+            "spec": {"contexts": ids.collect::<Vec<_>>()},
+        });
+        serde_json::from_value(context).expect("a ResourceContext")
+    };
+    scene
+        .triggers
+        .context_changed(&context("a", &["b"], &["c", "c"]));
+    assert_eq!(scene.woken(), ["a", "b", "c"]);
 }

@@ -59,18 +59,18 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Ids<'a> {
-    /// The ids of a set in which so many pods are missing. The young ones of the finished pods keep their
-    /// places.
+    /// The ids of a set in which so many pods are missing. Some pods that do not count keep their ids: those that
+    /// have just finished, and those that have not left the set yet.
     pub(super) fn of(
         seen: &'a Seen,
         pods: &Pods<'a>,
         pairs: &Pairs<'a>,
         scale: &Scale,
-        young: &[&'a Pod],
+        keeping: &[&'a Pod],
         missing: usize,
     ) -> Self {
         let known = Known::of(seen);
-        let holders = Holders::of(seen, pods, young, &known);
+        let holders = Holders::of(seen, pods, keeping, &known);
         let origins = holders.origins(pairs);
         let Vacant { mut places, beside } = Vacant::of(&known, &holders, &origins);
         places.truncate(missing + holders.unnumbered.len());
@@ -92,7 +92,7 @@ impl<'a> Ids<'a> {
             name: seen.object.name_any(),
             ids: BTreeMap::new(),
         };
-        desired.keep(holders.young.iter());
+        desired.keep(holders.keeping.iter());
         desired.places(&places, &more);
         desired.beside(&beside, &more_beside);
         let of_pods = holders.by_id.iter().map(|(id, pod)| (*pod, *id));
@@ -151,8 +151,8 @@ fn id_in(data: &Data, key: &str) -> Option<u32> {
 /// The pods that have ids.
 struct Holders<'a> {
     by_id: BTreeMap<u32, &'a Pod>,
-    /// The ids of pods that have just finished.
-    young: BTreeSet<u32>,
+    /// The ids of pods that keep them though they do not count.
+    keeping: BTreeSet<u32>,
     /// The pods that have no id, or one of another pod.
     unnumbered: Vec<&'a Pod>,
     /// The ids whose names other pods have, if names are made of ids.
@@ -160,7 +160,7 @@ struct Holders<'a> {
 }
 
 impl<'a> Holders<'a> {
-    fn of(seen: &Seen, pods: &Pods<'a>, young: &[&Pod], known: &Known<'_>) -> Self {
+    fn of(seen: &Seen, pods: &Pods<'a>, keeping: &[&Pod], known: &Known<'_>) -> Self {
         let mut by_id = BTreeMap::new();
         let mut unnumbered = Vec::new();
         for pod in pods.active.iter().chain(&pods.adopt).copied() {
@@ -175,14 +175,14 @@ impl<'a> Holders<'a> {
         }
         Self {
             by_id,
-            young: young.iter().filter_map(|pod| instance_id(pod)).collect(),
+            keeping: keeping.iter().filter_map(|pod| instance_id(pod)).collect(),
             unnumbered,
             named: named(seen),
         }
     }
 
     fn has(&self, id: u32) -> bool {
-        self.by_id.contains_key(&id) || self.young.contains(&id)
+        self.by_id.contains_key(&id) || self.keeping.contains(&id)
     }
 
     /// The pods that shall get a new pod beside them, by their ids.

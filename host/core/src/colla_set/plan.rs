@@ -140,7 +140,10 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     });
     let finished = finished.into_iter();
     let finished = finished.map(|pod| driver::delete(pod, Propagation::Background));
-    let ids = Ids::of(seen, &pods, &pairs, &scale, &young, missing);
+    // What leaves the set has its id until it has left.
+    let keeping = young.iter().chain(&pods.exclude).chain(&pods.release);
+    let keeping: Vec<&Pod> = keeping.copied().collect();
+    let ids = Ids::of(seen, &pods, &pairs, &scale, &keeping, missing);
     ids.number(&mut edits);
     let mut edit = edits.into_effects();
     edit.extend(update.patches);

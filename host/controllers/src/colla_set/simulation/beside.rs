@@ -17,7 +17,7 @@ use super::{
 };
 use crate::simulation::{
     State, World,
-    plurals::{COLLA_SETS, LEASES, PODS, WEBHOOKS},
+    plurals::{COLLA_SETS, CONTEXTS, LEASES, PODS, WEBHOOKS},
 };
 
 /// A cluster with a CollaSet, and with KusionStack's webhook or not.
@@ -132,12 +132,15 @@ fn pods_are_left_alone_when_kusionstack_comes_and_go_on_when_it_goes() {
             let pod = state.objects.set(PODS, pod);
             work(&mut state.objects, pod, Work::Start, now);
         }
+        state.objects.delete(CONTEXTS, NAME, now);
     });
     seconds(&mut world, 60);
     assert_eq!(world.writes(), writes);
     world.change(go);
     seconds(&mut world, 60);
     assert!(world.writes() > writes);
+    let context = world.server.state().objects.get(CONTEXTS, NAME).cloned();
+    assert!(context.is_some(), "it is written again");
     let labels = pods(&world)
         .into_iter()
         .map(|pod| pod["metadata"]["labels"].to_string());

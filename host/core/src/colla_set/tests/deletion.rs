@@ -264,3 +264,15 @@ fn a_pod_that_the_garbage_collector_orphaned_first_returns_to_service_all_the_sa
     assert!(seen.plan().edit.is_empty());
     assert_eq!(finalizers(&seen), Some(json!([])));
 }
+
+#[test]
+fn the_context_of_a_set_that_is_being_deleted_is_left_to_the_garbage_collector() {
+    for finalizers in [&[][..], &["orphan"], &["foregroundDeletion"]] {
+        let mut seen = deleted(2, finalizers);
+        let context = seen.context.as_ref().expect("a context");
+        assert_eq!(context.owner_references()[0].uid, "set-uid");
+        assert!(seen.plan_now().context.is_none());
+        seen.pods.clear();
+        assert!(seen.plan_now().context.is_none());
+    }
+}

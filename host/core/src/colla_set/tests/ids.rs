@@ -334,3 +334,49 @@ fn five_thousand_ids_fit_into_one_object() {
     let bytes = json!(seen.context.as_deref()).to_string().len();
     assert!(bytes < 1_500_000 / 2, "{bytes} bytes");
 }
+
+#[test]
+fn the_id_of_an_excluded_pod_is_free_once_the_pod_has_left_the_set() {
+    let mut seen = set(3);
+    seen.serve();
+    let excluded = seen.pods[0].name_any();
+    let include = excluded.clone();
+    seen.edit(|object| {
+        let strategy = object.spec.scale_strategy.get_or_insert_default();
+        strategy.pod_to_exclude.push(excluded);
+    });
+    seen.pods.remove(2);
+    let plan = seen.plan();
+    assert_eq!(ids(&plan.create), ["2"], "the excluded pod still has 0");
+    seen.note_context();
+    assert_eq!(data(&seen, 0)["Owner"], "foo");
+    let left = json!({"metadata": {
+        "ownerReferences": [], "labels": {keys::ORPHANED: "true"},
+    }});
+    seen.pod(0, &left);
+    assert_eq!(ids(&seen.plan().create), ["0", "2"]);
+    let mut fewer = seen.clone();
+    fewer.edit(|object| object.spec.replicas = 1);
+    fewer.note_context();
+    assert_eq!(known(&fewer), [1]);
+    // A pod that comes back does not share its former id.
+    seen.serve();
+    seen.edit(|object| {
+        object.spec.replicas = 4;
+        let strategy = object.spec.scale_strategy.get_or_insert_default();
+        strategy.pod_to_exclude.clear();
+        strategy.pod_to_include.push(include);
+    });
+    let plan = seen.plan();
+    assert!(plan.create.is_empty());
+    let labels = super::set::labels(&plan.edit[0]);
+    assert_eq!(labels[keys::INSTANCE_ID], "3");
+}
+
+#[test]
+fn no_pod_is_created_with_the_id_of_a_pod_that_is_being_released() {
+    let mut seen = set(2);
+    seen.serve();
+    seen.pod(0, &json!({"metadata": {"labels": {"app": "other"}}}));
+    assert_eq!(ids(&seen.plan().create), ["2"]);
+}

@@ -132,6 +132,43 @@ fn a_set_that_is_at_rest_is_left_as_it_is() {
 }
 
 #[test]
+fn the_context_that_kusionstack_wrote_says_which_ids_the_pods_have() {
+    let data = |more: &Value| {
+        let mut data = json!({"Owner": "foo", "Revision": "foo-7bdb974bc7"});
+        crate::driver::memory::merge(&mut data, more);
+        data
+    };
+    let context = json!({
+        "metadata": {
+            "name": "foo", "namespace": "shop", "uid": "context-uid", "resourceVersion": "1",
+            "ownerReferences": [owner()],
+        },
+        "spec": {"contexts": [
+            {"id": 0, "data": data(&json!({}))},
+            {"id": 3, "data": data(&json!({"Other": "text"}))},
+            {"id": 5, "data": data(&json!({}))},
+        ]},
+    });
+    let names = [("foo-jttd5", 0), ("foo-752sz", 3), ("foo-mpl7n", 5)];
+    let pods = names.map(|(name, id)| pod(name, id, &json!({})));
+    let mut seen = left(3, pods.into());
+    seen.context = Some(Arc::new(
+        serde_json::from_value(context.clone()).expect("a ResourceContext"),
+    ));
+    let plan = seen.plan_now();
+    assert!(plan.context.is_none() && plan.edit.is_empty() && plan.create.is_empty());
+    // A pod that KusionStack's controller lost comes back with its id.
+    seen.pods.remove(1);
+    let create = seen.plan_now().create;
+    let ids = create
+        .iter()
+        .map(|start| &start.body["metadata"]["labels"][keys::INSTANCE_ID]);
+    assert_eq!(ids.collect::<Vec<_>>(), ["3"]);
+    assert!(!seen.note_context(), "everything is known");
+    assert_eq!(json!(seen.context.expect("it").spec), context["spec"]);
+}
+
+#[test]
 fn an_edit_of_the_image_reaches_the_pods_in_place() {
     let operate = operation("collaset", "update", Stage::Operate);
     let mut seen = left(1, vec![pod("foo-jttd5", 0, &operate)]);
