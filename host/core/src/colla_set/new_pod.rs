@@ -185,14 +185,9 @@ fn creations(seen: &Seen) -> impl Iterator<Item = i64> + use<> {
     open.into_iter().chain(next.into_iter().flatten())
 }
 
-/// How many pods had been created for the set with each of its pods.
+/// How many pods had been created for the set with each pod that it created, also with those that it has released.
 fn creations_of_pods(seen: &Seen) -> impl Iterator<Item = i64> {
-    let uid = seen.object.metadata.uid.as_deref();
-    let owned = seen
-        .pods
-        .iter()
-        .filter(move |pod| owner_uid(&***pod) == uid);
-    owned.map(|pod| creation(&seen.object, pod))
+    seen.pods.iter().map(|pod| creation(&seen.object, pod))
 }
 
 /// How many pods were created for the set so far.

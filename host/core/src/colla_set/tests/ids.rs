@@ -380,3 +380,17 @@ fn no_pod_is_created_with_the_id_of_a_pod_that_is_being_released() {
     seen.pod(0, &json!({"metadata": {"labels": {"app": "other"}}}));
     assert_eq!(ids(&seen.plan().create), ["2"]);
 }
+
+#[test]
+fn the_creation_of_a_pod_that_has_been_excluded_is_not_repeated() {
+    let mut seen = set(2);
+    seen.edit(|object| object.status = Some(operon_api::colla_set::CollaSetStatus::default()));
+    seen.serve();
+    let left = json!({"metadata": {
+        "ownerReferences": [], "labels": {keys::ORPHANED: "true"},
+    }});
+    seen.pod(0, &left);
+    let create = seen.plan().create;
+    let subjects = create.iter().map(|start| &*start.subject);
+    assert_eq!(subjects.collect::<Vec<_>>(), ["3"]);
+}
