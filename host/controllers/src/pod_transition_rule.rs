@@ -308,3 +308,6 @@ fn of_namespace<K: Resource>(object: &K) -> String {
         object.meta().namespace.as_deref().unwrap_or_default()
     )
 }
+
+#[cfg(test)]
+mod tests;
