@@ -25,7 +25,7 @@ pub(super) const LABEL: usize = 63;
 pub(super) struct Pairs<'a> {
     /// The new pods, by the name of the old one, which is active or being deleted.
     new_pods: BTreeMap<&'a str, &'a Pod>,
-    /// The names of the active pods.
+    /// The names of the pods that are active, or will be when they are adopted.
     active: BTreeSet<String>,
     /// The old pods that have no new one and shall get one, those that are being deleted last.
     pub(super) alone: Vec<&'a Pod>,
@@ -35,11 +35,13 @@ pub(super) struct Pairs<'a> {
 
 impl<'a> Pairs<'a> {
     pub(super) fn of(pods: &Pods<'a>) -> Self {
-        let active: BTreeSet<_> = pods.active.iter().map(|pod| pod.name_any()).collect();
-        let origins = pods.active.iter().chain(&pods.terminating);
-        let names: BTreeSet<_> = origins.clone().map(|pod| pod.name_any()).collect();
+        // A pod that is being adopted was half of a pair before, and still is.
+        let members = pods.active.iter().chain(&pods.adopt);
+        let active: BTreeSet<_> = members.clone().map(|pod| pod.name_any()).collect();
+        let terminating = pods.terminating.iter().map(|pod| pod.name_any());
+        let names: BTreeSet<_> = active.iter().cloned().chain(terminating).collect();
         let mut new_pods: BTreeMap<&str, &Pod> = BTreeMap::new();
-        for pod in &pods.active {
+        for pod in members {
             let origin = origin_name(pod).filter(|name| names.contains(*name));
             if let Some(origin) = origin {
                 new_pods.entry(origin).or_insert(pod);
@@ -51,6 +53,7 @@ impl<'a> Pairs<'a> {
                 && !new_pods.contains_key(&*pod.name_any())
                 && !origin_name(pod).is_some_and(|name| active.contains(name))
         };
+        let origins = pods.active.iter().chain(&pods.terminating);
         // The name is the value of a label of the new pod.
         let fits = |pod: &&Pod| pod.name_any().len() <= LABEL;
         let (alone, too_long) = origins.filter(is_alone).copied().partition(fits);

@@ -242,3 +242,16 @@ fn the_old_pod_stays_if_the_new_one_stops_serving_before_the_old_one_has_left_se
     assert_eq!(labels(&plan.edit[0]), json!({keys::TO_DELETE: null}));
     assert_eq!(plan.pair.len(), 1, "another new pod is created");
 }
+
+#[test]
+fn a_pod_that_is_being_adopted_keeps_its_place_in_a_pair() {
+    for orphan in [0, 1] {
+        let mut seen = pair(false);
+        seen.pod(orphan, &json!({"metadata": {"ownerReferences": null}}));
+        let plan = seen.plan();
+        assert!(plan.pair.is_empty(), "pod {orphan}: there is a new pod");
+        assert!(plan.create.is_empty(), "pod {orphan}");
+        assert_eq!(written(&plan.edit), [name(&seen, orphan)]);
+        assert_eq!(labels(&plan.edit[0]), json!({keys::CONTROL: "true"}));
+    }
+}
