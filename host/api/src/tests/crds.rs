@@ -16,6 +16,10 @@ fn opj() -> CustomResourceDefinition {
     crd("operationjobs.apps.kusionstack.io")
 }
 
+fn ptr() -> CustomResourceDefinition {
+    crd("podtransitionrules.apps.kusionstack.io")
+}
+
 fn ap() -> CustomResourceDefinition {
     crd("actionplugins.operon.dev")
 }
@@ -66,6 +70,7 @@ fn at(crd: &CustomResourceDefinition, path: &str) -> Value {
 fn short_names_scope_and_group_are_those_that_users_type() {
     for (crd, group, short, scope) in [
         (opj(), "apps.kusionstack.io", "opj", "Namespaced"),
+        (ptr(), "apps.kusionstack.io", "ptr", "Namespaced"),
         (ap(), "operon.dev", "ap", "Cluster"),
     ] {
         assert_eq!(crd.spec.group, group);
@@ -97,6 +102,10 @@ fn kubectl_get_prints_these_columns_after_the_name() {
     assert_eq!(
         columns(&ap()),
         ["ACTION", "SOURCE", "READY", "DIGEST", "AGE", "(REASON)"]
+    );
+    assert_eq!(
+        columns(&ptr()),
+        ["PODS", "WAITING", "READY", "AGE", "(MESSAGE)"]
     );
 }
 
