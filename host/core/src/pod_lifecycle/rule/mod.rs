@@ -16,7 +16,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::Pod,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 use kube::ResourceExt;
 use operon_api::{
     CollaSet, PodTransitionRule,
@@ -29,7 +33,10 @@ pub use self::{
     answer::{Answers, Note, answers, waits_for},
     read::selector,
 };
-use self::{decide::decide, read::Rules};
+use self::{
+    decide::{Decisions, decide},
+    read::Rules,
+};
 use super::labels::{Labels, Mark, Operation, Stage};
 use crate::{
     action::{Failure, Severity},
@@ -65,41 +72,20 @@ pub struct Set {
 pub fn conclude(seen: &Seen) -> Conclusion<PodTransitionRuleStatus> {
     let object = &*seen.object;
     let previous = object.status.clone().unwrap_or_default();
-    let generation = object.metadata.generation;
-    let mut status = PodTransitionRuleStatus {
-        observed_generation: generation,
-        ..PodTransitionRuleStatus::default()
-    };
-    let problem = match selector(object) {
-        Ok(_) => {
-            let rules = Rules::read(&object.spec);
-            let decisions = decide(seen, &rules, &previous.details);
-            let mut names: Vec<_> = seen.pods.iter().map(|pod| pod.name_any()).collect();
-            names.sort();
-            status.selected_pods = count(names.len());
-            names.truncate(NAMED);
-            status.targets = names;
-            status.waiting_pods = count(decisions.waiting);
-            status.details = decisions.details;
-            rules.problem()
-        }
-        Err(problem) => Some(problem),
+    let (mut status, problem) = match selector(object) {
+        Ok(_) => decided(seen, &previous),
+        Err(problem) => (PodTransitionRuleStatus::default(), Some(problem)),
     };
     let (standing, reason, message) = match &problem {
         Some(Failure { reason, message }) => (Standing::Stalled, &**reason, message.clone()),
         None => (Standing::Ready, "Observed", summary(&status)),
     };
-    let conditions = conditions(
-        &previous.conditions,
-        standing,
-        reason,
-        &message,
-        generation,
-        seen.now,
-    );
-    let is_new = conditions.first().map(|ready| &ready.message)
-        != previous.conditions.first().map(|ready| &ready.message);
-    status.conditions = conditions;
+    let generation = object.metadata.generation;
+    let known = &previous.conditions;
+    status.observed_generation = generation;
+    status.conditions = conditions(known, standing, reason, &message, generation, seen.now);
+    let said = |all: &[Condition]| all.first().map(|ready| ready.message.clone());
+    let is_new = said(&status.conditions) != said(known);
     status.update_time.clone_from(&previous.update_time);
     if status != previous {
         status.update_time = Some(Time(seen.now));
@@ -115,6 +101,27 @@ pub fn conclude(seen: &Seen) -> Conclusion<PodTransitionRuleStatus> {
         events: event.into_iter().collect(),
         requeue_after: None,
     }
+}
+
+/// The decisions, and why a rule cannot be read, if one cannot.
+fn decided(
+    seen: &Seen,
+    previous: &PodTransitionRuleStatus,
+) -> (PodTransitionRuleStatus, Option<Failure>) {
+    let rules = Rules::read(&seen.object.spec);
+    let Decisions { details, waiting } = decide(seen, &rules, &previous.details);
+    let mut targets: Vec<_> = seen.pods.iter().map(|pod| pod.name_any()).collect();
+    targets.sort();
+    let selected = targets.len();
+    targets.truncate(NAMED);
+    let status = PodTransitionRuleStatus {
+        targets,
+        selected_pods: count(selected),
+        waiting_pods: count(waiting),
+        details,
+        ..PodTransitionRuleStatus::default()
+    };
+    (status, rules.problem())
 }
 
 fn summary(status: &PodTransitionRuleStatus) -> String {
