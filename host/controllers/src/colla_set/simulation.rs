@@ -335,13 +335,8 @@ impl Cluster {
             spec["updateStrategy"] = json!({"podUpgradePolicy": policy});
         };
         self.edit(go_on);
-        self.world.change(|state, now| {
+        self.world.change(|state, _| {
             for mut pod in state.objects.all(PODS) {
-                if !is_active(&pod) && owner(&pod).is_null() {
-                    // Nobody replaces it, so it would count as out of service.
-                    state.objects.delete(PODS, name_of(&pod), now);
-                    continue;
-                }
                 let released = [STAYS, STAYS_OUT].map(|key| (key.to_owned(), None));
                 set_labels(&mut pod, released.into());
                 state.objects.set(PODS, pod);
@@ -354,6 +349,11 @@ impl Cluster {
             }
             self.world.change(|state, now| {
                 for pod in state.objects.all(PODS) {
+                    // Nobody replaces it, so it would count as out of service.
+                    if !is_active(&pod) && owner(&pod).is_null() {
+                        state.objects.delete(PODS, name_of(&pod), now);
+                        continue;
+                    }
                     unprotect(&mut state.objects, pod);
                 }
                 collect_garbage(&mut state.objects, now);
@@ -385,7 +385,8 @@ impl Cluster {
         let was_excluded = |pod: &Value| labels(pod).contains_key(keys::ORPHANED);
         pods.retain(|pod| owner(pod).is_string() || (is_active(pod) && !was_excluded(pod)));
         let (uid, status) = (&object["metadata"]["uid"], &object["status"]);
-        let seen = || format!("{object:#}\n{pods:#?}");
+        let rules = state.objects.all(RULES);
+        let seen = || format!("{object:#}\n{pods:#?}\n{rules:#?}");
         assert_eq!(object["spec"]["replicas"], pods.len(), "{}", seen());
         let updated = &status["updatedRevision"];
         let mut ids = BTreeSet::new();
