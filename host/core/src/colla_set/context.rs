@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     Seen,
-    pods::{instance_id, is_finished, owner_uid},
+    pods::{instance_id, is_finished, owner_uid, was_excluded},
 };
 use crate::driver::{self, Start, Write};
 
@@ -142,7 +142,7 @@ impl<'a> Known<'a> {
 fn left_behind(seen: &Seen) -> BTreeSet<u32> {
     let orphans = seen.pods.iter().filter(|pod| {
         let is_deleted = pod.metadata.deletion_timestamp.is_some();
-        owner_uid(&***pod).is_none() && !is_deleted && !is_finished(pod)
+        owner_uid(&***pod).is_none() && !is_deleted && !is_finished(pod) && !was_excluded(pod)
     });
     orphans.filter_map(|pod| instance_id(pod)).collect()
 }

@@ -5,7 +5,14 @@ use kube::ResourceExt;
 use operon_api::{CollaSet, keys};
 use serde_json::json;
 
-use super::{edits::Edits, in_place, pair::is_stamp, pods::Pods, scale::SCALE_IN, update::UPDATE};
+use super::{
+    edits::Edits,
+    in_place,
+    pair::is_stamp,
+    pods::{Pods, was_excluded},
+    scale::SCALE_IN,
+    update::UPDATE,
+};
 use crate::jobs::owned::owner;
 
 /// Makes pods belong to the set as its selector says.
@@ -40,7 +47,7 @@ fn adopt<'a>(object: &CollaSet, pod: &'a Pod, edits: &mut Edits<'a>) {
     let owners: Vec<_> = others.chain(owner(object)).collect();
     edits.owners(pod, json!(owners));
     edits.label(pod, keys::CONTROL, "true");
-    if pod.labels().contains_key(keys::ORPHANED) {
+    if was_excluded(pod) {
         edits.unlabel(pod, keys::ORPHANED);
     }
 }

@@ -83,14 +83,19 @@ impl<'a> Pods<'a> {
 
 /// Whether a set adopts a pod without a controller.
 fn adopts(selector: &Selector, named: &Named<'_>, pod: &Pod) -> bool {
-    let was_excluded = pod.labels().contains_key(keys::ORPHANED) || named.excludes(pod);
-    named.includes(pod) || (!was_excluded && selector.matches(pod.labels()))
+    let is_excluded = was_excluded(pod) || named.excludes(pod);
+    named.includes(pod) || (!is_excluded && selector.matches(pod.labels()))
 }
 
 /// Whether a CollaSet may adopt a pod that has no controller.
 pub fn may_adopt(object: &CollaSet, pod: &Pod) -> bool {
     let selector = selector(object);
     selector.is_ok_and(|selector| adopts(&selector, &Named::of(object), pod))
+}
+
+/// Whether a pod was excluded from its set: no set adopts it unless it names the pod.
+pub(super) fn was_excluded(pod: &Pod) -> bool {
+    pod.labels().contains_key(keys::ORPHANED)
 }
 
 /// The uid of an object's controller.

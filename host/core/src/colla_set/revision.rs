@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Seen,
-    pods::{is_finished, owner_uid, revision},
+    pods::{is_finished, owner_uid, revision, was_excluded},
 };
 use crate::{
     action::{Effect, Propagation},
@@ -96,8 +96,7 @@ impl<'a> Revisions<'a> {
         let current = status.and_then(|status| status.current_revision.as_deref());
         let uid = object.metadata.uid.as_deref();
         // A pod that has finished, or was excluded, is not adopted.
-        let is_excluded = |pod: &Pod| pod.labels().contains_key(keys::ORPHANED);
-        let may_count = |pod: &Pod| !is_finished(pod) && !is_excluded(pod);
+        let may_count = |pod: &Pod| !is_finished(pod) && !was_excluded(pod);
         let counts = |pod: &&Pod| owner_uid(*pod) == uid || may_count(pod);
         let pods: Vec<&Pod> = seen.pods.iter().map(AsRef::as_ref).filter(counts).collect();
         let is_kept = |one: &ControllerRevision| {

@@ -374,6 +374,25 @@ fn the_id_of_an_excluded_pod_is_free_once_the_pod_has_left_the_set() {
 }
 
 #[test]
+fn an_entry_of_a_set_that_does_not_exist_is_not_kept_for_a_pod_that_was_excluded() {
+    let mut seen = set(2);
+    seen.serve();
+    let before = entries(&seen);
+    let excluded = json!({"metadata": {
+        "name": "foo-excluded", "ownerReferences": [], "labels": {keys::ORPHANED: "true"},
+    }});
+    let mut pods = seen.pods.clone();
+    pods[0] = std::sync::Arc::new(crate::driver::memory::patched(&*pods[0], &excluded));
+    seen.pods.push(pods.swap_remove(0));
+    let ghost = json!([{"id": 0, "data": {"Owner": "ghost"}}, {"id": 1, "data": {"Owner": "foo"}}]);
+    seen.context = Some(context(&ghost));
+    let plan = seen.plan_now();
+    assert!(plan.edit.is_empty(), "the pod with the id keeps it");
+    assert!(seen.note_context());
+    assert_eq!(entries(&seen), before);
+}
+
+#[test]
 fn no_pod_is_created_with_the_id_of_a_pod_that_is_being_released() {
     let mut seen = set(2);
     seen.serve();
