@@ -251,10 +251,10 @@ pub struct UpdateStrategy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling_update: Option<RollingUpdate>,
 
-    /// How a pod gets it. InPlaceIfPossible (the default): images, labels, annotations, and CPU and
-    /// memory of containers are changed in the pod; for any other change the pod is created again. InPlaceOnly: as before, but pods that would have to
-    /// be created again stay as they are. Recreate: the pod is deleted and created again. Replace: a new pod
-    /// is created first, and the old one is deleted when the new one serves.
+    /// How a pod gets it. InPlaceIfPossible (the default): images, labels, annotations, and CPU and memory of
+    /// containers are changed in the pod; for any other change the pod is created again. InPlaceOnly: as
+    /// before, but pods that would have to be created again stay as they are. Recreate: the pod is deleted and
+    /// created again. Replace: a new pod is created first, and the old one is deleted when the new one serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_upgrade_policy: Option<PodUpgradePolicy>,
 
