@@ -128,7 +128,7 @@ pub struct CollaSetTriggers {
     pods: Index<Pod>,
     /// As the pods.
     revisions: Index<ControllerRevision>,
-    /// By a label or a name of pods that they may adopt.
+    /// By a label or a name of pods that they may adopt, and by their ResourceContext.
     objects: Index<CollaSet>,
 }
 
@@ -139,7 +139,7 @@ impl CollaSetTriggers {
             queue,
             pods: Index::new(concerns),
             revisions: Index::new(concerns),
-            objects: Index::new(adopts),
+            objects: Index::new(keys_of),
         }
     }
 
@@ -175,17 +175,13 @@ impl CollaSetTriggers {
         self.wake_owners(former.into_iter().chain(concerns(revision)));
     }
 
-    /// A ResourceContext changed: it concerns the CollaSets that own it or have ids in it, and the one of its
-    /// name.
-    pub fn context_changed(&self, context: &ResourceContext) {
+    /// A ResourceContext changed: every CollaSet that keeps its ids there is woken, also one that waits until
+    /// another one has created it.
+    pub fn context_changed(&self, context: &ResourceContext, objects: &Store<CollaSet>) {
         let namespace = context.namespace().unwrap_or_default();
-        let mut names = owners(context);
-        names.insert(context.name_any());
-        let references = context.owner_references().iter();
-        let references = references.filter(|owner| owner.kind == CollaSet::kind(&()));
-        names.extend(references.map(|owner| owner.name.clone()));
-        for name in names {
-            self.wake(ObjectRef::new(&name).within(&namespace));
+        let key = shares(&namespace, &context.name_any());
+        for object in self.objects.get(&key, objects) {
+            self.wake(ObjectRef::from_obj(&*object));
         }
     }
 
@@ -201,9 +197,9 @@ impl CollaSetTriggers {
     }
 }
 
-/// The keys of a CollaSet: one label that every pod has which its selector selects, and the names of the pods that
-/// it includes.
-fn adopts(object: &CollaSet) -> BTreeSet<String> {
+/// The keys of a CollaSet: one label that every pod has which its selector selects, the names of the pods that it
+/// includes, and the name of its ResourceContext.
+fn keys_of(object: &CollaSet) -> BTreeSet<String> {
     let namespace = object.namespace().unwrap_or_default();
     let matched = object.spec.selector.match_labels.iter().flatten().next();
     let matched = matched.map_or_else(
@@ -213,7 +209,8 @@ fn adopts(object: &CollaSet) -> BTreeSet<String> {
     let strategy = object.spec.scale_strategy.iter();
     let included = strategy.flat_map(|strategy| &strategy.pod_to_include);
     let included = included.map(|name| named(&namespace, name));
-    included.chain([matched]).collect()
+    let context = shares(&namespace, &object.context_name());
+    included.chain([matched, context]).collect()
 }
 
 /// The keys of the CollaSets that may adopt a pod.
@@ -231,6 +228,11 @@ fn labelled(namespace: &str, label: Option<(&String, &String)>) -> String {
 
 fn named(namespace: &str, pod: &str) -> String {
     format!("{namespace}//{pod}")
+}
+
+/// The key of the CollaSets that keep their ids in a ResourceContext.
+fn shares(namespace: &str, context: &str) -> String {
+    format!("{namespace}///{context}")
 }
 
 /// Drops what a ControllerRevision of another kind holds.

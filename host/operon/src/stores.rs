@@ -231,9 +231,9 @@ impl CollaSetStores {
         let on_revision = move |revision: &ControllerRevision, revisions: &_| {
             on_revision.revision_changed(revision, revisions);
         };
-        let on_context = Arc::clone(triggers);
+        let (on_context, known) = (Arc::clone(triggers), objects.store.clone());
         let contexts = all(client, health, move |context, _| {
-            on_context.context_changed(context);
+            on_context.context_changed(context, &known);
         });
         let (api, config) = (Api::all(client.clone()), watcher::Config::default());
         let on_revision = Arc::new(on_revision);

@@ -112,24 +112,30 @@ fn a_set_whose_pod_loses_owner_and_labels_is_woken() {
 }
 
 #[test]
-fn a_context_wakes_the_sets_that_own_it_or_have_ids_in_it_and_the_one_of_its_name() {
+fn a_context_wakes_the_sets_that_keep_their_ids_in_it_and_no_other() {
     let mut scene = Scene::new();
-    let context = |name: &str, owners: &[&str], ids: &[&str]| -> ResourceContext {
-        let owners = owners.iter().map(|name| {
-            json!({"apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "CollaSet", "name": name, "uid": name})
-        });
-        let ids = ids.iter().zip(0..);
-        let ids = ids.map(|(owner, id)| json!({"id": id, "data": {"Owner": owner}}));
+    for name in ["blue", "green"] {
+        let object = colla_set(name, &json!({"scaleStrategy": {"context": "pool"}}));
+        scene
+            .objects
+            .apply_watcher_event(&watcher::Event::Apply(object.clone()));
+        scene
+            .triggers
+            .object_changed(&object, &scene.objects.as_reader());
+    }
+    scene.woken();
+    // Only green has ids in it: blue waited to create it too.
+    let mut changed = |name: &str| {
         let context = json!({
-            "metadata": {
-                "name": name, "namespace": "ns", "ownerReferences": owners.collect::<Vec<_>>(),
-            },
-            "spec": {"contexts": ids.collect::<Vec<_>>()},
+            "metadata": {"name": name, "namespace": "ns"},
+            "spec": {"contexts": [{"id": 0, "data": {"Owner": "green"}}]},
         });
-        serde_json::from_value(context).expect("a ResourceContext")
+        let context: ResourceContext = serde_json::from_value(context).expect("a ResourceContext");
+        let objects = scene.objects.as_reader();
+        scene.triggers.context_changed(&context, &objects);
+        scene.woken()
     };
-    scene
-        .triggers
-        .context_changed(&context("a", &["b"], &["c", "c"]));
-    assert_eq!(scene.woken(), ["a", "b", "c"]);
+    assert_eq!(changed("pool"), ["blue", "green"]);
+    assert_eq!(changed("a"), ["a"]);
+    assert!(changed("blue").is_empty());
 }

@@ -194,8 +194,8 @@ impl Caches {
         let (all, on_revision) = (Api::all(client.clone()), Arc::new(on_revision));
         let shed = without_foreign_data;
         let revisions = Cache::start_lean(all, config.clone(), (), shed, on_revision, health);
-        let on_sets = Arc::clone(set_triggers);
-        let on_context = move |context: &_, _: &_| on_sets.context_changed(context);
+        let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
+        let on_context = move |context: &_, _: &_| on_sets.context_changed(context, &known);
         let (all, on_context) = (Api::all(client.clone()), Arc::new(on_context));
         let contexts = Cache::start_guarded(all, config.clone(), (), on_context, health);
         let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
