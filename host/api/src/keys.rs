@@ -125,6 +125,10 @@ pub const PAIR_NEW_ID: &str = "collaset.kusionstack.io/replace-pair-new-id";
 /// On a new pod of a CollaSet, a label: the name of the pod that it replaces.
 pub const PAIR_ORIGIN_NAME: &str = "collaset.kusionstack.io/replace-pair-origin-name";
 
+/// On a pod of a CollaSet that was created to replace another one, a label: the uid of that pod. It stays, so
+/// that whoever did not see the pair knows its outcome.
+pub const REPLACES: &str = "operon.dev/replaces";
+
 /// On a pod of a CollaSet that is replaced for an update, a label: the ControllerRevision of the new pod.
 pub const REPLACED_BY_UPDATE: &str = "collaset.kusionstack.io/replaced-by-replace-update";
 

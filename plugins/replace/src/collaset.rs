@@ -7,7 +7,7 @@ mod release;
 
 use operon_sdk::{Cluster, Effect, Job, Pod, ReadError, Target};
 
-pub use self::pair::{claim, left_behind};
+pub use self::pair::{claim, created_for, left_behind};
 pub use self::release::release;
 
 use crate::keys;

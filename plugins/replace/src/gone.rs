@@ -22,6 +22,11 @@ pub fn plan(target: &Target, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
     {
         return Ok(plan_with(&new_pod));
     }
+    if let Some(uid) = uid
+        && let Some(new_pod) = collaset::created_for(uid, cluster)?
+    {
+        return Ok(plan_with(&new_pod));
+    }
     let recorded = target.extra(keys::NEW_POD);
     let new_pod = match recorded {
         Some(name) => cluster.get_pod(name)?,

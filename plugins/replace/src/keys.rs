@@ -31,6 +31,12 @@ pub const PAIR_NEW_ID: &str = "collaset.kusionstack.io/replace-pair-new-id";
 pub const PAIR_ORIGIN_NAME: &str = "collaset.kusionstack.io/replace-pair-origin-name";
 /// Finalizer that `KusionStack`'s OperationJob controller puts on an origin. We only remove it.
 pub const PROTECTED: &str = "finalizer.operationjob.kusionstack.io/replace-protected";
+/// Label that Operon's `CollaSet` controller sets on a new pod, and never removes: the uid of its origin.
+pub const CREATED_FOR: &str = "operon.dev/replaces";
+/// Annotation on every pod that Operon's `CollaSet` controller has created.
+pub const CREATION: &str = "operon.dev/creation";
+/// Label on every pod of a `CollaSet`: the name of its revision. A new pod has the one of its origin.
+pub const REVISION: &str = "controller-revision-hash";
 /// Label on every pod of a `CollaSet`.
 pub const INSTANCE_ID: &str = "collaset.kusionstack.io/instance-id";
 /// Label on a pod that serves; its presence counts.

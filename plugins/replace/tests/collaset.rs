@@ -93,6 +93,68 @@ fn an_origin_that_goes_before_its_new_pod_was_recorded_was_replaced() {
 }
 
 #[test]
+fn the_new_pods_of_origins_that_went_unseen_are_known_by_a_label_that_stays() {
+    let ours = |labels: &Value| {
+        let mut metadata = metadata(labels);
+        metadata["labels"][keys::REVISION] = json!("foo-1");
+        metadata["annotations"] = json!({keys::CREATION: "c/1"});
+        metadata
+    };
+    let serving = |id: &str| json!({keys::INSTANCE_ID: id, keys::SERVICE_AVAILABLE: "1"});
+    let mut world = FakeCluster::new();
+    let names = ["foo-a", "foo-b"];
+    for (id, name) in names.iter().enumerate() {
+        world.add_pod(name, &ours(&serving(&id.to_string())));
+    }
+    let mut job = FakeJob::new("j1", &names);
+    job.pass::<Replace>(&mut world);
+    // In the same second, and another one that is no new pod: nothing but the label tells which is whose.
+    let uids = names.map(|name| world.expect_pod(name).uid);
+    world.add_pod("foo-0", &ours(&serving("2")));
+    for (name, uid) in ["foo-z", "foo-m"].iter().zip(&uids) {
+        let mut labels = serving("3");
+        labels[keys::CREATED_FOR] = json!(uid);
+        world.add_pod(name, &ours(&labels));
+    }
+    for name in names {
+        world.remove_pod(name);
+    }
+    let writes = world.writes().len();
+    job.pass::<Replace>(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded); 2]);
+    let new_pods = names.map(|name| job.target(name).extra(keys::NEW_POD).map(str::to_owned));
+    assert_eq!(
+        new_pods,
+        ["foo-z", "foo-m"].map(|name| Some(name.to_owned()))
+    );
+    assert_eq!(world.writes().len(), writes, "nothing is claimed");
+}
+
+#[test]
+fn a_pod_that_is_created_instead_of_one_that_operons_collaset_lost_is_of_the_same_revision() {
+    let mut world = FakeCluster::new();
+    let pod = |id: &str, revision: &str| {
+        let labels = json!({keys::INSTANCE_ID: id, keys::SERVICE_AVAILABLE: "1",
+            keys::REVISION: revision});
+        let mut metadata = metadata(&labels);
+        metadata["annotations"] = json!({keys::CREATION: "c/1"});
+        metadata
+    };
+    world.add_pod("foo-a", &pod("0", "foo-1"));
+    let mut job = FakeJob::new("j1", &["foo-a"]);
+    job.pass::<Replace>(&mut world);
+    world.advance(60);
+    world.remove_pod("foo-a");
+    world.add_pod("foo-b", &pod("1", "foo-2"));
+    world.add_pod("foo-c", &pod("0", "foo-1"));
+    for _ in 0..2 {
+        job.pass::<Replace>(&mut world);
+    }
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(job.target("foo-a").extra(keys::NEW_POD), Some("foo-c"));
+}
+
+#[test]
 fn two_origins_that_went_unseen_have_a_new_pod_each() {
     let mut world = world();
     world.add_pod("foo-b", &metadata(&json!({keys::INSTANCE_ID: "1"})));

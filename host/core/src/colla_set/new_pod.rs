@@ -222,6 +222,8 @@ impl NewPod<'_> {
         ]);
         if let Some(origin) = self.origin {
             labels.insert(keys::PAIR_ORIGIN_NAME.to_owned(), origin.name_any());
+            let uid = origin.uid().map(|uid| (keys::REPLACES.to_owned(), uid));
+            labels.extend(uid);
         }
         let mut annotations = texts(&template, "annotations");
         let creation = creation_text(object, self.creation);

@@ -1,5 +1,6 @@
-//! Which pods a `CollaSet` created to replace a pod. The `CollaSet`'s controller removes their label when
-//! the origin is deleted; so a pod that it created since the target started is the last resort.
+//! Which pods a `CollaSet` created to replace a pod. The `CollaSet`'s controller removes the label of the
+//! pair when the origin is deleted. Operon's leaves another one; with `KusionStack`'s, a pod that it created
+//! since the target started is the last resort.
 
 use operon_sdk::{Cluster, Pod, ReadError, Target};
 
@@ -46,16 +47,32 @@ pub fn left_behind(target: &Target, cluster: &dyn Cluster) -> Result<Option<Pod>
     Ok(found.into_iter().find(stays))
 }
 
+/// The live pod that Operon's `CollaSet` controller created to replace the pod with this uid.
+pub fn created_for(uid: &str, cluster: &dyn Cluster) -> Result<Option<Pod>, ReadError> {
+    let mut found = cluster.find_pods(&format!("{}={uid}", keys::CREATED_FOR))?;
+    found.retain(stays);
+    found.sort_by(|a, b| (!available(a), &a.name).cmp(&(!available(b), &b.name)));
+    Ok(found.into_iter().next())
+}
+
 /// What to remember of a pod's `CollaSet`: which it is, and when the youngest of its pods was created that
 /// does not replace this one.
 pub(super) fn owner(pod: &Pod, cluster: &dyn Cluster) -> Result<Option<String>, ReadError> {
     let Some(name) = pod.controller().map(|owner| &owner.name) else {
         return Ok(None);
     };
-    let mut siblings = siblings(name, cluster)?;
+    // Every pod costs, and this is asked for every target: Operon's controller creates the pods that matter
+    // at the same revision.
+    let is_ours = pod.annotation(keys::CREATION).is_some();
+    let revision = pod.label(keys::REVISION).filter(|_| is_ours);
+    let mut siblings = siblings(name, revision, cluster)?;
     siblings.retain(|sibling| sibling.label(keys::PAIR_ORIGIN_NAME) != Some(&pod.name));
     let newest = mark::newest(&siblings);
-    Ok(Some(Owner::text(&format!("{COLLASET}{name}"), newest)))
+    let name = match revision {
+        Some(revision) => format!("{COLLASET}{name}/{revision}"),
+        None => format!("{COLLASET}{name}"),
+    };
+    Ok(Some(Owner::text(&name, newest)))
 }
 
 /// Claims a pod that the target's `CollaSet` created since the target started; none if there is none.
@@ -67,8 +84,12 @@ pub fn claim(target: &Target, uid: &str, cluster: &dyn Cluster) -> Result<Option
     let (Some(name), Some(newest)) = (name.strip_prefix(COLLASET), newest) else {
         return Ok(None);
     };
-    let mut made = siblings(name, cluster)?;
-    let involved = [keys::PAIR_ORIGIN_NAME, keys::REPLACES];
+    let (name, revision) = match name.split_once('/') {
+        Some((name, revision)) => (name, Some(revision)),
+        None => (name, None),
+    };
+    let mut made = siblings(name, revision, cluster)?;
+    let involved = [keys::PAIR_ORIGIN_NAME, keys::REPLACES, keys::CREATED_FOR];
     made.retain(|pod| {
         let free = involved.iter().all(|key| pod.label(key).is_none());
         stays(pod) && free && pod.created_at > newest
@@ -81,8 +102,16 @@ pub fn claim(target: &Target, uid: &str, cluster: &dyn Cluster) -> Result<Option
 /// Distinguishes the name of a `CollaSet` from that of a `ReplicaSet`.
 const COLLASET: &str = "collaset/";
 
-fn siblings(collaset: &str, cluster: &dyn Cluster) -> Result<Vec<Pod>, ReadError> {
-    let mut pods = cluster.find_pods(keys::INSTANCE_ID)?;
+/// The pods of a `CollaSet`, or those of this revision.
+fn siblings(
+    collaset: &str,
+    revision: Option<&str>,
+    cluster: &dyn Cluster,
+) -> Result<Vec<Pod>, ReadError> {
+    let mut pods = match revision {
+        Some(revision) => cluster.find_pods(&format!("{}={revision}", keys::REVISION))?,
+        None => cluster.find_pods(keys::INSTANCE_ID)?,
+    };
     pods.retain(|pod| {
         let owner = pod.controller();
         owner.is_some_and(|owner| owner.kind == "CollaSet" && owner.name == collaset)

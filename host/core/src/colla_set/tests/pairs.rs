@@ -54,6 +54,9 @@ fn a_new_pod_of_the_same_revision_is_created_beside_the_old_one() {
     };
     let new_labels = &start.body["metadata"]["labels"];
     assert_eq!(new_labels[keys::PAIR_ORIGIN_NAME], name(&seen, 0));
+    let uid = seen.pods[0].uid();
+    assert!(uid.is_some());
+    assert_eq!(new_labels[keys::REPLACES], json!(uid));
     assert_eq!(new_labels[keys::INSTANCE_ID], "1");
     assert_eq!(new_labels[keys::CONTROLLER_REVISION], before);
     assert_eq!(start.body["spec"]["hostNetwork"], Value::Null);
