@@ -126,6 +126,8 @@ impl World {
     pub async fn delete_what_hosts_hold(&self) {
         self.delete_all::<OperationJob>().await;
         self.delete_all::<ReactiveJob>().await;
+        // Their pods leave through the lifecycle, so a rule may hold them.
+        self.delete_all::<PodTransitionRule>().await;
         self.delete_all::<CollaSet>().await;
     }
 
