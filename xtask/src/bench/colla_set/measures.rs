@@ -131,6 +131,10 @@ impl Measures {
             "passes over CollaSets, mean time of one",
             phase.spent.passes(),
         );
+        if phase.spent.counted.calls > 0.0 {
+            let calls = phase.spent.calls();
+            table.row("calls of the action, mean time of one", calls);
+        }
         let cpu = after.cpu - before.cpu;
         let per_pod = 1000.0 * cpu / count(pods);
         table.goal(
