@@ -64,8 +64,8 @@ pub(super) fn unbind<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
     for operation in [SCALE_IN, UPDATE] {
         edits.take_back(operation, pod);
     }
-    if in_place::is_under_way(pod) {
-        edits.unannotate(pod, keys::IN_PLACE_UPDATE);
+    for note in in_place::notes(pod) {
+        edits.unannotate(pod, note);
     }
     let labels = pod.labels();
     let pair = [

@@ -266,6 +266,26 @@ fn a_pod_that_the_garbage_collector_orphaned_first_returns_to_service_all_the_sa
 }
 
 #[test]
+fn an_orphaned_pod_that_kusionstack_was_updating_loses_its_note_and_the_set_goes() {
+    let mut seen = deleted(1, &["orphan"]);
+    let note = |value: Value| {
+        json!({"metadata": {
+            "ownerReferences": null, "annotations": {(keys::LAST_POD_STATUS): value},
+        }})
+    };
+    seen.pod(0, &note(json!("{}")));
+    let plan = seen.plan();
+    let Effect::Patch { body, .. } = &plan.edit[0] else {
+        unreachable!("a patch")
+    };
+    let removed = json!({(keys::LAST_POD_STATUS): null});
+    assert_eq!(body["metadata"]["annotations"], removed);
+    seen.pod(0, &note(Value::Null));
+    assert!(seen.plan().edit.is_empty());
+    assert_eq!(finalizers(&seen), Some(json!(["orphan"])));
+}
+
+#[test]
 fn the_context_of_a_set_that_is_being_deleted_is_left_to_the_garbage_collector() {
     for finalizers in [&[][..], &["orphan"], &["foregroundDeletion"]] {
         let mut seen = deleted(2, finalizers);
