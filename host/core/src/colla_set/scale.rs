@@ -117,18 +117,12 @@ impl Scale {
             standing => self.waiting.extend(waits_for(pod, &standing)),
         }
     }
-}
 
-impl Scale {
     /// Whether the delay is over since a pod has been out of service.
     fn is_time(&mut self, since: i128, seen: &Seen) -> bool {
         let strategy = seen.object.spec.scale_strategy.as_ref();
         let delay = strategy.and_then(|strategy| strategy.operation_delay_seconds);
-        let left = delay::left(delay, since, seen.now);
-        if let Some(left) = left {
-            self.requeue_after = delay::sooner(self.requeue_after, left);
-        }
-        left.is_none()
+        delay::is_over(delay, since, seen.now, &mut self.requeue_after)
     }
 }
 

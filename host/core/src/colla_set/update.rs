@@ -67,8 +67,10 @@ pub(super) fn partition(object: &CollaSet) -> usize {
 
 /// Whether a pod that has not the revision of the template keeps its own because of its labels.
 pub(super) fn is_left_out(object: &CollaSet, pod: &Pod) -> bool {
-    let rolling = strategy(object).rolling_update.unwrap_or_default();
-    rolling.by_label.is_some() && !pod.labels().contains_key(keys::UPDATE_INCLUDED)
+    let strategy = object.spec.update_strategy.as_ref();
+    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+    let is_by_label = rolling.is_some_and(|rolling| rolling.by_label.is_some());
+    is_by_label && !pod.labels().contains_key(keys::UPDATE_INCLUDED)
 }
 
 fn strategy(object: &CollaSet) -> UpdateStrategy {
@@ -332,10 +334,6 @@ impl<'a> Updater<'a, '_> {
     /// Whether the delay is over since a pod has been out of service.
     fn is_time(&mut self, since: i128) -> bool {
         let delay = self.strategy.operation_delay_seconds;
-        let left = delay::left(delay, since, self.seen.now);
-        if let Some(left) = left {
-            self.done.requeue_after = delay::sooner(self.done.requeue_after, left);
-        }
-        left.is_none()
+        delay::is_over(delay, since, self.seen.now, &mut self.done.requeue_after)
     }
 }
