@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
+    pods::{container_statuses, is_observed, observed_generation},
     resources::{self, Resources},
     revision::stored,
     selection::texts,
@@ -150,13 +151,7 @@ impl NotedByKusionStack {
 
     /// Whether all containers are ready, and each runs another image than before, or the one that was written.
     fn is_done(&self, pod: &Pod) -> bool {
-        let status = pod.status.as_ref();
-        let seen = status.and_then(|status| status.observed_generation);
-        let is_seen = pod
-            .metadata
-            .generation
-            .zip(seen)
-            .is_none_or(|(generation, seen)| seen >= generation);
+        let is_seen = is_observed(pod).unwrap_or(true);
         let is_new = |now: &ContainerStatus| {
             let before = self.container_states.get(&now.name);
             before.is_none_or(|before| {
@@ -165,7 +160,7 @@ impl NotedByKusionStack {
                 now.image_id != before.id || (!before.new.is_empty() && is_named)
             })
         };
-        let mut all = statuses(pod);
+        let mut all = container_statuses(pod);
         is_seen && all.all(|now| now.ready && is_new(now))
     }
 }
@@ -199,10 +194,7 @@ pub(super) fn is_done(pod: &Pod) -> bool {
         return false;
     }
     let noted = Noted::of(pod);
-    let seen = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.observed_generation);
+    let seen = observed_generation(pod);
     // A kubelet that is too old reports no generation.
     let is_seen = noted.containers.is_empty()
         || noted
@@ -210,7 +202,7 @@ pub(super) fn is_done(pod: &Pod) -> bool {
             .zip(seen)
             .is_none_or(|(before, seen)| seen > before);
     let is_as_written = |(name, before): (&String, &Before)| {
-        let now = statuses(pod).find(|status| status.name == *name);
+        let now = container_statuses(pod).find(|status| status.name == *name);
         let is_another = |now: &ContainerStatus| now.container_id.as_ref() != Some(&before.id);
         // An image that is changed back before the kubelet saw the change restarts nothing.
         let is_as_before = spec_image(pod, name) == Some(&before.image);
@@ -222,7 +214,7 @@ pub(super) fn is_done(pod: &Pod) -> bool {
 }
 
 fn container_id(pod: &Pod, name: &str) -> Option<String> {
-    let mut statuses = statuses(pod).filter(|status| status.name == name);
+    let mut statuses = container_statuses(pod).filter(|status| status.name == name);
     statuses.next()?.container_id.clone()
 }
 
@@ -231,14 +223,6 @@ fn spec_image<'a>(pod: &'a Pod, name: &str) -> Option<&'a String> {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let mut named = containers.filter(|container| container.name == name);
     named.next()?.image.as_ref()
-}
-
-fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
-    let statuses = pod
-        .status
-        .iter()
-        .flat_map(|status| &status.container_statuses);
-    statuses.flatten()
 }
 
 /// What changes, but for what the set itself puts on its pods.

@@ -13,7 +13,7 @@ use super::{
     scale::SCALE_IN,
     update::UPDATE,
 };
-use crate::jobs::owned::owner;
+use crate::{jobs::owned::owner, pod_lifecycle::pod::takes_part};
 
 /// Makes pods belong to the set as its selector says.
 pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'a>) {
@@ -34,8 +34,7 @@ pub(super) fn change<'a>(object: &CollaSet, pods: &Pods<'a>, edits: &mut Edits<'
 
 /// Without the label the lifecycle does nothing with a pod.
 pub(super) fn take_part<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
-    let control = pod.labels().get(keys::CONTROL);
-    if control.is_none_or(|value| value != "true") {
+    if !takes_part(pod) {
         edits.label(pod, keys::CONTROL, "true");
     }
 }

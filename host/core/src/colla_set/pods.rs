@@ -1,16 +1,15 @@
 //! The pods of a CollaSet, by what they are to it.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{
     Resource, ResourceExt,
     core::{Selector, SelectorExt as _},
 };
 use operon_api::{CollaSet, keys};
 
-pub(super) use crate::pod_lifecycle::pod::{condition, is_finished, is_ready};
+pub(super) use crate::pod_lifecycle::pod::{condition, is_available, is_finished, is_ready};
 
 use super::{Seen, named::Named, selection::selector};
-use crate::pod_lifecycle::labels::SERVICE_AVAILABLE;
 
 /// The pods of a CollaSet, each in the order of their creation.
 #[derive(Debug, Default)]
@@ -60,9 +59,7 @@ impl<'a> Pods<'a> {
         }
         pods
     }
-}
 
-impl<'a> Pods<'a> {
     /// The pods that the set owns, whatever its selector says.
     pub(super) fn owned(seen: &'a Seen) -> Self {
         let uid = seen.object.metadata.uid.as_deref();
@@ -135,9 +132,23 @@ pub(super) fn revision(pod: &Pod) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// Whether the pod's lifecycle says that it serves.
-pub(super) fn is_available(pod: &Pod) -> bool {
-    pod.labels().contains_key(SERVICE_AVAILABLE)
+/// What the kubelet reports of a pod's containers.
+pub(super) fn container_statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let statuses = pod.status.iter();
+    statuses
+        .flat_map(|status| &status.container_statuses)
+        .flatten()
+}
+
+/// The `metadata.generation` that the kubelet has seen, if it reports that.
+pub(super) fn observed_generation(pod: &Pod) -> Option<i64> {
+    pod.status.as_ref()?.observed_generation
+}
+
+/// Whether the kubelet has seen the spec of a pod as it is now; none if it reports no generation.
+pub(super) fn is_observed(pod: &Pod) -> Option<bool> {
+    let now = pod.metadata.generation?;
+    observed_generation(pod).map(|seen| seen >= now)
 }
 
 /// Whether a pod has a node.

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition};
 use serde_json::{Map, Value, json};
 
-use super::pods::condition;
+use super::pods::{condition, container_statuses, is_observed};
 use crate::quantity;
 
 /// The resources that the subresource changes.
@@ -62,8 +62,8 @@ fn change_of_one(old: &Value, new: &Value) -> Result<Option<Value>, String> {
         }
     }
     // A container that has more in memory than the new limit allows would be killed.
-    let limit = |amounts: &Value| text(&amounts["limits"]["memory"]);
-    let is_lower = quantity::compare(&limit(&after), &limit(&before)) == Some(Ordering::Less);
+    let [old_limit, new_limit] = [&before, &after].map(|one| text(&one["limits"]["memory"]));
+    let is_lower = quantity::compare(new_limit, old_limit) == Some(Ordering::Less);
     if is_lower && !restarts_for_memory(new) {
         return Err(".limits.memory".to_owned());
     }
@@ -95,15 +95,13 @@ fn is_met(found: &Value, wanted: &Value) -> bool {
 
 fn is_same(one: Option<&Value>, other: &Value) -> bool {
     one.is_some_and(|one| {
-        one == other || quantity::compare(&text(one), &text(other)) == Some(Ordering::Equal)
+        one == other || quantity::compare(text(one), text(other)) == Some(Ordering::Equal)
     })
 }
 
-/// A quantity in a template may be a number.
-fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+/// A quantity: both a pod and the stored form of a template have texts.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 fn object(value: &Value) -> Map<String, Value> {
@@ -145,7 +143,7 @@ impl Class {
 /// Whether the node of a pod changes CPU and memory of containers: where it does, the kubelet reports what they
 /// have. The API server refuses the change elsewhere.
 pub(super) fn is_supported(pod: &Pod) -> bool {
-    let mut running = statuses(pod).filter(|status| is_running(status));
+    let mut running = container_statuses(pod).filter(|status| is_running(status));
     running.all(|status| status.resources.is_some())
 }
 
@@ -168,16 +166,14 @@ pub(super) fn patch(pod: &Pod, wanted: &Resources) -> Option<Value> {
 
 /// Whether the containers of a pod have the resources that its spec has.
 pub(super) fn is_actuated(pod: &Pod) -> bool {
-    let status = pod.status.as_ref();
-    let seen = status.and_then(|status| status.observed_generation);
-    let is_seen = match pod.metadata.generation.zip(seen) {
-        Some((generation, seen)) => seen >= generation,
-        // A kubelet that is too old reports no generation, but what the containers have.
-        None => containers(pod).all(|container| {
-            let found = statuses(pod).find(|status| status.name == container.name);
+    // A kubelet that is too old reports no generation, but what the containers have.
+    let has_reported = || {
+        containers(pod).all(|container| {
+            let found = container_statuses(pod).find(|status| status.name == container.name);
             found.is_some_and(|found| is_met(&json!(found.resources), &json!(container.resources)))
-        }),
+        })
     };
+    let is_seen = is_observed(pod).unwrap_or_else(has_reported);
     is_seen && pending(pod).is_none() && is_true(pod, "PodResizeInProgress").is_none()
 }
 
@@ -193,13 +189,6 @@ pub(super) fn is_infeasible(pod: &Pod) -> bool {
 
 fn is_true<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
     condition(pod, type_).filter(|condition| condition.status == "True")
-}
-
-fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
-    let statuses = pod.status.iter();
-    statuses
-        .flat_map(|status| &status.container_statuses)
-        .flatten()
 }
 
 fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {

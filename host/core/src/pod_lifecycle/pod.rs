@@ -12,14 +12,17 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use super::{
-    labels::{AVAILABLE_CONDITIONS, GATE},
+    labels::{AVAILABLE_CONDITIONS, GATE, SERVICE_AVAILABLE},
     rule::{Answers, noted},
     transition::{Gate, Observed, Transition, transition},
 };
 use crate::{
     action::{Effect, Failure, PatchKind},
     driver,
-    jobs::text::{joined, short},
+    jobs::{
+        blocked::is_live,
+        text::{joined, short},
+    },
 };
 
 /// What the readiness gate's condition says besides its status.
@@ -182,9 +185,12 @@ pub fn takes_part(pod: &Pod) -> bool {
 
 /// Whether a pod has finished: none of its containers will run again.
 pub(crate) fn is_finished(pod: &Pod) -> bool {
-    let status = pod.status.as_ref();
-    let phase = status.and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    !is_live(pod)
+}
+
+/// Whether a pod serves, as its lifecycle says.
+pub(crate) fn is_available(pod: &Pod) -> bool {
+    pod.labels().contains_key(SERVICE_AVAILABLE)
 }
 
 /// The readiness gate of a pod.

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     colla_set::{owner_uid, texts},
     pod_lifecycle::{
-        labels::{CREATING, SERVICE_AVAILABLE},
-        pod::{is_finished, is_ready},
+        labels::CREATING,
+        pod::{is_available, is_finished, is_ready},
     },
 };
 
@@ -131,10 +131,6 @@ impl<'a> Places<'a> {
 
 fn is_active(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && !is_finished(pod)
-}
-
-fn is_available(pod: &Pod) -> bool {
-    pod.labels().contains_key(SERVICE_AVAILABLE)
 }
 
 fn serves(pod: &Pod) -> bool {
