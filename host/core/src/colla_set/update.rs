@@ -1,7 +1,7 @@
 //! Updates: how the pods of older revisions get the template as it is now, a few at a time, each out of
 //! service meanwhile.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::ControllerRevision,
@@ -108,6 +108,8 @@ struct Updater<'a, 'b> {
     revisions: &'b Revisions<'a>,
     updated: &'a ControllerRevision,
     strategy: UpdateStrategy,
+    /// What changes from each older revision, by its name: most pods have the same one.
+    changes: BTreeMap<String, Result<Change, String>>,
     done: Update,
 }
 
@@ -130,6 +132,7 @@ impl Update {
             revisions,
             updated,
             strategy: strategy(&seen.object),
+            changes: BTreeMap::new(),
             done: Self::default(),
         };
         let members = pods.active.iter().copied().filter(|pod| !pairs.is_new(pod));
@@ -320,10 +323,13 @@ impl<'a> Updater<'a, '_> {
     }
 
     /// What changes in the pod, or the field that cannot be changed.
-    fn change(&self, pod: &Pod) -> Result<Change, String> {
+    fn change(&mut self, pod: &Pod) -> Result<Change, String> {
         let old = revision(pod).and_then(|name| self.revisions.named(name));
         let old = old.ok_or_else(|| "metadata.labels[controller-revision-hash]".to_owned())?;
-        let change = Change::between(&template(old), &template(self.updated))?;
+        let known = self.changes.entry(old.name_any());
+        let change =
+            known.or_insert_with(|| Change::between(&template(old), &template(self.updated)));
+        let change = change.clone()?;
         let can_resize = self.seen.can_resize && resources::is_supported(pod);
         match change.resized() {
             Some(name) if !can_resize => Err(format!("spec.containers[{name}].resources")),
