@@ -18,7 +18,10 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_api::{CollaSet, ResourceContext, keys, resource_context::OWNER};
-use operon_core::colla_set::{Driven, Seen, may_adopt};
+use operon_core::{
+    colla_set::{Driven, Seen, may_adopt},
+    jobs::owned::controller,
+};
 
 use crate::{
     apply::within_limit,
@@ -270,14 +273,4 @@ fn owner_of(key: &str) -> Option<ObjectRef<CollaSet>> {
 /// The key of the objects of a namespace that have no controller.
 fn orphans_of<K: Resource>(object: &K) -> String {
     format!("{}/", object.namespace().unwrap_or_default())
-}
-
-/// The controller of an object.
-pub(crate) fn controller<K: Resource>(
-    object: &K,
-) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
-    let owners = object.meta().owner_references.iter().flatten();
-    owners
-        .into_iter()
-        .find(|owner| owner.controller == Some(true))
 }

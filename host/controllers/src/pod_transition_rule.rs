@@ -18,6 +18,7 @@ use kube::{
 use operon_api::{CollaSet, PodTransitionRule, keys};
 use operon_core::{
     driver::StatusWrite,
+    jobs::owned::controller,
     pod_lifecycle::{
         pod::takes_part,
         rule::{Answers, Seen, Set, answers, conclude, is_concerned, selector},
@@ -25,7 +26,6 @@ use operon_core::{
 };
 
 use crate::{
-    colla_set::controller,
     error::Error,
     index::Index,
     report::Reports,

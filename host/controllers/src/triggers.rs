@@ -17,6 +17,7 @@ use kube::{
 use operon_api::OperationJob;
 use operon_core::{
     action::{Mapping, Watch},
+    jobs::owned::controller,
     selector::Selector,
 };
 
@@ -59,10 +60,7 @@ impl Rule {
         if !self.selector.matches(object.labels()) {
             return Vec::new();
         }
-        let controller = object
-            .owner_references()
-            .iter()
-            .find(|o| o.controller == Some(true));
+        let controller = controller(object);
         let uids = || {
             let own = object.meta().uid.iter();
             own.chain(controller.map(|owner| &owner.uid))

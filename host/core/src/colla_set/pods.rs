@@ -10,6 +10,7 @@ use operon_api::{CollaSet, keys};
 pub(super) use crate::pod_lifecycle::pod::{condition, is_available, is_finished, is_ready};
 
 use super::{Seen, named::Named, selection::selector};
+use crate::jobs::owned::controller;
 
 /// The pods of a CollaSet, each in the order of their creation.
 #[derive(Debug, Default)]
@@ -97,9 +98,7 @@ pub(super) fn was_excluded(pod: &Pod) -> bool {
 
 /// The uid of an object's controller.
 pub fn owner_uid<K: Resource>(object: &K) -> Option<&str> {
-    let owners = object.meta().owner_references.iter().flatten();
-    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
-    Some(&controllers.next()?.uid)
+    controller(object).map(|owner| &*owner.uid)
 }
 
 /// How many pods had been created for the set with this one; 0 of one that the set did not create.

@@ -26,6 +26,12 @@ pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> Option<OwnerReference
     })
 }
 
+/// The controller of an object.
+pub fn controller<K: Resource>(object: &K) -> Option<&OwnerReference> {
+    let mut owners = object.meta().owner_references.iter().flatten();
+    owners.find(|owner| owner.controller == Some(true))
+}
+
 /// Whether the owner of a Job is this object, and not an earlier object of the same name.
 pub(crate) fn is_owned<K: Resource>(object: &K, job: &Job) -> bool {
     let owners = job.owner_references();

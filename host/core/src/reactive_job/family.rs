@@ -7,7 +7,10 @@ use kube::ResourceExt;
 use operon_api::{ReactiveJob, keys};
 
 use super::job;
-use crate::jobs::{self, owned::is_owned};
+use crate::jobs::{
+    self,
+    owned::{controller, is_owned},
+};
 
 /// How far the generations of another object are before those of this one.
 const BEFORE: i64 = 1 << 40;
@@ -93,11 +96,7 @@ fn may_be_adopted(object: &ReactiveJob, job: &Job) -> bool {
     let was_adopted =
         jobs::number(job, keys::RUN).is_some() && job.annotations().contains_key(keys::ADOPTED);
     let by_us = !has_uid(object, job) && (was_adopted || job::is_made_here(&name, job));
-    let owner = job
-        .owner_references()
-        .iter()
-        .find(|owner| owner.controller == Some(true));
-    let is_free = owner.is_none_or(|owner| {
+    let is_free = controller(job).is_none_or(|owner| {
         owner.kind == "ReactiveJob" && job.labels().get(keys::CONTROLLER_UID) == Some(&owner.uid)
     });
     generation(object, job).is_some() && is_hash && has_shape && (by_sap || by_us) && is_free
