@@ -7,6 +7,8 @@
 
 use std::cmp::Ordering;
 
+use serde_json::Value;
+
 /// Go reads up to 18 digits into an `int64`, and only then may it keep a spelling.
 const FAST_DIGITS: usize = 18;
 /// Nothing is finer than a billionth: the rest is rounded away from zero.
@@ -58,6 +60,15 @@ pub(crate) fn canonical(text: &str) -> Option<String> {
         Unit::Binary(_) => with_binary_suffix(&number),
     };
     Some(format!("{sign}{amount}"))
+}
+
+/// The text that Go writes for a quantity in JSON, which may be a number; None if Go cannot read it.
+pub(crate) fn canonical_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => canonical(text),
+        Value::Number(number) => canonical(&number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// How two quantities compare; None if Go cannot read one of them.

@@ -16,8 +16,8 @@ use crate::{
     jobs::{
         name::{cut, five},
         owned::owner,
+        stored::stored_pod_template,
     },
-    reactive_job::stored::stored_pod_template,
 };
 
 /// What the creation of a revision is for.

@@ -9,6 +9,7 @@ pub(crate) mod name;
 pub mod owned;
 pub(crate) mod refused;
 pub(crate) mod render;
+pub(crate) mod stored;
 pub(crate) mod text;
 pub(crate) mod time;
 

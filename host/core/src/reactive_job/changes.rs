@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use operon_api::keys;
 use serde_json::{Map, Value, json};
 
-use super::stored::stored;
+use crate::jobs::stored::stored;
 
 /// The most differences that are reported.
 const TOLD: usize = 10;

@@ -19,7 +19,6 @@ mod job;
 mod plan;
 mod sap_hash;
 mod status;
-pub(crate) mod stored;
 mod template;
 #[cfg(test)]
 mod tests;

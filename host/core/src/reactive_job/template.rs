@@ -4,10 +4,8 @@
 use operon_api::{ReactiveJob, embedded::JobTemplateSpec};
 use serde_json::{Value, json};
 
-use super::{
-    sap_hash::{SapHashes, sap_hashes, sha256},
-    stored::stored,
-};
+use super::sap_hash::{SapHashes, sap_hashes, sha256};
+use crate::jobs::stored::stored;
 
 /// The hashes of `spec.jobTemplate`, each of 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]

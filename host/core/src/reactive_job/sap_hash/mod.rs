@@ -55,15 +55,6 @@ pub(super) fn go_json(template: &Value, build: Build) -> Option<String> {
     encode_struct("JobTemplateSpec", template, build)
 }
 
-/// A quantity in Go's canonical form; None if the text is not a quantity.
-pub(super) fn quantity(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => quantity::canonical(text),
-        Value::Number(number) => quantity::canonical(&number.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
 /// The SHA-256 of a text, in 64 lower-case hexadecimal digits.
 pub(super) fn sha256(text: &str) -> String {
     Sha256::digest(text)
@@ -89,7 +80,9 @@ fn encode(value: &Value, go_type: &GoType, build: Build) -> Option<String> {
             Some(i32::try_from(number.as_i64()?).ok()?.to_string())
         }
         (GoType::String | GoType::IntOrString, Value::String(text)) => Some(quote(text)),
-        (GoType::Quantity, Value::String(_) | Value::Number(_)) => Some(quote(&quantity(value)?)),
+        (GoType::Quantity, Value::String(_) | Value::Number(_)) => {
+            Some(quote(&quantity::canonical_of(value)?))
+        }
         (GoType::Time, Value::String(text)) => encode_time(text),
         _ => None,
     }

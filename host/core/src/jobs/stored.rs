@@ -1,12 +1,12 @@
-//! A Job template as the API server would store it: without nulls and meaningless empty values, with the
-//! defaults written out. Two templates with the same stored form give the same Job. Only hashes and
-//! comparisons need it: no object is ever written from it.
+//! A Job template, or a pod template, as the API server would store it: without nulls and meaningless empty values,
+//! with the defaults written out. Two templates with the same stored form give the same Job, or the same pod. Only
+//! hashes and comparisons need it: no object is ever written from it.
 //!
 //! The defaults are those of Kubernetes 1.34 (`pkg/apis/batch/v1/defaults.go`, `core/v1/defaults.go`).
 
 use serde_json::{Map, Value, json};
 
-use super::sap_hash::quantity;
+use crate::quantity;
 
 /// Objects that mean the same as their absence when they are empty. Others do not: an empty `emptyDir` is
 /// a volume, an empty `labelSelector` selects everything.
@@ -32,7 +32,7 @@ const NOTHING_IF_EMPTY: [&str; 18] = [
 ];
 
 /// The stored form of `spec.jobTemplate`.
-pub(super) fn stored(template: &Value) -> Value {
+pub(crate) fn stored(template: &Value) -> Value {
     let mut template = template.clone();
     // The name and the namespace are not the template's to choose.
     if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -46,7 +46,7 @@ pub(super) fn stored(template: &Value) -> Value {
 }
 
 /// The stored form of a Job's spec.
-pub(super) fn stored_spec(spec: &Value) -> Value {
+pub(crate) fn stored_spec(spec: &Value) -> Value {
     let mut spec = spec.clone();
     tidy(&mut spec);
     if spec.is_object() {
@@ -191,7 +191,7 @@ fn container(container: &mut Value) {
 
 fn quantities(amounts: &mut Value) {
     for (_, amount) in amounts.as_object_mut().into_iter().flatten() {
-        if let Some(text) = quantity(amount) {
+        if let Some(text) = quantity::canonical_of(amount) {
             *amount = json!(text);
         }
     }
