@@ -122,6 +122,22 @@ impl World {
             .await;
     }
 
+    /// Deletes the namespace of the story as a user does, and waits until it is gone.
+    pub async fn delete_namespace(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces
+            .delete(&self.namespace, &DeleteParams::default())
+            .await
+            .expect("a namespace of our own");
+        self.eventually("the namespace is gone", async || {
+            match namespaces.get_opt(&self.namespace).await? {
+                Some(found) => bail!("{:?}", found.status),
+                None => Ok(()),
+            }
+        })
+        .await;
+    }
+
     /// Deletes every object that hosts hold by a finalizer, and waits until a host has let it go.
     pub async fn delete_what_hosts_hold(&self) {
         self.delete_all::<OperationJob>().await;
@@ -225,6 +241,13 @@ impl World {
         };
         let deleted = self.api::<Pod>().delete(&pod.name_any(), &params).await;
         deleted.unwrap_or_else(|error| panic!("failed to delete pod {}: {error}", pod.name_any()));
+    }
+
+    /// Keeps a pod as a dead kubelet would, whose end is never confirmed; or lets it go.
+    pub async fn hold_pod(&self, pod: &str, is_held: bool) {
+        let finalizers = is_held.then_some(["try.example.com/hold"]);
+        let patch = json!({"metadata": {"finalizers": finalizers}});
+        self.patch::<Pod>(pod, patch).await;
     }
 
     /// Looks until `probe` finds what it looks for, and returns that.

@@ -1,6 +1,5 @@
 //! How a CollaSet is deleted: what becomes of its pods, and what is said while something is left.
 
-use k8s_openapi::api::core::v1::Namespace;
 use operon_api::{CollaSet, conditions::find, keys};
 use operon_e2e::{
     colla_set::{colla_set, instance_ids, status},
@@ -180,19 +179,7 @@ async fn a_set_of_before_that_nothing_held_is_held() {
 async fn a_namespace_goes_with_its_collasets() {
     story(async |world: &World| {
         world.colla_set_up("shop", 2).await;
-        let namespaces: kube::Api<Namespace> = kube::Api::all(world.client.clone());
-        namespaces
-            .delete(&world.namespace, &kube::api::DeleteParams::default())
-            .await
-            .expect("a namespace of our own");
-        world
-            .eventually("the namespace is gone", async || {
-                match namespaces.get_opt(&world.namespace).await? {
-                    Some(found) => bail!("{:?}", found.status),
-                    None => Ok(()),
-                }
-            })
-            .await;
+        world.delete_namespace().await;
     })
     .await;
 }

@@ -7,13 +7,6 @@ use operon_e2e::{
     prelude::*,
 };
 
-/// What keeps a pod as a dead kubelet would: nobody confirms that it has terminated.
-async fn hold(world: &World, pod: &Pod, is_held: bool) {
-    let finalizers = is_held.then_some(["try.example.com/hold"]);
-    let patch = json!({"metadata": {"finalizers": finalizers}});
-    world.patch::<Pod>(&pod.name_any(), patch).await;
-}
-
 #[tokio::test]
 async fn a_node_that_dies_in_the_middle_of_its_job_does_not_hold_up_the_others() {
     story(async |world: &World| {
@@ -28,7 +21,7 @@ async fn a_node_that_dies_in_the_middle_of_its_job_does_not_hold_up_the_others()
             .await;
         let jobs = world.jobs_are_on("test", &[&a]).await;
         let pod = world.pod_of(&jobs[0]).await;
-        hold(world, &pod, true).await;
+        world.hold_pod(&pod.name_any(), true).await;
         world.break_node(&a).await;
         let words = [&*format!("Waiting for node {a:?} (not Ready)")];
         world.daemon_says("test", "Running", &words).await;
@@ -46,7 +39,7 @@ async fn a_node_that_dies_in_the_middle_of_its_job_does_not_hold_up_the_others()
             failed.message
         );
         assert!(world.find::<Pod>(&pod.name_any()).await.is_some());
-        hold(world, &pod, false).await;
+        world.hold_pod(&pod.name_any(), false).await;
     })
     .await;
 }

@@ -3,13 +3,6 @@
 use operon_api::CollaSet;
 use operon_e2e::{colla_set::colla_set, daemon_job::STORY, prelude::*, workload::pod_spec};
 
-/// What keeps a pod as a dead kubelet would: nobody confirms that it has terminated.
-async fn hold(world: &World, pod: &str, is_held: bool) {
-    let finalizers = is_held.then_some(["try.example.com/hold"]);
-    let patch = json!({"metadata": {"finalizers": finalizers}});
-    world.patch::<Pod>(pod, patch).await;
-}
-
 #[tokio::test]
 async fn a_pod_on_a_lost_node_is_replaced_on_another_one_and_the_target_says_what_it_waits_for() {
     story(async |world: &World| {
@@ -23,7 +16,7 @@ async fn a_pod_on_a_lost_node_is_replaced_on_another_one_and_the_target_says_wha
             .as_ref()
             .and_then(|spec| spec.node_name.clone());
         let (old, node) = (pods[0].name_any(), node.expect("a node"));
-        hold(world, &old, true).await;
+        world.hold_pod(&old, true).await;
         world.break_node(&node).await;
         let job = Job::replace("opj", &[&old]).object();
         world.create(&job).await;
@@ -41,7 +34,7 @@ async fn a_pod_on_a_lost_node_is_replaced_on_another_one_and_the_target_says_wha
         let new = job::new_pod(&job, &old).expect("a new pod");
         let new = world.get::<Pod>(&new).await.expect("the new pod");
         assert!(new.is_ready());
-        hold(world, &old, false).await;
+        world.hold_pod(&old, false).await;
         let job = world.finished("opj").await;
         assert_eq!(job::status(&job).succeeded_pod_count, Some(1));
     })

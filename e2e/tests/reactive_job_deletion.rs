@@ -1,7 +1,7 @@
 //! How ReactiveJobs and their Jobs end: who is waited for, what is said meanwhile, and that nothing is
 //! left behind that nobody can delete.
 
-use k8s_openapi::api::{batch::v1::Job as BatchJob, core::v1::Namespace};
+use k8s_openapi::api::batch::v1::Job as BatchJob;
 use operon_api::{
     ReactiveJob, keys,
     reactive_job::{Outcome, RunReason, State},
@@ -156,19 +156,7 @@ async fn a_namespace_goes_with_its_reactive_jobs() {
         world.comes_to("done", State::Ready).await;
         Reactive::of("runs").endless().apply(world).await;
         world.jobs_are("runs", 1).await;
-        let namespaces: kube::Api<Namespace> = kube::Api::all(world.client.clone());
-        namespaces
-            .delete(&world.namespace, &kube::api::DeleteParams::default())
-            .await
-            .expect("a namespace of our own");
-        world
-            .eventually("the namespace is gone", async || {
-                match namespaces.get_opt(&world.namespace).await? {
-                    Some(found) => bail!("{:?}", found.status),
-                    None => Ok(()),
-                }
-            })
-            .await;
+        world.delete_namespace().await;
     })
     .await;
 }
