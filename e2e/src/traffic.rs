@@ -35,15 +35,15 @@ const RATE: u32 = 1_000;
 /// A request that has no whole answer after this time has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many failures are told one by one.
-const TOLD: usize = 10;
+/// How many failures are reported one by one.
+const REPORTED: usize = 10;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n";
 
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
-    /// Nobody listens.
+    /// The port has no listener.
     Refused,
     /// The connection was cut.
     Reset,
@@ -63,7 +63,7 @@ pub struct Tally {
     /// How long each request took that succeeded, in microseconds.
     micros: Vec<u32>,
     failures: BTreeMap<Failure, usize>,
-    told: Vec<String>,
+    reported: Vec<String>,
 }
 
 impl Tally {
@@ -100,8 +100,8 @@ impl Tally {
             }
             Err((failure, text)) => {
                 *self.failures.entry(*failure).or_default() += 1;
-                if self.told.len() < TOLD {
-                    self.told.push(format!("after {at:.1?}: {text}"));
+                if self.reported.len() < REPORTED {
+                    self.reported.push(format!("after {at:.1?}: {text}"));
                 }
             }
         }
@@ -120,7 +120,7 @@ impl fmt::Display for Tally {
             self.within(0.99),
             self.within(1.0),
         )?;
-        for failure in &self.told {
+        for failure in &self.reported {
             write!(formatter, "\n  {failure}")?;
         }
         Ok(())

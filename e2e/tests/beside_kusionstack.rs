@@ -27,7 +27,7 @@ fn webhooks(world: &World) -> Api<MutatingWebhookConfiguration> {
     Api::all(world.client.clone())
 }
 
-/// KusionStack is installed; its webhook has no rule, so nobody calls it.
+/// KusionStack is installed; its webhook has no rule, so it is never called.
 async fn install(world: &World) {
     let configuration = serde_json::from_value(json!({"metadata": {"name": WEBHOOK}}));
     let configuration = configuration.expect("a MutatingWebhookConfiguration");

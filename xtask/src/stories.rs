@@ -1,6 +1,6 @@
 //! The end-to-end stories of `e2e/tests`: which there are, on which cluster each is told, and how.
 //!
-//! Most are told on the nodes that were asked for. Some need several nodes, which come and go, and a machine is
+//! Most run on the nodes that were asked for. Some need several nodes, which come and go, and a machine is
 //! only one: theirs are simulated.
 
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use operon_devcluster::{Cluster, Nodes, Options, Progress, Tool, output_of};
 
 use crate::{host, tools};
 
-/// Files whose names begin with one of these are told on simulated nodes.
+/// Files whose names begin with one of these run on simulated nodes.
 const SIMULATED: [&str; 2] = ["daemon_job", "lost_node"];
 
 /// Files whose names end so run hosts of their own: they are told last, and alone.
 const ALONE: [&str; 2] = ["crash", "kusionstack"];
 
-/// Files whose names begin so measure what clients of pods notice: they are told alone, beside the chart's
+/// Files whose names begin so measure what clients of pods notice: they run alone, beside the chart's
 /// host.
 const UNDISTURBED: &str = "traffic";
 

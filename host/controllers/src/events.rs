@@ -341,7 +341,7 @@ mod tests {
             let event = json!({"metadata": {"name": "e"}, "eventTime": null});
             Some(fake::answer(200, &event))
         });
-        // Each Event comes a quarter of a minute after the one before.
+        // Each Event comes a quarter of a minute after the previous one.
         let seconds = Arc::new(AtomicI64::default());
         let now = move || {
             let second = seconds.fetch_add(15, Ordering::Relaxed);

@@ -195,8 +195,8 @@ impl Watched {
         }
     }
 
-    /// A Lease whose renewals the watch reported has none for too long: the API server is asked, because a watch
-    /// may be dead unnoticed.
+    /// The watch has reported no renewal of a Lease for too long: the API server is asked, because a watch may be
+    /// dead unnoticed.
     async fn confirm(&self) {
         let leases: Api<Lease> = Api::all(self.client.clone());
         let params = ListParams::default().fields(&format!("metadata.name={LEASE}"));

@@ -25,7 +25,7 @@ pub const WEBHOOKS: [&str; 2] = [
 /// The name of KusionStack's Lease, in the namespace that KusionStack was installed in.
 pub const LEASE: &str = "kusionstack-controller-manager";
 
-/// After how many durations of the Lease without a renewal nobody holds it any more: another replica of
+/// After how many durations of the Lease without a renewal it has no holder any more: another replica of
 /// KusionStack renews it at the latest after one.
 const PATIENCE: u32 = 2;
 
@@ -74,7 +74,7 @@ pub enum Presence {
     /// Its controllers do not run, as far as this host may see.
     #[default]
     Absent,
-    /// Its Lease has a holder, and nobody has renewed it since this host began to watch: it may have been left
+    /// Its Lease has a holder, and it has not been renewed since this host began to watch: it may have been left
     /// behind.
     Unclear,
     /// Its controllers run.

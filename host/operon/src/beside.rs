@@ -16,7 +16,7 @@ use crate::{run::BesideKusionStack, wiring::Queue};
 pub(crate) struct Beside {
     kusion_stack: KusionStack,
     /// For controllers that do not stand down.
-    nobody: KusionStack,
+    absent: KusionStack,
     forced: Vec<BesideKusionStack>,
 }
 
@@ -33,7 +33,7 @@ impl Beside {
         let names = guarded.map(|one| one.name()).collect();
         Self {
             kusion_stack: KusionStack::watch(client, health, names).await,
-            nobody: KusionStack::watch(client, health, Vec::new()).await,
+            absent: KusionStack::watch(client, health, Vec::new()).await,
             forced,
         }
     }
@@ -49,7 +49,7 @@ impl Beside {
         concerns: fn(&R::Object) -> bool,
     ) -> Guarded<R> {
         let kusion_stack = if self.forced.contains(&kind) {
-            &self.nobody
+            &self.absent
         } else {
             &self.kusion_stack
         };

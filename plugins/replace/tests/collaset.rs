@@ -108,7 +108,7 @@ fn the_new_pods_of_origins_that_went_unseen_are_known_by_a_label_that_stays() {
     }
     let mut job = FakeJob::new("j1", &names);
     job.pass::<Replace>(&mut world);
-    // In the same second, and another one that is no new pod: nothing but the label tells which is whose.
+    // In the same second, and another one that is no new pod: only the label says which pod replaces which.
     let uids = names.map(|name| world.expect_pod(name).uid);
     world.add_pod("foo-0", &ours(&serving("2")));
     for (name, uid) in ["foo-z", "foo-m"].iter().zip(&uids) {

@@ -349,7 +349,7 @@ impl Cluster {
             }
             self.world.change(|state, now| {
                 for pod in state.objects.all(PODS) {
-                    // Nobody replaces it, so it would count as out of service.
+                    // No controller replaces it, so it would count as out of service.
                     if !is_active(&pod) && owner(&pod).is_null() {
                         state.objects.delete(PODS, name_of(&pod), now);
                         continue;

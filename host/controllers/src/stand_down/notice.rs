@@ -43,7 +43,7 @@ pub struct Notice<K: Reported> {
     concerns: fn(&K) -> bool,
     writer: StatusWriter,
     /// The uids of the objects that it was reported on.
-    told: Mutex<HashSet<String>>,
+    reported: Mutex<HashSet<String>>,
 }
 
 impl<K: Reported> Notice<K> {
@@ -62,14 +62,14 @@ impl<K: Reported> Notice<K> {
             events: events.clone(),
             concerns,
             writer: StatusWriter::default(),
-            told: Mutex::default(),
+            reported: Mutex::default(),
         }
     }
 
     async fn write(&self, object: &K, sign: &Sign) -> Result<Next, Error> {
         let uid = object.uid().unwrap_or_default();
-        let is_told = self.told().contains(&uid);
-        if is_told || !(self.concerns)(object) {
+        let is_reported = self.reported().contains(&uid);
+        if is_reported || !(self.concerns)(object) {
             return Ok(Next::default());
         }
         let message = message::<K>(sign);
@@ -109,12 +109,12 @@ impl<K: Reported> Notice<K> {
                 )
                 .await;
         }
-        self.told().insert(uid);
+        self.reported().insert(uid);
         Ok(Next::default())
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reported(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,7 +124,7 @@ impl<K: Reported> Tell<K> for Notice<K> {
     }
 
     fn forget(&self, object: &K) {
-        self.told().remove(&object.uid().unwrap_or_default());
+        self.reported().remove(&object.uid().unwrap_or_default());
     }
 }
 
@@ -146,7 +146,7 @@ fn status<K: Reported>(object: &K, message: &str, now: Timestamp) -> Option<Valu
         return None;
     }
     let generation = object.meta().generation;
-    let told = condition(
+    let standing_down = condition(
         &conditions,
         STANDING_DOWN,
         "True",
@@ -156,7 +156,7 @@ fn status<K: Reported>(object: &K, message: &str, now: Timestamp) -> Option<Valu
         now,
     );
     conditions.retain(|one| one.type_ != STANDING_DOWN);
-    conditions.push(told);
+    conditions.push(standing_down);
     status["conditions"] = json!(conditions);
     Some(status)
 }

@@ -172,7 +172,7 @@ fn a_lease_that_is_renewed_is_respected_until_some_time_after_its_last_renewal()
     assert_eq!(world.writes(), writes);
     seconds(&mut world, 30);
     assert_eq!(standing_down(&world), None);
-    // The next process finds a Lease that nobody renews, and says nothing about it.
+    // The next process finds a Lease that is not renewed, and says nothing about it.
     let writes = world.writes();
     world.hand_over(Duration::from_secs(3));
     seconds(&mut world, 60);

@@ -135,7 +135,7 @@ fn a_pod_whose_name_is_too_long_to_be_replaced_is_named() {
         "{}",
         scale.message
     );
-    let stalled = find(&conditions, "Stalled").expect("somebody must do something");
+    let stalled = find(&conditions, "Stalled").expect("a user must change something");
     assert_eq!(stalled.reason, "NameTooLong");
     seen.pod(
         0,
