@@ -8,10 +8,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use operon_core::{
     action::{Failure, Severity},
-    pod_lifecycle::{
-        deletion::deletion,
-        pod::{Step, step, takes_part},
-    },
+    pod_lifecycle::pod::{Step, step, takes_part},
 };
 
 use crate::{
@@ -45,15 +42,12 @@ impl Reconciler for PodOpsLifecycle {
     const STATUS_MANAGER: Option<&'static str> = None;
 
     async fn reconcile(&self, pod: Arc<Pod>) -> Result<Next, Error> {
-        let answers = self.rules.answers(&pod);
-        let (step, failure) = step(&pod, &answers, Timestamp::now());
-        if let Some(failure) = failure {
-            let Failure { reason, message } = failure;
-            self.events
-                .send(&*pod, Severity::Warning, &reason, "Reconcile", &message)
-                .await;
+        let now = Timestamp::now();
+        let (step, failure) = step(&pod, |pod| self.rules.answers(pod), now);
+        if let Some(Failure { reason, message }) = failure {
+            self.send(&pod, Severity::Warning, &reason, &message).await;
         }
-        match self.take(&pod, &step).await {
+        match self.take(&pod, &step, now).await {
             // The watch reports the newer version, which asks for another reconcile; if there is none, time does.
             Err(error) if error.class() == Class::Conflict => Ok(Next {
                 requeue_after: Some(CONFLICT),
@@ -66,55 +60,30 @@ impl Reconciler for PodOpsLifecycle {
 }
 
 impl PodOpsLifecycle {
-    /// Writes the labels, then the readiness gate, each over the version of the pod that it was decided from. A
-    /// pod that is at rest, or waits, is deleted if it shall be.
-    async fn take(&self, pod: &Pod, step: &Step) -> Result<(), Error> {
+    /// Writes the pod, over the version that this was decided from.
+    async fn take(&self, pod: &Pod, step: &Step, now: Timestamp) -> Result<(), Error> {
+        let Some(write) = step.write(pod, now) else {
+            return Ok(());
+        };
         let namespace = pod.namespace().unwrap_or_default();
-        if step.is_none() {
-            return self.delete(pod, &namespace).await;
-        }
-        let mut version = pod.resource_version();
-        if let Some(labels) = step.labels(pod, version.clone()) {
-            let Performed::Object(written) = self.performer.perform(&namespace, &labels).await?
-            else {
-                return Ok(());
-            };
-            version = written.resource_version();
+        if let Performed::Object(written) = self.performer.perform(&namespace, &write).await? {
             self.wrote(*written);
-            if let Some(rules) = step.waits() {
-                let message = format!("waiting for {rules}");
-                self.events
-                    .send(pod, Severity::Normal, "WaitsForRule", "Reconcile", &message)
-                    .await;
-            }
         }
-        if let Some(gate) = step.gate(pod, version, Timestamp::now())
-            && let Performed::Object(written) = self.performer.perform(&namespace, &gate).await?
-        {
-            self.wrote(*written);
-            if let Some((reason, message)) = step.event() {
-                self.events
-                    .send(pod, Severity::Normal, reason, "Reconcile", message)
-                    .await;
-            }
+        if let Some((reason, message)) = step.event() {
+            self.send(pod, Severity::Normal, reason, message).await;
+        }
+        if let Some(rules) = step.waits() {
+            let message = format!("waiting for {rules}");
+            self.send(pod, Severity::Normal, "WaitsForRule", &message)
+                .await;
         }
         Ok(())
     }
 
-    async fn delete(&self, pod: &Pod, namespace: &str) -> Result<(), Error> {
-        let Some(next) = deletion(pod, Timestamp::now()) else {
-            return Ok(());
-        };
-        if let Performed::Object(written) = self.performer.perform(namespace, &next).await? {
-            self.wrote(*written);
-        }
-        if next.removes() {
-            let message = "the pod is out of service and is deleted";
-            self.events
-                .send(pod, Severity::Normal, "PodDeletion", "Reconcile", message)
-                .await;
-        }
-        Ok(())
+    async fn send(&self, pod: &Pod, severity: Severity, reason: &str, message: &str) {
+        self.events
+            .send(pod, severity, reason, "Reconcile", message)
+            .await;
     }
 
     fn wrote(&self, written: kube::core::DynamicObject) {

@@ -393,7 +393,9 @@ impl State {
         }
         let mut new = old.clone();
         let new = match (method.as_str(), subresource) {
+            // Of pods, the API server takes metadata with the status.
             ("PATCH", Some("status")) if plural == PODS => {
+                strategic(&mut new["metadata"], &body["metadata"]);
                 strategic(&mut new["status"], &body["status"]);
                 Some(new)
             }

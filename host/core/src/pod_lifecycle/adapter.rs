@@ -1,12 +1,8 @@
 //! The steps of an operation that takes part: begin, find out whether it may act, finish, withdraw. Each is
 //! one change of labels, with the resource version of the pod that it was decided from.
 
-use std::collections::BTreeMap;
-
+pub use super::labels::Edit;
 use super::labels::{Labels, Mark, Operation, Stage};
-
-/// Labels that are set, or removed where there is no value.
-pub type Edit = BTreeMap<String, Option<String>>;
 
 /// An operation, as its performer names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,29 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The labels of a pod.
 pub type Labels = BTreeMap<String, String>;
 
+/// A change of labels: they are set, or removed where there is no value.
+pub type Edit = BTreeMap<String, Option<String>>;
+
+/// The change from some labels to others.
+pub(super) fn difference(before: &Labels, after: &Labels) -> Edit {
+    let removed = before.keys().filter(|key| !after.contains_key(*key));
+    let removed = removed.map(|key| (key.clone(), None));
+    let is_new = |(key, value): &(&String, &String)| before.get(*key) != Some(*value);
+    let set = after.iter().filter(is_new);
+    let set = set.map(|(key, value)| (key.clone(), Some(value.clone())));
+    removed.chain(set).collect()
+}
+
+/// Changes labels.
+pub(super) fn apply(edit: Edit, labels: &mut Labels) {
+    for (key, value) in edit {
+        match value {
+            Some(value) => labels.insert(key, value),
+            None => labels.remove(&key),
+        };
+    }
+}
+
 /// The readiness gate that the lifecycle sets.
 pub const GATE: &str = "pod.kusionstack.io/service-ready";
 

@@ -1,10 +1,13 @@
 //! A pod as the lifecycle sees it, and the writes of its next transition. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use k8s_openapi::{
     api::core::v1::{Pod, PodCondition},
-    jiff::Timestamp,
+    jiff::{Timestamp, Unit},
 };
 use kube::ResourceExt;
 use operon_api::keys;
@@ -12,12 +15,16 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use super::{
-    labels::{AVAILABLE_CONDITIONS, GATE, SERVICE_AVAILABLE},
+    deletion::{self, DELETION},
+    labels::{
+        AVAILABLE_CONDITIONS, GATE, Labels, Operation, SERVICE_AVAILABLE, apply, difference,
+        protecting,
+    },
     rule::{Answers, noted},
     transition::{Gate, Observed, Transition, transition},
 };
 use crate::{
-    action::{Effect, Failure, PatchKind},
+    action::{Effect, Failure, PatchKind, Propagation},
     driver,
     jobs::{
         blocked::is_live,
@@ -31,9 +38,10 @@ const MESSAGE: &str = "updated by PodOpsLifecycle";
 /// How much of an annotation is quoted.
 const QUOTED: usize = 200;
 
-/// The next transition of a pod.
+/// What happens to a pod next, in one write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
+    /// The change of its labels, and of its readiness gate.
     next: Transition,
     /// The annotations that say what the pod waits for: set, or removed where there is no value.
     notes: BTreeMap<String, Option<String>>,
@@ -41,16 +49,29 @@ pub struct Step {
     waits: Option<String>,
     /// The gate before.
     gate: Gate,
+    /// The pod is deleted instead.
+    deletes: bool,
+    /// It leaves service only to be deleted, and waits for nobody else.
+    goes: bool,
 }
 
 /// What comes next for a pod, by what rules say of it; and why it cannot serve, if the annotation that says which
-/// finalizers it must have cannot be read.
-pub fn step(pod: &Pod, answers: &Answers, now: Timestamp) -> (Step, Option<Failure>) {
+/// finalizers it must have cannot be read. `answers` gets the pod with the labels of an operation that begins now.
+pub fn step(
+    pod: &Pod,
+    answers: impl FnOnce(&Pod) -> Answers,
+    now: Timestamp,
+) -> (Step, Option<Failure>) {
+    let mut begun = Cow::Borrowed(pod);
+    if let Some(edit) = deletion::edit(pod, now) {
+        apply(edit, begun.to_mut().labels_mut());
+    }
+    let answers = answers(&begun);
     let expected = expected(pod);
     let gate = gate(pod);
     let is_deleting = pod.metadata.deletion_timestamp.is_some();
     let next = transition(&Observed {
-        labels: pod.labels(),
+        labels: begun.labels(),
         finalizers: pod.finalizers(),
         expected: expected.as_ref().ok(),
         gate,
@@ -63,18 +84,32 @@ pub fn step(pod: &Pod, answers: &Answers, now: Timestamp) -> (Step, Option<Failu
     let notes = if is_deleting {
         BTreeMap::new()
     } else {
-        notes(pod, answers)
+        notes(pod, &answers)
     };
     let is_new = |key: &&String| notes.contains_key(*key) && !pod.annotations().contains_key(*key);
     let new = answers.waits.iter().filter(|(key, _)| is_new(key));
     let waits = joined(new.map(|(key, note)| note.sentence(key)));
+    let mut labels = begun.labels().clone();
+    apply(next.labels, &mut labels);
     let step = Step {
-        next,
         gate,
         waits: (!waits.is_empty()).then_some(waits),
         notes,
+        deletes: deletion::is_due(pod, &labels, now),
+        goes: goes(pod, &labels),
+        next: Transition {
+            labels: difference(pod.labels(), &labels),
+            gate: next.gate,
+        },
     };
     (step, expected.err())
+}
+
+/// Whether a pod with these labels leaves service only to be deleted, and no finalizer is waited for.
+fn goes(pod: &Pod, labels: &Labels) -> bool {
+    let all = Operation::all(labels);
+    all.iter().all(|operation| operation.id == DELETION.id)
+        && protecting(pod.finalizers()).next().is_none()
 }
 
 /// What changes in the annotations that say what a pod waits for.
@@ -90,13 +125,11 @@ fn notes(pod: &Pod, answers: &Answers) -> BTreeMap<String, Option<String>> {
 }
 
 impl Step {
-    /// Whether nothing changes.
-    pub fn is_none(&self) -> bool {
-        self.next == Transition::default() && self.notes.is_empty()
-    }
-
-    /// The change of labels and annotations, if there is one, of this version of the pod.
-    pub fn labels(&self, pod: &Pod, version: Option<String>) -> Option<Effect> {
+    /// The write of this version of the pod; none if nothing changes.
+    pub fn write(&self, pod: &Pod, now: Timestamp) -> Option<Effect> {
+        if self.deletes {
+            return Some(driver::delete_unchanged(pod, Propagation::Background));
+        }
         let mut metadata = Map::new();
         if !self.next.labels.is_empty() {
             metadata.insert("labels".to_owned(), json!(self.next.labels));
@@ -104,32 +137,24 @@ impl Step {
         if !self.notes.is_empty() {
             metadata.insert("annotations".to_owned(), json!(self.notes));
         }
-        (!metadata.is_empty()).then(|| Effect::Patch {
-            object: driver::reference(pod),
-            subresource: None,
-            kind: PatchKind::Merge,
-            body: json!({"metadata": metadata}),
-            uid: pod.uid(),
-            resource_version: version,
-        })
-    }
-
-    /// The change of the readiness gate, if there is one, of this version of the pod.
-    pub fn gate(&self, pod: &Pod, version: Option<String>, now: Timestamp) -> Option<Effect> {
-        let is_open = self.next.gate?;
+        let Some(is_open) = self.next.gate else {
+            let body = json!({"metadata": metadata});
+            return (!metadata.is_empty()).then(|| driver::unchanged(pod, body));
+        };
+        // Of pods, the API server takes metadata with the status.
         let condition = json!({
             "type": GATE,
             "status": if is_open { "True" } else { "False" },
-            "lastTransitionTime": now.round(k8s_openapi::jiff::Unit::Second).unwrap_or(now),
+            "lastTransitionTime": now.round(Unit::Second).unwrap_or(now),
             "message": MESSAGE,
         });
         Some(Effect::Patch {
             object: driver::reference(pod),
             subresource: Some("status".to_owned()),
             kind: PatchKind::Strategic,
-            body: json!({"status": {"conditions": [condition]}}),
+            body: json!({"metadata": metadata, "status": {"conditions": [condition]}}),
             uid: pod.uid(),
-            resource_version: version,
+            resource_version: pod.resource_version(),
         })
     }
 
@@ -138,15 +163,19 @@ impl Step {
         self.waits.as_deref()
     }
 
-    /// Reason and message of the Event about a change of the gate; none of a new pod, whose gate is open from
-    /// the beginning.
+    /// Reason and message of the Event about the write; none about the gate of a new pod, which is open from the
+    /// beginning, nor about that of a pod whose deletion is reported in a moment.
     pub fn event(&self) -> Option<(&'static str, &'static str)> {
+        if self.deletes {
+            return Some(("PodDeletion", "the pod is out of service and is deleted"));
+        }
         match (self.gate, self.next.gate?) {
             (Gate::Unset, true) => None,
             (_, true) => Some((
                 "ServiceReady",
                 "the readiness gate is open: the pod may serve",
             )),
+            (_, false) if self.goes => None,
             (_, false) => Some((
                 "ServiceNotReady",
                 "the readiness gate is closed: the pod is taken out of service",

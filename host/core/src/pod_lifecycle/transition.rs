@@ -3,11 +3,11 @@
 //! A transition goes as far as the pod allows in one step. It ends where something must be observed on the
 //! pod first: the False gate, removed finalizers, or readiness.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::labels::{
-    COMPLETING_AGAIN, CREATING, Labels, Mark, Operation, SERVICE_AVAILABLE, STAY_OFFLINE, Stage,
-    permitted, protecting,
+    COMPLETING_AGAIN, CREATING, Edit, Labels, Mark, Operation, SERVICE_AVAILABLE, STAY_OFFLINE,
+    Stage, difference, permitted, protecting,
 };
 
 /// The readiness gate of a pod.
@@ -58,9 +58,9 @@ pub enum Verdict {
 /// What changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transition {
-    /// Labels that are set, or removed where there is no value.
-    pub labels: BTreeMap<String, Option<String>>,
-    /// The new status of the gate's condition. It is written after the labels.
+    /// The change of the labels.
+    pub labels: Edit,
+    /// The new status of the gate's condition. It is written together with the labels.
     pub gate: Option<bool>,
 }
 
@@ -213,11 +213,10 @@ impl<'a> Next<'a> {
         }
     }
 
-    /// When rules allow it for every operation, the gate opens; once it is open, and those who send
-    /// requests to the pod know it again, the operations are over. A pod that stays offline waits for neither.
+    /// When rules allow it for every operation, the gate opens. The operations have finished then, unless a
+    /// controller that sends requests to the pod must register it first. A pod that stays offline does not wait.
     fn complete(&mut self) {
-        let is_open = matches!(self.observed.gate, Gate::Absent | Gate::Open);
-        let is_back = self.is_offline() || (is_open && self.is_expected());
+        let is_back = self.is_offline() || self.is_expected();
         if !self.are_all_at(&[Stage::Completing]) || !is_back {
             return;
         }
@@ -265,16 +264,8 @@ impl<'a> Next<'a> {
     }
 
     fn into_transition(self) -> Transition {
-        let before = self.observed.labels;
-        let removed = before.keys().filter(|key| !self.labels.contains_key(*key));
-        let mut labels: BTreeMap<_, _> = removed.map(|key| (key.clone(), None)).collect();
-        for (key, value) in self.labels {
-            if before.get(&key) != Some(&value) {
-                labels.insert(key, Some(value));
-            }
-        }
         Transition {
-            labels,
+            labels: difference(self.observed.labels, &self.labels),
             gate: self.gate,
         }
     }

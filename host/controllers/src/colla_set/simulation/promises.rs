@@ -129,9 +129,9 @@ impl Writes {
 
     fn deleted(&mut self, pod: &Value, objects: &Objects) {
         self.counts_lost(pod, objects);
-        let is_allowed = [keys::COLLA_SET_OPERATION, DELETION.id]
-            .iter()
-            .any(|id| is_operated(pod, id));
+        // The lifecycle itself deletes pods, so it need not say first that it may.
+        let is_allowed =
+            is_operated(pod, keys::COLLA_SET_OPERATION) || is_leaving(pod, DELETION.id);
         self.promise(
             !is_active(pod) || (is_allowed && is_out_of_service(pod) && !is_protected(pod)),
             "a pod is deleted only when its lifecycle has taken it out of service",
@@ -252,9 +252,10 @@ impl Writes {
 
     fn gate_changed(&mut self, old: &Value, new: &Value) {
         let is_opened = has_condition(new, GATE) && !has_condition(old, GATE);
-        let labels = labels(old);
-        let operations = Operation::all(&labels);
-        let is_operated = operations.iter().any(|one| one.stage() == Stage::Operate);
+        let is_operated = [old, new].into_iter().map(labels).any(|labels| {
+            let operations = Operation::all(&labels);
+            operations.iter().any(|one| one.stage() == Stage::Operate)
+        });
         self.promise(
             !is_opened || !is_operated,
             "the gate stays closed while an operation may act",
@@ -269,7 +270,10 @@ impl Promises for Writes {
         match (write.plural, write.subresource, write.new) {
             (PODS, None, Some(new)) if old.is_null() => self.created(new, objects),
             (PODS, None, Some(new)) => self.changed(old, new, objects),
-            (PODS, Some("status"), Some(new)) => self.gate_changed(old, new),
+            (PODS, Some("status"), Some(new)) => {
+                self.gate_changed(old, new);
+                self.changed(old, new, objects);
+            }
             (PODS, None, None) => self.deleted(old, objects),
             (COLLA_SETS, None, Some(new)) if !old.is_null() => self.held(old, new, objects),
             (REVISIONS, None, _)
@@ -344,6 +348,12 @@ fn is_protected(pod: &Value) -> bool {
 
 fn is_operated(pod: &Value, id: &str) -> bool {
     Operation::of(&labels(pod), id).stage() == Stage::Operate
+}
+
+/// Whether an operation was allowed to take a pod out of service.
+fn is_leaving(pod: &Value, id: &str) -> bool {
+    let stage = Operation::of(&labels(pod), id).stage();
+    matches!(stage, Stage::Preparing | Stage::Operate)
 }
 
 fn is_out_of_service(pod: &Value) -> bool {

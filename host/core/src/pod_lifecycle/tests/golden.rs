@@ -35,7 +35,7 @@ fn an_operation_leaves_this_trace() {
     assert_eq!((world.gate, world.is_ready), (Gate::Open, true));
     assert!(world.begin(JOB));
     assert_eq!(world.standing(JOB), Standing::Waits(Stage::PreCheck));
-    world.control(true);
+    world.control();
     let preparing = [
         "operating",
         "operation-permission",
@@ -44,17 +44,12 @@ fn an_operation_leaves_this_trace() {
         "preparing",
     ];
     assert_eq!(world.said(), preparing);
-    assert_eq!((world.gate, world.is_ready), (Gate::Open, true));
-    world.control(false);
-    assert_eq!(
-        (world.gate, world.said()),
-        (Gate::Closed, preparing.map(str::to_owned).into())
-    );
+    assert_eq!((world.gate, world.is_ready), (Gate::Closed, true));
     // Endpoints follow the condition Ready, so the kubelet comes first.
-    world.control(false);
+    world.control();
     assert_eq!(world.standing(JOB), Standing::Waits(Stage::Preparing));
     world.kubelet();
-    world.control(false);
+    world.control();
     let operate = [
         "operate",
         "operating",
@@ -74,7 +69,21 @@ fn an_operation_leaves_this_trace() {
     );
     assert_eq!((world.gate, world.is_ready), (Gate::Closed, false));
     world.after = Verdict::Allowed;
-    world.control(true);
+    world.control();
+    assert_eq!((world.gate, world.said()), (Gate::Open, vec![]));
+    world.settle();
+    assert_eq!(world.said(), ["service-available"]);
+    assert_eq!((world.gate, world.is_ready), (Gate::Open, true));
+}
+
+#[test]
+fn a_pod_completes_until_those_who_send_requests_to_it_know_it_again() {
+    let mut world = World::with_traffic(true);
+    world.settle();
+    world.begin(JOB);
+    world.settle();
+    world.edit(JOB.finish(&world.labels).expect("it may finish"));
+    world.control();
     let completing = [
         "completing",
         "done-operation-type=Restart",
@@ -82,12 +91,10 @@ fn an_operation_leaves_this_trace() {
         "post-checked",
     ];
     assert_eq!(world.said(), completing);
-    world.control(false);
-    assert_eq!(world.gate, Gate::Open);
+    assert_eq!((world.gate, world.is_ready), (Gate::Open, false));
     assert_eq!(world.standing(JOB), Standing::Returning);
     world.settle();
     assert_eq!(world.said(), ["service-available"]);
-    assert_eq!((world.gate, world.is_ready), (Gate::Open, true));
 }
 
 #[test]
@@ -99,8 +106,8 @@ fn an_operation_takes_no_more_writes_than_it_needs() {
     world.edit(JOB.finish(&world.labels).expect("it may finish"));
     world.settle();
     world.assert_at_rest();
-    // Begin; preparing and the gate; operate; finish; completing and the gate; the end.
-    assert_eq!(world.writes, 8);
+    // Begin; preparing, with the gate; operate; finish; the end, with the gate; it serves.
+    assert_eq!(world.writes, 6);
 }
 
 #[test]
@@ -128,14 +135,14 @@ fn whoever_sends_requests_to_the_pod_is_waited_for() {
     world.settle();
     assert_eq!(world.said(), ["service-available"]);
     world.begin(JOB);
-    while world.control(false) || world.kubelet() {}
+    while world.control() || world.kubelet() {}
     assert_eq!(world.standing(JOB), Standing::Waits(Stage::Preparing));
     assert_eq!(world.gate, Gate::Closed);
     assert!(world.traffic(), "it lets the pod go");
-    world.control(false);
+    world.control();
     assert!(world.may_act(JOB));
     world.edit(JOB.finish(&world.labels).expect("it may finish"));
-    while world.control(false) || world.kubelet() {}
+    while world.control() || world.kubelet() {}
     assert_eq!(
         world.standing(JOB),
         Standing::Returning,
@@ -156,7 +163,7 @@ fn an_operation_that_is_taken_back_leaves_nothing_wherever_it_was() {
         world.settle();
         if stage != "pre-check" {
             world.before = Verdict::Allowed;
-            world.control(stage == "preparing");
+            world.control();
         }
         if stage == "operate" {
             world.settle();
@@ -222,18 +229,32 @@ fn another_that_begins_while_one_ends_holds_the_pod_out_of_service() {
         id: "other",
         kind: "update",
     };
-    let mut world = operating();
-    world.edit(JOB.finish(&world.labels).expect("it may finish"));
-    world.control(true);
-    for (mark, value) in [(Mark::Operating, "1"), (Mark::OperationType, "update")] {
-        world.labels.insert(mark.of(other.id), value.to_owned());
+    for is_completing in [true, false] {
+        let mut world = if is_completing {
+            World::with_traffic(true)
+        } else {
+            World::new(true)
+        };
+        world.settle();
+        world.begin(JOB);
+        world.settle();
+        world.edit(JOB.finish(&world.labels).expect("it may finish"));
+        if !is_completing {
+            world.after = Verdict::Waits;
+        }
+        world.control();
+        assert_eq!(world.standing(JOB), Standing::Returning);
+        for (mark, value) in [(Mark::Operating, "1"), (Mark::OperationType, "update")] {
+            world.labels.insert(mark.of(other.id), value.to_owned());
+        }
+        world.after = Verdict::Allowed;
+        world.settle();
+        assert!(world.may_act(other));
+        assert_eq!((world.gate, world.is_ready), (Gate::Closed, false));
+        world.edit(other.finish(&world.labels).expect("it may finish"));
+        world.settle();
+        world.assert_at_rest();
     }
-    world.settle();
-    assert!(world.may_act(other));
-    assert_eq!((world.gate, world.is_ready), (Gate::Closed, false));
-    world.edit(other.finish(&world.labels).expect("it may finish"));
-    world.settle();
-    world.assert_at_rest();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Operations, the controller with its deaths, the kubelet and a controller that sends requests, in any
+//! Operations, the controller, the kubelet and a controller that sends requests, in any
 //! order: no label is left, no pod serves that an operation holds, and everything comes to rest.
 
 use super::world::World;
@@ -41,8 +41,7 @@ fn happen(world: &mut World, chance: &mut Chance) {
     };
     match chance.of(13) {
         0..=3 => {
-            let dies = chance.once_in(4);
-            world.control(dies);
+            world.control();
         }
         4 | 5 => {
             world.kubelet();

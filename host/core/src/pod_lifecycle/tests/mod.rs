@@ -1,3 +1,4 @@
+mod deletion;
 mod golden;
 mod interleavings;
 mod world;

@@ -63,21 +63,17 @@ impl World {
         })
     }
 
-    /// The controller's first write, and the second unless it dies in between. Whether it did anything.
-    pub(super) fn control(&mut self, dies: bool) -> bool {
+    /// The controller's write. Whether it did anything.
+    pub(super) fn control(&mut self) -> bool {
         let Transition { labels, gate } = self.next();
         let changes = !labels.is_empty() || gate.is_some();
         let is_offline = self.labels.contains_key(STAY_OFFLINE);
         assert!(!is_offline || gate != Some(true), "{self:#?}");
-        if !labels.is_empty() {
+        if changes {
             self.edit(labels);
-            if dies {
-                return true;
-            }
         }
         if let Some(open) = gate {
             self.gate = if open { Gate::Open } else { Gate::Closed };
-            self.writes += 1;
         }
         changes
     }
@@ -138,7 +134,7 @@ impl World {
     /// Lets everybody but operations act until nothing happens any more.
     pub(super) fn settle(&mut self) {
         for _ in 0..50 {
-            let happened = [self.control(false), self.kubelet(), self.traffic()];
+            let happened = [self.control(), self.kubelet(), self.traffic()];
             if happened == [false; 3] {
                 return;
             }

@@ -110,12 +110,10 @@ impl Scene {
     pub(super) fn control(&mut self) {
         for _ in 0..20 {
             let pod = self.pod();
-            let next = step(&pod, &Answers::ALLOWED, self.now()).0;
-            let labels = next.labels(&pod, None);
-            let gate = next.gate(&pod, None, self.now());
+            let next = step(&pod, |_| Answers::ALLOWED, self.now()).0;
             let before = Arc::clone(&self.world.pods["a"]);
-            for effect in labels.iter().chain(&gate) {
-                self.write(effect);
+            if let Some(effect) = next.write(&pod, self.now()) {
+                self.write(&effect);
             }
             self.be_kubelet();
             if *before == *self.world.pods["a"] {

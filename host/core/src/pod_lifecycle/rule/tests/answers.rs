@@ -96,8 +96,8 @@ fn every_object_that_selects_a_pod_must_allow_it() {
 /// The changes of labels and annotations of the next step of a pod, which get into it.
 fn take(pod: &mut Value, answers: &Answers) -> Value {
     let typed: Arc<Pod> = read(pod);
-    let (next, _) = step(&typed, answers, Timestamp::UNIX_EPOCH);
-    let Some(Effect::Patch { body, .. }) = next.labels(&typed, None) else {
+    let (next, _) = step(&typed, |_| answers.clone(), Timestamp::UNIX_EPOCH);
+    let Some(Effect::Patch { body, .. }) = next.write(&typed, Timestamp::UNIX_EPOCH) else {
         return Value::Null;
     };
     for field in ["labels", "annotations"] {
@@ -109,7 +109,10 @@ fn take(pod: &mut Value, answers: &Answers) -> Value {
             }
         }
     }
-    body["metadata"].clone()
+    match &body["metadata"] {
+        Value::Object(changes) if changes.is_empty() => Value::Null,
+        changes => changes.clone(),
+    }
 }
 
 #[test]
@@ -148,14 +151,19 @@ fn the_event_says_so_once() {
     scene.decide();
     let said = scene.answers("a");
     let pod: Arc<Pod> = read(scene.pod("a"));
-    let (first, _) = step(&pod, &said, Timestamp::UNIX_EPOCH);
+    let (first, _) = step(&pod, |_| said.clone(), Timestamp::UNIX_EPOCH);
     assert_eq!(
         first.waits(),
         Some("PodTransitionRule web, rule most: 0 of 2 pods are out of service, at most 0 may be")
     );
     take(scene.pod("a"), &said);
     let pod: Arc<Pod> = read(scene.pod("a"));
-    assert_eq!(step(&pod, &said, Timestamp::UNIX_EPOCH).0.waits(), None);
+    assert_eq!(
+        step(&pod, |_| said.clone(), Timestamp::UNIX_EPOCH)
+            .0
+            .waits(),
+        None
+    );
 }
 
 #[test]
