@@ -165,7 +165,11 @@ impl<C: Controller> Port<C::Kind> for ClusterPort<'_, C> {
         seen: &<C::Kind as Kind>::Seen,
         conclusion: Conclusion<<C::Kind as Kind>::Status>,
     ) -> Next {
-        self.driven.reports.report(C::object(seen), conclusion)
+        let is_progress = C::Kind::is_progress;
+        let object = C::object(seen);
+        self.driven
+            .reports
+            .report_at_pace(object, conclusion, is_progress)
     }
 }
 

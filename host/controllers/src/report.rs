@@ -102,6 +102,16 @@ impl<K: Reported> Reports<K> {
     /// Starts to write the status if it differs from that of `object`, unless the last write was a moment
     /// ago, or was refused over the same version: then another reconcile is asked for.
     pub fn report(self: &Arc<Self>, object: &Arc<K>, conclusion: Conclusion<K::Status>) -> Next {
+        self.report_at_pace(object, conclusion, |_, _| false)
+    }
+
+    /// As [`Reports::report`], but a status that `is_progress` compared with that of `object` waits longer.
+    pub fn report_at_pace(
+        self: &Arc<Self>,
+        object: &Arc<K>,
+        conclusion: Conclusion<K::Status>,
+        is_progress: fn(&K::Status, &K::Status) -> bool,
+    ) -> Next {
         let Conclusion {
             status,
             events,
@@ -119,7 +129,12 @@ impl<K: Reported> Reports<K> {
         if self.writer.is_settled(&uid, version.as_deref(), &status) {
             return at(requeue_after);
         }
-        if let Some(wait) = self.writer.wait(&uid, version.as_deref()) {
+        let is_progress = object.status().is_some_and(|old| is_progress(old, &status));
+        let mut wait = self.writer.wait(&uid, version.as_deref());
+        if is_progress && events.is_empty() {
+            wait = wait.max(self.writer.wait_with_progress(&uid));
+        }
+        if let Some(wait) = wait {
             return at(Some(requeue_after.map_or(wait, |after| after.min(wait))));
         }
         let status = Arc::new(status);

@@ -34,6 +34,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// times its own time without one: a large job works on its targets instead.
 const REST: u32 = 4;
 
+/// The shortest time between two status writes of one object if the second only says how far its work is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
 /// The longest time between two status writes that differ.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -100,6 +103,8 @@ pub struct StatusWriter {
     /// What was written lately, by uid, until the next write may be: the version over which that was
     /// refused, so it always would be, if it was. Another version need not wait.
     written: Recent<String, Option<String>>,
+    /// What was written lately, by uid, until progress may be written again.
+    reported: Recent<String, ()>,
     /// By uid: the version over which a write changed nothing, and what was written. The stored status differs from it
     /// for good: another operator's condition is in it, for example.
     settled: Mutex<HashMap<String, (String, u64)>>,
@@ -144,6 +149,8 @@ impl StatusWriter {
             Ok(written) => {
                 self.settle(&uid, version, status, &written);
                 let rest = (begin.elapsed() * REST).clamp(INTERVAL, LONGEST);
+                self.reported
+                    .keep(uid.clone(), (), rest.max(PROGRESS_INTERVAL));
                 self.written.keep(uid, None, rest);
                 Ok(Written::Yes(Box::new(written)))
             }
@@ -200,6 +207,11 @@ impl StatusWriter {
         let (refused, left) = self.written.get(uid)?;
         let is_other = refused.is_some() && refused.as_deref() != version;
         (!is_other).then_some(left)
+    }
+
+    /// How long a write must wait that only says how far the work on an object is.
+    pub(crate) fn wait_with_progress(&self, uid: &str) -> Option<Duration> {
+        self.reported.get(uid).map(|((), left)| left)
     }
 }
 

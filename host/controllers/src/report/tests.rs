@@ -126,7 +126,7 @@ impl World {
             events: Vec::new(),
             requeue_after: None,
         };
-        let next = self.reports.report(flow, conclusion);
+        let next = self.reports.report_at_pace(flow, conclusion, is_progress);
         self.reports.written().await;
         match self.woken.try_recv() {
             Ok(_) => None,
@@ -137,6 +137,15 @@ impl World {
     fn progress(&self) -> Option<String> {
         self.server().flow().status?.progress
     }
+}
+
+/// Every status of the test that has the same number of steps.
+fn is_progress(previous: &JobFlowStatus, next: &JobFlowStatus) -> bool {
+    let steps = |status: &JobFlowStatus| {
+        let progress = status.progress.as_deref().unwrap_or_default();
+        progress.split_once('/').map(|(_, all)| all.to_owned())
+    };
+    steps(previous) == steps(next)
 }
 
 fn status(progress: &str) -> JobFlowStatus {
@@ -210,4 +219,20 @@ async fn a_conflict_is_no_failure_and_is_not_repeated_over_the_same_version() {
     world.deliver();
     world.report(&world.cached(), "3/3").await;
     assert_eq!(world.progress().as_deref(), Some("3/3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_written_less_often_than_anything_else() {
+    // The status half a second after another one, and how long it waits.
+    for (next, wait) in [("2/3", 1_500), ("2/4", 500)] {
+        let mut world = World::new().await;
+        world.report(&world.cached(), "1/3").await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let asks = world.report(&world.cached(), next).await;
+        assert_eq!(asks, Some(Duration::from_millis(wait)), "{next}");
+        assert_eq!(world.progress().as_deref(), Some("1/3"));
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        world.report(&world.cached(), next).await;
+        assert_eq!(world.progress().as_deref(), Some(next));
+    }
 }

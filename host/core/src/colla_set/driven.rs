@@ -86,6 +86,24 @@ impl Kind for Driven {
         let goes = plan.end.as_ref().is_some_and(|end| end.left.is_none());
         (!goes || !done.refused.is_empty()).then(|| conclude(seen, plan, done))
     }
+
+    fn is_progress(previous: &CollaSetStatus, next: &CollaSetStatus) -> bool {
+        let turning_points = |status: &CollaSetStatus| {
+            let conditions = status.conditions.iter();
+            let conditions: Vec<_> = conditions
+                .map(|one| (one.type_.clone(), one.status.clone(), one.reason.clone()))
+                .collect();
+            (
+                status.observed_generation,
+                status.current_revision.clone(),
+                status.updated_revision.clone(),
+                status.selector.clone(),
+                status.created_pods,
+                conditions,
+            )
+        };
+        turning_points(previous) == turning_points(next)
+    }
 }
 
 /// New pods come in batches of 1, 2, 4 and so on, each only after those before it were created: what the API

@@ -64,6 +64,12 @@ pub trait Kind: Send + Sync + 'static {
     fn meanwhile(_seen: &Self::Seen, _sent: &Self::Status) -> Vec<Start> {
         Vec::new()
     }
+
+    /// Whether a status only says how far the work is that the previous one reported already. Such a status is
+    /// written less often while the work goes on.
+    fn is_progress(_previous: &Self::Status, _next: &Self::Status) -> bool {
+        false
+    }
 }
 
 /// Writes that are done side by side.

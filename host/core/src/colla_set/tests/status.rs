@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::set::set;
 use crate::{
-    driver::{Done, Made, Refusal},
+    colla_set::Driven,
+    driver::{Done, Kind as _, Made, Refusal},
     pod_lifecycle::labels::SERVICE_AVAILABLE,
 };
 
@@ -98,4 +99,34 @@ fn the_rule_that_keeps_a_pod_out_of_service_is_named() {
     let available = find(&status.conditions, "Available").expect("a condition");
     let words = "waits for PodTransitionRule web, rule warm: not yet";
     assert!(available.message.ends_with(words), "{available:?}");
+}
+
+#[test]
+fn counts_are_progress_and_what_people_wait_for_is_not() {
+    let mut seen = set(4);
+    seen.serve();
+    for place in 0..3 {
+        seen.pod(
+            place,
+            &json!({"metadata": {"labels": {SERVICE_AVAILABLE: null}}}),
+        );
+    }
+    let one = seen.conclude();
+    seen.pod(
+        0,
+        &json!({"metadata": {"labels": {SERVICE_AVAILABLE: "1"}}}),
+    );
+    let two = seen.conclude();
+    assert_ne!(one, two);
+    assert!(Driven::is_progress(&one, &two));
+    for place in 0..3 {
+        seen.pod(
+            place,
+            &json!({"metadata": {"labels": {SERVICE_AVAILABLE: "1"}}}),
+        );
+    }
+    assert!(!Driven::is_progress(&two, &seen.conclude()), "Available");
+    let mut seen_generation = two.clone();
+    seen_generation.observed_generation = Some(2);
+    assert!(!Driven::is_progress(&two, &seen_generation));
 }
