@@ -20,6 +20,8 @@ use operon_core::operation_job::{
 };
 use tokio::{sync::watch, time::Instant};
 
+use crate::reads::Reads;
+
 /// The pages of all jobs.
 pub struct Book {
     jobs: Mutex<HashMap<String, Pages>>,
@@ -52,6 +54,10 @@ struct Page {
     answer: Option<(u64, Answer)>,
     /// Something that the target depends on changed after its last call had begun.
     changed: bool,
+    /// What the call that ended last depended on, if its answer holds until that changes.
+    reads: Option<Reads>,
+    /// When the action asked to be called again even if nothing changes.
+    recheck: Option<Instant>,
 }
 
 struct UnderWay {
@@ -70,6 +76,8 @@ pub enum Turn {
     Waits(Duration),
     /// Not before a status has its answer, as nothing that it depends on changed since.
     Answered,
+    /// Not before something changes that its last call depended on: the answer would be the same.
+    Settled,
 }
 
 /// A call that began: it is running until this is dropped.
@@ -94,14 +102,22 @@ impl Default for Book {
 
 impl Book {
     /// The targets that may have a turn, in the order of `targets`. Stops every call that the plan no
-    /// longer contains: a target is never released while a call that operates it is running.
-    pub fn turns(&self, job: &str, targets: &[TargetPlan]) -> Vec<Turn> {
+    /// longer contains: a target is never released while a call that operates it is running. `holds` says whether
+    /// what a call about a target depended on is still the same.
+    pub fn turns(
+        &self,
+        job: &str,
+        targets: &[TargetPlan],
+        holds: impl Fn(&TargetPlan, &Reads) -> bool,
+    ) -> Vec<Turn> {
         let jobs = self.lock();
         let pages = jobs.get(job);
         let now = Instant::now();
         let turn = |plan: &TargetPlan| {
             let page = pages.and_then(|pages| pages.targets.get(&plan.detail.name));
-            page.map_or(Turn::Free(0), |page| page.turn(&plan.step, now))
+            page.map_or(Turn::Free(0), |page| {
+                page.turn(&plan.step, now, |reads| holds(plan, reads))
+            })
         };
         targets.iter().map(turn).collect()
     }
@@ -171,6 +187,7 @@ impl Book {
         {
             page.failures = 0;
             page.due = None;
+            page.reads = None;
         }
     }
 
@@ -218,7 +235,7 @@ impl Book {
 }
 
 impl Page {
-    fn turn(&self, step: &TargetStep, now: Instant) -> Turn {
+    fn turn(&self, step: &TargetStep, now: Instant, holds: impl Fn(&Reads) -> bool) -> Turn {
         if let Some(call) = &self.under_way {
             // A step that only waits for the action leaves it alone: it may be the same one again.
             if call.step.question() != step.question() && !matches!(step, TargetStep::Await(_)) {
@@ -233,6 +250,13 @@ impl Page {
         match left.filter(|left| !left.is_zero()) {
             Some(left) => Turn::Waits(left),
             None if self.answer.is_some() && !self.changed => Turn::Answered,
+            None if !self.changed && self.reads.as_ref().is_some_and(holds) => {
+                match self.recheck.map(|at| at.saturating_duration_since(now)) {
+                    None => Turn::Settled,
+                    Some(left) if left.is_zero() => Turn::Free(self.number),
+                    Some(left) => Turn::Waits(left),
+                }
+            }
             None => Turn::Free(self.number),
         }
     }
@@ -249,7 +273,7 @@ impl Page {
         self.due = self.due.zip(soonest).map(|(due, soonest)| due.min(soonest));
     }
 
-    fn answered(&mut self, step: TargetStep, number: u64, answer: Answer) {
+    fn answered(&mut self, step: TargetStep, number: u64, answer: Answer, reads: Option<Reads>) {
         let again = self.step.as_ref() == Some(&step);
         let failures = if again { self.failures } else { 0 }.saturating_add(1);
         let wait = turns::wait(&answer, failures);
@@ -257,18 +281,21 @@ impl Page {
         self.failures = if wait.is_some() { failures } else { 0 };
         self.due = wait.map(|wait| now + wait);
         self.ended = Some(now);
+        let again = turns::again(&step, &answer);
+        self.reads = reads.filter(|_| again.is_some());
+        self.recheck = again.flatten().map(|after| now + after);
         self.step = Some(step);
         self.answer = Some((number, answer));
     }
 }
 
 impl Ticket {
-    /// The call ended, with this answer if it was not stopped.
-    pub fn end(self, answer: Option<Answer>) {
-        self.close(answer);
+    /// The call ended, with this answer if it was not stopped. It depended on `reads`; on everything, if there are none.
+    pub fn end(self, answer: Option<Answer>, reads: Option<Reads>) {
+        self.close(answer, reads);
     }
 
-    fn close(&self, answer: Option<Answer>) {
+    fn close(&self, answer: Option<Answer>, reads: Option<Reads>) {
         let mut jobs = self.book.lock();
         let page = jobs
             .get_mut(&self.job)
@@ -278,14 +305,14 @@ impl Ticket {
             && let Some(UnderWay { step, stop: _ }) = page.under_way.take()
             && let Some(answer) = answer
         {
-            page.answered(step, self.number, answer);
+            page.answered(step, self.number, answer, reads);
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.close(None);
+        self.close(None, None);
         self.book.under_way.send_modify(|calls| *calls -= 1);
     }
 }

@@ -37,6 +37,7 @@ pub mod pod_ops_lifecycle;
 pub mod pod_transition_rule;
 pub mod pod_writer;
 pub mod reactive_job;
+mod reads;
 mod recent;
 pub mod report;
 pub mod run;

@@ -45,6 +45,7 @@ use crate::{
     existing_jobs::ExistingJobs,
     metrics::Metrics,
     pod_writer::PodWriter,
+    reads::{Reads, Recorder, digest},
     run::{Next, Reconciler},
     status::{StatusWriter, Written, whole_seconds},
     store::Cache,
@@ -219,12 +220,15 @@ impl OperationJobs {
         loaded: Option<Arc<Loaded>>,
     ) -> Acted {
         let uid = observed.job.uid().unwrap_or_default();
-        let turns = self.book.turns(&uid, &run.targets);
+        let pass = loaded
+            .filter(|_| matches!(observed.action, ActionState::Loaded))
+            .map(|loaded| self.pass(observed, loaded));
+        let turns = self.turns(pass.as_ref(), &uid, run);
         let mut begun = HashSet::new();
-        if let (ActionState::Loaded, Some(loaded)) = (observed.action, loaded) {
-            begun = self.call(observed, run, &turns, loaded).await;
+        if let Some(pass) = &pass {
+            begun = self.call(pass, run, &turns).await;
         }
-        let acted = self.collect(&uid, run, &begun);
+        let acted = self.collect(pass.as_ref(), &uid, run, &begun);
         let latest = self.jobs.store.get(&ObjectRef::from_obj(observed.job));
         if latest.is_none_or(|job| job.uid() != observed.job.uid()) {
             self.book.forget(&uid);
@@ -234,13 +238,7 @@ impl OperationJobs {
 
     /// Begins calls in the order of their turns, and waits for them for a limited time. Returns the targets
     /// with a new call.
-    async fn call(
-        &self,
-        observed: &Observed<'_>,
-        run: &TargetPlans,
-        turns: &[Turn],
-        loaded: Arc<Loaded>,
-    ) -> HashSet<usize> {
+    async fn call(&self, pass: &Pass<'_>, run: &TargetPlans, turns: &[Turn]) -> HashSet<usize> {
         let slow = turns.iter().filter(|turn| **turn == Turn::UnderWay).count();
         let free = run
             .targets
@@ -248,10 +246,9 @@ impl OperationJobs {
             .zip(turns)
             .filter_map(|(plan, turn)| match turn {
                 Turn::Free(number) => plan.step.question().map(|_| (*number, plan)),
-                Turn::UnderWay | Turn::Waits(_) | Turn::Answered => None,
+                Turn::UnderWay | Turn::Waits(_) | Turn::Answered | Turn::Settled => None,
             });
         let mut free = in_turn(free.collect()).into_iter();
-        let pass = self.pass(observed, loaded);
         let (ended, mut ends) = mpsc::unbounded_channel();
         let over = tokio::time::sleep(if slow == 0 { PATIENCE } else { LITTLE_PATIENCE });
         let mut over = std::pin::pin!(over);
@@ -262,7 +259,7 @@ impl OperationJobs {
                 && pass.changed.load(Ordering::Relaxed) < TARGETS_CHANGED
                 && let Some(plan) = free.next()
             {
-                self.begin(&pass, plan, ended.clone());
+                self.begin(pass, plan, ended.clone());
                 begun.insert(plan.index);
                 under_way += 1;
             }
@@ -283,16 +280,26 @@ impl OperationJobs {
     /// Begins the call about one target, as a task of its own.
     fn begin(&self, pass: &Pass<'_>, plan: &TargetPlan, ended: mpsc::UnboundedSender<()>) {
         let ticket = self.book.begin(&pass.job.uid, plan);
-        let call = pass.call(plan, self, &ticket);
+        let recorder = Arc::new(Recorder::new(Arc::clone(&pass.view), pass.digest(plan)));
+        let call = pass.call(plan, self, &ticket, &recorder);
         let triggers = Arc::clone(&self.triggers);
         let job = ObjectRef::from_obj(pass.observed.job);
         tokio::spawn(async move {
             let answer = call.run().await;
-            ticket.end(answer);
+            ticket.end(answer, recorder.reads());
             if ended.send(()).is_err() {
                 triggers.wake(job);
             }
         });
+    }
+
+    /// The targets that may have a turn. One that the action was called about, and about which nothing changed that it
+    /// read, has none: so the number of calls grows with what changes, not with the number of reconciles.
+    fn turns(&self, pass: Option<&Pass<'_>>, uid: &str, run: &TargetPlans) -> Vec<Turn> {
+        let holds = |plan: &TargetPlan, reads: &Reads| {
+            pass.is_none_or(|pass| reads.are_same(pass.digest(plan), &pass.view))
+        };
+        self.book.turns(uid, &run.targets, holds)
     }
 
     fn pass<'p>(&self, observed: &'p Observed<'p>, loaded: Arc<Loaded>) -> Pass<'p> {
@@ -310,9 +317,15 @@ impl OperationJobs {
 
     /// The answers that no status has yet, and the targets with a pending answer. A target in neither had
     /// no turn.
-    fn collect(&self, uid: &str, run: &TargetPlans, begun: &HashSet<usize>) -> Acted {
+    fn collect(
+        &self,
+        pass: Option<&Pass<'_>>,
+        uid: &str,
+        run: &TargetPlans,
+        begun: &HashSet<usize>,
+    ) -> Acted {
         let mut acted = Acted::default();
-        let turns = self.book.turns(uid, &run.targets);
+        let turns = self.turns(pass, uid, run);
         let under_way = turns.iter().filter(|turn| **turn == Turn::UnderWay);
         let full = under_way.count() >= TARGETS_AT_ONCE;
         let all = run.targets.iter().zip(&turns);
@@ -413,12 +426,18 @@ struct Pass<'p> {
     observed: &'p Observed<'p>,
     loaded: Arc<Loaded>,
     job: Arc<JobView>,
-    view: Arc<dyn ClusterView>,
+    view: Arc<View>,
     changed: Arc<AtomicUsize>,
 }
 
 impl Pass<'_> {
-    fn call(&self, plan: &TargetPlan, controller: &OperationJobs, ticket: &Ticket) -> Call {
+    fn call(
+        &self,
+        plan: &TargetPlan,
+        controller: &OperationJobs,
+        ticket: &Ticket,
+        recorder: &Arc<Recorder>,
+    ) -> Call {
         let target = self.target(plan);
         let pod = self.observed.pods.get(&plan.detail.name);
         let subject = pod.filter(|_| target.pod.is_some()).map_or_else(
@@ -431,7 +450,7 @@ impl Pass<'_> {
             target,
             progress: plan.detail.progress,
             step: plan.step.clone(),
-            view: Arc::clone(&self.view),
+            view: Arc::clone(recorder) as Arc<dyn ClusterView>,
             subject,
             changed: Arc::clone(&self.changed),
             pods: controller.pods.clone(),
@@ -443,14 +462,31 @@ impl Pass<'_> {
         }
     }
 
-    /// The target as the action sees it: its pod is the one with the recorded uid, or none.
-    fn target(&self, plan: &TargetPlan) -> Target {
+    /// A digest of the target as the action sees it.
+    fn digest(&self, plan: &TargetPlan) -> u64 {
+        let detail = &plan.detail;
+        let pod = self.pod(plan).map(|pod| &pod.metadata.resource_version);
+        digest((&detail.pod_uid, &detail.extra_info, pod, self.named(plan)))
+    }
+
+    /// The pod of a target: the one with the recorded uid, or none.
+    fn pod(&self, plan: &TargetPlan) -> Option<&Arc<Pod>> {
         let detail = &plan.detail;
         let pod = self.observed.pods.get(&detail.name);
-        let pod = pod.filter(|pod| detail.pod_uid.is_some() && pod.metadata.uid == detail.pod_uid);
-        let pod = pod.map(|pod| PodView::from(&**pod));
+        pod.filter(|pod| detail.pod_uid.is_some() && pod.metadata.uid == detail.pod_uid)
+    }
+
+    /// The containers that the job names of a target.
+    fn named(&self, plan: &TargetPlan) -> Option<&Vec<String>> {
         let named = self.observed.job.spec.targets.get(plan.index);
-        let named = named.and_then(|target| target.containers.clone());
+        named.and_then(|target| target.containers.as_ref())
+    }
+
+    /// The target as the action sees it.
+    fn target(&self, plan: &TargetPlan) -> Target {
+        let detail = &plan.detail;
+        let pod = self.pod(plan).map(|pod| PodView::from(&**pod));
+        let named = self.named(plan).cloned();
         let containers = named.filter(|names| !names.is_empty()).unwrap_or_else(|| {
             pod.iter()
                 .flat_map(|pod| &pod.containers)

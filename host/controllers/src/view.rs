@@ -8,7 +8,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    ResourceExt,
+    Resource, ResourceExt,
     core::{ApiResource, DynamicObject},
     runtime::reflector::{ObjectRef, Store},
 };
@@ -18,7 +18,10 @@ use operon_core::{
 };
 use serde_json::Value;
 
-use crate::existing_jobs::ExistingJobs;
+use crate::{
+    existing_jobs::ExistingJobs,
+    reads::{Read, digest},
+};
 
 /// The stores of the kinds that an action declared.
 #[derive(Clone, Default)]
@@ -32,6 +35,9 @@ pub struct Declared {
 /// How many selectors, and labels, a view keeps the pods of: actions choose them, and a view lives for a
 /// whole reconcile.
 const KEPT: usize = 64;
+
+/// How many digests of answers a view keeps.
+const DIGESTS: usize = 4_096;
 
 /// Pods by the values that they have of one label.
 type ByValue = HashMap<String, Vec<Arc<Pod>>>;
@@ -48,6 +54,8 @@ pub struct View {
     /// The same by the requested labels: an action reads this way for every target.
     by_label: Mutex<HashMap<String, ByValue>>,
     found: Mutex<HashMap<String, Arc<[PodView]>>>,
+    /// The digests of answers: targets that share an object read the same.
+    digests: Mutex<HashMap<Read, u64>>,
 }
 
 impl View {
@@ -61,6 +69,54 @@ impl View {
             pods: OnceLock::new(),
             by_label: Mutex::default(),
             found: Mutex::default(),
+            digests: Mutex::default(),
+        }
+    }
+
+    /// A digest of the answer to a question: of uids and resource versions.
+    pub(crate) fn digest(&self, read: &Read) -> u64 {
+        let known = |digests: &HashMap<Read, u64>| digests.get(read).copied();
+        let lock = || self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(digest) = known(&lock()) {
+            return digest;
+        }
+        let digest = self.computed_digest(read);
+        let mut digests = lock();
+        if digests.len() < DIGESTS {
+            digests.insert(read.clone(), digest);
+        }
+        digest
+    }
+
+    fn computed_digest(&self, read: &Read) -> u64 {
+        match read {
+            Read::JobExists(uid) => digest(self.job_exists(uid).ok()),
+            Read::Get(reference) if is_pod(&reference.api_version, &reference.kind) => {
+                let pods = self.pods().ok();
+                let pod = pods.and_then(|pods| pods.get(&reference.name));
+                digest(pod.map(|pod| stamp(&**pod)))
+            }
+            Read::Get(reference) => digest(
+                self.object(reference)
+                    .ok()
+                    .flatten()
+                    .map(|one| stamp(&*one)),
+            ),
+            Read::Find {
+                api_version,
+                kind,
+                selector,
+            } => {
+                let Ok(selector) = Selector::parse(selector) else {
+                    return 0;
+                };
+                if is_pod(api_version, kind) {
+                    let pods = self.selected_pods(&selector).unwrap_or_default();
+                    return digest_of_all(pods.iter().map(|pod| stamp(&**pod)));
+                }
+                let objects = self.objects(api_version, kind, &selector);
+                digest_of_all(objects.unwrap_or_default().iter().map(|one| stamp(&**one)))
+            }
         }
     }
 
@@ -113,6 +169,38 @@ impl View {
             .get(&(api_version.to_owned(), kind.to_owned()))
             .ok_or_else(|| ReadError::NotDeclared(format!("{api_version}/{kind}")))
     }
+
+    /// An object that is no pod.
+    fn object(&self, reference: &ObjectReference) -> Result<Option<Arc<DynamicObject>>, ReadError> {
+        let (resource, store) = self.others(&reference.api_version, &reference.kind)?;
+        let named = ObjectRef::new_with(&reference.name, resource.clone()).within(&self.namespace);
+        Ok(store.get(&named))
+    }
+
+    /// Objects that are no pods.
+    fn objects(
+        &self,
+        api_version: &str,
+        kind: &str,
+        selector: &Selector,
+    ) -> Result<Vec<Arc<DynamicObject>>, ReadError> {
+        let (_, store) = self.others(api_version, kind)?;
+        Ok(store.state_filter(|object| {
+            object.metadata.namespace.as_deref() == Some(&self.namespace)
+                && selector.matches(object.labels())
+        }))
+    }
+}
+
+/// A digest of what tells one version of an object from all others.
+fn stamp(object: &impl Resource) -> u64 {
+    let metadata = object.meta();
+    digest((&metadata.uid, &metadata.resource_version))
+}
+
+/// A digest that does not depend on the order.
+fn digest_of_all(stamps: impl Iterator<Item = u64>) -> u64 {
+    stamps.fold(1, u64::wrapping_add)
 }
 
 impl ClusterView for View {
@@ -121,9 +209,7 @@ impl ClusterView for View {
             let pod = self.pods()?.get(&reference.name);
             return Ok(pod.and_then(|pod| whole(&**pod, "v1", "Pod")));
         }
-        let (resource, store) = self.others(&reference.api_version, &reference.kind)?;
-        let named = ObjectRef::new_with(&reference.name, resource.clone()).within(&self.namespace);
-        let object = store.get(&named);
+        let object = self.object(reference)?;
         Ok(object.and_then(|object| whole(&*object, &reference.api_version, &reference.kind)))
     }
 
@@ -138,11 +224,7 @@ impl ClusterView for View {
             let pods = self.selected_pods(&selector)?.into_iter();
             return Ok(Box::new(pods.filter_map(|pod| whole(&*pod, "v1", "Pod"))));
         }
-        let (_, store) = self.others(api_version, kind)?;
-        let objects = store.state_filter(|object| {
-            object.metadata.namespace.as_deref() == Some(&self.namespace)
-                && selector.matches(object.labels())
-        });
+        let objects = self.objects(api_version, kind, &selector)?;
         let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
         let objects = objects.into_iter();
         Ok(Box::new(objects.filter_map(move |object| {

@@ -7,6 +7,10 @@ use operon_core::{
 };
 
 use super::*;
+use crate::{
+    reads::Recorder,
+    view::{Declared, View},
+};
 
 const JOB: &str = "uid";
 
@@ -47,12 +51,12 @@ fn good() -> Answer {
 }
 
 fn turn(book: &Book, plan: &TargetPlan) -> Turn {
-    book.turns(JOB, std::slice::from_ref(plan))[0]
+    book.turns(JOB, std::slice::from_ref(plan), |_, _| true)[0]
 }
 
 /// A whole call, whose answer gets into a status.
 fn call(book: &Arc<Book>, plan: &TargetPlan, answer: Answer) {
-    book.begin(JOB, plan).end(Some(answer));
+    book.begin(JOB, plan).end(Some(answer), None);
     let (number, _) = book.answer(JOB, plan).expect("an answer");
     book.written(JOB, &[(plan.detail.name.clone(), number)]);
 }
@@ -119,7 +123,7 @@ fn a_call_under_way_is_stopped_when_another_question_is_asked() {
     }
     assert_eq!(turn(&book, &release("a")), Turn::UnderWay, "until it ends");
     assert!(*ticket.stop.borrow());
-    ticket.end(None);
+    ticket.end(None, None);
     assert_eq!(turn(&book, &release("a")), Turn::Free(1));
     assert_eq!(book.answer(JOB, &release("a")), None);
 }
@@ -128,12 +132,12 @@ fn a_call_under_way_is_stopped_when_another_question_is_asked() {
 fn an_answer_is_kept_until_a_status_has_it() {
     let book = Arc::new(Book::default());
     let a = operate("a");
-    book.begin(JOB, &a).end(Some(good()));
+    book.begin(JOB, &a).end(Some(good()), None);
     for _ in 0..2 {
         assert_eq!(book.answer(JOB, &a), Some((1, good())));
     }
     assert_eq!(book.answer(JOB, &release("a")), None);
-    book.begin(JOB, &a).end(Some(error()));
+    book.begin(JOB, &a).end(Some(error()), None);
     book.written(JOB, &[("a".to_owned(), 1)]);
     assert_eq!(book.answer(JOB, &a), Some((2, error())), "a later one");
     book.written(JOB, &[("a".to_owned(), 2)]);
@@ -144,14 +148,62 @@ fn an_answer_is_kept_until_a_status_has_it() {
 fn a_target_is_not_called_again_before_a_status_has_its_answer_unless_something_changed() {
     let book = Arc::new(Book::default());
     let a = operate("a");
-    book.begin(JOB, &a).end(Some(good()));
+    book.begin(JOB, &a).end(Some(good()), None);
     assert_eq!(turn(&book, &a), Turn::Answered);
     book.written(JOB, &[("a".to_owned(), 1)]);
     assert_eq!(turn(&book, &a), Turn::Free(1));
     let ticket = book.begin(JOB, &a);
     book.changed(JOB, "a");
-    ticket.end(Some(good()));
+    ticket.end(Some(good()), None);
     assert_eq!(turn(&book, &a), Turn::Free(2));
+}
+
+#[test]
+fn a_target_is_called_again_only_when_something_changes_that_its_last_call_depended_on() {
+    let view = Arc::new(View::new("ns", Declared::default(), Arc::default()));
+    let reads = || Recorder::new(Arc::clone(&view), 7).reads();
+    let holds = |book: &Book, holds: bool| {
+        let a = operate("a");
+        book.turns(JOB, std::slice::from_ref(&a), |_, _| holds)[0]
+    };
+    let answered = |answer: Answer| {
+        let book = Arc::new(Book::default());
+        let a = operate("a");
+        book.begin(JOB, &a).end(Some(answer), reads());
+        book.written(JOB, &[("a".to_owned(), 1)]);
+        book
+    };
+    let book = answered(good());
+    assert_eq!(holds(&book, true), Turn::Settled);
+    assert_eq!(holds(&book, false), Turn::Free(1));
+    assert!(matches!(turn(&book, &release("a")), Turn::Free(_)));
+    book.changed(JOB, "a");
+    assert_eq!(holds(&book, true), Turn::Free(1), "a watch says so");
+    let book = answered(good());
+    book.action_changed(JOB);
+    assert_eq!(holds(&book, true), Turn::Free(1));
+    let book = answered(error());
+    book.changed(JOB, "a");
+    assert_eq!(holds(&book, true), Turn::Free(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_is_called_again_when_its_action_asked_for_it() {
+    let book = Arc::new(Book::default());
+    let (a, second) = (operate("a"), Duration::from_secs(1));
+    let view = Arc::new(View::new("ns", Declared::default(), Arc::default()));
+    let reads = Recorder::new(view, 7).reads();
+    let answer = Answer::Report(ProgressReport {
+        progress: OpsProgress::Processing,
+        failure: None,
+        extra_info: std::collections::BTreeMap::default(),
+        recheck_after: Some(second),
+    });
+    book.begin(JOB, &a).end(Some(answer), reads);
+    book.written(JOB, &[("a".to_owned(), 1)]);
+    assert_eq!(turn(&book, &a), Turn::Waits(second));
+    tokio::time::advance(second).await;
+    assert_eq!(turn(&book, &a), Turn::Free(1));
 }
 
 #[test]
@@ -168,7 +220,7 @@ fn a_job_that_is_gone_leaves_nothing_and_its_calls_stop() {
     book.blocked(JOB, true);
     book.forget(JOB);
     assert!(*ticket.stop.borrow());
-    ticket.end(Some(good()));
+    ticket.end(Some(good()), None);
     assert!(book.lock().is_empty());
 }
 
@@ -179,7 +231,7 @@ async fn the_end_of_the_process_waits_for_calls_to_stop() {
     let call = tokio::spawn(async move {
         let stopped = ticket.stop.wait_for(|stop| *stop).await.is_ok();
         tokio::task::yield_now().await;
-        ticket.end(None);
+        ticket.end(None, None);
         stopped
     });
     book.stop().await;

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::{conclude::Answer, plan::TargetPlan};
+use super::{
+    conclude::Answer,
+    plan::{TargetPlan, TargetStep},
+};
 use crate::action::ActionError;
 
 /// The first and the longest wait after a failed call.
@@ -41,6 +44,15 @@ pub fn wait(answer: &Answer, failures: u32) -> Option<Duration> {
         | Answer::Operated { .. }
         | Answer::Released { .. }
         | Answer::Releasing { .. } => None,
+    }
+}
+
+/// Whether the action would answer a question about a target again as long as nothing that it read changes, and after
+/// what time nevertheless another answer is possible, if time alone may change it. None if it must be called again.
+pub fn again(step: &TargetStep, answer: &Answer) -> Option<Option<Duration>> {
+    match (step, answer) {
+        (TargetStep::Operate, Answer::Report(report)) => Some(report.recheck_after),
+        _ => None,
     }
 }
 
