@@ -45,7 +45,7 @@ pub fn plan(
     Ok(match new_pod {
         Some(new_pod) if target.extra(keys::NEW_POD) != Some(&new_pod.name) => {
             let message = format!(
-                "replaced by pod {:?} as soon as the new pod serves",
+                "its CollaSet replaces it by pod {:?} as soon as the new pod serves",
                 new_pod.name
             );
             plan.with_new_pod(&new_pod.name)
@@ -144,12 +144,8 @@ fn decide_alone(pod: &Pod, job: &Job) -> Plan {
         "waiting for the CollaSet to create a new pod for {:?}",
         pod.name
     );
-    Plan::wait("WaitingForNewPod", message)
-        .doing(patch(edit))
-        .event(
-            "ReplaceOriginPod",
-            "labelled for replacement by its CollaSet",
-        )
+    // The Event that names the new pod follows in a moment.
+    Plan::wait("WaitingForNewPod", message).doing(patch(edit))
 }
 
 fn requested(pod: &Pod) -> bool {
@@ -181,7 +177,7 @@ mod tests {
         let serves = json!({keys::SERVICE_AVAILABLE: "1"});
         // The origin's labels and phase, the new pod's labels, the reason, the number of effects.
         let table = [
-            (json!({}), "Running", None, "WaitingForNewPod", 2),
+            (json!({}), "Running", None, "WaitingForNewPod", 1),
             (to_replace.clone(), "Running", None, "WaitingForNewPod", 0),
             (by_update, "Running", None, "WaitingForNewPod", 0),
             (scaled_in, "Running", None, keys::OWNER_SCALED_DOWN, 0),

@@ -64,7 +64,7 @@ fn the_collaset_replaces_the_pod_and_one_label_is_all_we_write() {
         .iter()
         .map(|event| event.reason.as_str())
         .collect();
-    assert_eq!(events, ["ReplaceOriginPod", "ReplaceNewPod"]);
+    assert_eq!(events, ["ReplaceNewPod"], "one for each replaced pod");
 }
 
 #[test]
