@@ -15,14 +15,14 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     core::{ApiResource, DynamicObject, GroupVersionKind, Request, Status, TypeMeta},
     discovery::{self, Scope},
 };
-use operon_api::keys;
+use operon_api::{CollaSet, ResourceContext, keys};
 use operon_core::action::{Effect, ObjectReference, PatchKind, Propagation};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -97,10 +97,7 @@ pub struct Performers {
 impl Performers {
     /// Performers that impersonate ServiceAccounts of the operator's namespace.
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
-        let kinds = Arc::new(Kinds {
-            client,
-            known: Mutex::default(),
-        });
+        let kinds = Arc::new(Kinds::new(client, own_kinds()));
         Self {
             config: client_config(config),
             namespace,
@@ -194,18 +191,10 @@ impl Performer {
         manager: &str,
         kinds: impl IntoIterator<Item = ApiResource>,
     ) -> Self {
-        let known = kinds.into_iter().map(|kind| {
-            let key = (kind.api_version.clone(), kind.kind.clone());
-            (key, kind)
-        });
-        let kinds = Kinds {
-            client: client.clone(),
-            known: Mutex::new(known.collect()),
-        };
         Self {
+            kinds: Arc::new(Kinds::new(client.clone(), kinds)),
             client,
             manager: manager.to_owned(),
-            kinds: Arc::new(kinds),
             known: Arc::default(),
             turns: Arc::default(),
             evicted: Arc::default(),
@@ -433,13 +422,34 @@ impl Performer {
     }
 }
 
-/// The plural names of kinds, read from the API server once.
+/// The plural names of kinds; those of other kinds than our own are read from the API server once.
 struct Kinds {
     client: Client,
     known: Mutex<HashMap<(String, String), ApiResource>>,
 }
 
+/// The kinds that controllers write which can be disabled: the API server need not be asked for their plurals.
+fn own_kinds() -> [ApiResource; 4] {
+    [
+        ApiResource::erase::<Pod>(&()),
+        ApiResource::erase::<ControllerRevision>(&()),
+        ApiResource::erase::<CollaSet>(&()),
+        ApiResource::erase::<ResourceContext>(&()),
+    ]
+}
+
 impl Kinds {
+    fn new(client: Client, kinds: impl IntoIterator<Item = ApiResource>) -> Self {
+        let known = kinds.into_iter().map(|kind| {
+            let key = (kind.api_version.clone(), kind.kind.clone());
+            (key, kind)
+        });
+        Self {
+            client,
+            known: Mutex::new(known.collect()),
+        }
+    }
+
     async fn find(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
         let key = (api_version.to_owned(), kind.to_owned());
         if let Some(resource) = self

@@ -61,3 +61,21 @@ fn a_field_manager_is_as_long_as_the_api_server_accepts() {
     }
     assert_ne!(manager(&one), manager(&other));
 }
+
+#[tokio::test]
+async fn the_api_server_is_not_asked_for_kinds_that_the_host_knows() {
+    let client = fake::client(|request| unreachable!("{request:?}"));
+    let config = Config::new(http::Uri::from_static("http://localhost"));
+    let performers = Performers::new(config, client, "operon-system".to_owned());
+    for (api_version, kind, plural) in [
+        ("v1", "Pod", "pods"),
+        (
+            "apps.kusionstack.io/v1alpha1",
+            "ResourceContext",
+            "resourcecontexts",
+        ),
+    ] {
+        let found = performers.kind(api_version, kind).await.expect(kind);
+        assert_eq!(found.plural, plural);
+    }
+}
