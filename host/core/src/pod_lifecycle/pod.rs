@@ -76,6 +76,10 @@ pub fn step(
         expected: expected.as_ref().ok(),
         gate,
         is_ready: is_ready(pod),
+        is_scheduled: pod
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.node_name.is_some()),
         is_deleting,
         before: answers.before,
         after: answers.after,

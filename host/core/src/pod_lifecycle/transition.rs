@@ -36,6 +36,8 @@ pub struct Observed<'a> {
     pub gate: Gate,
     /// Whether it is Ready.
     pub is_ready: bool,
+    /// Whether it has a node.
+    pub is_scheduled: bool,
     /// Whether it is being deleted.
     pub is_deleting: bool,
     /// What rules say of operations that begin.
@@ -251,6 +253,8 @@ impl<'a> Next<'a> {
         let is_at_rest = all.is_empty() && !is_offline;
         self.gate = match self.observed.gate {
             Gate::Unset | Gate::Open if is_held => Some(false),
+            // The scheduler's write would be a conflict, and without a node the pod is not Ready anyway.
+            Gate::Unset if !self.observed.is_scheduled => None,
             Gate::Unset | Gate::Closed if !is_held && !is_offline => Some(true),
             Gate::Absent | Gate::Unset | Gate::Open | Gate::Closed => None,
         };

@@ -320,3 +320,13 @@ fn a_pod_that_stays_offline_is_not_brought_back_by_an_operation_that_ends() {
         }
     }
 }
+
+#[test]
+fn the_gate_of_a_new_pod_opens_when_the_pod_has_a_node() {
+    let mut world = World::new(true);
+    world.is_scheduled = false;
+    assert!(!world.control());
+    world.is_scheduled = true;
+    assert!(world.control());
+    assert_eq!(world.gate, Gate::Open);
+}

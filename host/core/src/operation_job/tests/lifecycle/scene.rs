@@ -38,7 +38,7 @@ impl Scene {
                 "name": "a", "uid": "uid-a", "resourceVersion": "1",
                 "labels": {"kusionstack.io/control": "true"}
             },
-            "spec": {"containers": [], "readinessGates": [{"conditionType": GATE}]}
+            "spec": {"nodeName": "n1", "containers": [], "readinessGates": [{"conditionType": GATE}]}
         });
         let pod: Pod = serde_json::from_value(pod).expect("a pod");
         world.pods.insert("a".to_owned(), Arc::new(pod));
