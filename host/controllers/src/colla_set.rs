@@ -6,7 +6,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::{
@@ -28,8 +28,12 @@ use crate::{
     driven::Controller,
     error::Error,
     index::Index,
+    run::pace_of,
     store::{Cache, Cached},
 };
+
+/// How much each pod adds to the time between two reconciles.
+const PER_POD: Duration = Duration::from_millis(2);
 
 /// What CollaSets are decided from.
 pub struct CollaSets {
@@ -76,6 +80,10 @@ impl Controller for CollaSets {
             now: Timestamp::now(),
             object,
         }
+    }
+
+    fn pace(object: &CollaSet) -> Duration {
+        pace_of(usize::try_from(object.spec.replicas).unwrap_or(0), PER_POD)
     }
 
     fn object(seen: &Seen) -> &Arc<CollaSet> {

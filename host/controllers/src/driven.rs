@@ -1,7 +1,7 @@
 //! Runs the driver against a cluster: its port over the caches and the API server, once for all kinds
 //! that own objects. What a controller adds is what it sees.
 
-use std::{borrow::Cow, fmt::Debug, sync::Arc};
+use std::{borrow::Cow, fmt::Debug, sync::Arc, time::Duration};
 
 use kube::{
     Client, Resource, ResourceExt,
@@ -20,7 +20,7 @@ use crate::{
     effects::{Performed, Performer},
     error::Error,
     report::{Reported, Reports},
-    run::Reconciler,
+    run::{PACE, Reconciler},
     store::{Cache, Cached},
 };
 
@@ -42,6 +42,11 @@ pub trait Controller: Send + Sync + 'static {
         object: Arc<Self::Object>,
         before: Option<<Self::Kind as Kind>::Seen>,
     ) -> <Self::Kind as Kind>::Seen;
+
+    /// The least time between two reconciles of an object.
+    fn pace(_object: &Self::Object) -> Duration {
+        PACE
+    }
 
     /// The object that was seen.
     fn object(seen: &<Self::Kind as Kind>::Seen) -> &Arc<Self::Object>;
@@ -73,6 +78,10 @@ impl<C: Controller> Reconciler for Driven<C> {
             object,
         };
         reconcile::<C::Kind>(&port).await.map_err(Error::from)
+    }
+
+    fn pace(object: &C::Object) -> Duration {
+        C::pace(object)
     }
 
     async fn stop(&self) {

@@ -46,7 +46,7 @@ use crate::{
     metrics::Metrics,
     pod_writer::PodWriter,
     reads::{Reads, Recorder, digest},
-    run::{Next, Reconciler},
+    run::{Next, Reconciler, pace_of},
     status::{StatusWriter, Written, whole_seconds},
     store::Cache,
     triggers::Triggers,
@@ -60,6 +60,9 @@ const TARGETS_AT_ONCE: usize = 16;
 /// immediately, sees the results. So a large job is never decided from a view that is many seconds old, and
 /// its status advances.
 const TARGETS_CHANGED: usize = 128;
+
+/// How much each target adds to the time between two reconciles.
+const PER_TARGET: Duration = Duration::from_micros(100);
 
 /// How long a reconcile waits for the calls that it began.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -139,6 +142,10 @@ impl Reconciler for OperationJobs {
             self.let_go(&api, &job).await?; // (client)
         }
         Ok(next)
+    }
+
+    fn pace(job: &OperationJob) -> Duration {
+        pace_of(job.spec.targets.len(), PER_TARGET)
     }
 
     fn leave(&self, job: &OperationJob) {

@@ -45,6 +45,13 @@ pub trait Reconciler: Send + Sync + 'static {
         object: Arc<Self::Object>,
     ) -> impl Future<Output = Result<Next, Error>> + Send;
 
+    /// The least time between the starts of two reconciles of an object: changes in the meantime are handled together.
+    /// It grows with the number of parts that every reconcile looks at, so that many changes of a large object do not
+    /// take more processor time than those of many small ones.
+    fn pace(_object: &Self::Object) -> Duration {
+        PACE
+    }
+
     /// The controller stands down: what was started for an object ends, and what is remembered of it is forgotten.
     fn leave(&self, _object: &Self::Object) {}
 
@@ -54,9 +61,16 @@ pub trait Reconciler: Send + Sync + 'static {
     }
 }
 
-/// The least time between the starts of two reconciles of one object: changes in the meantime are handled
-/// together.
+/// The least time between the starts of two reconciles of one object, and the longest that this may become.
 pub(crate) const PACE: Duration = Duration::from_millis(25);
+const LONGEST_PACE: Duration = Duration::from_millis(250);
+
+/// The pace of an object with so many parts, each of which adds this time.
+pub(crate) fn pace_of(parts: usize, each: Duration) -> Duration {
+    let parts = u32::try_from(parts).unwrap_or(u32::MAX);
+    PACE.saturating_add(each.saturating_mul(parts))
+        .min(LONGEST_PACE)
+}
 
 /// The first and the longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
@@ -129,14 +143,18 @@ impl Pacing {
     fn matters(self, now: Instant) -> bool {
         let Self { started, failures } = self;
         let age = now.saturating_duration_since(started);
-        age < if failures > 0 { BACKOFF.1 * 5 } else { PACE }
+        age < if failures > 0 {
+            BACKOFF.1 * 5
+        } else {
+            LONGEST_PACE
+        }
     }
 }
 
 impl<R: Reconciler> Runner<R> {
     async fn pass(&self, object: Arc<R::Object>) -> Action {
         let key = object.uid().unwrap_or_default();
-        if let Some(wait) = self.too_soon(&key) {
+        if let Some(wait) = self.too_soon(&key, R::pace(&object)) {
             return Action::requeue(wait);
         }
         self.waits(object.namespace(), object.name_any(), false);
@@ -265,11 +283,11 @@ impl<R: Reconciler> Runner<R> {
         self.health.metrics().queued(R::NAME, waiting.len());
     }
 
-    fn too_soon(&self, key: &str) -> Option<Duration> {
+    fn too_soon(&self, key: &str, pace: Duration) -> Option<Duration> {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects
             .get(key)
-            .and_then(|pacing| PACE.checked_sub(pacing.started.elapsed()))
+            .and_then(|pacing| pace.checked_sub(pacing.started.elapsed()))
             .filter(|left| !left.is_zero())
     }
 
@@ -438,6 +456,14 @@ mod tests {
         );
         assert!(!running.is_finished());
         running.abort();
+    }
+
+    #[test]
+    fn a_large_object_is_reconciled_less_often() {
+        let each = Duration::from_millis(2);
+        for (parts, pace) in [(0, 25), (1, 27), (50, 125), (100_000, 250)] {
+            assert_eq!(pace_of(parts, each), Duration::from_millis(pace), "{parts}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

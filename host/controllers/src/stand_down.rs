@@ -341,6 +341,10 @@ impl<R: Reconciler> Reconciler for Guarded<R> {
         }
     }
 
+    fn pace(object: &R::Object) -> Duration {
+        R::pace(object)
+    }
+
     fn leave(&self, object: &R::Object) {
         self.reconciler.leave(object);
     }

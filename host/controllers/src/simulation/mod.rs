@@ -48,6 +48,10 @@ impl<R: Reconciler> Reconciler for Counted<R> {
         self.0.reconcile(object).await
     }
 
+    fn pace(object: &R::Object) -> Duration {
+        R::pace(object)
+    }
+
     fn leave(&self, object: &R::Object) {
         self.0.leave(object);
     }
