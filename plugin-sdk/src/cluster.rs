@@ -1,10 +1,11 @@
 //! What an action can read: the trait, implemented here by the host's imports and in `testing` by the
-//! fake cluster. Only kinds that `setup` declared, only the job's namespace, and never a write.
+//! fake cluster. Only the target's pod and kinds that `setup` declared, only the job's namespace, and never a
+//! write.
 
 use serde_json::Value;
 
 use crate::bindings::operon::action::cluster;
-use crate::{ActionError, ObjectReference, Pod, ReadError};
+use crate::{ActionError, JobState, ObjectReference, Pod, ReadError};
 
 /// The cluster as the host's stores have it: reading costs no request to the API server, and may be
 /// a moment behind it.
@@ -23,9 +24,14 @@ pub trait Cluster {
     /// All pods that a label selector matches. Cheaper than [`find`](Self::find).
     fn find_pods(&self, label_selector: &str) -> Result<Vec<Pod>, ReadError>;
 
+    /// The state of the `OperationJob` with this uid.
+    fn find_job(&self, uid: &str) -> Result<JobState, ReadError>;
+
     /// Whether there is an `OperationJob` with this uid, one that is being deleted included. Another job
     /// may take over what a job that does not exist any more has set up.
-    fn job_exists(&self, uid: &str) -> Result<bool, ReadError>;
+    fn job_exists(&self, uid: &str) -> Result<bool, ReadError> {
+        Ok(self.find_job(uid)? != JobState::Absent)
+    }
 
     /// The pod of this name.
     fn get_pod(&self, name: &str) -> Result<Option<Pod>, ReadError> {
@@ -56,8 +62,8 @@ impl Cluster for HostCluster {
         cluster::find_pods(label_selector)
     }
 
-    fn job_exists(&self, uid: &str) -> Result<bool, ReadError> {
-        cluster::job_exists(uid)
+    fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
+        cluster::find_job(uid)
     }
 }
 
@@ -72,6 +78,9 @@ impl From<ReadError> for ActionError {
         let message = match error {
             ReadError::NotDeclared(kind) => {
                 format!("the action read {kind}, which it did not declare in setup")
+            }
+            ReadError::NotServed(kind) => {
+                format!("the API server does not serve {kind}")
             }
             ReadError::BadSelector(selector) => {
                 format!("the action read objects with an invalid label selector: {selector}")

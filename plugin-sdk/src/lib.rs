@@ -23,11 +23,12 @@ pub mod time;
 pub use action::Action;
 #[doc(hidden)]
 pub use action::Adapter;
-pub use bindings::operon::action::cluster::ReadError;
+pub use bindings::operon::action::cluster::{JobState, ReadError};
 pub use bindings::operon::action::types::{
-    ActionError, Attributes, Container, ContainerPhase, Delete, Effect, Event, Evict, Failure, Job,
-    Mapping, ObjectReference, Operation, OwnerReference, Patch, PatchKind, Pod, PodLimit, Progress,
-    ProgressReport, Registration, Requirement, Severity, Target, Unfinished, Watch,
+    ActionError, Attributes, Condition, Container, ContainerKind, ContainerPhase, Delete, Effect,
+    Event, Evict, Failure, Job, Mapping, ObjectReference, Operation, OwnerReference, Patch,
+    PatchKind, Pod, PodLimit, Progress, ProgressReport, Registration, Requirement, Severity,
+    Target, Traits, Unfinished, Watch,
 };
 pub use cluster::Cluster;
 pub use patch::MetadataEdit;

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::{Attributes, Container, ContainerPhase, OwnerReference, Pod, time};
+use crate::{
+    Attributes, Condition, Container, ContainerKind, ContainerPhase, OwnerReference, Pod, time,
+};
 
 impl Pod {
     /// The value of a label.
@@ -35,9 +37,30 @@ impl Pod {
         !self.deleting && !self.ended()
     }
 
+    /// The condition of this type.
+    pub fn condition(&self, name: &str) -> Option<&Condition> {
+        self.conditions
+            .iter()
+            .find(|condition| condition.name == name)
+    }
+
+    /// The container of this name.
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.containers
+            .iter()
+            .find(|container| container.name == name)
+    }
+
+    /// Its ordinary containers.
+    pub fn ordinary_containers(&self) -> impl Iterator<Item = &Container> {
+        let containers = self.containers.iter();
+        containers.filter(|container| container.kind == ContainerKind::Ordinary)
+    }
+
     /// Why it is not ready, from the statuses of its containers: `container "app" waits: ImagePullBackOff`.
     pub fn unready_because(&self) -> Option<String> {
-        let container = self.containers.iter().find(|container| !container.ready)?;
+        let mut containers = self.ordinary_containers();
+        let container = containers.find(|container| !container.ready)?;
         let does = match container.phase {
             ContainerPhase::Waiting => "waits",
             ContainerPhase::Running => "is not ready",
@@ -59,6 +82,8 @@ impl Pod {
             name: text(&metadata["name"])?,
             uid: text(&metadata["uid"])?,
             resource_version: text(&metadata["resourceVersion"])?,
+            generation: metadata["generation"].as_i64().unwrap_or_default(),
+            observed_generation: status["observedGeneration"].as_i64(),
             created_at: moment(&metadata["creationTimestamp"])?,
             phase: text(&status["phase"]).unwrap_or_else(|| "Pending".to_owned()),
             ready: ready.is_some_and(|condition| condition["status"] == "True"),
@@ -71,14 +96,46 @@ impl Pod {
             owners: list(&metadata["ownerReferences"])
                 .filter_map(OwnerReference::from_object)
                 .collect(),
-            containers: list(&object["spec"]["containers"])
-                .filter_map(|spec| container(spec, &status["containerStatuses"]))
-                .collect(),
+            conditions: list(&status["conditions"]).filter_map(condition).collect(),
+            containers: containers(&object["spec"], status),
         })
     }
 }
 
-fn container(spec: &Value, statuses: &Value) -> Option<Container> {
+fn condition(condition: &Value) -> Option<Condition> {
+    Some(Condition {
+        name: text(&condition["type"])?,
+        status: text(&condition["status"])?,
+        reason: text(&condition["reason"]).unwrap_or_default(),
+        message: text(&condition["message"]).unwrap_or_default(),
+        since: moment(&condition["lastTransitionTime"]),
+    })
+}
+
+/// All containers, the ordinary ones first.
+fn containers(spec: &Value, status: &Value) -> Vec<Container> {
+    let of = |containers: &str, statuses: &str, kind: fn(&Value) -> ContainerKind| {
+        let all = list(&spec[containers]);
+        all.filter_map(|spec| container(spec, kind(spec), &status[statuses]))
+            .collect::<Vec<_>>()
+    };
+    let ordinary = of("containers", "containerStatuses", |_| {
+        ContainerKind::Ordinary
+    });
+    let init = of("initContainers", "initContainerStatuses", |spec| {
+        if spec["restartPolicy"] == "Always" {
+            ContainerKind::Sidecar
+        } else {
+            ContainerKind::Init
+        }
+    });
+    let ephemeral = of("ephemeralContainers", "ephemeralContainerStatuses", |_| {
+        ContainerKind::Ephemeral
+    });
+    [ordinary, init, ephemeral].concat()
+}
+
+fn container(spec: &Value, kind: ContainerKind, statuses: &Value) -> Option<Container> {
     let name = text(&spec["name"])?;
     let status = list(statuses).find(|status| status["name"] == name.as_str());
     let status = status.unwrap_or(&Value::Null);
@@ -88,8 +145,13 @@ fn container(spec: &Value, statuses: &Value) -> Option<Container> {
         (None, Some(terminated)) => (ContainerPhase::Terminated, terminated),
         (None, None) => (ContainerPhase::Waiting, &state["waiting"]),
     };
+    let last = &status["lastState"]["terminated"]["exitCode"];
+    let exit_code = state["terminated"]["exitCode"].as_i64().or(last.as_i64());
     Some(Container {
         name,
+        kind,
+        image: text(&spec["image"]).unwrap_or_default(),
+        image_id: text(&status["imageID"]).filter(|image| !image.is_empty()),
         ready: status["ready"].as_bool().unwrap_or(false),
         restart_count: status["restartCount"]
             .as_u64()
@@ -97,6 +159,8 @@ fn container(spec: &Value, statuses: &Value) -> Option<Container> {
             .unwrap_or(0),
         phase,
         reason: text(&detail["reason"]),
+        message: text(&detail["message"]),
+        exit_code: exit_code.and_then(|code| i32::try_from(code).ok()),
         container_id: text(&status["containerID"]),
     })
 }

@@ -3,16 +3,21 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Mapping, Registration, Watch};
+use crate::{Mapping, Registration, Traits, Watch};
+
+/// The schema of an action without parameters: a parameter that is given is an error, not ignored.
+const NO_PARAMETERS: &str = r#"{"type":"object","additionalProperties":false}"#;
 
 impl Default for Registration {
-    /// Nothing is watched, all settings are taken.
+    /// Nothing is watched, all settings are accepted, and a job can have no parameters.
     fn default() -> Self {
         Self {
             watches: Vec::new(),
             settings_schema: "{}".to_owned(),
+            parameters_schema: NO_PARAMETERS.to_owned(),
             job_label: None,
-            removes_pods: false,
+            traits: Traits::empty(),
+            extra: Vec::new(),
         }
     }
 }
@@ -32,6 +37,14 @@ impl Registration {
         self
     }
 
+    /// Sets the JSON Schema of the parameters of a job (`spec.parameters`). A job whose parameters violate it
+    /// fails before any of its targets starts. By default a job can have no parameters.
+    #[must_use]
+    pub fn parameters(mut self, schema: &Value) -> Self {
+        self.parameters_schema = schema.to_string();
+        self
+    }
+
     /// Names the label by which the action marks the pod of a target that it must finish or release; its
     /// value is the uid of the job. The host reports marked pods with a job that does not exist any more.
     #[must_use]
@@ -44,7 +57,7 @@ impl Registration {
     /// removes the target's pod is performed only when the pod is out of service.
     #[must_use]
     pub fn removing_pods(mut self) -> Self {
-        self.removes_pods = true;
+        self.traits |= Traits::REMOVES_PODS;
         self
     }
 }
@@ -58,7 +71,25 @@ impl Watch {
             label_selector: String::new(),
             fields: Vec::new(),
             mappings: Vec::new(),
+            optional: false,
+            cluster_scoped: false,
         }
+    }
+
+    /// The nodes of the cluster, which have no namespaces. The targets whose pods run on a node are woken when the
+    /// node changes.
+    pub fn nodes() -> Self {
+        Self {
+            cluster_scoped: true,
+            ..Self::of("v1", "Node").waking(Mapping::Node)
+        }
+    }
+
+    /// The API server may not serve the kind: reads then answer `NotServed`, until it does.
+    #[must_use]
+    pub fn if_served(mut self) -> Self {
+        self.optional = true;
+        self
     }
 
     /// Only objects that this label selector matches.

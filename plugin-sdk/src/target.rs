@@ -25,6 +25,16 @@ impl Target {
 }
 
 impl Job {
+    /// The parameters of the job, as a type of the author's.
+    ///
+    /// # Errors
+    /// Terminal `BadParameters` if they are invalid. A schema in `setup` reports that before a target starts.
+    pub fn parameters<T: DeserializeOwned>(&self) -> Result<T, ActionError> {
+        serde_json::from_str(&self.parameters).map_err(|error| {
+            ActionError::terminal("BadParameters", format!("spec.parameters: {error}"))
+        })
+    }
+
     /// The action's settings, as a type of the author's.
     ///
     /// # Errors

@@ -364,7 +364,6 @@ fn pinned(effect: &Effect, target: &Target) -> Effect {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use operon_core::action::Propagation;
 
@@ -375,9 +374,7 @@ mod tests {
         let target = Target {
             name: "web-0".to_owned(),
             uid: Some("first".to_owned()),
-            containers: Vec::new(),
-            pod: None,
-            extra_info: BTreeMap::default(),
+            ..Target::default()
         };
         let evict = |pod: &str, uid: Option<&str>| Effect::Evict {
             pod: pod.to_owned(),

@@ -144,6 +144,22 @@ impl Error {
         text
     }
 
+    /// Whether the API server answered that it does not serve a kind.
+    pub(crate) fn is_not_served(&self) -> bool {
+        match self {
+            Self::UnknownKind { source, .. } => match source {
+                Some(kube::Error::Api(status)) => status.code == 404,
+                Some(kube::Error::Discovery(_)) | None => true,
+                Some(_) => false,
+            },
+            Self::Write { .. }
+            | Self::Timeout { .. }
+            | Self::Requirement { .. }
+            | Self::Effect { .. }
+            | Self::Refused(_) => false,
+        }
+    }
+
     /// Whether nobody knows if the request was carried out.
     pub(crate) fn is_unanswered(&self) -> bool {
         match self {

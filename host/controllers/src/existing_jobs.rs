@@ -1,8 +1,8 @@
-//! Which OperationJobs exist, by namespace and uid. The watch of jobs keeps it, so a question costs the
-//! same however many of them there are.
+//! Which OperationJobs exist, by namespace and uid, and their states. The watch of jobs keeps it, so a
+//! question costs the same however many of them there are.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -11,6 +11,10 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_api::OperationJob;
+use operon_core::{action::JobState, operation_job::job_state};
+
+/// The states of jobs, by uid.
+pub type States = HashMap<String, JobState>;
 
 /// The jobs that exist.
 #[derive(Default)]
@@ -20,17 +24,17 @@ pub struct ExistingJobs(Mutex<HashMap<String, Namespace>>);
 struct Namespace {
     /// The uid of each job, by its name.
     by_name: HashMap<String, String>,
-    /// Copied only if it changes while somebody reads it.
-    uids: Arc<HashSet<String>>,
+    /// By uid. Copied only if it changes while somebody reads it.
+    states: Arc<States>,
 }
 
 impl ExistingJobs {
     /// A job changed or is gone, and the store says so already. Whether another one has its name now, or
     /// none.
     pub fn changed(&self, job: &OperationJob, jobs: &Store<OperationJob>) -> bool {
-        let uid = jobs
-            .get(&ObjectRef::from_obj(job))
-            .and_then(|latest| latest.uid());
+        let latest = jobs.get(&ObjectRef::from_obj(job));
+        let latest = latest.and_then(|latest| Some((latest.uid()?, job_state(&latest))));
+        let uid = latest.as_ref().map(|(uid, _)| uid.clone());
         let mut namespaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let name = job.namespace().unwrap_or_default();
         let namespace = namespaces.entry(name.clone()).or_default();
@@ -38,25 +42,27 @@ impl ExistingJobs {
             Some(uid) => namespace.by_name.insert(job.name_any(), uid.clone()),
             None => namespace.by_name.remove(&job.name_any()),
         };
-        if old == uid {
+        let known = latest.as_ref().map(|(uid, _)| namespace.states.get(uid));
+        let is_known = known.flatten().copied() == latest.as_ref().map(|(_, state)| *state);
+        if old == uid && is_known {
             return false;
         }
-        let uids = Arc::make_mut(&mut namespace.uids);
-        if let Some(old) = old {
-            uids.remove(&old);
+        let states = Arc::make_mut(&mut namespace.states);
+        if let Some(old) = &old {
+            states.remove(old);
         }
-        uids.extend(uid);
-        if uids.is_empty() {
+        states.extend(latest);
+        if states.is_empty() {
             namespaces.remove(&name);
         }
-        true
+        old != uid
     }
 
-    /// The uids of a namespace's jobs, as they are now.
-    pub fn uids(&self, namespace: &str) -> Arc<HashSet<String>> {
+    /// The states of a namespace's jobs, as they are now.
+    pub fn states(&self, namespace: &str) -> Arc<States> {
         let namespaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let namespace = namespaces.get(namespace);
-        namespace.map_or_else(Arc::default, |namespace| Arc::clone(&namespace.uids))
+        namespace.map_or_else(Arc::default, |namespace| Arc::clone(&namespace.states))
     }
 }
 
@@ -87,7 +93,7 @@ mod tests {
             jobs.changed(job, &writer.as_reader())
         };
         let exist = |namespace: &str| {
-            let mut uids: Vec<_> = jobs.uids(namespace).iter().cloned().collect();
+            let mut uids: Vec<_> = jobs.states(namespace).keys().cloned().collect();
             uids.sort_unstable();
             uids
         };
@@ -109,9 +115,31 @@ mod tests {
         let (jobs, mut writer) = (ExistingJobs::default(), Writer::<OperationJob>::default());
         writer.apply_watcher_event(&Event::Apply(job("ns", "u1")));
         jobs.changed(&job("ns", "u1"), &writer.as_reader());
-        let before = jobs.uids("ns");
+        let before = jobs.states("ns");
         writer.apply_watcher_event(&Event::Delete(job("ns", "u1")));
         jobs.changed(&job("ns", "u1"), &writer.as_reader());
-        assert!(before.contains("u1") && jobs.uids("ns").is_empty());
+        assert!(before.contains_key("u1") && jobs.states("ns").is_empty());
+    }
+
+    #[test]
+    fn a_job_is_finished_when_nothing_of_its_targets_is_left_to_release() {
+        let (jobs, mut writer) = (ExistingJobs::default(), Writer::<OperationJob>::default());
+        let failed =
+            json!({"name": "a", "progress": "Failed", "startTime": "2026-01-01T00:00:00Z"});
+        let released = json!({"name": "a", "progress": "Failed", "startTime": "2026-01-01T00:00:00Z",
+            "extraInfo": {"Released": "true"}});
+        for (progress, detail, state) in [
+            ("Processing", json!({"name": "a"}), JobState::Active),
+            ("Failed", failed, JobState::Active),
+            ("Failed", released, JobState::Finished),
+        ] {
+            let mut job = job("ns", "u1");
+            job.metadata.deletion_timestamp = None;
+            let status = json!({"progress": progress, "targetDetails": [detail]});
+            job.status = serde_json::from_value(status).expect("a status");
+            writer.apply_watcher_event(&Event::Apply(job.clone()));
+            jobs.changed(&job, &writer.as_reader());
+            assert_eq!(jobs.states("ns").get("u1"), Some(&state), "{progress}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! The watches of jobs and pods keep this, so an event costs the same however many of them there are.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,7 +17,7 @@ use kube::{
 };
 use operon_api::{ActionPlugin, OperationJob};
 
-use crate::existing_jobs::ExistingJobs;
+use crate::existing_jobs::{ExistingJobs, States};
 
 /// Which pods were left behind.
 pub struct LeftBehind {
@@ -83,7 +83,7 @@ impl LeftBehind {
         known.marks.insert(action.to_owned(), mark);
         // Under the lock: a later version of a pod comes through `pod_changed`.
         for pod in pods.state_filter(|pod| pod.labels().contains_key(label)) {
-            let jobs = self.jobs.uids(&pod.namespace().unwrap_or_default());
+            let jobs = self.jobs.states(&pod.namespace().unwrap_or_default());
             known.look_at(&name_of(&pod), Some(&pod), &jobs);
         }
     }
@@ -92,7 +92,7 @@ impl LeftBehind {
     pub fn pod_changed(&self, pod: &Pod, pods: &Store<Pod>) {
         let mut known = self.known();
         let latest = pods.get(&ObjectRef::from_obj(pod));
-        let jobs = self.jobs.uids(&pod.namespace().unwrap_or_default());
+        let jobs = self.jobs.states(&pod.namespace().unwrap_or_default());
         let changed = known.look_at(&name_of(pod), latest.as_deref(), &jobs);
         drop(known);
         self.wake(changed);
@@ -106,7 +106,7 @@ impl LeftBehind {
         let namespace = job.namespace().unwrap_or_default();
         let latest = jobs.get(&ObjectRef::from_obj(job));
         let mut known = self.known();
-        let jobs = self.jobs.uids(&namespace);
+        let jobs = self.jobs.states(&namespace);
         let mut changed = Vec::new();
         let targets = latest.iter().flat_map(|job| &job.spec.targets);
         for target in job.spec.targets.iter().chain(targets) {
@@ -133,11 +133,11 @@ impl LeftBehind {
 impl Known {
     /// Notes whether a pod was left behind, if these jobs exist. Names the ActionPlugins for which that
     /// changes.
-    fn look_at(&mut self, place: &str, pod: Option<&Pod>, jobs: &HashSet<String>) -> Vec<String> {
+    fn look_at(&mut self, place: &str, pod: Option<&Pod>, jobs: &States) -> Vec<String> {
         let mut changed = Vec::new();
         for mark in self.marks.values_mut() {
             let job = pod.and_then(|pod| pod.labels().get(&mark.label));
-            let job = job.filter(|job| !jobs.contains(*job));
+            let job = job.filter(|job| !jobs.contains_key(*job));
             if mark.pods.get(place) == job {
                 continue;
             }

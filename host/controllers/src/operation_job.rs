@@ -22,7 +22,7 @@ use k8s_openapi::{
 use kube::{Api, Client, Resource, ResourceExt, api::DeleteParams, runtime::reflector::ObjectRef};
 use operon_api::{OperationJob, keys};
 use operon_core::{
-    action::{ClusterView, JobView, PodView, Severity, Target},
+    action::{ClusterView, ContainerKind, Failure, JobView, PodView, Severity, Target},
     node::not_ready,
     operation_job::{
         ActionState, Observed,
@@ -50,7 +50,7 @@ use crate::{
     status::{StatusWriter, Written, whole_seconds},
     store::Cache,
     triggers::Triggers,
-    view::View,
+    view::{View, ViewOfTarget},
 };
 
 /// How many calls of one job are under way at the same time.
@@ -454,10 +454,14 @@ impl Pass<'_> {
         Call {
             loaded: Arc::clone(&self.loaded),
             job: Arc::clone(&self.job),
-            target,
             progress: plan.detail.progress,
             step: plan.step.clone(),
-            view: Arc::clone(recorder) as Arc<dyn ClusterView>,
+            view: Arc::new(ViewOfTarget {
+                view: Arc::clone(recorder) as Arc<dyn ClusterView>,
+                name: plan.detail.name.clone(),
+                pod: pod.filter(|_| target.pod.is_some()).cloned(),
+            }),
+            target,
             subject,
             changed: Arc::clone(&self.changed),
             pods: controller.pods.clone(),
@@ -473,7 +477,9 @@ impl Pass<'_> {
     fn digest(&self, plan: &TargetPlan) -> u64 {
         let detail = &plan.detail;
         let pod = self.pod(plan).map(|pod| &pod.metadata.resource_version);
-        digest((&detail.pod_uid, &detail.extra_info, pod, self.named(plan)))
+        let deadline = self.observed.job.spec.active_deadline_seconds;
+        let named = self.named(plan);
+        digest((&detail.pod_uid, &detail.extra_info, pod, named, deadline))
     }
 
     /// The pod of a target: the one with the recorded uid, or none.
@@ -495,17 +501,24 @@ impl Pass<'_> {
         let pod = self.pod(plan).map(|pod| PodView::from(&**pod));
         let named = self.named(plan).cloned();
         let containers = named.filter(|names| !names.is_empty()).unwrap_or_else(|| {
-            pod.iter()
-                .flat_map(|pod| &pod.containers)
-                .map(|c| c.name.clone())
-                .collect()
+            let all = pod.iter().flat_map(|pod| &pod.containers);
+            let ordinary = all.filter(|container| container.kind == ContainerKind::Ordinary);
+            ordinary.map(|container| container.name.clone()).collect()
         });
+        let started = detail.start_time.as_ref().map(|start| start.0.as_second());
+        let deadline = self.observed.job.spec.active_deadline_seconds;
+        let last_failure = detail.error.as_ref();
         Target {
             name: detail.name.clone(),
             uid: detail.pod_uid.clone(),
             containers,
             pod,
             extra_info: detail.extra_info.clone(),
+            started_at: started,
+            deadline: started
+                .zip(deadline)
+                .map(|(started, seconds)| started + i64::from(seconds)),
+            last_failure: last_failure.map(|error| Failure::new(&error.reason, &error.message)),
         }
     }
 }
@@ -529,8 +542,11 @@ fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
         uid: job.uid().unwrap_or_default(),
         action: job.spec.action.clone(),
         ending: false,
+        dry_run: false,
+        lifecycle: observed.lifecycle.is_wanted,
         now: observed.now.as_second(),
         settings: loaded.version.settings.clone(),
+        parameters: "{}".to_owned(),
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::{authorization::v1::ResourceAttributes, core::v1::Pod};
+use k8s_openapi::api::{
+    authorization::v1::ResourceAttributes,
+    core::v1::{Node, Pod},
+};
 use kube::{
     Api, Client,
     core::{ApiResource, DynamicObject},
@@ -19,7 +22,7 @@ use crate::{
     effects::Performers,
     store::{Cache, OnChange},
     triggers::{Rule, Triggers},
-    view::Declared,
+    view::{Declared, DeclaredKind},
 };
 
 /// How long a kind may take to be listed for the first time.
@@ -74,7 +77,11 @@ impl Watcher<'_> {
         for watch in &registration.watches {
             let selector = self.selector(watch)?;
             self.check_once(registration, watch)?;
-            let resource = self.resource(watch).await?;
+            let key = (watch.api_version.clone(), watch.kind.clone());
+            let Some(resource) = self.resource(watch).await? else {
+                declared.absent.insert(key);
+                continue;
+            };
             self.check_access(&client, &resource).await?;
             if (watch.api_version.as_str(), watch.kind.as_str()) == ("v1", "Pod") {
                 declared.pods = Some((self.pods.store.clone(), selector));
@@ -82,9 +89,12 @@ impl Watcher<'_> {
             }
             let rule = Rule::new(self.action, watch, selector);
             let cache = self.cache(&client, watch, rule, &resource).await?;
-            let key = (watch.api_version.clone(), watch.kind.clone());
-            let store = cache.store.clone();
-            declared.others.insert(key, (resource, store));
+            let kind = DeclaredKind {
+                resource,
+                store: cache.store.clone(),
+                is_cluster_scoped: watch.is_cluster_scoped,
+            };
+            declared.others.insert(key, kind);
             caches.push(cache);
         }
         Ok(PluginWatch { declared, caches })
@@ -118,13 +128,31 @@ impl Watcher<'_> {
         })
     }
 
-    async fn resource(&self, watch: &Watch) -> Result<ApiResource, LoadError> {
-        let found = self.performers.kind(&watch.api_version, &watch.kind).await;
-        found.map_err(|error| LoadError {
-            reason: "UnknownKind",
-            message: error.chain(),
-            transient: true,
-        })
+    /// The API server's name of the kind; none if the kind is optional and not served.
+    async fn resource(&self, watch: &Watch) -> Result<Option<ApiResource>, LoadError> {
+        let name = (watch.api_version.as_str(), watch.kind.as_str());
+        if watch.is_cluster_scoped && name != ("v1", "Node") {
+            return Err(LoadError {
+                reason: "BadRegistration",
+                message: format!(
+                    "setup of action {:?} declares {} {} as cluster-scoped; of the kinds without a namespace an action can read only nodes (v1 Node)",
+                    self.action, watch.api_version, watch.kind
+                ),
+                transient: false,
+            });
+        }
+        if watch.is_cluster_scoped {
+            return Ok(Some(ApiResource::erase::<Node>(&())));
+        }
+        match self.performers.kind(&watch.api_version, &watch.kind).await {
+            Ok(resource) => Ok(Some(resource)),
+            Err(error) if watch.is_optional && error.is_not_served() => Ok(None),
+            Err(error) => Err(LoadError {
+                reason: "UnknownKind",
+                message: error.chain(),
+                transient: true,
+            }),
+        }
     }
 
     /// Checks with the API server whether the account may list and watch the kind, in all namespaces.

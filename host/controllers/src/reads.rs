@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use operon_core::action::{ClusterView, ObjectReference, PodView, ReadError};
+use operon_core::action::{ClusterView, JobState, ObjectReference, PodView, ReadError};
 use serde_json::Value;
 
 use crate::view::View;
@@ -28,8 +28,8 @@ pub(crate) enum Read {
         kind: String,
         selector: String,
     },
-    /// Whether there is an OperationJob with this uid.
-    JobExists(String),
+    /// The state of the OperationJob with this uid.
+    FindJob(String),
 }
 
 /// What a call depended on.
@@ -121,16 +121,14 @@ impl ClusterView for Recorder {
         self.view.find_pods(label_selector)
     }
 
-    fn job_exists(&self, uid: &str) -> Result<bool, ReadError> {
-        self.note(Read::JobExists(uid.to_owned()));
-        self.view.job_exists(uid)
+    fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
+        self.note(Read::FindJob(uid.to_owned()));
+        self.view.find_job(uid)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use k8s_openapi::api::core::v1::Pod;
     use kube::runtime::{reflector::store::Writer, watcher::Event};
     use operon_core::selector::Selector;
@@ -148,8 +146,11 @@ mod tests {
 
     fn view(writer: &Writer<Pod>) -> Arc<View> {
         let pods = Some((writer.as_reader(), Selector::default()));
-        let others = HashMap::new();
-        Arc::new(View::new("ns", Declared { pods, others }, Arc::default()))
+        let declared = Declared {
+            pods,
+            ..Declared::default()
+        };
+        Arc::new(View::new("ns", declared, Arc::default()))
     }
 
     #[test]
@@ -175,7 +176,7 @@ mod tests {
             };
             assert!(recorder.get(&a).expect("pods").is_some());
             assert_eq!(recorder.find_pods("app=x").expect("pods").len(), 1);
-            assert_eq!(recorder.job_exists("job"), Ok(false));
+            assert_eq!(recorder.find_job("job"), Ok(JobState::Absent));
             let reads = recorder.reads().expect("few reads");
             assert!(reads.are_same(7, &view(&writer)));
             assert!(!reads.are_same(8, &view(&writer)), "another target");

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use operon_api::{
     OperationJob,
@@ -22,6 +23,8 @@ pub(crate) enum Key {
     PodLabel(String, String),
     /// Any started target of this action.
     Started(String),
+    /// The node of a started target's pod.
+    Node(String),
 }
 
 /// A target that was found.
@@ -62,8 +65,28 @@ struct Target {
     keys: HashSet<Key>,
 }
 
-/// The labels of a pod, if there is such a pod.
-type Labels = Option<BTreeMap<String, String>>;
+/// What of a pod leads to the target.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PodFacts {
+    labels: BTreeMap<String, String>,
+    node: Option<String>,
+}
+
+impl PodFacts {
+    /// Those of a pod.
+    pub(crate) fn of(pod: &Pod) -> Self {
+        Self {
+            labels: pod.labels().clone(),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = Key> {
+        let labels = self.labels.iter();
+        let labels = labels.map(|(label, value)| Key::PodLabel(label.clone(), value.clone()));
+        labels.chain(self.node.clone().map(Key::Node))
+    }
+}
 
 impl TargetIndex {
     /// Sets what is known of a job; none drops it.
@@ -97,8 +120,13 @@ impl TargetIndex {
             .is_some_and(|known| !known.started(pod).is_empty())
     }
 
-    /// The labels of a pod changed, or the pod was deleted.
-    pub(crate) fn set_labels(&mut self, namespace: &str, pod: &str, labels: &Labels) {
+    /// The namespaces with unfinished jobs.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        self.namespaces.keys().cloned().collect()
+    }
+
+    /// A pod changed, or was deleted.
+    pub(crate) fn set_facts(&mut self, namespace: &str, pod: &str, facts: Option<&PodFacts>) {
         let Some(known) = self.namespaces.get_mut(namespace) else {
             return;
         };
@@ -110,8 +138,9 @@ impl TargetIndex {
             let others = target
                 .keys
                 .iter()
-                .filter(|key| !matches!(key, Key::PodLabel(..)));
-            let keys: HashSet<Key> = others.cloned().chain(label_keys(labels)).collect();
+                .filter(|key| !matches!(key, Key::PodLabel(..) | Key::Node(_)));
+            let facts = facts.into_iter().flat_map(PodFacts::keys);
+            let keys: HashSet<Key> = others.cloned().chain(facts).collect();
             let old = std::mem::replace(&mut target.keys, keys.clone());
             known.move_keys(&job, pod, &old, &keys);
         }
@@ -191,9 +220,9 @@ impl Namespace {
 }
 
 impl Entry {
-    /// What the index holds of a job; none once nothing is left to do. `labels` are those of the pod of
-    /// a name.
-    pub(crate) fn of(job: &OperationJob, labels: impl Fn(&str) -> Labels) -> Option<Self> {
+    /// What the index holds of a job; none once nothing is left to do. `facts` are those of the pod of a
+    /// name.
+    pub(crate) fn of(job: &OperationJob, facts: impl Fn(&str) -> Option<PodFacts>) -> Option<Self> {
         let details = job.status.iter().flat_map(|status| &status.target_details);
         let known: HashMap<&str, &TargetDetail> = details
             .map(|detail| (detail.name.as_str(), detail))
@@ -204,7 +233,7 @@ impl Entry {
             .iter()
             .filter_map(|target| {
                 let name = target.name.as_str();
-                let entry = Target::of(name, known.get(name).copied(), &job.spec.action, &labels)?;
+                let entry = Target::of(name, known.get(name).copied(), &job.spec.action, &facts)?;
                 Some((name.to_owned(), entry))
             })
             .collect();
@@ -224,7 +253,7 @@ impl Target {
         name: &str,
         detail: Option<&TargetDetail>,
         action: &str,
-        labels: impl Fn(&str) -> Labels,
+        facts: impl Fn(&str) -> Option<PodFacts>,
     ) -> Option<Self> {
         let mut target = Self::default();
         target.keys.insert(Key::Name(name.to_owned()));
@@ -238,7 +267,9 @@ impl Target {
         target
             .keys
             .extend(extra_info.map(|(key, value)| Key::ExtraInfo(key, value)));
-        target.keys.extend(label_keys(&labels(name)));
+        target
+            .keys
+            .extend(facts(name).iter().flat_map(PodFacts::keys));
         target.keys.insert(Key::Started(action.to_owned()));
         target.started = true;
         Some(target)
@@ -252,9 +283,4 @@ fn is_closed(detail: &TargetDetail) -> bool {
         Progress::Failed => detail.start_time.is_none() || detail.extra_info.contains_key(RELEASED),
         Progress::Pending | Progress::Processing => false,
     }
-}
-
-fn label_keys(labels: &Labels) -> impl Iterator<Item = Key> {
-    let labels = labels.iter().flatten();
-    labels.map(|(label, value)| Key::PodLabel(label.clone(), value.clone()))
 }

@@ -24,7 +24,7 @@ use operon_core::{
 use crate::{
     book::Book,
     catalogue::Catalogue,
-    target_index::{Entry, Found, Key, TargetIndex},
+    target_index::{Entry, Found, Key, PodFacts, TargetIndex},
 };
 
 /// Wakes OperationJobs.
@@ -79,6 +79,7 @@ impl Rule {
                     .map(|uid| Key::PodLabel(label.clone(), uid.clone()))
                     .collect(),
                 Mapping::Namespace => vec![Key::Started(self.action.clone())],
+                Mapping::Node => vec![Key::Node(object.name_any())],
             }
         };
         self.mappings.iter().flat_map(keys).collect()
@@ -117,11 +118,11 @@ impl Triggers {
             // The pods are read under the lock: a later version of one comes through `pod_changed`,
             // which then finds the target.
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            let labels = |pod: &str| {
+            let facts = |pod: &str| {
                 let pod = pods.get(&ObjectRef::new(pod).within(&namespace))?;
-                Some(pod.labels().clone())
+                Some(PodFacts::of(&pod))
             };
-            let entry = latest.and_then(|job| Entry::of(&job, labels));
+            let entry = latest.and_then(|job| Entry::of(&job, facts));
             index.set(&namespace, &name, entry);
         }
         self.wake(reference);
@@ -170,7 +171,7 @@ impl Triggers {
     pub fn pod_changed(&self, pod: &Pod, pods: &Store<Pod>) {
         let namespace = pod.namespace().unwrap_or_default();
         let name = pod.name_any();
-        self.set_labels(&namespace, &name, pods);
+        self.set_facts(&namespace, &name, pods);
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = index.find(&namespace, &Key::Name(name), None);
         let rules = self
@@ -184,24 +185,33 @@ impl Triggers {
         self.changed(&namespace, found);
     }
 
-    fn set_labels(&self, namespace: &str, pod: &str, pods: &Store<Pod>) {
+    fn set_facts(&self, namespace: &str, pod: &str, pods: &Store<Pod>) {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let started = index.has_started(namespace, pod);
         drop(index);
         if started {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             let now = pods.get(&ObjectRef::new(pod).within(namespace));
-            index.set_labels(namespace, pod, &now.map(|pod| pod.labels().clone()));
+            index.set_facts(namespace, pod, now.map(|pod| PodFacts::of(&pod)).as_ref());
         }
     }
 
-    /// An object that an action watches changed.
+    /// An object that an action watches changed. One without a namespace concerns targets of all namespaces.
     pub fn object_changed(&self, rule: &Rule, object: &impl Resource) {
-        let namespace = object.namespace().unwrap_or_default();
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let found = of_rule(&index, &namespace, rule, object);
+        let namespaces = match object.namespace() {
+            Some(namespace) => vec![namespace],
+            None => index.namespaces(),
+        };
+        let found = namespaces.into_iter().map(|namespace| {
+            let found = of_rule(&index, &namespace, rule, object);
+            (namespace, found)
+        });
+        let found: Vec<_> = found.collect();
         drop(index);
-        self.changed(&namespace, found);
+        for (namespace, found) in found {
+            self.changed(&namespace, found);
+        }
     }
 
     fn changed(&self, namespace: &str, found: Vec<Found>) {

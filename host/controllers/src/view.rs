@@ -13,13 +13,13 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_core::{
-    action::{ClusterView, ObjectReference, PodView, ReadError},
+    action::{ClusterView, JobState, ObjectReference, PodView, ReadError},
     selector::Selector,
 };
 use serde_json::Value;
 
 use crate::{
-    existing_jobs::ExistingJobs,
+    existing_jobs::{ExistingJobs, States},
     reads::{Read, digest},
 };
 
@@ -29,7 +29,20 @@ pub struct Declared {
     /// All pods of the cluster, and which of them may be read, if pods were declared.
     pub pods: Option<(Store<Pod>, Selector)>,
     /// Everything else, by `apiVersion` and kind.
-    pub others: HashMap<(String, String), (ApiResource, Store<DynamicObject>)>,
+    pub others: HashMap<(String, String), DeclaredKind>,
+    /// The optional kinds that the API server does not serve, by `apiVersion` and kind.
+    pub absent: HashSet<(String, String)>,
+}
+
+/// A kind that an action declared.
+#[derive(Clone)]
+pub struct DeclaredKind {
+    /// The API server's name of the kind.
+    pub resource: ApiResource,
+    /// Its objects.
+    pub store: Store<DynamicObject>,
+    /// Whether its objects have no namespace.
+    pub is_cluster_scoped: bool,
 }
 
 /// How many selectors, and labels, a view keeps the pods of: actions choose them, and a view lives for a
@@ -47,8 +60,8 @@ pub struct View {
     namespace: String,
     declared: Declared,
     jobs: Arc<ExistingJobs>,
-    /// The uids of the namespace's jobs.
-    job_uids: OnceLock<Arc<HashSet<String>>>,
+    /// The states of the namespace's jobs.
+    job_states: OnceLock<Arc<States>>,
     /// The namespace's pods, by name.
     pods: OnceLock<BTreeMap<String, Arc<Pod>>>,
     /// The same by the requested labels: an action reads this way for every target.
@@ -65,7 +78,7 @@ impl View {
             namespace: namespace.to_owned(),
             declared,
             jobs,
-            job_uids: OnceLock::new(),
+            job_states: OnceLock::new(),
             pods: OnceLock::new(),
             by_label: Mutex::default(),
             found: Mutex::default(),
@@ -90,7 +103,7 @@ impl View {
 
     fn computed_digest(&self, read: &Read) -> u64 {
         match read {
-            Read::JobExists(uid) => digest(self.job_exists(uid).ok()),
+            Read::FindJob(uid) => digest(self.find_job(uid).ok()),
             Read::Get(reference) if is_pod(&reference.api_version, &reference.kind) => {
                 let pods = self.pods().ok();
                 let pod = pods.and_then(|pods| pods.get(&reference.name));
@@ -159,22 +172,24 @@ impl View {
         Ok(candidates.filter(selected).cloned().collect())
     }
 
-    fn others(
-        &self,
-        api_version: &str,
-        kind: &str,
-    ) -> Result<&(ApiResource, Store<DynamicObject>), ReadError> {
-        self.declared
-            .others
-            .get(&(api_version.to_owned(), kind.to_owned()))
-            .ok_or_else(|| ReadError::NotDeclared(format!("{api_version}/{kind}")))
+    fn others(&self, api_version: &str, kind: &str) -> Result<&DeclaredKind, ReadError> {
+        let key = (api_version.to_owned(), kind.to_owned());
+        let named = || format!("{api_version}/{kind}");
+        match self.declared.others.get(&key) {
+            Some(declared) => Ok(declared),
+            None if self.declared.absent.contains(&key) => Err(ReadError::NotServed(named())),
+            None => Err(ReadError::NotDeclared(named())),
+        }
     }
 
     /// An object that is no pod.
     fn object(&self, reference: &ObjectReference) -> Result<Option<Arc<DynamicObject>>, ReadError> {
-        let (resource, store) = self.others(&reference.api_version, &reference.kind)?;
-        let named = ObjectRef::new_with(&reference.name, resource.clone()).within(&self.namespace);
-        Ok(store.get(&named))
+        let kind = self.others(&reference.api_version, &reference.kind)?;
+        let mut named = ObjectRef::new_with(&reference.name, kind.resource.clone());
+        if !kind.is_cluster_scoped {
+            named = named.within(&self.namespace);
+        }
+        Ok(kind.store.get(&named))
     }
 
     /// Objects that are no pods.
@@ -184,10 +199,10 @@ impl View {
         kind: &str,
         selector: &Selector,
     ) -> Result<Vec<Arc<DynamicObject>>, ReadError> {
-        let (_, store) = self.others(api_version, kind)?;
-        Ok(store.state_filter(|object| {
-            object.metadata.namespace.as_deref() == Some(&self.namespace)
-                && selector.matches(object.labels())
+        let kind = self.others(api_version, kind)?;
+        let namespace = (!kind.is_cluster_scoped).then_some(self.namespace.as_str());
+        Ok(kind.store.state_filter(|object| {
+            object.metadata.namespace.as_deref() == namespace && selector.matches(object.labels())
         }))
     }
 }
@@ -246,11 +261,51 @@ impl ClusterView for View {
         Ok(pods)
     }
 
-    fn job_exists(&self, uid: &str) -> Result<bool, ReadError> {
-        let uids = self
-            .job_uids
-            .get_or_init(|| self.jobs.uids(&self.namespace));
-        Ok(uids.contains(uid))
+    fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
+        let states = self
+            .job_states
+            .get_or_init(|| self.jobs.states(&self.namespace));
+        Ok(states.get(uid).copied().unwrap_or(JobState::Absent))
+    }
+}
+
+/// The view of a call about one target: the pod of the target can be read though pods were not declared.
+pub(crate) struct ViewOfTarget {
+    /// The view of the reconcile.
+    pub(crate) view: Arc<dyn ClusterView>,
+    /// The name of the target.
+    pub(crate) name: String,
+    /// The pod with which the target started, if it exists.
+    pub(crate) pod: Option<Arc<Pod>>,
+}
+
+impl ClusterView for ViewOfTarget {
+    fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
+        let is_own = is_pod(&reference.api_version, &reference.kind) && reference.name == self.name;
+        match self.view.get(reference) {
+            Err(ReadError::NotDeclared(_)) if is_own => {
+                let pod = self.pod.as_ref();
+                Ok(pod.and_then(|pod| whole(&**pod, "v1", "Pod")))
+            }
+            read => read,
+        }
+    }
+
+    fn find(
+        &self,
+        api_version: &str,
+        kind: &str,
+        label_selector: &str,
+    ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError> {
+        self.view.find(api_version, kind, label_selector)
+    }
+
+    fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError> {
+        self.view.find_pods(label_selector)
+    }
+
+    fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
+        self.view.find_job(uid)
     }
 }
 
@@ -288,8 +343,11 @@ mod tests {
             writer.apply_watcher_event(&Event::Apply(pod));
         }
         let pods = Some((writer.as_reader(), Selector::default()));
-        let others = HashMap::new();
-        let view = View::new("ns", Declared { pods, others }, Arc::default());
+        let declared = Declared {
+            pods,
+            ..Declared::default()
+        };
+        let view = View::new("ns", declared, Arc::default());
         for (selector, expected) in [
             ("", vec!["a", "b", "c"]),
             ("app=x", vec!["a", "b"]),
@@ -319,9 +377,14 @@ mod tests {
             writer.apply_watcher_event(&Event::Apply(object));
         }
         let key = ("apps/v1".to_owned(), "ReplicaSet".to_owned());
+        let kind = DeclaredKind {
+            resource,
+            store: writer.as_reader(),
+            is_cluster_scoped: false,
+        };
         let declared = Declared {
-            pods: None,
-            others: HashMap::from([(key, (resource, writer.as_reader()))]),
+            others: HashMap::from([(key, kind)]),
+            ..Declared::default()
         };
         let view = View::new("ns", declared, Arc::default());
         for (name, is_there) in [("a", true), ("b", false), ("c", false)] {
@@ -346,17 +409,76 @@ mod tests {
         writer.apply_watcher_event(&Event::Apply(job.clone()));
         existing.changed(&job, &writer.as_reader());
         let view = View::new("ns", Declared::default(), Arc::clone(&existing));
-        let exist = ["u1", "u2"].map(|uid| view.job_exists(uid));
-        assert_eq!(exist, [Ok(true), Ok(false)]);
+        let states = ["u1", "u2"].map(|uid| view.find_job(uid));
+        assert_eq!(states, [Ok(JobState::Active), Ok(JobState::Absent)]);
         writer.apply_watcher_event(&Event::Delete(job.clone()));
         existing.changed(&job, &writer.as_reader());
         assert_eq!(
-            view.job_exists("u1"),
-            Ok(true),
+            view.find_job("u1"),
+            Ok(JobState::Active),
             "as the first target saw it"
         );
         let next = View::new("ns", Declared::default(), existing);
-        assert_eq!(next.job_exists("u1"), Ok(false));
+        assert_eq!(next.find_job("u1"), Ok(JobState::Absent));
+    }
+
+    fn reference(api_version: &str, kind: &str, name: &str) -> ObjectReference {
+        ObjectReference {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_pod_of_the_target_and_no_other_is_read_though_pods_were_not_declared() {
+        let pod = json!({"metadata": {"namespace": "ns", "name": "a"}, "spec": {"nodeName": "n"}});
+        let view = ViewOfTarget {
+            view: Arc::new(View::new("ns", Declared::default(), Arc::default())),
+            name: "a".to_owned(),
+            pod: Some(Arc::new(serde_json::from_value(pod).expect("a pod"))),
+        };
+        let own = view.get(&reference("v1", "Pod", "a")).expect("it is read");
+        assert_eq!(own.expect("it exists")["spec"]["nodeName"], "n");
+        let other = view.get(&reference("v1", "Pod", "b"));
+        assert!(matches!(other, Err(ReadError::NotDeclared(_))), "{other:?}");
+    }
+
+    #[test]
+    fn an_optional_kind_that_is_not_served_is_told_apart_from_one_that_was_not_declared() {
+        let declared = Declared {
+            absent: [("x/v1".to_owned(), "Thing".to_owned())].into(),
+            ..Declared::default()
+        };
+        let view = View::new("ns", declared, Arc::default());
+        let absent = view.get(&reference("x/v1", "Thing", "a"));
+        assert_eq!(absent, Err(ReadError::NotServed("x/v1/Thing".to_owned())));
+        let unknown = view.get(&reference("x/v1", "Other", "a"));
+        assert_eq!(
+            unknown,
+            Err(ReadError::NotDeclared("x/v1/Other".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_node_is_read_in_every_namespace() {
+        let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Node>(&());
+        let mut writer = Writer::<DynamicObject>::new(resource.clone());
+        let node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
+        writer.apply_watcher_event(&Event::Apply(node));
+        let kind = DeclaredKind {
+            resource,
+            store: writer.as_reader(),
+            is_cluster_scoped: true,
+        };
+        let declared = Declared {
+            others: [(("v1".to_owned(), "Node".to_owned()), kind)].into(),
+            ..Declared::default()
+        };
+        let view = View::new("ns", declared, Arc::default());
+        let node = view.get(&reference("v1", "Node", "n"));
+        assert!(node.expect("nodes were declared").is_some());
+        assert_eq!(view.find("v1", "Node", "").expect("a selector").count(), 1);
     }
 
     #[test]
@@ -366,8 +488,11 @@ mod tests {
         let pod = json!({"metadata": {"namespace": "ns", "name": "a", "labels": labels}});
         writer.apply_watcher_event(&Event::Apply(serde_json::from_value(pod).expect("a pod")));
         let pods = Some((writer.as_reader(), Selector::default()));
-        let others = HashMap::new();
-        let view = View::new("ns", Declared { pods, others }, Arc::default());
+        let declared = Declared {
+            pods,
+            ..Declared::default()
+        };
+        let view = View::new("ns", declared, Arc::default());
         for number in 0..KEPT * 2 {
             let selector = format!("l{number}=x");
             let found = view.find_pods(&selector).expect(&selector);

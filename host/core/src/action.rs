@@ -11,7 +11,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-pub use self::pod::{ContainerPhase, ContainerView, OwnerView, PodView};
+pub use self::pod::{
+    ConditionView, ContainerKind, ContainerPhase, ContainerView, MESSAGE, OwnerView, PodView,
+};
 use crate::selector::SelectorError;
 
 /// Names with values: labels, annotations, extra-info.
@@ -67,8 +69,19 @@ pub trait ClusterView: Send + Sync {
     ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError>;
     /// All pods that a label selector matches, shared by all callers.
     fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError>;
-    /// Whether there is an OperationJob with this uid, one that is being deleted included.
-    fn job_exists(&self, uid: &str) -> Result<bool, ReadError>;
+    /// The state of the OperationJob with this uid.
+    fn find_job(&self, uid: &str) -> Result<JobState, ReadError>;
+}
+
+/// The state of an OperationJob, as far as another job needs to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// There is no such job in the namespace.
+    Absent,
+    /// It is in progress, is being deleted, or has targets left to release.
+    Active,
+    /// All its targets have finished, and nothing of them is left to release.
+    Finished,
 }
 
 /// One question to an action.
@@ -157,6 +170,9 @@ pub enum ReadError {
     /// The kind was not declared in `setup`.
     #[error("kind {0:?} was not declared in setup")]
     NotDeclared(String),
+    /// The kind was declared as optional, and the API server does not serve it.
+    #[error("kind {0:?} is not served by the API server")]
+    NotServed(String),
     /// The label selector can't be used.
     #[error("failed to read the label selector")]
     BadSelector(#[source] SelectorError),
@@ -185,7 +201,7 @@ pub struct Requirement {
 }
 
 /// One entry of `spec.targets`, with its pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The pod's name.
     pub name: String,
@@ -197,10 +213,16 @@ pub struct Target {
     pub pod: Option<PodView>,
     /// What the action recorded.
     pub extra_info: Attributes,
+    /// Seconds since the Unix epoch at which it started.
+    pub started_at: Option<i64>,
+    /// Seconds since the Unix epoch at which it fails if it has not finished.
+    pub deadline: Option<i64>,
+    /// Why it has not finished, as its status says.
+    pub last_failure: Option<Failure>,
 }
 
 /// The calling OperationJob.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobView {
     /// The job's namespace, and that of everything an action sees or touches.
     pub namespace: String,
@@ -212,10 +234,16 @@ pub struct JobView {
     pub action: String,
     /// The target is about to be released.
     pub ending: bool,
+    /// The effects are only tried.
+    pub dry_run: bool,
+    /// The action takes part in the PodOpsLifecycle.
+    pub lifecycle: bool,
     /// Seconds since the Unix epoch, the same for a whole reconcile.
     pub now: i64,
     /// The action's settings, as JSON text.
     pub settings: String,
+    /// The job's parameters, as JSON text.
+    pub parameters: String,
 }
 
 /// How a patch is written.
@@ -394,10 +422,12 @@ pub enum Mapping {
     UidInLabel(String),
     /// Every object of the kind matters to every started target in its namespace.
     Namespace,
+    /// The object's name is the name of the node that a started target's pod runs on.
+    Node,
 }
 
 /// A kind that an action reads, and whose changes wake its targets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     /// `v1`, `apps/v1`
     pub api_version: String,
@@ -409,6 +439,10 @@ pub struct Watch {
     pub fields: Vec<String>,
     /// How an object finds its targets.
     pub mappings: Vec<Mapping>,
+    /// The API server may not serve the kind.
+    pub is_optional: bool,
+    /// The kind has no namespaces.
+    pub is_cluster_scoped: bool,
 }
 
 /// An action's description of itself, from its setup.
@@ -418,8 +452,12 @@ pub struct Registration {
     pub watches: Vec<Watch>,
     /// JSON Schema of its settings.
     pub settings_schema: Value,
+    /// JSON Schema of the parameters of a job.
+    pub parameters_schema: Value,
     /// The label by which it marks pods that it must finish or release; the value is the job's uid.
     pub job_label: Option<String>,
     /// Whether it removes the pods of its targets.
     pub removes_pods: bool,
+    /// Whether a dry run of its first operation is of use.
+    pub supports_dry_run: bool,
 }

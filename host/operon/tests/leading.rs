@@ -111,7 +111,7 @@ fn heavy() -> Result<Vec<u8>> {
     let locals = "(local i32) ".repeat(400);
     let functions = format!("(func {locals} {body})").repeat(40);
     let handler =
-        "(instance $handler) (export \"operon:action/handler@0.1.0\" (instance $handler))";
+        "(instance $handler) (export \"operon:action/handler@0.2.0\" (instance $handler))";
     let text = format!("(component (core module (memory 1) {functions}) {handler})");
     wat::parse_str(text).context("heavy component")
 }

@@ -27,18 +27,18 @@ async fn bytes_that_are_no_action_are_refused_for_their_reason() -> Result<()> {
     }
     let other_handler = renamed(
         guest,
-        "operon:action/handler@0.1.0",
         "operon:action/handler@0.2.0",
+        "operon:action/handler@0.1.0",
     );
     let other_cluster = renamed(
         guest,
-        "operon:action/cluster@0.1.0",
+        "operon:action/cluster@0.2.0",
         "operon:action/cluster@0.3.0",
     );
     let empty = "(component)";
     let unknown = r#"(component (import "example:other/thing@1.0.0" (instance)) (instance $i)
-        (export "operon:action/handler@0.1.0" (instance $i)))"#;
-    let shape = r#"(component (instance $i) (export "operon:action/handler@0.1.0" (instance $i)))"#;
+        (export "operon:action/handler@0.2.0" (instance $i)))"#;
+    let shape = r#"(component (instance $i) (export "operon:action/handler@0.2.0" (instance $i)))"#;
     for (what, bytes, reason, message) in [
         (
             "text",
@@ -64,13 +64,13 @@ async fn bytes_that_are_no_action_are_refused_for_their_reason() -> Result<()> {
             "other version",
             other_handler,
             "WrongInterface",
-            "the component exports operon:action/handler@0.2.0; this host runs operon:action/handler@0.1.0",
+            "the component exports operon:action/handler@0.1.0; this host runs operon:action/handler@0.2.0",
         ),
         (
             "other import",
             other_cluster,
             "WrongInterface",
-            "imports operon:action/cluster@0.3.0; this host has operon:action/cluster@0.1.0",
+            "imports operon:action/cluster@0.3.0; this host has operon:action/cluster@0.2.0",
         ),
         (
             "no exports",

@@ -111,8 +111,10 @@ pub(crate) fn registration(answer: types::Registration) -> Result<core::Registra
     let types::Registration {
         watches,
         settings_schema,
+        parameters_schema,
         job_label,
-        removes_pods,
+        traits,
+        extra,
     } = answer;
     if watches.len() > WATCHES {
         return Err(format!(
@@ -120,14 +122,13 @@ pub(crate) fn registration(answer: types::Registration) -> Result<core::Registra
             watches.len()
         ));
     }
-    if settings_schema.len() > SCHEMA_BYTES {
+    if let Some((name, _)) = extra.first() {
         return Err(format!(
-            "its settings schema has {} bytes; at most {SCHEMA_BYTES}",
-            settings_schema.len()
+            "it declares {name:?}, which this host does not know"
         ));
     }
-    let settings_schema = json::parse(&settings_schema, &mut { SCHEMA_VALUES })
-        .map_err(|why| format!("its settings schema {why}"))?;
+    let settings_schema = schema("settings schema", &settings_schema)?;
+    let parameters_schema = schema("parameters schema", &parameters_schema)?;
     if job_label
         .as_ref()
         .is_some_and(|label| label.len() > LABEL_KEY_BYTES)
@@ -139,9 +140,21 @@ pub(crate) fn registration(answer: types::Registration) -> Result<core::Registra
     Ok(core::Registration {
         watches: watches.into_iter().map(watch).collect::<Result<_, _>>()?,
         settings_schema,
+        parameters_schema,
         job_label,
-        removes_pods,
+        removes_pods: traits.contains(types::Traits::REMOVES_PODS),
+        supports_dry_run: traits.contains(types::Traits::SUPPORTS_DRY_RUN),
     })
+}
+
+fn schema(what: &str, text: &str) -> Result<Value, String> {
+    if text.len() > SCHEMA_BYTES {
+        let size = text.len();
+        return Err(format!(
+            "its {what} has {size} bytes; at most {SCHEMA_BYTES}"
+        ));
+    }
+    json::parse(text, &mut { SCHEMA_VALUES }).map_err(|why| format!("its {what} {why}"))
 }
 
 fn watch(watch: types::Watch) -> Result<core::Watch, String> {
@@ -151,6 +164,8 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
         label_selector,
         fields,
         mappings,
+        optional,
+        cluster_scoped,
     } = watch;
     check_kind(&api_version, &kind).map_err(|why| format!("it declares a watch of {why}"))?;
     if label_selector.len() > WATCH_SELECTOR_BYTES {
@@ -170,7 +185,7 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
             key.len() <= LABEL_KEY_BYTES
         }
         types::Mapping::ExtraInfo(key) => key.len() <= EXTRA_INFO_KEY_BYTES,
-        types::Mapping::Namespace => true,
+        types::Mapping::Namespace | types::Mapping::Node => true,
     };
     if !mappings.iter().all(fits) {
         return Err(format!(
@@ -187,6 +202,7 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
         types::Mapping::ExtraInfo(key) => core::Mapping::ExtraInfo(key),
         types::Mapping::UidInLabel(label) => core::Mapping::UidInLabel(label),
         types::Mapping::Namespace => core::Mapping::Namespace,
+        types::Mapping::Node => core::Mapping::Node,
     });
     Ok(core::Watch {
         api_version,
@@ -194,6 +210,8 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
         label_selector,
         fields,
         mappings: mappings.collect(),
+        is_optional: optional,
+        is_cluster_scoped: cluster_scoped,
     })
 }
 

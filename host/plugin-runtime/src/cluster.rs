@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     bindings::operon::action::{
-        cluster::{Host, ReadError},
+        cluster::{Host, JobState, ReadError},
         types,
     },
     convert,
@@ -44,7 +44,7 @@ impl Host for State {
         Ok(self.read_pods(&label_selector))
     }
 
-    fn job_exists(&mut self, uid: String) -> wasmtime::Result<Result<bool, ReadError>> {
+    fn find_job(&mut self, uid: String) -> wasmtime::Result<Result<JobState, ReadError>> {
         self.budget.host_call()?;
         Ok(self.read_job(&uid))
     }
@@ -106,12 +106,13 @@ impl State {
             .collect()
     }
 
-    fn read_job(&mut self, uid: &str) -> Result<bool, ReadError> {
+    fn read_job(&mut self, uid: &str) -> Result<JobState, ReadError> {
         self.budget.read().map_err(ReadError::TooMuch)?;
         let Some(cluster) = &self.cluster else {
             return Err(nothing_yet("OperationJob"));
         };
-        cluster.job_exists(uid).map_err(convert::read_error)
+        let state = cluster.find_job(uid).map_err(convert::read_error)?;
+        Ok(convert::job_state(state))
     }
 
     fn json(&mut self, object: &Value) -> Result<String, ReadError> {

@@ -4,7 +4,10 @@
 
 use operon_core::action as core;
 
-use crate::bindings::operon::action::{cluster::ReadError, types};
+use crate::bindings::operon::action::{
+    cluster::{JobState, ReadError},
+    types,
+};
 
 /// The target of a question.
 pub(crate) fn target(target: &core::Target) -> types::Target {
@@ -14,13 +17,24 @@ pub(crate) fn target(target: &core::Target) -> types::Target {
         containers,
         pod,
         extra_info,
+        started_at,
+        deadline,
+        last_failure,
     } = target;
+    let last_failure = last_failure.as_ref();
     types::Target {
         name: name.clone(),
         uid: uid.clone(),
         containers: containers.clone(),
         pod: pod.clone().map(self::pod),
         extra_info: attributes(extra_info.clone()),
+        started_at: *started_at,
+        deadline: *deadline,
+        last_failure: last_failure.map(|failure| types::Failure {
+            reason: failure.reason.clone(),
+            message: failure.message.clone(),
+        }),
+        extra: Vec::new(),
     }
 }
 
@@ -32,8 +46,11 @@ pub(crate) fn job(job: &core::JobView) -> types::Job {
         uid,
         action,
         ending,
+        dry_run,
+        lifecycle,
         now,
         settings,
+        parameters,
     } = job;
     types::Job {
         namespace: namespace.clone(),
@@ -41,8 +58,12 @@ pub(crate) fn job(job: &core::JobView) -> types::Job {
         uid: uid.clone(),
         action: action.clone(),
         ending: *ending,
+        dry_run: *dry_run,
+        lifecycle: *lifecycle,
         now: *now,
         settings: settings.clone(),
+        parameters: parameters.clone(),
+        extra: Vec::new(),
     }
 }
 
@@ -52,6 +73,8 @@ pub(crate) fn pod(pod: core::PodView) -> types::Pod {
         name,
         uid,
         resource_version,
+        generation,
+        observed_generation,
         created_at,
         phase,
         ready,
@@ -62,12 +85,15 @@ pub(crate) fn pod(pod: core::PodView) -> types::Pod {
         annotations,
         finalizers,
         owners,
+        conditions,
         containers,
     } = pod;
     types::Pod {
         name,
         uid,
         resource_version,
+        generation,
+        observed_generation,
         created_at,
         phase,
         ready,
@@ -78,6 +104,7 @@ pub(crate) fn pod(pod: core::PodView) -> types::Pod {
         annotations: attributes(annotations),
         finalizers,
         owners: owners.into_iter().map(owner).collect(),
+        conditions: conditions.into_iter().map(condition).collect(),
         containers: containers.into_iter().map(container).collect(),
     }
 }
@@ -89,16 +116,20 @@ pub(crate) fn pod_size(pod: &core::PodView) -> usize {
             .map(|(name, value)| name.len() + value.len() + 16)
             .sum()
     };
+    let messages = pod.conditions.iter().map(|condition| &condition.message);
+    let ended = pod.containers.iter().filter_map(|c| c.message.as_ref());
     512 + attributes(&pod.labels)
         + attributes(&pod.annotations)
         + pod.finalizers.iter().map(String::len).sum::<usize>()
-        + 256 * (pod.owners.len() + pod.containers.len())
+        + messages.chain(ended).map(String::len).sum::<usize>()
+        + 256 * (pod.owners.len() + pod.containers.len() + pod.conditions.len())
 }
 
 /// Why a read was refused.
 pub(crate) fn read_error(error: core::ReadError) -> ReadError {
     match error {
         core::ReadError::NotDeclared(kind) => ReadError::NotDeclared(kind),
+        core::ReadError::NotServed(kind) => ReadError::NotServed(kind),
         core::ReadError::BadSelector(error) => ReadError::BadSelector(error.to_string()),
     }
 }
@@ -126,17 +157,47 @@ fn owner(owner: core::OwnerView) -> types::OwnerReference {
     }
 }
 
+fn condition(condition: core::ConditionView) -> types::Condition {
+    let core::ConditionView {
+        name,
+        status,
+        reason,
+        message,
+        since,
+    } = condition;
+    types::Condition {
+        name,
+        status,
+        reason,
+        message,
+        since,
+    }
+}
+
 fn container(container: core::ContainerView) -> types::Container {
     let core::ContainerView {
         name,
+        kind,
+        image,
+        image_id,
         ready,
         restart_count,
         phase,
         reason,
+        message,
+        exit_code,
         container_id,
     } = container;
     types::Container {
         name,
+        kind: match kind {
+            core::ContainerKind::Ordinary => types::ContainerKind::Ordinary,
+            core::ContainerKind::Sidecar => types::ContainerKind::Sidecar,
+            core::ContainerKind::Init => types::ContainerKind::Init,
+            core::ContainerKind::Ephemeral => types::ContainerKind::Ephemeral,
+        },
+        image,
+        image_id,
         ready,
         restart_count,
         phase: match phase {
@@ -145,6 +206,17 @@ fn container(container: core::ContainerView) -> types::Container {
             core::ContainerPhase::Terminated => types::ContainerPhase::Terminated,
         },
         reason,
+        message,
+        exit_code,
         container_id,
+    }
+}
+
+/// The state of a job.
+pub(crate) fn job_state(state: core::JobState) -> JobState {
+    match state {
+        core::JobState::Absent => JobState::Absent,
+        core::JobState::Active => JobState::Active,
+        core::JobState::Finished => JobState::Finished,
     }
 }

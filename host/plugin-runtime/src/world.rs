@@ -1,7 +1,7 @@
 //! Checks the type of the bytes and the imports and exports of a component, so that a refusal names the
 //! cause instead of a mismatch deep inside wasmtime.
 
-use operon_core::action::LoadError;
+use operon_core::{action::LoadError, action_plugin::status::INTERFACE_VERSION as VERSION};
 use wasmtime::{Engine, component::Component};
 
 use crate::limits::COMPONENT_BYTES;
@@ -10,8 +10,6 @@ use crate::limits::COMPONENT_BYTES;
 const HANDLER: &str = "operon:action/handler";
 /// The package of the contract, as its interfaces' names begin.
 const PACKAGE: &str = "operon:action/";
-/// The version of the contract that this host runs.
-const VERSION: &str = "0.1.0";
 /// The interfaces of WASI that exist here, with nothing behind them.
 const WASI: [&str; 6] = [
     "wasi:cli/",
@@ -69,8 +67,9 @@ pub(crate) fn check(engine: &Engine, component: &Component) -> Result<(), LoadEr
         return refuse("WrongInterface", message);
     };
     if !compatible(handler) {
-        let message =
-            format!("the component exports {handler}; this host runs {HANDLER}@{VERSION}");
+        let message = format!(
+            "the component exports {handler}; this host runs {HANDLER}@{VERSION}: build the component again with that version of the contract"
+        );
         return refuse("WrongInterface", message);
     }
     for (name, _) in world.imports(engine) {
@@ -155,10 +154,21 @@ mod tests {
 
     #[test]
     fn a_version_is_compatible_within_its_minor_version() {
-        assert!(compatible("operon:action/log@0.1.0"));
-        assert!(compatible("operon:action/log@0.1.7"));
-        assert!(!compatible("operon:action/log@0.2.0"));
-        assert!(!compatible("operon:action/log@1.1.0"));
+        assert!(compatible("operon:action/log@0.2.0"));
+        assert!(compatible("operon:action/log@0.2.7"));
+        assert!(!compatible("operon:action/log@0.1.0"));
+        assert!(!compatible("operon:action/log@1.2.0"));
         assert!(!compatible("operon:action/log"));
+    }
+
+    #[test]
+    fn the_released_contract_is_the_one_that_this_host_runs() {
+        let now = include_str!("../../../wit/action.wit");
+        let released = include_str!("../../../wit/released/0.2.0/action.wit");
+        assert!(now.contains(&format!("package operon:action@{VERSION};")));
+        assert_eq!(
+            now, released,
+            "a released contract never changes: a change of wit/action.wit is a new version in wit/released"
+        );
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::effects::Write;
 use super::replica_set::Backoff;
 use super::selector;
-use crate::{Cluster, Event, ObjectReference, Pod, ReadError, time};
+use crate::{Cluster, Event, JobState, ObjectReference, Pod, ReadError, time};
 
 /// Kind, API version, name.
 type Key = (String, String, String);
@@ -20,8 +20,10 @@ pub struct FakeCluster {
     now: i64,
     last_version: u64,
     last_uid: u64,
-    /// The uids of the jobs that exist.
-    jobs: BTreeSet<String>,
+    /// The jobs that exist, by uid.
+    jobs: BTreeMap<String, JobState>,
+    /// The kinds that the API server does not serve: API version, kind.
+    not_served: BTreeSet<(String, String)>,
     /// Every name that an object has had.
     pub(super) names: BTreeSet<String>,
     pub(super) writes: Vec<Write>,
@@ -44,7 +46,8 @@ impl FakeCluster {
             now: 1_000_000,
             last_version: 0,
             last_uid: 0,
-            jobs: BTreeSet::new(),
+            jobs: BTreeMap::new(),
+            not_served: BTreeSet::new(),
             names: BTreeSet::new(),
             writes: Vec::new(),
             events: Vec::new(),
@@ -64,12 +67,31 @@ impl FakeCluster {
 
     /// A job of this uid exists from now on. A [`FakeJob`](super::FakeJob) adds itself.
     pub fn add_job(&mut self, uid: &str) {
-        self.jobs.insert(uid.to_owned());
+        self.jobs.insert(uid.to_owned(), JobState::Active);
+    }
+
+    /// The job of this uid has finished, and has nothing left to release.
+    pub fn finish_job(&mut self, uid: &str) {
+        self.jobs.insert(uid.to_owned(), JobState::Finished);
     }
 
     /// The job of this uid is deleted, whatever it left behind.
     pub fn remove_job(&mut self, uid: &str) {
         self.jobs.remove(uid);
+    }
+
+    /// The API server does not serve this kind.
+    pub fn stop_serving(&mut self, api_version: &str, kind: &str) {
+        let kind = (api_version.to_owned(), kind.to_owned());
+        self.not_served.insert(kind);
+    }
+
+    fn check_served(&self, api_version: &str, kind: &str) -> Result<(), ReadError> {
+        let wanted = (api_version.to_owned(), kind.to_owned());
+        if self.not_served.contains(&wanted) {
+            return Err(ReadError::NotServed(format!("{api_version}/{kind}")));
+        }
+        Ok(())
     }
 
     /// Every write by effects, oldest first.
@@ -234,6 +256,7 @@ impl FakeCluster {
 
 impl Cluster for FakeCluster {
     fn get(&self, object: &ObjectReference) -> Result<Option<Value>, ReadError> {
+        self.check_served(&object.api_version, &object.kind)?;
         let found = self.object(&object.api_version, &object.kind, &object.name);
         Ok(found.cloned())
     }
@@ -244,6 +267,7 @@ impl Cluster for FakeCluster {
         kind: &str,
         label_selector: &str,
     ) -> Result<Vec<Value>, ReadError> {
+        self.check_served(api_version, kind)?;
         let mut found = Vec::new();
         for object in self.objects_of(api_version, kind) {
             let labels = &object["metadata"]["labels"];
@@ -262,8 +286,8 @@ impl Cluster for FakeCluster {
         Ok(found.iter().filter_map(Pod::from_object).collect())
     }
 
-    fn job_exists(&self, uid: &str) -> Result<bool, ReadError> {
-        Ok(self.jobs.contains(uid))
+    fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
+        Ok(self.jobs.get(uid).copied().unwrap_or(JobState::Absent))
     }
 }
 

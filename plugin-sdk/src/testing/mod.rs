@@ -17,15 +17,13 @@ use crate::{Job, Pod, Target};
 /// A target with its pod, without any records yet.
 pub fn target_of(pod: &Pod) -> Target {
     Target {
-        name: pod.name.clone(),
         uid: Some(pod.uid.clone()),
         containers: pod
-            .containers
-            .iter()
+            .ordinary_containers()
             .map(|container| container.name.clone())
             .collect(),
         pod: Some(pod.clone()),
-        extra_info: Vec::new(),
+        ..target_without_pod(&pod.name, None)
     }
 }
 
@@ -37,10 +35,14 @@ pub fn target_without_pod(name: &str, uid: Option<&str>) -> Target {
         containers: Vec::new(),
         pod: None,
         extra_info: Vec::new(),
+        started_at: None,
+        deadline: None,
+        last_failure: None,
+        extra: Vec::new(),
     }
 }
 
-/// A job with this uid, at this time, with these settings.
+/// A job with this uid, at this time, with these settings and no parameters.
 pub fn job(uid: &str, now: i64, settings: &str) -> Job {
     Job {
         namespace: "default".to_owned(),
@@ -48,7 +50,11 @@ pub fn job(uid: &str, now: i64, settings: &str) -> Job {
         uid: uid.to_owned(),
         action: "Test".to_owned(),
         ending: false,
+        dry_run: false,
+        lifecycle: false,
         now,
         settings: settings.to_owned(),
+        parameters: "{}".to_owned(),
+        extra: Vec::new(),
     }
 }

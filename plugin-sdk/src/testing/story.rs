@@ -2,7 +2,7 @@
 //! the host, all targets of a reconcile see the world as it was at its start; effects are performed after
 //! all calls.
 
-use super::{FakeCluster, job};
+use super::{FakeCluster, job, target_without_pod};
 use crate::{Action, ActionError, Failure, Job, Progress, Target};
 
 /// A job with its targets.
@@ -21,6 +21,8 @@ pub struct FakeTarget {
     pub name: String,
     /// The uid of the pod when the target started; none before, or without a pod.
     pub uid: Option<String>,
+    /// When it started, in seconds since the Unix epoch.
+    pub started_at: Option<i64>,
     /// None before the first reconcile.
     pub progress: Option<Progress>,
     /// Why it failed, or what it waits for.
@@ -55,11 +57,12 @@ impl FakeTarget {
             pod = pod.filter(|pod| pod.uid == *uid);
         }
         Target {
-            name: self.name.clone(),
             uid: self.uid.clone(),
-            containers: Vec::new(),
             pod,
             extra_info: self.extra_info.clone(),
+            started_at: self.started_at,
+            last_failure: self.failure.clone(),
+            ..target_without_pod(&self.name, None)
         }
     }
 
@@ -107,6 +110,7 @@ impl FakeJob {
         for target in self.targets.iter_mut().filter(|target| !target.finished()) {
             if target.progress.is_none() {
                 target.progress = Some(Progress::Processing);
+                target.started_at = Some(snapshot.now());
                 target.uid = snapshot.pod(&target.name).map(|pod| pod.uid);
             }
             operate(&action, target, &self.job, &snapshot, world);

@@ -211,7 +211,11 @@ mod tests {
     #[test]
     fn the_host_knows_that_replace_removes_pods() {
         let registration = Replace.setup("{}").expect("a registration");
-        assert!(registration.removes_pods);
+        assert!(
+            registration
+                .traits
+                .contains(operon_sdk::Traits::REMOVES_PODS)
+        );
     }
 
     #[test]

@@ -146,7 +146,7 @@ fn every_field_of_a_plugin_has_this_casing() {
             "digest": "sha256:0",
             "shortDigest": "0",
             "source": "configmap/m:plugin.wasm",
-            "interfaceVersion": "0.1.0",
+            "interfaceVersion": "0.2.0",
             "watches": ["v1/Pod"],
         },
     });

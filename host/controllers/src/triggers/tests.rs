@@ -109,8 +109,8 @@ fn watch(selector: &str, mapping: Mapping) -> Watch {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),
         label_selector: selector.to_owned(),
-        fields: Vec::new(),
         mappings: vec![mapping],
+        ..Watch::default()
     }
 }
 

@@ -12,7 +12,7 @@ use operon_api::{
 use crate::action::Registration;
 
 /// The version of `wit/` that this host implements.
-pub const INTERFACE_VERSION: &str = "0.1.0";
+pub const INTERFACE_VERSION: &str = "0.2.0";
 
 /// A component that serves an action.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,8 +233,7 @@ mod tests {
             api_version: "apps/v1".to_owned(),
             kind: kind.to_owned(),
             label_selector: selector.to_owned(),
-            fields: Vec::new(),
-            mappings: Vec::new(),
+            ..Watch::default()
         };
         let watches = vec![watch("ReplicaSet", ""), watch("StatefulSet", "a=b")];
         Registration {

@@ -19,9 +19,10 @@ pub mod turns;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use operon_api::OperationJob;
+use operon_api::{OperationJob, operation_job::Progress};
 
 use self::lifecycle::Lifecycle;
+use crate::action::JobState;
 
 /// Everything that a reconcile decides from.
 pub struct Observed<'a> {
@@ -57,6 +58,21 @@ pub enum ActionState {
         /// started.
         since: Timestamp,
     },
+}
+
+/// What another job needs to know of a job that exists.
+pub fn job_state(job: &OperationJob) -> JobState {
+    let status = job.status.as_ref();
+    let is_finished = status
+        .and_then(|status| status.progress)
+        .is_some_and(Progress::is_finished);
+    let mut details = status.into_iter().flat_map(|status| &status.target_details);
+    if is_finished && job.metadata.deletion_timestamp.is_none() && !details.any(size::is_under_way)
+    {
+        JobState::Finished
+    } else {
+        JobState::Active
+    }
 }
 
 /// Marks a target that has nothing left to clean up. The key is upstream's.

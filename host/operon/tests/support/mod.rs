@@ -13,9 +13,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use operon_core::{
     action::{
-        Action, ActionError, ActionLoader as _, Attributes, ClusterView, ContainerPhase,
-        ContainerView, JobView, Limits, LoadError, ObjectReference, OwnerView, PodView, ReadError,
-        Request, Target,
+        Action, ActionError, ActionLoader as _, Attributes, ClusterView, ConditionView,
+        ContainerKind, ContainerPhase, ContainerView, JobState, JobView, Limits, LoadError,
+        ObjectReference, OwnerView, PodView, ReadError, Request, Target,
     },
     selector::Selector,
 };
@@ -160,8 +160,8 @@ impl ClusterView for FakeCluster {
         Ok([pod("one")].into())
     }
 
-    fn job_exists(&self, _: &str) -> Result<bool, ReadError> {
-        Ok(true)
+    fn find_job(&self, _: &str) -> Result<JobState, ReadError> {
+        Ok(JobState::Active)
     }
 }
 
@@ -179,16 +179,17 @@ impl Question {
             uid: Some("4d1f2a52-7c0f-4f0a-9d5c-0f3f1f4ad6c1".to_owned()),
             containers: vec!["main".to_owned()],
             pod: Some(pod(name)),
-            extra_info: Attributes::new(),
+            ..Target::default()
         };
         let job = JobView {
             namespace: "default".to_owned(),
             name: "job".to_owned(),
             uid: "6c2f7a0e-53d0-4a0b-8f5a-2f6f4d9b7a11".to_owned(),
             action: "Hostile".to_owned(),
-            ending: false,
             now: 1_760_000_000,
             settings: "{}".to_owned(),
+            parameters: "{}".to_owned(),
+            ..JobView::default()
         };
         Self { target, job }
     }
@@ -202,6 +203,25 @@ impl Question {
     }
 }
 
+/// The conditions of a pod that is ready.
+const CONDITIONS: [&str; 5] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
+
+fn condition(name: &str) -> ConditionView {
+    ConditionView {
+        name: name.to_owned(),
+        status: "True".to_owned(),
+        reason: String::new(),
+        message: String::new(),
+        since: Some(1_759_990_030),
+    }
+}
+
 /// A pod with as much on it as a pod of a Deployment has.
 pub(crate) fn pod(name: &str) -> PodView {
     let attributes = |pairs: &[(&str, &str)]| -> Attributes {
@@ -212,16 +232,26 @@ pub(crate) fn pod(name: &str) -> PodView {
     };
     let container = |name: &str| ContainerView {
         name: name.to_owned(),
+        kind: ContainerKind::Ordinary,
+        image: "registry.example.com/web/frontend:1.27.3".to_owned(),
+        image_id: Some(format!(
+            "registry.example.com/web/frontend@sha256:{}",
+            "0a".repeat(32)
+        )),
         ready: true,
         restart_count: 1,
         phase: ContainerPhase::Running,
         reason: None,
+        message: None,
+        exit_code: None,
         container_id: Some("containerd://0a1b2c3d4e5f60718293a4b5c6d7e8f9".to_owned()),
     };
     PodView {
         name: name.to_owned(),
         uid: "4d1f2a52-7c0f-4f0a-9d5c-0f3f1f4ad6c1".to_owned(),
         resource_version: "123456".to_owned(),
+        generation: 1,
+        observed_generation: Some(1),
         created_at: 1_759_990_000,
         phase: "Running".to_owned(),
         ready: true,
@@ -247,6 +277,7 @@ pub(crate) fn pod(name: &str) -> PodView {
             controller: true,
             block_owner_deletion: true,
         }],
+        conditions: CONDITIONS.map(condition).into(),
         containers: vec![container("main"), container("sidecar")],
     }
 }

@@ -81,6 +81,19 @@ fn watch_of(api_version: &str, kind: &str) -> types::Watch {
         kind: kind.into(),
         label_selector: String::new(),
         mappings: Vec::new(),
+        optional: false,
+        cluster_scoped: false,
+    }
+}
+
+fn plain() -> types::Registration {
+    types::Registration {
+        watches: Vec::new(),
+        settings_schema: "{}".into(),
+        parameters_schema: "{}".into(),
+        job_label: None,
+        traits: types::Traits::empty(),
+        extra: Vec::new(),
     }
 }
 
@@ -88,10 +101,36 @@ fn registered(watches: Vec<types::Watch>, schema: &str) -> Result<(), String> {
     registration(types::Registration {
         watches,
         settings_schema: schema.into(),
-        job_label: None,
-        removes_pods: false,
+        ..plain()
     })
     .map(drop)
+}
+
+#[test]
+fn a_trait_of_a_registration_is_kept_and_a_name_of_a_later_version_is_refused() {
+    let known = registration(types::Registration {
+        traits: types::Traits::REMOVES_PODS | types::Traits::SUPPORTS_DRY_RUN,
+        parameters_schema: r#"{"type":"object"}"#.into(),
+        ..plain()
+    });
+    let known = known.expect("it is valid");
+    assert!(known.removes_pods && known.supports_dry_run);
+    assert_eq!(known.parameters_schema["type"], "object");
+    let later = registration(types::Registration {
+        extra: vec![("max-pods".into(), "3".into())],
+        ..plain()
+    });
+    let refused = "it declares \"max-pods\", which this host does not know";
+    assert_eq!(later.map(drop), Err(refused.to_owned()));
+    let schema = registration(types::Registration {
+        parameters_schema: "{".into(),
+        ..plain()
+    });
+    let why = schema.map(drop).expect_err("it is no JSON");
+    assert!(
+        why.starts_with("its parameters schema is not JSON"),
+        "{why}"
+    );
 }
 
 #[test]

@@ -174,9 +174,8 @@ fn call(
     let target = Target {
         name: "pod".to_owned(),
         uid: Some("uid".to_owned()),
-        containers: Vec::new(),
         pod: Some(PodView::from(&pod)),
-        extra_info: std::collections::BTreeMap::new(),
+        ..Target::default()
     };
     pods.wrote(pod);
     let job: OperationJob = serde_json::from_value(json!({
@@ -209,9 +208,8 @@ fn call(
             name: "job".to_owned(),
             uid: "job-uid".to_owned(),
             action: "Act".to_owned(),
-            ending: false,
-            now: 0,
             settings: "{}".to_owned(),
+            ..JobView::default()
         }),
         target,
         progress: Progress::Processing,

@@ -94,14 +94,20 @@ impl sdk::Cluster for Seen {
         Ok(found.iter().map(pod).collect())
     }
 
-    fn job_exists(&self, uid: &str) -> Result<bool, sdk::ReadError> {
-        self.0.job_exists(uid).map_err(read_error)
+    fn find_job(&self, uid: &str) -> Result<sdk::JobState, sdk::ReadError> {
+        let state = self.0.find_job(uid).map_err(read_error)?;
+        Ok(match state {
+            core::JobState::Absent => sdk::JobState::Absent,
+            core::JobState::Active => sdk::JobState::Active,
+            core::JobState::Finished => sdk::JobState::Finished,
+        })
     }
 }
 
 fn read_error(error: core::ReadError) -> sdk::ReadError {
     match error {
         core::ReadError::NotDeclared(kind) => sdk::ReadError::NotDeclared(kind),
+        core::ReadError::NotServed(kind) => sdk::ReadError::NotServed(kind),
         core::ReadError::BadSelector(error) => sdk::ReadError::BadSelector(error.to_string()),
     }
 }
@@ -113,6 +119,9 @@ fn target(target: &core::Target) -> sdk::Target {
         containers,
         pod,
         extra_info,
+        started_at,
+        deadline,
+        last_failure,
     } = target.clone();
     sdk::Target {
         name,
@@ -120,6 +129,11 @@ fn target(target: &core::Target) -> sdk::Target {
         containers,
         pod: pod.as_ref().map(self::pod),
         extra_info: extra_info.into_iter().collect(),
+        started_at,
+        deadline,
+        last_failure: last_failure
+            .map(|failure| sdk::Failure::new(&failure.reason, failure.message)),
+        extra: Vec::new(),
     }
 }
 
@@ -130,8 +144,11 @@ fn job(job: &JobView) -> sdk::Job {
         uid,
         action,
         ending,
+        dry_run,
+        lifecycle,
         now,
         settings,
+        parameters,
     } = job.clone();
     sdk::Job {
         namespace,
@@ -139,8 +156,12 @@ fn job(job: &JobView) -> sdk::Job {
         uid,
         action,
         ending,
+        dry_run,
+        lifecycle,
         now,
         settings,
+        parameters,
+        extra: Vec::new(),
     }
 }
 
@@ -149,6 +170,8 @@ fn pod(pod: &PodView) -> sdk::Pod {
         name,
         uid,
         resource_version,
+        generation,
+        observed_generation,
         created_at,
         phase,
         ready,
@@ -159,12 +182,15 @@ fn pod(pod: &PodView) -> sdk::Pod {
         annotations,
         finalizers,
         owners,
+        conditions,
         containers,
     } = pod.clone();
     sdk::Pod {
         name,
         uid,
         resource_version,
+        generation,
+        observed_generation,
         created_at,
         phase,
         ready,
@@ -175,6 +201,7 @@ fn pod(pod: &PodView) -> sdk::Pod {
         annotations: annotations.into_iter().collect(),
         finalizers,
         owners: owners.into_iter().map(owner).collect(),
+        conditions: conditions.into_iter().map(condition).collect(),
         containers: containers.into_iter().map(container).collect(),
     }
 }
@@ -198,17 +225,47 @@ fn owner(owner: core::OwnerView) -> sdk::OwnerReference {
     }
 }
 
+fn condition(condition: core::ConditionView) -> sdk::Condition {
+    let core::ConditionView {
+        name,
+        status,
+        reason,
+        message,
+        since,
+    } = condition;
+    sdk::Condition {
+        name,
+        status,
+        reason,
+        message,
+        since,
+    }
+}
+
 fn container(container: core::ContainerView) -> sdk::Container {
     let core::ContainerView {
         name,
+        kind,
+        image,
+        image_id,
         ready,
         restart_count,
         phase,
         reason,
+        message,
+        exit_code,
         container_id,
     } = container;
     sdk::Container {
         name,
+        kind: match kind {
+            core::ContainerKind::Ordinary => sdk::ContainerKind::Ordinary,
+            core::ContainerKind::Sidecar => sdk::ContainerKind::Sidecar,
+            core::ContainerKind::Init => sdk::ContainerKind::Init,
+            core::ContainerKind::Ephemeral => sdk::ContainerKind::Ephemeral,
+        },
+        image,
+        image_id,
         ready,
         restart_count,
         phase: match phase {
@@ -217,6 +274,8 @@ fn container(container: core::ContainerView) -> sdk::Container {
             core::ContainerPhase::Terminated => sdk::ContainerPhase::Terminated,
         },
         reason,
+        message,
+        exit_code,
         container_id,
     }
 }
@@ -346,14 +405,17 @@ fn registration(registration: sdk::Registration) -> Registration {
     let sdk::Registration {
         watches,
         settings_schema,
+        parameters_schema,
         job_label,
-        removes_pods,
+        traits,
+        extra: _,
     } = registration;
     let mapping = |mapping| match mapping {
         sdk::Mapping::Label(label) => core::Mapping::Label(label),
         sdk::Mapping::ExtraInfo(key) => core::Mapping::ExtraInfo(key),
         sdk::Mapping::UidInLabel(label) => core::Mapping::UidInLabel(label),
         sdk::Mapping::Namespace => core::Mapping::Namespace,
+        sdk::Mapping::Node => core::Mapping::Node,
     };
     let watch = |watch: sdk::Watch| core::Watch {
         api_version: watch.api_version,
@@ -361,11 +423,15 @@ fn registration(registration: sdk::Registration) -> Registration {
         label_selector: watch.label_selector,
         fields: watch.fields,
         mappings: watch.mappings.into_iter().map(mapping).collect(),
+        is_optional: watch.optional,
+        is_cluster_scoped: watch.cluster_scoped,
     };
     Registration {
         watches: watches.into_iter().map(watch).collect(),
         settings_schema: parsed(&settings_schema),
+        parameters_schema: parsed(&parameters_schema),
         job_label,
-        removes_pods,
+        removes_pods: traits.contains(sdk::Traits::REMOVES_PODS),
+        supports_dry_run: traits.contains(sdk::Traits::SUPPORTS_DRY_RUN),
     }
 }

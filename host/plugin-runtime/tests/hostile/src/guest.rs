@@ -8,7 +8,7 @@
 
 mod bindings {
     #![expect(unsafe_code, reason = "generated code calls across the boundary")]
-    wit_bindgen::generate!({ path: "../../../../wit", world: "action" });
+    wit_bindgen::generate!({ path: "../../../../wit/released/0.2.0", world: "action" });
     use super::Hostile;
     export!(Hostile);
 }
@@ -22,7 +22,8 @@ use bindings::{
     operon::action::{
         cluster, log,
         types::{
-            Effect, Evict, Failure, Mapping, ObjectReference, Patch, PatchKind, Progress, Watch,
+            Effect, Evict, Failure, Mapping, ObjectReference, Patch, PatchKind, Progress, Traits,
+            Watch,
         },
     },
 };
@@ -45,8 +46,10 @@ impl Guest for Hostile {
         Ok(Registration {
             watches: vec![watch(); watches],
             settings_schema: schema(&settings),
+            parameters_schema: "{}".into(),
             job_label: None,
-            removes_pods: false,
+            traits: Traits::empty(),
+            extra: Vec::new(),
         })
     }
 
@@ -156,6 +159,8 @@ fn watch() -> Watch {
         label_selector: "app=hostile".into(),
         fields: Vec::new(),
         mappings: vec![Mapping::ExtraInfo("name".into()), Mapping::Namespace],
+        optional: false,
+        cluster_scoped: false,
     }
 }
 
