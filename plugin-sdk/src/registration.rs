@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{Mapping, Registration, Traits, Watch};
 
 /// The schema of an action without parameters: a parameter that is given is an error, not ignored.
-const NO_PARAMETERS: &str = r#"{"type":"object","additionalProperties":false}"#;
+const NO_PARAMETERS: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
 
 impl Default for Registration {
     /// Nothing is watched, all settings are accepted, and a job can have no parameters.

@@ -10,6 +10,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::any_object;
+
 /// The most targets one job may have.
 pub const MAX_TARGETS: usize = 10_000;
 
@@ -96,6 +98,13 @@ pub struct OperationJobSpec {
         )
     )]
     pub targets: Vec<PodTarget>,
+
+    /// What the action is told, as the action's documentation says: at most 8 KiB. Checked by the action before the
+    /// first target starts. Immutable: the action is not called with other parameters than those with which the job
+    /// was created.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[schemars(schema_with = "any_object")]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
 
     /// How many targets may have started, counted from the first. Absent means all. May only grow:
     /// raise it step by step to continue, or remove it to operate all targets.
@@ -221,6 +230,11 @@ pub struct OperationJobStatus {
     /// How many targets failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_pod_count: Option<i32>,
+
+    /// The first digits of the digest of `spec.parameters` with which the job was first seen. Absent without
+    /// parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters_digest: Option<String>,
 
     /// If the job is being deleted: when the release of a target first failed. A target that cannot be
     /// released a minute later is abandoned.

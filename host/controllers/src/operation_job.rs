@@ -28,6 +28,7 @@ use operon_core::{
         ActionState, Observed,
         conclude::{Answers, Conclusion, conclude},
         lifecycle::Service,
+        parameters::{self, Parameters},
         plan::{Plan, TargetPlan, TargetPlans, plan},
         sooner,
         turns::in_turn,
@@ -117,12 +118,14 @@ impl Reconciler for OperationJobs {
         let blocked = job.metadata.deletion_timestamp.is_some()
             && matches!(action, ActionState::NotLoaded { .. });
         let uid = job.uid().unwrap_or_default();
+        let parameters = check_parameters(&job, loaded.as_deref()).await; // (no client)
         let observed = Observed {
             job: &job,
             pods: &pods,
             unready_nodes: &unready_nodes,
             action: &action,
             lifecycle: self.pod_writer.lifecycle(loaded.as_deref()),
+            parameters: &parameters,
             blocked: self.book.blocked(&uid, blocked),
             now,
         }; // (no client)
@@ -534,6 +537,17 @@ fn pod_reference(job: &OperationJob, name: &str) -> EventSubject {
     }
 }
 
+/// Has the action check the parameters of a job of which no target has started.
+async fn check_parameters(job: &OperationJob, loaded: Option<&Loaded>) -> Parameters {
+    match (parameters::to_check(job), loaded) {
+        (Err(failure), _) => Parameters::Refused(failure),
+        (Ok(Some(parameters)), Some(loaded)) => {
+            Parameters::of(loaded.action.check_parameters(&parameters).await)
+        }
+        (Ok(None), _) | (Ok(_), None) => Parameters::Accepted,
+    }
+}
+
 fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
     let job = observed.job;
     JobView {
@@ -546,7 +560,7 @@ fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
         lifecycle: observed.lifecycle.is_wanted,
         now: observed.now.as_second(),
         settings: loaded.version.settings.clone(),
-        parameters: "{}".to_owned(),
+        parameters: serde_json::Value::Object(job.spec.parameters.clone()).to_string(),
     }
 }
 

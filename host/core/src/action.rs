@@ -24,6 +24,18 @@ pub trait Action: Send + Sync {
     /// The action's description of itself from `setup`.
     fn registration(&self) -> &Registration;
 
+    /// Checks the parameters of a job against the schema that the action declared. By default all are
+    /// accepted.
+    ///
+    /// Errors: `BadParameters` if they violate it; a transient error if they could not be checked.
+    fn check_parameters<'a>(
+        &'a self,
+        parameters: &'a Value,
+    ) -> BoxFuture<'a, Result<(), LoadError>> {
+        let _ = parameters;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Operates the target: called in every reconcile until the target has finished.
     fn operate_target<'a>(
         &'a self,

@@ -1,4 +1,4 @@
-//! `operon compile` and `operon check-settings`: the child processes for work with a cost that a
+//! `operon compile` and `operon check-value`: the child processes for work with a cost that a
 //! component's author decides.
 //!
 //! The host starts them, never a person. They must run before anything else of the program does: no
@@ -6,9 +6,7 @@
 
 use std::process::ExitCode;
 
-use operon_plugin_runtime::{
-    ChildArguments, CompileArguments, check_settings_child, compile_child,
-};
+use operon_plugin_runtime::{ChildArguments, CompileArguments, check_value_child, compile_child};
 
 /// How a child limits itself.
 #[derive(Debug, clap::Args)]
@@ -43,9 +41,9 @@ pub(crate) fn compile(arguments: Compile) -> ExitCode {
     })
 }
 
-/// Checks the settings on standard input against the schema before them.
-pub(crate) fn check_settings(limits: Limits) -> ExitCode {
-    check_settings_child(limits.into())
+/// Checks the value on standard input against the schema before it.
+pub(crate) fn check_value(limits: Limits) -> ExitCode {
+    check_value_child(limits.into())
 }
 
 impl From<Limits> for ChildArguments {

@@ -35,15 +35,15 @@ enum Command {
     /// Compile a component, within limits; started by the host
     #[command(hide = true)]
     Compile(child::Compile),
-    /// Check an action's settings against its schema, within limits; started by the host
+    /// Check settings or parameters against an action's schema, within limits; started by the host
     #[command(hide = true)]
-    CheckSettings(child::Limits),
+    CheckValue(child::Limits),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Compile(arguments) => return child::compile(arguments),
-        Command::CheckSettings(limits) => return child::check_settings(limits),
+        Command::CheckValue(limits) => return child::check_value(limits),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Flow(arguments) => flow::run(arguments),
         Command::Run(arguments) => run::run(arguments),

@@ -1,19 +1,24 @@
 //! A loaded component as the core's `Action`: three questions, each one call.
 
 use futures::future::BoxFuture;
-use operon_core::action::{Action, ActionError, Operation, ProgressReport, Registration, Request};
+use operon_core::action::{
+    Action, ActionError, LoadError, Operation, ProgressReport, Registration, Request,
+};
+use serde_json::Value;
 
 use crate::{
     answer,
     call::{Callable, Context},
     convert,
     log::LogLines,
+    values::{Checked, Checker},
 };
 
 /// A component that has set up.
 pub(crate) struct LoadedAction {
     pub(crate) component: Callable,
     pub(crate) registration: Registration,
+    pub(crate) checker: Checker,
 }
 
 impl LoadedAction {
@@ -30,6 +35,14 @@ impl LoadedAction {
 impl Action for LoadedAction {
     fn registration(&self) -> &Registration {
         &self.registration
+    }
+
+    fn check_parameters<'a>(
+        &'a self,
+        parameters: &'a Value,
+    ) -> BoxFuture<'a, Result<(), LoadError>> {
+        let schema = &self.registration.parameters_schema;
+        Box::pin(self.checker.check(Checked::Parameters, schema, parameters))
     }
 
     fn operate_target<'a>(

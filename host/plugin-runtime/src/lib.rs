@@ -2,7 +2,7 @@
 //!
 //! [`Loader`] turns bytes into an [`Action`](operon_core::action::Action): it has them compiled in a child
 //! process (`compile`), checks what the component imports and exports (`world`), calls its setup, and
-//! validates its settings (`schema`, `settings`). Each call then runs in a store of its own (`call`),
+//! validates its settings (`schema`, `values`). Each call then runs in a store of its own (`call`),
 //! within a budget of memory, time, host calls and data (`budget`). Reads and log lines of the component go
 //! through `cluster` and `log`; its answers are checked and shortened where they enter (`answer`, `json`).
 //! Every limit is in `limits`. Nothing here talks to Kubernetes or decides what happens to a target.
@@ -25,9 +25,9 @@ mod log;
 mod observer;
 mod output;
 mod schema;
-mod settings;
 mod state;
 mod symbols;
+mod values;
 mod world;
 
 pub use child::ChildArguments;
@@ -36,4 +36,4 @@ pub use engine::MAX_MEMORY;
 pub use loader::{Loader, LoaderConfig, StartError};
 pub use observer::{CallObserver, CodeSource, NoObserver, Outcome};
 pub use operon_compiled_code::{ChildLimits, ChildProgram};
-pub use settings::check_settings_child;
+pub use values::check_value_child;

@@ -54,7 +54,7 @@ pub(crate) const SCHEMA_VALUES: usize = 10_000;
 /// Levels of the settings schema with its references followed: how deep a validator recurses.
 pub(crate) const SCHEMA_DEPTH: usize = 64;
 /// Bytes of the settings that are checked against it. An object of Kubernetes has at most 1.5 MiB.
-pub(crate) const SETTINGS_BYTES: usize = 2 << 20;
+pub(crate) const VALUE_BYTES: usize = 2 << 20;
 /// Bytes of memory of one compiled pattern of the settings schema.
 pub(crate) const PATTERN_BYTES: usize = 1 << 20;
 /// Bytes of the message that names where settings violate their schema; it quotes the value.

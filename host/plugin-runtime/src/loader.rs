@@ -32,8 +32,8 @@ use crate::{
     limits::REFUSAL_BYTES,
     log::{LogLines, one_line},
     observer::{CallObserver, CodeSource, NoObserver},
-    settings,
     state::State,
+    values::{Checked, Checker},
     world,
 };
 
@@ -89,7 +89,7 @@ pub struct Loader {
     child_program: ChildProgram,
     compile_limits: ChildLimits,
     /// One child at a time.
-    children: Semaphore,
+    children: Arc<Semaphore>,
     loaded: Mutex<HashMap<[u8; 32], Weak<ActionPre<State>>>>,
 }
 
@@ -120,7 +120,7 @@ impl Loader {
                 None => ChildProgram::this().map_err(StartError::Program)?,
             },
             compile_limits,
-            children: Semaphore::new(1),
+            children: Arc::new(Semaphore::new(1)),
             loaded: Mutex::default(),
             runtime: Arc::new(Runtime {
                 engine,
@@ -153,14 +153,17 @@ impl Loader {
             lanes: Lanes::new(self.runtime.share),
         };
         let registration = set_up(&component, settings).await?;
-        {
-            // The semaphore is never closed.
-            let _turn = self.children.acquire().await.ok();
-            settings::check(&self.child_program, &registration.settings_schema, settings).await?;
-        }
+        let checker = Checker {
+            program: self.child_program.clone(),
+            children: Arc::clone(&self.children),
+            known: Mutex::default(),
+        };
+        let schema = &registration.settings_schema;
+        checker.check(Checked::Settings, schema, settings).await?;
         Ok(LoadedAction {
             component,
             registration,
+            checker,
         })
     }
 

@@ -9,6 +9,7 @@
 
 pub mod conclude;
 pub mod lifecycle;
+pub mod parameters;
 pub mod plan;
 mod size;
 pub mod status;
@@ -21,7 +22,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_api::{OperationJob, operation_job::Progress};
 
-use self::lifecycle::Lifecycle;
+use self::{lifecycle::Lifecycle, parameters::Parameters};
 use crate::action::JobState;
 
 /// Everything that a reconcile decides from.
@@ -36,6 +37,8 @@ pub struct Observed<'a> {
     pub action: &'a ActionState,
     /// Whether it takes part in the PodOpsLifecycle.
     pub lifecycle: Lifecycle,
+    /// Whether it accepts the parameters of the job.
+    pub parameters: &'a Parameters,
     /// For how long this process has found a job that is being deleted, and its action not loaded.
     pub blocked: Duration,
     /// The clock at the start of the reconcile, in whole seconds.

@@ -9,6 +9,7 @@ use operon_api::{
 
 use super::{
     ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_ABANDONED, RELEASE_LIMIT, lifecycle,
+    parameters::{self, Parameters},
     remaining, size, sooner,
 };
 use crate::action::{Effect, Failure};
@@ -323,6 +324,9 @@ fn step_of_pending(
     if let Some(blocked) = blocked_by_action(observed) {
         return blocked;
     }
+    if let Some(blocked) = blocked_by_parameters(observed) {
+        return blocked;
+    }
     if let Some(pod) = observed.pods.get(&detail.name) {
         if let Some(waits) = lifecycle::before_start(observed, pod) {
             return (TargetStep::Wait(waits), None);
@@ -360,6 +364,23 @@ fn blocked_by_action(observed: &Observed<'_>) -> Option<(TargetStep, Option<Dura
     }
 }
 
+/// How soon parameters are checked again that could not be checked.
+const CHECK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The progress of a target that has not started while its action does not accept the parameters of the job.
+fn blocked_by_parameters(observed: &Observed<'_>) -> Option<(TargetStep, Option<Duration>)> {
+    if let Some(changed) = parameters::changed(observed) {
+        return Some((TargetStep::Await(changed), None));
+    }
+    match observed.parameters {
+        Parameters::Accepted => None,
+        Parameters::Refused(failure) => Some((TargetStep::Fail(failure.clone()), None)),
+        Parameters::Unchecked(failure) => {
+            Some((TargetStep::Await(failure.clone()), Some(CHECK_AGAIN)))
+        }
+    }
+}
+
 fn step_of_processing(
     observed: &Observed<'_>,
     detail: &TargetDetail,
@@ -379,6 +400,9 @@ fn step_of_processing(
     }
     let step = match (observed.action, left) {
         (ActionState::Loaded, Some(_)) => {
+            if let Some(changed) = parameters::changed(observed) {
+                return (TargetStep::Await(changed), due);
+            }
             let (step, again) = lifecycle::step_of_started(observed, detail);
             return (step, sooner(due, again));
         }

@@ -10,7 +10,9 @@ use operon_api::{
     operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError},
 };
 
-use super::{ActionState, CANCELED, Observed, RELEASE_ABANDONED, conclude::JobEvent, plan, size};
+use super::{
+    ActionState, CANCELED, Observed, RELEASE_ABANDONED, conclude::JobEvent, parameters, plan, size,
+};
 use crate::action::{Failure, Severity};
 
 /// Details in the order of the status: targets that left Pending first, then the order of the spec.
@@ -128,6 +130,10 @@ pub(super) fn next(
     OperationJobStatus {
         observed_generation: job.metadata.generation,
         progress: Some(progress),
+        parameters_digest: match previous.start_time {
+            Some(_) => previous.parameters_digest,
+            None => parameters::digest(job),
+        },
         start_time: previous.start_time.or(Some(now)),
         end_timestamp: end_time.clone(),
         end_time,

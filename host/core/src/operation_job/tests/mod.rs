@@ -3,6 +3,7 @@
 mod conclude;
 mod deletion;
 mod lifecycle;
+mod parameters;
 mod passes;
 mod plan;
 mod release;

@@ -21,6 +21,7 @@ use crate::{
         ActionState, Observed,
         conclude::{Answer, Answers, Conclusion, conclude},
         lifecycle::Lifecycle,
+        parameters::Parameters,
         plan::{Plan, TargetPlans, TargetStep, plan},
     },
 };
@@ -45,6 +46,7 @@ pub(super) struct World {
     pub(super) unready_nodes: HashMap<String, String>,
     pub(super) action: ActionState,
     pub(super) lifecycle: Lifecycle,
+    pub(super) parameters: Parameters,
     /// For how many seconds the deleted job's action has not been loaded.
     pub(super) blocked: u64,
     pub(super) now: i64,
@@ -74,6 +76,7 @@ impl World {
             unready_nodes: HashMap::new(),
             action: ActionState::Loaded,
             lifecycle: Lifecycle::default(),
+            parameters: Parameters::Accepted,
             blocked: 0,
             now: START,
         };
@@ -113,6 +116,7 @@ impl World {
             unready_nodes: &self.unready_nodes,
             action: &self.action,
             lifecycle: self.lifecycle,
+            parameters: &self.parameters,
             blocked: Duration::from_secs(self.blocked),
             now: time(self.now).0,
         }
