@@ -4,6 +4,7 @@
 //! do; and always in the job's namespace, whatever namespace the effect names.
 
 mod access;
+mod kinds;
 mod limit;
 mod requirements;
 mod unanswered;
@@ -15,20 +16,24 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue};
-use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-    core::{ApiResource, DynamicObject, GroupVersionKind, Request, Status, TypeMeta},
-    discovery::{self, Scope},
+    core::{ApiResource, DynamicObject, Request, Status},
 };
-use operon_api::{CollaSet, ResourceContext, keys};
+use operon_api::keys;
 use operon_core::action::{Effect, ObjectReference, PatchKind, Propagation};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 pub use self::access::Access;
-use self::{limit::Turns, requirements::Known, unanswered::Unanswered};
+use self::{
+    kinds::{Kinds, own_kinds},
+    limit::Turns,
+    requirements::Known,
+    unanswered::Unanswered,
+};
 use crate::{
     apply::{client_config, creation_body, describe, within_limit},
     error::Error,
@@ -419,74 +424,6 @@ impl Performer {
             namespace,
             &resource,
         ))
-    }
-}
-
-/// The plural names of kinds; those of other kinds than our own are read from the API server once.
-struct Kinds {
-    client: Client,
-    known: Mutex<HashMap<(String, String), ApiResource>>,
-}
-
-/// The kinds that controllers write which can be disabled: the API server need not be asked for their plurals.
-fn own_kinds() -> [ApiResource; 4] {
-    [
-        ApiResource::erase::<Pod>(&()),
-        ApiResource::erase::<ControllerRevision>(&()),
-        ApiResource::erase::<CollaSet>(&()),
-        ApiResource::erase::<ResourceContext>(&()),
-    ]
-}
-
-impl Kinds {
-    fn new(client: Client, kinds: impl IntoIterator<Item = ApiResource>) -> Self {
-        let known = kinds.into_iter().map(|kind| {
-            let key = (kind.api_version.clone(), kind.kind.clone());
-            (key, kind)
-        });
-        Self {
-            client,
-            known: Mutex::new(known.collect()),
-        }
-    }
-
-    async fn find(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
-        let key = (api_version.to_owned(), kind.to_owned());
-        if let Some(resource) = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-        {
-            return Ok(resource.clone());
-        }
-        let unknown = |source| Error::UnknownKind {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-            source,
-        };
-        let types = TypeMeta {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-        };
-        let gvk = GroupVersionKind::try_from(&types).map_err(|_| unknown(None))?;
-        let request = discovery::pinned_kind(&self.client, &gvk);
-        let described = || format!("kind {kind:?} of {api_version:?}");
-        let found = within_limit("find", described, request).await;
-        let (resource, capabilities) = found.map_err(|error| match error {
-            Error::Write { source, .. } => unknown(Some(source)),
-            other => other,
-        })?;
-        if capabilities.scope == Scope::Cluster {
-            return Err(Error::Effect {
-                message: format!("{kind} is not namespaced, so it is outside the job's namespace"),
-            });
-        }
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, resource.clone());
-        Ok(resource)
     }
 }
 
