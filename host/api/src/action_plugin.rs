@@ -151,7 +151,7 @@ pub struct ActionPluginStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface_version: Option<String>,
 
-    /// The kinds that the action reads.
+    /// The kinds that the action reads. `(not served)`: an optional kind that the API server does not serve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub watches: Vec<String>,

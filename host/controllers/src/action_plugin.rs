@@ -24,6 +24,7 @@ use operon_api::{ActionPlugin, keys};
 use operon_core::{
     action::{ActionLoader, LoadError},
     action_plugin::{elect, source::ComponentSource, status::Load, version::Version},
+    operation_job::sooner,
 };
 
 pub use self::changes::{account_changed, config_map_changed, plugin_changed};
@@ -83,6 +84,9 @@ pub struct ActionPlugins {
 /// How long loading takes before the status says that it goes on.
 const SOON: Duration = Duration::from_millis(500);
 
+/// How often the API server is asked whether it serves the optional kinds of an action.
+const OPTIONAL_KINDS: Duration = Duration::from_mins(1);
+
 /// How long after that it is compared again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -104,6 +108,7 @@ impl Reconciler for ActionPlugins {
         };
         let mut next = self.write_status(&plugin, &load).await?; // (client)
         next.retry |= retry;
+        next.requeue_after = sooner(next.requeue_after, self.optional_kinds_due(&plugin));
         Ok(next)
     }
 }
@@ -124,6 +129,15 @@ impl ActionPlugins {
             // The change itself brings another pass.
             () = self.catalogue.until(|| !self.is_current(plugin)) => (self.loading(plugin), false),
         }
+    }
+
+    /// When to ask the API server again whether it serves the optional kinds of the loaded action.
+    fn optional_kinds_due(&self, plugin: &ActionPlugin) -> Option<Duration> {
+        let serving = self.serving(plugin)?;
+        let mut watches = serving.action.registration().watches.iter();
+        watches
+            .any(|watch| watch.is_optional && !watch.is_cluster_scoped)
+            .then_some(OPTIONAL_KINDS)
     }
 
     /// The older plugin that serves this plugin's action, if there is one.

@@ -187,6 +187,14 @@ impl Performers {
     pub async fn kind(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
         self.kinds.find(api_version, kind).await
     }
+
+    /// Whether the API server serves this kind now.
+    ///
+    /// # Errors
+    /// The API server gave no answer.
+    pub async fn is_served(&self, api_version: &str, kind: &str) -> Result<bool, Error> {
+        self.kinds.is_served(api_version, kind).await
+    }
 }
 
 impl Performer {

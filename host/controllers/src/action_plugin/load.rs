@@ -57,7 +57,9 @@ impl ActionPlugins {
         let maps = Maps(&self.config_maps.store, &self.namespace);
         let component = self.source.fetch(plugin, &maps).await?;
         let version = Version::of(plugin, &component.digest);
-        if self.serving(plugin).is_some_and(|s| s.version == version) {
+        if let Some(serving) = self.serving(plugin).filter(|s| s.version == version)
+            && !self.has_other_kinds(&serving).await
+        {
             return Ok(());
         }
         if let Some(error) = self.known_refusal(&version) {
@@ -96,6 +98,27 @@ impl ActionPlugins {
             message: "the ActionPlugin was changed or deleted while it was loaded".to_owned(),
             transient: true,
         })
+    }
+
+    /// Whether an optional kind of a loaded action has appeared in the API server, or is gone. Without an answer
+    /// of the API server nothing has changed.
+    async fn has_other_kinds(&self, loaded: &Loaded) -> bool {
+        let watches = loaded.action.registration().watches.iter();
+        for watch in watches.filter(|watch| watch.is_optional && !watch.is_cluster_scoped) {
+            let (api_version, kind) = (&watch.api_version, &watch.kind);
+            let key = (api_version.clone(), kind.clone());
+            let was_served = !loaded.watch.declared.absent.contains(&key);
+            match self.performers.is_served(api_version, kind).await {
+                Ok(is_served) if is_served != was_served => return true,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(
+                    kind,
+                    error = error.chain(),
+                    "whether the API server serves the kind is not known"
+                ),
+            }
+        }
+        false
     }
 
     fn known_refusal(&self, version: &Version) -> Option<LoadError> {

@@ -44,6 +44,7 @@ impl ActionPlugins {
         let serving = serving.as_ref().map(|loaded| Serving {
             digest: &loaded.version.digest,
             registration: loaded.action.registration(),
+            absent: &loaded.watch.declared.absent,
             has_lifecycle: self.has_lifecycle,
         });
         let now = whole_seconds(Timestamp::now());

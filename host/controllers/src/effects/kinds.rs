@@ -44,6 +44,7 @@ impl Kinds {
         }
     }
 
+    /// The name of a kind.
     pub(super) async fn find(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
         let key = (api_version.to_owned(), kind.to_owned());
         if let Some(resource) = self
@@ -54,6 +55,25 @@ impl Kinds {
         {
             return Ok(resource.clone());
         }
+        self.ask(api_version, kind).await
+    }
+
+    /// Whether the API server serves a kind now.
+    pub(super) async fn is_served(&self, api_version: &str, kind: &str) -> Result<bool, Error> {
+        match self.ask(api_version, kind).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_served() => {
+                let key = (api_version.to_owned(), kind.to_owned());
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.remove(&key);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ask(&self, api_version: &str, kind: &str) -> Result<ApiResource, Error> {
+        let key = (api_version.to_owned(), kind.to_owned());
         let unknown = |source| Error::UnknownKind {
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),

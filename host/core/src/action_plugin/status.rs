@@ -1,6 +1,6 @@
 //! The status of an ActionPlugin. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use k8s_openapi::jiff::Timestamp;
 use operon_api::{
@@ -21,6 +21,8 @@ pub struct Serving<'a> {
     pub digest: &'a str,
     /// Its description of itself.
     pub registration: &'a Registration,
+    /// The optional kinds that the API server does not serve, by `apiVersion` and kind.
+    pub absent: &'a HashSet<(String, String)>,
     /// Whether the PodOpsLifecycle controller is enabled.
     pub has_lifecycle: bool,
 }
@@ -101,7 +103,7 @@ pub fn status(
         short_digest: serving.map(|s| short(s.digest).to_owned()),
         source: Some(source(plugin)),
         interface_version: serving.map(|_| INTERFACE_VERSION.to_owned()),
-        watches: serving.map(|s| watches(s.registration)).unwrap_or_default(),
+        watches: serving.map(watches).unwrap_or_default(),
         conditions: all,
     }
 }
@@ -186,13 +188,17 @@ fn source(plugin: &ActionPlugin) -> String {
     )
 }
 
-fn watches(registration: &Registration) -> Vec<String> {
-    registration
-        .watches
-        .iter()
-        .map(|watch| match watch.label_selector.as_str() {
-            "" => format!("{}/{}", watch.api_version, watch.kind),
-            selector => format!("{}/{} ({selector})", watch.api_version, watch.kind),
+fn watches(serving: &Serving<'_>) -> Vec<String> {
+    let watches = serving.registration.watches.iter();
+    watches
+        .map(|watch| {
+            let kind = format!("{}/{}", watch.api_version, watch.kind);
+            let key = (watch.api_version.clone(), watch.kind.clone());
+            match watch.label_selector.as_str() {
+                _ if serving.absent.contains(&key) => format!("{kind} (not served)"),
+                "" => kind,
+                selector => format!("{kind} ({selector})"),
+            }
         })
         .collect()
 }
@@ -251,11 +257,12 @@ mod tests {
 
     #[test]
     fn the_conditions_say_what_serves_and_what_is_wrong() {
-        let registration = registration();
+        let (registration, absent) = (registration(), HashSet::new());
         let serving = Serving {
             has_lifecycle: true,
             digest: DIGEST,
             registration: &registration,
+            absent: &absent,
         };
         let shadowed = Load::Shadowed {
             by: "older".to_owned(),
@@ -322,10 +329,12 @@ mod tests {
     #[test]
     fn only_a_component_that_serves_is_described() {
         let registration = registration();
+        let absent = [("apps/v1".to_owned(), "ReplicaSet".to_owned())].into();
         let serving = Serving {
             has_lifecycle: true,
             digest: DIGEST,
             registration: &registration,
+            absent: &absent,
         };
         let plugin = plugin(Some(("replace", "plugin.wasm.gz")));
         let full = status(&plugin, Some(&serving), &failed(), None, second(5));
@@ -334,7 +343,10 @@ mod tests {
         assert_eq!(full.interface_version.as_deref(), Some(INTERFACE_VERSION));
         assert_eq!(
             full.watches,
-            ["apps/v1/ReplicaSet", "apps/v1/StatefulSet (a=b)"]
+            [
+                "apps/v1/ReplicaSet (not served)",
+                "apps/v1/StatefulSet (a=b)"
+            ]
         );
         let empty = status(&plugin, None, &failed(), None, second(5));
         assert_eq!(
@@ -410,7 +422,7 @@ mod tests {
 
     #[test]
     fn an_action_that_takes_part_says_that_the_lifecycle_is_disabled() {
-        let registration = registration();
+        let (registration, absent) = (registration(), HashSet::new());
         for (is_wanted, has_lifecycle, is_said) in [
             (true, false, true),
             (true, true, false),
@@ -421,6 +433,7 @@ mod tests {
             let serving = Serving {
                 digest: "sha256:0123456789abcdef",
                 registration: &registration,
+                absent: &absent,
                 has_lifecycle,
             };
             let status = status(&plugin, Some(&serving), &Load::Loaded, None, second(5));
