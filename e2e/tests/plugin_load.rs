@@ -1,11 +1,18 @@
 //! Plugins that can't be loaded, or whose account may not do what the action asks for: each says why, and
 //! comes as soon as what was missing does.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
 use operon_e2e::{
     environment,
     plugin::{Plugin, REPLACE_VERBS, SYSTEM, digest, pod_rules, said},
     prelude::*,
 };
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 #[tokio::test]
 async fn a_plugin_that_can_not_be_loaded_says_why() {
@@ -155,6 +162,60 @@ async fn an_account_that_may_not_read_what_the_action_declares_is_refused() {
             .plugin_until(&plugin.name, "False", "WatchForbidden")
             .await;
         assert!(said(&found).contains("replicasets"), "{}", said(&found));
+    })
+    .await;
+}
+
+/// The kind that the action may read.
+fn gadgets() -> Value {
+    json!({
+        "metadata": {"name": "gadgets.operon.example"},
+        "spec": {
+            "group": "operon.example", "scope": "Namespaced",
+            "names": {"kind": "Gadget", "plural": "gadgets"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]
+        }
+    })
+}
+
+#[tokio::test]
+async fn an_optional_kind_is_read_when_the_api_server_serves_it() {
+    story(async |world: &World| {
+        let definition = Api::<CustomResourceDefinition>::all(world.client.clone());
+        let name = "gadgets.operon.example";
+        let mut rules = Plugin::hostile(world).rules().to_vec();
+        rules.push(
+            json!({"apiGroups": ["operon.example"], "resources": ["gadgets"],
+            "verbs": ["list", "watch"]}),
+        );
+        let plugin = Plugin::hostile(world)
+            .with_rules(json!(rules))
+            .with("settings", json!({"gadgets": true}))
+            .up(world)
+            .await;
+        let reads = async || {
+            let plugin = world.plugin_until(&plugin.name, "True", "Loaded").await;
+            plugin.status.unwrap_or_default().watches
+        };
+        let absent = "operon.example/v1/Gadget (not served)".to_owned();
+        assert!(reads().await.contains(&absent), "{:?}", reads().await);
+        let made: CustomResourceDefinition = serde_json::from_value(gadgets()).expect("a CRD");
+        definition
+            .create(&PostParams::default(), &made)
+            .await
+            .expect("it is created");
+        let deadline = Instant::now() + Duration::from_secs(100);
+        while reads().await.contains(&absent) && Instant::now() < deadline {
+            sleep(Duration::from_secs(2)).await;
+        }
+        let served = reads().await;
+        definition
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("it is deleted");
+        let kind = "operon.example/v1/Gadget (app=hostile)".to_owned();
+        assert!(served.contains(&kind), "{served:?}");
     })
     .await;
 }

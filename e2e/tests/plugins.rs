@@ -6,6 +6,7 @@ use operon_e2e::{
     plugin::{Plugin, REPLACE_VERBS, SYSTEM, digest, said},
     prelude::*,
 };
+use serde_json::Value;
 
 /// The same component with another digest: a custom section more.
 fn another_version(mut component: Vec<u8>, name: &str) -> Vec<u8> {
@@ -67,6 +68,27 @@ async fn the_example_works_as_its_readme_says() {
         run(&["wait", done, "operationjob/annotate-foo", "--timeout=60s"]).await;
         let path = r"jsonpath={.metadata.annotations.operon\.dev/annotated}";
         assert_eq!(run(&["get", "pod", "foo", "-o", path]).await, "true");
+
+        let job = |name: &str, parameters: Value| {
+            let mut job = Job::of(name, "Annotate", &["foo"]).object();
+            job.spec.parameters = parameters.as_object().expect("an object").clone();
+            job
+        };
+        world.create(&job("wrong", json!({"valeu": "x"}))).await;
+        let wrong = world.finished("wrong").await;
+        let error = job::error(&wrong, "foo");
+        assert_eq!(error.reason, "BadParameters");
+        assert_eq!(
+            error.message,
+            "spec.parameters: Additional properties are not allowed ('valeu' was unexpected)"
+        );
+        assert_eq!(run(&["get", "pod", "foo", "-o", path]).await, "true");
+        world
+            .create(&job("right", json!({"value": "by hand"})))
+            .await;
+        let right = world.finished("right").await;
+        assert_eq!(job::progress(&right), Progress::Succeeded);
+        assert_eq!(run(&["get", "pod", "foo", "-o", path]).await, "by hand");
         clean().await;
         let _ = std::fs::remove_dir_all(folder);
     })

@@ -1,4 +1,5 @@
-//! The smallest action: it annotates the target's pod with a key and a value from its settings.
+//! The smallest action: it annotates the target's pod with a key from its settings, and a value from the
+//! parameters of the job or else from its settings.
 //! Copy this crate to start your own; `README.md` beside it has the commands.
 
 use operon_sdk::prelude::*;
@@ -19,13 +20,29 @@ impl Default for Settings {
     }
 }
 
+#[derive(serde::Deserialize)]
+struct Parameters {
+    value: Option<String>,
+}
+
+/// The key and the value of the annotation.
+fn annotation(job: &Job) -> Result<(String, String), ActionError> {
+    let Settings { key, value } = job.settings()?;
+    let parameters: Parameters = job.parameters()?;
+    Ok((key, parameters.value.unwrap_or(value)))
+}
+
 /// The action.
 #[derive(Debug, Default)]
 pub struct Annotate;
 
 impl Action for Annotate {
     fn setup(&self, settings: &str) -> Result<Registration, String> {
-        operon_sdk::settings::<Settings>(settings).map(|_| Registration::default())
+        operon_sdk::settings::<Settings>(settings)?;
+        let properties = json!({"value": {"type": "string"}});
+        let schema =
+            json!({"type": "object", "properties": properties, "additionalProperties": false});
+        Ok(Registration::default().parameters(&schema))
     }
 
     fn operate_target(
@@ -34,12 +51,12 @@ impl Action for Annotate {
         job: &Job,
         _cluster: &dyn Cluster,
     ) -> Result<Operation, ActionError> {
-        let (pod, settings) = (target.existing_pod()?, job.settings::<Settings>()?);
+        let (pod, (key, value)) = (target.existing_pod()?, annotation(job)?);
         let operation = Operation::of(target);
-        if pod.annotation(&settings.key) == Some(&settings.value) {
+        if pod.annotation(&key) == Some(&value) {
             return Ok(operation);
         }
-        Ok(operation.patch(pod.edit().set_annotation(&settings.key, &settings.value)))
+        Ok(operation.patch(pod.edit().set_annotation(&key, &value)))
     }
 
     fn get_ops_progress(
@@ -48,11 +65,11 @@ impl Action for Annotate {
         job: &Job,
         _cluster: &dyn Cluster,
     ) -> Result<ProgressReport, ActionError> {
-        let (pod, settings) = (target.existing_pod()?, job.settings::<Settings>()?);
-        if pod.annotation(&settings.key) == Some(&settings.value) {
+        let (pod, (key, value)) = (target.existing_pod()?, annotation(job)?);
+        if pod.annotation(&key) == Some(&value) {
             return Ok(ProgressReport::succeeded(target));
         }
-        let message = format!("the annotation {:?} is not there yet", settings.key);
+        let message = format!("the annotation {key:?} is not there yet");
         Ok(ProgressReport::processing(target).waiting_for("NotAnnotated", message))
     }
 }
@@ -91,6 +108,17 @@ mod tests {
             Some("me")
         );
         assert!(Annotate.setup(r#"{"kee": "x"}"#).is_err());
+    }
+
+    #[test]
+    fn the_job_may_say_another_value() {
+        let mut world = FakeCluster::new();
+        world.add_pod("foo", &json!({}));
+        let mut job = FakeJob::new("j1", &["foo"]);
+        job.job.parameters = json!({"value": "by hand"}).to_string();
+        job.pass::<Annotate>(&mut world);
+        let pod = world.expect_pod("foo");
+        assert_eq!(pod.annotation("operon.dev/annotated"), Some("by hand"));
     }
 
     #[test]

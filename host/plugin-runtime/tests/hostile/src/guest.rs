@@ -43,8 +43,17 @@ impl Guest for Hostile {
         } else {
             1
         };
+        let mut watches = vec![watch(); watches];
+        if settings.contains("gadgets") {
+            watches.push(Watch {
+                api_version: "operon.example/v1".into(),
+                kind: "Gadget".into(),
+                optional: true,
+                ..watch()
+            });
+        }
         Ok(Registration {
-            watches: vec![watch(); watches],
+            watches,
             settings_schema: schema(&settings),
             parameters_schema: "{}".into(),
             job_label: None,
