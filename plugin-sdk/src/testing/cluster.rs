@@ -311,9 +311,46 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// A strategic merge patch, as far as the fake cluster knows it: lists of objects with names are merged by
+/// name, and other lists are replaced.
+pub(super) fn strategic_merge(target: &mut Value, patch: &Value) {
+    let Some(changes) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    for (key, change) in changes {
+        let is_named = |items: &[Value]| items.iter().all(|item| item["name"].is_string());
+        match (&mut target[key], change) {
+            (Value::Array(items), Value::Array(changes)) if is_named(changes) => {
+                for change in changes {
+                    let known = items.iter_mut().find(|item| item["name"] == change["name"]);
+                    match known {
+                        Some(item) => strategic_merge(item, change),
+                        None => items.push(change.clone()),
+                    }
+                }
+            }
+            (inner @ Value::Object(_), Value::Object(_)) => strategic_merge(inner, change),
+            (inner, change) => merge(inner, change),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_strategic_merge_patch_merges_lists_by_name() {
+        let mut object =
+            json!({"spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b"}]}});
+        let patch = json!({"metadata": {"labels": {"c": "d"}},
+            "spec": {"containers": [{"name": "a", "image": "y"}]}});
+        strategic_merge(&mut object, &patch);
+        let containers = json!([{"name": "a", "image": "y"}, {"name": "b"}]);
+        assert_eq!(object["spec"]["containers"], containers);
+        assert_eq!(object["metadata"]["labels"]["c"], "d");
+    }
 
     #[test]
     fn a_merge_patch_sets_removes_and_keeps() {

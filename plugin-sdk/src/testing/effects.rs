@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::FakeCluster;
-use super::cluster::merge;
+use super::cluster::{merge, strategic_merge};
 use super::replica_set::selects;
 use crate::{
     Cluster, Delete, Effect, Evict, Failure, ObjectReference, Operation, Patch, PatchKind, PodLimit,
@@ -82,7 +82,11 @@ impl FakeCluster {
         }
         let version = patch.resource_version.as_deref();
         let mut object = self.checked(&patch.object, patch.uid.as_deref(), version)?;
-        merge(&mut object, &parsed(&patch.body)?);
+        let body = parsed(&patch.body)?;
+        match patch.kind {
+            PatchKind::Strategic => strategic_merge(&mut object, &body),
+            PatchKind::Merge | PatchKind::Json => merge(&mut object, &body),
+        }
         self.record("patch", &patch.object);
         self.put(object);
         Ok(())

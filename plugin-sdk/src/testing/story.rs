@@ -19,6 +19,8 @@ pub struct FakeJob {
 pub struct FakeTarget {
     /// The pod's name.
     pub name: String,
+    /// The containers of `spec.targets`; empty: all ordinary ones of the pod.
+    pub containers: Vec<String>,
     /// The uid of the pod when the target started; none before, or without a pod.
     pub uid: Option<String>,
     /// When it started, in seconds since the Unix epoch.
@@ -56,7 +58,13 @@ impl FakeTarget {
         if let Some(uid) = &self.uid {
             pod = pod.filter(|pod| pod.uid == *uid);
         }
+        let mut containers = self.containers.clone();
+        if let (true, Some(pod)) = (containers.is_empty(), &pod) {
+            let ordinary = pod.ordinary_containers();
+            containers.extend(ordinary.map(|container| container.name.clone()));
+        }
         Target {
+            containers,
             uid: self.uid.clone(),
             pod,
             extra_info: self.extra_info.clone(),

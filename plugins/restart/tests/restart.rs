@@ -1,0 +1,191 @@
+//! Restarts in a world with a kubelet: the containers restart in place, one after the other.
+
+use operon_action_restart::{Restart, mark::RESTARTS};
+use operon_sdk::testing::{FakeCluster, FakeJob};
+use operon_sdk::{Progress, json};
+
+const DIGEST: &str = "sha256:0123";
+
+/// A running pod with the containers `app` and `web`.
+fn world() -> FakeCluster {
+    let mut world = FakeCluster::new();
+    world.add_pod("foo", &json!({}));
+    let container = |name: &str| json!({"name": name, "image": "nginx:1.27"});
+    world.change_pod(
+        "foo",
+        &json!({"spec": {"containers": [container("app"), container("web")]}}),
+    );
+    for name in ["app", "web"] {
+        runs(&mut world, name, "first", true);
+    }
+    world
+}
+
+/// The kubelet reports this instance of a container.
+fn runs(world: &mut FakeCluster, name: &str, instance: &str, ready: bool) {
+    let object = world.object("v1", "Pod", "foo").expect("the pod");
+    let statuses = object["status"]["containerStatuses"].as_array();
+    let mut statuses = statuses.cloned().unwrap_or_default();
+    statuses.retain(|status| status["name"] != name);
+    statuses.push(json!({"name": name, "ready": ready, "restartCount": 0,
+        "containerID": format!("containerd://{name}-{instance}"),
+        "imageID": format!("docker.io/library/nginx@{DIGEST}"),
+        "state": {"running": {}}}));
+    world.change_pod("foo", &json!({"status": {"containerStatuses": statuses}}));
+}
+
+fn image(world: &FakeCluster, name: &str) -> String {
+    let pod = world.expect_pod("foo");
+    pod.container(name).expect("the container").image.clone()
+}
+
+fn job(uid: &str, containers: &[&str]) -> FakeJob {
+    let mut job = FakeJob::new(uid, &["foo"]);
+    job.targets[0].containers = containers.iter().map(|name| (*name).to_owned()).collect();
+    job
+}
+
+fn reason(job: &FakeJob) -> &str {
+    job.target("foo").reason().unwrap_or_default()
+}
+
+#[test]
+fn the_containers_restart_one_after_the_other_and_the_pod_stays() {
+    let mut world = world();
+    let uid = world.expect_pod("foo").uid;
+    let mut job = job("j1", &[]);
+    job.pass::<Restart>(&mut world);
+    assert_eq!(
+        image(&world, "app"),
+        format!("docker.io/library/nginx@{DIGEST}")
+    );
+    assert_eq!(image(&world, "web"), "nginx:1.27", "its turn has not come");
+    assert_eq!(reason(&job), "ContainerStopping");
+    let writes = world.writes().len();
+    job.pass::<Restart>(&mut world);
+    assert_eq!(world.writes().len(), writes, "nothing is written twice");
+    runs(&mut world, "app", "second", false);
+    job.pass::<Restart>(&mut world);
+    assert_eq!(reason(&job), "ContainerNotReady");
+    assert_eq!(image(&world, "web"), "nginx:1.27");
+    runs(&mut world, "app", "second", true);
+    job.pass::<Restart>(&mut world);
+    assert_ne!(image(&world, "web"), "nginx:1.27");
+    runs(&mut world, "web", "second", true);
+    job.pass::<Restart>(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(world.expect_pod("foo").uid, uid);
+    assert_eq!(world.writes().len(), 2);
+}
+
+#[test]
+fn only_the_named_containers_restart() {
+    let mut world = world();
+    let mut job = job("j1", &["web"]);
+    job.pass::<Restart>(&mut world);
+    runs(&mut world, "web", "second", true);
+    job.pass::<Restart>(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
+    assert_eq!(image(&world, "app"), "nginx:1.27");
+}
+
+#[test]
+fn a_second_job_restarts_again_and_the_original_image_is_kept() {
+    let mut world = world();
+    for (uid, instance) in [("j1", "second"), ("j2", "third"), ("j3", "fourth")] {
+        let before = image(&world, "app");
+        let mut job = job(uid, &["app"]);
+        job.pass::<Restart>(&mut world);
+        assert_ne!(image(&world, "app"), before, "{uid}");
+        runs(&mut world, "app", instance, true);
+        job.pass::<Restart>(&mut world);
+        assert_eq!(job.progress(), [Some(Progress::Succeeded)], "{uid}");
+        world.finish_job(uid);
+    }
+    let pod = world.expect_pod("foo");
+    let marks = pod.annotation(RESTARTS).expect("it is marked");
+    assert!(marks.contains(r#""image":"nginx:1.27""#), "{marks}");
+}
+
+#[test]
+fn an_image_that_was_changed_after_a_restart_is_the_original_one() {
+    let mut world = world();
+    let mut first = job("j1", &["app"]);
+    first.pass::<Restart>(&mut world);
+    runs(&mut world, "app", "second", true);
+    first.pass::<Restart>(&mut world);
+    world.finish_job("j1");
+    let containers =
+        json!([{"name": "app", "image": "nginx:1.28"}, {"name": "web", "image": "nginx:1.27"}]);
+    world.change_pod("foo", &json!({"spec": {"containers": containers}}));
+    job("j2", &["app"]).pass::<Restart>(&mut world);
+    let pod = world.expect_pod("foo");
+    let marks = pod.annotation(RESTARTS).expect("it is marked");
+    assert!(marks.contains(r#""image":"nginx:1.28""#), "{marks}");
+}
+
+#[test]
+fn a_job_waits_for_the_restart_of_another_one_that_is_active() {
+    let mut world = world();
+    let (mut first, mut second) = (job("j1", &["app"]), job("j2", &["web"]));
+    first.pass::<Restart>(&mut world);
+    second.pass::<Restart>(&mut world);
+    assert_eq!(reason(&second), "RestartedByAnotherJob");
+    assert_eq!(image(&world, "web"), "nginx:1.27");
+    world.remove_job("j1");
+    second.pass::<Restart>(&mut world);
+    assert_ne!(
+        image(&world, "web"),
+        "nginx:1.27",
+        "nobody waits for a job that is gone"
+    );
+}
+
+#[test]
+fn what_cannot_be_restarted_in_place_fails_before_anything_is_written() {
+    let sidecar = json!({"spec": {"initContainers": [
+        {"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"}]}});
+    let always = json!({"spec": {"containers": [
+        {"name": "app", "image": "nginx:1.27"},
+        {"name": "web", "image": "mirror.example/nginx:1.27", "imagePullPolicy": "Always"}]}});
+    for (change, containers, reason) in [
+        (sidecar, ["app", "proxy"], "CannotRestartInPlace"),
+        (always, ["app", "web"], "CannotRestartInPlace"),
+        (json!({}), ["app", "nobody"], "ContainerNotFound"),
+    ] {
+        let mut world = world();
+        world.change_pod("foo", &change);
+        let mut job = job("j1", &containers);
+        job.pass::<Restart>(&mut world);
+        assert_eq!(job.progress(), [Some(Progress::Failed)], "{containers:?}");
+        assert_eq!(self::reason(&job), reason, "{containers:?}");
+        assert_eq!(world.writes(), [], "{containers:?}");
+    }
+}
+
+#[test]
+fn a_pod_that_is_deleted_or_ends_fails_its_target() {
+    let mut deleted = world();
+    deleted.start_deleting("foo");
+    let mut ended = world();
+    ended.end_pod("foo", "Succeeded");
+    for (mut world, expected) in [
+        (deleted, "PodTerminating"),
+        (ended, "PodTerminating"),
+        (FakeCluster::new(), "PodNotFound"),
+    ] {
+        let mut job = job("j1", &[]);
+        job.pass::<Restart>(&mut world);
+        assert_eq!(reason(&job), expected);
+        assert_eq!(world.writes(), []);
+    }
+}
+
+#[test]
+fn a_cancelled_restart_needs_nothing_undone() {
+    let mut world = world();
+    let mut job = job("j1", &[]);
+    job.pass::<Restart>(&mut world);
+    job.cancel::<Restart>(&mut world);
+    assert_eq!(world.writes().len(), 1);
+}
