@@ -15,7 +15,11 @@ use operon_devcluster::Progress;
 use crate::tools;
 
 /// The built-in actions: the key in the chart's `actions`, and the package.
-const ACTIONS: [(&str, &str); 1] = [("replace", "operon-action-replace")];
+const ACTIONS: [(&str, &str); 3] = [
+    ("replace", "operon-action-replace"),
+    ("restart", "operon-action-restart"),
+    ("evict", "operon-action-evict"),
+];
 
 /// How large all components together may be, gzipped. Helm keeps the chart and what it rendered in one
 /// Secret, each component in both, in base64; a Secret holds 1 MiB.

@@ -60,8 +60,10 @@ const ALL: [Step; 8] = [
 ];
 
 /// Components that tests load, by package.
-const COMPONENTS: [&str; 3] = [
+const COMPONENTS: [&str; 5] = [
     "operon-action-replace",
+    "operon-action-restart",
+    "operon-action-evict",
     "operon-example-annotate",
     "operon-hostile-guest",
 ];
