@@ -124,7 +124,7 @@ fn tell_on(kubeconfig: &Path, story: Story, progress: &Progress) -> Result<()> {
     };
     let cluster = Cluster::up(&options, progress)?;
     host::wait_for_action(&cluster, progress)
-        .context("install the chart in this cluster first: `cargo xtask chart` makes it")?;
+        .context("install the chart in this cluster first, as README.md says")?;
     tell(story, &cluster, progress)
 }
 

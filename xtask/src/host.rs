@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use operon_devcluster::{Cluster, Nodes, Process, Progress, assemble_rootfs, output_of};
 
-use crate::{chart, image, tools};
+use crate::{image, plugins, tools};
 
 /// Where the host is installed.
 pub(crate) const NAMESPACE: &str = "operon-system";
@@ -24,8 +24,8 @@ pub(crate) const RELEASE: &str = "operon";
 pub(crate) struct Built {
     /// The program.
     pub(crate) binary: PathBuf,
-    /// The installable chart.
-    pub(crate) chart: PathBuf,
+    /// The folder of the built-in actions' components.
+    pub(crate) plugins: PathBuf,
 }
 
 /// An installed host.
@@ -42,7 +42,7 @@ pub(crate) struct Host {
 pub(crate) fn build(progress: &Progress, release: bool) -> Result<Built> {
     Ok(Built {
         binary: build_program(progress, release)?,
-        chart: chart::stage(progress)?,
+        plugins: plugins::build(progress)?,
     })
 }
 
@@ -82,6 +82,7 @@ pub(crate) fn install(cluster: &mut Cluster, built: &Built, progress: &Progress)
 fn install_on_node(cluster: &Cluster, built: &Built, progress: &Progress) -> Result<Host> {
     let rootfs = tools::target_dir().join("image");
     assemble_rootfs(&built.binary, &rootfs)?;
+    plugins::put_into(&rootfs, &built.plugins)?;
     image::load(cluster, &rootfs, image::HOST_IMAGE, progress)?;
     let (repository, tag) = image::HOST_IMAGE
         .rsplit_once(':')
@@ -99,7 +100,7 @@ fn install_on_node(cluster: &Cluster, built: &Built, progress: &Progress) -> Res
         "--set",
         "resources.requests.cpu=500m",
     ];
-    helm_install(cluster, built, &image, progress)?;
+    helm_install(cluster, &image, progress)?;
     wait_for_action(cluster, progress)?;
     Ok(Host {
         kubeconfig: account_kubeconfig(cluster, progress)?,
@@ -110,7 +111,7 @@ fn install_on_node(cluster: &Cluster, built: &Built, progress: &Progress) -> Res
 
 /// As a process of this machine.
 fn install_beside(cluster: &mut Cluster, built: &Built, progress: &Progress) -> Result<Host> {
-    helm_install(cluster, built, &["--set", "replicas=0"], progress)?;
+    helm_install(cluster, &["--set", "replicas=0"], progress)?;
     let kubeconfig = account_kubeconfig(cluster, progress)?;
     let (process, metrics) = start_process(cluster, built, &kubeconfig, progress)?;
     Ok(Host {
@@ -146,6 +147,8 @@ pub(crate) fn start_process(
         .arg("--controllers=collaset,podopslifecycle")
         .arg("--cache-dir")
         .arg(state.join("compiled"))
+        .arg("--plugins-dir")
+        .arg(&built.plugins)
         .env("KUBECONFIG", kubeconfig)
         // As in the chart.
         .env("MALLOC_ARENA_MAX", "2");
@@ -158,15 +161,10 @@ pub(crate) fn start_process(
     Ok((process, listen))
 }
 
-fn helm_install(
-    cluster: &Cluster,
-    built: &Built,
-    settings: &[&str],
-    progress: &Progress,
-) -> Result<()> {
+fn helm_install(cluster: &Cluster, settings: &[&str], progress: &Progress) -> Result<()> {
     let mut helm = cluster.helm(progress)?;
     helm.args(["upgrade", "--install", RELEASE])
-        .arg(&built.chart)
+        .arg(tools::chart_dir())
         .args([
             "--namespace",
             NAMESPACE,

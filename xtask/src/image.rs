@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use operon_devcluster::{Cluster, ImageConfig, Progress, assemble_rootfs, image_from_rootfs};
 
-use crate::tools;
+use crate::{plugins, tools};
 
 /// The image that demo and tests run the host from.
 pub(crate) const HOST_IMAGE: &str = "localhost/operon:dev";
@@ -19,7 +19,7 @@ const NONROOT: &str = "65532:65532";
 /// Container images of the host.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make the root folder of the host's image: the program and the libraries it needs
+    /// Make the root folder of the host's image: the program, the libraries that it needs, and the built-in actions
     Rootfs {
         /// The folder to make; what is there already is removed
         directory: PathBuf,
@@ -88,6 +88,7 @@ fn rootfs(directory: &Path, binary: Option<PathBuf>) -> Result<()> {
         None => build_host(&progress)?,
     };
     assemble_rootfs(&binary, directory)?;
+    plugins::put_into(directory, &plugins::build(&progress)?)?;
     progress.say(format!(
         "made {} of {}",
         directory.display(),

@@ -4,7 +4,6 @@
 //! by itself, saying so; the second time it is quick.
 
 mod bench;
-mod chart;
 mod cluster;
 mod crds;
 mod demo;
@@ -12,6 +11,7 @@ mod deny;
 mod host;
 mod image;
 mod permissions;
+mod plugins;
 mod simulate;
 mod stories;
 mod test;
@@ -43,8 +43,6 @@ enum Command {
     /// A Kubernetes cluster on this machine: bring it up, look at it, end it
     #[command(subcommand)]
     Cluster(cluster::Command),
-    /// Make the installable Helm chart: with the built-in actions' components in it
-    Chart(chart::Arguments),
     /// Generate the `CustomResourceDefinitions` from the types, into crds/ and the chart
     Crds(crds::Arguments),
     /// Tell the story of Replace on a cluster of its own: what a user would see with kubectl
@@ -78,7 +76,6 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Bench(arguments) => bench::run(arguments),
         Command::Cluster(command) => cluster::run(command),
-        Command::Chart(arguments) => chart::run(arguments),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Deny => deny::check(&Progress::stderr()),

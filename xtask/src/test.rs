@@ -2,14 +2,15 @@
 //!
 //! `cargo xtask ci` is the same, for machines: all steps, from nothing.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use operon_devcluster::{Progress, Tool};
 
-use crate::{chart, cluster, crds, demo, deny, host, permissions, stories, tools};
+use crate::{cluster, crds, demo, deny, host, permissions, stories, tools};
 
 /// Which checks to run, and where.
 #[derive(Debug, Default, Args)]
@@ -153,13 +154,33 @@ fn components(progress: &Progress) -> Result<PathBuf> {
 }
 
 fn lint_chart(progress: &Progress) -> Result<()> {
-    let chart = chart::stage(progress)?;
+    let chart = tools::chart_dir();
+    check_version(&chart.join("Chart.yaml"))?;
     let mut helm = std::process::Command::new(Tool::Helm.ensure(progress)?);
     tools::run(
         progress,
         "helm lint --strict",
         helm.args(["lint", "--strict"]).arg(chart),
     )
+}
+
+/// The chart is released with the program, under the same version.
+fn check_version(file: &Path) -> Result<()> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let version = env!("CARGO_PKG_VERSION");
+    for line in [
+        format!("version: {version}"),
+        format!("appVersion: {version:?}"),
+    ] {
+        if !text.lines().any(|found| found == line) {
+            bail!(
+                "{} lacks the line `{line}`: the workspace has that version",
+                file.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 fn end_to_end(arguments: &Arguments, progress: &Progress) -> Result<()> {

@@ -192,6 +192,11 @@ fn has_wasm_target() -> bool {
     })
 }
 
+/// The folder of the Helm chart.
+pub(crate) fn chart_dir() -> PathBuf {
+    workspace_dir().join("charts/operon")
+}
+
 /// Builds a package of the workspace as a component and returns the file.
 pub(crate) fn build_wasm(progress: &Progress, package: &str) -> Result<PathBuf> {
     let toolchain = ensure_wasm_target(progress)?;

@@ -1,16 +1,11 @@
 {{/*
-A built-in action: the component, the account that it acts as, that account's rights, and the
-ActionPlugin that joins them. Called with a dict: root (the chart's context), name (the key in `actions`
+A built-in action: the account that it acts as, that account's rights, and the ActionPlugin that joins them
+with the component in the host's image. Called with a dict: root (the chart's context), name (the key in `actions`
 and the name of the ActionPlugin), action (what spec.action of a job selects), rules (RBAC, as YAML).
 */}}
 {{- define "operon.action" -}}
 {{- $root := .root }}
-{{- $values := index $root.Values.actions .name }}
-{{- $file := printf "files/plugins/%s.wasm.gz" .name }}
-{{- $component := $root.Files.Get $file }}
-{{- if not $component }}
-{{- fail (printf "%s is not in the chart: run `cargo xtask chart` and install the chart that it prints, or set actions.%s.enabled=false" $file .name) }}
-{{- end -}}
+{{- $values := index $root.Values.actions .name -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
@@ -47,17 +42,6 @@ subjects:
     name: action-{{ .name }}
     namespace: {{ $root.Release.Namespace }}
 ---
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: action-{{ .name }}
-  namespace: {{ $root.Release.Namespace }}
-  labels:
-    {{- include "operon.labels" $root | nindent 4 }}
-    app.kubernetes.io/component: action
-binaryData:
-  plugin.wasm: {{ $component | b64enc }}
----
 apiVersion: operon.dev/v1alpha1
 kind: ActionPlugin
 metadata:
@@ -68,9 +52,8 @@ metadata:
 spec:
   action: {{ .action }}
   source:
-    configMap:
-      name: action-{{ .name }}
-      key: plugin.wasm
+    builtin:
+      name: {{ .name }}
   serviceAccountName: action-{{ .name }}
   {{- if $values.enablePodOpsLifecycle }}
   enablePodOpsLifecycle: true

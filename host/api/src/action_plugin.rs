@@ -82,11 +82,30 @@ pub struct ActionPluginSpec {
 /// Where a component comes from. Set exactly one field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.configMap)", "message": "name a source: configMap"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.builtin) != has(self.configMap)",
+    "message": "name exactly one source: builtin or configMap"
+}]))]
 pub struct PluginSource {
+    /// A component of the host's own image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<BuiltinSource>,
+
     /// A ConfigMap of the operator's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<ConfigMapSource>,
+}
+
+/// A component of the host's own image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BuiltinSource {
+    /// The component's name: `replace`, `restart`, `evict`.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
 }
 
 /// A component in a ConfigMap's `binaryData`, as it is or gzipped.

@@ -42,6 +42,15 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OPERON_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 
+    /// The folder of the built-in actions' components
+    #[arg(
+        long,
+        env = "OPERON_PLUGINS_DIR",
+        value_name = "DIR",
+        default_value = "/usr/share/operon/plugins"
+    )]
+    plugins_dir: PathBuf,
+
     /// The format of log lines
     #[arg(long, env = "OPERON_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
@@ -212,6 +221,7 @@ async fn host(arguments: Arguments) -> anyhow::Result<()> {
         namespace: arguments.namespace,
         instance: Some(identity),
         cache_dir: arguments.cache_dir,
+        plugins_dir: arguments.plugins_dir,
         controllers: arguments.controllers,
         no_stand_down: arguments.no_stand_down,
         metrics,

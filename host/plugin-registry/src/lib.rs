@@ -3,12 +3,13 @@
 //! One file per kind of source. A source only finds bytes; the digest is computed and compared here, for
 //! every source, so that none can forget it. Nothing here looks into a component.
 
+mod builtin;
 mod config_map;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use futures::future::BoxFuture;
-use operon_api::ActionPlugin;
+use operon_api::{ActionPlugin, action_plugin::PluginSource};
 use operon_core::{
     action::LoadError,
     action_plugin::source::{Component, ComponentSource, ConfigMaps},
@@ -22,12 +23,13 @@ pub const MAX_COMPONENT: usize = 16 << 20;
 #[derive(Clone, Debug)]
 pub struct Registry {
     namespace: String,
+    builtin: PathBuf,
 }
 
 impl Registry {
-    /// A registry that reads ConfigMaps of the operator's namespace only.
-    pub fn new(namespace: String) -> Self {
-        Self { namespace }
+    /// A registry that reads the files of one folder, and ConfigMaps of the operator's namespace only.
+    pub fn new(namespace: String, builtin: PathBuf) -> Self {
+        Self { namespace, builtin }
     }
 
     fn find(
@@ -35,11 +37,16 @@ impl Registry {
         plugin: &ActionPlugin,
         config_maps: &dyn ConfigMaps,
     ) -> Result<Vec<u8>, LoadError> {
-        match &plugin.spec.source.config_map {
-            Some(source) => config_map::find(&self.namespace, source, config_maps),
-            None => Err(refused(
+        let PluginSource {
+            builtin,
+            config_map,
+        } = &plugin.spec.source;
+        match (builtin, config_map) {
+            (Some(source), None) => builtin::find(&self.builtin, source),
+            (None, Some(source)) => config_map::find(&self.namespace, source, config_maps),
+            (None, None) | (Some(_), Some(_)) => Err(refused(
                 "NoSource",
-                "spec.source names no source: set configMap".to_owned(),
+                "spec.source must name exactly one source: set builtin or configMap".to_owned(),
             )),
         }
     }

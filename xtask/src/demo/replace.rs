@@ -149,7 +149,7 @@ pub(super) fn tell(cluster: &Cluster, progress: &Progress, owner: Owner) -> Resu
         );
     }
     println!(
-        "The action that did this is a WebAssembly component in ConfigMap action-replace; nothing of it is compiled into the host."
+        "The action that did this is a WebAssembly component that the host loaded from a file of its image; nothing of it is compiled into the host."
     );
     Ok(())
 }

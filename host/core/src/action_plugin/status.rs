@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use k8s_openapi::jiff::Timestamp;
 use operon_api::{
     ActionPlugin,
-    action_plugin::ActionPluginStatus,
+    action_plugin::{ActionPluginStatus, PluginSource},
     conditions::{PODS_LEFT_BEHIND, Standing, condition, conditions},
 };
 
@@ -182,10 +182,15 @@ fn short(digest: &str) -> &str {
 
 /// Where the component comes from, for people.
 fn source(plugin: &ActionPlugin) -> String {
-    plugin.spec.source.config_map.as_ref().map_or_else(
-        || "none".to_owned(),
-        |source| format!("configmap/{}:{}", source.name, source.key),
-    )
+    let PluginSource {
+        builtin,
+        config_map,
+    } = &plugin.spec.source;
+    match (builtin, config_map) {
+        (Some(source), _) => format!("builtin/{}", source.name),
+        (None, Some(source)) => format!("configmap/{}:{}", source.name, source.key),
+        (None, None) => "none".to_owned(),
+    }
 }
 
 fn watches(serving: &Serving<'_>) -> Vec<String> {
@@ -206,7 +211,7 @@ fn watches(serving: &Serving<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use operon_api::{
-        action_plugin::{ActionPluginSpec, ConfigMapSource, PluginSource},
+        action_plugin::{ActionPluginSpec, ConfigMapSource},
         conditions::{READY, RECONCILING, STALLED, find},
     };
 
@@ -222,7 +227,10 @@ mod tests {
             key: key.to_owned(),
         });
         let spec = ActionPluginSpec {
-            source: PluginSource { config_map },
+            source: PluginSource {
+                config_map,
+                ..PluginSource::default()
+            },
             ..ActionPluginSpec::default()
         };
         let mut plugin = ActionPlugin::new("replace", spec);

@@ -95,6 +95,7 @@ mod tests {
             action: "Replace".to_owned(),
             source: PluginSource {
                 config_map: Some(source),
+                ..PluginSource::default()
             },
             service_account_name: "action".to_owned(),
             ..ActionPluginSpec::default()
