@@ -7,12 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, ResourceExt as _};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::{
-    embedded::{AnyObject, PodTemplateSpec},
-    schema::{unsupported, unsupported_items},
-};
+use crate::embedded::{PodTemplateSpec, VolumeClaimTemplate};
 
 /// How many revisions are kept that no pod has, unless `historyLimit` is set.
 pub const HISTORY_LIMIT: i32 = 20;
@@ -126,12 +123,15 @@ pub struct CollaSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub naming_strategy: Option<NamingStrategy>,
 
-    /// Not supported yet: a pod can only use PersistentVolumeClaims that exist.
+    /// The PersistentVolumeClaims that each pod gets, one of each template. A pod that comes back with its number
+    /// mounts the same claims again. The pod gets a volume with the name of the template, which replaces a volume
+    /// of this name in the pod template. After an edit of a template, pods are created again, with new claims.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<AnyObject>", extend("x-kubernetes-validations" = [unsupported_items(
-        "volumeClaimTemplates are not supported yet: use PersistentVolumeClaims that exist"
-    )]))]
-    pub volume_claim_templates: Vec<Value>,
+    #[schemars(extend("maxItems" = 16, "x-kubernetes-validations" = [{
+        "rule": "self.all(one, self.exists_one(other, other.metadata.name == one.metadata.name))",
+        "message": "two volumeClaimTemplates have the same metadata.name"
+    }]))]
+    pub volume_claim_templates: Vec<VolumeClaimTemplate>,
 }
 
 impl CollaSet {
@@ -139,6 +139,23 @@ impl CollaSet {
     pub fn naming(&self) -> PodNamingSuffixPolicy {
         let strategy = self.spec.naming_strategy.as_ref();
         let policy = strategy.and_then(|strategy| strategy.pod_naming_suffix_policy);
+        policy.unwrap_or_default()
+    }
+
+    /// What happens to claims when the CollaSet is deleted.
+    pub fn claims_when_deleted(&self) -> ClaimRetention {
+        self.claim_retention().when_deleted.unwrap_or_default()
+    }
+
+    /// What happens to claims of pods that are scaled in.
+    pub fn claims_when_scaled(&self) -> ClaimRetention {
+        self.claim_retention().when_scaled.unwrap_or_default()
+    }
+
+    fn claim_retention(&self) -> ClaimRetentionPolicy {
+        let strategy = self.spec.scale_strategy.as_ref();
+        let policy =
+            strategy.and_then(|strategy| strategy.persistent_volume_claim_retention_policy);
         policy.unwrap_or_default()
     }
 
@@ -216,13 +233,42 @@ pub struct ScaleStrategy {
     )]
     pub context: Option<String>,
 
-    /// Not supported yet: Operon creates no PersistentVolumeClaims.
+    /// What happens to the PersistentVolumeClaims of `volumeClaimTemplates` when pods or the CollaSet are removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<AnyObject>", extend("x-kubernetes-validations" = [unsupported(
-        "scaleStrategy.persistentVolumeClaimRetentionPolicy is not supported yet: Operon creates no \
-         PersistentVolumeClaims"
-    )]))]
-    pub persistent_volume_claim_retention_policy: Option<Map<String, Value>>,
+    pub persistent_volume_claim_retention_policy: Option<ClaimRetentionPolicy>,
+}
+
+/// What happens to PersistentVolumeClaims when they are not needed any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimRetentionPolicy {
+    /// What happens to the claims when the CollaSet is deleted. Delete (the default): they are deleted with it.
+    /// Retain: they stay, without an owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "claim_retention")]
+    pub when_deleted: Option<ClaimRetention>,
+
+    /// What happens to the claims of a pod that is scaled in, and to those of an edited template. Delete (the
+    /// default): they are deleted when the pod is gone. Retain: they stay, and a pod that gets the number of the
+    /// pod mounts them again. The claims of a pod that was replaced are deleted in either case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "claim_retention")]
+    pub when_scaled: Option<ClaimRetention>,
+}
+
+/// What happens to a PersistentVolumeClaim when it is not needed any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum ClaimRetention {
+    /// It is deleted.
+    #[default]
+    Delete,
+    /// It stays.
+    Retain,
+}
+
+/// The schema of a [`ClaimRetention`], which leaves the description to the field.
+fn claim_retention(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Delete", "Retain"]})
 }
 
 /// Names of pods, each once. Rules compare each name with each: their number is limited.

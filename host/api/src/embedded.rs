@@ -80,6 +80,10 @@ embedded!(
     /// A variable of a container's environment.
     EnvVar, core::v1::EnvVar
 );
+embedded!(
+    /// A PersistentVolumeClaim to create for each pod.
+    VolumeClaimTemplate, core::v1::PersistentVolumeClaim
+);
 
 /// Lets the optional fields of a Job be null in a schema that has them beside others.
 pub(crate) fn take_nulls(schema: &mut JSONSchemaProps) {
@@ -130,6 +134,40 @@ impl JsonSchema for AnyObject {
 fn complete(name: &str, schema: &mut Value) {
     if name == "JobTemplateSpec" {
         schema["properties"]["metadata"] = job_metadata();
+    }
+    if name == "VolumeClaimTemplate" {
+        complete_claim(schema);
+    }
+}
+
+/// A claim template needs a name, which is also the name of a volume, and access modes, without which no claim is
+/// valid. Its status means nothing.
+fn complete_claim(schema: &mut Value) {
+    let mut metadata = embedded_metadata();
+    metadata["required"] = json!(["name"]);
+    metadata["properties"]["name"] = json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 63,
+        "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+    });
+    schema["required"] = json!(["metadata", "spec"]);
+    schema["properties"]["spec"]["required"] = json!(["accessModes"]);
+    schema["properties"]["spec"]["properties"]["accessModes"]["minItems"] = json!(1);
+    for required in [&mut metadata, &mut schema["properties"]["spec"]] {
+        remove_nullable(required);
+    }
+    remove_nullable(&mut schema["properties"]["spec"]["properties"]["accessModes"]);
+    schema["properties"]["metadata"] = metadata;
+    schema["properties"]["status"] = json!({
+        "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true,
+    });
+}
+
+/// A null would stay in place of what is required.
+fn remove_nullable(schema: &mut Value) {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("nullable");
     }
 }
 

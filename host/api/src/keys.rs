@@ -152,6 +152,16 @@ pub const COLLA_SET_FINALIZER: &str = "apps.kusionstack.io/pre-reclaim";
 /// On a pod that was excluded from its CollaSet, a label: no CollaSet adopts it by its selector.
 pub const ORPHANED: &str = "collaset.kusionstack.io/orphaned";
 
+/// On a PersistentVolumeClaim of a CollaSet, a label: the claim template that it was created from.
+pub const CLAIM_TEMPLATE: &str = "collaset.kusionstack.io/pvc-template-name";
+
+/// On a PersistentVolumeClaim of a CollaSet, a label: the hash of the claim template that it was created from.
+pub const CLAIM_HASH: &str = "collaset.kusionstack.io/pvc-template-hash";
+
+/// On a PersistentVolumeClaim: the uid of the CollaSet that uses it. Without an owner reference, this says whose it
+/// is.
+pub const CLAIM_OF: &str = "operon.dev/claim-of";
+
 /// On a ControllerRevision of a CollaSet, a label: the digest of what it holds.
 pub const REVISION_DIGEST: &str = "controller.kubernetes.io/hash";
 

@@ -1,4 +1,4 @@
-//! Reads from the API server what the caches do not hold: the end of a log, the last Warning about an
+//! Reads from the API server what the caches do not hold: the end of a log, the last Event about an
 //! object.
 
 use k8s_openapi::{
@@ -23,7 +23,7 @@ use crate::{
 const LOG_LINES: i64 = 64;
 const LOG_BYTES: i64 = 64 * 1024;
 
-/// Reads the log or the Events of an object's Job. Unavailable parts are left out, because they only
+/// Reads the log or the Events of what an object owns. Unavailable parts are left out, because they only
 /// explain.
 pub(crate) async fn ask<K>(client: &Client, object: &K, question: &Question) -> Asked
 where
@@ -35,9 +35,12 @@ where
         Question::Log(source) => log(client, &namespace, source)
             .await
             .map(|log| asked.log = Some(log)),
-        Question::Warning(uid) => warning(client, &namespace, uid)
+        Question::Warning(uid) => last_event(client, &namespace, uid, ",type=Warning")
             .await
             .map(|warning| asked.warning = warning),
+        Question::Event(uid) => last_event(client, &namespace, uid, "")
+            .await
+            .map(|event| asked.event = event),
     };
     if let Err(error) = answered {
         tracing::warn!(
@@ -45,7 +48,7 @@ where
             namespace,
             name = object.name_any(),
             error = error.chain(),
-            "the Events or logs that explain the state of a Job can't be read"
+            "the Events or logs that explain the state of an object can't be read"
         );
     }
     asked
@@ -69,8 +72,14 @@ async fn log(client: &Client, namespace: &str, source: &LogSource) -> Result<Str
     within_limit("read", described, pods.logs(pod, &params)).await
 }
 
-async fn warning(client: &Client, namespace: &str, uid: &str) -> Result<Option<Failure>, Error> {
-    let fields = format!("involvedObject.uid={uid},type=Warning");
+/// The last Event about the object of this uid, of those that more selects.
+async fn last_event(
+    client: &Client,
+    namespace: &str,
+    uid: &str,
+    more: &str,
+) -> Result<Option<Failure>, Error> {
+    let fields = format!("involvedObject.uid={uid}{more}");
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let params = ListParams::default().fields(&fields);
     let described = || format!("Events in namespace {namespace}");
@@ -104,7 +113,8 @@ mod tests {
             container: "main".to_owned(),
             previous: false,
         });
-        for question in [log, Question::Warning("uid".to_owned())] {
+        let uid = || "uid".to_owned();
+        for question in [log, Question::Warning(uid()), Question::Event(uid())] {
             let job = Job::default();
             let asked = ask(&silent, &job, &question);
             let asked = tokio::time::timeout(Duration::from_mins(1), asked).await;

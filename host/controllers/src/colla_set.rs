@@ -10,7 +10,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::{
-    api::{apps::v1::ControllerRevision, core::v1::Pod},
+    api::{
+        apps::v1::ControllerRevision,
+        core::v1::{PersistentVolumeClaim, Pod},
+    },
     jiff::Timestamp,
 };
 use kube::{
@@ -19,7 +22,7 @@ use kube::{
 };
 use operon_api::{CollaSet, ResourceContext, keys, resource_context::OWNER};
 use operon_core::{
-    colla_set::{Driven, Seen, may_adopt},
+    colla_set::{Driven, Seen, may_adopt, may_take},
     jobs::owned::controller,
 };
 
@@ -43,6 +46,8 @@ pub struct CollaSets {
     pub pods: Cache<Pod>,
     /// All ControllerRevisions; those of other kinds without what they hold.
     pub revisions: Cache<ControllerRevision>,
+    /// The PersistentVolumeClaims that were created from claim templates.
+    pub claims: Cache<PersistentVolumeClaim>,
     /// All ResourceContexts.
     pub contexts: Cache<ResourceContext>,
     /// Knows which of them concern a CollaSet.
@@ -76,6 +81,7 @@ impl Controller for CollaSets {
             context,
             pods: concerned(&self.triggers.pods, &object, &self.pods.store),
             revisions: concerned(&self.triggers.revisions, &object, &self.revisions.store),
+            claims: concerned(&self.triggers.claims, &object, &self.claims.store),
             can_resize: self.can_resize,
             now: Timestamp::now(),
             object,
@@ -139,6 +145,8 @@ pub struct CollaSetTriggers {
     pods: Index<Pod>,
     /// As the pods.
     revisions: Index<ControllerRevision>,
+    /// As the pods.
+    claims: Index<PersistentVolumeClaim>,
     /// By a label or a name of pods that they may adopt, and by their ResourceContext.
     objects: Index<CollaSet>,
 }
@@ -150,6 +158,7 @@ impl CollaSetTriggers {
             queue,
             pods: Index::new(concerns),
             revisions: Index::new(concerns),
+            claims: Index::new(concerns),
             objects: Index::new(keys_of),
         }
     }
@@ -164,15 +173,26 @@ impl CollaSetTriggers {
     pub fn pod_changed(&self, pod: &Pod, pods: &Store<Pod>, objects: &Store<CollaSet>) {
         let former = self.pods.changed(pod, pods);
         self.wake_owners(former.into_iter().chain(concerns(pod)));
-        if controller(pod).is_none() {
-            let keys = adopted_by(pod);
-            let found = keys.iter().flat_map(|key| self.objects.get(key, objects));
-            let found = found.filter(|object| may_adopt(object, pod));
-            let found: BTreeSet<_> = found.map(|object| object.name_any()).collect();
-            let namespace = pod.namespace().unwrap_or_default();
-            for name in found {
-                self.wake(ObjectRef::new(&name).within(&namespace));
-            }
+        self.wake_without_owner(pod, objects, |object| may_adopt(object, pod));
+    }
+
+    /// Wakes the CollaSets that an object without a controller concerns.
+    fn wake_without_owner<K: Resource>(
+        &self,
+        one: &K,
+        objects: &Store<CollaSet>,
+        concerns: impl Fn(&CollaSet) -> bool,
+    ) {
+        if controller(one).is_some() {
+            return;
+        }
+        let keys = adopted_by(one);
+        let found = keys.iter().flat_map(|key| self.objects.get(key, objects));
+        let found = found.filter(|object| concerns(object));
+        let found: BTreeSet<_> = found.map(|object| object.name_any()).collect();
+        let namespace = one.meta().namespace.clone().unwrap_or_default();
+        for name in found {
+            self.wake(ObjectRef::new(&name).within(&namespace));
         }
     }
 
@@ -184,6 +204,21 @@ impl CollaSetTriggers {
     ) {
         let former = self.revisions.changed(revision, revisions);
         self.wake_owners(former.into_iter().chain(concerns(revision)));
+    }
+
+    /// A claim changed: its owner before and after is woken, or every CollaSet that uses it or may take it.
+    pub fn claim_changed(
+        &self,
+        claim: &PersistentVolumeClaim,
+        claims: &Store<PersistentVolumeClaim>,
+        objects: &Store<CollaSet>,
+    ) {
+        let former = self.claims.changed(claim, claims);
+        self.wake_owners(former.into_iter().chain(concerns(claim)));
+        let of = claim.annotations().get(keys::CLAIM_OF);
+        self.wake_without_owner(claim, objects, |object| {
+            (of.is_some() && of == object.metadata.uid.as_ref()) || may_take(object, claim)
+        });
     }
 
     /// A ResourceContext changed: every CollaSet that keeps its ids there is woken, also one that waits until
@@ -224,8 +259,8 @@ fn keys_of(object: &CollaSet) -> BTreeSet<String> {
     included.chain([matched, context]).collect()
 }
 
-/// The keys of the CollaSets that may adopt a pod.
-fn adopted_by(pod: &Pod) -> Vec<String> {
+/// The keys of the CollaSets that may adopt a pod, or take a claim.
+fn adopted_by<K: Resource>(pod: &K) -> Vec<String> {
     let namespace = pod.namespace().unwrap_or_default();
     let labels = pod.labels().iter().map(Some).chain([None]);
     let labels = labels.map(|label| labelled(&namespace, label));

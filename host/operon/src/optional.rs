@@ -140,6 +140,7 @@ impl Optional<'_> {
             let owned: Vec<Arc<dyn OwnedCache>> = vec![
                 Arc::new(self.stores.pods.clone()),
                 Arc::new(stores.revisions.clone()),
+                Arc::new(stores.claims.clone()),
                 Arc::new(stores.contexts.clone()),
             ];
             let controller = Arc::new(Driven {
@@ -148,6 +149,7 @@ impl Optional<'_> {
                     contexts: stores.contexts.clone(),
                     pods: self.stores.pods.clone(),
                     revisions: stores.revisions.clone(),
+                    claims: stores.claims.clone(),
                     triggers: Arc::clone(triggers),
                     can_resize: can_resize(self.client)
                         .await

@@ -6,7 +6,7 @@ use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::{
     apps::v1::ControllerRevision,
     batch::v1::Job,
-    core::v1::{ConfigMap, Node, Pod, PodTemplateSpec, ServiceAccount},
+    core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, PodTemplateSpec, ServiceAccount},
 };
 use kube::{
     Api, Client, Resource,
@@ -86,6 +86,8 @@ pub(crate) struct CollaSetStores {
     pub(crate) objects: Cache<CollaSet>,
     /// Those of other kinds without what they hold.
     pub(crate) revisions: Cache<ControllerRevision>,
+    /// Those that were created from claim templates.
+    pub(crate) claims: Cache<PersistentVolumeClaim>,
     pub(crate) contexts: Cache<ResourceContext>,
 }
 
@@ -183,9 +185,15 @@ impl Stores {
             let CollaSetStores {
                 objects,
                 revisions,
+                claims,
                 contexts,
             } = stores;
-            tokio::join!(objects.ready(), revisions.ready(), contexts.ready());
+            tokio::join!(
+                objects.ready(),
+                revisions.ready(),
+                claims.ready(),
+                contexts.ready(),
+            );
         }
         tokio::join!(
             operation_jobs.ready(),
@@ -235,6 +243,14 @@ impl CollaSetStores {
         let contexts = all(client, health, move |context, _| {
             on_context.context_changed(context, &known);
         });
+        let (on_claim, known) = (Arc::clone(triggers), objects.store.clone());
+        let on_claim = move |claim: &PersistentVolumeClaim, claims: &_| {
+            on_claim.claim_changed(claim, claims, &known);
+        };
+        // All others are nobody's business here.
+        let labelled = watcher::Config::default().labels(keys::CLAIM_HASH);
+        let api = Api::all(client.clone());
+        let claims = Cache::start(api, labelled, (), Arc::new(on_claim), health);
         let (api, config) = (Api::all(client.clone()), watcher::Config::default());
         let on_revision = Arc::new(on_revision);
         let revisions =
@@ -242,6 +258,7 @@ impl CollaSetStores {
         Self {
             objects,
             revisions,
+            claims,
             contexts,
         }
     }

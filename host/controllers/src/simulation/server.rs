@@ -36,8 +36,9 @@ pub(crate) mod plurals {
     pub(crate) const WEBHOOKS: &str = "mutatingwebhookconfigurations";
     pub(crate) const RULES: &str = "podtransitionrules";
     pub(crate) const CONTEXTS: &str = "resourcecontexts";
+    pub(crate) const CLAIMS: &str = "persistentvolumeclaims";
 
-    pub(crate) const ALL: [&str; 14] = [
+    pub(crate) const ALL: [&str; 15] = [
         OPERATION_JOBS,
         PODS,
         NODES,
@@ -52,6 +53,7 @@ pub(crate) mod plurals {
         WEBHOOKS,
         RULES,
         CONTEXTS,
+        CLAIMS,
     ];
 }
 

@@ -11,7 +11,7 @@ use operon_api::{
 };
 
 use super::{
-    Seen,
+    Seen, claim_wait,
     named::{Named, unknown},
     new_pod::created,
     pair::{LABEL, Pairs},
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     action::{Failure, Severity},
-    driver::{Class, Conclusion, Done, Event, Made, Refusal},
+    driver::{Asked, Class, Conclusion, Done, Event, Made, Refusal},
     jobs::{
         blocked::waits_for,
         text::{joined, short},
@@ -68,7 +68,12 @@ impl Verdict {
 }
 
 /// The next status, and the Events that follow.
-pub(super) fn conclude(seen: &Seen, plan: &Plan, done: &Done) -> Conclusion<CollaSetStatus> {
+pub(super) fn conclude(
+    seen: &Seen,
+    plan: &Plan,
+    done: &Done,
+    asked: &Asked,
+) -> Conclusion<CollaSetStatus> {
     let object = &*seen.object;
     let previous = object.status.clone().unwrap_or_default();
     let (pods, selector) = match (selector(object), &plan.end) {
@@ -82,8 +87,14 @@ pub(super) fn conclude(seen: &Seen, plan: &Plan, done: &Done) -> Conclusion<Coll
         status.created_pods = previous.created_pods;
     }
     let refusal = refusal(done);
+    let unbound = claim_wait::unbound(seen);
     let (available, scale) = (
-        availability(seen, &pods, &status),
+        availability(
+            seen,
+            &pods,
+            &status,
+            unbound.as_ref().and_then(|wait| wait.said(asked)),
+        ),
         scaling(seen, plan, &pods, refusal),
     );
     let update = updating(seen, plan, &pods, &status);
@@ -106,6 +117,7 @@ pub(super) fn conclude(seen: &Seen, plan: &Plan, done: &Done) -> Conclusion<Coll
             .then_some(RETRY)
             .into_iter()
             .chain(plan.requeue_after)
+            .chain(unbound.map(|wait| wait.recheck))
             .min(),
         status,
     }
@@ -208,11 +220,19 @@ fn refusal(done: &Done) -> Option<&Refusal> {
     made.chain(&done.refused).next()
 }
 
-fn availability(seen: &Seen, pods: &Pods<'_>, status: &CollaSetStatus) -> Verdict {
+fn availability(
+    seen: &Seen,
+    pods: &Pods<'_>,
+    status: &CollaSetStatus,
+    unbound: Option<String>,
+) -> Verdict {
     let (desired, there) = (seen.object.spec.replicas, status.available_replicas);
     let message = format!("{there} of {desired} pods serve");
     if there >= desired {
         return Verdict::new(true, "PodsAvailable", message);
+    }
+    if let Some(unbound) = unbound {
+        return Verdict::new(false, "PodsUnavailable", format!("{message}: {unbound}"));
     }
     let mut waiting = pods.active.iter().filter(|pod| !is_available(pod));
     let why = waiting.next().map(|pod| match rule::waits_for(pod) {
@@ -249,6 +269,10 @@ fn scaling(seen: &Seen, plan: &Plan, pods: &Pods<'_>, refusal: Option<&Refusal>)
         let message = format!(
             "{counts}. The next pod {name:?} is created when the pod that has this name is gone"
         );
+        return Verdict::new(false, "Waiting", message);
+    }
+    if let Some((id, what)) = plan.claim_waits.first() {
+        let message = format!("{counts}. The next pod with the instance id {id} waits for {what}");
         return Verdict::new(false, "Waiting", message);
     }
     let mut too_long = pairs.too_long.iter();

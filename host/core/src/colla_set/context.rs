@@ -30,7 +30,7 @@ const SHARE: usize = 8;
 /// What a context says.
 #[derive(Debug)]
 pub(super) struct Known<'a> {
-    context: Option<&'a ResourceContext>,
+    pub(super) context: Option<&'a ResourceContext>,
     /// The ids of this set.
     pub(super) own: BTreeMap<u32, &'a Data>,
     /// Those of the other sets of the pool, and of pods without a controller that a former set left.

@@ -10,10 +10,12 @@ use operon_api::{CollaSet, keys};
 
 use super::{
     Seen,
+    claims::Claims,
     edits::Edits,
     membership,
     plan::Plan,
     pods::{Pods, creation, owner_uid},
+    revision::Revisions,
     scale::{Scale, is_scaling_in, waits_for},
     selection::selector,
     update::UPDATE,
@@ -57,12 +59,21 @@ pub(super) fn end(seen: &Seen) -> Plan {
     let edit = edits.into_effects();
     delete.extend(scale.deletions);
     let left = left(&pods, &scale.waiting, has(ORPHAN), has(FOREGROUND));
-    let is_cleared = edit.is_empty();
+    // The garbage collector releases the claims of a set that is orphaned.
+    let claim_changes = if has(ORPHAN) {
+        Vec::new()
+    } else {
+        Claims::of(seen, &Revisions::of(seen)).settle()
+    };
+    let is_cleared = edit.is_empty() && claim_changes.is_empty();
     Plan {
         end: Some(End {
-            left: left.or_else(|| (!is_cleared).then(|| "its pods are being released".to_owned())),
+            left: left.or_else(|| {
+                (!is_cleared).then(|| "its pods and claims are being released".to_owned())
+            }),
         }),
         edit,
+        claim_changes,
         delete,
         requeue_after: scale.requeue_after,
         ..Plan::default()

@@ -4,13 +4,16 @@ use operon_api::{colla_set::CollaSetStatus, keys};
 use serde_json::Value;
 
 use super::{
-    Seen,
+    Seen, claim_wait, claims,
     conclude::conclude,
     context, new_pod,
     plan::{Plan, plan},
     revision,
 };
-use crate::driver::{self, Asked, Batch, Claim, Conclusion, Done, Kind, Start, Write};
+use crate::driver::{self, Asked, Batch, Claim, Conclusion, Done, Kind, Question, Start, Write};
+
+/// How many claims are created in one reconcile even if some are refused.
+const CLAIMS: usize = 16;
 
 /// The decisions about a CollaSet.
 #[derive(Debug)]
@@ -34,6 +37,9 @@ impl Kind for Driven {
             context,
             create,
             held: _,
+            claims,
+            claim_waits: _,
+            claim_changes,
             pair,
             edit,
             delete,
@@ -53,8 +59,11 @@ impl Kind for Driven {
             driver::set_finalizer(&*seen.object, keys::COLLA_SET_FINALIZER, is_held)
         });
         let pair = if hold.is_some() { &[][..] } else { pair };
+        let claims = if hold.is_some() { &[][..] } else { claims };
         let hold = hold.map(|hold| Batch::dependent([Write::Do(hold)]));
         let mut batches: Vec<_> = hold.into_iter().chain(slow_start(create)).collect();
+        let (first, more) = claims.split_at(claims.len().min(CLAIMS));
+        batches.push(Batch::independent(first.iter().cloned()));
         // What fails keeps nothing else from being done.
         batches.extend([
             Batch::independent(pair.iter().cloned().map(Write::Make)),
@@ -62,9 +71,13 @@ impl Kind for Driven {
             Batch::independent(revision.iter().cloned().map(Write::Make)),
             Batch::independent(renumber.iter().cloned().map(Write::Do)),
             Batch::independent(writes(edit)),
+            Batch::independent(writes(claim_changes)),
             Batch::independent(writes(delete)),
             Batch::dependent(scaled_in.iter().cloned().map(Write::Do)),
         ]);
+        // Where the API server refuses some claims, it is not asked for hundreds.
+        let more = (!more.is_empty()).then(|| Batch::dependent(more.iter().cloned()));
+        batches.extend(more);
         batches
     }
 
@@ -73,18 +86,23 @@ impl Kind for Driven {
             revision::SUBJECT => revision::claim(&seen.object, found),
             // The cache has it now, so the next reconcile changes it.
             context::SUBJECT => Claim::Mine,
+            _ if claims::is_start(start) => claims::claim(&seen.object, start, found),
             _ => new_pod::claim(&seen.object, start, found),
         }
+    }
+
+    fn question(seen: &Seen) -> Option<Question> {
+        claim_wait::question(seen)
     }
 
     fn conclude(
         seen: &Seen,
         plan: &Plan,
         done: &Done,
-        _asked: &Asked,
+        asked: &Asked,
     ) -> Option<Conclusion<CollaSetStatus>> {
         let goes = plan.end.as_ref().is_some_and(|end| end.left.is_none());
-        (!goes || !done.refused.is_empty()).then(|| conclude(seen, plan, done))
+        (!goes || !done.refused.is_empty()).then(|| conclude(seen, plan, done, asked))
     }
 
     fn is_progress(previous: &CollaSetStatus, next: &CollaSetStatus) -> bool {

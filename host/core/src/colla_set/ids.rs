@@ -28,6 +28,8 @@ use operon_api::{
 
 use super::{
     Seen,
+    claim_upkeep::Living,
+    claims::Claims,
     context::{Data, Known},
     edits::Edits,
     pair::Pairs,
@@ -46,6 +48,8 @@ pub(super) struct Ids<'a> {
     pub(super) beside: BTreeMap<String, u32>,
     /// The pods that get another number.
     numbers: Vec<(&'a Pod, u32)>,
+    /// Which ids need their claims.
+    pub(super) living: Living,
     /// The write of the context.
     pub(super) write: Option<Write>,
 }
@@ -66,18 +70,23 @@ impl<'a> Ids<'a> {
         pods: &Pods<'a>,
         pairs: &Pairs<'a>,
         scale: &Scale,
+        claims: &Claims<'_>,
         keeping: &[&'a Pod],
         missing: usize,
     ) -> Self {
         let known = Known::of(seen);
         let holders = Holders::of(seen, pods, keeping, &known);
         let origins = holders.origins(pairs);
-        let Vacant { mut places, beside } = Vacant::of(&known, &holders, &origins);
+        let replaced = replaced(&known, &holders, &origins);
+        let with_claims = claims.ids();
+        let vacant = Vacant::of(&known, &holders, &origins, &replaced, &with_claims);
+        let Vacant { mut places, beside } = vacant;
         places.truncate(missing + holders.unnumbered.len());
         let mut more = Vec::new();
         let mut more_beside = BTreeMap::new();
         {
-            let mut free = free(&known, &holders, &places, &beside);
+            let busy = claims.busy(&replaced);
+            let mut free = free(&known, &holders, &places, &beside, &busy);
             let short = missing + holders.unnumbered.len() - places.len();
             more.extend(free.by_ref().take(short));
             let without = origins.keys().filter(|id| !beside.contains_key(id));
@@ -95,11 +104,20 @@ impl<'a> Ids<'a> {
         desired.keep(holders.keeping.iter());
         desired.places(&places, &more);
         desired.beside(&beside, &more_beside);
+        let gone = replaced.intersection(&with_claims);
         let of_pods = holders.by_id.iter().map(|(id, pod)| (*pod, *id));
-        let related = Related::of(pods, pairs, &origins, beside.iter().chain(&more_beside));
+        let mut related = Related::of(pods, pairs, &origins, beside.iter().chain(&more_beside));
+        related.remember(&known, &holders, &with_claims);
         for (pod, id) in of_pods.chain(numbers.iter().copied()) {
             desired.pod(id, pod, &related, scale);
         }
+        let ids = desired.ids.keys().chain(&holders.keeping);
+        let living = Living {
+            ids: ids.copied().collect(),
+            replaced: replaced.clone(),
+        };
+        // Until its claims are deleted, it is known that they must be.
+        desired.keep(gone);
         let is_urgent =
             !more.is_empty() || !more_beside.is_empty() || desired.scales_in_differently();
         let is_changing = |pod: &&Pod| is_scaling_in(pod) || is_updating(pod) || pairs.is_new(pod);
@@ -117,6 +135,7 @@ impl<'a> Ids<'a> {
                 .filter_map(|(origin, id)| Some((origins.get(origin)?.name_any(), *id)))
                 .collect(),
             numbers,
+            living,
             write,
         }
     }
@@ -224,7 +243,13 @@ struct Vacant<'a> {
 }
 
 impl<'a> Vacant<'a> {
-    fn of(known: &Known<'a>, holders: &Holders<'_>, origins: &BTreeMap<u32, &Pod>) -> Self {
+    fn of(
+        known: &Known<'a>,
+        holders: &Holders<'_>,
+        origins: &BTreeMap<u32, &Pod>,
+        replaced: &BTreeSet<u32>,
+        with_claims: &BTreeSet<u32>,
+    ) -> Self {
         let mut vacant = Self {
             places: Vec::new(),
             beside: BTreeMap::new(),
@@ -239,15 +264,42 @@ impl<'a> Vacant<'a> {
                 }
                 // The origin needs no new pod any more. A pod that was replaced does not come back.
                 (Some(_), _) | (_, Some(_)) => {}
+                (None, None) if replaced.contains(id) => {}
                 (None, None) if is_set(data, SCALE_IN) || holders.named.contains(id) => {}
                 (None, None) => vacant.places.push((*id, *data)),
             }
         }
+        // If the context was deleted, claims know the ids of pods that come back.
+        let lost = with_claims.iter().filter(|_| known.context.is_none());
+        let lost = lost.filter(|id| !holders.has(**id) && !holders.named.contains(*id));
+        vacant.places.extend(lost.map(|id| (*id, &NOTHING)));
         vacant
             .places
             .sort_by_key(|(id, data)| (is_set(data, JUST_CREATE), *id));
         vacant
     }
+}
+
+/// What is remembered of an id of which nothing is known.
+static NOTHING: Data = Data::new();
+
+/// The ids of pods that are gone because others replaced them, and of those that were to replace others which stay.
+fn replaced(
+    known: &Known<'_>,
+    holders: &Holders<'_>,
+    origins: &BTreeMap<u32, &Pod>,
+) -> BTreeSet<u32> {
+    let all = known.own.iter().filter_map(|(id, data)| {
+        let origin = id_in(data, REPLACE_ORIGIN_ID);
+        let is_replaced = id_in(data, REPLACE_NEW_ID).is_some_and(|id| holders.has(id));
+        match (holders.has(*id), origin.filter(|id| holders.has(*id))) {
+            (true, None) => origin,
+            (false, Some(origin)) if !origins.contains_key(&origin) => Some(*id),
+            (false, _) if is_replaced => Some(*id),
+            (true, Some(_)) | (false, _) => None,
+        }
+    });
+    all.collect()
 }
 
 /// The ids that are free, the smallest first.
@@ -256,12 +308,13 @@ fn free(
     holders: &Holders<'_>,
     places: &[(u32, &Data)],
     beside: &BTreeMap<u32, u32>,
+    busy: &BTreeSet<u32>,
 ) -> impl Iterator<Item = u32> {
     let kept = places.iter().map(|(id, _)| *id);
     let taken: BTreeSet<_> = kept.chain(beside.values().copied()).collect();
     let is_free = move |id: &u32| {
         let is_taken = holders.has(*id) || holders.named.contains(id) || taken.contains(id);
-        !is_taken && !known.others.contains_key(id)
+        !is_taken && !busy.contains(id) && !known.others.contains_key(id)
     };
     (0..).filter(is_free)
 }
@@ -291,6 +344,19 @@ impl Related {
     }
 }
 
+impl Related {
+    /// That a pod replaced another one is known until the claims of that are deleted.
+    fn remember(&mut self, known: &Known<'_>, holders: &Holders<'_>, with_claims: &BTreeSet<u32>) {
+        for (id, data) in &known.own {
+            let origin = id_in(data, REPLACE_ORIGIN_ID).filter(|id| with_claims.contains(id));
+            if let Some(origin) = origin.filter(|origin| holders.has(*id) && !holders.has(*origin))
+            {
+                self.origins.entry(*id).or_insert(origin);
+            }
+        }
+    }
+}
+
 /// What the context shall say of the set.
 struct Desired<'a> {
     known: &'a Known<'a>,
@@ -312,6 +378,7 @@ impl Desired<'_> {
         for (id, data) in places {
             let mut data = (*data).clone();
             data.retain(|key, _| key != REPLACE_ORIGIN_ID && key != REPLACE_NEW_ID);
+            data.insert(OWNER.to_owned(), self.name.clone());
             self.ids.insert(*id, data);
         }
         for id in more {

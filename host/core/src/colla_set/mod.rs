@@ -3,12 +3,15 @@
 //! [`pods`] says which pods belong to the set, [`revision`] which ControllerRevisions it has, [`ids`] which
 //! numbers its pods have, and [`context`] where these are kept, [`new_pod`] what a new pod is, [`pair`] which
 //! pods replace others, [`scale`] which pods are too many, [`update`] how pods get an edited template,
-//! [`deletion`] what becomes of the pods of a deleted set. [`plan`](plan::plan) puts together what is written,
+//! [`claims`] which PersistentVolumeClaims they mount, [`deletion`] what becomes of the pods of a deleted set. [`plan`](plan::plan) puts together what is written,
 //! and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
 //!
 //! A pod is named after how many pods had been created for the set, so a repeated creation finds the pod
 //! that exists already, and no name is used twice.
 
+mod claim_upkeep;
+mod claim_wait;
+mod claims;
 mod conclude;
 mod context;
 mod delay;
@@ -34,13 +37,17 @@ mod update;
 use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::{
-    api::{apps::v1::ControllerRevision, core::v1::Pod},
+    api::{
+        apps::v1::ControllerRevision,
+        core::v1::{PersistentVolumeClaim, Pod},
+    },
     jiff::Timestamp,
 };
 use operon_api::{CollaSet, ResourceContext};
 
 pub(crate) use self::selection::texts;
 pub use self::{
+    claims::may_take,
     driven::Driven,
     pods::{may_adopt, owner_uid},
 };
@@ -54,6 +61,9 @@ pub struct Seen {
     pub pods: Vec<Arc<Pod>>,
     /// The ControllerRevisions that it owns, and those of its namespace that have no controller.
     pub revisions: Vec<Arc<ControllerRevision>>,
+    /// The PersistentVolumeClaims of claim templates that it owns, and those of its namespace that have no
+    /// controller.
+    pub claims: Vec<Arc<PersistentVolumeClaim>>,
     /// Whether the API server changes CPU and memory of a pod that exists.
     pub can_resize: bool,
     /// The ResourceContext that holds the ids of its pods.

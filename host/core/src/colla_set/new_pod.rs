@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Seen,
+    claims::{Claims, Needed, mount},
     ids::{Ids, Place},
     pair::Pairs,
     pods::{Pods, creation, creation_text, owner_uid, revision},
@@ -17,7 +18,7 @@ use super::{
     update::partition,
 };
 use crate::{
-    driver::{Claim, Start},
+    driver::{Claim, Start, Write},
     jobs::{
         name::{cut, five},
         owned::owner,
@@ -43,6 +44,10 @@ pub(super) struct New {
     pub(super) instead: Vec<Start>,
     /// The names that new pods need and that pods have which are not gone yet.
     pub(super) held: Vec<String>,
+    /// The claims that must exist before new pods are created.
+    pub(super) claims: Vec<Write>,
+    /// The ids of new pods that wait for claims, and what must happen first.
+    pub(super) claim_waits: Vec<(u32, String)>,
 }
 
 /// The creations of the new pods of pairs and of missing ones, as far as ids are reserved for them.
@@ -53,6 +58,7 @@ pub(super) fn new_pods(
     revisions: &Revisions<'_>,
     updated: &ControllerRevision,
     ids: &Ids<'_>,
+    claims: &Claims<'_>,
 ) -> New {
     let is_deleted = |pod: &&&Pod| pod.metadata.deletion_timestamp.is_some();
     let (deleted, active): (Vec<&&Pod>, Vec<&&Pod>) = pairs.alone.iter().partition(is_deleted);
@@ -60,6 +66,8 @@ pub(super) fn new_pods(
     let mut creations = creations(seen);
     let leaving = leaving_names(seen, pods);
     let mut held = Vec::new();
+    let mut missing = Vec::new();
+    let mut claim_waits = Vec::new();
     let mut start = |origin: Option<&Pod>, id: u32, revision: Option<&ControllerRevision>| {
         if let Some(name) = name_of_id(&seen.object, id).filter(|name| leaving.contains(name)) {
             held.push(name);
@@ -69,11 +77,24 @@ pub(super) fn new_pods(
             .filter(|pod| !pod.labels().contains_key(keys::REPLACED_BY_UPDATE))
             .and_then(self::revision)
             .and_then(|name| revisions.named(name));
+        let revision = of_origin.or(revision).unwrap_or(updated);
+        let claims = match claims.needed(id, revision) {
+            Needed::There(claims) => claims,
+            Needed::Missing(writes) => {
+                missing.extend(writes);
+                return None;
+            }
+            Needed::Held(what) => {
+                claim_waits.push((id, what));
+                return None;
+            }
+        };
         let new_pod = NewPod {
             creation: creations.next()?,
             id,
             origin,
-            revision: of_origin.or(revision).unwrap_or(updated),
+            revision,
+            claims,
         };
         Some(new_pod.start(seen))
     };
@@ -103,6 +124,8 @@ pub(super) fn new_pods(
         beside,
         instead,
         held,
+        claims: missing,
+        claim_waits,
     }
 }
 
@@ -204,6 +227,8 @@ struct NewPod<'a> {
     /// The pod that it replaces.
     origin: Option<&'a Pod>,
     revision: &'a ControllerRevision,
+    /// The names of the volumes, and of the claims.
+    claims: Vec<(String, String)>,
 }
 
 impl NewPod<'_> {
@@ -230,6 +255,7 @@ impl NewPod<'_> {
         annotations.insert(keys::CREATION.to_owned(), creation);
         let mut spec = template.at(&["spec"]).cloned().unwrap_or_default();
         add_gate(&mut spec);
+        mount(&mut spec, &self.claims);
         Start {
             subject: self.creation.to_string(),
             names: name_of_id(object, self.id)

@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 
 use super::{
     Seen,
+    claims::Claims,
     deletion::{End, end},
     edits::Edits,
     ids::Ids,
@@ -41,6 +42,12 @@ pub struct Plan {
     pub(super) create: Vec<Start>,
     /// The names that new pods need and that pods have which are not gone yet.
     pub(super) held: Vec<String>,
+    /// The claims that must exist before new pods are created.
+    pub(super) claims: Vec<Write>,
+    /// The ids of new pods that wait for claims, and what must happen first.
+    pub(super) claim_waits: Vec<(u32, String)>,
+    /// Claims follow their pods, and get the owners that they shall have.
+    pub(super) claim_changes: Vec<Effect>,
     /// The new pods of pairs.
     pub(super) pair: Vec<Start>,
     /// Pods are adopted, numbered and released; scale-ins begin and are taken back.
@@ -67,6 +74,18 @@ fn age(pod: &Pod, seen: &Seen) -> Duration {
     let created = pod.metadata.creation_timestamp.as_ref();
     let age = created.map(|created| seen.now.duration_since(created.0));
     age.map_or(FINISHED, |age| Duration::try_from(age).unwrap_or_default())
+}
+
+/// What reports the deletion of pods for a scale-in.
+fn scaled_in(scale: &Scale, replicas: i32) -> Option<Effect> {
+    (!scale.deleted.is_empty()).then(|| Effect::Event {
+        severity: Severity::Normal,
+        reason: "ScaledIn".to_owned(),
+        message: format!(
+            "scaled in to {replicas}: deleted {}",
+            scale.deleted.join(", ")
+        ),
+    })
 }
 
 /// Decides what is written.
@@ -124,38 +143,36 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     // What is excluded makes room when it has left the set.
     let missing = missing.saturating_sub(pods.exclude.len());
     let requeue = (!young.is_empty()).then_some(FINISHED);
-    let requeue_after = requeue
-        .into_iter()
-        .chain(scale.requeue_after)
-        .chain(update.requeue_after)
-        .min();
-    let scaled_in = (!scale.deleted.is_empty()).then(|| Effect::Event {
-        severity: Severity::Normal,
-        reason: "ScaledIn".to_owned(),
-        message: format!(
-            "scaled in to {}: deleted {}",
-            object.spec.replicas,
-            scale.deleted.join(", ")
-        ),
-    });
     let finished = finished.into_iter();
     let finished = finished.map(|pod| driver::delete(pod, Propagation::Background));
     // What leaves the set has its id until it has left.
     let keeping = young.iter().chain(&pods.exclude).chain(&pods.release);
     let keeping: Vec<&Pod> = keeping.copied().collect();
-    let ids = Ids::of(seen, &pods, &pairs, &scale, &keeping, missing);
+    let claims = Claims::of(seen, &revisions);
+    let ids = Ids::of(seen, &pods, &pairs, &scale, &claims, &keeping, missing);
     ids.number(&mut edits);
     let mut edit = edits.into_effects();
     edit.extend(update.patches);
+    let scaled_in = scaled_in(&scale, object.spec.replicas);
     let mut delete = scale.deletions;
     delete.extend(update.deletions);
     delete.extend(finished);
     delete.extend(revisions.prune(seen));
+    let (useless, recheck) = claims.deletions(seen, &pods, &updated.name_any(), &ids.living);
+    delete.extend(useless);
+    let requeue_after = requeue
+        .into_iter()
+        .chain(scale.requeue_after)
+        .chain(update.requeue_after)
+        .chain(recheck)
+        .min();
     let New {
         beside,
         instead,
         held,
-    } = new_pods(seen, &pods, &pairs, &revisions, updated, &ids);
+        claims: missing_claims,
+        claim_waits,
+    } = new_pods(seen, &pods, &pairs, &revisions, updated, &ids, &claims);
     Plan {
         problem: None,
         end: None,
@@ -164,6 +181,9 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         context: ids.write,
         create: instead,
         held,
+        claims: missing_claims,
+        claim_waits,
+        claim_changes: claims.changes(&pods),
         pair: beside,
         edit,
         delete,

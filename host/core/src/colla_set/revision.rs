@@ -16,7 +16,7 @@ use crate::{
     jobs::{
         name::{cut, five},
         owned::owner,
-        stored::stored_pod_template,
+        stored::{stored_claim, stored_pod_template},
     },
 };
 
@@ -49,9 +49,9 @@ impl<'a> Revisions<'a> {
             .collect();
         owned.sort_by_key(|one| (one.revision, one.name_any()));
         let updated = known(object, &owned).or_else(|| {
-            let template = stored(&object.spec.template);
+            let content = Content::of(object);
             let mut newest_first = owned.iter().rev();
-            newest_first.find(|one| holds(one, &template)).copied()
+            newest_first.find(|one| content.is_in(one)).copied()
         });
         Self { owned, updated }
     }
@@ -114,6 +114,11 @@ impl<'a> Revisions<'a> {
             .collect()
     }
 
+    /// All that it owns, the oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'a ControllerRevision> {
+        self.owned.iter().copied()
+    }
+
     /// The revision of this name, if the set owns it.
     pub(super) fn named(&self, name: &str) -> Option<&'a ControllerRevision> {
         let mut owned = self.owned.iter();
@@ -148,8 +153,7 @@ pub(super) fn claim(object: &CollaSet, found: &Value) -> Claim {
     let Ok(found) = serde_json::from_value::<ControllerRevision>(found.clone()) else {
         return Claim::Others;
     };
-    let is_same = found.metadata.deletion_timestamp.is_none()
-        && holds(&found, &stored(&object.spec.template));
+    let is_same = found.metadata.deletion_timestamp.is_none() && Content::of(object).is_in(&found);
     match owner_uid(&found) {
         uid if is_same && uid.is_some() && uid == object.metadata.uid.as_deref() => Claim::Mine,
         None if is_same => {
@@ -161,11 +165,49 @@ pub(super) fn claim(object: &CollaSet, found: &Value) -> Claim {
     }
 }
 
-/// What a revision holds: the template, such that a strategic merge patch of it replaces the other.
+/// What a revision holds: the template, such that a strategic merge patch of it replaces the other, and the claim
+/// templates, if there are any.
 fn data(object: &CollaSet) -> Value {
     let mut template = json!(object.spec.template);
     template["$patch"] = json!("replace");
-    json!({"spec": {"template": template}})
+    let mut spec = json!({"template": template});
+    if !object.spec.volume_claim_templates.is_empty() {
+        spec["volumeClaimTemplates"] = json!(object.spec.volume_claim_templates);
+    }
+    json!({"spec": spec})
+}
+
+/// What a revision is of, in its stored form. The Go operator wrote its templates with all defaults, and with
+/// nulls.
+struct Content {
+    template: Value,
+    claims: Vec<Value>,
+}
+
+impl Content {
+    fn of(object: &CollaSet) -> Self {
+        let claims = object.spec.volume_claim_templates.iter();
+        Self {
+            template: stored(&object.spec.template),
+            claims: claims.map(|one| stored_claim(&json!(one))).collect(),
+        }
+    }
+
+    fn is_in(&self, one: &ControllerRevision) -> bool {
+        self.claims == stored_claims(one) && stored(&template(one)) == self.template
+    }
+}
+
+/// The claim templates that a revision holds.
+pub(super) fn claim_templates(one: &ControllerRevision) -> &[Value] {
+    let held = one.data.as_ref();
+    let held = held.and_then(|held| held.0.pointer("/spec/volumeClaimTemplates"));
+    held.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// What the claim templates of a revision mean, however they are written.
+pub(super) fn stored_claims(one: &ControllerRevision) -> Vec<Value> {
+    claim_templates(one).iter().map(stored_claim).collect()
 }
 
 /// The template that a revision holds.
@@ -177,12 +219,6 @@ pub(super) fn template(one: &ControllerRevision) -> PodTemplateSpec {
     let mut template = held.and_then(Value::as_object).cloned().unwrap_or_default();
     template.remove("$patch");
     PodTemplateSpec(template)
-}
-
-/// Whether a revision is of this template, in its stored form. The Go operator wrote its templates with all
-/// defaults, and with nulls.
-fn holds(one: &ControllerRevision, stored_template: &Value) -> bool {
-    stored(&template(one)) == *stored_template
 }
 
 /// What a template means, however it is written.

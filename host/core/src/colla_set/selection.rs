@@ -4,13 +4,14 @@ use kube::core::{Selector, SelectorExt as _};
 use operon_api::{CollaSet, embedded::PodTemplateSpec};
 use serde_json::Value;
 
+use super::claims;
 use crate::{action::Failure, pod_lifecycle::labels::Labels};
 
 /// The selector of a CollaSet, which matches its own template.
 ///
 /// # Errors
 /// It selects everything, cannot be read, or does not match the labels of the template; or the template has a
-/// label that only controllers set.
+/// label that only controllers set; or the claim templates cannot be used.
 pub(super) fn selector(object: &CollaSet) -> Result<Selector, Failure> {
     let refused = |message: String| Failure::new("InvalidSelector", message);
     let selector = Selector::try_from(object.spec.selector.clone())
@@ -35,6 +36,9 @@ pub(super) fn selector(object: &CollaSet) -> Result<Selector, Failure> {
             "spec.template.metadata.labels has {key:?}, which only controllers set on pods: remove it"
         );
         return Err(Failure::new("InvalidTemplate", message));
+    }
+    if let Some(problem) = claims::problem(&object.spec.volume_claim_templates) {
+        return Err(problem);
     }
     let restart = template
         .at(&["spec", "restartPolicy"])

@@ -21,7 +21,7 @@ use super::{
     pair::{Pairs, is_stamp},
     pods::{Pods, is_available, revision},
     resources,
-    revision::{Revisions, template},
+    revision::{Revisions, stored_claims, template},
     scale::{Scale, is_scaling_in, rank, waits_for},
 };
 use crate::{
@@ -187,6 +187,14 @@ impl Update {
     }
 }
 
+/// What changes from one revision to another, or the field that cannot be changed in a pod.
+fn change_between(old: &ControllerRevision, new: &ControllerRevision) -> Result<Change, String> {
+    if stored_claims(old) != stored_claims(new) {
+        return Err("spec.volumeClaimTemplates".to_owned());
+    }
+    Change::between(&template(old), &template(new))
+}
+
 /// How many pods may be out of service for updates at the same time: a quarter of them.
 fn at_once(object: &CollaSet) -> usize {
     usize::try_from(object.spec.replicas / 4)
@@ -327,8 +335,7 @@ impl<'a> Updater<'a, '_> {
         let old = revision(pod).and_then(|name| self.revisions.named(name));
         let old = old.ok_or_else(|| "metadata.labels[controller-revision-hash]".to_owned())?;
         let known = self.changes.entry(old.name_any());
-        let change =
-            known.or_insert_with(|| Change::between(&template(old), &template(self.updated)));
+        let change = known.or_insert_with(|| change_between(old, self.updated));
         let change = change.clone()?;
         let can_resize = self.seen.can_resize && resources::is_supported(pod);
         match change.resized() {

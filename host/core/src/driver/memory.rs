@@ -390,6 +390,7 @@ impl<W: Reconciles> Port<W::Kind> for MemoryPort<'_, W> {
                 warning: cluster.warning.clone(),
                 ..Asked::default()
             },
+            Question::Event(_) => Asked::default(),
         }
     }
 

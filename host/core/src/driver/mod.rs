@@ -186,6 +186,8 @@ pub enum Question {
     Log(LogSource),
     /// The last Warning about the object of this uid.
     Warning(String),
+    /// The last Event about the object of this uid, whatever its severity.
+    Event(String),
 }
 
 /// A container with a log.
@@ -208,12 +210,15 @@ pub struct Asked {
     pub log: Option<String>,
     /// Reason and message of the Warning.
     pub warning: Option<Failure>,
+    /// Reason and message of the Event.
+    pub event: Option<Failure>,
 }
 
 impl Asked {
-    /// Whether a Warning about the object of this uid was asked for.
+    /// Whether an Event about the object of this uid was asked for.
     pub(crate) fn is_about(&self, uid: &str) -> bool {
-        matches!(&self.question, Some(Question::Warning(asked)) if asked == uid)
+        let question = self.question.as_ref();
+        matches!(question, Some(Question::Warning(asked) | Question::Event(asked)) if asked == uid)
     }
 }
 

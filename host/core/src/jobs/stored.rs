@@ -66,6 +66,26 @@ pub(crate) fn stored_pod_template(template: &Value) -> Value {
     template
 }
 
+/// The stored form of a PersistentVolumeClaim as a template.
+pub(crate) fn stored_claim(claim: &Value) -> Value {
+    let mut claim = claim.clone();
+    for key in ["apiVersion", "kind", "status"] {
+        remove(&mut claim, key);
+    }
+    tidy(&mut claim);
+    inside(&mut claim, "metadata", |metadata| {
+        remove(metadata, "creationTimestamp");
+    });
+    inside(&mut claim, "spec", |spec| {
+        fill(spec, json!({"volumeMode": "Filesystem"}));
+        inside(spec, "resources", |resources| {
+            inside(resources, "limits", quantities);
+            inside(resources, "requests", quantities);
+        });
+    });
+    claim
+}
+
 /// Takes out what means nothing.
 fn tidy(value: &mut Value) {
     match value {

@@ -17,7 +17,7 @@ mod driven;
 pub mod family;
 mod job;
 mod plan;
-mod sap_hash;
+pub(crate) mod sap_hash;
 mod status;
 mod template;
 #[cfg(test)]

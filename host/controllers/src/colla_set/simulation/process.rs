@@ -3,7 +3,10 @@
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::ControllerRevision,
+    core::v1::{PersistentVolumeClaim, Pod},
+};
 use kube::{
     Api, Client,
     core::ApiResource,
@@ -62,6 +65,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
         ApiResource::erase::<CollaSet>(&()),
         ApiResource::erase::<Pod>(&()),
         ApiResource::erase::<ControllerRevision>(&()),
+        ApiResource::erase::<PersistentVolumeClaim>(&()),
         ApiResource::erase::<ResourceContext>(&()),
     ];
     let performer = |manager| Performer::of_host(client.clone(), manager, kinds.clone());
@@ -97,6 +101,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
             contexts: caches.contexts.clone(),
             pods: caches.pods.clone(),
             revisions: caches.revisions.clone(),
+            claims: caches.claims.clone(),
             triggers: set_triggers,
             can_resize: true,
         },
@@ -105,6 +110,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
         owned: vec![
             Arc::new(caches.pods),
             Arc::new(caches.revisions),
+            Arc::new(caches.claims),
             Arc::new(caches.contexts),
         ],
         reports: Reports::new(
@@ -165,6 +171,7 @@ impl Parts {
 struct Caches {
     sets: Cache<CollaSet>,
     revisions: Cache<ControllerRevision>,
+    claims: Cache<PersistentVolumeClaim>,
     contexts: Cache<ResourceContext>,
     pods: Cache<Pod>,
     rules: Cache<PodTransitionRule>,
@@ -199,6 +206,10 @@ impl Caches {
         let (all, on_context) = (Api::all(client.clone()), Arc::new(on_context));
         let contexts = Cache::start_guarded(all, config.clone(), (), on_context, health);
         let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
+        let on_claim = move |claim: &_, claims: &_| on_sets.claim_changed(claim, claims, &known);
+        let (all, on_claim) = (Api::all(client.clone()), Arc::new(on_claim));
+        let claims = Cache::start(all, config.clone(), (), on_claim, health);
+        let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
         let on_rules = Arc::clone(rule_triggers);
         let on_pod = move |pod: &Pod, pods: &_| {
             on_sets.pod_changed(pod, pods, &known);
@@ -214,12 +225,14 @@ impl Caches {
         let caches = Self {
             sets,
             revisions,
+            claims,
             contexts,
             pods,
             rules,
         };
         caches.sets.ready().await;
         caches.revisions.ready().await;
+        caches.claims.ready().await;
         caches.contexts.ready().await;
         caches.pods.ready().await;
         caches.rules.ready().await;

@@ -1,6 +1,7 @@
 //! Tests of the decisions of one reconcile.
 
 mod by_label;
+mod claims;
 mod deletion;
 mod ids;
 mod in_place;

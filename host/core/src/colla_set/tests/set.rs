@@ -39,6 +39,7 @@ pub(super) fn set(replicas: i32) -> Seen {
         object: Arc::new(serde_json::from_value(object).expect("a CollaSet")),
         pods: Vec::new(),
         revisions: Vec::new(),
+        claims: Vec::new(),
         can_resize: true,
         context: None,
         mates: std::collections::BTreeSet::new(),

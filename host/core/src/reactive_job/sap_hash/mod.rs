@@ -1,6 +1,8 @@
 //! The hash of a Job template as SAP's reactivejob-operator writes it on its Jobs, so that they can
 //! be recognised and are not run again.
 //!
+//! A claim template of a CollaSet is hashed over what Go writes too, see [`go_claims`].
+//!
 //! It is the SHA-256 of what Go writes after having read the template into its types, which are the
 //! table of `go_types`. Only the hash needs this: no object is ever written from this encoding.
 
@@ -53,6 +55,22 @@ pub(super) fn sap_hashes(template: &Value) -> Option<SapHashes> {
 /// What Go writes for a template that it has read; None if it cannot read it.
 pub(super) fn go_json(template: &Value, build: Build) -> Option<String> {
     encode_struct("JobTemplateSpec", template, build)
+}
+
+/// What Go writes for a PersistentVolumeClaim that it has read as a template: by builds that write
+/// `"creationTimestamp":null`, and by those that do not. None if Go cannot read it.
+pub(crate) fn go_claims(claim: &Value) -> Option<[String; 2]> {
+    let part = |key: &str| claim.get(key).unwrap_or(&Value::Null);
+    let text = |build| {
+        let types = ["kind", "apiVersion"].into_iter();
+        let types = types.filter_map(|key| Some(member(key, &quote(part(key).as_str()?))));
+        let metadata = encode_struct("ObjectMeta", part("metadata"), build)?;
+        let spec = encode_struct("PersistentVolumeClaimSpec", part("spec"), build)?;
+        let parts = [("metadata", &*metadata), ("spec", &spec), ("status", "{}")];
+        let parts = parts.map(|(key, text)| member(key, text));
+        Some(object(&types.chain(parts).collect::<Vec<_>>()))
+    };
+    Some([text(Build::Before0_1_37)?, text(Build::Current)?])
 }
 
 /// The SHA-256 of a text, in 64 lower-case hexadecimal digits.
