@@ -8,6 +8,7 @@
 //! which pods may not leave or return.
 
 mod beside;
+mod claims;
 mod deletion;
 mod kubelet;
 mod process;
@@ -31,7 +32,7 @@ use self::{
 };
 use crate::simulation::{
     Chance, Coverage, Objects, World, name_of,
-    plurals::{COLLA_SETS, CONTEXTS, PODS, REVISIONS, RULES},
+    plurals::{CLAIMS, COLLA_SETS, CONTEXTS, PODS, REVISIONS, RULES},
     simulate,
 };
 
@@ -68,11 +69,14 @@ impl Cluster {
         let believed = Arc::new(Believed::new(3));
         let promises = Writes::new(Arc::clone(&believed));
         let has_rules = !chance.once_in(3);
+        let templates = claims::templates(chance);
         let world = World::new(promises, start, |state, now| {
             for rule in rules().into_iter().filter(|_| has_rules) {
                 state.objects.create(RULES, rule, now);
             }
-            state.objects.create(COLLA_SETS, new_colla_set(), now);
+            let mut object = new_colla_set();
+            object["spec"]["volumeClaimTemplates"] = templates;
+            state.objects.create(COLLA_SETS, object, now);
             state.faults = faults;
         });
         Self { world, believed }
@@ -139,7 +143,7 @@ impl Cluster {
         if chance.once_in(3) {
             self.create_if_gone();
         }
-        match chance.of(62) {
+        match chance.of(67) {
             0 | 1 => self.scale(chance.of(6)),
             2 | 3 => {
                 let image = format!("image:{}", chance.of(5));
@@ -210,6 +214,23 @@ impl Cluster {
             57 => self.label(chance, STAYS_OUT, Some("true")),
             58 => self.label(chance, STAYS_OUT, None),
             59..=61 => self.crowd(chance),
+            62 if chance.once_in(2) => {
+                let templates = claims::templates(chance);
+                self.edit(|spec| spec["volumeClaimTemplates"] = templates);
+            }
+            62 | 63 => {
+                let policies = ["Delete", "Retain"];
+                let when = [chance.pick(&policies), chance.pick(&policies)];
+                let policy = json!({"whenDeleted": when[0], "whenScaled": when[1]});
+                let field = "persistentVolumeClaimRetentionPolicy";
+                self.edit(|spec| spec["scaleStrategy"][field] = policy);
+            }
+            64 => self.world.change_any(chance, CLAIMS, |state, now, claim| {
+                claims::delete(&mut state.objects, claim, now);
+            }),
+            65 | 66 => self.world.change_any(chance, CLAIMS, |state, _, claim| {
+                claims::bind(&mut state.objects, claim);
+            }),
             _ => self.world.disturb(chance),
         }
         let time = chance.pick(&[0, 10, 300, 1100, 2500, 15_000, 40_000]);
@@ -266,6 +287,12 @@ impl Cluster {
             if chance.once_in(2) {
                 collect_garbage(&mut state.objects, now);
                 state.objects.remove_deleted_pods();
+                claims::let_go(&mut state.objects);
+            }
+            for claim in state.objects.all(CLAIMS) {
+                if chance.once_in(2) {
+                    claims::bind(&mut state.objects, claim);
+                }
             }
             for pod in state.objects.all(PODS) {
                 if chance.once_in(2) {
@@ -316,6 +343,9 @@ impl Cluster {
     /// Nodes do all that there is to do.
     fn everybody_works(&self) {
         self.world.change(|state, now| {
+            for claim in state.objects.all(CLAIMS) {
+                claims::bind(&mut state.objects, claim);
+            }
             for what in [Work::Start, Work::Start, Work::Probe] {
                 for pod in state.objects.all(PODS) {
                     work(&mut state.objects, pod, what, now);
@@ -350,14 +380,17 @@ impl Cluster {
             self.world.change(|state, now| {
                 for pod in state.objects.all(PODS) {
                     // No controller replaces it, so it would count as out of service.
-                    if !is_active(&pod) && owner(&pod).is_null() {
+                    let is_stuck = !is_active(&pod) || !claims::is_bound(&state.objects, &pod);
+                    if is_stuck && owner(&pod).is_null() {
                         state.objects.delete(PODS, name_of(&pod), now);
-                        continue;
                     }
+                }
+                for pod in state.objects.all(PODS) {
                     unprotect(&mut state.objects, pod);
                 }
                 collect_garbage(&mut state.objects, now);
                 state.objects.remove_deleted_pods();
+                claims::let_go(&mut state.objects);
                 for pod in state.objects.all(PODS) {
                     operate(&mut state.objects, pod.clone(), false, false, now);
                 }
@@ -399,6 +432,7 @@ impl Cluster {
             assert!(ids.insert(all[keys::INSTANCE_ID].clone()), "{}", seen());
             let left = all.keys().find(|key| is_left_over(key));
             assert_eq!(left, None, "{}", seen());
+            assert_mounts(object, pod, &state.objects, &seen);
             let annotations = &pod["metadata"]["annotations"];
             assert!(annotations[keys::IN_PLACE_UPDATE].is_null(), "{}", seen());
             let mut said = annotations.as_object().into_iter().flatten();
@@ -407,6 +441,12 @@ impl Cluster {
             let runs = &pod["spec"]["containers"][0]["image"];
             let desired = &object["spec"]["template"]["spec"]["containers"][0]["image"];
             assert_eq!(runs, desired, "{}", seen());
+        }
+        // With Delete, no claim is left that no pod needs.
+        for claim in state.objects.all(CLAIMS) {
+            let is_left = claims::purpose(&claim)[0] == uid
+                && claims::pods_of(&state.objects, name_of(&claim)).is_empty();
+            assert!(!is_left, "{claim:#}: {}", seen());
         }
         for count in [
             "replicas",
@@ -455,6 +495,34 @@ impl Cluster {
         revisions.retain(|revision| !kept.contains(name_of(revision)));
         assert!(revisions.len() <= HISTORY_LIMIT + 1, "{revisions:#?}");
     }
+}
+
+/// A pod mounts one claim of each template, of its own id, and it is the only pod that does.
+fn assert_mounts(object: &Value, pod: &Value, objects: &Objects, seen: &dyn Fn() -> String) {
+    let templates = object["spec"]["volumeClaimTemplates"].as_array();
+    let templates = templates.into_iter().flatten();
+    let wanted: BTreeSet<_> = templates
+        .map(|one| one["metadata"]["name"].to_string())
+        .collect();
+    let all: Vec<_> = claims::mounted(pod);
+    let found = all.iter().map(|name| {
+        let claim = objects.get(CLAIMS, name);
+        assert!(claim.is_some(), "no claim {name}: {}", seen());
+        let claim = claim.unwrap_or(&Value::Null);
+        let [of, id, template, _] = claims::purpose(claim);
+        let said = (of, id);
+        let meant = (
+            &object["metadata"]["uid"],
+            &pod["metadata"]["labels"][keys::INSTANCE_ID],
+        );
+        // One that a user deleted stays as it was until its pod goes.
+        let is_deleted = claim["metadata"]["deletionTimestamp"].is_string();
+        assert!(is_deleted || said == meant, "{claim:#}: {}", seen());
+        assert_eq!(claims::pods_of(objects, name).len(), 1, "{}", seen());
+        template.to_string()
+    });
+    assert_eq!(found.collect::<BTreeSet<_>>(), wanted, "{}", seen());
+    assert_eq!(all.len(), wanted.len(), "{}", seen());
 }
 
 /// A label of a lifecycle, a pair or a request: none is left on a pod that is as desired.

@@ -37,7 +37,8 @@ pub(super) struct Living {
 impl<'a> Claims<'a> {
     /// Keeps the claims' owners and ids true.
     pub(super) fn changes(&self, pods: &Pods<'a>) -> Vec<Effect> {
-        let own = self.own.iter().filter(|claim| !is_deleted(claim));
+        // One that is being deleted stays while a pod mounts it, so what it says matters too.
+        let own = self.own.iter();
         let own = own.filter_map(|claim| match self.users(claim, pods) {
             (members, _) if !members.is_empty() => {
                 changed(self.object, claim, id_of_users(&members), true)
@@ -53,9 +54,10 @@ impl<'a> Claims<'a> {
                     strangers.iter().any(is_excluded),
                 ))
             }
+            _ if is_deleted(claim) => None,
             _ => changed(self.object, claim, None, false),
         });
-        let free = self.free.iter().filter(|claim| !is_deleted(claim));
+        let free = self.free.iter();
         let free = free.filter_map(|claim| {
             let (members, _) = self.users(claim, pods);
             (!members.is_empty()).then(|| taken(self.object, claim, id_of_users(&members), true))

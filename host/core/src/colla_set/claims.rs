@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{
     Seen,
     claim_upkeep::taken,
-    pods::{Pods, is_finished, owner_uid},
+    pods::{Pods, instance_id, is_finished, is_scheduled, owner_uid, revision},
     revision::{Revisions, claim_templates},
 };
 use crate::{
@@ -252,6 +252,30 @@ impl<'a> Claims<'a> {
         }
     }
 
+    /// The creations of claims that pods without a node mount, and that were deleted: Kubernetes keeps only the
+    /// claims of pods with a node.
+    pub(super) fn again(&self, pods: &Pods<'_>) -> Vec<Write> {
+        let waiting = pods.active.iter().filter(|pod| !is_scheduled(pod));
+        let all = self.own.iter().chain(&self.free);
+        let known: BTreeSet<_> = all
+            .filter_map(|claim| claim.metadata.name.as_deref())
+            .collect();
+        let mut again = Vec::new();
+        for pod in waiting {
+            let templates = revision(pod).map_or(&[][..], |revision| self.templates(revision));
+            for template in templates {
+                let claim = mounts(pod).find(|(volume, _)| *volume == template.name);
+                let claim = claim.filter(|(_, claim)| !known.contains(claim));
+                if let Some(((_, claim), id)) = claim.zip(instance_id(pod)) {
+                    let mut start = start(self.object, id, template);
+                    start.names = vec![claim.to_owned()];
+                    again.push(Write::Make(start));
+                }
+            }
+        }
+        again
+    }
+
     /// The claim of a template for an id.
     fn find(&self, id: u32, template: &Template) -> Found<'a> {
         let is_it = |claim: &&&PersistentVolumeClaim| {
@@ -316,9 +340,16 @@ enum Found<'a> {
 
 /// The names of the claims that a pod mounts.
 pub(super) fn mounted(pod: &Pod) -> impl Iterator<Item = &str> {
+    mounts(pod).map(|(_, claim)| claim)
+}
+
+/// The names of the volumes of a pod that are claims, and of the claims.
+fn mounts(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
     let volumes = pod.spec.iter().flat_map(|spec| &spec.volumes).flatten();
-    let claims = volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref());
-    claims.map(|claim| &*claim.claim_name)
+    volumes.filter_map(|volume| {
+        let claim = volume.persistent_volume_claim.as_ref()?;
+        Some((&*volume.name, &*claim.claim_name))
+    })
 }
 
 /// The creation of a claim.

@@ -181,7 +181,11 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         context: ids.write,
         create: instead,
         held,
-        claims: missing_claims,
+        claims: claims
+            .again(&pods)
+            .into_iter()
+            .chain(missing_claims)
+            .collect(),
         claim_waits,
         claim_changes: claims.changes(&pods),
         pair: beside,

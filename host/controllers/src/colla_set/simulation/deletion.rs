@@ -3,10 +3,10 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{NAME, kubelet::has_condition, promises::owner};
+use super::{NAME, claims, kubelet::has_condition, promises::owner};
 use crate::simulation::{
     Objects, name_of,
-    plurals::{COLLA_SETS, CONTEXTS, PODS, REVISIONS},
+    plurals::{CLAIMS, COLLA_SETS, CONTEXTS, PODS, REVISIONS},
 };
 
 /// The finalizer of a controller that sends requests to pods.
@@ -76,7 +76,7 @@ fn finalizers(object: &Value) -> Vec<String> {
 
 /// What an object owns has no owner any more.
 fn orphan(objects: &mut Objects, uid: &Value) {
-    for plural in [PODS, REVISIONS, CONTEXTS] {
+    for plural in [PODS, REVISIONS, CONTEXTS, CLAIMS] {
         for mut owned in objects.all(plural) {
             if owner(&owned) == uid {
                 owned["metadata"]["ownerReferences"] = json!([]);
@@ -99,6 +99,10 @@ pub(super) fn collect_garbage(objects: &mut Objects, now: Timestamp) {
                 objects.delete(plural, name_of(&owned), now);
             }
         }
+    }
+    let is_lost = |claim: &Value| owner(claim).is_string() && Some(owner(claim)) != uid.as_ref();
+    for claim in objects.all(CLAIMS).into_iter().filter(is_lost) {
+        claims::delete(objects, claim, now);
     }
     let Some((mut object, uid)) = object.zip(uid) else {
         return;

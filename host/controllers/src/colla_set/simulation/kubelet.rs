@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use operon_core::pod_lifecycle::labels::GATE;
 use serde_json::{Value, json};
 
+use super::claims::is_bound;
 use crate::{
     simulation::{Objects, plurals::PODS},
     status::whole_seconds,
@@ -34,7 +35,11 @@ pub(super) fn work(objects: &mut Objects, mut pod: Value, work: Work, now: Times
     let runs_another =
         pod["status"]["containerStatuses"][0]["image"] != pod["spec"]["containers"][0]["image"];
     match work {
-        Work::Start if pod["spec"]["nodeName"].is_null() => pod["spec"]["nodeName"] = json!("node"),
+        Work::Start if pod["spec"]["nodeName"].is_null() => {
+            if is_bound(objects, &pod) {
+                pod["spec"]["nodeName"] = json!("node");
+            }
+        }
         Work::Start if !is_running || runs_another => start(&mut pod),
         Work::Restart if is_running => start(&mut pod),
         Work::Probe if is_running => pod["status"]["containerStatuses"][0]["ready"] = json!(true),

@@ -16,12 +16,12 @@ use operon_core::pod_lifecycle::{
 use serde_json::Value;
 
 use super::{
-    NAME,
+    NAME, claims,
     kubelet::{has_condition, is_active},
 };
 use crate::simulation::{
     Objects, Promises, Write, name_of,
-    plurals::{COLLA_SETS, CONTEXTS, PODS, REVISIONS, RULES},
+    plurals::{CLAIMS, COLLA_SETS, CONTEXTS, PODS, REVISIONS, RULES},
 };
 
 /// The numbers of replicas that a process may still believe to be desired.
@@ -94,6 +94,7 @@ impl Writes {
             "no pod is created twice",
             pod,
         );
+        self.mounts(pod, objects);
         let object = objects.get(COLLA_SETS, NAME);
         if self.lost.0 > 0 {
             self.lost.0 -= 1;
@@ -124,6 +125,39 @@ impl Writes {
             counted(&owned) <= most,
             "no more pods are created than desired",
             &(most, owned),
+        );
+    }
+
+    /// A pod is created with claims that no other pod mounts. That they exist is no promise: a user may delete one.
+    fn mounts(&mut self, pod: &Value, objects: &Objects) {
+        for name in claims::mounted(pod) {
+            let mut others = claims::pods_of(objects, &name);
+            let has_finished = |pod: &Value| {
+                let phase = &pod["status"]["phase"];
+                phase == "Failed" || phase == "Succeeded"
+            };
+            others.retain(|pod| !has_finished(pod));
+            self.promise(others.is_empty(), "a claim has one pod", &(pod, others));
+        }
+    }
+
+    fn claim_created(&mut self, claim: &Value, objects: &Objects) {
+        let mut same = objects.all(CLAIMS);
+        same.retain(|known| claims::purpose(known) == claims::purpose(claim));
+        same.retain(|known| claims::pods_of(objects, name_of(known)).is_empty());
+        self.promise(
+            same.is_empty(),
+            "no claim is created twice for an id, a template and its hash",
+            &(claim, same),
+        );
+    }
+
+    fn claim_deleted(&mut self, claim: &Value, objects: &Objects) {
+        let pods = claims::pods_of(objects, name_of(claim));
+        self.promise(
+            pods.is_empty(),
+            "no claim is deleted while a pod mounts it",
+            &(claim, pods),
         );
     }
 
@@ -276,6 +310,13 @@ impl Promises for Writes {
             }
             (PODS, None, None) => self.deleted(old, objects),
             (COLLA_SETS, None, Some(new)) if !old.is_null() => self.held(old, new, objects),
+            (CLAIMS, None, Some(new)) if old.is_null() => self.claim_created(new, objects),
+            (CLAIMS, None, Some(new)) => self.promise(
+                old["spec"] == new["spec"],
+                "only the metadata of a claim is written",
+                new,
+            ),
+            (CLAIMS, None, None) => self.claim_deleted(old, objects),
             (REVISIONS, None, _)
             | (CONTEXTS, None, Some(_))
             | (COLLA_SETS | RULES, Some("status"), Some(_)) => {}

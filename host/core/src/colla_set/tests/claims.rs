@@ -504,6 +504,26 @@ fn a_pod_that_is_excluded_takes_its_claims_along_and_brings_them_back() {
 }
 
 #[test]
+fn a_claim_that_is_being_deleted_goes_with_the_excluded_pod_that_mounts_it() {
+    let mut seen = serving(1);
+    let deleted = json!({"metadata": {"deletionTimestamp": "2023-01-01T00:00:00Z"}});
+    seen.claim(0, &deleted);
+    assert!(seen.is_quiet());
+    let strategy = json!({"podToExclude": [seen.pods[0].name_any()]});
+    seen.edit(|object| {
+        object.spec.scale_strategy = serde_json::from_value(strategy).expect("a strategy");
+    });
+    seen.note_claims();
+    let labels = json!({"ownerReferences": [], "labels": {keys::ORPHANED: "true"}});
+    seen.pod(0, &json!({"metadata": labels}));
+    // Its name would never be free.
+    let start = &seen.starts()[0];
+    assert_eq!(start.names[0], seen.claims[0].name_any());
+    let found = Driven::claim(&seen, start, &json!(*seen.claims[0]));
+    assert_eq!(found, Claim::Others);
+}
+
+#[test]
 fn if_the_context_was_deleted_a_pod_that_is_missing_gets_its_claims_back() {
     let mut seen = serving(3);
     let gone = seen.pods.remove(1);
@@ -512,6 +532,20 @@ fn if_the_context_was_deleted_a_pod_that_is_missing_gets_its_claims_back() {
     seen.note_context();
     assert!(seen.is_quiet());
     assert_eq!(mounted(&new_pods(&seen.plan())[0]), mounted(&gone));
+}
+
+#[test]
+fn a_claim_that_is_deleted_before_its_pod_has_a_node_is_created_again() {
+    let mut seen = serving(1);
+    let lost = mounted(&seen.pods[0]);
+    seen.claims.clear();
+    assert!(seen.starts().is_empty(), "the pod has a node");
+    seen.pod(0, &json!({"spec": {"nodeName": null}}));
+    let starts = seen.starts();
+    assert_eq!(starts.len(), 1);
+    assert_eq!(starts[0].names, lost);
+    seen.note_claims();
+    assert!(seen.is_quiet());
 }
 
 #[test]
