@@ -131,6 +131,7 @@ fn is_kubernetes(path: &str) -> bool {
         ".shareVolumeMounts[].",
         ".affinity.",
         ".selector.",
+        ".volumeClaimTemplates[].",
     ];
     let of_jobs = [
         ".spec.podFailurePolicy.",

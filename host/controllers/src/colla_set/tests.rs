@@ -1,12 +1,12 @@
 //! Which CollaSets a change wakes.
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::runtime::{
     reflector::{ObjectRef, store},
     watcher,
 };
-use operon_api::{CollaSet, ResourceContext};
+use operon_api::{CollaSet, ResourceContext, keys};
 use serde_json::{Value, json};
 
 use super::CollaSetTriggers;
@@ -109,6 +109,33 @@ fn a_set_whose_pod_loses_owner_and_labels_is_woken() {
     let owned = pod(&json!({"app": "a"}), Some(("CollaSet", "a")));
     assert_eq!(scene.change(&owned), ["a"]);
     assert_eq!(scene.change(&pod(&json!({}), None)), ["a", "c"]);
+}
+
+#[test]
+fn a_claim_wakes_the_set_that_owns_or_uses_it_or_may_take_it_and_no_other() {
+    let mut scene = Scene::new();
+    let mut claims = store::Writer::default();
+    let mut changed = |metadata: &Value| {
+        let mut claim = json!({"metadata": {"name": "claim", "namespace": "ns"}});
+        for (key, value) in metadata.as_object().into_iter().flatten() {
+            claim["metadata"][key] = value.clone();
+        }
+        let claim: PersistentVolumeClaim = serde_json::from_value(claim).expect("a claim");
+        claims.apply_watcher_event(&watcher::Event::Apply(claim.clone()));
+        let (claims, objects) = (claims.as_reader(), scene.objects.as_reader());
+        scene.triggers.claim_changed(&claim, &claims, &objects);
+        scene.woken()
+    };
+    let owner = json!([{"apiVersion": "v1", "kind": "CollaSet", "name": "a", "uid": "a", "controller": true}]);
+    assert_eq!(changed(&json!({"ownerReferences": owner})), ["a"]);
+    assert_eq!(
+        changed(&json!({"labels": {"app": "d"}})),
+        ["a", "d"],
+        "it was a's"
+    );
+    let of = |uid: &str| json!({"annotations": {keys::CLAIM_OF: uid}, "labels": {"app": "a", keys::ORPHANED: "true"}});
+    assert_eq!(changed(&of("a")), ["a"]);
+    assert!(changed(&of("another")).is_empty());
 }
 
 #[test]

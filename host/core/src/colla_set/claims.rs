@@ -13,91 +13,18 @@ use k8s_openapi::api::{
     apps::v1::ControllerRevision,
     core::v1::{PersistentVolumeClaim, Pod},
 };
-use kube::{Resource, ResourceExt};
-use operon_api::{CollaSet, colla_set::ClaimRetention, embedded::VolumeClaimTemplate, keys};
+use kube::ResourceExt;
+use operon_api::{CollaSet, colla_set::ClaimRetention, keys};
 use serde_json::{Value, json};
 
 use super::{
     Seen,
+    claim_template::{Template, start},
     claim_upkeep::taken,
     pods::{Pods, instance_id, is_finished, is_scheduled, owner_uid, revision},
     revision::{Revisions, claim_templates},
 };
-use crate::{
-    action::Failure,
-    driver::{Claim, Start, Write},
-    jobs::{
-        name::{cut, five},
-        owned::owner,
-    },
-    reactive_job::sap_hash::go_claims,
-};
-
-/// What the creation of a claim is for begins with this.
-const SUBJECT: &str = "claim/";
-
-/// How long the beginning of a claim's name may be, as with `generateName`.
-const BEGINNING: usize = 57;
-
-/// How many names are tried if other objects have them.
-const NAMES: u32 = 3;
-
-/// A claim template.
-#[derive(Debug)]
-pub(super) struct Template {
-    pub(super) name: String,
-    /// The values that the label of its claims may have: ours, and one of KusionStack's controller built with a
-    /// newer library.
-    hashes: [String; 2],
-    body: Value,
-}
-
-impl Template {
-    fn of(body: &Value) -> Self {
-        let name = body.pointer("/metadata/name").and_then(Value::as_str);
-        // What Go cannot read has no hash of KusionStack's.
-        let texts = go_claims(body).unwrap_or_else(|| [body.to_string(), body.to_string()]);
-        Self {
-            name: name.unwrap_or_default().to_owned(),
-            hashes: texts.map(|text| hash(&text)),
-            body: body.clone(),
-        }
-    }
-
-    /// Whether a claim was created from it.
-    pub(super) fn is_of(&self, object: &CollaSet, claim: &PersistentVolumeClaim) -> bool {
-        let hash = claim.labels().get(keys::CLAIM_HASH);
-        let has_hash = hash.is_some_and(|hash| self.hashes.contains(hash));
-        has_hash && template_name(object, claim).is_some_and(|name| name == self.name)
-    }
-}
-
-/// The hash of a claim template as KusionStack's controller writes it: 32 bits, FNV-1, in decimal digits, each of
-/// which is replaced by a letter.
-fn hash(text: &str) -> String {
-    const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-    let digest = text.bytes().fold(0x811c_9dc5_u32, |digest, byte| {
-        digest.wrapping_mul(0x0100_0193) ^ u32::from(byte)
-    });
-    let letter = |byte: u8| LETTERS.get(usize::from(byte) % LETTERS.len());
-    let letters = digest.to_string().into_bytes().into_iter();
-    letters
-        .filter_map(letter)
-        .map(|byte| char::from(*byte))
-        .collect()
-}
-
-/// The template that a claim was created from. Old versions of KusionStack's controller wrote it only into the name.
-fn template_name<'a>(object: &CollaSet, claim: &'a PersistentVolumeClaim) -> Option<&'a str> {
-    if let Some(name) = claim.labels().get(keys::CLAIM_TEMPLATE) {
-        return Some(name);
-    }
-    let name = claim.metadata.name.as_deref()?;
-    let (beginning, _) = name.rsplit_once('-')?;
-    beginning
-        .strip_prefix(&*object.name_any())?
-        .strip_prefix('-')
-}
+use crate::driver::Write;
 
 /// The id that a claim is for.
 pub(super) fn id_of(claim: &PersistentVolumeClaim) -> Option<u32> {
@@ -110,7 +37,7 @@ pub(super) fn is_deleted(claim: &PersistentVolumeClaim) -> bool {
 }
 
 /// Whether a claim belongs to the set: by its owner reference, or without any, by what it says.
-fn is_own(object: &CollaSet, claim: &PersistentVolumeClaim) -> bool {
+pub(super) fn is_own(object: &CollaSet, claim: &PersistentVolumeClaim) -> bool {
     let uid = object.metadata.uid.as_deref();
     let said = claim.annotations().get(keys::CLAIM_OF).map(String::as_str);
     uid.is_some() && owner_uid(claim).or(said) == uid
@@ -151,6 +78,8 @@ pub(super) struct Claims<'a> {
     pub(super) own: Vec<&'a PersistentVolumeClaim>,
     /// Those that it may take, the oldest first.
     pub(super) free: Vec<&'a PersistentVolumeClaim>,
+    /// All of these by the ids that they are for.
+    by_id: BTreeMap<u32, Vec<&'a PersistentVolumeClaim>>,
     /// The pods that mount each claim.
     mounts: BTreeMap<&'a str, Vec<&'a Pod>>,
     /// The claim templates of each revision, by its name.
@@ -165,7 +94,13 @@ impl<'a> Claims<'a> {
         let (own, others): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|claim| is_own(object, claim));
         let is_free = |claim: &&PersistentVolumeClaim| claim.owner_references().is_empty();
-        let free = others.into_iter().filter(is_free).collect();
+        let free: Vec<_> = others.into_iter().filter(is_free).collect();
+        let mut by_id: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        for claim in own.iter().chain(&free) {
+            if let Some(id) = id_of(claim) {
+                by_id.entry(id).or_default().push(*claim);
+            }
+        }
         let with_claims = revisions
             .all()
             .filter(|one| !claim_templates(one).is_empty());
@@ -177,6 +112,7 @@ impl<'a> Claims<'a> {
             object,
             own,
             free,
+            by_id,
             mounts: BTreeMap::new(),
             templates: templates.collect(),
         };
@@ -278,24 +214,24 @@ impl<'a> Claims<'a> {
 
     /// The claim of a template for an id.
     fn find(&self, id: u32, template: &Template) -> Found<'a> {
-        let is_it = |claim: &&&PersistentVolumeClaim| {
-            id_of(claim) == Some(id) && template.is_of(self.object, claim)
-        };
         // A pod that stays keeps its claims.
-        let is_left = |claim: &&&PersistentVolumeClaim| {
+        let is_left = |claim: &PersistentVolumeClaim| {
             let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && !is_finished(pod);
             !self.mounting(claim).iter().any(|pod| stays(pod))
         };
-        let mut own = self.own.iter().filter(is_it).filter(is_left);
-        if let Some(claim) = own.clone().find(|claim| !is_deleted(claim)) {
+        let of_id = self.by_id.get(&id).into_iter().flatten().copied();
+        let of_id = of_id.filter(|claim| template.is_of(self.object, claim) && is_left(claim));
+        let (own, free): (Vec<_>, Vec<_>) =
+            of_id.partition(|claim: &&PersistentVolumeClaim| is_own(self.object, claim));
+        if let Some(claim) = own.iter().find(|claim| !is_deleted(claim)) {
             return Found::Own(claim);
         }
-        if let Some(claim) = own.next() {
+        if let Some(claim) = own.first() {
             return Found::Deleted(claim);
         }
         let may_take =
             |claim: &&&PersistentVolumeClaim| !is_deleted(claim) && may_take(self.object, claim);
-        let mut free = self.free.iter().filter(is_it).filter(is_left);
+        let mut free = free.iter();
         free.find(may_take)
             .map_or(Found::Nothing, |claim| Found::Free(claim))
     }
@@ -352,77 +288,6 @@ fn mounts(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The creation of a claim.
-fn start(object: &CollaSet, id: u32, template: &Template) -> Start {
-    let texts = |field: &str| {
-        let texts = template.body.pointer(field).and_then(Value::as_object);
-        texts.cloned().unwrap_or_default()
-    };
-    let mut labels = texts("/metadata/labels");
-    let matched = object.spec.selector.match_labels.iter().flatten();
-    labels.extend(matched.map(|(key, value)| (key.clone(), json!(value))));
-    let [hash, _] = &template.hashes;
-    let own = [
-        (keys::CONTROL, "true"),
-        (keys::INSTANCE_ID, &id.to_string()),
-        (keys::CLAIM_TEMPLATE, &template.name),
-        (keys::CLAIM_HASH, hash),
-    ];
-    labels.extend(own.map(|(key, value)| (key.to_owned(), json!(value))));
-    let mut annotations = texts("/metadata/annotations");
-    annotations.insert(keys::CLAIM_OF.to_owned(), json!(object.metadata.uid));
-    let owners: Vec<_> = owner(object).into_iter().collect();
-    let is_owned = object.claims_when_deleted() == ClaimRetention::Delete;
-    Start {
-        subject: format!("{SUBJECT}{id}/{}", template.name),
-        names: names(object, id, template),
-        body: json!({
-            "apiVersion": "v1",
-            "kind": PersistentVolumeClaim::kind(&()),
-            "metadata": {
-                "labels": labels,
-                "annotations": annotations,
-                "ownerReferences": if is_owned { owners } else { Vec::new() },
-            },
-            "spec": template.body.get("spec"),
-        }),
-    }
-}
-
-fn names(object: &CollaSet, id: u32, template: &Template) -> Vec<String> {
-    let (uid, name, [hash, _]) = (
-        object.uid().unwrap_or_default(),
-        &template.name,
-        &template.hashes,
-    );
-    let beginning = format!("{}-{name}", object.name_any());
-    let beginning = cut(&beginning, BEGINNING);
-    let ends = (0..NAMES).map(|salt| five(&format!("{uid}/{name}/{id}/{hash}/{salt}")));
-    ends.map(|end| format!("{beginning}-{end}")).collect()
-}
-
-/// Whether a creation is that of a claim.
-pub(super) fn is_start(start: &Start) -> bool {
-    start.subject.starts_with(SUBJECT)
-}
-
-/// Decides about a claim that has a name of the one that is to be created.
-pub(super) fn claim(object: &CollaSet, start: &Start, found: &Value) -> Claim {
-    let Ok(found) = serde_json::from_value::<PersistentVolumeClaim>(found.clone()) else {
-        return Claim::Others;
-    };
-    let labels = [keys::INSTANCE_ID, keys::CLAIM_TEMPLATE, keys::CLAIM_HASH];
-    let is_same = |key: &str| {
-        let value = found.labels().get(key);
-        value.is_some_and(|value| start.body["metadata"]["labels"][key] == **value)
-    };
-    match is_own(object, &found) && labels.into_iter().all(is_same) {
-        true if is_deleted(&found) => Claim::Leaving,
-        true => Claim::Mine,
-        false => Claim::Others,
-    }
-}
-
 /// Puts the claims of a new pod into its spec; they replace volumes of the same names.
 pub(super) fn mount(spec: &mut Value, claims: &[(String, String)]) {
     if claims.is_empty() {
@@ -435,28 +300,4 @@ pub(super) fn mount(spec: &mut Value, claims: &[(String, String)]) {
         .iter()
         .map(|(name, claim)| json!({"name": name, "persistentVolumeClaim": {"claimName": claim}}));
     spec["volumes"] = json!(own.chain(kept).collect::<Vec<_>>());
-}
-
-/// Why the claim templates of a set cannot be used. The CRD refuses this, unless it is KusionStack's.
-pub(super) fn problem(templates: &[VolumeClaimTemplate]) -> Option<Failure> {
-    let mut known = BTreeSet::new();
-    let of_one = |template: &VolumeClaimTemplate| {
-        let name = template.at(&["metadata", "name"]).and_then(Value::as_str);
-        let modes = template.at(&["spec", "accessModes"]);
-        let modes = modes.and_then(Value::as_array).map_or(0, Vec::len);
-        match name.unwrap_or_default() {
-            "" => Some("has a template without metadata.name".to_owned()),
-            name if name.len() > 63 => Some(format!("has the name {name:?}, which is too long")),
-            name if !known.insert(name.to_owned()) => {
-                Some(format!("has two templates with the name {name:?}"))
-            }
-            name if modes == 0 => Some(format!(
-                "has the template {name:?} without spec.accessModes"
-            )),
-            _ => None,
-        }
-    };
-    let why = templates.iter().find_map(of_one)?;
-    let message = format!("spec.volumeClaimTemplates {why}");
-    Some(Failure::new("InvalidTemplate", message))
 }

@@ -4,7 +4,7 @@ use operon_api::{colla_set::CollaSetStatus, keys};
 use serde_json::Value;
 
 use super::{
-    Seen, claim_wait, claims,
+    Seen, claim_template, claim_wait,
     conclude::conclude,
     context, new_pod,
     plan::{Plan, plan},
@@ -86,7 +86,9 @@ impl Kind for Driven {
             revision::SUBJECT => revision::claim(&seen.object, found),
             // The cache has it now, so the next reconcile changes it.
             context::SUBJECT => Claim::Mine,
-            _ if claims::is_start(start) => claims::claim(&seen.object, start, found),
+            _ if claim_template::is_start(start) => {
+                claim_template::claim(&seen.object, start, found)
+            }
             _ => new_pod::claim(&seen.object, start, found),
         }
     }

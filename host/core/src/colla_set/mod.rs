@@ -9,6 +9,7 @@
 //! A pod is named after how many pods had been created for the set, so a repeated creation finds the pod
 //! that exists already, and no name is used twice.
 
+mod claim_template;
 mod claim_upkeep;
 mod claim_wait;
 mod claims;

@@ -4,7 +4,7 @@ use kube::core::{Selector, SelectorExt as _};
 use operon_api::{CollaSet, embedded::PodTemplateSpec};
 use serde_json::Value;
 
-use super::claims;
+use super::claim_template;
 use crate::{action::Failure, pod_lifecycle::labels::Labels};
 
 /// The selector of a CollaSet, which matches its own template.
@@ -37,7 +37,7 @@ pub(super) fn selector(object: &CollaSet) -> Result<Selector, Failure> {
         );
         return Err(Failure::new("InvalidTemplate", message));
     }
-    if let Some(problem) = claims::problem(&object.spec.volume_claim_templates) {
+    if let Some(problem) = claim_template::problem(&object.spec.volume_claim_templates) {
         return Err(problem);
     }
     let restart = template
