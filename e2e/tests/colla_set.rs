@@ -165,15 +165,6 @@ async fn what_cannot_work_is_named_in_the_condition() {
             "spec.containers[0].name",
         )
         .await;
-        let mut object = colla_set("later", 1, &pod_spec());
-        object["spec"]["scaleStrategy"] =
-            json!({"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete"}});
-        let refused = world.kubectl_apply(&object.to_string()).await;
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(
-            said.contains("persistentVolumeClaimRetentionPolicy is not supported yet"),
-            "{said}"
-        );
     })
     .await;
 }
