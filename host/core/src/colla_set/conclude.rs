@@ -305,7 +305,7 @@ fn updating(seen: &Seen, plan: &Plan, pods: &Pods<'_>, status: &CollaSetStatus) 
     );
     if let Some((pod, field)) = plan.impossible.first() {
         let message = format!(
-            "{counts}. Pod {pod:?} cannot be updated in place, because {field} of the template differs, and \
+            "{counts}. Pod {pod:?} cannot be updated in place, because the new revision differs in {field}, and \
              spec.updateStrategy.podUpgradePolicy is InPlaceOnly"
         );
         return Verdict::new(false, IN_PLACE_IMPOSSIBLE, message);
