@@ -2,7 +2,10 @@
 //! lifecycle.
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use operon_api::CollaSet;
+use operon_api::{
+    CollaSet,
+    conditions::{POD_DECORATIONS_NOT_APPLIED, find},
+};
 use operon_e2e::{
     colla_set::{colla_set, instance_ids, status},
     kubectl::rows,
@@ -199,6 +202,95 @@ async fn pods_are_adopted_by_labels_and_kept_when_the_set_is_deleted_with_orphan
         let again = world.colla_set_up("shop", 2).await;
         assert_eq!(names(&again), names(&pods));
         assert_eq!(instance_ids(&again), [0, 1]);
+    })
+    .await;
+}
+
+/// KusionStack's kind, with the fields that count here.
+const POD_DECORATIONS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: poddecorations.apps.kusionstack.io
+spec:
+  group: apps.kusionstack.io
+  scope: Namespaced
+  names: {kind: PodDecoration, plural: poddecorations, singular: poddecoration, shortNames: [pd]}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
+";
+
+const DECORATION: &str = r#"
+apiVersion: apps.kusionstack.io/v1alpha1
+kind: PodDecoration
+metadata:
+  name: sidecar
+spec:
+  selector:
+    matchLabels: {app: shop}
+  template:
+    containers: [{name: sidecar, image: "localhost/busybox:1.35"}]
+"#;
+
+/// Waits until the CollaSet says that this PodDecoration is not applied, or says nothing of the kind.
+async fn says_decorated(world: &World, by: Option<&str>) {
+    world
+        .eventually("what is said of PodDecorations", async || {
+            let status = status(&world.get::<CollaSet>("shop").await?);
+            let found = find(&status.conditions, POD_DECORATIONS_NOT_APPLIED);
+            let message = found.map(|found| found.message.as_str());
+            let is_said = match by {
+                Some(name) => message.is_some_and(|message| message.contains(name)),
+                None => message.is_none(),
+            };
+            ensure!(is_said, "{status:?}");
+            Ok(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn pod_decorations_are_named_as_not_applied_while_their_kind_exists_and_they_select_the_pods()
+{
+    story(async |world: &World| {
+        world.colla_set_up("shop", 1).await;
+        let applied = world.kubectl_apply(POD_DECORATIONS).await;
+        assert!(applied.status.success(), "{applied:?}");
+        let crd = "crd/poddecorations.apps.kusionstack.io";
+        world
+            .kubectl_says(&["wait", "--for=condition=Established", crd])
+            .await;
+        world
+            .eventually("the PodDecoration to be accepted", async || {
+                let applied = world.kubectl_apply(DECORATION).await;
+                ensure!(applied.status.success(), "{applied:?}");
+                Ok(())
+            })
+            .await;
+        says_decorated(world, Some("sidecar")).await;
+        let select = async |app: &str| {
+            let patch = format!(r#"{{"spec":{{"selector":{{"matchLabels":{{"app":"{app}"}}}}}}}}"#);
+            let patch = ["patch", "pd/sidecar", "--type=merge", "--patch", &patch];
+            world.kubectl_says(&patch).await;
+        };
+        select("other").await;
+        says_decorated(world, None).await;
+        select("shop").await;
+        says_decorated(world, Some("sidecar")).await;
+        let reasons = world.event_reasons("shop").await.expect("Events");
+        assert!(
+            reasons
+                .iter()
+                .any(|reason| reason == POD_DECORATIONS_NOT_APPLIED),
+            "{reasons:?}"
+        );
+        world.kubectl_says(&["delete", crd]).await;
+        says_decorated(world, None).await;
+        world.colla_set_serves("shop", 1).await;
     })
     .await;
 }

@@ -16,6 +16,9 @@ pub const STALLED: &str = "Stalled";
 /// Of an ActionPlugin: pods are marked for OperationJobs that do not exist any more; present only then.
 pub const PODS_LEFT_BEHIND: &str = "PodsLeftBehind";
 
+/// Of a CollaSet: PodDecorations select its pods, and Operon does not apply them; present only then.
+pub const POD_DECORATIONS_NOT_APPLIED: &str = "PodDecorationsNotApplied";
+
 /// Of a CollaSet or an OperationJob: Operon's controller writes nothing, because KusionStack's controllers run in
 /// the cluster; present only then.
 pub const STANDING_DOWN: &str = "StandingDown";

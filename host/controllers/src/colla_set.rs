@@ -20,7 +20,7 @@ use kube::{
     Client, Resource, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::{CollaSet, ResourceContext, keys, resource_context::OWNER};
+use operon_api::{CollaSet, PodDecoration, ResourceContext, keys, resource_context::OWNER};
 use operon_core::{
     colla_set::{Driven, Seen, may_adopt, may_take},
     jobs::owned::controller,
@@ -50,6 +50,8 @@ pub struct CollaSets {
     pub claims: Cache<PersistentVolumeClaim>,
     /// All ResourceContexts.
     pub contexts: Cache<ResourceContext>,
+    /// All PodDecorations of KusionStack, if the API server has the kind.
+    pub decorations: Cache<PodDecoration>,
     /// Knows which of them concern a CollaSet.
     pub triggers: Arc<CollaSetTriggers>,
     /// Whether the API server [can resize](can_resize) pods.
@@ -83,6 +85,7 @@ impl Controller for CollaSets {
             revisions: concerned(&self.triggers.revisions, &object, &self.revisions.store),
             claims: concerned(&self.triggers.claims, &object, &self.claims.store),
             can_resize: self.can_resize,
+            decorations: self.decorations(&object),
             now: Timestamp::now(),
             object,
         }
@@ -103,6 +106,13 @@ impl CollaSets {
         let namespace = object.namespace().unwrap_or_default();
         let reference = ObjectRef::new(&object.context_name()).within(&namespace);
         self.contexts.store.get(&reference)
+    }
+
+    /// The PodDecorations of its namespace.
+    fn decorations(&self, object: &CollaSet) -> Vec<Arc<PodDecoration>> {
+        let namespace = object.namespace().unwrap_or_default();
+        let known = &self.triggers.decorations;
+        known.get(&namespace, &self.decorations.store)
     }
 
     /// The names of the other CollaSets that have ids in this context.
@@ -147,8 +157,10 @@ pub struct CollaSetTriggers {
     revisions: Index<ControllerRevision>,
     /// As the pods.
     claims: Index<PersistentVolumeClaim>,
-    /// By a label or a name of pods that they may adopt, and by their ResourceContext.
+    /// By a label or a name of pods that they may adopt, by their ResourceContext, and by their namespace.
     objects: Index<CollaSet>,
+    /// By their namespace.
+    decorations: Index<PodDecoration>,
 }
 
 impl CollaSetTriggers {
@@ -160,6 +172,7 @@ impl CollaSetTriggers {
             revisions: Index::new(concerns),
             claims: Index::new(concerns),
             objects: Index::new(keys_of),
+            decorations: Index::new(|one| one.namespace().into_iter().collect()),
         }
     }
 
@@ -231,6 +244,21 @@ impl CollaSetTriggers {
         }
     }
 
+    /// A PodDecoration changed: the CollaSets of its namespace are woken, because it may have selected other pods
+    /// before.
+    pub fn decoration_changed(
+        &self,
+        decoration: &PodDecoration,
+        decorations: &Store<PodDecoration>,
+        objects: &Store<CollaSet>,
+    ) {
+        self.decorations.changed(decoration, decorations);
+        let key = all_of(&decoration.namespace().unwrap_or_default());
+        for object in self.objects.get(&key, objects) {
+            self.wake(ObjectRef::from_obj(&*object));
+        }
+    }
+
     fn wake_owners(&self, keys: impl Iterator<Item = String>) {
         let keys: BTreeSet<_> = keys.collect();
         let owners = keys.iter().filter_map(|key| owner_of(key));
@@ -244,7 +272,7 @@ impl CollaSetTriggers {
 }
 
 /// The keys of a CollaSet: one label that every pod has which its selector selects, the names of the pods that it
-/// includes, and the name of its ResourceContext.
+/// includes, the name of its ResourceContext, and its namespace.
 fn keys_of(object: &CollaSet) -> BTreeSet<String> {
     let namespace = object.namespace().unwrap_or_default();
     let matched = object.spec.selector.match_labels.iter().flatten().next();
@@ -256,7 +284,8 @@ fn keys_of(object: &CollaSet) -> BTreeSet<String> {
     let included = strategy.flat_map(|strategy| &strategy.pod_to_include);
     let included = included.map(|name| named(&namespace, name));
     let context = shares(&namespace, &object.context_name());
-    included.chain([matched, context]).collect()
+    let all = all_of(&namespace);
+    included.chain([matched, context, all]).collect()
 }
 
 /// The keys of the CollaSets that may adopt a pod, or take a claim.
@@ -279,6 +308,11 @@ fn named(namespace: &str, pod: &str) -> String {
 /// The key of the CollaSets that keep their ids in a ResourceContext.
 fn shares(namespace: &str, context: &str) -> String {
     format!("{namespace}///{context}")
+}
+
+/// The key of all CollaSets of a namespace.
+fn all_of(namespace: &str) -> String {
+    format!("{namespace}////")
 }
 
 /// Drops what a ControllerRevision of another kind holds.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::watcher;
+use kube::{core::Status, runtime::watcher};
 use operon_core::outage::{Cause, Line, Outages};
 
 use crate::metrics::Metrics;
@@ -226,28 +226,35 @@ impl Drop for WatchHealth {
 /// Whether the API server answered that this kind may not, or can't, be watched. That a version is too old
 /// or that there are too many requests is no refusal.
 fn is_refusal(error: &watcher::Error) -> bool {
-    let code = match error {
+    let code = refusal(error).map_or(0, |status| status.code);
+    (400..500).contains(&code) && ![408, 410, 429].contains(&code)
+}
+
+/// The answer of the API server, if a watch failed by one.
+pub(crate) fn refusal(error: &watcher::Error) -> Option<&Status> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code,
-        _ => return false,
-    };
-    (400..500).contains(&code) && ![408, 410, 429].contains(&code)
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
 }
 
 /// The error of a failed watch, in a sentence: for a refusal, the API server's own message, because kube's
 /// text contains the whole answer as a Rust debug dump.
 fn said(error: &watcher::Error) -> String {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => return error.to_string(),
-        watcher::Error::NoResourceVersion => return error.to_string(),
+    let status = match (refusal(error), error) {
+        (Some(status), _) => status,
+        (
+            None,
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error),
+        ) => return error.to_string(),
+        (None, watcher::Error::NoResourceVersion | watcher::Error::WatchError(_)) => {
+            return error.to_string();
+        }
     };
     if status.message.is_empty() {
         return format!("{} ({})", status.reason, status.code);

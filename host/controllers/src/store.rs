@@ -31,7 +31,7 @@ use tokio::sync::{Notify, watch::channel};
 
 use self::{
     keeper::{Keeper, Kept, Shed},
-    watch::{Watch, readable, watch_seconds},
+    watch::{Reading, Watch, readable, watch_seconds},
 };
 use crate::health::Health;
 
@@ -113,9 +113,13 @@ impl<K: Cached> Cache<K> {
         on_change: OnChange<K>,
         health: &Health,
     ) -> Self {
+        let reading = Reading {
+            read: Some,
+            may_be_absent: false,
+        };
         Self::start_with(
             api,
-            Some,
+            reading,
             config,
             dyntype,
             Arc::new(shed),
@@ -133,9 +137,13 @@ impl<K: Cached> Cache<K> {
         on_change: OnChange<K>,
         health: &Health,
     ) -> Self {
+        let reading = Reading {
+            read: readable,
+            may_be_absent: false,
+        };
         Self::start_with(
             api,
-            readable,
+            reading,
             config,
             dyntype,
             Arc::new(|_| {}),
@@ -144,9 +152,27 @@ impl<K: Cached> Cache<K> {
         )
     }
 
+    /// As [`Cache::start_guarded`], of a kind that the API server may not serve, now or later. While it does not,
+    /// the cache is complete and empty, and the API server is asked by a watch whether it does now: as often as it
+    /// would be for the watch of a kind that it serves.
+    pub fn start_if_served(
+        api: Api<DeserializeGuard<K>>,
+        dyntype: K::DynamicType,
+        on_change: OnChange<K>,
+        health: &Health,
+    ) -> Self {
+        let reading = Reading {
+            read: readable,
+            may_be_absent: true,
+        };
+        let config = watcher::Config::default();
+        let shed = Arc::new(|_: &mut K| {});
+        Self::start_with(api, reading, config, dyntype, shed, on_change, health)
+    }
+
     fn start_with<R: Cached<DynamicType = K::DynamicType>>(
         api: Api<R>,
-        read: fn(R) -> Option<K>,
+        reading: Reading<R, K>,
         config: watcher::Config,
         dyntype: K::DynamicType,
         shed: Shed<K>,
@@ -178,7 +204,7 @@ impl<K: Cached> Cache<K> {
             again: Notify::new(),
         });
         let watch = Watch(Arc::clone(&kept));
-        let task = tokio::spawn(watch.run(api, read, config));
+        let task = tokio::spawn(watch.run(api, reading, config));
         Self {
             store,
             kept,

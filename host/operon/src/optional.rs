@@ -1,13 +1,13 @@
 //! The controllers that run only if they are enabled. Each writes as a ServiceAccount of its own.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
-use operon_api::{CollaSet, PodTransitionRule, keys};
+use kube::{Api, Client};
+use operon_api::{CollaSet, PodDecoration, PodTransitionRule, keys};
 use operon_controllers::{
-    colla_set::{CollaSets, can_resize},
+    colla_set::{CollaSetTriggers, CollaSets, can_resize},
     driven::{Controller, Driven, OwnedCache},
     effects::{Performer, Performers},
     events::Events,
@@ -16,15 +16,20 @@ use operon_controllers::{
     pod_writer::PodWriter,
     report::Reports,
     stand_down::Notice,
+    store::Cache,
 };
 use operon_core::pod_lifecycle::pod::takes_part;
 
 use crate::{
     beside::Beside,
     run::{BesideKusionStack, OptionalController},
-    stores::{Listeners, Stores},
+    stores::{CollaSetStores, Listeners, Stores},
     wiring::{Queue, Running},
 };
+
+/// How long the first list of the PodDecorations may take. CollaSets are reconciled as if there were none if it takes
+/// longer.
+const FIRST_LIST: Duration = Duration::from_secs(5);
 
 /// The objects that they must look at.
 pub(crate) struct OptionalQueues {
@@ -143,6 +148,8 @@ impl Optional<'_> {
                 Arc::new(stores.claims.clone()),
                 Arc::new(stores.contexts.clone()),
             ];
+            let decorations = self.decorations(triggers, stores)?;
+            decorations.ready_within(FIRST_LIST).await;
             let controller = Arc::new(Driven {
                 controller: CollaSets {
                     objects: stores.objects.clone(),
@@ -150,6 +157,7 @@ impl Optional<'_> {
                     pods: self.stores.pods.clone(),
                     revisions: stores.revisions.clone(),
                     claims: stores.claims.clone(),
+                    decorations,
                     triggers: Arc::clone(triggers),
                     can_resize: can_resize(self.client)
                         .await
@@ -179,6 +187,29 @@ impl Optional<'_> {
             running.start(Arc::new(guarded.with_notice(notice)), &objects.store, queue);
         }
         Ok(())
+    }
+
+    /// The PodDecorations of KusionStack, as the account of CollaSets, which alone needs them.
+    fn decorations(
+        &self,
+        triggers: &Arc<CollaSetTriggers>,
+        stores: &CollaSetStores,
+    ) -> anyhow::Result<Cache<PodDecoration>> {
+        let account = CollaSets::MANAGER;
+        let client = self.performers.client(account);
+        let client = client
+            .map_err(|error| anyhow::anyhow!("failed to build a client of {account}: {error}"))?;
+        let (triggers, objects) = (Arc::clone(triggers), stores.objects.store.clone());
+        let on_change = move |decoration: &PodDecoration, decorations: &_| {
+            triggers.decoration_changed(decoration, decorations, &objects);
+        };
+        let (api, health) = (Api::all(client), self.listeners.health.optional());
+        Ok(Cache::start_if_served(
+            api,
+            (),
+            Arc::new(on_change),
+            &health,
+        ))
     }
 
     fn performer(&self, account: &str) -> anyhow::Result<Performer> {

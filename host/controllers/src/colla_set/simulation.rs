@@ -29,8 +29,8 @@ use self::{
     promises::{Believed, Writes, labels, owner},
 };
 use crate::simulation::{
-    Chance, Coverage, Objects, World, name_of,
-    plurals::{CLAIMS, COLLA_SETS, CONTEXTS, PODS, RULES},
+    Chance, Coverage, Objects, State, World, name_of,
+    plurals::{CLAIMS, COLLA_SETS, CONTEXTS, DECORATIONS, PODS, RULES},
     simulate,
 };
 
@@ -141,7 +141,7 @@ impl Cluster {
         if chance.once_in(3) {
             self.create_if_gone();
         }
-        match chance.of(67) {
+        match chance.of(68) {
             0 | 1 => self.scale(chance.of(6)),
             2 | 3 => {
                 let image = format!("image:{}", chance.of(5));
@@ -229,6 +229,7 @@ impl Cluster {
             65 | 66 => self.world.change_any(chance, CLAIMS, |state, _, claim| {
                 claims::bind(&mut state.objects, claim);
             }),
+            67 => self.world.change(decorate),
             _ => self.world.disturb(chance),
         }
         let time = chance.pick(&[0, 10, 300, 1100, 2500, 15_000, 40_000]);
@@ -423,6 +424,22 @@ fn new_colla_set() -> Value {
             },
         },
     })
+}
+
+/// A PodDecoration that selects the pods.
+const DECORATION: &str = "sidecar";
+
+/// A user creates the PodDecoration, or deletes it.
+fn decorate(state: &mut State, now: Timestamp) {
+    if state.objects.get(DECORATIONS, DECORATION).is_some() {
+        return state.objects.delete(DECORATIONS, DECORATION, now);
+    }
+    let decoration = json!({
+        "apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "PodDecoration",
+        "metadata": {"name": DECORATION},
+        "spec": {"selector": {"matchLabels": {"app": NAME}}},
+    });
+    state.objects.create(DECORATIONS, decoration, now);
 }
 
 /// A pod with this label may not leave service.

@@ -6,7 +6,7 @@ use kube::runtime::{
     reflector::{ObjectRef, store},
     watcher,
 };
-use operon_api::{CollaSet, ResourceContext, keys};
+use operon_api::{CollaSet, PodDecoration, ResourceContext, keys};
 use serde_json::{Value, json};
 
 use super::CollaSetTriggers;
@@ -165,4 +165,23 @@ fn a_context_wakes_the_sets_that_keep_their_ids_in_it_and_no_other() {
     assert_eq!(changed("pool"), ["blue", "green"]);
     assert_eq!(changed("a"), ["a"]);
     assert!(changed("blue").is_empty());
+}
+
+#[test]
+fn a_pod_decoration_wakes_the_sets_of_its_namespace() {
+    let mut scene = Scene::new();
+    let mut decorations = store::Writer::<PodDecoration>::default();
+    let mut changed = |namespace: &str| {
+        let object = json!({"metadata": {"name": "sidecar", "namespace": namespace}, "spec": {}});
+        let object: PodDecoration = serde_json::from_value(object).expect("a PodDecoration");
+        decorations.apply_watcher_event(&watcher::Event::Apply(object.clone()));
+        let known = decorations.as_reader();
+        let objects = scene.objects.as_reader();
+        scene.triggers.decoration_changed(&object, &known, &objects);
+        let found = scene.triggers.decorations.get(namespace, &known);
+        assert_eq!(found.len(), 1);
+        scene.woken()
+    };
+    assert_eq!(changed("ns"), ["a", "b", "c", "d"]);
+    assert_eq!(changed("other"), [""; 0]);
 }

@@ -37,8 +37,9 @@ pub(crate) mod plurals {
     pub(crate) const RULES: &str = "podtransitionrules";
     pub(crate) const CONTEXTS: &str = "resourcecontexts";
     pub(crate) const CLAIMS: &str = "persistentvolumeclaims";
+    pub(crate) const DECORATIONS: &str = "poddecorations";
 
-    pub(crate) const ALL: [&str; 15] = [
+    pub(crate) const ALL: [&str; 16] = [
         OPERATION_JOBS,
         PODS,
         NODES,
@@ -54,6 +55,7 @@ pub(crate) mod plurals {
         RULES,
         CONTEXTS,
         CLAIMS,
+        DECORATIONS,
     ];
 }
 

@@ -134,6 +134,12 @@ impl<K: Cached> Keeper<K> {
         }
     }
 
+    /// The API server does not serve the kind: there are no objects.
+    pub(super) fn absent(&mut self) {
+        self.watched(watcher::Event::Init);
+        self.watched(watcher::Event::InitDone);
+    }
+
     pub(super) fn written(&mut self, mut object: K) {
         let (key, known) = (self.key(&object), self.known(&object));
         let before = known.as_ref().map(|known| version(&**known));

@@ -2,7 +2,7 @@
 
 use std::sync::{
     PoisonError,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use http::Response;
@@ -236,6 +236,49 @@ async fn an_object_that_was_created_again_unseen_is_passed_on_with_the_one_that_
     let third = serde_json::from_value(object("third", "9")).expect("a ConfigMap");
     cache.wrote(third);
     assert_eq!(told(), [of("second", false), of("third", true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_not_served_is_an_empty_cache_until_it_is_and_lists_are_not_repeated_for_it()
+{
+    let is_served = Arc::new(AtomicBool::new(false));
+    let (served, lists) = (Arc::clone(&is_served), Arc::new(AtomicUsize::new(0)));
+    let listed = Arc::clone(&lists);
+    let client = fake::client(move |request| {
+        let is_watch = request.uri().to_string().contains("watch=true");
+        if !is_watch {
+            listed.fetch_add(1, Ordering::SeqCst);
+        }
+        match (served.load(Ordering::SeqCst), is_watch) {
+            (false, _) => Some(answer(
+                404,
+                &json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"}),
+            )),
+            // It is a question only; the watch of the cache goes on for ever.
+            (true, true) => (request.uri().to_string().contains("resourceVersion=0"))
+                .then(|| answer(200, &json!({}))),
+            (true, false) => Some(config_maps(7, &["a"])),
+        }
+    });
+    let told = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&told);
+    let on_change = Arc::new(move |_: &ConfigMap, _: &Store<ConfigMap>| {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    let cache = Cache::start_if_served(Api::all(client), (), on_change, &health());
+    assert!(cache.ready_within(Duration::from_secs(1)).await);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!((cache.trouble(), cache.store.len()), (None, 0));
+    assert_eq!(lists.load(Ordering::SeqCst), 1);
+    is_served.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(cache.store.len(), 1);
+    is_served.store(false, Ordering::SeqCst);
+    // The watch ends.
+    cache.kept.again.notify_one();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!((cache.trouble(), cache.store.len()), (None, 0));
+    assert_eq!(told.load(Ordering::SeqCst), 2, "once there, once gone");
 }
 
 #[tokio::test(start_paused = true)]

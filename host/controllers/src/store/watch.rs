@@ -6,13 +6,17 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt, StreamExt};
 use kube::{
     Api,
+    api::WatchParams,
     core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::watcher,
 };
 use tokio::time::Instant;
 
-use super::{Cached, keeper::Kept};
-use crate::fault::contained;
+use super::{
+    Cached,
+    keeper::{Keeper, Kept},
+};
+use crate::{fault::contained, health::refusal};
 
 /// The wait before a watch that ended starts again; it doubles with every failure up to the second. An
 /// API server that refuses is not asked again and again.
@@ -36,6 +40,12 @@ pub(super) fn watch_seconds(kind: &str) -> u32 {
     least + sum % (most - least + 1)
 }
 
+/// How long the API server may take to answer whether it serves a kind.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The code by which the API server says that it does not serve a kind.
+const NOT_FOUND: u16 = 404;
+
 /// How a watch ended.
 enum End {
     Failed(watcher::Error),
@@ -45,6 +55,21 @@ enum End {
     Again,
 }
 
+/// How the objects of a watch are read.
+pub(super) struct Reading<R, K> {
+    pub(super) read: fn(R) -> Option<K>,
+    /// Whether the API server may not serve the kind, which means that there are no objects.
+    pub(super) may_be_absent: bool,
+}
+
+impl<R, K> Clone for Reading<R, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R, K> Copy for Reading<R, K> {}
+
 /// The task that brings what the watch reports.
 pub(super) struct Watch<K: Cached>(pub(super) Arc<Kept<K>>);
 
@@ -53,14 +78,14 @@ impl<K: Cached> Watch<K> {
     pub(super) async fn run<R: Cached>(
         self,
         api: Api<R>,
-        read: fn(R) -> Option<K>,
+        reading: Reading<R, K>,
         config: watcher::Config,
     ) {
         let (mut failures, mut panics) = (Pauses::default(), Pauses::default());
         loop {
             let turn = self.turn(
                 api.clone(),
-                read,
+                reading.read,
                 config.clone(),
                 &mut failures,
                 &mut panics,
@@ -68,6 +93,12 @@ impl<K: Cached> Watch<K> {
             match contained(turn).await {
                 Ok(End::Again) => continue,
                 Ok(End::Closed) => {}
+                Ok(End::Failed(error)) if reading.may_be_absent && is_absent(&error) => {
+                    self.0.change(Keeper::absent);
+                    self.served(&api).await;
+                    failures.reset();
+                    continue;
+                }
                 Ok(End::Failed(error)) => self.0.health.failed(&error),
                 Err(panic) => {
                     self.0.health.panicked(&panic);
@@ -75,6 +106,22 @@ impl<K: Cached> Watch<K> {
                 }
             }
             tokio::time::sleep(failures.next()).await;
+        }
+    }
+
+    /// Waits until the API server may serve the kind. What else fails is found by the turn that follows.
+    async fn served<R: Cached>(&self, api: &Api<R>) {
+        let params = WatchParams::default();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PAUSES.1) => {}
+                () = self.0.again.notified() => return,
+            }
+            let watch = api.watch(&params, "0");
+            match tokio::time::timeout(ANSWER_LIMIT, watch).await {
+                Ok(Err(kube::Error::Api(status))) if status.code == NOT_FOUND => {}
+                Ok(_) | Err(_) => return,
+            }
         }
     }
 
@@ -128,6 +175,11 @@ impl<K: Cached> Watch<K> {
             }
         }
     }
+}
+
+/// Whether a watch failed because the API server does not serve the kind.
+fn is_absent(error: &watcher::Error) -> bool {
+    refusal(error).is_some_and(|status| status.code == NOT_FOUND)
 }
 
 /// The waits after failures.

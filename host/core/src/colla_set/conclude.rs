@@ -6,12 +6,13 @@ use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Conditi
 use kube::ResourceExt;
 use operon_api::{
     colla_set::CollaSetStatus,
-    conditions::{Standing, condition, conditions},
+    conditions::{POD_DECORATIONS_NOT_APPLIED, Standing, condition, conditions, find},
     keys,
 };
 
 use super::{
     Seen, claim_wait,
+    decoration::not_applied,
     named::{Named, unknown},
     new_pod::created,
     pair::{LABEL, Pairs},
@@ -110,6 +111,7 @@ pub(super) fn conclude(
     let verdicts = [(AVAILABLE, available), (SCALE, scale), (UPDATE, update)];
     let more = verdicts.map(|(type_, verdict)| one(seen, &previous, type_, &verdict));
     status.conditions.extend(more);
+    status.conditions.extend(not_applied(seen, &previous));
     let is_final = refusal.is_some_and(|refusal| refusal.class == Class::Invalid);
     Conclusion {
         events: events(&previous, &status, refusal, &pods),
@@ -393,6 +395,17 @@ fn events(
         };
         let message = format!("created {}{more}", names.join(", "));
         events.push(event(Severity::Normal, "PodsCreated", message));
+    }
+    let decorations = |status: &CollaSetStatus| {
+        let found = find(&status.conditions, POD_DECORATIONS_NOT_APPLIED);
+        found.map(|found| found.message.clone())
+    };
+    if let Some(message) = decorations(status).filter(|_| decorations(previous).is_none()) {
+        events.push(event(
+            Severity::Warning,
+            POD_DECORATIONS_NOT_APPLIED,
+            message,
+        ));
     }
     let is_refused = |status: &CollaSetStatus| {
         let mut scale = status.conditions.iter().filter(|one| one.type_ == SCALE);

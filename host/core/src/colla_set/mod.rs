@@ -3,7 +3,8 @@
 //! [`pods`] says which pods belong to the set, [`revision`] which ControllerRevisions it has, [`ids`] which
 //! numbers its pods have, and [`context`] where these are kept, [`new_pod`] what a new pod is, [`pair`] which
 //! pods replace others, [`scale`] which pods are too many, [`update`] how pods get an edited template,
-//! [`claims`] which PersistentVolumeClaims they mount, [`deletion`] what becomes of the pods of a deleted set. [`plan`](plan::plan) puts together what is written,
+//! [`claims`] which PersistentVolumeClaims they mount, [`deletion`] what becomes of the pods of a deleted set,
+//! [`decoration`] which PodDecorations it does not apply. [`plan`](plan::plan) puts together what is written,
 //! and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
 //!
 //! A pod is named after how many pods had been created for the set, so a repeated creation finds the pod
@@ -15,6 +16,7 @@ mod claim_wait;
 mod claims;
 mod conclude;
 mod context;
+mod decoration;
 mod delay;
 mod deletion;
 mod driven;
@@ -44,7 +46,7 @@ use k8s_openapi::{
     },
     jiff::Timestamp,
 };
-use operon_api::{CollaSet, ResourceContext};
+use operon_api::{CollaSet, PodDecoration, ResourceContext};
 
 pub(crate) use self::selection::texts;
 pub use self::{
@@ -71,6 +73,8 @@ pub struct Seen {
     pub context: Option<Arc<ResourceContext>>,
     /// The names of the other CollaSets that have ids in it.
     pub mates: BTreeSet<String>,
+    /// The PodDecorations of its namespace.
+    pub decorations: Vec<Arc<PodDecoration>>,
     /// The time.
     pub now: Timestamp,
 }

@@ -15,7 +15,7 @@ use kube::{
         watcher,
     },
 };
-use operon_api::{CollaSet, PodTransitionRule, ResourceContext, keys};
+use operon_api::{CollaSet, PodDecoration, PodTransitionRule, ResourceContext, keys};
 use operon_core::pod_lifecycle::pod::takes_part;
 use prometheus_client::registry::Registry;
 
@@ -102,6 +102,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
             pods: caches.pods.clone(),
             revisions: caches.revisions.clone(),
             claims: caches.claims.clone(),
+            decorations: caches.decorations,
             triggers: set_triggers,
             can_resize: true,
         },
@@ -173,6 +174,7 @@ struct Caches {
     revisions: Cache<ControllerRevision>,
     claims: Cache<PersistentVolumeClaim>,
     contexts: Cache<ResourceContext>,
+    decorations: Cache<PodDecoration>,
     pods: Cache<Pod>,
     rules: Cache<PodTransitionRule>,
 }
@@ -210,6 +212,12 @@ impl Caches {
         let (all, on_claim) = (Api::all(client.clone()), Arc::new(on_claim));
         let claims = Cache::start(all, config.clone(), (), on_claim, health);
         let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
+        let on_decoration = move |decoration: &_, decorations: &_| {
+            on_sets.decoration_changed(decoration, decorations, &known);
+        };
+        let (all, on_decoration) = (Api::all(client.clone()), Arc::new(on_decoration));
+        let decorations = Cache::start_if_served(all, (), on_decoration, &health.optional());
+        let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
         let on_rules = Arc::clone(rule_triggers);
         let on_pod = move |pod: &Pod, pods: &_| {
             on_sets.pod_changed(pod, pods, &known);
@@ -227,6 +235,7 @@ impl Caches {
             revisions,
             claims,
             contexts,
+            decorations,
             pods,
             rules,
         };
@@ -234,6 +243,7 @@ impl Caches {
         caches.revisions.ready().await;
         caches.claims.ready().await;
         caches.contexts.ready().await;
+        caches.decorations.ready().await;
         caches.pods.ready().await;
         caches.rules.ready().await;
         caches

@@ -2,6 +2,7 @@
 
 mod by_label;
 mod claims;
+mod decoration;
 mod deletion;
 mod ids;
 mod in_place;

@@ -43,6 +43,7 @@ pub(super) fn set(replicas: i32) -> Seen {
         can_resize: true,
         context: None,
         mates: std::collections::BTreeSet::new(),
+        decorations: Vec::new(),
         now: Timestamp::from_second(NOW).expect("a time"),
     };
     seen.note_revision();
