@@ -13,6 +13,7 @@ use operon_api::{
 use super::{
     Seen, claim_wait,
     decoration::not_applied,
+    in_place,
     named::{Named, unknown},
     new_pod::created,
     pair::{LABEL, Pairs},
@@ -298,7 +299,8 @@ fn updating(seen: &Seen, plan: &Plan, pods: &Pods<'_>, status: &CollaSetStatus) 
     let updated = status.updated_revision.as_deref();
     let old = pods.active.iter().filter(|pod| revision(pod) != updated);
     let old = old.count();
-    let under_way = pods.active.iter().filter(|pod| is_updating(pod)).count();
+    let is_under_way = |pod: &&&Pod| is_updating(pod) || in_place::waits_for_room(pod).is_some();
+    let under_way = pods.active.iter().filter(is_under_way).count();
     let total = pods.active.len();
     let counts = format!(
         "{} of {total} pods have revision {:?}",

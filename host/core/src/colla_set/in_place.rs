@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use kube::ResourceExt;
 use operon_api::{embedded::PodTemplateSpec, keys};
 use serde::{Deserialize, Serialize};
@@ -186,14 +186,29 @@ pub(super) fn resize(pod: &Pod) -> Option<Value> {
     resources::patch(pod, &Noted::of(pod).resources)
 }
 
+/// Why the kubelet does not give a pod its new CPU and memory, if nothing else is left to do in the pod.
+pub(super) fn waits_for_room(pod: &Pod) -> Option<&PodCondition> {
+    let noted = Noted::of(pod);
+    let is_written =
+        !noted.resources.is_empty() && resources::patch(pod, &noted.resources).is_none();
+    resources::pending(pod).filter(|_| is_written && runs(pod, &noted))
+}
+
 /// Whether a pod runs what was written: the kubelet has seen it, each container whose image changed is another
 /// one, and ready, and the containers have the CPU and memory of the spec. Images are not compared: one image has
 /// several names.
 pub(super) fn is_done(pod: &Pod) -> bool {
+    let noted = Noted::of(pod);
+    let is_resized = noted.resources.is_empty()
+        || resources::patch(pod, &noted.resources).is_none() && resources::is_actuated(pod);
+    is_resized && runs(pod, &noted)
+}
+
+/// Whether a pod runs the images that were written.
+fn runs(pod: &Pod, noted: &Noted) -> bool {
     if NotedByKusionStack::of(pod).is_some_and(|noted| !noted.is_done(pod)) {
         return false;
     }
-    let noted = Noted::of(pod);
     let seen = observed_generation(pod);
     // A kubelet that is too old reports no generation.
     let is_seen = noted.containers.is_empty()
@@ -208,9 +223,7 @@ pub(super) fn is_done(pod: &Pod) -> bool {
         let is_as_before = spec_image(pod, name) == Some(&before.image);
         now.is_some_and(|now| now.ready && (is_another(now) || is_as_before))
     };
-    let is_resized = noted.resources.is_empty()
-        || resources::patch(pod, &noted.resources).is_none() && resources::is_actuated(pod);
-    is_seen && is_resized && noted.containers.iter().all(is_as_written)
+    is_seen && noted.containers.iter().all(is_as_written)
 }
 
 fn container_id(pod: &Pod, name: &str) -> Option<String> {

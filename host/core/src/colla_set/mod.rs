@@ -2,10 +2,11 @@
 //!
 //! [`pods`] says which pods belong to the set, [`revision`] which ControllerRevisions it has, [`ids`] which
 //! numbers its pods have, and [`context`] where these are kept, [`new_pod`] what a new pod is, [`pair`] which
-//! pods replace others, [`scale`] which pods are too many, [`update`] how pods get an edited template,
-//! [`claims`] which PersistentVolumeClaims they mount, [`deletion`] what becomes of the pods of a deleted set,
-//! [`decoration`] which PodDecorations it does not apply. [`plan`](plan::plan) puts together what is written,
-//! and [`conclude`](conclude::conclude) turns what there is afterwards into the next status.
+//! pods replace others, [`scale`] which pods are too many, [`update`] how pods get an edited template, [`room`]
+//! what becomes of those whose nodes have no room for it, [`claims`] which PersistentVolumeClaims they mount,
+//! [`deletion`] what becomes of the pods of a deleted set, [`decoration`] which PodDecorations are not applied.
+//! [`plan`](plan::plan) puts together what is written, and [`conclude`](conclude::conclude) turns what there is
+//! afterwards into the next status.
 //!
 //! A pod is named after how many pods had been created for the set, so a repeated creation finds the pod
 //! that exists already, and no name is used twice.
@@ -31,6 +32,7 @@ mod plan;
 mod pods;
 mod resources;
 mod revision;
+mod room;
 mod scale;
 mod selection;
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition};
+use k8s_openapi::{
+    api::core::v1::{Container, ContainerStatus, Pod, PodCondition},
+    jiff::Timestamp,
+};
 use serde_json::{Map, Value, json};
 
 use super::pods::{condition, container_statuses, is_observed};
@@ -10,6 +13,9 @@ use crate::quantity;
 
 /// The resources that the subresource changes.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
+
+/// The `resizePolicy` of a resource whose change restarts the container.
+const RESTART_CONTAINER: &str = "RestartContainer";
 
 /// The new resources of containers, by the name of the container.
 pub(super) type Resources = BTreeMap<String, Value>;
@@ -73,7 +79,7 @@ fn change_of_one(old: &Value, new: &Value) -> Result<Option<Value>, String> {
 fn restarts_for_memory(container: &Value) -> bool {
     let policies = container["resizePolicy"].as_array();
     policies.into_iter().flatten().any(|policy| {
-        policy["resourceName"] == "memory" && policy["restartPolicy"] == "RestartContainer"
+        policy["resourceName"] == "memory" && policy["restartPolicy"] == RESTART_CONTAINER
     })
 }
 
@@ -185,6 +191,29 @@ pub(super) fn pending(pod: &Pod) -> Option<&PodCondition> {
 /// Whether the node of a pod can never give it its resources.
 pub(super) fn is_infeasible(pod: &Pod) -> bool {
     pending(pod).is_some_and(|pending| pending.reason.as_deref() == Some("Infeasible"))
+}
+
+/// When the kubelet said so for the first time.
+pub(super) fn pending_since(pending: &PodCondition) -> Option<Timestamp> {
+    pending.last_transition_time.as_ref().map(|since| since.0)
+}
+
+/// Whether a container of a pod restarts when the kubelet gives it the CPU and memory of the spec.
+pub(super) fn restart(pod: &Pod) -> bool {
+    containers(pod).any(|container| {
+        let found = container_statuses(pod).find(|status| status.name == container.name);
+        let found = found.map(|found| json!(found.resources));
+        let wanted = json!(container.resources);
+        let changes = |resource: &str| {
+            ["requests", "limits"].iter().any(|kind| {
+                let found = found.as_ref().and_then(|found| found[kind].get(resource));
+                let wanted = wanted[kind].get(resource);
+                wanted.is_some_and(|wanted| !is_same(found, wanted))
+            })
+        };
+        let mut policies = container.resize_policy.iter().flatten();
+        policies.any(|one| one.restart_policy == RESTART_CONTAINER && changes(&one.resource_name))
+    })
 }
 
 fn is_true<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {

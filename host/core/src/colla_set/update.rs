@@ -3,10 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::api::{
-    apps::v1::ControllerRevision,
-    core::v1::{Pod, PodCondition},
-};
+use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
 use kube::ResourceExt;
 use operon_api::{
     CollaSet,
@@ -22,12 +19,12 @@ use super::{
     pods::{Pods, is_available, revision},
     resources,
     revision::{Revisions, stored_claims, template},
+    room,
     scale::{Scale, is_scaling_in, rank, waits_for},
 };
 use crate::{
     action::{Effect, PatchKind, Propagation},
     driver,
-    jobs::text::short,
     pod_lifecycle::{
         adapter::{Adapter, Standing},
         labels::PREPARING_TO_DELETE,
@@ -39,9 +36,6 @@ pub(super) const UPDATE: Adapter<'static> = Adapter {
     id: keys::COLLA_SET_OPERATION,
     kind: "update",
 };
-
-/// How much of a kubelet's message is quoted.
-const QUOTED: usize = 200;
 
 /// What an update does besides changing labels.
 #[derive(Debug, Default)]
@@ -82,8 +76,8 @@ pub(super) fn is_updating(pod: &Pod) -> bool {
     UPDATE.has_begun(pod.labels())
 }
 
-/// Goes on with an update in place, or finishes one that is done, and takes back an update that has not acted. A
-/// pod that serves again is not deleted.
+/// Goes on with an update in place, finishes one that is done, brings back a pod that waits only for room on its
+/// node, and takes back an update that has not acted. A pod that serves again is not deleted.
 pub(super) fn end_operation<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
     if !in_place::is_under_way(pod) {
         return edits.take_back(UPDATE, pod);
@@ -91,10 +85,16 @@ pub(super) fn end_operation<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
     if let Some(body) = in_place::resize(pod) {
         return edits.resize(pod, body);
     }
-    if in_place::is_done(pod) {
-        edits.labels(pod, UPDATE.finish(pod.labels()).unwrap_or_default());
+    let is_done = in_place::is_done(pod);
+    if is_done {
         for note in in_place::notes(pod) {
             edits.unannotate(pod, note);
+        }
+    }
+    if is_done || room::serves_meanwhile(pod) {
+        match UPDATE.finish(pod.labels()) {
+            Some(finish) => edits.labels(pod, finish),
+            None => edits.take_back(UPDATE, pod),
         }
         if pod.labels().contains_key(PREPARING_TO_DELETE) {
             edits.unlabel(pod, PREPARING_TO_DELETE);
@@ -146,8 +146,7 @@ impl Update {
         let (current, outdated): (Vec<_>, Vec<_>) = staying
             .into_iter()
             .partition(|pod| revision(pod) == Some(&name));
-        for pod in current {
-            work.end(pod, edits);
+        for pod in &current {
             if pod.labels().contains_key(keys::UPDATE_INCLUDED) && !in_place::is_unfinished(pod) {
                 edits.unlabel(pod, keys::UPDATE_INCLUDED);
             }
@@ -171,7 +170,18 @@ impl Update {
         let unavailable = counted.filter(|pod| !serves(pod));
         let unavailable = unavailable.count() + scale.missing + scale.returning;
         let mut room = at_once(&seen.object).saturating_sub(unavailable);
-        for pod in outdated.drain(..due) {
+        let due: Vec<_> = outdated.drain(..due).collect();
+        // What the partition keeps, or has no label, is not updated any more.
+        let staying = current.into_iter().chain(outdated).chain(left_out);
+        let (stuck, ending): (Vec<_>, Vec<_>) = staying.partition(|pod| work.is_stuck(pod));
+        for pod in stuck {
+            let has_begun = is_updating(pod) || !is_available(pod);
+            if has_begun || room > 0 {
+                work.create_again(pod, edits);
+                room -= usize::from(!has_begun);
+            }
+        }
+        for pod in due {
             let has_begun = is_updating(pod) || is_replaced(pod) || !is_available(pod);
             if !has_begun && room == 0 {
                 continue;
@@ -179,8 +189,7 @@ impl Update {
             let begins = work.update(pod, pairs, edits);
             room -= usize::from(begins && !has_begun);
         }
-        // What the partition keeps, or has no label, is not updated any more.
-        for pod in outdated.into_iter().chain(left_out) {
+        for pod in ending {
             work.end(pod, edits);
         }
         work.done
@@ -308,26 +317,33 @@ impl<'a> Updater<'a, '_> {
     /// The pod has the template that it shall have: its update is finished, or taken back.
     fn end(&mut self, pod: &'a Pod, edits: &mut Edits<'a>) {
         end_replacement(pod, edits);
-        let pending = resources::pending(pod).filter(|_| in_place::is_under_way(pod));
-        if let Some(pending) = pending {
-            self.wait_for_room(pod, pending);
-        }
+        self.done.waiting.extend(room::waits_for(pod));
         end_operation(pod, edits);
     }
 
-    /// The node of a pod has no room for its new CPU and memory. If it never will, another node may.
-    fn wait_for_room(&mut self, pod: &Pod, pending: &PodCondition) {
+    /// Whether a pod is created again, because its node has no room for its CPU and memory.
+    fn is_stuck(&mut self, pod: &Pod) -> bool {
         let policy = self.strategy.pod_upgrade_policy.unwrap_or_default();
-        let now = self.seen.now.as_nanosecond();
-        let may_delete = matches!(UPDATE.standing(pod.labels(), now), Standing::Allowed(_));
-        if resources::is_infeasible(pod) && policy != PodUpgradePolicy::InPlaceOnly && may_delete {
-            let deletion = driver::delete_unchanged(pod, Propagation::Background);
-            return self.done.deletions.push(deletion);
+        policy != PodUpgradePolicy::InPlaceOnly
+            && room::is_stuck(pod, self.seen.now, &mut self.done.requeue_after)
+    }
+
+    /// Deletes a pod that is out of service, or takes it out of service for that.
+    fn create_again(&mut self, pod: &'a Pod, edits: &mut Edits<'a>) {
+        end_replacement(pod, edits);
+        // A pod whose new pod is on its way is not taken out of service before.
+        if pod.labels().contains_key(keys::TO_REPLACE) && !is_replaced(pod) {
+            return edits.take_back(UPDATE, pod);
         }
-        let reason = pending.reason.as_deref().unwrap_or_default();
-        let message = short(pending.message.as_deref().unwrap_or_default(), QUOTED);
-        let what = format!("its node to have room for its CPU and memory: {reason}: {message}");
-        self.done.waiting.push((pod.name_any(), what));
+        let now = self.seen.now.as_nanosecond();
+        match UPDATE.standing(pod.labels(), now) {
+            Standing::Begin(begin) => {
+                edits.labels(pod, begin);
+                edits.label(pod, PREPARING_TO_DELETE, now.to_string());
+            }
+            Standing::Allowed(since) if self.is_time(since) => self.act(pod, None),
+            standing => self.done.waiting.extend(waits_for(pod, &standing)),
+        }
     }
 
     /// What changes in the pod, or the field that cannot be changed.

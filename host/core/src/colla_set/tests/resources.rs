@@ -1,11 +1,19 @@
 //! Which changes of CPU and memory a pod takes in place, and when they are done.
 
-use operon_api::colla_set::{PodUpgradePolicy, UpdateStrategy};
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use operon_api::{
+    colla_set::{PodUpgradePolicy, UpdateStrategy},
+    conditions::find,
+    keys,
+};
 use serde_json::{Value, json};
 
 use super::{
     in_place::{pod, template, updated},
-    set::set,
+    set::{NOW, labels, set, written},
     update::allowed,
 };
 use crate::{
@@ -15,6 +23,7 @@ use crate::{
         in_place::{Change, is_done, resize},
     },
     driver::memory::merge,
+    pod_lifecycle::labels::{Mark, PREPARING_TO_DELETE, SERVICE_AVAILABLE},
 };
 
 /// The containers of the template, one with these resources.
@@ -167,9 +176,12 @@ fn resized(policy: PodUpgradePolicy) -> Seen {
 
 /// The update is noted in the pod.
 fn note(seen: &mut Seen) {
-    let Effect::Patch { body, .. } = &seen.plan().edit[0] else {
-        unreachable!("a patch")
-    };
+    let (edits, name) = (seen.plan().edit, seen.pods[0].name_any());
+    let mut patches = edits.iter().filter_map(|edit| match edit {
+        Effect::Patch { object, body, .. } if object.name == name => Some(body),
+        _ => None,
+    });
+    let body = patches.next().expect("a patch");
     assert_eq!(body.get("spec"), None);
     let noted = json!({"metadata": body["metadata"]});
     seen.pod(0, &noted);
@@ -210,8 +222,6 @@ fn a_pod_whose_node_never_has_room_is_created_again_or_named() {
     seen.pod(0, &pending("Deferred"));
     let plan = seen.plan();
     assert!(plan.delete.is_empty(), "the node may have room later");
-    let (_, what) = plan.update_waits.first().expect("a reason");
-    assert!(what.ends_with("Deferred: node has 1 CPU"), "{what}");
     seen.pod(0, &pending("Infeasible"));
     assert_eq!(seen.plan().delete.len(), 1);
     seen.edit(|object| {
@@ -221,6 +231,170 @@ fn a_pod_whose_node_never_has_room_is_created_again_or_named() {
     let plan = seen.plan();
     assert!(plan.delete.is_empty());
     assert_eq!(plan.update_waits.len(), 1);
+    assert_eq!(labels(&plan.edit[0]), finished(), "it serves meanwhile");
+}
+
+/// The labels that bring a pod back into service.
+fn finished() -> Value {
+    json!({ Mark::Operating.of("collaset"): null })
+}
+
+/// The pod serves, and has no label of an operation.
+fn serves() -> Value {
+    json!({"metadata": {"labels": {
+        Mark::Operating.of("collaset"): null,
+        Mark::OperationType.of("collaset"): null,
+        Mark::PreChecked.of("collaset"): null,
+        Mark::Operate.of("collaset"): null,
+        SERVICE_AVAILABLE: "1",
+    }}})
+}
+
+/// A set of so many pods. The first one is resized, and its node has no room for that now.
+fn deferred(replicas: i32, resize_policy: &Value) -> Seen {
+    let containers = |cpu: &str| {
+        let mut containers = containers(cpu);
+        containers[0]["resizePolicy"] = resize_policy.clone();
+        containers
+    };
+    let mut seen = set(replicas);
+    seen.edit_template("spec/containers", containers("100m"));
+    seen.serve();
+    seen.edit_template("spec/containers", containers("200m"));
+    seen.pod(0, &allowed());
+    note(&mut seen);
+    seen.pod(0, &json!({"spec": {"containers": containers("200m")}}));
+    seen.pod(0, &pending("Deferred"));
+    seen.pod(
+        0,
+        &json!({"status": {"containerStatuses": [{
+            "name": "main", "ready": true, "image": "", "imageID": "", "restartCount": 0,
+            "state": {"running": {}}, "resources": requests("100m"),
+        }]}}),
+    );
+    seen
+}
+
+#[test]
+fn a_pod_whose_node_has_no_room_now_serves_until_the_kubelet_resizes_it() {
+    let mut seen = deferred(8, &json!([]));
+    let name = seen.pods[0].name_any();
+    let plan = seen.plan();
+    let edits = || plan.edit.iter().zip(written(&plan.edit));
+    let edit = edits().find(|(_, of)| *of == name).expect("an edit").0;
+    assert_eq!(labels(edit), finished());
+    let Effect::Patch { body, .. } = edit else {
+        unreachable!("a patch")
+    };
+    assert!(body["metadata"]["annotations"].is_null(), "{body}");
+    assert_eq!(plan.edit.len(), 2, "a quarter of the pods at a time");
+
+    seen.pod(0, &serves());
+    let plan = seen.plan();
+    let begun = written(&plan.edit);
+    assert_eq!(begun.len(), 2, "it does not keep others from being updated");
+    assert!(!begun.contains(&name), "{begun:?}");
+    let status = seen.conclude();
+    let update = find(&status.conditions, "Update").expect("a condition");
+    assert_eq!(
+        (update.status.as_str(), update.reason.as_str()),
+        ("False", "Waiting")
+    );
+    let words = format!(
+        "The update of pod {name:?} waits for its node to have room for its new CPU and memory; until then the pod \
+         serves with the previous ones: Deferred: node has 1 CPU"
+    );
+    assert!(update.message.ends_with(&words), "{}", update.message);
+    seen.edit(|object| object.spec.paused = Some(true));
+    let status = seen.conclude();
+    let update = find(&status.conditions, "Update").expect("a condition");
+    assert_eq!(update.status, "False", "{update:?}");
+    seen.edit(|object| object.spec.paused = None);
+
+    seen.pod(
+        0,
+        &json!({"status": {"conditions": [], "containerStatuses": [{
+            "name": "main", "ready": true, "image": "", "imageID": "", "restartCount": 0,
+            "state": {"running": {}}, "resources": requests("200m"),
+        }]}}),
+    );
+    let plan = seen.plan();
+    let edits = || plan.edit.iter().zip(written(&plan.edit));
+    let Effect::Patch { body, .. } = edits().find(|(_, of)| *of == name).expect("an edit").0 else {
+        unreachable!("a patch")
+    };
+    let note = json!({ keys::IN_PLACE_UPDATE: null });
+    assert_eq!(body["metadata"], json!({"annotations": note}));
+    assert!(plan.update_waits.is_empty(), "{:?}", plan.update_waits);
+}
+
+#[test]
+fn a_pod_that_serves_and_whose_node_never_has_room_is_created_again_within_the_limit() {
+    let mut seen = deferred(4, &json!([]));
+    let name = seen.pods[0].name_any();
+    seen.pod(0, &serves());
+    seen.pod(0, &pending("Infeasible"));
+    let plan = seen.plan();
+    assert_eq!((written(&plan.edit), plan.delete.len()), (vec![name], 0));
+    assert!(labels(&plan.edit[0])[PREPARING_TO_DELETE].is_string());
+    seen.pod(
+        1,
+        &json!({"metadata": {"labels": {SERVICE_AVAILABLE: null}}}),
+    );
+    let plan = seen.plan();
+    let written = written(&plan.edit);
+    assert_eq!(written, [seen.pods[1].name_any()], "one at a time");
+    seen.pod(1, &serves());
+    seen.pod(
+        0,
+        &json!({"metadata": {"labels": {keys::TO_REPLACE: "true"}}}),
+    );
+    let plan = seen.plan();
+    assert!(
+        plan.edit
+            .iter()
+            .all(|edit| labels(edit)[Mark::Operating.of("collaset")].is_null()),
+        "a new pod is on its way: {:?}",
+        plan.edit
+    );
+    seen.pod(
+        0,
+        &json!({"metadata": {"labels": {keys::TO_REPLACE: null}}}),
+    );
+    seen.pod(0, &allowed());
+    assert_eq!(seen.plan().delete.len(), 1);
+}
+
+#[test]
+fn a_pod_whose_container_restarts_for_its_resize_stays_out_of_service_for_a_minute_and_is_created_again()
+ {
+    let restarts = json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
+    let mut seen = deferred(1, &restarts);
+    let since = |seconds: i64| {
+        let time = Timestamp::from_second(NOW - seconds).expect("a time");
+        let mut pending = pending("Deferred");
+        pending["status"]["conditions"][0]["lastTransitionTime"] = json!(time.to_string());
+        pending
+    };
+    seen.pod(0, &since(20));
+    let plan = seen.plan();
+    assert_eq!((plan.edit.len(), plan.delete.len()), (0, 0));
+    assert_eq!(plan.requeue_after, Some(Duration::from_secs(40)));
+    let (_, what) = plan.update_waits.first().expect("a reason");
+    assert!(what.contains("its container restarts"), "{what}");
+    seen.pod(0, &since(60));
+    let plan = seen.plan();
+    assert_eq!((plan.edit.len(), plan.delete.len()), (0, 1));
+    seen.edit(|object| {
+        let strategy = object.spec.update_strategy.get_or_insert_default();
+        strategy.pod_upgrade_policy = Some(PodUpgradePolicy::InPlaceOnly);
+    });
+    let plan = seen.plan();
+    assert_eq!((plan.edit.len(), plan.delete.len()), (0, 0));
+    assert_eq!(plan.update_waits.len(), 1);
+    // The other resource is not the one that changes.
+    let other = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+    assert_eq!(labels(&deferred(1, &other).plan().edit[0]), finished());
 }
 
 #[test]
