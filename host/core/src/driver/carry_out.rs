@@ -96,7 +96,7 @@ async fn make<K: Kind>(
         let found = match port.get(&object).await {
             // It was deleted in between, or not created: the next reconcile creates it.
             Err(gone) if gone.class == Class::Gone => return Err(refusal),
-            found => found?,
+            found => found.map_err(Refusal::of_read)?,
         };
         match K::claim(seen, start, &found) {
             Claim::Mine => return Ok(Made::There(found)),
@@ -138,5 +138,83 @@ impl Start {
         let mut body = self.body.clone();
         body["metadata"]["name"] = json!(name);
         body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use kube::core::Status;
+
+    use super::*;
+    use crate::{
+        colla_set::{Driven, Seen},
+        driver::{Asked, Conclusion, Next, Question, StatusWrite},
+    };
+
+    /// A world in which no creation is answered, and reads are refused with this code.
+    struct Unanswered(u16);
+
+    impl Port<Driven> for Unanswered {
+        fn seen(&self) -> Option<Seen> {
+            None
+        }
+
+        fn seen_again(&self, before: Seen) -> Seen {
+            before
+        }
+
+        fn known(&self, _object: &ObjectReference) -> Option<Value> {
+            None
+        }
+
+        async fn get(&self, _object: &ObjectReference) -> Result<Value, Refusal> {
+            let status = Status::failure("no", "InternalError").with_code(self.0);
+            Err(Refusal::answered("failed to get Pod shop/a", &status))
+        }
+
+        async fn perform(&self, _effect: &Effect) -> Result<Value, Refusal> {
+            Err(Refusal::unanswered("Timeout", "no answer".to_owned()))
+        }
+
+        async fn ask(&self, _question: &Question) -> Asked {
+            Asked::default()
+        }
+
+        fn status_write(&self) -> StatusWrite<<Driven as Kind>::Status> {
+            StatusWrite::None
+        }
+
+        fn report(&self, _: &Seen, _: Conclusion<<Driven as Kind>::Status>) -> Next {
+            Next::default()
+        }
+    }
+
+    #[test]
+    fn a_creation_without_an_answer_is_no_refusal_although_the_object_cannot_be_read() {
+        let object = json!({"metadata": {}, "spec": {"selector": {}, "template": {}}});
+        let seen = Seen {
+            object: std::sync::Arc::new(serde_json::from_value(object).expect("a CollaSet")),
+            pods: Vec::new(),
+            revisions: Vec::new(),
+            can_resize: true,
+            context: None,
+            mates: std::collections::BTreeSet::new(),
+            decorations: Vec::new(),
+            now: k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+        };
+        let start = Start {
+            subject: "1".to_owned(),
+            names: vec!["a".to_owned()],
+            body: json!({"apiVersion": "v1", "kind": "Pod"}),
+        };
+        for (code, is_refused) in [(500, false), (503, false), (403, true)] {
+            let batch = Batch::independent([Write::Make(start.clone())]);
+            let port = Unanswered(code);
+            let done = carry_out::<Driven>(&port, &seen, vec![batch]);
+            let done = done.now_or_never().expect("nothing waits");
+            assert_eq!(done.failure.is_none(), is_refused, "{code}");
+            assert_eq!(done.made.is_empty(), !is_refused, "{code}");
+        }
     }
 }

@@ -114,6 +114,15 @@ impl Refusal {
         }
     }
 
+    /// The same of a read. No webhook takes part in one, so a 500 decides nothing.
+    pub(super) fn of_read(self) -> Self {
+        let class = match self.class {
+            Class::Denied if self.code == 500 => Class::Unavailable,
+            class => class,
+        };
+        Self { class, ..self }
+    }
+
     /// Whether this is an answer that people must know of.
     pub fn is_refused(&self) -> bool {
         match self.class {
