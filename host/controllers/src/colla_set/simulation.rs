@@ -141,7 +141,7 @@ impl Cluster {
         if chance.once_in(3) {
             self.create_if_gone();
         }
-        match chance.of(68) {
+        match chance.of(73) {
             0 | 1 => self.scale(chance.of(6)),
             2 | 3 => {
                 let image = format!("image:{}", chance.of(5));
@@ -230,6 +230,19 @@ impl Cluster {
                 claims::bind(&mut state.objects, claim);
             }),
             67 => self.world.change(decorate),
+            68 | 69 => {
+                let cpu = chance.pick(&["100m", "200m", "300m"]);
+                let container = "/template/spec/containers/0";
+                self.edit(|spec| at(spec, container)["resources"] = requests(cpu));
+            }
+            70 if chance.once_in(4) => {
+                let policy = chance.pick(&["NotRequired", "RestartContainer"]);
+                let policy = json!([{"resourceName": "cpu", "restartPolicy": policy}]);
+                let container = "/template/spec/containers/0";
+                self.edit(|spec| at(spec, container)["resizePolicy"] = policy);
+            }
+            70 | 71 => self.work(chance, Work::Defer),
+            72 => self.work(chance, Work::Refuse),
             _ => self.world.disturb(chance),
         }
         let time = chance.pick(&[0, 10, 300, 1100, 2500, 15_000, 40_000]);
@@ -300,7 +313,10 @@ impl Cluster {
             }
             for pod in state.objects.all(PODS) {
                 if !chance.once_in(4) {
-                    let what = chance.pick(&[Work::Start, Work::Probe, Work::Probe]);
+                    let mut what = chance.pick(&[Work::Start, Work::Probe, Work::Probe]);
+                    if what == Work::Start && chance.once_in(3) {
+                        what = chance.pick(&[Work::Defer, Work::Defer, Work::Refuse]);
+                    }
                     work(&mut state.objects, pod, what, now);
                 }
             }
@@ -420,10 +436,17 @@ fn new_colla_set() -> Value {
             "selector": {"matchLabels": {"app": NAME}},
             "template": {
                 "metadata": {"labels": {"app": NAME}},
-                "spec": {"containers": [{"name": "main", "image": "image:0"}]},
+                "spec": {"containers": [
+                    {"name": "main", "image": "image:0", "resources": requests("100m")},
+                ]},
             },
         },
     })
+}
+
+/// The resources of a container with so much CPU.
+fn requests(cpu: &str) -> Value {
+    json!({"requests": {"cpu": cpu}})
 }
 
 /// A PodDecoration that selects the pods.

@@ -413,10 +413,13 @@ impl State {
                 } else {
                     merge(&mut new, body);
                 }
-                if new["spec"] != old["spec"] {
-                    let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
-                    new["metadata"]["generation"] = json!(generation + 1);
-                }
+                count_generation(&mut new, &old);
+                Some(new)
+            }
+            ("PATCH", Some("resize")) if plural == PODS => {
+                strategic(&mut new["spec"], &body["spec"]);
+                drop_empty_amounts(&mut new["spec"]);
+                count_generation(&mut new, &old);
                 Some(new)
             }
             ("DELETE", None) => None,
@@ -507,6 +510,24 @@ impl State {
             )),
             _ => Some(refused(500, "InternalError")),
         }
+    }
+}
+
+/// Empty requests and limits are not stored.
+fn drop_empty_amounts(spec: &mut Value) {
+    let containers = spec["containers"].as_array_mut().into_iter().flatten();
+    for container in containers {
+        if let Some(resources) = container["resources"].as_object_mut() {
+            resources.retain(|_, amounts| amounts.as_object().is_none_or(|all| !all.is_empty()));
+        }
+    }
+}
+
+/// Another spec is another generation.
+fn count_generation(new: &mut Value, old: &Value) {
+    if new["spec"] != old["spec"] {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+        new["metadata"]["generation"] = json!(generation + 1);
     }
 }
 

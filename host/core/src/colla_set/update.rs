@@ -330,11 +330,11 @@ impl<'a> Updater<'a, '_> {
 
     /// Deletes a pod that is out of service, or takes it out of service for that.
     fn create_again(&mut self, pod: &'a Pod, edits: &mut Edits<'a>) {
-        end_replacement(pod, edits);
         // A pod whose new pod is on its way is not taken out of service before.
         if pod.labels().contains_key(keys::TO_REPLACE) && !is_replaced(pod) {
-            return edits.take_back(UPDATE, pod);
+            return self.end(pod, edits);
         }
+        end_replacement(pod, edits);
         let now = self.seen.now.as_nanosecond();
         match UPDATE.standing(pod.labels(), now) {
             Standing::Begin(begin) => {

@@ -52,8 +52,10 @@ impl Cluster {
             let left = said.find(|(key, _)| key.starts_with(keys::TRANSITION_DETAIL));
             assert_eq!(left, None, "{}", seen());
             let runs = &pod["spec"]["containers"][0]["image"];
-            let desired = &object["spec"]["template"]["spec"]["containers"][0]["image"];
-            assert_eq!(runs, desired, "{}", seen());
+            let desired = &object["spec"]["template"]["spec"]["containers"][0];
+            assert_eq!(*runs, desired["image"], "{}", seen());
+            let has = &pod["status"]["containerStatuses"][0]["resources"];
+            assert_eq!(*has, desired["resources"], "{}", seen());
         }
         // With Delete, no claim is left that no pod needs.
         for claim in state.objects.all(CLAIMS) {

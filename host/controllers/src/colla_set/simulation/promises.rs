@@ -303,7 +303,7 @@ impl Promises for Writes {
         let Write { old, objects, .. } = *write;
         match (write.plural, write.subresource, write.new) {
             (PODS, None, Some(new)) if old.is_null() => self.created(new, objects),
-            (PODS, None, Some(new)) => self.changed(old, new, objects),
+            (PODS, None | Some("resize"), Some(new)) => self.changed(old, new, objects),
             (PODS, Some("status"), Some(new)) => {
                 self.gate_changed(old, new);
                 self.changed(old, new, objects);
