@@ -25,6 +25,9 @@ use crate::{
 /// The reason of the condition.
 const REASON: &str = "KusionStackRuns";
 
+/// How many deleted objects may be remembered.
+const DELETED: usize = 100;
+
 /// Reports on an object that its controller stands down.
 pub trait Tell<K>: Send + Sync {
     /// Reports it, unless that was done.
@@ -109,8 +112,20 @@ impl<K: Reported> Notice<K> {
                 )
                 .await;
         }
-        self.reported().insert(uid);
+        self.remember(uid);
         Ok(Next::default())
+    }
+
+    /// Remembers that it was reported on an object. Nothing is reconciled when an object is deleted, so those that the
+    /// cache does not have any more are forgotten here.
+    fn remember(&self, uid: String) {
+        let mut reported = self.reported();
+        if reported.len() >= self.cache.store.len() + DELETED {
+            let objects = self.cache.store.state();
+            let there: HashSet<_> = objects.iter().filter_map(|object| object.uid()).collect();
+            reported.retain(|uid| there.contains(uid));
+        }
+        reported.insert(uid);
     }
 
     fn reported(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
@@ -159,4 +174,60 @@ fn status<K: Reported>(object: &K, message: &str, now: Timestamp) -> Option<Valu
     conditions.push(standing_down);
     status["conditions"] = json!(conditions);
     Some(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kube::runtime::watcher;
+    use operon_api::CollaSet;
+    use operon_core::stand_down::{Presence, Signs, WEBHOOKS};
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::{fake, health::Health, metrics::Metrics};
+
+    #[tokio::test]
+    async fn objects_that_were_deleted_are_not_remembered_for_ever() {
+        let client = fake::client(|request| {
+            let is_list = request.method() == http::Method::GET;
+            let is_watch = request.uri().to_string().contains("watch=true");
+            let list = json!({"metadata": {"resourceVersion": "7"}, "items": []});
+            let gone =
+                json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"});
+            match (is_list, is_watch) {
+                (true, true) => None,
+                (true, false) => Some(fake::answer(200, &list)),
+                (false, _) => Some(fake::answer(404, &gone)),
+            }
+        });
+        let health = Health::new(Metrics::register(&mut Registry::default()));
+        let cache: Cache<CollaSet> = Cache::start_guarded(
+            Api::all(client.clone()),
+            watcher::Config::default(),
+            (),
+            Arc::new(|_, _| {}),
+            &health,
+        );
+        cache.ready().await;
+        let events = Events::new(&client, None);
+        let notice = Notice::new(&client, "test", &cache, &events, |_| true);
+        let mut signs = Signs::default();
+        signs.webhook(WEBHOOKS[0], true);
+        let (Presence::Present(sign), _) = signs.presence(std::time::Duration::ZERO) else {
+            unreachable!("the webhook is a sign")
+        };
+        for number in 0..300 {
+            let object = json!({
+                "metadata": {"name": "a", "namespace": "ns", "uid": format!("uid-{number}")},
+                "spec": {"selector": {}, "template": {}},
+            });
+            let object: CollaSet = serde_json::from_value(object).expect("a CollaSet");
+            assert!(notice.tell(&object, &sign).await.is_ok());
+            let reported = notice.reported();
+            assert!(reported.contains(&format!("uid-{number}")));
+            assert!(reported.len() <= DELETED, "{}", reported.len());
+        }
+    }
 }
