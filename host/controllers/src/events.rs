@@ -2,7 +2,8 @@
 //! sent is logged; it never fails a reconcile, and a reconcile does not wait for it.
 //!
 //! The Events of one object are sent in order. An Event with the same content as a recent one increases the
-//! count of that Event; another text gives a new Event.
+//! count of that Event; another text gives a new Event. What was only counted is written when the series has ended,
+//! or the process stops.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -28,7 +29,7 @@ use operon_core::{
     event_series::{Recent, Repetition, Sent},
 };
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::within_limit;
 
@@ -51,7 +52,15 @@ const NAME: usize = 220;
 /// Sends Events, in the background.
 #[derive(Clone)]
 pub struct Events {
-    lanes: Vec<mpsc::Sender<Event>>,
+    lanes: Vec<mpsc::Sender<Queued>>,
+}
+
+/// What a lane does, in this order.
+enum Queued {
+    /// Sends an Event.
+    Event(Box<Event>),
+    /// Writes all counts, and reports that everything before is sent.
+    Flush(oneshot::Sender<()>),
 }
 
 impl Events {
@@ -82,11 +91,17 @@ impl Events {
         }
     }
 
-    /// Waits until the Events that are queued so far are sent, but not for long.
+    /// Waits until the Events that are queued so far are sent, and their counts written, but not for long.
     pub async fn flush(&self) {
-        // Every place of a queue is free then. A failure is a time that ran out.
-        let empty = self.lanes.iter().map(|lane| lane.reserve_many(QUEUE));
-        let _ = tokio::time::timeout(FLUSH_LIMIT, join_all(empty)).await;
+        let flushed = self.lanes.iter().map(async |lane| {
+            let (sender, flushed) = oneshot::channel();
+            if lane.send(Queued::Flush(sender)).await.is_ok() {
+                // A lane that ended has nothing to send.
+                let _ = flushed.await;
+            }
+        });
+        // A failure is a time that ran out.
+        let _ = tokio::time::timeout(FLUSH_LIMIT, join_all(flushed)).await;
     }
 
     /// Sends an Event about an object.
@@ -133,7 +148,7 @@ impl Events {
         let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
         if let Some(lane) = self.lanes.get(lane) {
             // The queue ends with the process.
-            let _ = lane.send(event).await;
+            let _ = lane.send(Queued::Event(Box::new(event))).await;
         }
     }
 }
@@ -147,8 +162,18 @@ struct Lane<N> {
 }
 
 impl<N: Fn() -> Timestamp> Lane<N> {
-    async fn run(mut self, mut queued: mpsc::Receiver<Event>) {
-        while let Some(event) = queued.recv().await {
+    async fn run(mut self, mut queued: mpsc::Receiver<Queued>) {
+        while let Some(next) = self.next(&mut queued).await {
+            let event = match next {
+                Queued::Event(event) => event,
+                Queued::Flush(flushed) => {
+                    let all = self.recent.end();
+                    self.count(all).await;
+                    // Whoever waited may have gone.
+                    let _ = flushed.send(());
+                    continue;
+                }
+            };
             let described = || "an Event".to_owned();
             if let Err(error) = within_limit("send", described, self.publish(&event)).await {
                 let about = event.regarding.unwrap_or_default();
@@ -164,11 +189,27 @@ impl<N: Fn() -> Timestamp> Lane<N> {
         }
     }
 
+    /// What is next in the queue. While there is nothing, the counts of series that end are written.
+    async fn next(&mut self, queued: &mut mpsc::Receiver<Queued>) -> Option<Queued> {
+        while let Some(end) = self.recent.ends_in((self.now)()) {
+            // A time that is over already is no wait.
+            let end = Duration::try_from(end).unwrap_or_default();
+            if let Ok(next) = tokio::time::timeout(end, queued.recv()).await {
+                return next;
+            }
+            let ended = self.recent.ended((self.now)());
+            self.count(ended).await;
+        }
+        queued.recv().await
+    }
+
     async fn publish(&mut self, event: &Event) -> Result<(), kube::Error> {
         let about = event.regarding.clone().unwrap_or_default();
         let namespace = about.namespace.as_deref().unwrap_or("default");
         let api = Api::namespaced(self.client.clone(), namespace);
         let (key, now) = (key(event), (self.now)());
+        let ended = self.recent.ended(now);
+        self.count(ended).await;
         match self.recent.repeated(&key, now) {
             Repetition::None => {}
             Repetition::Counted => return Ok(()),
@@ -180,7 +221,8 @@ impl<N: Fn() -> Timestamp> Lane<N> {
                 Err(kube::Error::Api(status)) if status.code == 404 => self.recent.forget(&key),
                 patched => {
                     patched?;
-                    self.recent.remember(key, sent);
+                    let ended = self.recent.remember(key, sent);
+                    self.count(ended).await;
                     return Ok(());
                 }
             },
@@ -189,13 +231,34 @@ impl<N: Fn() -> Timestamp> Lane<N> {
         let name = event.metadata.name.clone().unwrap_or_default();
         api.create(&PostParams::default(), &event).await?;
         let sent = Sent {
+            namespace: namespace.to_owned(),
             name,
             count: 1,
             last: now,
             written: now,
+            is_unwritten: false,
         };
-        self.recent.remember(key, sent);
+        let ended = self.recent.remember(key, sent);
+        self.count(ended).await;
         Ok(())
+    }
+
+    /// Writes the counts of series that have ended.
+    async fn count(&mut self, ended: impl IntoIterator<Item = Sent>) {
+        for sent in ended {
+            let api: Api<Event> = Api::namespaced(self.client.clone(), &sent.namespace);
+            let (params, patch) = (PatchParams::default(), again(&sent));
+            let described = || format!("Event {:?}", sent.name);
+            let patched = api.patch(&sent.name, &params, &patch);
+            if let Err(error) = within_limit("count up", described, patched).await {
+                tracing::debug!(
+                    namespace = sent.namespace,
+                    name = sent.name,
+                    error = error.chain(),
+                    "the count of an Event could not be written"
+                );
+            }
+        }
     }
 
     /// An Event that begins a series.
@@ -371,6 +434,73 @@ mod tests {
         assert_eq!(
             sent.expect("five requests"),
             ["digest 1", "digest 2", "2 times", "2 times", "3 times"]
+        );
+    }
+
+    /// Events, and what was sent of them.
+    fn counted() -> (Events, Arc<Mutex<Vec<String>>>) {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::clone(&sent);
+        let client = fake::client(move |request| {
+            let body: Value = serde_json::from_str(request.body()).unwrap_or_default();
+            let path = request.uri().path();
+            let said = if request.method() == http::Method::POST {
+                format!("{} in {path}", body["note"].as_str().unwrap_or_default())
+            } else {
+                let (namespace, _) = path.split_once("/events/").unwrap_or_default();
+                format!("{} times in {namespace}/events", body["series"]["count"])
+            };
+            let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+            requests.push(said);
+            let event = json!({"metadata": {"name": "e"}, "eventTime": null});
+            Some(fake::answer(200, &event))
+        });
+        let begin = tokio::time::Instant::now();
+        let now = move || Timestamp::UNIX_EPOCH + begin.elapsed();
+        (Events::with_clock(&client, None, now), sent)
+    }
+
+    async fn happens(events: &Events, times: usize) {
+        let about = ObjectReference {
+            namespace: Some("shop".to_owned()),
+            name: Some("replace".to_owned()),
+            ..ObjectReference::default()
+        };
+        for _ in 0..times {
+            events
+                .send_about(&about, None, Severity::Normal, "A", "B", "again")
+                .await;
+        }
+    }
+
+    const PATH: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_is_written_when_the_series_has_ended_and_only_then() {
+        let (events, sent) = counted();
+        happens(&events, 5).await;
+        let said = || {
+            let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.clone()
+        };
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        assert_eq!(said(), [format!("again in {PATH}")]);
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        let both = [format!("again in {PATH}"), format!("5 times in {PATH}")];
+        assert_eq!(said(), both);
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert_eq!(said(), both, "once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_are_written_when_the_process_stops() {
+        let (events, sent) = counted();
+        happens(&events, 3).await;
+        events.flush().await;
+        let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(
+            *sent,
+            [format!("again in {PATH}"), format!("3 times in {PATH}")]
         );
     }
 }
