@@ -21,7 +21,7 @@ use operon_core::{
     jobs::owned::controller,
     pod_lifecycle::{
         pod::takes_part,
-        rule::{Answers, Seen, Set, answers, conclude, is_concerned, selector},
+        rule::{Answers, Seen, Set, allows_more, answers, conclude, is_concerned, selector},
     },
 };
 
@@ -60,7 +60,12 @@ impl Reconciler for PodTransitionRules {
             return Ok(Next::default());
         }
         let conclusion = conclude(&self.look(&object)); // (no client)
-        Ok(self.reports.report(&object, conclusion)) // (client)
+        // (client)
+        Ok(if allows_more(object.status.as_ref(), &conclusion.status) {
+            self.reports.report_urgently(&object, conclusion)
+        } else {
+            self.reports.report(&object, conclusion)
+        })
     }
 
     async fn stop(&self) {

@@ -33,6 +33,16 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         kept.insert(key, Kept { value, until });
     }
 
+    /// Forgets the value of a key.
+    pub(crate) fn forget<Q>(&self, key: &Q)
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.remove(key);
+    }
+
     /// The value of a key, and how long it is kept still.
     pub(crate) fn get<Q>(&self, key: &Q) -> Option<(V, Duration)>
     where
@@ -61,6 +71,9 @@ mod tests {
         assert_eq!(recent.get("b"), Some((2, second * 2)));
         recent.keep("b", 3, second);
         assert_eq!(recent.get("b"), Some((3, second)));
+        recent.keep("c", 4, second);
+        recent.forget("c");
+        assert_eq!(recent.get("c"), None);
         let kept = recent.0.lock().expect("nothing panicked").len();
         assert_eq!(kept, 1);
     }

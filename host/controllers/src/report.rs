@@ -57,6 +57,17 @@ pub struct Reports<K: Cached + HasStatus> {
     tasks: Mutex<JoinSet<()>>,
 }
 
+/// How soon a status is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// A second after the previous one at the earliest.
+    Ordinary,
+    /// As soon as its size allows: others wait for it.
+    Urgent,
+    /// Later than others: it only says how far the work is.
+    Progress,
+}
+
 impl<K: Reported> Reports<K> {
     /// Reports as this field manager; an object whose status was written is reconciled again by `wake`.
     pub fn new(
@@ -102,7 +113,16 @@ impl<K: Reported> Reports<K> {
     /// Starts to write the status if it differs from that of `object`, unless the last write was a moment
     /// ago, or was refused over the same version: then another reconcile is asked for.
     pub fn report(self: &Arc<Self>, object: &Arc<K>, conclusion: Conclusion<K::Status>) -> Next {
-        self.report_at_pace(object, conclusion, |_, _| false)
+        self.report_by(object, conclusion, Pace::Ordinary)
+    }
+
+    /// The same of a status that others wait for: it is not written before the next second only if it is large.
+    pub fn report_urgently(
+        self: &Arc<Self>,
+        object: &Arc<K>,
+        conclusion: Conclusion<K::Status>,
+    ) -> Next {
+        self.report_by(object, conclusion, Pace::Urgent)
     }
 
     /// As [`Reports::report`], but a status that `is_progress` compared with that of `object` waits longer.
@@ -111,6 +131,22 @@ impl<K: Reported> Reports<K> {
         object: &Arc<K>,
         conclusion: Conclusion<K::Status>,
         is_progress: fn(&K::Status, &K::Status) -> bool,
+    ) -> Next {
+        let previous = object.status();
+        let is_progress = previous.is_some_and(|old| is_progress(old, &conclusion.status));
+        let pace = if is_progress && conclusion.events.is_empty() {
+            Pace::Progress
+        } else {
+            Pace::Ordinary
+        };
+        self.report_by(object, conclusion, pace)
+    }
+
+    fn report_by(
+        self: &Arc<Self>,
+        object: &Arc<K>,
+        conclusion: Conclusion<K::Status>,
+        pace: Pace,
     ) -> Next {
         let Conclusion {
             status,
@@ -129,11 +165,14 @@ impl<K: Reported> Reports<K> {
         if self.writer.is_settled(&uid, version.as_deref(), &status) {
             return at(requeue_after);
         }
-        let is_progress = object.status().is_some_and(|old| is_progress(old, &status));
-        let mut wait = self.writer.wait(&uid, version.as_deref());
-        if is_progress && events.is_empty() {
-            wait = wait.max(self.writer.wait_with_progress(&uid));
-        }
+        let ordinary = self.writer.wait(&uid, version.as_deref());
+        let wait = match pace {
+            Pace::Ordinary => ordinary,
+            Pace::Urgent => self
+                .writer
+                .wait_if_urgent(&uid, version.as_deref(), &status),
+            Pace::Progress => ordinary.max(self.writer.wait_with_progress(&uid)),
+        };
         if let Some(wait) = wait {
             return at(Some(requeue_after.map_or(wait, |after| after.min(wait))));
         }

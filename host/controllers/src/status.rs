@@ -1,5 +1,6 @@
 //! The only writer of statuses: at most once per reconcile, only when it differs, and for one object at
-//! most once a second, less often where a write takes long.
+//! most once a second, less often where a write takes long. Only a status that others wait for may be
+//! written sooner, as often as its size allows.
 //!
 //! A status is written over the version from which it was decided. If the object has another one by now,
 //! the API server refuses, and the status is decided again when the cache has that version.
@@ -39,6 +40,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The longest time between two status writes that differ.
 const LONGEST: Duration = Duration::from_secs(5);
+
+/// How many bytes a second of one object's status are written at most where others wait for it.
+const BYTES: f64 = 256.0 * 1024.0;
 
 /// The result of a write of a status.
 pub enum Written<K> {
@@ -100,14 +104,24 @@ impl<'a, S> Body<'a, S> {
 /// Writes statuses and remembers when, to space them. Forgetting that is harmless.
 #[derive(Default)]
 pub struct StatusWriter {
-    /// What was written lately, by uid, until the next write may be: the version over which that was
-    /// refused, so it always would be, if it was. Another version need not wait.
-    written: Recent<String, Option<String>>,
+    /// The last writes, by uid, until the next one may be.
+    written: Recent<String, Last>,
     /// What was written lately, by uid, until progress may be written again.
     reported: Recent<String, ()>,
     /// By uid: the version over which a write changed nothing, and what was written. The stored status differs from it
     /// for good: another operator's condition is in it, for example.
     settled: Mutex<HashMap<String, (String, u64)>>,
+}
+
+/// The last write of a status.
+#[derive(Clone)]
+struct Last {
+    /// The version over which it was refused, so it always would be. Another version need not wait.
+    refused: Option<String>,
+    /// When it was answered.
+    at: Instant,
+    /// How long the API server took.
+    took: Duration,
 }
 
 /// Of how many objects it is known at most that a write changes nothing.
@@ -148,10 +162,11 @@ impl StatusWriter {
         match timely("write the status of", object, request).await {
             Ok(written) => {
                 self.settle(&uid, version, status, &written);
-                let rest = (begin.elapsed() * REST).clamp(INTERVAL, LONGEST);
+                let last = Last::of(begin, None);
+                let rest = (last.took * REST).clamp(INTERVAL, LONGEST);
                 self.reported
                     .keep(uid.clone(), (), rest.max(PROGRESS_INTERVAL));
-                self.written.keep(uid, None, rest);
+                self.written.keep(uid, last, rest);
                 Ok(Written::Yes(Box::new(written)))
             }
             Err(error) if error.class() == Class::Conflict => {
@@ -159,8 +174,8 @@ impl StatusWriter {
                     error = error.chain(),
                     "the status is decided again: the object has changed"
                 );
-                let refused = version.map(str::to_owned);
-                self.written.keep(uid, refused, INTERVAL);
+                let last = Last::of(begin, version);
+                self.written.keep(uid, last, INTERVAL);
                 Ok(Written::Later(INTERVAL))
             }
             Err(error) => Err(error),
@@ -204,14 +219,49 @@ impl StatusWriter {
 
     /// How long a write of an object's status over this version must wait.
     pub(crate) fn wait(&self, uid: &str, version: Option<&str>) -> Option<Duration> {
-        let (refused, left) = self.written.get(uid)?;
-        let is_other = refused.is_some() && refused.as_deref() != version;
+        let (last, left) = self.written.get(uid)?;
+        let refused = last.refused.as_deref();
+        let is_other = refused.is_some() && refused != version;
         (!is_other).then_some(left)
     }
 
     /// How long a write must wait that only says how far the work on an object is.
     pub(crate) fn wait_with_progress(&self, uid: &str) -> Option<Duration> {
         self.reported.get(uid).map(|((), left)| left)
+    }
+
+    /// The same of a status that others wait for. It waits only as long as its size requires, or the API server is
+    /// slow; if it need not wait, its write does not.
+    pub(crate) fn wait_if_urgent<S: Serialize>(
+        &self,
+        uid: &str,
+        version: Option<&str>,
+        status: &S,
+    ) -> Option<Duration> {
+        let wait = self.wait(uid, version)?;
+        let (last, _) = self.written.get(uid)?;
+        if last.refused.is_some() {
+            return Some(wait);
+        }
+        // A status is always JSON.
+        let bytes = serde_json::to_vec(status).map_or(0, |bytes| bytes.len());
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let rest = Duration::from_secs_f64(f64::from(bytes) / BYTES).max(last.took * REST);
+        let left = rest.saturating_sub(last.at.elapsed()).min(wait);
+        if left.is_zero() {
+            self.written.forget(uid);
+        }
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+impl Last {
+    fn of(begin: Instant, refused: Option<&str>) -> Self {
+        Self {
+            refused: refused.map(str::to_owned),
+            at: Instant::now(),
+            took: begin.elapsed(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod claims;
 mod deletion;
 mod kubelet;
 mod outcome;
+mod pace;
 mod process;
 mod promises;
 

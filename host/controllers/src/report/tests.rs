@@ -127,6 +127,21 @@ impl World {
             requeue_after: None,
         };
         let next = self.reports.report_at_pace(flow, conclusion, is_progress);
+        self.ends(next).await
+    }
+
+    /// The same of a status that others wait for.
+    async fn report_urgently(&mut self, flow: &Arc<JobFlow>, progress: &str) -> Option<Duration> {
+        let conclusion = Conclusion {
+            status: status(progress),
+            events: Vec::new(),
+            requeue_after: None,
+        };
+        let next = self.reports.report_urgently(flow, conclusion);
+        self.ends(next).await
+    }
+
+    async fn ends(&mut self, next: Next) -> Option<Duration> {
         self.reports.written().await;
         match self.woken.try_recv() {
             Ok(_) => None,
@@ -235,4 +250,52 @@ async fn progress_is_written_less_often_than_anything_else() {
         world.report(&world.cached(), next).await;
         assert_eq!(world.progress().as_deref(), Some(next));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_status_that_others_wait_for_is_written_sooner_than_a_second_after_the_last() {
+    let mut world = World::new().await;
+    let second = Duration::from_secs(1);
+    assert_eq!(world.report(&world.cached(), "0").await, None);
+    assert_eq!(world.report(&world.cached(), "1").await, Some(second));
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(world.report_urgently(&world.cached(), "2").await, None);
+    assert_eq!(world.progress().as_deref(), Some("2"));
+    assert_eq!(world.report(&world.cached(), "3").await, Some(second));
+    assert_eq!(world.server().writes, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_status_is_written_as_often_as_its_size_allows() {
+    let mut world = World::new().await;
+    let large = |number: usize| format!("{number}{}", "x".repeat(64 * 1024));
+    assert_eq!(
+        world.report_urgently(&world.cached(), &large(0)).await,
+        None
+    );
+    let wait = world.report_urgently(&world.cached(), &large(1)).await;
+    let wait = wait.expect("it waits");
+    let expected = Duration::from_millis(250);
+    assert!(wait >= expected && wait < expected * 2, "{wait:?}");
+    tokio::time::sleep(wait).await;
+    assert_eq!(
+        world.report_urgently(&world.cached(), &large(1)).await,
+        None
+    );
+    assert_eq!(world.server().writes, 2);
+    // It never waits longer than others do.
+    let huge = "x".repeat(4 << 20);
+    let wait = world.report_urgently(&world.cached(), &huge).await;
+    assert_eq!(wait, Some(Duration::from_secs(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_others_wait_for_is_not_repeated_over_a_version_that_was_refused() {
+    let mut world = World::new().await;
+    let decided_from = world.cached();
+    world.server().set("status", json!({"progress": "2/3"}));
+    for _ in 0..3 {
+        world.report_urgently(&decided_from, "1/3").await;
+    }
+    assert_eq!(world.server().writes, 1);
 }

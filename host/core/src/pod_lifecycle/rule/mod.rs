@@ -14,7 +14,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::{
     api::core::v1::Pod,
@@ -25,7 +25,7 @@ use kube::ResourceExt;
 use operon_api::{
     CollaSet, PodTransitionRule,
     conditions::{Standing, conditions},
-    pod_transition_rule::{CheckStage, PodTransitionRuleStatus},
+    pod_transition_rule::{CheckStage, PodTransitionRuleStatus, TransitionDetail},
 };
 
 pub(super) use self::answer::noted;
@@ -101,6 +101,33 @@ pub fn conclude(seen: &Seen) -> Conclusion<PodTransitionRuleStatus> {
         events: event.into_iter().collect(),
         requeue_after: None,
     }
+}
+
+/// Whether a status lets an operation go on that the previous one does not: the lifecycle waits for it.
+pub fn allows_more(
+    previous: Option<&PodTransitionRuleStatus>,
+    status: &PodTransitionRuleStatus,
+) -> bool {
+    let generation = status.observed_generation;
+    let previous = previous.filter(|previous| previous.observed_generation == generation);
+    let known = previous.into_iter().flat_map(|previous| &previous.details);
+    let known: BTreeSet<_> = known.filter_map(allowed).collect();
+    let mut all = status.details.iter().filter_map(allowed);
+    all.any(|one| !known.contains(&one))
+}
+
+/// What a decision allows, if it allows something.
+fn allowed(detail: &TransitionDetail) -> Option<(&str, u8, &str)> {
+    let TransitionDetail {
+        uid,
+        stage,
+        operation,
+        passed,
+        name: _,
+        passed_rules: _,
+        reject_info: _,
+    } = detail;
+    passed.then_some((uid, *stage as u8, operation))
 }
 
 /// The decisions, and why a rule cannot be read, if one cannot.

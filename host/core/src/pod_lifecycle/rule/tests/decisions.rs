@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Change, Scene, at_most, pod};
+use super::{super::allows_more, Change, Scene, at_most, pod};
 
 #[test]
 fn no_more_pods_leave_service_than_the_rule_allows() {
@@ -277,4 +277,31 @@ fn a_status_is_not_written_again_when_nothing_happened() {
         first,
         "a pod that leaves is no new decision"
     );
+}
+
+#[test]
+fn the_lifecycle_waits_only_for_a_status_that_allows_an_operation() {
+    let mut scene = Scene::new(4, &at_most(1));
+    let allows = |scene: &mut Scene| {
+        let before = scene.object().status.clone();
+        let status = scene.decide();
+        allows_more(before.as_ref(), &status)
+    };
+    assert!(!allows(&mut scene), "no operation has begun");
+    scene.begin("a", "1");
+    assert!(allows(&mut scene));
+    assert!(!allows(&mut scene), "it is known");
+    scene.begin("b", "2");
+    assert!(!allows(&mut scene), "it waits");
+    scene.leaves("a");
+    assert!(!allows(&mut scene));
+    scene.returns("a");
+    assert!(allows(&mut scene), "the next one may go");
+    scene.object["metadata"]["generation"] = json!(2);
+    assert!(
+        allows(&mut scene),
+        "what was decided by the previous spec does not count"
+    );
+    scene.returns("b");
+    assert!(!allows(&mut scene), "there is less to say");
 }
