@@ -275,7 +275,7 @@ impl Call {
     }
 
     async fn perform_one(&self, effect: &Effect) -> Result<(), ActionError> {
-        if effect.removes() {
+        if effect.removes() || effect.gives_to_controller() {
             fresh(self.pods.stale().or_else(|| self.loaded.watch.stale()))?;
         }
         if let Effect::Event {
@@ -311,12 +311,12 @@ impl Call {
 }
 
 /// Whether a cache that an answer was read from follows the API server. Otherwise its content may be
-/// outdated, and no object is deleted because of it.
+/// outdated, and no object is removed because of it.
 fn fresh(stale: Option<String>) -> Result<(), ActionError> {
     let Some(stale) = stale else {
         return Ok(());
     };
-    let message = format!("nothing is deleted or evicted while {stale}");
+    let message = format!("nothing is deleted, evicted or put back while {stale}");
     Err(ActionError::Retry(
         Failure::new("CacheStale", message),
         None,

@@ -353,6 +353,16 @@ impl Effect {
         }
     }
 
+    /// Whether it gives an object to a controller, which may remove another one that is too many then.
+    pub fn gives_to_controller(&self) -> bool {
+        let (Self::Patch { body, .. } | Self::Apply(body)) = self else {
+            return false;
+        };
+        let owners = body["metadata"]["ownerReferences"].as_array();
+        let mut owners = owners.into_iter().flatten();
+        owners.any(|owner| owner["controller"] == true)
+    }
+
     /// The effect's kind in one word, as metrics and logs name it.
     pub fn kind(&self) -> &'static str {
         match self {

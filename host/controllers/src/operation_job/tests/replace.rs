@@ -383,6 +383,33 @@ fn a_pod_is_released_though_the_answer_to_its_mark_got_lost() {
     cluster.assert_ends();
 }
 
+/// The ReplicaSet creates the new pod while the watch of pods is interrupted: beside it, the old pod would be one too
+/// many, and the ReplicaSet might delete another one.
+#[test]
+fn an_old_pod_is_not_put_back_while_the_watch_of_pods_is_interrupted() {
+    let mut cluster = Cluster::new(&mut Chance::new(1));
+    cluster.world.calm();
+    cluster.add_job(&["web-bbbbb".to_owned()], &Value::Null, 60, -1);
+    cluster.world.pass(Duration::from_secs(3));
+    let is_released = |cluster: &Cluster| {
+        let state = cluster.world.server.state();
+        let pod = state.objects.get(PODS, "web-bbbbb").expect("the old pod");
+        label(pod, marks::RELEASED_FROM).is_some()
+    };
+    assert!(is_released(&cluster));
+    cluster.world.change(|state, _| state.is_watch_down = true);
+    cluster.world.pass(Duration::from_secs(2));
+    cluster.run_replica_set();
+    cluster.make_all_ready();
+    cluster.world.pass(Duration::from_mins(2));
+    assert!(
+        is_released(&cluster),
+        "its time is over, but not its new pod"
+    );
+    cluster.run_replica_set();
+    cluster.assert_ends();
+}
+
 fn schedule(seed: u64) -> Coverage {
     let chance = &mut Chance::new(seed);
     let mut cluster = Cluster::new(chance);
