@@ -9,12 +9,14 @@
 
 mod beside;
 mod claims;
+mod decoration;
 mod deletion;
 mod kubelet;
 mod outcome;
 mod pace;
 mod process;
 mod promises;
+mod resize;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,14 +26,16 @@ use operon_core::pod_lifecycle::adapter::{Adapter, Edit, Standing};
 use serde_json::{Value, json};
 
 use self::{
+    decoration::decorate,
     deletion::{Deletion, collect_garbage, delete, protect, unprotect},
     kubelet::{Work, is_active, work},
     process::Process,
     promises::{Believed, Writes, labels, owner},
+    resize::{requests, resize_policy},
 };
 use crate::simulation::{
-    Chance, Coverage, Objects, State, World, name_of,
-    plurals::{CLAIMS, COLLA_SETS, CONTEXTS, DECORATIONS, PODS, RULES},
+    Chance, Coverage, Objects, World, name_of,
+    plurals::{CLAIMS, COLLA_SETS, CONTEXTS, PODS, RULES},
     simulate,
 };
 
@@ -69,12 +73,17 @@ impl Cluster {
         let promises = Writes::new(Arc::clone(&believed));
         let has_rules = !chance.once_in(3);
         let templates = claims::templates(chance);
+        let resizes_by_restart = chance.once_in(2);
         let world = World::new(promises, start, |state, now| {
             for rule in rules().into_iter().filter(|_| has_rules) {
                 state.objects.create(RULES, rule, now);
             }
             let mut object = new_colla_set();
             object["spec"]["volumeClaimTemplates"] = templates;
+            if resizes_by_restart {
+                let container = at(&mut object, "/spec/template/spec/containers/0");
+                container["resizePolicy"] = resize_policy("RestartContainer");
+            }
             state.objects.create(COLLA_SETS, object, now);
             state.faults = faults;
         });
@@ -231,17 +240,9 @@ impl Cluster {
                 claims::bind(&mut state.objects, claim);
             }),
             67 => self.world.change(decorate),
-            68 | 69 => {
-                let cpu = chance.pick(&["100m", "200m", "300m"]);
-                let container = "/template/spec/containers/0";
-                self.edit(|spec| at(spec, container)["resources"] = requests(cpu));
-            }
-            70 if chance.once_in(4) => {
-                let policy = chance.pick(&["NotRequired", "RestartContainer"]);
-                let policy = json!([{"resourceName": "cpu", "restartPolicy": policy}]);
-                let container = "/template/spec/containers/0";
-                self.edit(|spec| at(spec, container)["resizePolicy"] = policy);
-            }
+            68 => self.edit_cpu(chance),
+            69 => self.resize(chance),
+            70 if chance.once_in(4) => self.edit_resize_policy(chance),
             70 | 71 => self.work(chance, Work::Defer),
             72 => self.work(chance, Work::Refuse),
             _ => self.world.disturb(chance),
@@ -443,27 +444,6 @@ fn new_colla_set() -> Value {
             },
         },
     })
-}
-
-/// The resources of a container with so much CPU.
-fn requests(cpu: &str) -> Value {
-    json!({"requests": {"cpu": cpu}})
-}
-
-/// A PodDecoration that selects the pods.
-const DECORATION: &str = "sidecar";
-
-/// A user creates the PodDecoration, or deletes it.
-fn decorate(state: &mut State, now: Timestamp) {
-    if state.objects.get(DECORATIONS, DECORATION).is_some() {
-        return state.objects.delete(DECORATIONS, DECORATION, now);
-    }
-    let decoration = json!({
-        "apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "PodDecoration",
-        "metadata": {"name": DECORATION},
-        "spec": {"selector": {"matchLabels": {"app": NAME}}},
-    });
-    state.objects.create(DECORATIONS, decoration, now);
 }
 
 /// A pod with this label may not leave service.

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use operon_api::{conditions::POD_DECORATIONS_NOT_APPLIED, keys};
+use operon_api::keys;
 use operon_core::pod_lifecycle::labels::SERVICE_AVAILABLE;
 use serde_json::{Value, json};
 
 use super::{
-    Cluster, DECORATION, HISTORY_LIMIT, NAME, claims,
+    Cluster, HISTORY_LIMIT, NAME, claims, decoration,
     kubelet::{has_condition, is_active},
     promises::{labels, owner},
 };
 use crate::simulation::{
     Objects, name_of,
-    plurals::{CLAIMS, COLLA_SETS, CONTEXTS, DECORATIONS, PODS, REVISIONS, RULES},
+    plurals::{CLAIMS, COLLA_SETS, CONTEXTS, PODS, REVISIONS, RULES},
 };
 
 impl Cluster {
@@ -21,11 +21,7 @@ impl Cluster {
     pub(super) fn assert_is_as_desired(&self) {
         let state = self.world.server.state();
         let object = state.objects.get(COLLA_SETS, NAME).expect("a CollaSet");
-        let conditions = object["status"]["conditions"].as_array();
-        let mut conditions = conditions.into_iter().flatten();
-        let says = conditions.any(|one| one["type"] == POD_DECORATIONS_NOT_APPLIED);
-        let is_decorated = state.objects.get(DECORATIONS, DECORATION).is_some();
-        assert_eq!(says, is_decorated, "{object:#}");
+        decoration::assert_is_reported(object, &state.objects);
         let mut pods = state.objects.all(PODS);
         // A pod that has finished or was excluded is not adopted.
         let was_excluded = |pod: &Value| labels(pod).contains_key(keys::ORPHANED);
