@@ -147,6 +147,29 @@ impl Cluster {
         });
     }
 
+    /// A user edits what concerns claims, or deletes one; or one gets its volume.
+    fn change_claims(&mut self, chance: &mut Chance) {
+        match chance.of(10) {
+            0 => {
+                let templates = claims::templates(chance);
+                self.edit(|spec| spec["volumeClaimTemplates"] = templates);
+            }
+            1..=3 => {
+                let policies = ["Delete", "Retain"];
+                let when = [chance.pick(&policies), chance.pick(&policies)];
+                let policy = json!({"whenDeleted": when[0], "whenScaled": when[1]});
+                let field = "persistentVolumeClaimRetentionPolicy";
+                self.edit(|spec| spec["scaleStrategy"][field] = policy);
+            }
+            4 | 5 => self.world.change_any(chance, CLAIMS, |state, now, claim| {
+                claims::delete(&mut state.objects, claim, now);
+            }),
+            _ => self.world.change_any(chance, CLAIMS, |state, _, claim| {
+                claims::bind(&mut state.objects, claim);
+            }),
+        }
+    }
+
     fn happen(&mut self, chance: &mut Chance) {
         if chance.once_in(3) {
             self.create_if_gone();
@@ -222,23 +245,7 @@ impl Cluster {
             57 => self.label(chance, STAYS_OUT, Some("true")),
             58 => self.label(chance, STAYS_OUT, None),
             59..=61 => self.crowd(chance),
-            62 if chance.once_in(2) => {
-                let templates = claims::templates(chance);
-                self.edit(|spec| spec["volumeClaimTemplates"] = templates);
-            }
-            62 | 63 => {
-                let policies = ["Delete", "Retain"];
-                let when = [chance.pick(&policies), chance.pick(&policies)];
-                let policy = json!({"whenDeleted": when[0], "whenScaled": when[1]});
-                let field = "persistentVolumeClaimRetentionPolicy";
-                self.edit(|spec| spec["scaleStrategy"][field] = policy);
-            }
-            64 => self.world.change_any(chance, CLAIMS, |state, now, claim| {
-                claims::delete(&mut state.objects, claim, now);
-            }),
-            65 | 66 => self.world.change_any(chance, CLAIMS, |state, _, claim| {
-                claims::bind(&mut state.objects, claim);
-            }),
+            62..=66 => self.change_claims(chance),
             67 => self.world.change(decorate),
             68 => self.edit_cpu(chance),
             69 => self.resize(chance),

@@ -5,7 +5,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::ControllerRevision,
+    core::v1::{PersistentVolumeClaim, Pod},
+};
 use kube::{
     Client,
     core::{ApiResource, GroupVersionKind, TypeMeta},
@@ -22,9 +25,10 @@ pub(super) struct Kinds {
 }
 
 /// The kinds that controllers write which can be disabled: the API server need not be asked for their plurals.
-pub(super) fn own_kinds() -> [ApiResource; 4] {
+pub(super) fn own_kinds() -> [ApiResource; 5] {
     [
         ApiResource::erase::<Pod>(&()),
+        ApiResource::erase::<PersistentVolumeClaim>(&()),
         ApiResource::erase::<ControllerRevision>(&()),
         ApiResource::erase::<CollaSet>(&()),
         ApiResource::erase::<ResourceContext>(&()),

@@ -197,6 +197,7 @@ mod tests {
             object: std::sync::Arc::new(serde_json::from_value(object).expect("a CollaSet")),
             pods: Vec::new(),
             revisions: Vec::new(),
+            claims: Vec::new(),
             can_resize: true,
             context: None,
             mates: std::collections::BTreeSet::new(),
