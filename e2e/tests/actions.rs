@@ -1,7 +1,9 @@
 //! The built-in actions besides Replace, as the chart installs them.
 
-use k8s_openapi::api::{core::v1::ContainerStatus, policy::v1::PodDisruptionBudget};
-use operon_e2e::{plugin::said, prelude::*};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet, core::v1::ContainerStatus, policy::v1::PodDisruptionBudget,
+};
+use operon_e2e::{plugin::said, prelude::*, workload::pod_spec};
 
 fn container(pod: &Pod) -> ContainerStatus {
     let status = pod.status.as_ref().expect("a status");
@@ -39,6 +41,35 @@ async fn the_containers_of_a_deployment_restart_in_place() {
         let untouched = world.settled("foo", 2).await;
         for (old, new) in after.iter().zip(&untouched) {
             assert_eq!(container(old).container_id, container(new).container_id);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pods_of_a_deployment_and_of_a_stateful_set_are_recreated() {
+    story(async |world: &World| {
+        let before = Deployment::of("foo", 2).up(world).await;
+        let spec = json!({"serviceName": "db", "replicas": 2,
+            "selector": {"matchLabels": {"app": "db"}},
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": pod_spec()}});
+        world
+            .make::<StatefulSet>(json!({"metadata": {"name": "db"}, "spec": spec}))
+            .await;
+        let sets_pods = world.settled("db", 2).await;
+        let mut targets = names(&before);
+        targets.push("db-1".to_owned());
+        world
+            .create(&Job::of("opj", "Recreate", &targets).object())
+            .await;
+        let done = world.finished("opj").await;
+        assert_eq!(job::progress(&done), Progress::Succeeded, "{done:?}");
+        let after = world.settled("foo", 2).await;
+        assert!(names(&after).iter().all(|name| !names(&before).contains(name)));
+        let after = world.settled("db", 2).await;
+        for (old, new) in sets_pods.iter().zip(&after) {
+            assert_eq!(old.name_any(), new.name_any());
+            assert_eq!(old.uid() == new.uid(), old.name_any() == "db-0");
         }
     })
     .await;

@@ -9,9 +9,10 @@ use operon_devcluster::Progress;
 use crate::tools;
 
 /// The built-in actions: the name in `source.builtin`, and the package.
-const ACTIONS: [(&str, &str); 3] = [
+const ACTIONS: [(&str, &str); 4] = [
     ("replace", "operon-action-replace"),
     ("restart", "operon-action-restart"),
+    ("recreate", "operon-action-recreate"),
     ("evict", "operon-action-evict"),
 ];
 

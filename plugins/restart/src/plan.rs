@@ -159,7 +159,7 @@ fn unready(container: &Container) -> String {
 
 fn cannot(container: &str, why: &str) -> Plan {
     let message = format!(
-        "container {container:?} cannot be restarted in place: {why}. To get a new pod instead, use the action Replace or delete the pod"
+        "container {container:?} cannot be restarted in place: {why}. To get a new pod instead, use the action Recreate or Replace"
     );
     fail("CannotRestartInPlace", message)
 }
