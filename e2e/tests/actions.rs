@@ -65,7 +65,11 @@ async fn pods_of_a_deployment_and_of_a_stateful_set_are_recreated() {
         let done = world.finished("opj").await;
         assert_eq!(job::progress(&done), Progress::Succeeded, "{done:?}");
         let after = world.settled("foo", 2).await;
-        assert!(names(&after).iter().all(|name| !names(&before).contains(name)));
+        assert!(
+            names(&after)
+                .iter()
+                .all(|name| !names(&before).contains(name))
+        );
         let after = world.settled("db", 2).await;
         for (old, new) in sets_pods.iter().zip(&after) {
             assert_eq!(old.name_any(), new.name_any());

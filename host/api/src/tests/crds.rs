@@ -263,7 +263,11 @@ fn the_rules_are_these() {
             &["self == oldSelf && self.map(t, t.name) == oldSelf.map(t, t.name)"][..],
         ),
         (ap(), ".spec.action", &["self == oldSelf"][..]),
-        (ap(), ".spec.source", &["has(self.configMap)"][..]),
+        (
+            ap(),
+            ".spec.source",
+            &["has(self.builtin) != has(self.configMap)"][..],
+        ),
     ] {
         let schema = at(&crd, path);
         let found = schema["x-kubernetes-validations"]
