@@ -83,7 +83,7 @@ impl Controller for CollaSets {
             context,
             pods: concerned(&self.triggers.pods, &object, &self.pods.store),
             revisions: concerned(&self.triggers.revisions, &object, &self.revisions.store),
-            claims: concerned(&self.triggers.claims, &object, &self.claims.store),
+            claims: self.claims(&object),
             can_resize: self.can_resize,
             decorations: self.decorations(&object),
             now: Timestamp::now(),
@@ -101,6 +101,31 @@ impl Controller for CollaSets {
 }
 
 impl CollaSets {
+    /// The claims that concern a CollaSet, without those that belong to another one.
+    fn claims(&self, object: &CollaSet) -> Vec<Arc<PersistentVolumeClaim>> {
+        let mut claims = concerned(&self.triggers.claims, object, &self.claims.store);
+        let others: BTreeSet<_> = claims
+            .iter()
+            .filter_map(|claim| claim.annotations().get(keys::CLAIM_OF).cloned())
+            .filter(|uid| Some(uid) != object.metadata.uid.as_ref())
+            .collect();
+        // Those of a set that is gone belong to nobody.
+        if !others.is_empty() {
+            let namespace = object.namespace().unwrap_or_default();
+            let sets = self
+                .triggers
+                .objects
+                .get(&all_of(&namespace), &self.objects.store);
+            let mut living = sets.iter().filter_map(|set| set.uid());
+            let living: BTreeSet<_> = living.by_ref().filter(|uid| others.contains(uid)).collect();
+            claims.retain(|claim| {
+                let of = claim.annotations().get(keys::CLAIM_OF);
+                of.is_none_or(|of| !living.contains(of))
+            });
+        }
+        claims
+    }
+
     /// The ResourceContext of a CollaSet.
     fn context(&self, object: &CollaSet) -> Option<Arc<ResourceContext>> {
         let namespace = object.namespace().unwrap_or_default();

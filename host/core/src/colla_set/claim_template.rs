@@ -1,6 +1,6 @@
 //! Claim templates: how they are hashed, which claims are of one, and what a new claim is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Resource, ResourceExt};
@@ -14,6 +14,7 @@ use crate::{
     jobs::{
         name::{cut, five},
         owned::owner,
+        stored::stored_claim,
     },
     reactive_job::sap_hash::go_claims,
 };
@@ -31,9 +32,11 @@ const NAMES: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Template {
     pub(super) name: String,
-    /// The values that the label of its claims may have: ours, and one of KusionStack's controller built with a
-    /// newer library.
-    hashes: [String; 2],
+    /// The value of the label of new claims.
+    hash: String,
+    /// The values that the label of its claims may have: those of all spellings of the template, ours and those of
+    /// KusionStack's controller built with a newer library.
+    hashes: BTreeSet<String>,
     body: Value,
 }
 
@@ -41,10 +44,14 @@ impl Template {
     pub(super) fn of(body: &Value) -> Self {
         let name = body.pointer("/metadata/name").and_then(Value::as_str);
         // What Go cannot read has no hash of KusionStack's.
-        let texts = go_claims(body).unwrap_or_else(|| [body.to_string(), body.to_string()]);
+        let texts =
+            |body: &Value| go_claims(body).unwrap_or_else(|| [body.to_string(), body.to_string()]);
+        let [written, _] = texts(body);
+        let all = spellings(body).into_iter().flat_map(|one| texts(&one));
         Self {
             name: name.unwrap_or_default().to_owned(),
-            hashes: texts.map(|text| hash(&text)),
+            hash: hash(&written),
+            hashes: all.map(|text| hash(&text)).collect(),
             body: body.clone(),
         }
     }
@@ -54,6 +61,70 @@ impl Template {
         let hash = claim.labels().get(keys::CLAIM_HASH);
         let has_hash = hash.is_some_and(|hash| self.hashes.contains(hash));
         has_hash && template_name(object, claim).is_some_and(|name| name == self.name)
+    }
+}
+
+/// The same template with and without what the API server fills in: claims that were created from one are claims of
+/// the other.
+fn spellings(body: &Value) -> Vec<Value> {
+    let types = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim"});
+    let mut all = vec![body.clone()];
+    for is_typed in [false, true] {
+        for has_mode in [false, true] {
+            let mut one = body.clone();
+            if let Some(fields) = one.as_object_mut() {
+                fields.retain(|key, _| key != "apiVersion" && key != "kind");
+                fields.extend(
+                    types
+                        .as_object()
+                        .filter(|_| is_typed)
+                        .cloned()
+                        .into_iter()
+                        .flatten(),
+                );
+            }
+            let spec = one.get_mut("spec").and_then(Value::as_object_mut);
+            if let Some(spec) = spec.filter(|spec| {
+                let mode = spec.get("volumeMode");
+                mode.is_none_or(|mode| mode.is_null() || mode == "Filesystem")
+            }) {
+                spec.remove("volumeMode");
+                spec.extend(has_mode.then(|| ("volumeMode".to_owned(), json!("Filesystem"))));
+            }
+            all.push(one);
+        }
+    }
+    all
+}
+
+/// Templates of several revisions that mean the same have the same claims, however they are written.
+pub(super) fn share(templates: &mut BTreeMap<String, Vec<Template>>) {
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let meaning = |template: &Template| stored_claim(&template.body).to_string();
+    for template in templates.values().flatten() {
+        let hashes = known.entry(meaning(template)).or_default();
+        hashes.extend(template.hashes.iter().cloned());
+    }
+    for template in templates.values_mut().flatten() {
+        if let Some(hashes) = known.get(&meaning(template)) {
+            template.hashes.clone_from(hashes);
+        }
+    }
+}
+
+/// Whether the name of a claim is one that a claim of the set and of its template has.
+pub(super) fn is_named_after(object: &CollaSet, claim: &PersistentVolumeClaim) -> bool {
+    let name = claim.name_any();
+    let Some((beginning, _)) = name.rsplit_once('-') else {
+        return false;
+    };
+    match claim.labels().get(keys::CLAIM_TEMPLATE) {
+        Some(template) => {
+            let expected = format!("{}-{template}", object.name_any());
+            beginning == cut(&expected, BEGINNING).trim_end_matches('-')
+                || beginning == cut(&expected, BEGINNING)
+        }
+        None => beginning.starts_with(&format!("{}-", object.name_any())),
     }
 }
 
@@ -93,12 +164,11 @@ pub(super) fn start(object: &CollaSet, id: u32, template: &Template) -> Start {
     let mut labels = texts("/metadata/labels");
     let matched = object.spec.selector.match_labels.iter().flatten();
     labels.extend(matched.map(|(key, value)| (key.clone(), json!(value))));
-    let [hash, _] = &template.hashes;
     let own = [
         (keys::CONTROL, "true"),
         (keys::INSTANCE_ID, &id.to_string()),
         (keys::CLAIM_TEMPLATE, &template.name),
-        (keys::CLAIM_HASH, hash),
+        (keys::CLAIM_HASH, &template.hash),
     ];
     labels.extend(own.map(|(key, value)| (key.to_owned(), json!(value))));
     let mut annotations = texts("/metadata/annotations");
@@ -122,10 +192,10 @@ pub(super) fn start(object: &CollaSet, id: u32, template: &Template) -> Start {
 }
 
 fn names(object: &CollaSet, id: u32, template: &Template) -> Vec<String> {
-    let (uid, name, [hash, _]) = (
+    let (uid, name, hash) = (
         object.uid().unwrap_or_default(),
         &template.name,
-        &template.hashes,
+        &template.hash,
     );
     let beginning = format!("{}-{name}", object.name_any());
     let beginning = cut(&beginning, BEGINNING);

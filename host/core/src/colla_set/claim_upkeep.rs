@@ -1,7 +1,8 @@
 //! What changes of the PersistentVolumeClaims of a set: a claim follows the pod that mounts it, has the owner that
 //! the retention policy wants, and is deleted when no pod needs it.
 //!
-//! A claim is never deleted while a pod mounts it.
+//! A claim is never deleted while a pod mounts it that is the set's or nobody's. Claims that pods of other kinds mount
+//! are protected by Kubernetes, which keeps a claim until no pod uses it.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -59,7 +60,8 @@ impl<'a> Claims<'a> {
         });
         let free = self.free.iter();
         let free = free.filter_map(|claim| {
-            let (members, _) = self.users(claim, pods);
+            let (mut members, _) = self.users(claim, pods);
+            members.retain(|pod| self.is_of_template(pod, claim));
             (!members.is_empty()).then(|| taken(self.object, claim, id_of_users(&members), true))
         });
         own.chain(free).collect()
@@ -109,6 +111,9 @@ impl<'a> Claims<'a> {
         let Some(id) = id_of(claim) else {
             return false;
         };
+        if !goes_with_pod && !living.replaced.contains(&id) {
+            return false;
+        }
         let mut active = pods.active.iter().chain(&pods.adopt);
         let Some(pod) = active.find(|pod| instance_id(pod) == Some(id)) else {
             let is_gone = !living.ids.contains(&id);

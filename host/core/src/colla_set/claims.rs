@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 
 use super::{
     Seen,
-    claim_template::{Template, start},
+    claim_template::{self, Template, start},
     claim_upkeep::taken,
-    pods::{Pods, instance_id, is_finished, is_scheduled, owner_uid, revision},
+    pods::{Pods, creation, instance_id, is_finished, is_scheduled, owner_uid, revision},
     revision::{Revisions, claim_templates},
 };
 use crate::driver::Write;
@@ -52,9 +52,7 @@ pub fn may_take(object: &CollaSet, claim: &PersistentVolumeClaim) -> bool {
         Some(matched) => matched
             .iter()
             .all(|(key, value)| labels.get(key) == Some(value)),
-        None => claim
-            .name_any()
-            .starts_with(&format!("{}-", object.name_any())),
+        None => claim_template::is_named_after(object, claim),
     };
     is_selected && claim.owner_references().is_empty() && !labels.contains_key(keys::ORPHANED)
 }
@@ -108,13 +106,15 @@ impl<'a> Claims<'a> {
             let templates = claim_templates(one).iter().map(Template::of);
             (one.name_any(), templates.collect())
         });
+        let mut templates: BTreeMap<String, Vec<Template>> = templates.collect();
+        claim_template::share(&mut templates);
         let mut claims = Self {
             object,
             own,
             free,
             by_id,
             mounts: BTreeMap::new(),
-            templates: templates.collect(),
+            templates,
         };
         // Most sets have no claims.
         if !seen.claims.is_empty() {
@@ -130,6 +130,11 @@ impl<'a> Claims<'a> {
     /// The ids that its claims are for.
     pub(super) fn ids(&self) -> BTreeSet<u32> {
         self.own.iter().filter_map(|claim| id_of(claim)).collect()
+    }
+
+    /// Whether there are claims for an id, its own or such that it may take.
+    pub(super) fn exist_for(&self, id: u32) -> bool {
+        self.by_id.contains_key(&id)
     }
 
     /// The ids that no new pod may have, because the claims of a former pod with them are to be deleted.
@@ -217,7 +222,8 @@ impl<'a> Claims<'a> {
         // A pod that stays keeps its claims.
         let is_left = |claim: &PersistentVolumeClaim| {
             let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && !is_finished(pod);
-            !self.mounting(claim).iter().any(|pod| stays(pod))
+            let mut pods = self.concerned(claim);
+            !pods.any(stays)
         };
         let of_id = self.by_id.get(&id).into_iter().flatten().copied();
         let of_id = of_id.filter(|claim| template.is_of(self.object, claim) && is_left(claim));
@@ -240,8 +246,30 @@ impl<'a> Claims<'a> {
     fn is_mounted_alone(&self, claim: &PersistentVolumeClaim) -> bool {
         let modes = claim.spec.iter().flat_map(|spec| &spec.access_modes);
         let is_shared = |mode: &String| mode == "ReadWriteMany" || mode == "ReadOnlyMany";
-        let mut pods = self.mounting(claim).iter();
+        let mut pods = self.concerned(claim);
         !modes.flatten().any(is_shared) && pods.any(|pod| !is_finished(pod))
+    }
+
+    /// The pods that mount a claim and are the set's, or were. Any other pod that mounts it, such as one that a user
+    /// started to save the data, changes nothing, but the claim is not deleted meanwhile.
+    fn concerned(&self, claim: &PersistentVolumeClaim) -> impl Iterator<Item = &'a Pod> {
+        let object = self.object;
+        let id = id_of(claim);
+        let pods = self.mounting(claim).to_vec();
+        pods.into_iter().filter(move |pod| {
+            owner_uid(*pod) == object.metadata.uid.as_deref()
+                || creation(object, pod) > 0
+                || (id.is_some() && instance_id(pod) == id)
+        })
+    }
+
+    /// Whether a pod mounts a claim as that of a claim template, and not because its pod template names the claim.
+    pub(super) fn is_of_template(&self, pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
+        let templates = revision(pod).map_or(&[][..], |revision| self.templates(revision));
+        let name = claim.metadata.name.as_deref();
+        let mut volumes = mounts(pod).filter(|(_, mounted)| Some(*mounted) == name);
+        id_of(claim).is_some()
+            && volumes.any(|(volume, _)| templates.iter().any(|template| template.name == volume))
     }
 
     /// The pods of the set that mount a claim, and those that have left it, or leave it now.
@@ -260,7 +288,7 @@ impl<'a> Claims<'a> {
             let leaves = has(&pods.exclude, pod) || has(&pods.release, pod);
             (is_owned && !leaves) || has(&pods.adopt, pod)
         };
-        self.mounting(claim).iter().copied().partition(is_member)
+        self.concerned(claim).partition(is_member)
     }
 }
 

@@ -70,8 +70,9 @@ impl Kind for Driven {
             Batch::independent(context.iter().cloned()),
             Batch::independent(revision.iter().cloned().map(Write::Make)),
             Batch::independent(renumber.iter().cloned().map(Write::Do)),
-            Batch::independent(writes(edit)),
+            // The claims of a pod leave the set before the pod does: nobody else would know that they are its.
             Batch::independent(writes(claim_changes)),
+            Batch::independent(writes(edit)),
             Batch::independent(writes(delete)),
             Batch::dependent(scaled_in.iter().cloned().map(Write::Do)),
         ]);

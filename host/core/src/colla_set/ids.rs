@@ -90,7 +90,9 @@ impl<'a> Ids<'a> {
             let short = missing + holders.unnumbered.len() - places.len();
             more.extend(free.by_ref().take(short));
             let without = origins.keys().filter(|id| !beside.contains_key(id));
-            more_beside.extend(without.copied().zip(free));
+            // The claims of a new pod of a pair are deleted if it is given up, so it gets none of a former pod.
+            let fresh = free.filter(|id| !claims.exist_for(*id));
+            more_beside.extend(without.copied().zip(fresh));
         }
         let numbers = places.get(missing..).unwrap_or_default().iter();
         let numbers = holders.unnumbered.iter().zip(numbers);

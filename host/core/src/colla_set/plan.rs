@@ -88,6 +88,23 @@ fn scaled_in(scale: &Scale, replicas: i32) -> Option<Effect> {
     })
 }
 
+/// What is written of a set that is paused, or whose revision does not exist yet.
+fn held(seen: &Seen, revisions: &Revisions<'_>, pods: &Pods<'_>, is_paused: bool) -> Plan {
+    let mut edits = Edits::default();
+    // No pod stays out of service for an operation that does not go on.
+    for pod in pods.active.iter().filter(|_| is_paused) {
+        edits.take_back(SCALE_IN, pod);
+        end_operation(pod, &mut edits);
+    }
+    Plan {
+        revision: revisions.start(&seen.object),
+        renumber: revisions.renumber(),
+        claim_changes: Claims::of(seen, revisions).settle(),
+        edit: edits.into_effects(),
+        ..Plan::default()
+    }
+}
+
 /// Decides what is written.
 pub(super) fn plan(seen: &Seen) -> Plan {
     let object = &*seen.object;
@@ -104,24 +121,13 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         }
     };
     let revisions = Revisions::of(seen);
-    let revision = revisions.start(object);
     let is_paused = object.spec.paused == Some(true);
     // Pods are labelled with the name of their revision, so the revision comes first.
     let pods = Pods::of(seen, &selector);
-    let mut edits = Edits::default();
     let Some(updated) = revisions.updated.filter(|_| !is_paused) else {
-        // No pod stays out of service for an operation that does not go on.
-        for pod in pods.active.iter().filter(|_| is_paused) {
-            edits.take_back(SCALE_IN, pod);
-            end_operation(pod, &mut edits);
-        }
-        return Plan {
-            revision,
-            renumber: revisions.renumber(),
-            edit: edits.into_effects(),
-            ..Plan::default()
-        };
+        return held(seen, &revisions, &pods, is_paused);
     };
+    let mut edits = Edits::default();
     let mut pairs = Pairs::of(&pods);
     membership::change(object, &pods, &mut edits);
     pairs.change(&pods, &updated.name_any(), seen.now, &mut edits);
@@ -176,7 +182,7 @@ pub(super) fn plan(seen: &Seen) -> Plan {
     Plan {
         problem: None,
         end: None,
-        revision,
+        revision: revisions.start(object),
         renumber: revisions.renumber(),
         context: ids.write,
         create: instead,

@@ -96,7 +96,8 @@ pub(super) fn end_operation<'a>(pod: &'a Pod, edits: &mut Edits<'a>) {
             Some(finish) => edits.labels(pod, finish),
             None => edits.take_back(UPDATE, pod),
         }
-        if pod.labels().contains_key(PREPARING_TO_DELETE) {
+        // Another operation may have set it meanwhile.
+        if UPDATE.has_begun(pod.labels()) && pod.labels().contains_key(PREPARING_TO_DELETE) {
             edits.unlabel(pod, PREPARING_TO_DELETE);
         }
     }

@@ -677,3 +677,123 @@ fn claim_templates_that_cannot_be_used_are_refused_with_a_reason() {
         assert!(problem.message.contains(words), "{}", problem.message);
     }
 }
+
+#[test]
+fn a_replacement_that_is_cancelled_deletes_no_claim_that_was_retained() {
+    let mut seen = serving(3);
+    seen.retain("Delete", "Retain");
+    let retained = mounted(&seen.pods[2]);
+    seen.edit(|object| object.spec.replicas = 2);
+    seen.pods.remove(2);
+    seen.note_context();
+    assert!(seen.is_quiet(), "the claim of id 2 stays");
+    seen.pod(
+        0,
+        &json!({"metadata": {"labels": {keys::TO_REPLACE: "true"}}}),
+    );
+    seen.serve_with_claims();
+    let new = seen.pods.last().expect("a new pod").clone();
+    assert_ne!(mounted(&new), retained, "it has an id without claims");
+    seen.pods.pop();
+    seen.pod(
+        0,
+        &json!({"metadata": {"labels": {keys::TO_REPLACE: null}}}),
+    );
+    seen.note_context();
+    assert_eq!(seen.deleted_claims(), mounted(&new));
+    seen.note_claims();
+    seen.note_context();
+    assert!(
+        seen.claims
+            .iter()
+            .any(|claim| retained.contains(&claim.name_any()))
+    );
+    assert!(seen.is_quiet());
+}
+
+#[test]
+fn a_claim_is_found_again_however_its_template_is_written_meanwhile() {
+    for spelling in [
+        json!({"spec": {"volumeMode": "Filesystem"}}),
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim"}),
+        json!({"spec": {"resources": {"requests": {"storage": "1024Mi"}}}}),
+        json!({"status": {}}),
+    ] {
+        let mut seen = serving(1);
+        let before = mounted(&seen.pods[0]);
+        let same: Value = patched(&template("data", "1Gi"), &spelling);
+        seen.templates(&json!([same]));
+        seen.edit_template("/spec/containers/0/image", json!("other"));
+        seen.note_revision();
+        // The pod is updated in place, and evicted later.
+        let revision = seen.revision();
+        seen.pod(
+            0,
+            &json!({"metadata": {"labels": {keys::CONTROLLER_REVISION: revision}}}),
+        );
+        assert!(seen.is_quiet(), "{spelling}");
+        seen.pods.clear();
+        assert!(seen.is_quiet(), "{spelling}: no other claim is created");
+        assert_eq!(mounted(&new_pods(&seen.plan())[0]), before, "{spelling}");
+    }
+}
+
+/// A pod of nobody that mounts a claim.
+fn backup(claim: &str) -> Pod {
+    let volume = json!({"name": "all", "persistentVolumeClaim": {"claimName": claim}});
+    let pod = json!({
+        "metadata": {"name": "backup", "namespace": "ns", "uid": "backup"},
+        "spec": {"containers": [], "volumes": [volume]},
+    });
+    serde_json::from_value(pod).expect("a pod")
+}
+
+#[test]
+fn a_pod_that_a_user_starts_to_save_the_data_takes_no_claim_away() {
+    for phase in ["Running", "Succeeded"] {
+        let mut seen = serving(1);
+        let claim = mounted(&seen.pods[0]);
+        let mut pod = backup(&claim[0]);
+        pod.status.get_or_insert_default().phase = Some(phase.to_owned());
+        seen.pods.push(Arc::new(pod));
+        assert!(seen.is_quiet(), "{phase}");
+        seen.pods.remove(0);
+        assert!(seen.is_quiet(), "{phase}");
+        assert_eq!(mounted(&new_pods(&seen.plan())[0]), claim, "{phase}");
+        // Nor is the claim deleted while it is mounted.
+        seen.edit(|object| object.spec.replicas = 0);
+        seen.note_context();
+        assert_eq!(seen.deleted_claims(), [""; 0], "{phase}");
+    }
+}
+
+#[test]
+fn a_claim_that_a_pod_template_names_is_not_taken() {
+    let mut former = serving(1);
+    former.retain("Retain", "Retain");
+    former.note_claims();
+    let mut seen = set(1);
+    seen.note_revision();
+    seen.serve();
+    let name = former.claims[0].name_any();
+    let volume = json!({"name": "data", "persistentVolumeClaim": {"claimName": name}});
+    seen.pod(0, &json!({"spec": {"volumes": [volume]}}));
+    let patch = json!({"metadata": {"annotations": null}});
+    seen.claims = vec![Arc::new(patched(&*former.claims[0], &patch))];
+    assert!(seen.is_quiet());
+}
+
+#[test]
+fn without_labels_to_select_by_a_claim_is_known_by_its_whole_name() {
+    let claim = |name: &str| {
+        let labels = json!({keys::CLAIM_TEMPLATE: "data"});
+        let claim = json!({"metadata": {"name": name, "labels": labels}});
+        serde_json::from_value::<PersistentVolumeClaim>(claim).expect("a claim")
+    };
+    let mut seen = set(1);
+    seen.edit(|object| object.spec.selector.match_labels = None);
+    let own = format!("{}-data-abcde", seen.object.name_any());
+    let other = format!("{}-bar-data-abcde", seen.object.name_any());
+    assert!(super::super::may_take(&seen.object, &claim(&own)));
+    assert!(!super::super::may_take(&seen.object, &claim(&other)));
+}
