@@ -17,6 +17,7 @@ impl Operation {
             effects: Vec::new(),
             extra_info: target.extra_info.clone(),
             unfinished: None,
+            extra: Vec::new(),
         }
     }
 
@@ -142,6 +143,7 @@ impl ProgressReport {
             failure: None,
             extra_info: target.extra_info.clone(),
             recheck_after: None,
+            extra: Vec::new(),
         }
     }
 

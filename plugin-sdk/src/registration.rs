@@ -73,6 +73,7 @@ impl Watch {
             mappings: Vec::new(),
             optional: false,
             cluster_scoped: false,
+            extra: Vec::new(),
         }
     }
 

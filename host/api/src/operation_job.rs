@@ -100,8 +100,8 @@ pub struct OperationJobSpec {
     pub targets: Vec<PodTarget>,
 
     /// What the action is told, as the action's documentation says: at most 8 KiB. Checked by the action before the
-    /// first target starts. Immutable: the action is not called with other parameters than those with which the job
-    /// was created.
+    /// first target starts. Immutable: no target is operated with other parameters than those with which the job was
+    /// created. If they are changed nevertheless, targets wait, and a release may see the change.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     #[schemars(schema_with = "any_object")]
     pub parameters: serde_json::Map<String, serde_json::Value>,

@@ -78,6 +78,9 @@ impl Rule {
                 Mapping::UidInLabel(label) => uids()
                     .map(|uid| Key::PodLabel(label.clone(), uid.clone()))
                     .collect(),
+                Mapping::UidInExtraInfo(key) => uids()
+                    .map(|uid| Key::ExtraInfo(key.clone(), uid.clone()))
+                    .collect(),
                 Mapping::Namespace => vec![Key::Started(self.action.clone())],
                 Mapping::Node => vec![Key::Node(object.name_any())],
             }

@@ -442,6 +442,8 @@ pub enum Mapping {
     ExtraInfo(String),
     /// The uid of the object, or of its controller, is the value of this label of a target's pod.
     UidInLabel(String),
+    /// The uid of the object, or of its controller, is the value of this key in a target's extra-info.
+    UidInExtraInfo(String),
     /// Every object of the kind matters to every started target in its namespace.
     Namespace,
     /// The object's name is the name of the node that a started target's pod runs on.

@@ -32,7 +32,9 @@ pub(crate) fn operation(answer: types::Operation) -> Result<core::Operation, cor
         effects,
         extra_info,
         unfinished,
+        extra: later,
     } = answer;
+    check_known(&later).map_err(|why| unknown(&why))?;
     if requirements.len() > REQUIREMENTS {
         return Err(too_large(&format!(
             "{} requirements; at most {REQUIREMENTS}",
@@ -81,7 +83,9 @@ pub(crate) fn progress(
         failure,
         extra_info,
         recheck_after,
+        extra: later,
     } = answer;
+    check_known(&later).map_err(|why| unknown(&why))?;
     Ok(core::ProgressReport {
         progress: match progress {
             types::Progress::Processing => core::OpsProgress::Processing,
@@ -122,11 +126,7 @@ pub(crate) fn registration(answer: types::Registration) -> Result<core::Registra
             watches.len()
         ));
     }
-    if let Some((name, _)) = extra.first() {
-        return Err(format!(
-            "it declares {name:?}, which this host does not know"
-        ));
-    }
+    check_known(&extra).map_err(|why| format!("it declares {why}"))?;
     let settings_schema = schema("settings schema", &settings_schema)?;
     let parameters_schema = schema("parameters schema", &parameters_schema)?;
     if job_label
@@ -166,8 +166,10 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
         mappings,
         optional,
         cluster_scoped,
+        extra,
     } = watch;
     check_kind(&api_version, &kind).map_err(|why| format!("it declares a watch of {why}"))?;
+    check_known(&extra).map_err(|why| format!("its watch of {kind} declares {why}"))?;
     if label_selector.len() > WATCH_SELECTOR_BYTES {
         return Err(format!(
             "its watch of {kind} has a label selector of {} bytes; at most {WATCH_SELECTOR_BYTES}",
@@ -184,7 +186,9 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
         types::Mapping::Label(key) | types::Mapping::UidInLabel(key) => {
             key.len() <= LABEL_KEY_BYTES
         }
-        types::Mapping::ExtraInfo(key) => key.len() <= EXTRA_INFO_KEY_BYTES,
+        types::Mapping::ExtraInfo(key) | types::Mapping::UidInExtraInfo(key) => {
+            key.len() <= EXTRA_INFO_KEY_BYTES
+        }
         types::Mapping::Namespace | types::Mapping::Node => true,
     };
     if !mappings.iter().all(fits) {
@@ -201,6 +205,7 @@ fn watch(watch: types::Watch) -> Result<core::Watch, String> {
         types::Mapping::Label(label) => core::Mapping::Label(label),
         types::Mapping::ExtraInfo(key) => core::Mapping::ExtraInfo(key),
         types::Mapping::UidInLabel(label) => core::Mapping::UidInLabel(label),
+        types::Mapping::UidInExtraInfo(key) => core::Mapping::UidInExtraInfo(key),
         types::Mapping::Namespace => core::Mapping::Namespace,
         types::Mapping::Node => core::Mapping::Node,
     });
@@ -454,6 +459,22 @@ fn extra(attributes: types::Attributes) -> Result<core::Attributes, core::Action
         }
     }
     Ok(attributes.into_iter().collect())
+}
+
+/// Refuses names that only a later version of the contract gives a meaning.
+fn check_known(later: &types::Attributes) -> Result<(), String> {
+    match later.first() {
+        None => Ok(()),
+        Some((name, _)) => {
+            let name = one_line(name, NAME_BYTES);
+            Err(format!("{name:?}, which this host does not know"))
+        }
+    }
+}
+
+fn unknown(why: &str) -> core::ActionError {
+    let message = format!("the action answered with {why}");
+    core::ActionError::Plugin(core::Failure::new("PluginResultUnknown", message))
 }
 
 fn too_large(what: &str) -> core::ActionError {

@@ -11,7 +11,8 @@ use crate::{
     before::{Before, Controller},
 };
 
-/// How soon the pods of a controller that is not watched are looked at again, in milliseconds.
+/// How soon a controller of a kind that is not read is looked at again, in milliseconds: its pods wake the target,
+/// and nothing else of it does.
 const AGAIN: u32 = 2_000;
 
 /// Decides about a target whose pod is gone.
@@ -44,7 +45,7 @@ pub(crate) fn plan(
     Ok(match place {
         _ if wanted == Some(0) || owner.wants_no_more(&target.name) => Plan::Done,
         Some(Some(pod)) if pod.ready => Plan::Done,
-        Some(Some(pod)) => wait_for(pod),
+        Some(Some(pod)) => wait_for(pod, &owner),
         Some(None) => missing(controller, target, &owner),
         None => {
             let new = live.iter().filter(|pod| pod.created_at > before.newest);
@@ -52,7 +53,7 @@ pub(crate) fn plan(
             let enough = wanted.map_or(before.others + 1, |wanted| wanted.min(before.others + 1));
             let mut unready = new.filter(|pod| !pod.ready);
             match unready.next() {
-                Some(pod) => wait_for(pod),
+                Some(pod) => wait_for(pod, &owner),
                 None if wanted.is_some_and(|wanted| live.len() < wanted) || ready < enough => {
                     missing(controller, target, &owner)
                 }
@@ -97,6 +98,14 @@ impl Owner {
         usize::try_from(replicas).ok()
     }
 
+    /// In how many milliseconds to look again, where changes of the controller do not wake the target.
+    fn again(&self) -> Option<u32> {
+        match self {
+            Self::Unknown => Some(AGAIN),
+            Self::Known(_) | Self::Gone => None,
+        }
+    }
+
     /// Whether a StatefulSet was scaled in so far that it has no pod of this name any more.
     fn wants_no_more(&self, pod: &str) -> bool {
         let Self::Known(object) = self else {
@@ -133,11 +142,11 @@ fn selector(object: &Value) -> String {
     labels.collect::<Vec<_>>().join(",")
 }
 
-fn wait_for(pod: &Pod) -> Plan {
+fn wait_for(pod: &Pod, owner: &Owner) -> Plan {
     let why = pod.unready_because();
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     let message = format!("waiting for the new pod {:?} to be ready{why}", pod.name);
-    Plan::Wait(Failure::new("NewPodNotReady", message), Some(AGAIN))
+    Plan::Wait(Failure::new("NewPodNotReady", message), owner.again())
 }
 
 fn missing(controller: &Controller, target: &Target, owner: &Owner) -> Plan {
@@ -148,5 +157,5 @@ fn missing(controller: &Controller, target: &Target, owner: &Owner) -> Plan {
         "waiting for {kind} {name:?}{wants} to create a pod in the place of {:?}",
         target.name
     );
-    Plan::Wait(Failure::new("WaitingForNewPod", message), Some(AGAIN))
+    Plan::Wait(Failure::new("WaitingForNewPod", message), owner.again())
 }

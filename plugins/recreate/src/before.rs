@@ -6,8 +6,10 @@ use crate::{MIRROR, Plan, after};
 
 /// The name of the controller.
 pub const OWNER: &str = "Owner";
-/// The controller: API version, kind and uid.
+/// The API version and the kind of the controller.
 const CONTROLLER: &str = "Controller";
+/// The uid of the controller: its pods wake the target by it.
+pub const OWNER_UID: &str = "ControllerUID";
 /// The node of the pod.
 const NODE: &str = "Node";
 /// How many other pods of the controller were ready.
@@ -55,12 +57,12 @@ impl Controller {
 impl Before {
     /// What is remembered of a target, if it is.
     pub fn of(target: &Target) -> Option<Self> {
-        let mut controller = target.extra(CONTROLLER)?.splitn(3, ' ').map(str::to_owned);
+        let mut controller = target.extra(CONTROLLER)?.splitn(2, ' ').map(str::to_owned);
         Some(Self {
             controller: Controller {
                 api_version: controller.next()?,
                 kind: controller.next()?,
-                uid: controller.next()?,
+                uid: target.extra(OWNER_UID)?.to_owned(),
                 name: target.extra(OWNER)?.to_owned(),
             },
             node: target.extra(NODE)?.to_owned(),
@@ -114,7 +116,8 @@ impl Before {
         } = self.controller;
         operation
             .remember(OWNER, name)
-            .remember(CONTROLLER, format!("{api_version} {kind} {uid}"))
+            .remember(CONTROLLER, format!("{api_version} {kind}"))
+            .remember(OWNER_UID, uid)
             .remember(NODE, self.node)
             .remember(OTHERS, self.others.to_string())
             .remember(NEWEST, self.newest.to_string())

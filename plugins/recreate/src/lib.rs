@@ -69,8 +69,9 @@ impl Action for Recreate {
                 .reading(&["spec", "status"])
                 .waking(waking)
         };
+        let by_uid = Mapping::UidInExtraInfo(before::OWNER_UID.to_owned());
         Ok(Registration::default()
-            .watch(Watch::of("v1", "Pod"))
+            .watch(Watch::of("v1", "Pod").waking(by_uid))
             .watch(owner("apps/v1", "ReplicaSet"))
             .watch(owner("apps/v1", "StatefulSet"))
             .watch(owner("apps/v1", "DaemonSet"))

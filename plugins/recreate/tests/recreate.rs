@@ -67,10 +67,17 @@ fn a_pod_of_a_replica_set_is_recreated_when_another_one_is_ready() {
     ends(&mut world);
     job.pass::<Recreate>(&mut world);
     assert_eq!(reason(&job, "a"), "WaitingForNewPod");
+    assert_eq!(job.target("a").recheck_after, None, "nothing is polled");
+    let uid = ("ControllerUID".to_owned(), "owner".to_owned());
+    assert!(
+        job.target("a").extra_info.contains(&uid),
+        "a pod of the controller wakes the target"
+    );
     add(&mut world, "ReplicaSet", "c");
     world.make_unready("c");
     job.pass::<Recreate>(&mut world);
     assert_eq!(reason(&job, "a"), "NewPodNotReady");
+    assert_eq!(job.target("a").recheck_after, None, "nothing is polled");
     world.make_ready("c");
     job.pass::<Recreate>(&mut world);
     assert!(is_done(&job));

@@ -135,8 +135,8 @@ fn a_pod_wakes_the_jobs_whose_target_it_is_and_no_other() {
 
 #[test]
 fn each_mapping_finds_its_targets_in_jobs_of_its_action_only() {
-    let info = |pod: &str| json!({"NewPod": pod});
-    let table = [
+    let info = |pod: &str| json!({"NewPod": pod, "OwnerUID": "uid-rs"});
+    let table = vec![
         (
             Mapping::Label(key("of")),
             pod("x", &json!({"of": "a"})),
@@ -164,6 +164,16 @@ fn each_mapping_finds_its_targets_in_jobs_of_its_action_only() {
         ),
         (
             Mapping::UidInLabel(key("else")),
+            pod("rs", &json!({})),
+            vec![],
+        ),
+        (
+            Mapping::UidInExtraInfo(key("OwnerUID")),
+            pod("rs", &json!({})),
+            vec!["two"],
+        ),
+        (
+            Mapping::UidInExtraInfo(key("Other")),
             pod("rs", &json!({})),
             vec![],
         ),
@@ -201,6 +211,12 @@ fn the_controller_of_an_object_counts_as_the_object_itself() {
     assert_eq!(
         world.object(&rule("", Mapping::UidInLabel(key("from"))), &object),
         ["one"]
+    );
+    world.job("two", "Replace", &[("b", json!({"OwnerUID": "uid-rs"}))]);
+    assert_eq!(
+        world.object(&rule("", Mapping::UidInExtraInfo(key("OwnerUID"))), &object),
+        ["two"],
+        "although nothing of the target's pod is left"
     );
 }
 

@@ -62,6 +62,7 @@ fn a_body_that_is_not_json_names_its_effect() {
         effects,
         extra_info: Vec::new(),
         unfinished: None,
+        extra: Vec::new(),
     });
     let Err(core::ActionError::Terminal(failure)) = answer else {
         unreachable!("it was taken");
@@ -83,6 +84,7 @@ fn watch_of(api_version: &str, kind: &str) -> types::Watch {
         mappings: Vec::new(),
         optional: false,
         cluster_scoped: false,
+        extra: Vec::new(),
     }
 }
 
@@ -131,6 +133,33 @@ fn a_trait_of_a_registration_is_kept_and_a_name_of_a_later_version_is_refused() 
         why.starts_with("its parameters schema is not JSON"),
         "{why}"
     );
+}
+
+#[test]
+fn an_answer_with_a_name_of_a_later_version_is_refused() {
+    let later = || vec![("after".to_owned(), "3".to_owned())];
+    let operated = operation(types::Operation {
+        requirements: Vec::new(),
+        limit: None,
+        effects: Vec::new(),
+        extra_info: Vec::new(),
+        unfinished: None,
+        extra: later(),
+    });
+    let reported = progress(types::ProgressReport {
+        progress: types::Progress::Processing,
+        failure: None,
+        extra_info: Vec::new(),
+        recheck_after: None,
+        extra: later(),
+    });
+    for refused in [operated.map(drop), reported.map(drop)] {
+        let expected = core::Failure::new(
+            "PluginResultUnknown",
+            "the action answered with \"after\", which this host does not know",
+        );
+        assert_eq!(refused, Err(core::ActionError::Plugin(expected)));
+    }
 }
 
 #[test]
@@ -184,6 +213,14 @@ fn a_registration_beyond_a_limit_is_refused_by_name() {
         (
             with(&|watch| watch.mappings = vec![types::Mapping::ExtraInfo(long(64))]),
             "extra-info (63)",
+        ),
+        (
+            with(&|watch| watch.mappings = vec![types::Mapping::UidInExtraInfo(long(64))]),
+            "extra-info (63)",
+        ),
+        (
+            with(&|watch| watch.extra = vec![("every".into(), "5s".into())]),
+            "its watch of Pod declares \"every\", which this host does not know",
         ),
         (
             with(&|watch| watch.kind = long(64)),
@@ -252,6 +289,7 @@ fn requirements_and_limits_have_limits_themselves() {
             effects: Vec::new(),
             extra_info: Vec::new(),
             unfinished: None,
+            extra: Vec::new(),
         })
     };
     let limit = |label_selector: String| types::PodLimit {
@@ -359,6 +397,7 @@ fn an_effect_beyond_a_limit_names_the_limit() {
             effects,
             extra_info: Vec::new(),
             unfinished: None,
+            extra: Vec::new(),
         });
         let Err(core::ActionError::Terminal(failure)) = answer else {
             unreachable!("{expected}: it was taken");
@@ -382,6 +421,7 @@ fn an_effect_beyond_a_limit_names_the_limit() {
         effects: events,
         extra_info: Vec::new(),
         unfinished: None,
+        extra: Vec::new(),
     });
     let Err(core::ActionError::Plugin(failure)) = answer else {
         unreachable!("it was taken");

@@ -317,6 +317,7 @@ fn operation(operation: sdk::Operation) -> Operation {
         effects,
         extra_info,
         unfinished,
+        extra: _,
     } = operation;
     let requirement = |requirement: sdk::Requirement| core::Requirement {
         object: reference(requirement.object),
@@ -388,6 +389,7 @@ fn report(report: sdk::ProgressReport) -> ProgressReport {
         failure,
         extra_info,
         recheck_after,
+        extra: _,
     } = report;
     ProgressReport {
         progress: match progress {
@@ -414,6 +416,7 @@ fn registration(registration: sdk::Registration) -> Registration {
         sdk::Mapping::Label(label) => core::Mapping::Label(label),
         sdk::Mapping::ExtraInfo(key) => core::Mapping::ExtraInfo(key),
         sdk::Mapping::UidInLabel(label) => core::Mapping::UidInLabel(label),
+        sdk::Mapping::UidInExtraInfo(key) => core::Mapping::UidInExtraInfo(key),
         sdk::Mapping::Namespace => core::Mapping::Namespace,
         sdk::Mapping::Node => core::Mapping::Node,
     };

@@ -83,6 +83,7 @@ impl Guest for Hostile {
                     effects: Vec::new(),
                     extra_info,
                     unfinished: None,
+                    extra: Vec::new(),
                 });
             }
             "much-extra-info" => {
@@ -95,6 +96,7 @@ impl Guest for Hostile {
                     effects: Vec::new(),
                     extra_info,
                     unfinished: None,
+                    extra: Vec::new(),
                 });
             }
             "bad-json" => return Ok(operation("{not json".into())),
@@ -120,6 +122,7 @@ impl Guest for Hostile {
                     effects: vec![evict(&target); 65],
                     extra_info: Vec::new(),
                     unfinished: None,
+                    extra: Vec::new(),
                 });
             }
             "long-selector" => return Ok(long_selector()),
@@ -144,6 +147,7 @@ impl Guest for Hostile {
             }),
             extra_info: target.extra_info,
             recheck_after: Some(u32::MAX),
+            extra: Vec::new(),
         })
     }
 
@@ -157,6 +161,7 @@ impl Guest for Hostile {
             effects: Vec::new(),
             extra_info: Vec::new(),
             unfinished: None,
+            extra: Vec::new(),
         })
     }
 }
@@ -170,6 +175,7 @@ fn watch() -> Watch {
         mappings: vec![Mapping::ExtraInfo("name".into()), Mapping::Namespace],
         optional: false,
         cluster_scoped: false,
+        extra: Vec::new(),
     }
 }
 
@@ -212,6 +218,7 @@ fn foreign_object() -> Operation {
         effects: vec![Effect::Create(body.into())],
         extra_info: Vec::new(),
         unfinished: None,
+        extra: Vec::new(),
     }
 }
 
@@ -235,6 +242,7 @@ fn crooked_name() -> Operation {
         })],
         extra_info: Vec::new(),
         unfinished: None,
+        extra: Vec::new(),
     }
 }
 
@@ -264,6 +272,7 @@ fn fine(target: &Target, job: &Job) -> Operation {
         ],
         extra_info: vec![("labels".into(), labels.to_string())],
         unfinished: None,
+        extra: Vec::new(),
     }
 }
 
@@ -283,6 +292,7 @@ fn operation(body: String) -> Operation {
         effects: vec![Effect::Apply(body)],
         extra_info: Vec::new(),
         unfinished: None,
+        extra: Vec::new(),
     }
 }
 
@@ -351,6 +361,7 @@ fn answered(answer: Result<usize, cluster::ReadError>) -> Operation {
         effects: Vec::new(),
         extra_info: vec![("answer".into(), format!("{answer:?}"))],
         unfinished: None,
+        extra: Vec::new(),
     }
 }
 
@@ -375,5 +386,6 @@ fn read_until_refused() -> Operation {
         effects: Vec::new(),
         extra_info,
         unfinished: None,
+        extra: Vec::new(),
     }
 }
