@@ -34,7 +34,7 @@ impl Action for Restart {
                 .patch(restart.patch)
                 .event("RestartContainer", restart.event)),
             Plan::Fail(failure) => Err(ActionError::Terminal(failure)),
-            Plan::Wait(_) | Plan::Done => Ok(Operation::of(target)),
+            Plan::Wait(..) | Plan::Done => Ok(Operation::of(target)),
         }
     }
 
@@ -44,13 +44,18 @@ impl Action for Restart {
         job: &Job,
         cluster: &dyn Cluster,
     ) -> Result<ProgressReport, ActionError> {
-        let failure = match plan::plan(target, job, cluster)? {
+        let (failure, again) = match plan::plan(target, job, cluster)? {
             Plan::Done => return Ok(ProgressReport::succeeded(target)),
             Plan::Fail(failure) => return Ok(ProgressReport::failed(target, failure)),
-            Plan::Restart(restart) => restart.waits,
-            Plan::Wait(failure) => failure,
+            Plan::Restart(restart) => (restart.waits, None),
+            Plan::Wait(failure, again) => (failure, again),
         };
-        Ok(ProgressReport::processing(target).waiting_for(&failure.reason, failure.message))
+        let report =
+            ProgressReport::processing(target).waiting_for(&failure.reason, failure.message);
+        Ok(match again {
+            Some(milliseconds) => report.recheck_after(milliseconds),
+            None => report,
+        })
     }
 }
 

@@ -75,15 +75,21 @@ impl Restarts {
         })
     }
 
+    /// The image that the spec of a container had before its first restart. An image that was changed since is the
+    /// original one from now on.
+    pub fn original<'a>(&'a self, container: &'a Container) -> &'a str {
+        let mark = self.0.get(&container.name);
+        let mark = mark.filter(|mark| mark.wrote == container.image);
+        mark.map_or(&container.image, |mark| &mark.image)
+    }
+
     /// These with one more restart, as the annotation has them.
     pub fn with(mut self, job: &str, container: &Container, wrote: &str) -> String {
-        let known = self.0.remove(&container.name);
-        // An image that was changed since is the original one from now on.
-        let image = known.filter(|mark| mark.wrote == container.image);
+        let image = self.original(container).to_owned();
         let mark = Mark {
             job: job.to_owned(),
             before: container.container_id.clone().unwrap_or_default(),
-            image: image.map_or_else(|| container.image.clone(), |mark| mark.image),
+            image,
             wrote: wrote.to_owned(),
         };
         self.0.insert(container.name.clone(), mark);

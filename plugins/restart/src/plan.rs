@@ -10,13 +10,25 @@ use crate::{
     mark::{RESTARTS, Restarts, Stage},
 };
 
+/// The annotation of a pod that a node runs from a file.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The annotations of a pod that its controller updates in place.
+const UPDATES: [&str; 2] = [
+    "operon.dev/in-place-update",
+    "collaset.kusionstack.io/last-pod-status",
+];
+
+/// How soon another job is looked at again, in milliseconds: its changes do not wake the target.
+const AGAIN: u32 = 5_000;
+
 /// What to do, and how far the target is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// Restart a container.
     Restart(Box<RestartOne>),
-    /// Wait for this.
-    Wait(Failure),
+    /// Wait for this, and look again after this number of milliseconds, where no change of the pod ends it.
+    Wait(Failure, Option<u32>),
     /// All containers have restarted.
     Done,
     /// It cannot be done.
@@ -56,7 +68,8 @@ pub fn plan(target: &Target, job: &Job, cluster: &dyn Cluster) -> Result<Plan, R
     for (container, other) in restarts.unfinished_by_others(&job.uid, pod) {
         if cluster.find_job(other)? == JobState::Active {
             let message = format!("another OperationJob is restarting container {container:?}");
-            return Ok(wait("RestartedByAnotherJob", message));
+            let failure = Failure::new("RestartedByAnotherJob", message);
+            return Ok(Plan::Wait(failure, Some(AGAIN)));
         }
     }
     let object = cluster.get(&pod.reference())?.unwrap_or_default();
@@ -69,7 +82,7 @@ pub fn plan(target: &Target, job: &Job, cluster: &dyn Cluster) -> Result<Plan, R
         let step = match restarts.by(&job.uid, name) {
             Some(mark) => match mark.stage(container) {
                 Stage::Done => continue,
-                Stage::Stopping => Plan::Wait(stopping(name)),
+                Stage::Stopping => Plan::Wait(stopping(name), None),
                 Stage::Starting => wait("ContainerNotReady", unready(container)),
             },
             None => restart(pod, container, &object, &restarts, job),
@@ -92,6 +105,10 @@ fn restart(
     job: &Job,
 ) -> Plan {
     let name = &container.name;
+    if pod.annotation(MIRROR).is_some() {
+        let why = "its pod is a static pod, which its node runs from a file";
+        return cannot(name, why);
+    }
     let kind = match container.kind {
         ContainerKind::Ordinary => None,
         ContainerKind::Sidecar => Some("a sidecar"),
@@ -104,6 +121,20 @@ fn restart(
             &format!("it is {kind}, which the kubelet does not restart when its image changes"),
         );
     }
+    let spec = named(&object["spec"]["containers"], name);
+    if has_ended_for_good(container, spec, object) {
+        return cannot(
+            name,
+            "it has ended, and the restart policy does not start it again",
+        );
+    }
+    if UPDATES.iter().any(|key| pod.annotation(key).is_some()) {
+        let message = format!(
+            "waiting until the update in place of pod {:?} has finished",
+            pod.name
+        );
+        return wait("UpdateUnderWay", message);
+    }
     let (Some(running), Some(_)) = (&container.image_id, &container.container_id) else {
         let message = format!(
             "container {name:?} has not started yet: {}",
@@ -111,10 +142,18 @@ fn restart(
         );
         return wait("ContainerNotStarted", message);
     };
-    let specs = object["spec"]["containers"].as_array();
-    let spec = specs.and_then(|specs| specs.iter().find(|spec| spec["name"] == name.as_str()));
+    let status = named(&object["status"]["containerStatuses"], name);
+    let reported = status.and_then(|status| status["image"].as_str());
+    if let Err(other) = image::check_running(&container.image, running, reported) {
+        let message = format!(
+            "the kubelet does not run the image of the spec yet: container {name:?} has {:?} in the spec and runs {other}",
+            container.image
+        );
+        return wait("ImageNotRunning", message);
+    }
     let is_always_pulled = spec.is_none_or(|spec| spec["imagePullPolicy"] == "Always");
-    let image = match image::another(&container.image, running, is_always_pulled) {
+    let original = restarts.original(container);
+    let image = match image::another(&container.image, original, running, is_always_pulled) {
         Ok(image) => image,
         Err(why) => return cannot(name, &why),
     };
@@ -133,6 +172,24 @@ fn restart(
         event: format!("restarting container {name:?} in place: its image is written as {image}"),
         waits: stopping(name),
     }))
+}
+
+/// The entry of a list that has this name.
+fn named<'a>(list: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut list = list.as_array().into_iter().flatten();
+    list.find(|entry| entry["name"] == name)
+}
+
+/// Whether a container has ended, and the kubelet does not start it again, whatever its image is.
+fn has_ended_for_good(container: &Container, spec: Option<&Value>, pod: &Value) -> bool {
+    let own = spec.and_then(|spec| spec["restartPolicy"].as_str());
+    let policy = own.or(pod["spec"]["restartPolicy"].as_str());
+    container.phase == ContainerPhase::Terminated
+        && match policy {
+            Some("Never") => true,
+            Some("OnFailure") => container.exit_code == Some(0),
+            Some(_) | None => false,
+        }
 }
 
 fn stopping(container: &str) -> Failure {
@@ -165,7 +222,7 @@ fn cannot(container: &str, why: &str) -> Plan {
 }
 
 fn wait(reason: &str, message: impl Into<String>) -> Plan {
-    Plan::Wait(Failure::new(reason, message))
+    Plan::Wait(Failure::new(reason, message), None)
 }
 
 fn fail(reason: &str, message: impl Into<String>) -> Plan {

@@ -29,8 +29,20 @@ fn runs(world: &mut FakeCluster, name: &str, instance: &str, ready: bool) {
     statuses.retain(|status| status["name"] != name);
     statuses.push(json!({"name": name, "ready": ready, "restartCount": 0,
         "containerID": format!("containerd://{name}-{instance}"),
+        "image": "docker.io/library/nginx:1.27",
         "imageID": format!("docker.io/library/nginx@{DIGEST}"),
         "state": {"running": {}}}));
+    world.change_pod("foo", &json!({"status": {"containerStatuses": statuses}}));
+}
+
+/// The kubelet reports this name of the image that a container runs.
+fn reports(world: &mut FakeCluster, name: &str, image: &str) {
+    let object = world.object("v1", "Pod", "foo").expect("the pod");
+    let mut statuses = object["status"]["containerStatuses"].clone();
+    let all = statuses.as_array_mut().into_iter().flatten();
+    for status in all.filter(|status| status["name"] == name) {
+        status["image"] = json!(image);
+    }
     world.change_pod("foo", &json!({"status": {"containerStatuses": statuses}}));
 }
 
@@ -118,6 +130,7 @@ fn an_image_that_was_changed_after_a_restart_is_the_original_one() {
     let containers =
         json!([{"name": "app", "image": "nginx:1.28"}, {"name": "web", "image": "nginx:1.27"}]);
     world.change_pod("foo", &json!({"spec": {"containers": containers}}));
+    reports(&mut world, "app", "docker.io/library/nginx:1.28");
     job("j2", &["app"]).pass::<Restart>(&mut world);
     let pod = world.expect_pod("foo");
     let marks = pod.annotation(RESTARTS).expect("it is marked");
@@ -131,6 +144,11 @@ fn a_job_waits_for_the_restart_of_another_one_that_is_active() {
     first.pass::<Restart>(&mut world);
     second.pass::<Restart>(&mut world);
     assert_eq!(reason(&second), "RestartedByAnotherJob");
+    assert_eq!(
+        second.target("foo").recheck_after,
+        Some(5_000),
+        "the other job does not wake it"
+    );
     assert_eq!(image(&world, "web"), "nginx:1.27");
     world.remove_job("j1");
     second.pass::<Restart>(&mut world);
@@ -155,6 +173,8 @@ fn what_cannot_be_restarted_in_place_fails_before_anything_is_written() {
     ] {
         let mut world = world();
         world.change_pod("foo", &change);
+        let written = image(&world, "web");
+        reports(&mut world, "web", &written);
         let mut job = job("j1", &containers);
         job.pass::<Restart>(&mut world);
         assert_eq!(job.progress(), [Some(Progress::Failed)], "{containers:?}");
@@ -188,4 +208,89 @@ fn a_cancelled_restart_needs_nothing_undone() {
     job.pass::<Restart>(&mut world);
     job.cancel::<Restart>(&mut world);
     assert_eq!(world.writes().len(), 1);
+}
+
+#[test]
+fn an_update_in_place_is_waited_for_and_never_undone() {
+    for key in [
+        "operon.dev/in-place-update",
+        "collaset.kusionstack.io/last-pod-status",
+    ] {
+        let mut world = world();
+        world.change_pod("foo", &json!({"metadata": {"annotations": {key: "{}"}}}));
+        let mut job = job("j1", &[]);
+        job.pass::<Restart>(&mut world);
+        assert_eq!(reason(&job), "UpdateUnderWay", "{key}");
+        assert_eq!(world.writes(), [], "{key}");
+        world.change_pod("foo", &json!({"metadata": {"annotations": {key: null}}}));
+        job.pass::<Restart>(&mut world);
+        assert_eq!(reason(&job), "ContainerStopping", "{key}");
+    }
+}
+
+#[test]
+fn an_image_that_does_not_run_yet_is_not_replaced_by_the_one_that_does() {
+    for new in [
+        "nginx:1.28",
+        "team/web:1.27",
+        "nginx@sha256:4567",
+        "nginx:1.27@sha256:4567",
+    ] {
+        let mut world = world();
+        let containers =
+            json!([{"name": "app", "image": new}, {"name": "web", "image": "nginx:1.27"}]);
+        world.change_pod("foo", &json!({"spec": {"containers": containers}}));
+        let mut job = job("j1", &["app"]);
+        job.pass::<Restart>(&mut world);
+        assert_eq!(reason(&job), "ImageNotRunning", "{new}");
+        assert_eq!(world.writes(), [], "{new}");
+        assert_eq!(image(&world, "app"), new);
+    }
+}
+
+#[test]
+fn a_second_restart_has_the_tag_of_the_original_image() {
+    let mut world = world();
+    for (uid, instance) in [("j1", "second"), ("j2", "third")] {
+        let mut job = job(uid, &["app"]);
+        job.pass::<Restart>(&mut world);
+        runs(&mut world, "app", instance, true);
+        job.pass::<Restart>(&mut world);
+        world.finish_job(uid);
+    }
+    let expected = format!("docker.io/library/nginx:1.27@{DIGEST}");
+    assert_eq!(image(&world, "app"), expected);
+}
+
+#[test]
+fn a_static_pod_is_not_touched() {
+    let mut world = world();
+    let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}});
+    world.change_pod("foo", &mirror);
+    let mut job = job("j1", &[]);
+    job.pass::<Restart>(&mut world);
+    assert_eq!(reason(&job), "CannotRestartInPlace");
+    assert_eq!(world.writes(), []);
+}
+
+#[test]
+fn a_container_that_has_ended_for_good_cannot_be_restarted() {
+    for (policy, code, expected) in [
+        ("Never", 1, "CannotRestartInPlace"),
+        ("OnFailure", 0, "CannotRestartInPlace"),
+        ("OnFailure", 1, "ContainerStopping"),
+        ("Always", 0, "ContainerStopping"),
+    ] {
+        let mut world = world();
+        let object = world.object("v1", "Pod", "foo").expect("the pod");
+        let mut statuses = object["status"]["containerStatuses"].clone();
+        statuses[0]["state"] = json!({"terminated": {"exitCode": code}});
+        statuses[0]["ready"] = json!(false);
+        let status = json!({"containerStatuses": statuses});
+        let change = json!({"spec": {"restartPolicy": policy}, "status": status});
+        world.change_pod("foo", &change);
+        let mut job = job("j1", &["app"]);
+        job.pass::<Restart>(&mut world);
+        assert_eq!(reason(&job), expected, "{policy} {code}");
+    }
 }
