@@ -476,13 +476,23 @@ impl Pass<'_> {
         }
     }
 
-    /// A digest of the target as the action sees it.
+    /// A digest of the target as the action sees it, and of the action.
     fn digest(&self, plan: &TargetPlan) -> u64 {
         let detail = &plan.detail;
         let pod = self.pod(plan).map(|pod| &pod.metadata.resource_version);
         let deadline = self.observed.job.spec.active_deadline_seconds;
-        let named = self.named(plan);
-        digest((&detail.pod_uid, &detail.extra_info, pod, named, deadline))
+        let last_failure = detail.error.as_ref().map(|error| &error.reason);
+        let seen = (&detail.pod_uid, &detail.extra_info, pod, last_failure);
+        let asked = (self.named(plan), deadline);
+        let version = &self.loaded.version;
+        let absent = self.loaded.watch.declared.absent.len();
+        let action = (
+            &version.digest,
+            &version.settings,
+            self.observed.lifecycle.is_wanted,
+            absent,
+        );
+        digest((seen, asked, action))
     }
 
     /// The pod of a target: the one with the recorded uid, or none.

@@ -203,20 +203,9 @@ impl World {
     }
 }
 
-fn controller(
-    stored: &Stored,
-    action: &Arc<Scripted>,
-    queue: futures::channel::mpsc::UnboundedSender<ObjectRef<OperationJob>>,
-) -> OperationJobs {
-    let stored = Arc::clone(stored);
-    let service = tower::service_fn(move |request| {
-        let stored = Arc::clone(&stored);
-        async move { Ok::<_, std::convert::Infallible>(serve(stored, request).await) }
-    });
-    let client = Client::new(service, "ns");
-    let config = Config::new("http://localhost".parse().expect("a URL"));
-    let performers = Performers::new(config, client.clone(), "operon-system".to_owned());
-    let loaded = Loaded {
+/// The action as it is loaded first.
+fn loaded(performers: &Performers, action: &Arc<Scripted>) -> Loaded {
+    Loaded {
         plugin: "scripted".to_owned(),
         action: Arc::clone(action) as Arc<dyn Action>,
         performer: performers
@@ -231,7 +220,23 @@ fn controller(
             service_account: "scripted".to_owned(),
             lifecycle: false,
         },
-    };
+    }
+}
+
+fn controller(
+    stored: &Stored,
+    action: &Arc<Scripted>,
+    queue: futures::channel::mpsc::UnboundedSender<ObjectRef<OperationJob>>,
+) -> OperationJobs {
+    let stored = Arc::clone(stored);
+    let service = tower::service_fn(move |request| {
+        let stored = Arc::clone(&stored);
+        async move { Ok::<_, std::convert::Infallible>(serve(stored, request).await) }
+    });
+    let client = Client::new(service, "ns");
+    let config = Config::new("http://localhost".parse().expect("a URL"));
+    let performers = Performers::new(config, client.clone(), "operon-system".to_owned());
+    let loaded = loaded(&performers, action);
     let catalogue = Arc::new(Catalogue::new(Timestamp::now()));
     let book = Arc::new(Book::default());
     assert!(catalogue.publish("Scripted", loaded, || true));
@@ -379,4 +384,59 @@ async fn a_status_that_the_cache_does_not_know_yet_is_not_taken_back() {
     let status = world.job().status.unwrap_or_default();
     let progress = status.target_details.first().map(|d| d.progress);
     assert_eq!(progress, Some(operon_api::operation_job::Progress::Failed));
+}
+
+#[tokio::test]
+async fn a_target_that_waits_is_called_again_for_another_version_of_the_action() {
+    type Change = fn(&mut Loaded);
+    let changes: [(&str, Change); 3] = [
+        ("component", |loaded| {
+            "2".clone_into(&mut loaded.version.digest);
+        }),
+        ("settings", |loaded| {
+            r#"{"a":1}"#.clone_into(&mut loaded.version.settings);
+        }),
+        ("absent kind", |loaded| {
+            let kind = ("example.com/v1".to_owned(), "Gadget".to_owned());
+            loaded.watch.declared.absent.insert(kind);
+        }),
+    ];
+    let world = World::new(&names("fine", 1));
+    let config = Config::new("http://localhost".parse().expect("a URL"));
+    let client = world.controller.client.clone();
+    let performers = Performers::new(config, client, "operon-system".to_owned());
+    let mut calls = 0;
+    let mut settled = async |what: &str| {
+        for _ in 0..3 {
+            world.reconcile().await;
+        }
+        calls += 1;
+        assert_eq!(world.action.calls("fine-0"), calls, "{what}");
+    };
+    settled("nothing").await;
+    for (what, change) in changes {
+        let mut next = loaded(&performers, &world.action);
+        change(&mut next);
+        let catalogue = &world.controller.catalogue;
+        assert!(catalogue.publish("Scripted", next, || true));
+        settled(what).await;
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_waits_is_called_again_when_its_last_failure_is_another_one() {
+    let world = World::new(&names("fine", 1));
+    for _ in 0..3 {
+        world.reconcile().await;
+    }
+    assert_eq!(world.action.calls("fine-0"), 1);
+    {
+        let mut stored = world.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = json!({"reason": "Forbidden", "message": "no"});
+        stored["status"]["targetDetails"][0]["error"] = error;
+        written(&mut stored);
+    }
+    world.controller.jobs.wrote(world.job());
+    world.reconcile().await;
+    assert_eq!(world.action.calls("fine-0"), 2);
 }
