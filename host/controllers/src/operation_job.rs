@@ -552,10 +552,21 @@ async fn check_parameters(job: &OperationJob, loaded: Option<&Loaded>) -> Parame
     match (parameters::to_check(job), loaded) {
         (Err(failure), _) => Parameters::Refused(failure),
         (Ok(Some(parameters)), Some(loaded)) => {
-            Parameters::of(loaded.action.check_parameters(&parameters).await)
+            let check = loaded.action.check_parameters(&parameters);
+            let checked = tokio::time::timeout(PATIENCE, check).await;
+            checked.map_or_else(
+                |_| Parameters::Unchecked(unfinished_check()),
+                Parameters::of,
+            )
         }
         (Ok(None), _) | (Ok(_), None) => Parameters::Accepted,
     }
+}
+
+/// The check continues, and a later reconcile finds its outcome.
+fn unfinished_check() -> Failure {
+    let message = "the check of spec.parameters has not finished yet";
+    Failure::new("ParametersCheckFailed", message)
 }
 
 fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {

@@ -11,7 +11,7 @@ use crate::{
     call::{Callable, Context},
     convert,
     log::LogLines,
-    values::{Checked, Checker},
+    values::Checker,
 };
 
 /// A component that has set up.
@@ -42,7 +42,7 @@ impl Action for LoadedAction {
         parameters: &'a Value,
     ) -> BoxFuture<'a, Result<(), LoadError>> {
         let schema = &self.registration.parameters_schema;
-        Box::pin(self.checker.check(Checked::Parameters, schema, parameters))
+        Box::pin(self.checker.check_parameters(schema, parameters))
     }
 
     fn operate_target<'a>(

@@ -1,7 +1,7 @@
 //! From bytes to an action: check, compile or find compiled, link, set up, validate the settings.
 //!
-//! One child process runs at a time, so that the memory it may take is taken once. Components are
-//! known by their digest: the same bytes under two names, or with other settings, compile once.
+//! One child process compiles at a time, and one checks values, so that the memory that each may take is taken once.
+//! Components are known by their digest: the same bytes under two names, or with other settings, compile once.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ use crate::{
     log::{LogLines, one_line},
     observer::{CallObserver, CodeSource, NoObserver},
     state::State,
-    values::{Checked, Checker},
+    values::Checker,
     world,
 };
 
@@ -88,8 +88,10 @@ pub struct Loader {
     cache: Option<Cache>,
     child_program: ChildProgram,
     compile_limits: ChildLimits,
-    /// One child at a time.
-    children: Arc<Semaphore>,
+    /// One compilation at a time.
+    compilations: Semaphore,
+    /// One check of a value at a time: jobs wait for it, so it does not wait for compilations.
+    checks: Arc<Semaphore>,
     loaded: Mutex<HashMap<[u8; 32], Weak<ActionPre<State>>>>,
 }
 
@@ -120,7 +122,8 @@ impl Loader {
                 None => ChildProgram::this().map_err(StartError::Program)?,
             },
             compile_limits,
-            children: Arc::new(Semaphore::new(1)),
+            compilations: Semaphore::new(1),
+            checks: Arc::new(Semaphore::new(1)),
             loaded: Mutex::default(),
             runtime: Arc::new(Runtime {
                 engine,
@@ -153,13 +156,9 @@ impl Loader {
             lanes: Lanes::new(self.runtime.share),
         };
         let registration = set_up(&component, settings).await?;
-        let checker = Checker {
-            program: self.child_program.clone(),
-            children: Arc::clone(&self.children),
-            known: Mutex::default(),
-        };
+        let checker = Checker::new(self.child_program.clone(), Arc::clone(&self.checks));
         let schema = &registration.settings_schema;
-        checker.check(Checked::Settings, schema, settings).await?;
+        checker.check_settings(schema, settings).await?;
         Ok(LoadedAction {
             component,
             registration,
@@ -187,7 +186,7 @@ impl Loader {
             return Ok(executable);
         }
         // The semaphore is never closed.
-        let _turn = self.children.acquire().await.ok();
+        let _turn = self.compilations.acquire().await.ok();
         if let Some(executable) = self.known(&key) {
             done(CodeSource::Memory);
             return Ok(executable);

@@ -14,7 +14,8 @@ use futures::{
 use kube::{client::Body, config::Config, runtime::watcher};
 use operon_core::{
     action::{
-        Action, ActionError, Failure, Operation, OpsProgress, ProgressReport, Registration, Request,
+        Action, ActionError, Failure, LoadError, Operation, OpsProgress, ProgressReport,
+        Registration, Request,
     },
     action_plugin::version::Version,
 };
@@ -50,6 +51,16 @@ impl Scripted {
 impl Action for Scripted {
     fn registration(&self) -> &Registration {
         &self.registration
+    }
+
+    fn check_parameters<'a>(
+        &'a self,
+        parameters: &'a Value,
+    ) -> BoxFuture<'a, Result<(), LoadError>> {
+        if parameters["check"] == "endless" {
+            return Box::pin(futures::future::pending());
+        }
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn operate_target<'a>(
@@ -439,4 +450,25 @@ async fn a_target_that_waits_is_called_again_when_its_last_failure_is_another_on
     world.controller.jobs.wrote(world.job());
     world.reconcile().await;
     assert_eq!(world.action.calls("fine-0"), 2);
+}
+
+#[tokio::test]
+async fn a_check_of_parameters_that_takes_long_does_not_hold_the_reconcile() {
+    let world = World::new(&names("fine", 1));
+    {
+        let mut stored = world.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored["spec"]["parameters"] = json!({"check": "endless"});
+        stored["status"] = json!({});
+        written(&mut stored);
+    }
+    world.controller.jobs.wrote(world.job());
+    let (next, took) = world.reconcile().await;
+    assert!(took < PATIENCE * 2, "{took:?}");
+    assert!(
+        next.requeue_after.is_some(),
+        "it is checked again: {next:?}"
+    );
+    let reason = BTreeMap::from([("fine-0".to_owned(), "ParametersCheckFailed".to_owned())]);
+    assert_eq!(world.errors(), reason);
+    assert_eq!(world.action.calls("fine-0"), 0);
 }

@@ -44,10 +44,14 @@ impl Parameters {
     }
 }
 
-/// The parameters as JSON, if the action must check them: no target has started yet.
+/// The parameters as JSON, if the action must check them: a target may start, and none has started yet.
 ///
 /// Errors: `BadParameters` if there are too many bytes of them.
 pub fn to_check(job: &OperationJob) -> Result<Option<Value>, Failure> {
+    let has_finished = job.status.as_ref().is_some_and(|s| s.end_time.is_some());
+    if has_finished || job.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
     let details = job.status.iter().flat_map(|status| &status.target_details);
     if details
         .into_iter()
@@ -85,7 +89,7 @@ pub(super) fn changed(observed: &Observed<'_>) -> Option<Failure> {
     (status.parameters_digest != digest(observed.job)).then(|| {
         Failure::new(
             "ParametersChanged",
-            "spec.parameters was changed after the job was created, and the action is not called with other \
+            "spec.parameters was changed after the job was created, and no target is operated with other \
              parameters: put the previous ones back, or delete the job and create another one",
         )
     })

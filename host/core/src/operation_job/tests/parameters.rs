@@ -70,6 +70,21 @@ fn parameters_are_checked_until_a_target_has_started() {
 }
 
 #[test]
+fn parameters_of_a_job_that_has_finished_or_is_being_deleted_are_not_checked() {
+    let mut world = World::new(&["a"]);
+    with(&mut world, &json!({"text": "x".repeat(MOST)}));
+    let failure = to_check(&world.job).expect_err("too many");
+    world.parameters = Parameters::Refused(failure);
+    world.pass(&[]);
+    assert_eq!(world.status().progress, Some(Progress::Failed));
+    assert_eq!(to_check(&world.job), Ok(None), "it has finished");
+    let mut world = World::new(&["a"]);
+    with(&mut world, &json!({"grace": 3}));
+    world.delete_job();
+    assert_eq!(to_check(&world.job), Ok(None), "it is being deleted");
+}
+
+#[test]
 fn more_bytes_than_allowed_are_refused_without_asking_the_action() {
     let mut world = World::new(&["a"]);
     with(&mut world, &json!({"text": "x".repeat(MOST)}));
