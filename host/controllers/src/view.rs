@@ -269,7 +269,8 @@ impl ClusterView for View {
     }
 }
 
-/// The view of a call about one target: the pod of the target can be read though pods were not declared.
+/// The view of a call about one target: the pod of the target can be read though pods were not declared, or only
+/// others.
 pub(crate) struct ViewOfTarget {
     /// The view of the reconcile.
     pub(crate) view: Arc<dyn ClusterView>,
@@ -283,7 +284,7 @@ impl ClusterView for ViewOfTarget {
     fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
         let is_own = is_pod(&reference.api_version, &reference.kind) && reference.name == self.name;
         match self.view.get(reference) {
-            Err(ReadError::NotDeclared(_)) if is_own => {
+            Ok(None) | Err(ReadError::NotDeclared(_)) if is_own => {
                 let pod = self.pod.as_ref();
                 Ok(pod.and_then(|pod| whole(&**pod, "v1", "Pod")))
             }
@@ -364,6 +365,36 @@ mod tests {
             }
             let whole = view.find("v1", "Pod", selector).expect(selector);
             assert_eq!(whole.count(), expected.len(), "{selector}");
+        }
+    }
+
+    #[test]
+    fn the_own_pod_is_read_though_the_declared_selector_excludes_it() {
+        let mut writer = Writer::<Pod>::default();
+        for name in ["own", "other"] {
+            let metadata = json!({"namespace": "ns", "name": name, "uid": name});
+            let pod = serde_json::from_value(json!({"metadata": metadata})).expect("a pod");
+            writer.apply_watcher_event(&Event::Apply(pod));
+        }
+        let selector = Selector::parse("app=x").expect("a selector");
+        let declared = Declared {
+            pods: Some((writer.as_reader(), selector)),
+            ..Declared::default()
+        };
+        let view = ViewOfTarget {
+            view: Arc::new(View::new("ns", declared, Arc::default())),
+            name: "own".to_owned(),
+            pod: writer.as_reader().get(&ObjectRef::new("own").within("ns")),
+        };
+        for (name, uid) in [("own", Some("own")), ("other", None)] {
+            let reference = ObjectReference {
+                api_version: "v1".to_owned(),
+                kind: "Pod".to_owned(),
+                name: name.to_owned(),
+            };
+            let read = view.get(&reference).expect("pods were declared");
+            let found = read.as_ref().map(|pod| pod["metadata"]["uid"].as_str());
+            assert_eq!(found.flatten(), uid, "{name}");
         }
     }
 

@@ -116,12 +116,19 @@ pub(crate) fn pod_size(pod: &core::PodView) -> usize {
             .map(|(name, value)| name.len() + value.len() + 16)
             .sum()
     };
-    let messages = pod.conditions.iter().map(|condition| &condition.message);
-    let ended = pod.containers.iter().filter_map(|c| c.message.as_ref());
+    let condition = |one: &core::ConditionView| one.reason.len() + one.message.len();
+    let conditions: usize = pod.conditions.iter().map(condition).sum();
+    let container = |one: &core::ContainerView| {
+        let texts = [&one.image_id, &one.reason, &one.message, &one.container_id];
+        let texts = texts.into_iter().flatten().map(String::len);
+        one.image.len() + texts.sum::<usize>()
+    };
+    let containers: usize = pod.containers.iter().map(container).sum();
     512 + attributes(&pod.labels)
         + attributes(&pod.annotations)
         + pod.finalizers.iter().map(String::len).sum::<usize>()
-        + messages.chain(ended).map(String::len).sum::<usize>()
+        + conditions
+        + containers
         + 256 * (pod.owners.len() + pod.containers.len() + pod.conditions.len())
 }
 
@@ -218,5 +225,47 @@ pub(crate) fn job_state(state: core::JobState) -> JobState {
         core::JobState::Absent => JobState::Absent,
         core::JobState::Active => JobState::Active,
         core::JobState::Finished => JobState::Finished,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_pod_counts_every_text_of_its_containers() {
+        let pod = |text: &str| core::PodView {
+            name: String::new(),
+            uid: String::new(),
+            resource_version: String::new(),
+            generation: 0,
+            observed_generation: None,
+            created_at: 0,
+            phase: String::new(),
+            ready: false,
+            ready_since: None,
+            deleting: false,
+            node: None,
+            labels: core::Attributes::new(),
+            annotations: core::Attributes::new(),
+            finalizers: Vec::new(),
+            owners: Vec::new(),
+            conditions: Vec::new(),
+            containers: vec![core::ContainerView {
+                name: String::new(),
+                kind: core::ContainerKind::Ordinary,
+                image: text.to_owned(),
+                image_id: Some(text.to_owned()),
+                ready: false,
+                restart_count: 0,
+                phase: core::ContainerPhase::Waiting,
+                reason: Some(text.to_owned()),
+                message: Some(text.to_owned()),
+                exit_code: None,
+                container_id: Some(text.to_owned()),
+            }],
+        };
+        let (small, large) = (pod_size(&pod("")), pod_size(&pod(&"x".repeat(1_000))));
+        assert_eq!(large - small, 5 * 1_000);
     }
 }
