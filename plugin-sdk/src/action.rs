@@ -27,7 +27,8 @@ pub trait Action: Default {
         Ok(Registration::default())
     }
 
-    /// What to do with the target now; called in every reconcile until the target has finished.
+    /// What to do with the target now; called until the target has finished, whenever the target, or an object that a
+    /// watch maps to it, has changed, and when `recheck_after` has passed.
     fn operate_target(
         &self,
         target: &Target,

@@ -36,7 +36,8 @@ pub trait Action: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Operates the target: called in every reconcile until the target has finished.
+    /// Operates the target: called until the target has finished, whenever the target or something that the last call
+    /// read may have changed, and when the time that it asked for has passed.
     fn operate_target<'a>(
         &'a self,
         request: Request<'a>,
