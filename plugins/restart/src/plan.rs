@@ -19,6 +19,9 @@ const UPDATES: [&str; 2] = [
     "collaset.kusionstack.io/last-pod-status",
 ];
 
+/// The generation of a pod with the spec that it was created with.
+const AS_CREATED: i64 = 1;
+
 /// How soon another job is looked at again, in milliseconds: its changes do not wake the target.
 const AGAIN: u32 = 5_000;
 
@@ -144,7 +147,11 @@ fn restart(
     };
     let status = named(&object["status"]["containerStatuses"], name);
     let reported = status.and_then(|status| status["image"].as_str());
-    if let Err(other) = image::check_running(&container.image, running, reported) {
+    // The kubelet reports any tag of an image that has several. The spec of a new pod has not changed, so its image is
+    // the one that runs.
+    if pod.generation != AS_CREATED
+        && let Err(other) = image::check_running(&container.image, running, reported)
+    {
         let message = format!(
             "the kubelet does not run the image of the spec yet: container {name:?} has {:?} in the spec and runs {other}",
             container.image

@@ -294,3 +294,15 @@ fn a_container_that_has_ended_for_good_cannot_be_restarted() {
         assert_eq!(reason(&job), expected, "{policy} {code}");
     }
 }
+
+#[test]
+fn another_tag_of_the_same_image_is_no_change_of_a_pod_that_is_as_it_was_created() {
+    for (generation, expected) in [(1, "ContainerStopping"), (2, "ImageNotRunning")] {
+        let mut world = world();
+        world.change_pod("foo", &json!({"metadata": {"generation": generation}}));
+        reports(&mut world, "app", "docker.io/library/nginx:stable");
+        let mut job = job("j1", &["app"]);
+        job.pass::<Restart>(&mut world);
+        assert_eq!(reason(&job), expected, "generation {generation}");
+    }
+}
