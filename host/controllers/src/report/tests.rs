@@ -256,12 +256,12 @@ async fn progress_is_written_less_often_than_anything_else() {
 async fn only_a_status_that_others_wait_for_is_written_sooner_than_a_second_after_the_last() {
     let mut world = World::new().await;
     let second = Duration::from_secs(1);
-    assert_eq!(world.report(&world.cached(), "0").await, None);
-    assert_eq!(world.report(&world.cached(), "1").await, Some(second));
+    assert_eq!(world.report(&world.cached(), "0/0").await, None);
+    assert_eq!(world.report(&world.cached(), "1/1").await, Some(second));
     tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(world.report_urgently(&world.cached(), "2").await, None);
-    assert_eq!(world.progress().as_deref(), Some("2"));
-    assert_eq!(world.report(&world.cached(), "3").await, Some(second));
+    assert_eq!(world.report_urgently(&world.cached(), "2/2").await, None);
+    assert_eq!(world.progress().as_deref(), Some("2/2"));
+    assert_eq!(world.report(&world.cached(), "3/3").await, Some(second));
     assert_eq!(world.server().writes, 2);
 }
 
