@@ -32,6 +32,20 @@ impl Pod {
         matches!(self.phase.as_str(), "Succeeded" | "Failed")
     }
 
+    /// Its node runs it from a file, and would start it again.
+    pub fn is_static(&self) -> bool {
+        self.annotation("kubernetes.io/config.mirror").is_some()
+    }
+
+    /// What a target waits for while the pod is being deleted, with the finalizers that hold it.
+    pub fn waits_to_terminate(&self) -> String {
+        let held = match self.finalizers.as_slice() {
+            [] => String::new(),
+            finalizers => format!("; it has the finalizers {}", finalizers.join(", ")),
+        };
+        format!("waiting for pod {:?} to terminate{held}", self.name)
+    }
+
     /// It is neither being deleted nor has it ended.
     pub fn live(&self) -> bool {
         !self.deleting && !self.ended()

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::{Mapping, Registration, Traits, Watch};
 
-/// The schema of an action without parameters: a parameter that is given is an error, not ignored.
-const NO_PARAMETERS: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
+/// The schema of settings or parameters of which there are none: one that is given is an error, not ignored.
+const NO_FIELDS: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
 
 impl Default for Registration {
     /// Nothing is watched, all settings are accepted, and a job can have no parameters.
@@ -14,7 +14,7 @@ impl Default for Registration {
         Self {
             watches: Vec::new(),
             settings_schema: "{}".to_owned(),
-            parameters_schema: NO_PARAMETERS.to_owned(),
+            parameters_schema: NO_FIELDS.to_owned(),
             job_label: None,
             traits: Traits::empty(),
             extra: Vec::new(),
@@ -23,6 +23,22 @@ impl Default for Registration {
 }
 
 impl Registration {
+    /// That of an action without settings: a setting that is given is an error, not ignored.
+    ///
+    /// # Errors
+    /// A message that names the setting.
+    pub fn without_settings(settings: &str) -> Result<Self, String> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct NoSettings {}
+
+        self::settings::<NoSettings>(settings)?;
+        Ok(Self {
+            settings_schema: NO_FIELDS.to_owned(),
+            ..Self::default()
+        })
+    }
+
     /// Adds a kind to read.
     #[must_use]
     pub fn watch(mut self, watch: Watch) -> Self {

@@ -18,18 +18,12 @@ struct Parameters {
     grace_period_seconds: Option<u32>,
 }
 
-/// The annotation of a pod that a node runs from a file.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
 impl Action for Evict {
     fn setup(&self, settings: &str) -> Result<Registration, String> {
-        operon_sdk::settings::<Settings>(settings)?;
-        let settings = json!({"type": "object", "properties": {}, "additionalProperties": false});
         let seconds = json!({"type": "integer", "minimum": 0, "maximum": 86_400});
         let parameters = json!({"type": "object", "properties": {"gracePeriodSeconds": seconds},
             "additionalProperties": false});
-        Ok(Registration::default()
-            .schema(&settings)
+        Ok(Registration::without_settings(settings)?
             .parameters(&parameters)
             .removing_pods())
     }
@@ -47,7 +41,7 @@ impl Action for Evict {
         let Some(pod) = target.pod.as_ref().filter(|pod| !pod.deleting) else {
             return Ok(operation);
         };
-        if pod.annotation(MIRROR).is_some() {
+        if pod.is_static() {
             return Err(ActionError::Terminal(mirror(pod)));
         }
         let mut evict = pod.evict();
@@ -69,11 +63,7 @@ impl Action for Evict {
             let message = format!("waiting for the eviction of pod {:?}", pod.name);
             return Ok(report.waiting_for("EvictionRequested", message));
         }
-        let held = match pod.finalizers.as_slice() {
-            [] => String::new(),
-            finalizers => format!("; it has the finalizers {}", finalizers.join(", ")),
-        };
-        let message = format!("waiting for pod {:?} to terminate{held}", pod.name);
+        let message = pod.waits_to_terminate();
         Ok(report.waiting_for("PodTerminating", message))
     }
 }
@@ -86,11 +76,6 @@ fn mirror(pod: &Pod) -> Failure {
     );
     Failure::new("StaticPod", message)
 }
-
-/// There are none.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 operon_sdk::register!(Evict);
 
@@ -143,7 +128,10 @@ mod tests {
     #[test]
     fn a_static_pod_is_not_evicted() {
         let mut world = FakeCluster::new();
-        world.add_pod("foo", &json!({"annotations": {MIRROR: "hash"}}));
+        world.add_pod(
+            "foo",
+            &json!({"annotations": {"kubernetes.io/config.mirror": "hash"}}),
+        );
         let mut job = FakeJob::new("j1", &["foo"]);
         job.pass::<Evict>(&mut world);
         assert_eq!(reason(&job), "StaticPod");

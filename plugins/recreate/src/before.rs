@@ -2,7 +2,7 @@
 
 use operon_sdk::{Cluster, Failure, Operation, OwnerReference, Pod, ReadError, Target};
 
-use crate::{MIRROR, Plan, after};
+use crate::{Plan, after};
 
 /// The name of the controller.
 pub const OWNER: &str = "Owner";
@@ -82,7 +82,7 @@ impl Before {
                 ),
             ));
         };
-        if pod.annotation(MIRROR).is_some() {
+        if pod.is_static() {
             let node = pod.node.as_deref().unwrap_or_default();
             return Ok(fail(
                 "StaticPod",

@@ -38,9 +38,6 @@ enum Removal {
     Delete,
 }
 
-/// The annotation of a pod that a node runs from a file.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
 /// What to do, and how far the target is.
 enum Plan {
     /// Remember this before the pod is removed.
@@ -57,8 +54,6 @@ enum Plan {
 
 impl Action for Recreate {
     fn setup(&self, settings: &str) -> Result<Registration, String> {
-        operon_sdk::settings::<Settings>(settings)?;
-        let settings = json!({"type": "object", "properties": {}, "additionalProperties": false});
         let removal = json!({"enum": ["evict", "delete"]});
         let seconds = json!({"type": "integer", "minimum": 0, "maximum": 86_400});
         let parameters = json!({"type": "object", "additionalProperties": false,
@@ -70,13 +65,12 @@ impl Action for Recreate {
                 .waking(waking)
         };
         let by_uid = Mapping::UidInExtraInfo(before::OWNER_UID.to_owned());
-        Ok(Registration::default()
+        Ok(Registration::without_settings(settings)?
             .watch(Watch::of("v1", "Pod").waking(by_uid))
             .watch(owner("apps/v1", "ReplicaSet"))
             .watch(owner("apps/v1", "StatefulSet"))
             .watch(owner("apps/v1", "DaemonSet"))
             .watch(owner("apps.kusionstack.io/v1alpha1", "CollaSet").if_served())
-            .schema(&settings)
             .parameters(&parameters)
             .removing_pods())
     }
@@ -155,19 +149,10 @@ fn plan(target: &Target, cluster: &dyn Cluster) -> Result<Plan, ReadError> {
         return Before::look(pod, cluster);
     }
     if pod.deleting {
-        let held = match pod.finalizers.as_slice() {
-            [] => String::new(),
-            finalizers => format!("; it has the finalizers {}", finalizers.join(", ")),
-        };
-        let message = format!("waiting for pod {:?} to terminate{held}", pod.name);
+        let message = pod.waits_to_terminate();
         return Ok(Plan::Wait(Failure::new("PodTerminating", message), None));
     }
     Ok(Plan::Remove(Box::new(pod.clone())))
 }
-
-/// There are none.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 operon_sdk::register!(Recreate);

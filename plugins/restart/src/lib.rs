@@ -18,9 +18,7 @@ pub struct Restart;
 
 impl Action for Restart {
     fn setup(&self, settings: &str) -> Result<Registration, String> {
-        operon_sdk::settings::<Settings>(settings)?;
-        let schema = json!({"type": "object", "properties": {}, "additionalProperties": false});
-        Ok(Registration::default().schema(&schema))
+        Registration::without_settings(settings)
     }
 
     fn operate_target(
@@ -58,10 +56,5 @@ impl Action for Restart {
         })
     }
 }
-
-/// There are none.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 operon_sdk::register!(Restart);

@@ -10,9 +10,6 @@ use crate::{
     mark::{RESTARTS, Restarts, Stage},
 };
 
-/// The annotation of a pod that a node runs from a file.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
 /// The annotations of a pod that its controller updates in place.
 const UPDATES: [&str; 2] = [
     "operon.dev/in-place-update",
@@ -108,7 +105,7 @@ fn restart(
     job: &Job,
 ) -> Plan {
     let name = &container.name;
-    if pod.annotation(MIRROR).is_some() {
+    if pod.is_static() {
         let why = "its pod is a static pod, which its node runs from a file";
         return cannot(name, why);
     }
