@@ -22,7 +22,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::{Client, ResourceExt};
 use operon_api::{ActionPlugin, keys};
 use operon_core::{
-    action::{ActionLoader, LoadError},
+    action::{ActionLoader, LoadError, Watch},
     action_plugin::{elect, source::ComponentSource, status::Load, version::Version},
     operation_job::sooner,
 };
@@ -135,9 +135,7 @@ impl ActionPlugins {
     fn optional_kinds_due(&self, plugin: &ActionPlugin) -> Option<Duration> {
         let serving = self.serving(plugin)?;
         let mut watches = serving.action.registration().watches.iter();
-        watches
-            .any(|watch| watch.is_optional && !watch.is_cluster_scoped)
-            .then_some(OPTIONAL_KINDS)
+        watches.any(Watch::may_be_absent).then_some(OPTIONAL_KINDS)
     }
 
     /// The older plugin that serves this plugin's action, if there is one.

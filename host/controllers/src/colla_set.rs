@@ -104,24 +104,17 @@ impl CollaSets {
     /// The claims that concern a CollaSet, without those that belong to another one.
     fn claims(&self, object: &CollaSet) -> Vec<Arc<PersistentVolumeClaim>> {
         let mut claims = concerned(&self.triggers.claims, object, &self.claims.store);
-        let others: BTreeSet<_> = claims
-            .iter()
-            .filter_map(|claim| claim.annotations().get(keys::CLAIM_OF).cloned())
-            .filter(|uid| Some(uid) != object.metadata.uid.as_ref())
-            .collect();
-        // Those of a set that is gone belong to nobody.
-        if !others.is_empty() {
-            let namespace = object.namespace().unwrap_or_default();
-            let sets = self
-                .triggers
-                .objects
-                .get(&all_of(&namespace), &self.objects.store);
-            let mut living = sets.iter().filter_map(|set| set.uid());
-            let living: BTreeSet<_> = living.by_ref().filter(|uid| others.contains(uid)).collect();
-            claims.retain(|claim| {
-                let of = claim.annotations().get(keys::CLAIM_OF);
-                of.is_none_or(|of| !living.contains(of))
-            });
+        let own = object.metadata.uid.as_ref();
+        let foreign = |claim: &PersistentVolumeClaim| {
+            let of = claim.annotations().get(keys::CLAIM_OF);
+            of.filter(|of| Some(*of) != own).cloned()
+        };
+        // Those of a set that does not exist any more are free.
+        if claims.iter().any(|claim| foreign(claim).is_some()) {
+            let key = all_of(&object.namespace().unwrap_or_default());
+            let sets = self.triggers.objects.get(&key, &self.objects.store);
+            let living: BTreeSet<_> = sets.iter().filter_map(|set| set.uid()).collect();
+            claims.retain(|claim| foreign(claim).is_none_or(|of| !living.contains(&of)));
         }
         claims
     }

@@ -470,6 +470,13 @@ pub struct Watch {
     pub is_cluster_scoped: bool,
 }
 
+impl Watch {
+    /// Whether the API server may not serve the kind. Every API server serves nodes.
+    pub fn may_be_absent(&self) -> bool {
+        self.is_optional && !self.is_cluster_scoped
+    }
+}
+
 /// An action's description of itself, from its setup.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Registration {

@@ -104,7 +104,7 @@ impl ActionPlugins {
     /// of the API server nothing has changed.
     async fn has_other_kinds(&self, loaded: &Loaded) -> bool {
         let watches = loaded.action.registration().watches.iter();
-        for watch in watches.filter(|watch| watch.is_optional && !watch.is_cluster_scoped) {
+        for watch in watches.filter(|watch| watch.may_be_absent()) {
             let (api_version, kind) = (&watch.api_version, &watch.kind);
             let key = (api_version.clone(), kind.clone());
             let was_served = !loaded.watch.declared.absent.contains(&key);

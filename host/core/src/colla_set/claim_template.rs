@@ -119,11 +119,7 @@ pub(super) fn is_named_after(object: &CollaSet, claim: &PersistentVolumeClaim) -
         return false;
     };
     match claim.labels().get(keys::CLAIM_TEMPLATE) {
-        Some(template) => {
-            let expected = format!("{}-{template}", object.name_any());
-            beginning == cut(&expected, BEGINNING).trim_end_matches('-')
-                || beginning == cut(&expected, BEGINNING)
-        }
+        Some(template) => beginning == cut(&format!("{}-{template}", object.name_any()), BEGINNING),
         None => beginning.starts_with(&format!("{}-", object.name_any())),
     }
 }

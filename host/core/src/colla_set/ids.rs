@@ -344,9 +344,7 @@ impl Related {
             new_ids: found.into_iter().chain(reserved).collect(),
         }
     }
-}
 
-impl Related {
     /// That a pod replaced another one is known until the claims of that are deleted.
     fn remember(&mut self, known: &Known<'_>, holders: &Holders<'_>, with_claims: &BTreeSet<u32>) {
         for (id, data) in &known.own {
