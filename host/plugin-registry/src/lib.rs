@@ -5,6 +5,7 @@
 
 mod builtin;
 mod config_map;
+pub mod oci;
 
 use std::{path::PathBuf, sync::Arc};
 
