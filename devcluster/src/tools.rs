@@ -49,6 +49,12 @@ pub enum Tool {
     Kwok,
     /// Installs charts.
     Helm,
+    /// A registry of artifacts, in memory.
+    Registry,
+    /// Pushes images to a registry.
+    Crane,
+    /// Pushes artifacts of any media type to a registry.
+    Oras,
 }
 
 impl Tool {
@@ -73,6 +79,9 @@ impl Tool {
             Self::KubeProxy => "kube-proxy",
             Self::Kwok => "kwok",
             Self::Helm => "helm",
+            Self::Registry => "registry",
+            Self::Crane => "crane",
+            Self::Oras => "oras",
         }
     }
 
@@ -87,6 +96,9 @@ impl Tool {
             Self::KubeProxy => "k8s.io/kubernetes/cmd/kube-proxy",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Helm => "helm.sh/helm/v3/cmd/helm",
+            Self::Registry => "operon.dev/devcluster/tools/registry",
+            Self::Crane => "github.com/google/go-containerregistry/cmd/crane",
+            Self::Oras => "oras.land/oras/cmd/oras",
         }
     }
 
@@ -95,6 +107,8 @@ impl Tool {
         match self {
             Self::Kwok => "kwok",
             Self::KubeProxy => "kube-proxy",
+            Self::Registry | Self::Crane => "registry",
+            Self::Oras => "oras",
             Self::Etcd
             | Self::KubeApiserver
             | Self::KubeControllerManager
@@ -107,7 +121,7 @@ impl Tool {
 
     const fn linker_flags(self) -> &'static str {
         match self {
-            Self::Etcd | Self::Kwok => "-s -w",
+            Self::Etcd | Self::Kwok | Self::Registry | Self::Crane | Self::Oras => "-s -w",
             Self::KubeApiserver
             | Self::KubeControllerManager
             | Self::KubeScheduler
@@ -198,11 +212,15 @@ fn module_folder(module: &str) -> PathBuf {
         .join(module)
 }
 
-/// Names a build by everything that decides its bytes: the module files, the flags, the architecture.
+/// Names a build by everything that decides its bytes: the module's files, the flags, the architecture.
 fn module_key(module: &str) -> Result<String> {
     let mut hash = Sha256::new();
-    for file in ["go.mod", "go.sum"] {
-        let file = module_folder(module).join(file);
+    for name in ["go.mod", "go.sum", "main.go"] {
+        let file = module_folder(module).join(name);
+        // Most modules have no program of their own.
+        if name == "main.go" && !file.is_file() {
+            continue;
+        }
         hash.update(fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?);
     }
     hash.update(KUBERNETES_STAMP);
@@ -221,7 +239,7 @@ fn go(progress: &Progress) -> Result<PathBuf> {
         return Ok(go);
     }
     bail!(
-        "Go is missing: the control plane ({KUBERNETES_VERSION}) is built from Go modules, once.\n  \
+        "Go is missing: the control plane ({KUBERNETES_VERSION}) and other tools are built from Go modules, once.\n  \
          Install Go 1.21 or newer from https://go.dev/dl/ (it fetches the release the modules ask for by itself),\n  \
          or name a folder with {} in KUBEBUILDER_ASSETS,\n  \
          or use a cluster of your own with --kubeconfig.",
@@ -268,7 +286,15 @@ mod tests {
 
     #[test]
     fn every_tool_is_declared_by_its_module() -> Result<()> {
-        let all = [Tool::Kubelet, Tool::KubeProxy, Tool::Kwok, Tool::Helm];
+        let all = [
+            Tool::Kubelet,
+            Tool::KubeProxy,
+            Tool::Kwok,
+            Tool::Helm,
+            Tool::Registry,
+            Tool::Crane,
+            Tool::Oras,
+        ];
         for tool in Tool::CONTROL_PLANE.into_iter().chain(all) {
             let declared = fs::read_to_string(module_folder(tool.module()).join("go.mod"))?;
             assert!(declared.contains(tool.package()), "{}", tool.name());
