@@ -1,14 +1,9 @@
 //! Components in ConfigMaps: `binaryData` of one key, plain or gzipped (detected by its first bytes).
 
-use std::io::Read;
-
-use flate2::read::GzDecoder;
 use operon_api::action_plugin::ConfigMapSource;
 use operon_core::{action::LoadError, action_plugin::source::ConfigMaps};
 
-use crate::{MAX_COMPONENT, refused};
-
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+use crate::{MAX_COMPONENT, gzip, refused};
 
 /// The bytes that the source refers to, uncompressed.
 pub(crate) fn find(
@@ -42,7 +37,7 @@ pub(crate) fn find(
     let Some(bytes) = binary else {
         return Err(missing_key(namespace, name, key, &config_map));
     };
-    if bytes.0.starts_with(&GZIP) {
+    if gzip::is_gzip(&bytes.0) {
         unzip(name, key, &bytes.0)
     } else {
         Ok(bytes.0.clone())
@@ -86,9 +81,7 @@ fn missing_key(
 }
 
 fn unzip(name: &str, key: &str, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let mut component = Vec::new();
-    let limit = MAX_COMPONENT as u64 + 1;
-    GzDecoder::new(bytes).take(limit).read_to_end(&mut component).map_err(|error| {
+    let component = gzip::decompress(bytes, MAX_COMPONENT).map_err(|error| {
         refused("BadGzip", format!("key {key:?} of ConfigMap {name:?} looks like gzip but can't be decompressed: {error}"))
     })?;
     if component.len() > MAX_COMPONENT {

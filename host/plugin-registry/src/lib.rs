@@ -5,6 +5,7 @@
 
 mod builtin;
 mod config_map;
+mod gzip;
 pub mod oci;
 
 use std::{path::PathBuf, sync::Arc};
