@@ -4,14 +4,31 @@
 //! they arrive and when they are read from the cache. Nothing here looks into a component or trusts a signature.
 
 mod allowed;
+mod auth;
+mod bundles;
+mod cache;
 mod docker_config;
+mod fault;
+mod layout;
+mod reference;
+mod session;
+mod transport;
+mod unpack;
 
 use std::{path::PathBuf, time::Duration};
 
 use operon_core::action::LoadError;
 
 pub use self::{allowed::AllowedRegistries, docker_config::DockerConfig};
-use crate::{MAX_COMPONENT, refused};
+use self::{
+    cache::Cache,
+    fault::Fault,
+    layout::{Content, Descriptor, Manifest},
+    reference::{Reference, Version, is_digest},
+    session::{MAX_MANIFEST, Session},
+    transport::{Pauses, Transport},
+};
+use crate::MAX_COMPONENT;
 
 /// What a [`Puller`] may use.
 #[derive(Clone, Debug)]
@@ -72,14 +89,21 @@ pub struct Pulled {
 #[derive(Debug)]
 pub struct Puller {
     config: PullerConfig,
+    cache: Cache,
+    pauses: Pauses,
 }
 
 impl Puller {
-    /// A puller with its own cache and memory of pauses that registries asked for.
-    ///
-    /// Errors: TLS can't be set up.
-    pub fn new(config: PullerConfig) -> Result<Self, LoadError> {
-        Ok(Self { config })
+    /// A puller with its own memory of the pauses that registries asked for.
+    pub fn new(config: PullerConfig) -> Self {
+        // The one implementation of cryptography here. If the process has chosen already, it chose the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let cache = Cache::new(config.cache.clone());
+        Self {
+            config,
+            cache,
+            pauses: Pauses::default(),
+        }
     }
 
     /// The component that the request names.
@@ -87,31 +111,267 @@ impl Puller {
     /// A manifest that is known by digest, and all that it needs, may come from the cache: the registry may be
     /// unreachable then.
     pub async fn pull(&self, request: &PullRequest<'_>) -> Result<Pulled, LoadError> {
-        self.unfinished(request).await
+        let artifact = self.artifact(request)?;
+        artifact
+            .finish(self.config.deadline, self.pull_artifact(&artifact))
+            .await
     }
 
     /// The digest of the manifest that the request's reference names now; the request's `manifest` is ignored.
     pub async fn resolve(&self, request: &PullRequest<'_>) -> Result<String, LoadError> {
-        self.unfinished(request).await
+        let artifact = self.artifact(&PullRequest {
+            manifest: None,
+            ..*request
+        })?;
+        let resolved = async { Ok(self.connect(&artifact).await?.1) };
+        artifact.finish(self.config.deadline, resolved).await
     }
 
     /// The Sigstore bundles that refer to a manifest, by the referrers API and by the tag scheme: at most 16, of
-    /// at most 1 MiB each. None is no error. Those seen before stand in while the registry is unreachable.
+    /// at most 1 MiB each. None is no error. Those seen before stand in while the registry can't be asked.
     pub async fn bundles(
         &self,
         request: &PullRequest<'_>,
         manifest: &str,
     ) -> Result<Vec<Vec<u8>>, LoadError> {
-        let _ = manifest;
-        self.unfinished(request).await
+        let artifact = self.artifact(&PullRequest {
+            manifest: Some(manifest),
+            ..*request
+        })?;
+        let fetched = async {
+            let (mut session, _) = self.connect(&artifact).await?;
+            bundles::fetch(&mut session, manifest).await
+        };
+        match artifact.finish(self.config.deadline, fetched).await {
+            Ok(bundles) => {
+                self.cache.keep_bundles(manifest, &bundles);
+                Ok(bundles)
+            }
+            Err(error) => self.cache.bundles(manifest, bundles::MAX_FILE).ok_or(error),
+        }
     }
 
-    async fn unfinished<T>(&self, request: &PullRequest<'_>) -> Result<T, LoadError> {
-        let _ = &self.config;
-        std::future::ready(Err(refused(
-            "NotSupported",
-            format!("{:?} can't be pulled yet", request.reference),
+    /// What a request asks for, if it is well-formed and allowed.
+    fn artifact<'a>(&self, request: &PullRequest<'a>) -> Result<Artifact<'a>, LoadError> {
+        let artifact = Artifact::parse(request)?;
+        if self.config.allowed.allows(&artifact.reference) {
+            return Ok(artifact);
+        }
+        let allowed = &self.config.allowed;
+        Err(artifact.error(Fault::lasting(
+            "RegistryNotAllowed",
+            format!("is not in an allowed registry; allowed are {allowed}"),
         )))
-        .await
+    }
+
+    async fn pull_artifact(&self, artifact: &Artifact<'_>) -> Result<Pulled, Fault> {
+        let mut fetch = Fetch {
+            puller: self,
+            artifact,
+            session: None,
+        };
+        let manifest = match artifact.digest() {
+            Some(digest) => digest.to_owned(),
+            None => fetch.resolve().await?,
+        };
+        let (image, layer) = match fetch.content(&manifest).await? {
+            Content::Layer(layer) => (manifest.clone(), layer),
+            Content::Manifest(image) => match fetch.content(&image.digest).await? {
+                Content::Layer(layer) => (image.digest, layer),
+                Content::Manifest(_) => {
+                    return Err(Fault::lasting(
+                        "AmbiguousArtifact",
+                        "is an index of an index; name the digest of an image",
+                    ));
+                }
+            },
+        };
+        let max = self.config.max_component;
+        let packed = fetch
+            .layer(&layer, unpack::largest_layer(layer.is_tar(), max))
+            .await?;
+        let bytes = unpack::unpack(packed, layer.is_tar(), max)?;
+        Ok(Pulled {
+            bytes,
+            manifest,
+            image,
+        })
+    }
+
+    /// A session for an artifact, and the digest of its manifest. Credentials are tried in their order.
+    async fn connect<'a>(
+        &'a self,
+        artifact: &'a Artifact<'_>,
+    ) -> Result<(Session<'a>, String), Fault> {
+        let mut credentials: Vec<_> = artifact
+            .credentials()
+            .map(|(_, credential)| Some(credential))
+            .collect();
+        if credentials.is_empty() {
+            credentials.push(None);
+        }
+        let mut refused = None;
+        for credential in credentials {
+            let attempt = async {
+                let transport = Transport::new(
+                    artifact.request.plain_http,
+                    artifact.request.ca,
+                    &self.pauses,
+                )?;
+                let mut session = Session::open(
+                    transport,
+                    &self.config.allowed,
+                    &artifact.reference,
+                    credential,
+                )
+                .await?;
+                let digest = session.resolve(artifact.version()).await?;
+                Ok::<_, Fault>((session, digest))
+            };
+            match attempt.await {
+                Err(fault) if fault.is_refusal() => refused = refused.or(Some(fault)),
+                other => return other,
+            }
+        }
+        Err(refused.unwrap_or_else(|| Fault::passing("RegistryUnauthorized", "can't be pulled")))
+    }
+}
+
+/// Reads from the cache, and from the registry what is not there.
+struct Fetch<'a, 'r> {
+    puller: &'a Puller,
+    artifact: &'a Artifact<'r>,
+    session: Option<Session<'a>>,
+}
+
+impl<'a> Fetch<'a, '_> {
+    async fn resolve(&mut self) -> Result<String, Fault> {
+        let (session, digest) = self.puller.connect(self.artifact).await?;
+        self.session = Some(session);
+        Ok(digest)
+    }
+
+    async fn session(&mut self) -> Result<&mut Session<'a>, Fault> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.puller.connect(self.artifact).await?.0,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    /// What the manifest with this digest leads to.
+    async fn content(&mut self, digest: &str) -> Result<Content, Fault> {
+        let cache = &self.puller.cache;
+        let bytes = match cache.blob(digest, MAX_MANIFEST) {
+            Some(bytes) => bytes,
+            None => self.session().await?.manifest(digest).await?,
+        };
+        let content = Manifest::parse(&bytes)?.content()?;
+        cache.keep_blob(&bytes);
+        Ok(content)
+    }
+
+    async fn layer(&mut self, layer: &Descriptor, max: usize) -> Result<Vec<u8>, Fault> {
+        let cache = &self.puller.cache;
+        if let Some(bytes) = cache.blob(&layer.digest, max) {
+            return Ok(bytes);
+        }
+        let bytes = self.session().await?.blob(layer, max).await?;
+        cache.keep_blob(&bytes);
+        Ok(bytes)
+    }
+}
+
+/// A request that was read.
+struct Artifact<'a> {
+    request: PullRequest<'a>,
+    reference: Reference,
+}
+
+impl<'a> Artifact<'a> {
+    fn parse(request: &PullRequest<'a>) -> Result<Self, LoadError> {
+        let text = request.reference;
+        let bad = |what: String| LoadError {
+            reason: "BadReference",
+            message: format!("{text:?} {what}"),
+            transient: false,
+        };
+        let reference = Reference::parse(text).map_err(bad)?;
+        if let Some(manifest) = request.manifest.filter(|manifest| !is_digest(manifest)) {
+            return Err(bad(format!(
+                "was resolved to {manifest:?}, which is no digest"
+            )));
+        }
+        Ok(Self {
+            request: *request,
+            reference,
+        })
+    }
+
+    /// The digest of the manifest to pull, if it is known.
+    fn digest(&self) -> Option<&str> {
+        let named = match &self.reference.version {
+            Version::Digest(digest) => Some(digest.as_str()),
+            Version::Tag(_) => None,
+        };
+        named.or(self.request.manifest)
+    }
+
+    /// The tag or digest to ask the registry for.
+    fn version(&self) -> &str {
+        self.digest().unwrap_or(self.reference.version.as_str())
+    }
+
+    /// The credentials for this artifact, each with its Secret.
+    fn credentials(&self) -> impl Iterator<Item = (&'a str, &'a docker_config::Credential)> {
+        let secrets = self.request.credentials.iter();
+        secrets.filter_map(|config| Some((config.secret(), config.credential(&self.reference)?)))
+    }
+
+    /// The result of work on this artifact, which has to end in time.
+    async fn finish<T>(
+        &self,
+        deadline: Duration,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, LoadError> {
+        let late = || {
+            let (registry, seconds) = (&self.reference.registry, deadline.as_secs());
+            Err(Fault::passing(
+                "RegistryTimeout",
+                format!(
+                    "can't be pulled: {registry} did not deliver it within {seconds} s; it is tried again"
+                ),
+            ))
+        };
+        let done = tokio::time::timeout(deadline, work)
+            .await
+            .unwrap_or_else(|_| late());
+        done.map_err(|fault| self.error(fault))
+    }
+
+    /// The error with the artifact's reference and the Secrets that were used.
+    fn error(&self, fault: Fault) -> LoadError {
+        let Fault {
+            reason,
+            what,
+            transient,
+        } = fault;
+        let registry = &self.reference.registry;
+        let secrets: Vec<String> = self
+            .credentials()
+            .map(|(secret, _)| format!("{secret:?}"))
+            .collect();
+        let secrets = match secrets.as_slice() {
+            [] => format!("no pull secret has credentials for {registry}"),
+            secrets => format!(
+                "pull secrets with credentials for {registry}: {}",
+                secrets.join(", ")
+            ),
+        };
+        LoadError {
+            reason,
+            message: format!("{:?} {what} ({secrets})", self.request.reference),
+            transient,
+        }
     }
 }
