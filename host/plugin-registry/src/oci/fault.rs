@@ -112,26 +112,25 @@ fn quote(body: &[u8]) -> Option<String> {
 }
 
 /// An error's innermost causes: the outer ones say only that a request failed.
-fn causes(error: &(dyn Error + 'static)) -> String {
+pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = chain(error).map(ToString::to_string).collect();
     texts.dedup();
     texts.split_off(texts.len().saturating_sub(2)).join(": ")
 }
 
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|error| {
-        // An error of the system hides the one that it wraps from its chain.
-        let inner = match error
+    chain(error).any(<dyn Error>::is::<rustls::Error>)
+}
+
+/// An error and its causes, those that errors of the system wrap included: their own `source` skips one.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        match error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
         {
-            Some(inner) => inner.is::<rustls::Error>(),
-            None => false,
-        };
-        inner || error.is::<rustls::Error>()
+            Some(inner) => Some(inner),
+            None => (*error).source(),
+        }
     })
-}
-
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
 }

@@ -12,7 +12,7 @@ use reqwest::{
     redirect::Policy,
 };
 
-use super::fault::Fault;
+use super::fault::{Fault, causes};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time without a byte.
@@ -90,7 +90,7 @@ impl<'a> Transport<'a> {
             )
         };
         let authorities = Certificate::from_pem_bundle(ca.unwrap_or_default())
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| bad(causes(&error)))?;
         if ca.is_some() && authorities.is_empty() {
             return Err(bad("it has no certificate".to_owned()));
         }
@@ -102,11 +102,12 @@ impl<'a> Transport<'a> {
             .https_only(!plain_http)
             .tls_certs_merge(authorities)
             .build()
-            .map_err(|error| {
-                Fault::lasting(
+            .map_err(|error| match ca {
+                Some(_) => bad(causes(&error)),
+                None => Fault::lasting(
                     "RegistryTls",
-                    format!("can't be pulled: the client can't be set up: {error:?}"),
-                )
+                    format!("can't be pulled: TLS can't be set up: {}", causes(&error)),
+                ),
             })?;
         Ok(Self {
             client,
