@@ -1,0 +1,304 @@
+//! Registries to pull from: a real one, and one that answers as a test says.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{StatusCode, header},
+    response::Response,
+};
+use operon_core::action::LoadError;
+use operon_devcluster::{Progress, Tool};
+use operon_plugin_registry::{
+    digest,
+    oci::{DockerConfig, PullRequest, Puller, PullerConfig},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The first bytes of any component, and some more.
+pub(crate) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0 a component";
+pub(crate) const WASM: &str = "application/wasm";
+
+/// A puller without a cache.
+pub(crate) fn puller() -> Puller {
+    Puller::new(PullerConfig::default())
+}
+
+/// A request by plain HTTP, without credentials.
+pub(crate) fn request(reference: &str) -> PullRequest<'_> {
+    PullRequest {
+        reference,
+        plain_http: true,
+        ca: None,
+        credentials: &[],
+        manifest: None,
+    }
+}
+
+/// The Secret `name` with a user of a registry.
+pub(crate) fn secret(name: &str, registry: &str, user: &str, password: &str) -> DockerConfig {
+    let auths = json!({"auths": {registry: {"username": user, "password": password}}});
+    DockerConfig::parse(name, auths.to_string().as_bytes()).expect("a valid Secret")
+}
+
+/// Checks an error's reason, and that its message has all of `parts`.
+pub(crate) fn expect_error<T: std::fmt::Debug>(
+    result: Result<T, LoadError>,
+    reason: &str,
+    parts: &[&str],
+) -> LoadError {
+    let error = result.expect_err(reason);
+    assert_eq!(error.reason, reason, "{}", error.message);
+    for part in parts {
+        assert!(error.message.contains(part), "{part:?}: {}", error.message);
+    }
+    error
+}
+
+/// A real registry in a process of its own, which ends with this value.
+pub(crate) struct Registry {
+    process: Child,
+    /// Host and port.
+    pub address: String,
+    /// A folder for what is pushed.
+    pub folder: TempDir,
+}
+
+impl Registry {
+    /// Starts one with these flags.
+    pub(crate) fn start(flags: &[&str]) -> Result<Self> {
+        let program = Tool::Registry.ensure(&Progress::stderr())?;
+        // It ends with its standard input, however this process ends.
+        let mut process = Command::new(program)
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = process.stdout.take().context("its output is piped")?;
+        let mut address = String::new();
+        BufReader::new(output).read_line(&mut address)?;
+        let address = address.trim().to_owned();
+        ensure!(!address.is_empty(), "the registry did not start");
+        let folder = tempfile::tempdir()?;
+        Ok(Self {
+            process,
+            address,
+            folder,
+        })
+    }
+
+    /// The reference of what is pushed under this name.
+    pub(crate) fn reference(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+
+    /// Writes a file to push.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        Ok(fs::write(self.folder.path().join(name), bytes)?)
+    }
+
+    /// Runs oras, without whatever this machine logs in with.
+    pub(crate) fn oras(&self, arguments: &[&str]) -> Result<()> {
+        run(Tool::Oras, self.folder.path(), arguments)
+    }
+
+    /// Runs crane.
+    pub(crate) fn crane(&self, arguments: &[&str]) -> Result<()> {
+        run(Tool::Crane, self.folder.path(), arguments)
+    }
+
+    /// Pushes one file of this content and media type under this name.
+    pub(crate) fn push(&self, name: &str, bytes: &[u8], media_type: &str) -> Result<()> {
+        self.write("plugin.wasm", bytes)?;
+        let (reference, file) = (self.reference(name), format!("plugin.wasm:{media_type}"));
+        self.oras(&[
+            "push",
+            "--plain-http",
+            "--artifact-type",
+            "application/vnd.wasm.config.v0+json",
+            &reference,
+            &file,
+        ])
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(tool: Tool, folder: &Path, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(tool.ensure(&Progress::stderr())?)
+        .args(arguments)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .env("DOCKER_CONFIG", folder)
+        .output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{} {arguments:?}: {error}",
+        tool.name()
+    );
+    Ok(())
+}
+
+/// A request that a [`Fake`] saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Method, path and query.
+    pub line: String,
+    pub authorization: Option<String>,
+}
+
+/// A server that answers as a test says, and remembers what it was asked.
+pub(crate) struct Fake {
+    /// Host and port.
+    pub address: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Fake {
+    /// Serves what `answer` makes of `METHOD /path?query` and the Authorization header.
+    pub(crate) async fn serve(
+        answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let handler = move |request: Request| {
+            let header = request.headers().get(header::AUTHORIZATION);
+            let asked = Seen {
+                line: format!("{} {}", request.method(), request.uri()),
+                authorization: header.and_then(|value| Some(value.to_str().ok()?.to_owned())),
+            };
+            let response = answer(&asked);
+            log.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(asked);
+            std::future::ready(response)
+        };
+        let router = Router::new().fallback(handler);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { address, seen })
+    }
+
+    /// Serves one artifact, `a:1`, except where `answer` has another answer.
+    pub(crate) async fn with_artifact(
+        artifact: &Artifact,
+        answer: impl Fn(&Seen) -> Option<Response> + Clone + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let artifact = artifact.clone();
+        Self::serve(move |asked| answer(asked).unwrap_or_else(|| artifact.answer(&asked.line)))
+            .await
+    }
+
+    /// The reference of the artifact.
+    pub(crate) fn reference(&self) -> String {
+        format!("{}/a:1", self.address)
+    }
+
+    /// What it was asked until now.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// A manifest with one layer.
+#[derive(Clone)]
+pub(crate) struct Artifact {
+    pub manifest: Vec<u8>,
+    pub layer: Vec<u8>,
+}
+
+impl Artifact {
+    /// A component as its tools push it.
+    pub(crate) fn component() -> Self {
+        Self::declared(COMPONENT.len() as u64)
+    }
+
+    /// The same, whose manifest claims another size of the layer.
+    pub(crate) fn declared(size: u64) -> Self {
+        let config = descriptor("application/vnd.wasm.config.v0+json", b"{}", 2);
+        let layer = descriptor(WASM, COMPONENT, size);
+        let manifest = json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+        Self {
+            manifest: manifest.to_string().into_bytes(),
+            layer: COMPONENT.to_vec(),
+        }
+    }
+
+    /// `sha256:…` of the manifest.
+    pub(crate) fn digest(&self) -> String {
+        digest(&self.manifest)
+    }
+
+    /// A registry's answer.
+    fn answer(&self, line: &str) -> Response {
+        let (manifest, layer) = (self.digest(), digest(&self.layer));
+        let path = line.split(' ').nth(1).unwrap_or_default();
+        match path.strip_prefix("/v2/a/") {
+            _ if path == "/v2/" => ok(b"{}"),
+            Some(path) if path == "manifests/1" || path == format!("manifests/{manifest}") => {
+                let mut response = ok(if line.starts_with("HEAD") {
+                    b""
+                } else {
+                    &self.manifest
+                });
+                let value = manifest.parse().expect("a digest is a header");
+                response
+                    .headers_mut()
+                    .insert("docker-content-digest", value);
+                response
+            }
+            Some(path) if path == format!("blobs/{layer}") => ok(&self.layer),
+            _ => status(404),
+        }
+    }
+}
+
+fn descriptor(media_type: &str, bytes: &[u8], size: u64) -> Value {
+    json!({"mediaType": media_type, "digest": digest(bytes), "size": size})
+}
+
+/// 200 with a body.
+pub(crate) fn ok(body: &[u8]) -> Response {
+    Response::new(Body::from(body.to_vec()))
+}
+
+/// An empty answer.
+pub(crate) fn status(code: u16) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+    response
+}
+
+/// An empty answer with a header.
+pub(crate) fn with_header(code: u16, name: header::HeaderName, value: &str) -> Response {
+    let mut response = status(code);
+    response
+        .headers_mut()
+        .insert(name, value.parse().expect("a header"));
+    response
+}
