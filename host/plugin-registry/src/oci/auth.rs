@@ -72,9 +72,13 @@ pub(super) async fn authorize(
     credential: Option<&Credential>,
 ) -> Result<HeaderValue, Fault> {
     let registry = &reference.registry;
-    let challenge = Challenge::parse(headers).map_err(|asked| {
-        let asked = if asked.is_empty() { "nothing".to_owned() } else { format!("{asked:?}") };
-        Fault::passing("UnknownChallenge", format!("can't be pulled: {registry} refuses access and asks for {asked}, but only Basic and Bearer are known"))
+    let challenge = Challenge::parse(headers).map_err(|asked| match asked.as_str() {
+        "" => unauthorized(&format!(
+            "{registry} refuses access without asking for credentials"
+        )),
+        asked => unauthorized(&format!(
+            "{registry} asks for {asked:?}, but only Basic and Bearer are known"
+        )),
     })?;
     match (challenge, credential) {
         (Challenge::Basic, Some(Credential::Password { user, password })) => basic(user, password),
@@ -202,7 +206,7 @@ fn unauthorized(what: &str) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::transport::Pauses, *};
 
     fn bearer(realm: &str, service: Option<&str>) -> Challenge {
         Challenge::Bearer {
@@ -247,6 +251,37 @@ mod tests {
                 expected.map_err(str::to_owned),
                 "{values:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_token_server_is_permitted_by_https_and_the_list() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let pauses = Pauses::default();
+        let transport =
+            |plain_http| Transport::new(plain_http, None, &pauses).expect("TLS can be set up");
+        let (tls, plain) = (transport(false), transport(true));
+        let listed = AllowedRegistries::parse(&["*.a.io/team".to_owned()]).expect("valid");
+        let all = AllowedRegistries::default();
+        for (transport, allowed, realm, expected) in [
+            (&tls, &all, "https://auth.a.io/token", Ok(())),
+            (&tls, &all, "http://auth.a.io/token", Err("not https")),
+            (&plain, &all, "http://auth.a.io/token", Ok(())),
+            (&plain, &all, "ftp://auth.a.io/token", Err("not https")),
+            (&tls, &all, "/token", Err("no URL")),
+            (&tls, &listed, "https://auth.a.io:444/token", Ok(())),
+            (
+                &tls,
+                &listed,
+                "https://auth.a.io@b.io/token",
+                Err("allowed registries"),
+            ),
+        ] {
+            match (permitted(transport, allowed, "a.io", realm), expected) {
+                (Ok(_), Ok(())) => {}
+                (Err(fault), Err(part)) => assert!(fault.what.contains(part), "{}", fault.what),
+                (found, _) => assert!(found.is_err() == expected.is_err(), "{realm}: {found:?}"),
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{
     fault::Fault,
     layout::{Descriptor, Manifest},
+    reference::is_digest,
     session::Session,
 };
 
@@ -32,7 +33,7 @@ pub(super) async fn fetch(
             .unwrap_or_default();
         let bundle = layers
             .into_iter()
-            .find(|layer| layer.media_type.starts_with(BUNDLE));
+            .find(|layer| layer.media_type.starts_with(BUNDLE) && is_digest(&layer.digest));
         match bundle {
             Some(bundle) if bundle.size <= MAX_BUNDLE as u64 => {
                 bundles.push(session.blob(&bundle, MAX_BUNDLE).await?);
@@ -48,10 +49,8 @@ fn referrers(index: Option<Vec<u8>>) -> Vec<Descriptor> {
     let index = index.and_then(|bytes| Manifest::parse(&bytes).ok());
     let mut manifests = index.map(Manifest::manifests).unwrap_or_default();
     manifests.retain(|manifest| {
-        manifest
-            .artifact_type
-            .as_deref()
-            .is_none_or(|kind| kind.starts_with(BUNDLE))
+        let kind = manifest.artifact_type.as_deref();
+        is_digest(&manifest.digest) && kind.is_none_or(|kind| kind.starts_with(BUNDLE))
     });
     manifests
 }

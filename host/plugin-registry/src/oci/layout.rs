@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::fault::Fault;
+use super::{fault::Fault, reference::is_digest};
 
 /// Media types of layers that are a component and nothing else.
 const WASM: [&str; 3] = [
@@ -73,23 +73,29 @@ impl Manifest {
     /// Reads a manifest. Errors: a predicate of the artifact.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         serde_json::from_slice(bytes).map_err(|error| {
-            Fault::lasting(
-                "BadManifest",
-                format!("has a manifest that is not valid JSON of an OCI manifest: {error}"),
-            )
+            bad(format!(
+                "has a manifest that is not JSON of an OCI manifest: {error}"
+            ))
         })
     }
 
     /// The layer with the component, or the manifest that may have it.
     pub(super) fn content(&self) -> Result<Content, Fault> {
-        match (&self.manifests, &self.layers) {
-            (Some(manifests), _) => one_of_index(manifests).map(Content::Manifest),
-            (None, Some(layers)) => self.one_of_layers(layers).map(Content::Layer),
-            (None, None) => Err(Fault::lasting(
-                "BadManifest",
-                "has a manifest without layers and manifests".to_owned(),
-            )),
+        let content = match (&self.manifests, &self.layers) {
+            (Some(manifests), None) => Content::Manifest(one_of_index(manifests)?),
+            (None, Some(layers)) => Content::Layer(self.one_of_layers(layers)?),
+            (None, None) => return Err(bad("has a manifest without layers and manifests")),
+            // What one client takes for an index is an image for another.
+            (Some(_), Some(_)) => return Err(bad("has a manifest with both layers and manifests")),
+        };
+        let (Content::Manifest(Descriptor { digest, .. })
+        | Content::Layer(Descriptor { digest, .. })) = &content;
+        if !is_digest(digest) {
+            return Err(bad(format!(
+                "has a manifest with the digest {digest:?}, which is no sha256"
+            )));
         }
+        Ok(content)
     }
 
     /// The manifests of an index; none of an image.
@@ -163,6 +169,10 @@ impl Manifest {
     }
 }
 
+fn bad(what: impl Into<String>) -> Fault {
+    Fault::lasting("BadManifest", what)
+}
+
 /// The manifest of an index for WebAssembly, or its only one.
 fn one_of_index(manifests: &[Descriptor]) -> Result<Descriptor, Fault> {
     // Builders put records of a build beside the image, for a platform that is unknown.
@@ -225,12 +235,20 @@ mod tests {
 
     use super::*;
 
+    /// The digest that stands for a text.
+    fn digest(text: &str) -> String {
+        crate::digest(text.as_bytes())
+    }
+
     fn descriptor(kind: &str, digest: &str) -> Value {
         json!({"mediaType": kind, "digest": digest, "size": 1})
     }
 
     fn image(kinds: &[&str]) -> Value {
-        let layers: Vec<_> = kinds.iter().map(|kind| descriptor(kind, kind)).collect();
+        let layers: Vec<_> = kinds
+            .iter()
+            .map(|kind| descriptor(kind, &digest(kind)))
+            .collect();
         json!({"config": descriptor("application/vnd.wasm.config.v0+json", "config"), "layers": layers})
     }
 
@@ -238,7 +256,7 @@ mod tests {
         let manifests: Vec<_> = platforms
             .iter()
             .map(|(os, architecture)| {
-                let mut manifest = descriptor("", &format!("{os}/{architecture}"));
+                let mut manifest = descriptor("", &digest(&format!("{os}/{architecture}")));
                 manifest["platform"] = json!({"os": os, "architecture": architecture});
                 manifest
             })
@@ -281,7 +299,7 @@ mod tests {
             (&[wasm, other], Err("AmbiguousArtifact")),
             (&[gzip, gzip], Err("AmbiguousArtifact")),
         ] {
-            let expected = expected.map(str::to_owned);
+            let expected = expected.map(digest);
             assert_eq!(found(&image(kinds)), expected, "{kinds:?}");
         }
     }
@@ -321,9 +339,19 @@ mod tests {
         ] {
             assert_eq!(
                 found(&index(platforms)),
-                expected.map(str::to_owned),
+                expected.map(digest),
                 "{platforms:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_digest_that_cannot_be_checked_is_refused_and_so_is_no_path() {
+        for digest in ["sha512:00", "../../etc/passwd", ""] {
+            for list in ["layers", "manifests"] {
+                let manifest = json!({list: [descriptor(WASM[0], digest)]});
+                assert_eq!(found(&manifest), Err("BadManifest"), "{digest}");
+            }
         }
     }
 
@@ -332,6 +360,7 @@ mod tests {
         for text in [
             "",
             "{}",
+            r#"{"layers": [], "manifests": []}"#,
             "[]",
             r#"{"layers": {}}"#,
             r#"{"layers": [{"size": -1}]}"#,

@@ -147,7 +147,11 @@ impl Puller {
                 self.cache.keep_bundles(manifest, &bundles);
                 Ok(bundles)
             }
-            Err(error) => self.cache.bundles(manifest, bundles::MAX_FILE).ok_or(error),
+            Err(error) => {
+                // That there was none is no knowledge: one may have been added since.
+                let known = self.cache.bundles(manifest, bundles::MAX_FILE);
+                known.filter(|bundles| !bundles.is_empty()).ok_or(error)
+            }
         }
     }
 

@@ -170,7 +170,10 @@ impl<'a> Session<'a> {
             .transport
             .send(&request, self.authorization.as_ref())
             .await?;
-        if response.status() != StatusCode::UNAUTHORIZED || self.authorization.is_some() {
+        // Whom we were redirected to may not ask for what is the registry's.
+        let asked = response.status() == StatusCode::UNAUTHORIZED
+            && response.url().origin() == request.url().origin();
+        if !asked || self.authorization.is_some() {
             return Ok(response);
         }
         self.authorize(&response).await?;

@@ -35,7 +35,7 @@ fn cut() -> Response {
 #[tokio::test]
 async fn each_refusal_has_its_own_reason() -> Result<()> {
     for (code, reason) in [
-        (401, "UnknownChallenge"),
+        (401, "RegistryUnauthorized"),
         (403, "RegistryForbidden"),
         (404, "ManifestNotFound"),
         (418, "UnexpectedAnswer"),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use operon_plugin_registry::oci::{PullRequest, Puller, PullerConfig};
 
-use crate::support::{COMPONENT, Registry, WASM, expect_error, puller, request};
+use crate::support::{BUNDLE, COMPONENT, Registry, WASM, expect_error, puller, request};
 
 fn with_cache(cache: PathBuf) -> Puller {
     Puller::new(PullerConfig {
@@ -45,12 +45,11 @@ async fn a_component_that_was_pulled_survives_the_registrys_outage_and_a_restart
     registry.push("a:1", COMPONENT, WASM)?;
     let reference = registry.reference("a:1");
     let pulled = with_cache(cache.clone()).pull(&request(&reference)).await?;
-    assert!(
-        with_cache(cache.clone())
-            .bundles(&request(&reference), &pulled.manifest)
-            .await?
-            .is_empty()
-    );
+    registry.attach(&reference, b"{}", BUNDLE)?;
+    let bundles = with_cache(cache.clone())
+        .bundles(&request(&reference), &pulled.manifest)
+        .await?;
+    assert_eq!(bundles, [b"{}"]);
     registry.stop();
 
     let restarted = with_cache(cache.clone());
@@ -61,12 +60,7 @@ async fn a_component_that_was_pulled_survives_the_registrys_outage_and_a_restart
     assert_eq!(restarted.pull(&known).await?, pulled);
     let by_digest = registry.reference(&format!("a@{}", pulled.manifest));
     assert_eq!(restarted.pull(&request(&by_digest)).await?, pulled);
-    assert!(
-        restarted
-            .bundles(&known, &pulled.manifest)
-            .await?
-            .is_empty()
-    );
+    assert_eq!(restarted.bundles(&known, &pulled.manifest).await?, bundles);
     expect_error(
         restarted.pull(&request(&reference)).await,
         "RegistryUnavailable",
@@ -97,5 +91,25 @@ async fn a_cache_that_cannot_be_written_costs_the_cache_and_not_the_pull() -> Re
             COMPONENT
         );
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn that_there_were_no_bundles_is_not_remembered_in_an_outage() -> Result<()> {
+    let mut registry = Registry::start(&[])?;
+    let folder = tempfile::tempdir()?;
+    registry.push("a:1", COMPONENT, WASM)?;
+    let reference = registry.reference("a:1");
+    let puller = with_cache(folder.path().join("oci"));
+    let manifest = puller.resolve(&request(&reference)).await?;
+    assert!(
+        puller
+            .bundles(&request(&reference), &manifest)
+            .await?
+            .is_empty()
+    );
+    registry.stop();
+    let bundles = puller.bundles(&request(&reference), &manifest).await;
+    expect_error(bundles, "RegistryUnavailable", &[]);
     Ok(())
 }

@@ -89,3 +89,41 @@ async fn the_first_request_of_a_registry_is_not_redirected() -> Result<()> {
     assert_eq!(elsewhere.seen(), []);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_host_that_is_redirected_to_cannot_ask_for_the_credentials() -> Result<()> {
+    for challenge in ["Basic realm=fake", r#"Bearer realm="/token""#] {
+        let thief = Fake::serve(move |asked| {
+            let host = asked.host.as_deref().unwrap_or_default();
+            let challenge = challenge.replace("/token", &format!("http://{host}/token"));
+            with_header(401, WWW_AUTHENTICATE, &challenge)
+        })
+        .await?;
+        let location = format!("http://{}/manifest", thief.address);
+        let registry = Fake::with_artifact(&Artifact::component(), move |asked| {
+            asked
+                .line
+                .contains("/manifests/")
+                .then(|| with_header(307, LOCATION, &location))
+        })
+        .await?;
+        let reference = registry.reference();
+        let credentials = [secret("right", &registry.address, "ada", "s3cret")];
+        let pull = PullRequest {
+            credentials: &credentials,
+            ..request(&reference)
+        };
+        expect_error(
+            puller().pull(&pull).await,
+            "RegistryUnauthorized",
+            &[&thief.address, "401"],
+        );
+        let seen = thief.seen();
+        assert!(
+            seen.iter()
+                .all(|seen| seen.line == "HEAD /manifest" && seen.authorization.is_none()),
+            "{seen:?}"
+        );
+    }
+    Ok(())
+}

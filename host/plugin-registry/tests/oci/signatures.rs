@@ -2,22 +2,11 @@
 
 use anyhow::Result;
 
-use crate::support::{COMPONENT, Registry, WASM, puller, request};
-
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+use crate::support::{BUNDLE, COMPONENT, Registry, WASM, puller, request};
 
 /// Attaches one file to the artifact `a:1`.
 fn attach(registry: &Registry, bytes: &[u8], kind: &str) -> Result<()> {
-    registry.write("bundle.json", bytes)?;
-    let (reference, file) = (registry.reference("a:1"), format!("bundle.json:{kind}"));
-    registry.oras(&[
-        "attach",
-        "--plain-http",
-        "--artifact-type",
-        kind,
-        &reference,
-        &file,
-    ])
+    registry.attach(&registry.reference("a:1"), bytes, kind)
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use tempfile::TempDir;
 /// The first bytes of any component, and some more.
 pub(crate) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0 a component";
 pub(crate) const WASM: &str = "application/wasm";
+pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// A puller without a cache.
 pub(crate) fn puller() -> Puller {
@@ -131,6 +132,20 @@ impl Registry {
         ])
     }
 
+    /// Attaches one file of this type to an artifact.
+    pub(crate) fn attach(&self, reference: &str, bytes: &[u8], kind: &str) -> Result<()> {
+        self.write("attached", bytes)?;
+        let file = format!("attached:{kind}");
+        self.oras(&[
+            "attach",
+            "--plain-http",
+            "--artifact-type",
+            kind,
+            reference,
+            &file,
+        ])
+    }
+
     /// Ends it.
     pub(crate) fn stop(&mut self) {
         let _ = self.process.kill();
@@ -165,6 +180,7 @@ fn run(tool: Tool, folder: &Path, arguments: &[&str]) -> Result<()> {
 pub(crate) struct Seen {
     /// Method, path and query.
     pub line: String,
+    pub host: Option<String>,
     pub authorization: Option<String>,
 }
 
@@ -185,10 +201,11 @@ impl Fake {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
         let handler = move |request: Request| {
-            let header = request.headers().get(header::AUTHORIZATION);
+            let header = |name| Some(request.headers().get(name)?.to_str().ok()?.to_owned());
             let asked = Seen {
                 line: format!("{} {}", request.method(), request.uri()),
-                authorization: header.and_then(|value| Some(value.to_str().ok()?.to_owned())),
+                host: header(header::HOST),
+                authorization: header(header::AUTHORIZATION),
             };
             let response = answer(&asked);
             log.lock()
