@@ -49,8 +49,10 @@ pub enum Tool {
     Kwok,
     /// Installs charts.
     Helm,
-    /// A registry of artifacts, in memory.
+    /// A registry of artifacts in memory, with the referrers API.
     Registry,
+    /// The registry that most others are made of, without the referrers API.
+    Distribution,
     /// Pushes images to a registry.
     Crane,
     /// Pushes artifacts of any media type to a registry.
@@ -80,6 +82,7 @@ impl Tool {
             Self::Kwok => "kwok",
             Self::Helm => "helm",
             Self::Registry => "registry",
+            Self::Distribution => "distribution",
             Self::Crane => "crane",
             Self::Oras => "oras",
         }
@@ -97,6 +100,7 @@ impl Tool {
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Helm => "helm.sh/helm/v3/cmd/helm",
             Self::Registry => "operon.dev/devcluster/tools/registry",
+            Self::Distribution => "github.com/distribution/distribution/v3/cmd/registry",
             Self::Crane => "github.com/google/go-containerregistry/cmd/crane",
             Self::Oras => "oras.land/oras/cmd/oras",
         }
@@ -108,6 +112,7 @@ impl Tool {
             Self::Kwok => "kwok",
             Self::KubeProxy => "kube-proxy",
             Self::Registry | Self::Crane => "registry",
+            Self::Distribution => "distribution",
             Self::Oras => "oras",
             Self::Etcd
             | Self::KubeApiserver
@@ -121,7 +126,12 @@ impl Tool {
 
     const fn linker_flags(self) -> &'static str {
         match self {
-            Self::Etcd | Self::Kwok | Self::Registry | Self::Crane | Self::Oras => "-s -w",
+            Self::Etcd
+            | Self::Kwok
+            | Self::Registry
+            | Self::Distribution
+            | Self::Crane
+            | Self::Oras => "-s -w",
             Self::KubeApiserver
             | Self::KubeControllerManager
             | Self::KubeScheduler
@@ -292,6 +302,7 @@ mod tests {
             Tool::Kwok,
             Tool::Helm,
             Tool::Registry,
+            Tool::Distribution,
             Tool::Crane,
             Tool::Oras,
         ];

@@ -25,7 +25,8 @@ func main() {
 	referrers := flag.Bool("referrers", true, "serve the referrers API")
 	flag.Parse()
 
-	handler := registry.New(registry.WithReferrersSupport(*referrers), registry.Logger(log.New(io.Discard, "", 0)))
+	silent := log.New(io.Discard, "", 0)
+	handler := registry.New(registry.WithReferrersSupport(*referrers), registry.Logger(silent))
 	if *user != "" {
 		handler = authenticated(handler, *user, *password)
 	}
@@ -38,10 +39,11 @@ func main() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
+	server := &http.Server{Handler: handler, ErrorLog: silent}
 	if *certificate == "" {
-		log.Fatal(http.Serve(listener, handler))
+		log.Fatal(server.Serve(listener))
 	}
-	log.Fatal(http.ServeTLS(listener, handler, *certificate, *key))
+	log.Fatal(server.ServeTLS(listener, *certificate, *key))
 }
 
 // authenticated serves the one user only.
