@@ -25,7 +25,15 @@ fn tar(name: &str, bytes: &[u8]) -> Result<Vec<u8>> {
 
 #[tokio::test]
 async fn a_component_is_pulled_from_every_layout_that_clients_push() -> Result<()> {
-    let registry = Registry::start(&[])?;
+    push_and_pull_every_layout(&Registry::start(&[])?).await
+}
+
+#[tokio::test]
+async fn every_layout_is_pulled_from_another_registry_too() -> Result<()> {
+    push_and_pull_every_layout(&Registry::distribution()?).await
+}
+
+async fn push_and_pull_every_layout(registry: &Registry) -> Result<()> {
     let name = |name: &str| registry.reference(name);
     registry.write("plugin.wasm", COMPONENT)?;
     registry.write("plugin.wasm.gz", &gzip(COMPONENT)?)?;

@@ -11,13 +11,16 @@ fn attach(registry: &Registry, bytes: &[u8], kind: &str) -> Result<()> {
 
 #[tokio::test]
 async fn bundles_are_found_by_the_referrers_api_and_by_the_tag_scheme() -> Result<()> {
-    for flag in ["-referrers=true", "-referrers=false"] {
-        let registry = Registry::start(&[flag])?;
+    for (kind, registry) in [
+        ("with the API", Registry::start(&[])?),
+        ("without", Registry::start(&["-referrers=false"])?),
+        ("another without", Registry::distribution()?),
+    ] {
         registry.push("a:1", COMPONENT, WASM)?;
         let reference = registry.reference("a:1");
         let manifest = puller().resolve(&request(&reference)).await?;
         let bundles = || async { puller().bundles(&request(&reference), &manifest).await };
-        assert!(bundles().await?.is_empty(), "{flag}");
+        assert!(bundles().await?.is_empty(), "{kind}");
 
         attach(&registry, b"{\"first\": 1}", BUNDLE)?;
         attach(&registry, b"a list of parts", "application/spdx+json")?;
@@ -28,7 +31,7 @@ async fn bundles_are_found_by_the_referrers_api_and_by_the_tag_scheme() -> Resul
         assert_eq!(
             found,
             [b"{\"first\": 1}".to_vec(), b"{\"second\": 2}".to_vec()],
-            "{flag}"
+            "{kind}"
         );
     }
     Ok(())

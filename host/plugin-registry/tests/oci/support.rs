@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -76,7 +76,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Starts one with these flags.
+    /// Starts one with the referrers API and these flags.
     pub(crate) fn start(flags: &[&str]) -> Result<Self> {
         let program = Tool::Registry.ensure(&Progress::stderr())?;
         // It ends with its standard input, however this process ends.
@@ -86,15 +86,41 @@ impl Registry {
             .stdout(Stdio::piped())
             .spawn()?;
         let output = process.stdout.take().context("its output is piped")?;
-        let mut address = String::new();
-        BufReader::new(output).read_line(&mut address)?;
-        let address = address.trim().to_owned();
-        ensure!(!address.is_empty(), "the registry did not start");
-        let folder = tempfile::tempdir()?;
+        Self::at(process, output, |line| Some(line.to_owned()))
+    }
+
+    /// Starts the one that most others are made of.
+    pub(crate) fn distribution() -> Result<Self> {
+        let program = Tool::Distribution.ensure(&Progress::stderr())?;
+        let mut process = Command::new(program)
+            .args(["serve", "/dev/stdin"])
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut input = process.stdin.take().context("its input is piped")?;
+        input.write_all(b"{version: 0.1, storage: {inmemory: {}}, http: {addr: '127.0.0.1:0'}}")?;
+        drop(input);
+        let output = process.stderr.take().context("its output is piped")?;
+        Self::at(process, output, |line| {
+            let (_, rest) = line.split_once("listening on ")?;
+            Some(rest.split('"').next()?.to_owned())
+        })
+    }
+
+    /// A registry whose address is in a line of its output, which is read to its end.
+    fn at(
+        process: Child,
+        output: impl Read + Send + 'static,
+        find: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        let address = lines.find_map(|line| find(&line));
+        std::thread::spawn(move || lines.for_each(drop));
         Ok(Self {
             process,
-            address,
-            folder,
+            address: address.context("the registry did not start")?,
+            folder: tempfile::tempdir()?,
         })
     }
 
