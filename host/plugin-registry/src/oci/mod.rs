@@ -4,6 +4,7 @@
 //! they arrive and when they are read from the cache. Nothing here looks into a component or trusts a signature.
 
 mod allowed;
+mod artifact;
 mod auth;
 mod bundles;
 mod cache;
@@ -21,10 +22,10 @@ use operon_core::action::LoadError;
 
 pub use self::{allowed::AllowedRegistries, docker_config::DockerConfig};
 use self::{
+    artifact::Artifact,
     cache::Cache,
     fault::Fault,
     layout::{Content, Descriptor, Manifest},
-    reference::{Reference, Version, is_digest},
     session::{MAX_MANIFEST, Session},
     transport::{Pauses, Transport},
 };
@@ -283,99 +284,5 @@ impl<'a> Fetch<'a, '_> {
         let bytes = self.session().await?.blob(layer, max).await?;
         cache.keep_blob(&bytes);
         Ok(bytes)
-    }
-}
-
-/// A request that was read.
-struct Artifact<'a> {
-    request: PullRequest<'a>,
-    reference: Reference,
-}
-
-impl<'a> Artifact<'a> {
-    fn parse(request: &PullRequest<'a>) -> Result<Self, LoadError> {
-        let text = request.reference;
-        let bad = |what: String| LoadError {
-            reason: "BadReference",
-            message: format!("{text:?} {what}"),
-            transient: false,
-        };
-        let reference = Reference::parse(text).map_err(bad)?;
-        if let Some(manifest) = request.manifest.filter(|manifest| !is_digest(manifest)) {
-            return Err(bad(format!(
-                "was resolved to {manifest:?}, which is no digest"
-            )));
-        }
-        Ok(Self {
-            request: *request,
-            reference,
-        })
-    }
-
-    /// The digest of the manifest to pull, if it is known.
-    fn digest(&self) -> Option<&str> {
-        let named = match &self.reference.version {
-            Version::Digest(digest) => Some(digest.as_str()),
-            Version::Tag(_) => None,
-        };
-        named.or(self.request.manifest)
-    }
-
-    /// The tag or digest to ask the registry for.
-    fn version(&self) -> &str {
-        self.digest().unwrap_or(self.reference.version.as_str())
-    }
-
-    /// The credentials for this artifact, each with its Secret.
-    fn credentials(&self) -> impl Iterator<Item = (&'a str, &'a docker_config::Credential)> {
-        let secrets = self.request.credentials.iter();
-        secrets.filter_map(|config| Some((config.secret(), config.credential(&self.reference)?)))
-    }
-
-    /// The result of work on this artifact, which has to end in time.
-    async fn finish<T>(
-        &self,
-        deadline: Duration,
-        work: impl Future<Output = Result<T, Fault>>,
-    ) -> Result<T, LoadError> {
-        let late = || {
-            let (registry, seconds) = (&self.reference.registry, deadline.as_secs());
-            Err(Fault::passing(
-                "RegistryTimeout",
-                format!(
-                    "can't be pulled: {registry} did not deliver it within {seconds} s; it is tried again"
-                ),
-            ))
-        };
-        let done = tokio::time::timeout(deadline, work)
-            .await
-            .unwrap_or_else(|_| late());
-        done.map_err(|fault| self.error(fault))
-    }
-
-    /// The error with the artifact's reference and the Secrets that were used.
-    fn error(&self, fault: Fault) -> LoadError {
-        let Fault {
-            reason,
-            what,
-            transient,
-        } = fault;
-        let registry = &self.reference.registry;
-        let secrets: Vec<String> = self
-            .credentials()
-            .map(|(secret, _)| format!("{secret:?}"))
-            .collect();
-        let secrets = match secrets.as_slice() {
-            [] => format!("no pull secret has credentials for {registry}"),
-            secrets => format!(
-                "pull secrets with credentials for {registry}: {}",
-                secrets.join(", ")
-            ),
-        };
-        LoadError {
-            reason,
-            message: format!("{:?} {what} ({secrets})", self.request.reference),
-            transient,
-        }
     }
 }
