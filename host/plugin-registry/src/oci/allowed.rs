@@ -81,8 +81,8 @@ impl RegistryPattern {
         })
     }
 
-    /// How much of a reference it decides: the larger, the more particular.
-    pub(super) fn particularity(&self) -> (bool, usize) {
+    /// Orders patterns from general to specific.
+    pub(super) fn specificity(&self) -> (bool, usize) {
         (!self.wildcard, self.prefix.len())
     }
 

@@ -11,7 +11,7 @@ use super::{
     reference::{Reference, Version, is_digest},
 };
 
-/// A request that was read.
+/// A valid request.
 pub(super) struct Artifact<'a> {
     pub request: PullRequest<'a>,
     pub reference: Reference,
@@ -57,7 +57,7 @@ impl<'a> Artifact<'a> {
         secrets.filter_map(|config| Some((config.secret(), config.credential(&self.reference)?)))
     }
 
-    /// The result of work on this artifact, which has to end in time.
+    /// The result of `work`, or an error if it takes longer than `deadline`.
     pub(super) async fn finish<T>(
         &self,
         deadline: Duration,
@@ -78,7 +78,7 @@ impl<'a> Artifact<'a> {
         done.map_err(|fault| self.error(fault))
     }
 
-    /// The error with the artifact's reference and the Secrets that were used.
+    /// The error, completed by the reference and the Secrets with credentials for its registry.
     pub(super) fn error(&self, fault: Fault) -> LoadError {
         let Fault {
             reason,

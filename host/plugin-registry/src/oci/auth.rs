@@ -1,4 +1,4 @@
-//! How a registry lets us in: its challenge, and the token that a token server gives for it.
+//! Authentication: a registry's challenge, and the token that its token server gives.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::{
@@ -17,7 +17,7 @@ use super::{
 
 const MAX_TOKEN: usize = 256 << 10;
 
-/// What a registry asks for.
+/// How a registry wants requests to be authenticated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
     /// User and password, with every request.
@@ -30,7 +30,7 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The strongest challenge that we know. Errors: what the registry asks for instead.
+    /// Bearer if the registry offers it, or Basic. Errors: the header, if it offers neither.
     pub(super) fn parse(headers: &HeaderMap) -> Result<Self, String> {
         let values: Vec<&str> = headers
             .get_all(WWW_AUTHENTICATE)
@@ -63,7 +63,7 @@ impl Challenge {
     }
 }
 
-/// The header that lets requests pass.
+/// The Authorization header for further requests.
 pub(super) async fn authorize(
     transport: &Transport<'_>,
     allowed: &AllowedRegistries,
@@ -97,7 +97,7 @@ pub(super) async fn authorize(
     }
 }
 
-/// The URL of a token server that may see credentials.
+/// The URL of a token server, if credentials may be sent to it.
 fn permitted(
     transport: &Transport<'_>,
     allowed: &AllowedRegistries,

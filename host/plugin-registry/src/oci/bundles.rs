@@ -1,4 +1,5 @@
-//! The Sigstore bundles that refer to a manifest: found by the referrers API and by the tag scheme, not judged.
+//! Finds the Sigstore bundles that refer to a manifest, by the referrers API and by the tag scheme.
+//! It does not verify them.
 
 use super::{
     fault::Fault,
@@ -7,14 +8,14 @@ use super::{
     session::Session,
 };
 
-/// The media types of bundles, whatever their version, begin so.
+/// The prefix of the media types of bundles, whose end is a version.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 const MAX_BUNDLES: usize = 16;
 const MAX_BUNDLE: usize = 1 << 20;
 /// The most that all bundles of a manifest take as text, escaped.
 pub(super) const MAX_FILE: usize = 2 * MAX_BUNDLES * MAX_BUNDLE;
 
-/// The bundles that refer to the manifest with this digest. What is too large to be a bundle is left out.
+/// The bundles that refer to the manifest with this digest. Larger bundles are left out.
 pub(super) async fn fetch(
     session: &mut Session<'_>,
     manifest: &str,
@@ -44,7 +45,7 @@ pub(super) async fn fetch(
     Ok(bundles)
 }
 
-/// What an index lists that may be a bundle. Indexes by the tag scheme do not always say what they list.
+/// The artifacts in an index that may be bundles. An index of the tag scheme may lack artifact types.
 fn referrers(index: Option<Vec<u8>>) -> Vec<Descriptor> {
     let index = index.and_then(|bytes| Manifest::parse(&bytes).ok());
     let mut manifests = index.map(Manifest::manifests).unwrap_or_default();

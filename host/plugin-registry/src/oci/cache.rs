@@ -1,7 +1,7 @@
-//! What was pulled, on disk by digest, so that a restart or an outage of a registry needs no pull.
+//! Pulled manifests and layers on disk, so that a restart during an outage of the registry succeeds.
 //!
-//! Every file is checked against its digest when it is read: what others could have written is worth nothing.
-//! A cache that can't be used costs the cache, not the pull, and is reported once.
+//! A file is named by its digest and verified when it is read, so a file that was changed is not used. If the
+//! directory can't be used, pulls still succeed, and one warning is logged.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -14,7 +14,7 @@ use std::{
 
 use crate::digest;
 
-/// The total size that is kept; beyond it, what was not used for longest is removed.
+/// The limit of the total size. Beyond it, the least recently used files are removed.
 const MAX_TOTAL: u64 = 512 << 20;
 
 /// A directory of blobs.
@@ -46,7 +46,7 @@ impl Cache {
         self.write(&name(&digest(bytes)), bytes);
     }
 
-    /// The bundles kept for a manifest. They prove themselves by their signatures.
+    /// The bundles kept for a manifest. They are not verified here: their signatures are, by the caller.
     pub(super) fn bundles(&self, manifest: &str, max: usize) -> Option<Vec<Vec<u8>>> {
         let texts: Vec<String> =
             serde_json::from_slice(&self.read(&bundles_name(manifest), max)?).ok()?;
@@ -55,7 +55,7 @@ impl Cache {
 
     /// Keeps the bundles of a manifest.
     pub(super) fn keep_bundles(&self, manifest: &str, bundles: &[Vec<u8>]) {
-        // A bundle is JSON: what is no text is none.
+        // A bundle is JSON, so one that is not UTF-8 is not valid.
         let texts: Vec<&str> = bundles
             .iter()
             .filter_map(|bundle| std::str::from_utf8(bundle).ok())
@@ -71,7 +71,7 @@ impl Cache {
             let file = File::open(&path)?;
             let mut bytes = Vec::new();
             (&file).take(max as u64 + 1).read_to_end(&mut bytes)?;
-            // What is used is removed last. A directory that can't be written to is reported by a write.
+            // Marks it as used. If that fails, a write fails too and is reported.
             let _ = file.set_modified(SystemTime::now());
             Ok(bytes)
         };
@@ -119,7 +119,7 @@ impl Cache {
 fn make_room(directory: &Path, most: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)?.flatten() {
-        // What another write has renamed or removed meanwhile takes no room.
+        // Another write may have renamed or removed the file meanwhile.
         if let Ok(metadata) = entry.metadata()
             && metadata.is_file()
         {

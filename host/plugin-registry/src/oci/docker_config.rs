@@ -16,14 +16,14 @@ pub struct DockerConfig {
     entries: Vec<(RegistryPattern, Credential)>,
 }
 
-/// What a registry or its token server takes as proof.
+/// A credential for a registry or its token server.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Credential {
     Password {
         user: String,
         password: String,
     },
-    /// A token that the token server changes for others.
+    /// A refresh token: the token server gives access tokens for it.
     IdentityToken(String),
 }
 
@@ -63,7 +63,7 @@ impl DockerConfig {
                 ),
             )
         };
-        // The cause could quote a credential: only its place is shown.
+        // The cause could quote a credential, so the message has only its position.
         let file: File = serde_json::from_slice(data).map_err(|error| {
             bad(format!(
                 "its .dockerconfigjson is not valid (line {}, column {})",
@@ -82,7 +82,7 @@ impl DockerConfig {
             Ok((pattern, credential))
         });
         let mut entries = entries.collect::<Result<Vec<_>, LoadError>>()?;
-        entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.particularity()));
+        entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.specificity()));
         Ok(Self {
             secret: secret.to_owned(),
             entries,
@@ -94,7 +94,7 @@ impl DockerConfig {
         &self.secret
     }
 
-    /// The credential for an artifact: of all entries that match, the most particular one.
+    /// The credential for an artifact, from the most specific entry that matches.
     pub(super) fn credential(&self, reference: &Reference) -> Option<&Credential> {
         let matches =
             |pattern: &RegistryPattern| pattern.matches(&reference.registry, &reference.repository);
@@ -138,7 +138,7 @@ impl Entry {
         }
         let text = String::from_utf8(STANDARD.decode(auth.trim()).ok()?).ok()?;
         let (user, password) = text.split_once(':')?;
-        // Some tools pad what they encode.
+        // Docker allows padding by NUL.
         let password = password.trim_end_matches('\0');
         Some(Credential::Password {
             user: user.to_owned(),

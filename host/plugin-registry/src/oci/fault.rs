@@ -1,4 +1,4 @@
-//! What goes wrong in a pull: a reason, and a predicate of the artifact that the caller puts a reference before.
+//! Why a pull fails: a reason, and a predicate. The caller puts the reference before the predicate.
 
 use std::{error::Error, io};
 
@@ -9,9 +9,9 @@ use reqwest::StatusCode;
 pub(super) struct Fault {
     /// One CamelCase word.
     pub reason: &'static str,
-    /// A predicate of the artifact, with the way out.
+    /// A predicate of the artifact, and what to do.
     pub what: String,
-    /// Whether the same request may succeed later: nothing reports a change in a registry.
+    /// Whether a retry may succeed. A registry reports no changes, so what can be repaired there is transient.
     pub transient: bool,
 }
 
@@ -19,7 +19,7 @@ pub(super) struct Fault {
 const MAX_QUOTE: usize = 200;
 
 impl Fault {
-    /// What stays so until the artifact or the request changes.
+    /// An error that stays until the artifact or the request changes.
     pub(super) fn lasting(reason: &'static str, what: impl Into<String>) -> Self {
         Self {
             reason,
@@ -28,7 +28,7 @@ impl Fault {
         }
     }
 
-    /// What may be different the next time.
+    /// An error that a retry may mend.
     pub(super) fn passing(reason: &'static str, what: impl Into<String>) -> Self {
         Self {
             reason,
@@ -37,7 +37,7 @@ impl Fault {
         }
     }
 
-    /// Whether other credentials could help. Some registries hide what may not be seen: they answer 404.
+    /// Whether other credentials could help. Some registries answer 404 for what a user may not read.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self.reason, UNAUTHORIZED | FORBIDDEN | NOT_FOUND)
     }
@@ -75,9 +75,9 @@ impl Fault {
         )
     }
 
-    /// A request that got no answer, or an answer that broke off.
+    /// No answer, or an incomplete one.
     pub(super) fn connection(host: &str, error: reqwest::Error) -> Self {
-        // A redirect's URL may have credentials of a store of blobs in it.
+        // The URL of a redirect may contain a signature that grants access.
         let error = error.without_url();
         let causes = causes(&error);
         if is_tls(&error) {
@@ -111,7 +111,7 @@ fn quote(body: &[u8]) -> Option<String> {
     Some(message.chars().take(MAX_QUOTE).collect())
 }
 
-/// An error's innermost causes: the outer ones say only that a request failed.
+/// The two innermost causes. The outer ones only say that a request failed.
 pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = chain(error).map(ToString::to_string).collect();
     texts.dedup();
@@ -122,7 +122,7 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(<dyn Error>::is::<rustls::Error>)
 }
 
-/// An error and its causes, those that errors of the system wrap included: their own `source` skips one.
+/// An error and its causes. `source` of an `io::Error` skips the error that it wraps, so that one is added.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| {
         match error

@@ -22,7 +22,7 @@ const TAR: [&str; 4] = [
     "application/vnd.docker.image.rootfs.diff.tar",
     "application/vnd.docker.image.rootfs.diff.tar.gzip",
 ];
-/// What a registry is asked for.
+/// Media types of manifests, for the Accept header.
 pub(super) const MANIFESTS: [&str; 4] = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.index.v1+json",
@@ -30,7 +30,7 @@ pub(super) const MANIFESTS: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
 
-/// A manifest, of an image or of an index: what we need of it.
+/// A manifest of an image or an index: the fields that are used.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Manifest {
@@ -85,7 +85,7 @@ impl Manifest {
             (Some(manifests), None) => Content::Manifest(one_of_index(manifests)?),
             (None, Some(layers)) => Content::Layer(self.one_of_layers(layers)?),
             (None, None) => return Err(bad("has a manifest without layers and manifests")),
-            // What one client takes for an index is an image for another.
+            // Clients would disagree about what it is.
             (Some(_), Some(_)) => return Err(bad("has a manifest with both layers and manifests")),
         };
         let (Content::Manifest(Descriptor { digest, .. })
@@ -175,7 +175,7 @@ fn bad(what: impl Into<String>) -> Fault {
 
 /// The manifest of an index for WebAssembly, or its only one.
 fn one_of_index(manifests: &[Descriptor]) -> Result<Descriptor, Fault> {
-    // Builders put records of a build beside the image, for a platform that is unknown.
+    // BuildKit adds attestations to an index, with the platform unknown/unknown.
     let images: Vec<_> = manifests
         .iter()
         .filter(|manifest| manifest.platform() != "unknown/unknown")

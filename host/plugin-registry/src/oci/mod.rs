@@ -1,7 +1,8 @@
-//! Components in OCI registries: pulls the one file of an artifact, and the signatures that refer to it.
+//! Components in OCI registries: pulls the one file of an artifact, and the signature bundles that refer to it.
 //!
-//! A tag is resolved to a manifest's digest, the manifest names a layer by digest, and both are checked when
-//! they arrive and when they are read from the cache. Nothing here looks into a component or trusts a signature.
+//! A tag is resolved to the digest of a manifest, and the manifest names a layer by its digest. Manifest and
+//! layer are checked against their digests when they are received and when they are read from the cache.
+//! Nothing here reads a component or verifies a signature.
 
 mod allowed;
 mod artifact;
@@ -84,9 +85,13 @@ pub struct Pulled {
 
 /// Pulls components from OCI registries.
 ///
-/// Guarantees: credentials are sent only to the registry that they are for and to its token server, after both
-/// were found allowed; every manifest and blob has its digest; memory and time of a call are bounded; a registry
-/// that asks for a pause gets it. Errors name the reference, the registry, the Secrets tried and the way out.
+/// Guarantees:
+/// - Credentials are sent only to their own registry and to its token server, and only if both are allowed.
+/// - Every manifest and blob that is used matches its digest.
+/// - The memory and the time of a call are bounded.
+/// - Nothing is sent to a registry that has asked for a pause (Retry-After) until the pause has ended.
+///
+/// Errors name the reference, the registry, the Secrets with credentials for it, and what to do.
 #[derive(Debug)]
 pub struct Puller {
     config: PullerConfig,
@@ -95,9 +100,9 @@ pub struct Puller {
 }
 
 impl Puller {
-    /// A puller with its own memory of the pauses that registries asked for.
+    /// A puller that keeps track of the pauses that registries ask for. Share one between all plugins.
     pub fn new(config: PullerConfig) -> Self {
-        // The one implementation of cryptography here. If the process has chosen already, it chose the same.
+        // Fails if the process has installed a provider before. It is the same one: no other is compiled in.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let cache = Cache::new(config.cache.clone());
         Self {
@@ -109,8 +114,8 @@ impl Puller {
 
     /// The component that the request names.
     ///
-    /// A manifest that is known by digest, and all that it needs, may come from the cache: the registry may be
-    /// unreachable then.
+    /// If the manifest's digest is known, by the reference or by `manifest`, what the cache has is used: then
+    /// neither the registry nor credentials are needed.
     pub async fn pull(&self, request: &PullRequest<'_>) -> Result<Pulled, LoadError> {
         let artifact = self.artifact(request)?;
         artifact
@@ -129,7 +134,8 @@ impl Puller {
     }
 
     /// The Sigstore bundles that refer to a manifest, by the referrers API and by the tag scheme: at most 16, of
-    /// at most 1 MiB each. None is no error. Those seen before stand in while the registry can't be asked.
+    /// at most 1 MiB each. An empty list is no error. If the registry can't be read, the bundles that were found
+    /// the last time are returned.
     pub async fn bundles(
         &self,
         request: &PullRequest<'_>,
@@ -149,7 +155,7 @@ impl Puller {
                 Ok(bundles)
             }
             Err(error) => {
-                // That there was none is no knowledge: one may have been added since.
+                // An empty list is not used: a signature may have been added since.
                 let known = self.cache.bundles(manifest, bundles::MAX_FILE);
                 known.filter(|bundles| !bundles.is_empty()).ok_or(error)
             }
@@ -242,7 +248,7 @@ impl Puller {
     }
 }
 
-/// Reads from the cache, and from the registry what is not there.
+/// Reads from the cache first, and connects to the registry only if something is missing there.
 struct Fetch<'a, 'r> {
     puller: &'a Puller,
     artifact: &'a Artifact<'r>,

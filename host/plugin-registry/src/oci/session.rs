@@ -1,4 +1,4 @@
-//! One repository of a registry, once it let us in: its manifests, blobs and referrers.
+//! Access to one repository of a registry: its manifests, blobs and referrers.
 
 use reqwest::{
     Method, Request, Response, StatusCode, Url,
@@ -31,7 +31,7 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Asks the registry what it wants to see before anything that is secret is sent.
+    /// Authenticates if the registry asks for it. The first request, `GET /v2/`, has no credentials.
     pub(super) async fn open(
         transport: Transport<'a>,
         allowed: &'a AllowedRegistries,
@@ -76,7 +76,7 @@ impl<'a> Session<'a> {
             .and_then(|value| value.to_str().ok());
         match named {
             Some(named) if is_digest(named) => Ok(named.to_owned()),
-            // Not every registry says it.
+            // Not every registry sends the header.
             _ => Ok(digest(&self.read_manifest(version).await?)),
         }
     }
@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
         present(self.read_manifest(tag).await)
     }
 
-    /// The index of what refers to a manifest, if the registry can tell.
+    /// The index of the artifacts that refer to a manifest; none if the registry has no referrers API.
     pub(super) async fn referrers(&mut self, digest: &str) -> Result<Option<Vec<u8>>, Fault> {
         let response = self
             .request(
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
                 &MANIFESTS[1..2],
             )
             .await?;
-        // A registry without the API answers as it likes.
+        // Registries without the API answer with different statuses: 404, 405, 400.
         if response.status().is_client_error() && response.status() != StatusCode::TOO_MANY_REQUESTS
         {
             return Ok(None);
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Sends a request within the repository, and once more if the registry asks for proof only now.
+    /// Sends a request. If the registry asks for authentication only now, authenticates and sends it again.
     async fn request(
         &mut self,
         method: Method,
@@ -170,7 +170,7 @@ impl<'a> Session<'a> {
             .transport
             .send(&request, self.authorization.as_ref())
             .await?;
-        // Whom we were redirected to may not ask for what is the registry's.
+        // A host that the registry redirects to must not get the registry's credentials.
         let asked = response.status() == StatusCode::UNAUTHORIZED
             && response.url().origin() == request.url().origin();
         if !asked || self.authorization.is_some() {
@@ -230,7 +230,7 @@ fn checked(bytes: Vec<u8>, wanted: &str, what: &str, registry: &str) -> Result<V
     ))
 }
 
-/// What a registry or a proxy changed may arrive whole the next time.
+/// The error for changed content. A retry may help: a proxy may be the cause.
 fn mismatch(registry: &str, what: &str) -> Fault {
     Fault::passing(
         "DigestMismatch",

@@ -1,4 +1,4 @@
-//! HTTP as a registry needs it: bounded redirects that no credential follows, bounded bodies, pauses respected.
+//! HTTP for registries: a limit of redirects and of sizes, no credentials for other hosts, and Retry-After.
 
 use std::{
     collections::HashMap,
@@ -30,7 +30,7 @@ const MAX_PAUSE: Duration = Duration::from_hours(1);
 pub(super) struct Pauses(Mutex<HashMap<String, Instant>>);
 
 impl Pauses {
-    /// How much longer this host is to be left alone.
+    /// The rest of the pause of this host.
     fn left(&self, host: &str) -> Option<Duration> {
         let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left = pauses.get(host)?.checked_duration_since(Instant::now());
@@ -145,7 +145,7 @@ impl<'a> Transport<'a> {
         Ok(response)
     }
 
-    /// Sends a request and follows redirects. What authorises it is sent to its own origin only.
+    /// Sends a request and follows redirects. `authorization` is sent only to the origin of `request`.
     pub(super) async fn send(
         &self,
         request: &Request,
@@ -179,7 +179,7 @@ impl<'a> Transport<'a> {
         ))
     }
 
-    /// Where a response sends us.
+    /// The target of a redirect.
     fn redirected(&self, response: &Response) -> Result<Option<Url>, Fault> {
         let location = response
             .headers()
@@ -217,7 +217,7 @@ pub(super) fn host(url: &Url) -> String {
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// The body of a response, at most `max` bytes; none if it is larger. Nothing beyond is kept.
+/// The body of a response; none if it is larger than `max`. Reading stops there.
 pub(super) async fn body(mut response: Response, max: usize) -> Result<Option<Vec<u8>>, Fault> {
     let host = host(response.url());
     if response
@@ -240,7 +240,7 @@ pub(super) async fn body(mut response: Response, max: usize) -> Result<Option<Ve
     Ok(Some(bytes))
 }
 
-/// The response if it is a success; otherwise, the error with what the registry says.
+/// The response if its status is a success; otherwise, the error with the registry's message.
 pub(super) async fn success(response: Response, wanted: &str) -> Result<Response, Fault> {
     let status = response.status();
     if status.is_success() {
