@@ -152,7 +152,7 @@ async fn what_is_cut_or_changed_on_its_way_is_not_used() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_too_large_is_refused_by_its_declared_size_and_while_it_arrives() -> Result<()> {
-    let huge = Artifact::declared(500 << 20);
+    let huge = Artifact::declared(COMPONENT, 500 << 20);
     let registry = Fake::with_artifact(&huge, |_| None).await?;
     expect_error(
         puller().pull(&request(&registry.reference())).await,

@@ -228,8 +228,14 @@ impl Fake {
         let log = Arc::clone(&seen);
         let handler = move |request: Request| {
             let header = |name| Some(request.headers().get(name)?.to_str().ok()?.to_owned());
+            // A proxy is sent whole URLs.
+            let path = request.uri().path_and_query();
             let asked = Seen {
-                line: format!("{} {}", request.method(), request.uri()),
+                line: format!(
+                    "{} {}",
+                    request.method(),
+                    path.map_or("", |path| path.as_str())
+                ),
                 host: header(header::HOST),
                 authorization: header(header::AUTHORIZATION),
             };
@@ -278,17 +284,22 @@ pub(crate) struct Artifact {
 impl Artifact {
     /// A component as its tools push it.
     pub(crate) fn component() -> Self {
-        Self::declared(COMPONENT.len() as u64)
+        Self::of(COMPONENT)
     }
 
-    /// The same, whose manifest claims another size of the layer.
-    pub(crate) fn declared(size: u64) -> Self {
+    /// A layer as it is.
+    pub(crate) fn of(layer: &[u8]) -> Self {
+        Self::declared(layer, layer.len() as u64)
+    }
+
+    /// A layer of which the manifest claims another size.
+    pub(crate) fn declared(layer: &[u8], size: u64) -> Self {
         let config = descriptor("application/vnd.wasm.config.v0+json", b"{}", 2);
-        let layer = descriptor(WASM, COMPONENT, size);
-        let manifest = json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+        let descriptor = descriptor(WASM, layer, size);
+        let manifest = json!({"schemaVersion": 2, "config": config, "layers": [descriptor]});
         Self {
             manifest: manifest.to_string().into_bytes(),
-            layer: COMPONENT.to_vec(),
+            layer: layer.to_vec(),
         }
     }
 
