@@ -19,13 +19,13 @@ mod tests;
 mod text;
 mod yaml;
 
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
-use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
 
 use self::{picture::Picture, source::Wanted, text::Terminal};
+use crate::stdout::{Color, print};
 
 /// The subcommands about flows.
 #[derive(Debug, clap::Args)]
@@ -71,13 +71,6 @@ enum Output {
     Svg,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Color {
-    Auto,
-    Always,
-    Never,
-}
-
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Command::Graph(graph) = arguments.command;
     let wanted = Wanted::new(graph.what, graph.name, graph.namespace)?;
@@ -112,27 +105,11 @@ fn all_or_errors(pictures: Vec<anyhow::Result<Picture>>) -> anyhow::Result<Vec<P
 fn terminal(color: Color) -> Terminal {
     let stdout = std::io::stdout();
     let is_terminal = stdout.is_terminal();
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let is_dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
     let size = rustix::termios::tcgetwinsize(&stdout).ok();
     Terminal {
         width: size
             .filter(|size| is_terminal && size.ws_col > 0)
             .map(|size| usize::from(size.ws_col)),
-        color: match color {
-            Color::Auto => is_terminal && !is_set("NO_COLOR") && !is_dumb,
-            Color::Always => true,
-            Color::Never => false,
-        },
-    }
-}
-
-/// Writes to standard output; a reader that has seen enough (`| head`) is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes());
-    match written.and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("failed to write the picture"),
+        color: color.is_wanted(),
     }
 }

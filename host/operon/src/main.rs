@@ -9,6 +9,7 @@ mod metrics;
 mod optional;
 mod probes;
 mod run;
+mod stdout;
 mod stores;
 mod wiring;
 
