@@ -1,6 +1,6 @@
 //! The smallest action: it annotates the target's pod with a key from its settings, and a value from the
 //! parameters of the job or else from its settings.
-//! Copy this crate to start your own; `README.md` beside it has the commands.
+//! The commands are in `README.md`.
 
 use operon_sdk::prelude::*;
 

@@ -7,6 +7,7 @@ mod flow;
 mod leader;
 mod metrics;
 mod optional;
+mod plugin;
 mod probes;
 mod run;
 mod stdout;
@@ -33,6 +34,8 @@ enum Command {
     Crds(crds::Arguments),
     /// Show a JobFlow
     Flow(flow::Arguments),
+    /// Create an action in Rust
+    Plugin(plugin::Arguments),
     /// Compile a component, within limits; started by the host
     #[command(hide = true)]
     Compile(child::Compile),
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::CheckValue(limits) => return child::check_value(limits),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Flow(arguments) => flow::run(arguments),
+        Command::Plugin(arguments) => plugin::run(arguments),
         Command::Run(arguments) => run::run(arguments),
     };
     match result {

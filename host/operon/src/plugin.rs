@@ -1,0 +1,28 @@
+//! `operon plugin`: what an author of an action needs, from an empty folder to a component in a registry.
+//!
+//! One file per subcommand. None of them needs a cluster.
+
+mod name;
+mod new;
+mod scaffold;
+
+use clap::Subcommand;
+
+/// The subcommands about actions.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a new crate with an action in Rust, its test, and the manifests that install and use it
+    New(new::Arguments),
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Command::New(arguments) => new::run(&arguments),
+    }
+}

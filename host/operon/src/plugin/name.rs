@@ -1,0 +1,183 @@
+//! The name of a new action: one that Cargo, Rust, Kubernetes and the SDK accept alike.
+
+use anyhow::ensure;
+
+/// The characters of a name: the ServiceAccount `action-NAME` is a label of Kubernetes.
+const LONGEST: usize = 50;
+
+/// Names that Cargo refuses for a package, or that the crate depends on.
+const TAKEN: [&str; 9] = [
+    "alloc",
+    "core",
+    "operon-sdk",
+    "proc-macro",
+    "proc_macro",
+    "sdk",
+    "serde",
+    "std",
+    "test",
+];
+
+/// Keywords of Rust: no crate can have such a name.
+const KEYWORDS: [&str; 51] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
+    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "union", "unsafe", "unsized", "use", "virtual", "where", "while",
+];
+
+/// Types that the crate's source uses, so that the action can't be called the same.
+const TYPES: [&str; 29] = [
+    "Action",
+    "ActionError",
+    "Box",
+    "Cluster",
+    "Default",
+    "Duration",
+    "Effect",
+    "Err",
+    "Failure",
+    "Job",
+    "Mapping",
+    "None",
+    "Ok",
+    "Operation",
+    "Option",
+    "Parameters",
+    "Pod",
+    "Progress",
+    "ProgressReport",
+    "Registration",
+    "Result",
+    "Self",
+    "Settings",
+    "Some",
+    "String",
+    "Target",
+    "Value",
+    "Vec",
+    "Watch",
+];
+
+/// A name in its three spellings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    /// `drain-node`: of the crate, the ActionPlugin and, with `action-` before it, the ServiceAccount.
+    pub(super) package: String,
+    /// `DrainNode`: what `spec.action` of a job selects, and the type in Rust.
+    pub(super) action: String,
+}
+
+impl Name {
+    /// The name, if it is one everywhere.
+    ///
+    /// # Errors
+    /// The rule that it breaks, and a name that follows it.
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+        let is_part = |part: &str| {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            !part.is_empty() && part.chars().all(fits)
+        };
+        let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
+        if !starts || !text.split('-').all(is_part) || text.len() > LONGEST {
+            let better = suggestion(text);
+            anyhow::bail!(
+                "{text:?} can't be the name of an action: it must be lower-case letters, digits and single hyphens, begin with a letter, and have at most {LONGEST} characters; for example {better:?}"
+            );
+        }
+        ensure!(
+            !TAKEN.contains(&text) && !KEYWORDS.contains(&text),
+            "{text:?} can't be the name of an action: Rust has another use for it; for example {:?} can",
+            format!("my-{text}")
+        );
+        let action = camel_case(text);
+        ensure!(
+            !TYPES.contains(&action.as_str()),
+            "{text:?} can't be the name of an action: its type {action} would hide that of the SDK or of Rust; for example {:?} can",
+            format!("my-{text}")
+        );
+        Ok(Self {
+            package: text.to_owned(),
+            action,
+        })
+    }
+}
+
+/// `drain-node` is `DrainNode`.
+fn camel_case(text: &str) -> String {
+    let part = |part: &str| {
+        let mut letters = part.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        first.into_iter().chain(letters).collect::<String>()
+    };
+    text.split('-').map(part).collect()
+}
+
+/// A name like this one that follows the rule.
+fn suggestion(text: &str) -> String {
+    let mut name = String::new();
+    let mut previous_is_lower = false;
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            if c.is_ascii_uppercase() && previous_is_lower {
+                name.push('-');
+            }
+            name.push(c.to_ascii_lowercase());
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+        }
+        previous_is_lower = c.is_ascii_lowercase();
+    }
+    let name: String = name
+        .trim_start_matches(|c: char| !c.is_ascii_lowercase())
+        .chars()
+        .take(LONGEST)
+        .collect();
+    let name = name.trim_end_matches('-');
+    if name.is_empty() {
+        "my-action".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_spelled_as_a_package_and_as_an_action() {
+        for (text, action) in [
+            ("drain", "Drain"),
+            ("drain-node", "DrainNode"),
+            ("wait-4-it", "Wait4It"),
+        ] {
+            let name = Name::parse(text).expect(text);
+            assert_eq!(
+                (name.package.as_str(), name.action.as_str()),
+                (text, action)
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_that_rust_or_kubernetes_refuses_is_refused_with_a_better_one() {
+        for (text, better) in [
+            ("DrainNode", "\"drain-node\""),
+            ("drain_node", "\"drain-node\""),
+            ("4ever", "\"ever\""),
+            ("-", "\"my-action\""),
+            ("", "\"my-action\""),
+            ("a--b", "\"a-b\""),
+            ("../up", "\"up\""),
+            ("move", "\"my-move\""),
+            ("test", "\"my-test\""),
+            ("job", "\"my-job\""),
+            (&"x".repeat(51), "\"xxx"),
+        ] {
+            let error = Name::parse(text).expect_err(text).to_string();
+            assert!(error.contains(better), "{error}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `operon plugin new`: writes a crate with an action that works, to be changed into the author's.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+
+use super::{
+    name::Name,
+    scaffold::{self, File, Sdk},
+};
+use crate::stdout::print;
+
+/// What is written, and where.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  operon plugin new drain-node
+  cd drain-node
+  cargo test
+  operon plugin build
+
+The SDK is in the folder sdk/ of the new crate, as this program has it, so that nothing but its three
+dependencies is downloaded. Commit the folder. A newer program writes a newer SDK: create another crate with
+it, and replace the folder.")]
+pub(super) struct Arguments {
+    /// The name of the action, such as drain-node; jobs select it as DrainNode
+    name: String,
+
+    /// The folder to create [default: ./NAME]
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+
+    /// Another SDK than the one in this program: the folder of a checkout, the URL of a Git repository, or a
+    /// version in Cargo's registry
+    #[arg(long, value_name = "PATH|GIT|VERSION")]
+    sdk: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { name, path, sdk } = arguments;
+    let name = Name::parse(name)?;
+    let sdk = sdk.as_deref().map_or(Ok(Sdk::Own), Sdk::parse)?;
+    let folder = path.clone().unwrap_or_else(|| name.package.clone().into());
+    check_free(&folder)?;
+    for file in scaffold::files(&name, &sdk) {
+        write(&folder, &file)?;
+    }
+    print(&report(&name, &sdk, &folder))
+}
+
+/// Files of somebody else are never overwritten.
+fn check_free(folder: &Path) -> anyhow::Result<()> {
+    let shown = folder.display();
+    match fs::read_dir(folder) {
+        Ok(mut entries) => {
+            ensure!(
+                entries.next().is_none(),
+                "{shown} exists and is not empty: name another folder with --path"
+            );
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("failed to create a crate in {shown}")),
+    }
+}
+
+fn write(folder: &Path, file: &File) -> anyhow::Result<()> {
+    let path = folder.join(&file.path);
+    let written = path
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::write(&path, &file.text));
+    written.with_context(|| format!("failed to write {}", path.display()))
+}
+
+fn report(name: &Name, sdk: &Sdk, folder: &Path) -> String {
+    let Name { package, action } = name;
+    let shown = folder.display();
+    let sdk = match sdk {
+        Sdk::Own => "\n  sdk/          the SDK, which the crate depends on",
+        Sdk::Path(_) | Sdk::Git(_) | Sdk::Version(_) => "",
+    };
+    format!(
+        "\
+Created {shown}: the action {action}
+  src/lib.rs    the action and its tests
+  plugin.yaml   the ActionPlugin, and what its ServiceAccount may do
+  job.yaml      an OperationJob that uses the action
+  README.md     every step to a job in a cluster{sdk}
+
+Next:
+  cd {shown}
+  cargo test             # native, without a cluster
+  operon plugin build    # writes the component {package}.wasm
+"
+    )
+}
