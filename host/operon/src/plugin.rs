@@ -2,6 +2,8 @@
 //!
 //! One file per subcommand. None of them needs a cluster.
 
+mod build;
+mod component;
 mod name;
 mod new;
 mod scaffold;
@@ -19,10 +21,13 @@ pub(crate) struct Arguments {
 enum Command {
     /// Write a new crate with an action in Rust, its test, and the manifests that install and use it
     New(new::Arguments),
+    /// Build the component of a crate, and say whether a ConfigMap holds it
+    Build(build::Arguments),
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::New(arguments) => new::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -89,6 +90,100 @@ fn a_new_crate_passes_its_own_test_outside_of_this_workspace() -> Result<()> {
     let path = crate_of_an_author(&folder, "drain-node")?;
     let tested = printed(&mut cargo(&path, &["test", "--offline", "--quiet"])?)?;
     assert!(tested.contains("4 passed"), "{tested}");
+    Ok(())
+}
+
+#[test]
+fn a_new_crate_builds_into_a_component_that_fits_a_config_map() -> Result<()> {
+    let folder = Folder::new()?;
+    let path = crate_of_an_author(&folder, "drain-node")?;
+    let mut build = folder.command(&[
+        "build",
+        "--path",
+        "drain-node",
+        "--",
+        "--offline",
+        "--quiet",
+    ]);
+    let report = printed(build.env("CARGO_TARGET_DIR", target()?))?;
+    let lines: Vec<_> = report.lines().collect();
+    let [file, size, digest, "", next] = lines.as_slice() else {
+        anyhow::bail!("{report}");
+    };
+    assert_eq!(*file, "drain-node/drain-node.wasm");
+    assert!(
+        size.ends_with(" gzipped; a ConfigMap holds it as it is"),
+        "{size}"
+    );
+    let bytes = fs::read(path.join("drain-node.wasm"))?;
+    assert_eq!(
+        digest.trim(),
+        format!("digest  {}", operon_plugin_registry::digest(&bytes))
+    );
+    assert_eq!(
+        *next,
+        "Next: operon plugin inspect drain-node/drain-node.wasm"
+    );
+    assert!(bytes.len() < 300 << 10, "{} bytes", bytes.len());
+    Ok(())
+}
+
+#[test]
+fn what_a_build_needs_is_said_as_a_command() -> Result<()> {
+    let folder = Folder::new()?;
+    let error = folder.error(&["build"])?;
+    assert!(error.contains("operon plugin new NAME"), "{error}");
+    folder.printed(&["new", "mine"])?;
+    let build = |path: &Path| -> Result<String> {
+        let mut build = folder.command(&["build", "--path", "mine"]);
+        let output = build.env("PATH", path).output()?;
+        assert_eq!(output.status.code(), Some(1));
+        Ok(String::from_utf8(output.stderr)?)
+    };
+    let programs = folder.path("programs");
+    fs::create_dir(&programs)?;
+    let error = build(&programs)?;
+    assert!(
+        error.contains("there is no Rust compiler: install rustup"),
+        "{error}"
+    );
+    for (script, expected) in [
+        (
+            "echo /nowhere",
+            "operon: the Rust toolchain has no target wasm32-wasip2 yet: run `rustup target add wasm32-wasip2` in mine\n",
+        ),
+        (
+            "echo 'error: no such target' >&2; exit 1",
+            "operon: rustc can't build for wasm32-wasip2: error: no such target; `rustup update` installs a newer Rust\n",
+        ),
+    ] {
+        let rustc = programs.join("rustc");
+        fs::write(&rustc, format!("#!/bin/sh\n{script}\n"))?;
+        fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755))?;
+        assert_eq!(build(&programs)?, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_crate_without_a_component_and_code_that_does_not_compile_are_errors() -> Result<()> {
+    let folder = Folder::new()?;
+    fs::create_dir_all(folder.path("src"))?;
+    fs::write(
+        folder.path("Cargo.toml"),
+        "[package]\nname = \"plain\"\n[workspace]\n",
+    )?;
+    for (source, expected) in [
+        (
+            "",
+            "Cargo.toml builds no component: add crate-type = [\"cdylib\", \"rlib\"]",
+        ),
+        ("fn", "operon: cargo could not build the component"),
+    ] {
+        fs::write(folder.path("src/lib.rs"), source)?;
+        let error = folder.error(&["build", "--", "--offline"])?;
+        assert!(error.contains(expected), "{error}");
+    }
     Ok(())
 }
 

@@ -1,0 +1,107 @@
+//! The file of a component: its bytes, its digest, and whether a ConfigMap holds it.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, bail};
+use flate2::{Compression, write::GzEncoder};
+use operon_plugin_registry::{MAX_COMPONENT, digest};
+
+/// Bytes of all keys of a ConfigMap together, as the API server counts them.
+const CONFIG_MAP: usize = 1 << 20;
+
+/// A component that was read from a file.
+pub(super) struct Component {
+    pub(super) bytes: Vec<u8>,
+    gzipped: usize,
+}
+
+/// How a ConfigMap holds a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    Plain,
+    Gzipped,
+    Not,
+}
+
+impl Component {
+    /// Reads a file, up to the size that a host takes.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let failed = || format!("failed to read {shown}");
+        let file = File::open(path).with_context(failed)?;
+        let mut bytes = Vec::new();
+        file.take(MAX_COMPONENT as u64 + 1)
+            .read_to_end(&mut bytes)
+            .with_context(failed)?;
+        if bytes.len() > MAX_COMPONENT {
+            bail!(
+                "{shown}: TooLarge: a component may have {} MiB at most",
+                MAX_COMPONENT >> 20
+            );
+        }
+        let gzipped = gzip(&bytes).with_context(failed)?.len();
+        Ok(Self { bytes, gzipped })
+    }
+
+    pub(super) fn digest(&self) -> String {
+        digest(&self.bytes)
+    }
+
+    pub(super) fn fit(&self) -> Fit {
+        if self.bytes.len() <= CONFIG_MAP {
+            Fit::Plain
+        } else if self.gzipped <= CONFIG_MAP {
+            Fit::Gzipped
+        } else {
+            Fit::Not
+        }
+    }
+
+    /// `178 KiB, 61 KiB gzipped; a ConfigMap holds it as it is`
+    pub(super) fn size(&self) -> String {
+        let fit = match self.fit() {
+            Fit::Plain => "a ConfigMap holds it as it is",
+            Fit::Gzipped => "a ConfigMap holds it only gzipped",
+            Fit::Not => "too large for a ConfigMap, even gzipped",
+        };
+        let (plain, gzipped) = (kibibytes(self.bytes.len()), kibibytes(self.gzipped));
+        format!("{plain}, {gzipped} gzipped; {fit}")
+    }
+}
+
+/// As `gzip -9` writes it.
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(bytes)?;
+    gzip.finish()
+}
+
+/// Rounded up, so that what is said to fit does.
+fn kibibytes(bytes: usize) -> String {
+    format!("{} KiB", bytes.div_ceil(1 << 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_map_holds_a_mebibyte() {
+        let of = |bytes: usize, gzipped| Component {
+            bytes: vec![0; bytes],
+            gzipped,
+        };
+        let mebibyte = 1 << 20;
+        assert_eq!(of(mebibyte, 9).fit(), Fit::Plain);
+        assert_eq!(of(mebibyte + 1, mebibyte).fit(), Fit::Gzipped);
+        assert_eq!(of(mebibyte + 2, mebibyte + 1).fit(), Fit::Not);
+        assert_eq!(
+            of(1025, 1024).size(),
+            "2 KiB, 1 KiB gzipped; a ConfigMap holds it as it is"
+        );
+    }
+}
