@@ -4,8 +4,12 @@
 
 mod build;
 mod component;
+mod inspect;
+mod load;
+mod manifests;
 mod name;
 mod new;
+mod rbac;
 mod scaffold;
 
 use clap::Subcommand;
@@ -23,11 +27,14 @@ enum Command {
     New(new::Arguments),
     /// Build the component of a crate, and say whether a ConfigMap holds it
     Build(build::Arguments),
+    /// Load a component as the host does, and show what it is, reads and accepts
+    Inspect(inspect::Arguments),
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::New(arguments) => new::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
     }
 }

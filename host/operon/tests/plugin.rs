@@ -1,5 +1,7 @@
 //! `operon plugin` as an author runs it: from an empty folder to a component, and its errors.
 
+mod support;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -8,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use support::{annotate, hostile};
 
 /// The folder of this repository.
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -183,6 +186,105 @@ fn a_crate_without_a_component_and_code_that_does_not_compile_are_errors() -> Re
         fs::write(folder.path("src/lib.rs"), source)?;
         let error = folder.error(&["build", "--", "--offline"])?;
         assert!(error.contains(expected), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_component_is_inspected_as_the_host_would_load_it() -> Result<()> {
+    let folder = Folder::new()?;
+    fs::write(folder.path("annotate.wasm"), annotate()?)?;
+    let shown = folder.printed(&["inspect", "annotate.wasm"])?;
+    let digest = operon_plugin_registry::digest(annotate()?);
+    for expected in [
+        "annotate.wasm\n  size       ",
+        " gzipped; a ConfigMap holds it as it is\n",
+        &format!("\n  digest     {digest}\n"),
+        "\n  interface  operon:action/handler@0.2.0\n",
+        "interfaces of WASI, which are empty here\n",
+        "wit-bindgen-rust 0.",
+        "\n  watches    none\n",
+        "\n  traits     none\n",
+        "\n  parameters {\"additionalProperties\":false,\"properties\":{\"value\":{\"type\":\"string\"}},\"type\":\"object\"}\n",
+        "\n  name: action-annotate\n",
+        "\nrules: []\n",
+    ] {
+        assert!(shown.contains(expected), "{expected}\n{shown}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_rights_for_what_an_action_reads_are_printed_as_a_manifest() -> Result<()> {
+    let folder = Folder::new()?;
+    fs::write(folder.path("hostile_guest.wasm"), hostile()?)?;
+    fs::write(folder.path("settings.yaml"), "gadgets: true\n")?;
+    let inspect = [
+        "inspect",
+        "hostile_guest.wasm",
+        "--settings",
+        "settings.yaml",
+    ];
+    let shown = folder.printed(&inspect)?;
+    assert!(shown.contains("operon.example/v1 Gadget"), "{shown}");
+    let manifest = folder.printed(&[&inspect[..], &["--rbac", "--namespace", "ops"]].concat())?;
+    assert!(shown.ends_with(&manifest.replace("namespace: ops", "namespace: operon-system")));
+    let rules = "\
+- apiGroups: [operon.example]
+  resources: [gadgets]    # derived from the kind: compare with `kubectl api-resources`
+  verbs: [list, watch]
+---
+";
+    assert!(manifest.contains(rules), "{manifest}");
+    assert!(
+        manifest.contains("  name: action-hostile-guest\n  namespace: ops\n"),
+        "{manifest}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_component_that_no_host_loads_is_refused_with_the_reason_of_its_plugin() -> Result<()> {
+    let folder = Folder::new()?;
+    fs::write(folder.path("annotate.wasm"), annotate()?)?;
+    fs::write(folder.path("core.wasm"), wat::parse_str("(module)")?)?;
+    fs::write(folder.path("wrong.yaml"), "kee: x\n")?;
+    fs::write(folder.path("broken.yaml"), "key: [")?;
+    fs::write(folder.path("list.yaml"), "- key\n")?;
+    let plugin = "kind: ActionPlugin\nspec: {settings: {value: 7}}\n---\nkind: ServiceAccount\n";
+    fs::write(folder.path("plugin.yaml"), plugin)?;
+    for (arguments, expected) in [
+        (
+            &["core.wasm"][..],
+            "operon: core.wasm: CoreModule: this is a core WebAssembly module",
+        ),
+        (
+            &["plugin.yaml"],
+            "operon: plugin.yaml: NotWasm: this is not WebAssembly",
+        ),
+        (
+            &["missing.wasm"],
+            "operon: failed to read missing.wasm: No such file",
+        ),
+        (
+            &["annotate.wasm", "--settings", "wrong.yaml"],
+            "operon: annotate.wasm: SetupFailed: setup failed: the settings do not fit: unknown field `kee`",
+        ),
+        (
+            &["annotate.wasm", "--settings", "plugin.yaml"],
+            "operon: annotate.wasm: SetupFailed: setup failed: the settings do not fit: invalid type: integer `7`",
+        ),
+        (
+            &["annotate.wasm", "--settings", "broken.yaml"],
+            "operon: broken.yaml is not valid YAML or JSON: ",
+        ),
+        (
+            &["annotate.wasm", "--settings", "list.yaml"],
+            "operon: list.yaml: it must be one object with the settings",
+        ),
+    ] {
+        let error = folder.error(&[&["inspect"], arguments].concat())?;
+        assert!(error.starts_with(expected), "{error}");
     }
     Ok(())
 }

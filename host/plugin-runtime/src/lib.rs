@@ -16,6 +16,7 @@ mod child;
 mod cluster;
 mod compile;
 mod convert;
+mod describe;
 mod engine;
 mod fault;
 mod json;
@@ -32,6 +33,7 @@ mod world;
 
 pub use child::ChildArguments;
 pub use compile::{CompileArguments, compile_child};
+pub use describe::{Description, Producer, describe};
 pub use engine::MAX_MEMORY;
 pub use loader::{Loader, LoaderConfig, StartError};
 pub use observer::{CallObserver, CodeSource, NoObserver, Outcome};

@@ -19,6 +19,11 @@ pub(crate) const SYMBOL_BYTES: usize = 8 << 10;
 /// condition holds 32 KiB.
 pub(crate) const REFUSAL_BYTES: usize = 1 << 10;
 
+/// Producers of a component that are kept, of all its sections. A component has five.
+pub(crate) const PRODUCERS: usize = 32;
+/// Bytes of the name of an import, an export or a producer that are kept.
+pub(crate) const PRODUCER_BYTES: usize = 256;
+
 // Every answer.
 
 /// Bytes that the guest may pass to the host in one call: an answer, or the arguments of a host call. An

@@ -1,0 +1,54 @@
+//! Loads a component as the host does: same compiler, same limits, same refusals.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context as _, anyhow};
+use operon_core::action::{Action, ActionLoader as _, Limits};
+use operon_plugin_runtime::{Loader, LoaderConfig};
+use serde_json::{Value, json};
+
+use super::{component::Component, manifests};
+
+/// A component that the host would run.
+pub(super) struct Loaded {
+    pub(super) component: Component,
+    pub(super) action: Arc<dyn Action>,
+}
+
+/// Loads the component of a file with the settings of another, `{}` if there is none.
+///
+/// # Errors
+/// Those of the condition `Ready` of an ActionPlugin, after the file's name.
+pub(super) async fn load(file: &Path, settings: Option<&Path>) -> anyhow::Result<Loaded> {
+    let settings = settings.map_or(Ok(json!({})), settings_of)?;
+    let component = Component::read(file)?;
+    let loader = Loader::new(LoaderConfig {
+        max_instances: 1,
+        ..LoaderConfig::default()
+    })?;
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    let limits = Limits::default();
+    let action = loader.load(&name, &component.bytes, &settings, &limits);
+    let action = action.await.map_err(|error| {
+        let (file, reason) = (file.display(), error.reason);
+        anyhow!("{file}: {reason}: {}", error.message)
+    })?;
+    Ok(Loaded { component, action })
+}
+
+/// The settings in a file: those of the ActionPlugin in it, or all of it.
+fn settings_of(file: &Path) -> anyhow::Result<Value> {
+    let mut documents = manifests::read(file)?;
+    let plugin = documents.iter().find(|one| one["kind"] == "ActionPlugin");
+    if let Some(plugin) = plugin {
+        let settings = plugin["spec"].get("settings").cloned();
+        return Ok(settings.unwrap_or_else(|| json!({})));
+    }
+    match (documents.pop(), documents.is_empty()) {
+        (Some(settings), true) if settings.is_object() => Ok(settings),
+        _ => Err(anyhow!(
+            "it must be one object with the settings, or have an ActionPlugin"
+        ))
+        .with_context(|| file.display().to_string()),
+    }
+}
