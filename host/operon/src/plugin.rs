@@ -4,11 +4,13 @@
 
 mod build;
 mod component;
+mod credentials;
 mod inspect;
 mod load;
 mod manifests;
 mod name;
 mod new;
+mod push;
 mod rbac;
 mod scaffold;
 
@@ -29,6 +31,8 @@ enum Command {
     Build(build::Arguments),
     /// Load a component as the host does, and show what it is, reads and accepts
     Inspect(inspect::Arguments),
+    /// Push a component to an OCI registry
+    Push(push::Arguments),
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -36,5 +40,6 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::New(arguments) => new::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Push(arguments) => push::run(&arguments),
     }
 }

@@ -14,7 +14,7 @@ use super::{component::Component, load, rbac};
 use crate::stdout::print;
 
 /// The prefix of the export that makes a component an action.
-const HANDLER: &str = "operon:action/handler@";
+pub(super) const HANDLER: &str = "operon:action/handler@";
 
 /// Bytes of a schema on one line.
 const SHORT: usize = 100;
