@@ -37,8 +37,10 @@ pub use serde_json::{Value, json};
 
 /// What nearly every action needs: `use operon_sdk::prelude::*;`.
 pub mod prelude {
+    pub use std::time::Duration;
+
     pub use crate::{
-        Action, ActionError, Cluster, Effect, Job, Mapping, Operation, Pod, Progress,
+        Action, ActionError, Cluster, Effect, Failure, Job, Mapping, Operation, Pod, Progress,
         ProgressReport, Registration, Target, Value, Watch, json, log, patch,
     };
 }

@@ -1,6 +1,8 @@
 //! Builders for what an action answers: operations, progress reports and errors. All of them start
 //! from the target, because an answer holds the target's `extra_info` whole.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{
@@ -22,12 +24,17 @@ impl Operation {
     }
 
     /// The release has not finished when the effects have been performed: the host calls again when
-    /// something changes, and after so many milliseconds.
+    /// something changes, and after this time at the latest.
     #[must_use]
-    pub fn unfinished(mut self, reason: &str, message: impl Into<String>, recheck: u32) -> Self {
+    pub fn unfinished(
+        mut self,
+        reason: &str,
+        message: impl Into<String>,
+        recheck: Duration,
+    ) -> Self {
         self.unfinished = Some(Unfinished {
             failure: Failure::new(reason, message),
-            recheck_after: Some(recheck),
+            recheck_after: Some(milliseconds(recheck)),
         });
         self
     }
@@ -93,13 +100,23 @@ impl Operation {
         self.effect(Effect::Evict(evict))
     }
 
-    /// Adds an event of severity Normal. Send one per transition, not one per reconcile.
+    /// Adds an Event of type Normal. Send one per transition, not one per reconcile.
     #[must_use]
     pub fn event(self, reason: &str, message: impl Into<String>) -> Self {
+        self.event_of(Severity::Normal, reason, message.into())
+    }
+
+    /// Adds an Event of type Warning: somebody should look at it. Send one per transition, not one per reconcile.
+    #[must_use]
+    pub fn warning(self, reason: &str, message: impl Into<String>) -> Self {
+        self.event_of(Severity::Warning, reason, message.into())
+    }
+
+    fn event_of(self, severity: Severity, reason: &str, message: String) -> Self {
         self.effect(Effect::Event(Event {
-            severity: Severity::Normal,
+            severity,
             reason: reason.to_owned(),
-            message: message.into(),
+            message,
         }))
     }
 
@@ -154,10 +171,10 @@ impl ProgressReport {
         self
     }
 
-    /// Requests another call after this number of milliseconds, even if nothing changed in the cluster.
+    /// Requests another call after this time, even if nothing changed in the cluster.
     #[must_use]
-    pub fn recheck_after(mut self, milliseconds: u32) -> Self {
-        self.recheck_after = Some(milliseconds);
+    pub fn recheck_after(mut self, after: Duration) -> Self {
+        self.recheck_after = Some(milliseconds(after));
         self
     }
 
@@ -192,15 +209,22 @@ impl ActionError {
         Self::Retry((Failure::new(reason, message), None))
     }
 
-    /// A later attempt may succeed: the host calls again after this number of milliseconds.
-    pub fn retry_after(reason: &str, message: impl Into<String>, milliseconds: u32) -> Self {
-        Self::Retry((Failure::new(reason, message), Some(milliseconds)))
+    /// A later attempt may succeed: the host calls again after this time.
+    pub fn retry_after(reason: &str, message: impl Into<String>, after: Duration) -> Self {
+        Self::Retry((Failure::new(reason, message), Some(milliseconds(after))))
     }
 
     /// It will never go better: the target is Failed.
     pub fn terminal(reason: &str, message: impl Into<String>) -> Self {
         Self::Terminal(Failure::new(reason, message))
     }
+}
+
+/// A time as the contract has it. Rounded up, because a call that is too early finds nothing changed.
+fn milliseconds(time: Duration) -> u32 {
+    let part = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+    let milliseconds = time.as_secs().saturating_mul(1_000).saturating_add(part);
+    u32::try_from(milliseconds).unwrap_or(u32::MAX)
 }
 
 fn set(attributes: &mut Attributes, key: &str, value: String) {
@@ -214,6 +238,39 @@ fn set(attributes: &mut Attributes, key: &str, value: String) {
 mod tests {
     use super::*;
     use crate::testing;
+
+    #[test]
+    fn a_time_is_rounded_up_to_milliseconds_and_ends_at_the_largest() {
+        let target = testing::target_without_pod("foo", None);
+        for (time, expected) in [
+            (Duration::from_secs(2), 2_000),
+            (Duration::from_micros(1), 1),
+            (Duration::MAX, u32::MAX),
+        ] {
+            let report = ProgressReport::processing(&target).recheck_after(time);
+            assert_eq!(report.recheck_after, Some(expected));
+            let error = ActionError::retry_after("A", "b", time);
+            assert_eq!(
+                error,
+                ActionError::Retry((Failure::new("A", "b"), Some(expected)))
+            );
+        }
+    }
+
+    #[test]
+    fn an_event_is_normal_or_a_warning() {
+        let target = testing::target_without_pod("foo", None);
+        let operation = Operation::of(&target).event("A", "a").warning("B", "b");
+        let severities = operation.effects.iter().map(|effect| match effect {
+            Effect::Event(event) => Some(event.severity),
+            _ => None,
+        });
+        let severities: Vec<_> = severities.collect();
+        assert_eq!(
+            severities,
+            [Some(Severity::Normal), Some(Severity::Warning)]
+        );
+    }
 
     #[test]
     fn remembering_a_key_twice_keeps_one_entry_and_the_last_value() {

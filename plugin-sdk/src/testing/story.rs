@@ -2,6 +2,8 @@
 //! the host, all targets of a reconcile see the world as it was at its start; effects are performed after
 //! all calls.
 
+use std::time::Duration;
+
 use super::{FakeCluster, job, target_without_pod};
 use crate::{Action, ActionError, Failure, Job, Progress, Target};
 
@@ -29,8 +31,8 @@ pub struct FakeTarget {
     pub progress: Option<Progress>,
     /// Why it failed, or what it waits for.
     pub failure: Option<Failure>,
-    /// Milliseconds after which the action requests another call.
-    pub recheck_after: Option<u32>,
+    /// The time after which the action requests another call.
+    pub recheck_after: Option<Duration>,
     /// What its release waits for; none before, and once it is released.
     pub unfinished: Option<Failure>,
     /// What the action recorded.
@@ -164,6 +166,10 @@ impl FakeJob {
     }
 }
 
+fn time(milliseconds: u32) -> Duration {
+    Duration::from_millis(milliseconds.into())
+}
+
 fn operate<A: Action>(
     action: &A,
     target: &mut FakeTarget,
@@ -178,7 +184,7 @@ fn operate<A: Action>(
         },
         Err(ActionError::Retry((failure, after))) => {
             target.failure = Some(failure);
-            target.recheck_after = after;
+            target.recheck_after = after.map(time);
         }
         Err(ActionError::Terminal(failure)) => target.fail(failure),
     }
@@ -189,12 +195,12 @@ fn ask<A: Action>(action: &A, target: &mut FakeTarget, job: &Job, seen: &FakeClu
         Ok(report) => {
             target.progress = Some(report.progress);
             target.failure = report.failure;
-            target.recheck_after = report.recheck_after;
+            target.recheck_after = report.recheck_after.map(time);
             target.extra_info = report.extra_info;
         }
         Err(ActionError::Retry((failure, after))) => {
             target.failure = Some(failure);
-            target.recheck_after = after;
+            target.recheck_after = after.map(time);
         }
         Err(ActionError::Terminal(failure)) => target.fail(failure),
     }

@@ -3,7 +3,6 @@
 //!
 //! The host tries a refused eviction again, and names the budget that refused it.
 
-use operon_sdk::Failure;
 use operon_sdk::prelude::*;
 
 /// The action.

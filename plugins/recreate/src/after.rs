@@ -4,6 +4,8 @@
 //! places: their controller must have as many pods as it wants, all that are new must be ready, and as many must be
 //! ready as were before.
 
+use std::time::Duration;
+
 use operon_sdk::{Cluster, Failure, ObjectReference, Pod, ReadError, Target, Value};
 
 use crate::{
@@ -11,9 +13,9 @@ use crate::{
     before::{Before, Controller},
 };
 
-/// How soon a controller of a kind that is not read is looked at again, in milliseconds: its pods wake the target,
+/// How soon a controller of a kind that is not read is looked at again: its pods wake the target,
 /// and nothing else of it does.
-const AGAIN: u32 = 2_000;
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Decides about a target whose pod is gone.
 pub(crate) fn plan(
@@ -98,8 +100,8 @@ impl Owner {
         usize::try_from(replicas).ok()
     }
 
-    /// In how many milliseconds to look again, where changes of the controller do not wake the target.
-    fn again(&self) -> Option<u32> {
+    /// When to look again, where changes of the controller do not wake the target.
+    fn again(&self) -> Option<Duration> {
         match self {
             Self::Unknown => Some(AGAIN),
             Self::Known(_) | Self::Gone => None,

@@ -7,8 +7,8 @@
 pub mod after;
 pub mod before;
 
+use operon_sdk::ReadError;
 use operon_sdk::prelude::*;
-use operon_sdk::{Failure, ReadError};
 
 use crate::before::Before;
 
@@ -44,8 +44,8 @@ enum Plan {
     Remember(Before),
     /// Remove the pod.
     Remove(Box<Pod>),
-    /// Wait for this, and look again after so many milliseconds.
-    Wait(Failure, Option<u32>),
+    /// Wait for this, and look again after this time.
+    Wait(Failure, Option<Duration>),
     /// Another pod has taken its place.
     Done,
     /// It cannot be done.
@@ -104,12 +104,12 @@ impl Action for Recreate {
                 let message = format!("waiting for pod {:?} to be removed", target.name);
                 Ok(report
                     .waiting_for("RemovalRequested", message)
-                    .recheck_after(100))
+                    .recheck_after(Duration::from_millis(100)))
             }
             Plan::Wait(failure, again) => {
                 let report = report.waiting_for(&failure.reason, failure.message);
                 Ok(match again {
-                    Some(milliseconds) => report.recheck_after(milliseconds),
+                    Some(after) => report.recheck_after(after),
                     None => report,
                 })
             }

@@ -1,5 +1,7 @@
 //! Pods of each kind of controller are recreated, and what does not end so.
 
+use std::time::Duration;
+
 use operon_action_recreate::Recreate;
 use operon_sdk::testing::{FakeCluster, FakeJob};
 use operon_sdk::{Progress, Value, json};
@@ -197,7 +199,7 @@ fn pods_of_a_controller_that_is_not_read_are_counted() {
     ends(&mut world);
     job.pass::<Recreate>(&mut world);
     assert_eq!(reason(&job, "a"), "WaitingForNewPod");
-    assert_eq!(job.target("a").recheck_after, Some(2_000));
+    assert_eq!(job.target("a").recheck_after, Some(Duration::from_secs(2)));
     add(&mut world, "CloneSet", "c");
     job.pass::<Recreate>(&mut world);
     assert!(is_done(&job));

@@ -5,6 +5,8 @@
 mod pair;
 mod release;
 
+use std::time::Duration;
+
 use operon_sdk::{Cluster, Effect, Job, Pod, ReadError, Target};
 
 pub use self::pair::{claim, created_for, left_behind};
@@ -70,7 +72,7 @@ fn take_over(pod: &Pod, job: &Job, cluster: &dyn Cluster) -> Result<Option<Plan>
         pod.name
     );
     let edit = pod.edit().set_label(keys::JOB, &job.uid);
-    let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(1_000);
+    let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(Duration::from_secs(1));
     Ok(Some(plan.doing(patch(edit))))
 }
 

@@ -1,6 +1,8 @@
 //! What `KusionStack`'s OperationJob controller left on the pods of a job that it had begun: a finalizer, which
 //! nothing else removes, and the request to replace the pod, on any pod. They are taken over with the job.
 
+use std::time::Duration;
+
 use operon_sdk::{Effect, Job, MetadataEdit, Pod, Target};
 
 use crate::keys;
@@ -34,7 +36,7 @@ pub fn take_over(target: &Target, pod: &Pod, job: &Job, of_collaset: bool) -> Op
         "pod {:?} has the finalizer of a KusionStack controller: this job takes it over",
         pod.name
     );
-    let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(1_000);
+    let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(Duration::from_secs(1));
     Some(plan.doing(patch(edit)))
 }
 

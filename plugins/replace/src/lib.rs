@@ -79,7 +79,11 @@ impl Action for Replace {
                 _ if kusionstack::holds(pod) => {
                     let operation = Operation::of(target).effects(kusionstack::let_go(pod));
                     let message = format!("pod {:?} is taken over", pod.name);
-                    return Ok(operation.unfinished(keys::TAKEN_OVER, message, 1_000));
+                    return Ok(operation.unfinished(
+                        keys::TAKEN_OVER,
+                        message,
+                        Duration::from_secs(1),
+                    ));
                 }
                 // A pod that is being deleted needs nothing any more, and nothing would bring it back.
                 _ if pod.deleting => Vec::new(),

@@ -2,6 +2,8 @@
 //! target is. `operate_target` takes the effects from it and `get_ops_progress` the outcome, so the two can
 //! never disagree.
 
+use std::time::Duration;
+
 use operon_sdk::{
     ActionError, Cluster, Effect, Event, Failure, Job, MetadataEdit, Operation, Patch, Pod,
     Progress, ProgressReport, ReadError, Requirement, Severity, Target,
@@ -35,8 +37,8 @@ pub struct Plan {
 /// How far a target is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It waits for this, and requests another call after these milliseconds at the latest.
-    Wait(Failure, Option<u32>),
+    /// It waits for this, and requests another call after this time at the latest.
+    Wait(Failure, Option<Duration>),
     /// The new pod serves and the old one is deleted.
     Succeeded,
     /// It can't be replaced, for this reason.
@@ -68,7 +70,7 @@ impl Plan {
         );
         Self {
             not_allowed: true,
-            ..Self::wait(keys::NOT_ALLOWED, message).recheck_after(5_000)
+            ..Self::wait(keys::NOT_ALLOWED, message).recheck_after(Duration::from_secs(5))
         }
     }
 
@@ -137,11 +139,11 @@ impl Plan {
         self
     }
 
-    /// A wait that ends after some milliseconds even if nothing changes.
+    /// A wait that ends after this time even if nothing changes.
     #[must_use]
-    pub fn recheck_after(mut self, milliseconds: u32) -> Self {
+    pub fn recheck_after(mut self, after: Duration) -> Self {
         if let Outcome::Wait(_, recheck) = &mut self.outcome {
-            *recheck = Some(milliseconds);
+            *recheck = Some(after);
         }
         self
     }
@@ -177,11 +179,16 @@ impl Plan {
     pub fn report(self, target: &Target) -> ProgressReport {
         let sentence = self.not_allowed_sentence();
         let mut report = match self.outcome {
-            Outcome::Wait(failure, recheck) => ProgressReport {
-                failure: Some(failure),
-                recheck_after: recheck,
-                ..ProgressReport::processing(target)
-            },
+            Outcome::Wait(failure, recheck) => {
+                let report = ProgressReport {
+                    failure: Some(failure),
+                    ..ProgressReport::processing(target)
+                };
+                match recheck {
+                    Some(after) => report.recheck_after(after),
+                    None => report,
+                }
+            }
             Outcome::Succeeded => ProgressReport::succeeded(target).forget(keys::OWNER),
             Outcome::Failed(failure) => ProgressReport::failed(target, failure),
         };
@@ -271,5 +278,5 @@ fn several_budgets(origin: &Pod, budgets: &[String]) -> Plan {
         budgets.join(", "),
         origin.name
     );
-    Plan::wait(keys::SEVERAL_BUDGETS, message).recheck_after(10_000)
+    Plan::wait(keys::SEVERAL_BUDGETS, message).recheck_after(Duration::from_secs(10))
 }

@@ -12,6 +12,8 @@ mod turn;
 mod undo;
 mod unreadable;
 
+use std::time::Duration;
+
 use operon_sdk::{Cluster, Job, OwnerReference, Pod, ReadError, Target};
 
 pub use self::lost::{Lost, claim, plan as plan_lost};
@@ -80,7 +82,7 @@ fn without_replica_set(pod: &Pod, owner: Option<&OwnerReference>) -> Plan {
         "the ReplicaSet {name:?} of pod {:?} does not exist (yet)",
         pod.name
     );
-    Plan::wait("OwnerNotFound", message).recheck_after(5_000)
+    Plan::wait("OwnerNotFound", message).recheck_after(Duration::from_secs(5))
 }
 
 /// Why a pod of this `ReplicaSet` can't be replaced; none if it can.
@@ -137,7 +139,7 @@ fn take_over(
         "pod {:?} was released by a job (uid {}) that does not exist any more: this job takes it over",
         pod.name, mark.job
     );
-    let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(1_000);
+    let plan = Plan::wait(keys::TAKEN_OVER, message).recheck_after(Duration::from_secs(1));
     if !by_hand {
         return Ok(plan.doing(patch(Mark::taken_over(pod, &job.uid))));
     }

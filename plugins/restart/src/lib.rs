@@ -51,7 +51,7 @@ impl Action for Restart {
         let report =
             ProgressReport::processing(target).waiting_for(&failure.reason, failure.message);
         Ok(match again {
-            Some(milliseconds) => report.recheck_after(milliseconds),
+            Some(after) => report.recheck_after(after),
             None => report,
         })
     }

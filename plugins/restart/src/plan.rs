@@ -1,5 +1,7 @@
 //! The decision about one target.
 
+use std::time::Duration;
+
 use operon_sdk::{
     Cluster, Container, ContainerKind, ContainerPhase, Failure, Job, JobState, Patch, PatchKind,
     Pod, ReadError, Target, Value, json, patch,
@@ -19,16 +21,16 @@ const UPDATES: [&str; 2] = [
 /// The generation of a pod with the spec that it was created with.
 const AS_CREATED: i64 = 1;
 
-/// How soon another job is looked at again, in milliseconds: its changes do not wake the target.
-const AGAIN: u32 = 5_000;
+/// How soon another job is looked at again: its changes do not wake the target.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What to do, and how far the target is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// Restart a container.
     Restart(Box<RestartOne>),
-    /// Wait for this, and look again after this number of milliseconds, where no change of the pod ends it.
-    Wait(Failure, Option<u32>),
+    /// Wait for this, and look again after this time, where no change of the pod ends it.
+    Wait(Failure, Option<Duration>),
     /// All containers have restarted.
     Done,
     /// It cannot be done.

@@ -1,5 +1,7 @@
 //! Restarts in a world with a kubelet: the containers restart in place, one after the other.
 
+use std::time::Duration;
+
 use operon_action_restart::{Restart, mark::RESTARTS};
 use operon_sdk::testing::{FakeCluster, FakeJob};
 use operon_sdk::{Progress, json};
@@ -146,7 +148,7 @@ fn a_job_waits_for_the_restart_of_another_one_that_is_active() {
     assert_eq!(reason(&second), "RestartedByAnotherJob");
     assert_eq!(
         second.target("foo").recheck_after,
-        Some(5_000),
+        Some(Duration::from_secs(5)),
         "the other job does not wake it"
     );
     assert_eq!(image(&world, "web"), "nginx:1.27");

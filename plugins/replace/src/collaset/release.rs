@@ -4,6 +4,8 @@
 //! withdrawn only while no new pod can be available. A new pod that the controller created just then is
 //! marked afterwards. Each call does the next step.
 
+use std::time::Duration;
+
 use operon_sdk::{Cluster, Effect, Job, MetadataEdit, Operation, Pod, ReadError, Target};
 
 use super::{available, going, pair};
@@ -69,7 +71,7 @@ pub fn release(
 const NEW_POD_LEAVES: &str = "NewPodTerminating";
 
 /// Milliseconds until the next call, if nothing changes.
-const RECHECK: u32 = 2_000;
+const RECHECK: Duration = Duration::from_secs(2);
 
 /// Whether a job may withdraw the request to replace a pod: the request was made by this job, by a job that
 /// does not exist any more, or by `KusionStack`'s controller.

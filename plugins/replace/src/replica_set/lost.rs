@@ -3,6 +3,8 @@
 //! since. One of them is claimed, so that a target succeeds by a pod of its own and not by the state of the
 //! others.
 
+use std::time::Duration;
+
 use operon_sdk::{Cluster, Effect, Job, ObjectReference, Pod, ReadError};
 
 use super::room::waiting_for;
@@ -84,7 +86,8 @@ pub fn plan(
     }
     if siblings.len() < replica_set.replicas {
         return Ok(
-            Plan::wait(keys::WAITING_FOR_NEW_POD, waiting_for(replica_set)).recheck_after(2_000),
+            Plan::wait(keys::WAITING_FOR_NEW_POD, waiting_for(replica_set))
+                .recheck_after(Duration::from_secs(2)),
         );
     }
     let message = format!(

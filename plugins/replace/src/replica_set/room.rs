@@ -3,6 +3,8 @@
 //! released during that time, and a released pod is put back after a while: then the `ReplicaSet` misses no
 //! pod and resets its wait, and the pod is released again.
 
+use std::time::Duration;
+
 use operon_sdk::{Cluster, Job, Pod, ReadError};
 
 use super::{ReplicaSet, undo};
@@ -16,8 +18,10 @@ const PATIENCE: i64 = 30;
 /// What to wait for before a pod is released, if its `ReplicaSet` can't create a new one now. Its changes
 /// do not wake a target that is not released.
 pub(super) fn before_release(replica_set: &ReplicaSet) -> Option<Plan> {
-    let waits =
-        || Plan::wait(keys::WAITING_FOR_NEW_POD, waiting_for(replica_set)).recheck_after(5_000);
+    let waits = || {
+        Plan::wait(keys::WAITING_FOR_NEW_POD, waiting_for(replica_set))
+            .recheck_after(Duration::from_secs(5))
+    };
     replica_set.failure.is_some().then(waits)
 }
 
@@ -38,8 +42,8 @@ pub(super) fn while_released(
         let undo = undo::put_back(pod, &replica_set.uid, mark, cluster)?;
         return Ok(plan.undoing(undo));
     }
-    let milliseconds = left.min(PATIENCE).saturating_mul(1_000);
-    Ok(plan.recheck_after(u32::try_from(milliseconds).unwrap_or(u32::MAX)))
+    let left = left.min(PATIENCE).unsigned_abs();
+    Ok(plan.recheck_after(Duration::from_secs(left)))
 }
 
 /// What a target without a new pod waits for.

@@ -1,6 +1,8 @@
 //! The substitute of a released pod: which of the `ReplicaSet`'s new pods it is, and what happens once one is
 //! claimed.
 
+use std::time::Duration;
+
 use operon_sdk::{Cluster, Job, Pod, ReadError};
 
 use super::{ReplicaSet, lost::claim};
@@ -60,14 +62,13 @@ pub(super) fn plan_claimed(
     let needed = replica_set.map_or(0, |replica_set| replica_set.min_ready_seconds);
     let left = seconds_left(new_pod, needed, job);
     if left > 0 {
-        let milliseconds = u32::try_from(left.saturating_mul(1_000)).unwrap_or(u32::MAX);
         let message = format!(
             "pod {:?} is ready; it has to stay so for {needed} s",
             new_pod.name
         );
         return Ok(Plan::wait("NewPodNotAvailable", message)
             .with_new_pod(&new_pod.name)
-            .recheck_after(milliseconds));
+            .recheck_after(Duration::from_secs(left.unsigned_abs())));
     }
     if mark.job != job.uid {
         let message = format!(

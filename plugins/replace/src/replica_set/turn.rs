@@ -1,6 +1,8 @@
 //! The release of a pod, when it is its turn: no more of a `ReplicaSet`'s pods are released at the same time
 //! than the settings allow, and those of a job that vanished do not take a turn for ever.
 
+use std::time::Duration;
+
 use operon_sdk::{Cluster, Job, Pod, ReadError};
 
 use super::{ReplicaSet, room, substitute::seconds_left, undo};
@@ -63,7 +65,7 @@ fn wait_for_turn(
         released.len(),
         replica_set.name
     );
-    let plan = Plan::wait("WaitingForTurn", message).recheck_after(5_000);
+    let plan = Plan::wait("WaitingForTurn", message).recheck_after(Duration::from_secs(5));
     for pod in released {
         let Some(mark) = Mark::of(pod) else { continue };
         if cluster.job_exists(&mark.job)? {

@@ -1,5 +1,7 @@
 //! The usual stories, from the first pass to the last.
 
+use std::time::Duration;
+
 use crate::common::*;
 use operon_action_replace::{Replace, keys};
 use operon_sdk::testing::{FakeCluster, FakeJob};
@@ -86,7 +88,10 @@ fn the_new_pod_has_to_stay_ready_for_the_replica_sets_min_ready_seconds() {
     let mut job = FakeJob::new("j1", &[FIRST]);
     ready_turns(&mut job, &mut world, 3);
     assert_eq!(job.target(FIRST).reason(), Some("NewPodNotAvailable"));
-    assert_eq!(job.target(FIRST).recheck_after, Some(9_000));
+    assert_eq!(
+        job.target(FIRST).recheck_after,
+        Some(Duration::from_secs(9))
+    );
     world.advance(9);
     ready_turns(&mut job, &mut world, 2);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
