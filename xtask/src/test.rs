@@ -101,19 +101,22 @@ fn report(times: &[(String, Duration)]) {
 fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()> {
     match step {
         Step::Format => cargo(progress, "cargo fmt", &["fmt", "--all", "--check"]),
-        Step::Lint => cargo(
-            progress,
-            "cargo clippy",
-            &[
-                "clippy",
-                "--quiet",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "--deny",
-                "warnings",
-            ],
-        ),
+        Step::Lint => {
+            cargo(
+                progress,
+                "cargo clippy",
+                &[
+                    "clippy",
+                    "--quiet",
+                    "--workspace",
+                    "--all-targets",
+                    "--",
+                    "--deny",
+                    "warnings",
+                ],
+            )?;
+            document_sdk(progress)
+        }
         Step::Unit => unit(progress),
         Step::Generated => {
             crds::check(progress)?;
@@ -124,6 +127,14 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
         Step::E2e => end_to_end(arguments, progress),
         Step::Demo => demo::check(arguments.nodes),
     }
+}
+
+/// The reference that authors of actions read.
+fn document_sdk(progress: &Progress) -> Result<()> {
+    let mut cargo = tools::cargo();
+    cargo.args(["doc", "--quiet", "--no-deps", "--package", "operon-sdk"]);
+    cargo.env("RUSTDOCFLAGS", "--deny warnings");
+    tools::run(progress, "cargo doc", &mut cargo)
 }
 
 fn cargo(progress: &Progress, what: &str, arguments: &[&str]) -> Result<()> {
