@@ -32,7 +32,7 @@ pub use bindings::operon::action::types::{
 };
 pub use cluster::Cluster;
 pub use patch::MetadataEdit;
-pub use registration::settings;
+pub use registration::{ActionSettings, NoSettings, settings};
 pub use serde_json::{Value, json};
 
 /// What nearly every action needs: `use operon_sdk::prelude::*;`.
@@ -40,8 +40,9 @@ pub mod prelude {
     pub use std::time::Duration;
 
     pub use crate::{
-        Action, ActionError, Cluster, Effect, Failure, Job, Mapping, Operation, Pod, Progress,
-        ProgressReport, Registration, Target, Value, Watch, json, log, patch,
+        Action, ActionError, ActionSettings, Cluster, Effect, Failure, Job, Mapping, NoSettings,
+        Operation, Pod, Progress, ProgressReport, Registration, Target, Value, Watch, json, log,
+        patch,
     };
 }
 

@@ -1,7 +1,7 @@
 //! Builders for an action's description of itself in `setup`, and the reading of settings.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Mapping, Registration, Traits, Watch};
 
@@ -9,7 +9,8 @@ use crate::{Mapping, Registration, Traits, Watch};
 const NO_FIELDS: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
 
 impl Default for Registration {
-    /// Nothing is watched, all settings are accepted, and a job can have no parameters.
+    /// Nothing is watched, and a job can have no parameters. The schema of the settings is that of
+    /// [`Action::Settings`](crate::Action::Settings).
     fn default() -> Self {
         Self {
             watches: Vec::new(),
@@ -23,33 +24,10 @@ impl Default for Registration {
 }
 
 impl Registration {
-    /// That of an action without settings: a setting that is given is an error, not ignored.
-    ///
-    /// # Errors
-    /// A message that names the setting.
-    pub fn without_settings(settings: &str) -> Result<Self, String> {
-        #[derive(serde::Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct NoSettings {}
-
-        self::settings::<NoSettings>(settings)?;
-        Ok(Self {
-            settings_schema: NO_FIELDS.to_owned(),
-            ..Self::default()
-        })
-    }
-
     /// Adds a kind to read.
     #[must_use]
     pub fn watch(mut self, watch: Watch) -> Self {
         self.watches.push(watch);
-        self
-    }
-
-    /// Sets the JSON Schema of the settings; the host refuses settings that violate it.
-    #[must_use]
-    pub fn schema(mut self, schema: &Value) -> Self {
-        self.settings_schema = schema.to_string();
         self
     }
 
@@ -128,6 +106,26 @@ impl Watch {
     pub fn waking(mut self, mapping: Mapping) -> Self {
         self.mappings.push(mapping);
         self
+    }
+}
+
+/// What `spec.settings` of an `ActionPlugin` may be.
+///
+/// The schema is written by hand: one that is derived from the type makes a small component a fifth larger.
+pub trait ActionSettings: DeserializeOwned {
+    /// The JSON Schema of the settings; the host refuses settings that violate it. `{}` accepts all that the type
+    /// does.
+    fn schema() -> Value;
+}
+
+/// Those of an action without settings: a setting that is given is an error, not ignored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
+
+impl ActionSettings for NoSettings {
+    fn schema() -> Value {
+        json!({"type": "object", "properties": {}, "additionalProperties": false})
     }
 }
 

@@ -34,13 +34,4 @@ impl Job {
             ActionError::terminal("BadParameters", format!("spec.parameters: {error}"))
         })
     }
-
-    /// The action's settings, as a type of the author's.
-    ///
-    /// # Errors
-    /// Terminal `BadSettings` if they are invalid. A schema in `setup` reports that earlier.
-    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ActionError> {
-        crate::settings(&self.settings)
-            .map_err(|message| ActionError::terminal("BadSettings", message))
-    }
 }

@@ -4,9 +4,10 @@
 
 use operon_sdk::prelude::*;
 
-#[derive(serde::Deserialize)]
+/// `spec.settings` of the ActionPlugin: the annotation, unless the job says another value.
+#[derive(Debug, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Settings {
+pub struct Settings {
     key: String,
     value: String,
 }
@@ -20,29 +21,44 @@ impl Default for Settings {
     }
 }
 
+impl ActionSettings for Settings {
+    fn schema() -> Value {
+        let text = json!({"type": "string", "minLength": 1});
+        json!({"type": "object", "properties": {"key": text, "value": text}, "additionalProperties": false})
+    }
+}
+
+/// What a job may say in `spec.parameters`.
 #[derive(serde::Deserialize)]
 struct Parameters {
     value: Option<String>,
 }
 
-/// The key and the value of the annotation.
-fn annotation(job: &Job) -> Result<(String, String), ActionError> {
-    let Settings { key, value } = job.settings()?;
-    let parameters: Parameters = job.parameters()?;
-    Ok((key, parameters.value.unwrap_or(value)))
+/// The action.
+#[derive(Debug)]
+pub struct Annotate {
+    settings: Settings,
 }
 
-/// The action.
-#[derive(Debug, Default)]
-pub struct Annotate;
+impl Annotate {
+    /// The value of the annotation.
+    fn value(&self, job: &Job) -> Result<String, ActionError> {
+        let Parameters { value } = job.parameters()?;
+        Ok(value.unwrap_or_else(|| self.settings.value.clone()))
+    }
+}
 
 impl Action for Annotate {
-    fn setup(&self, settings: &str) -> Result<Registration, String> {
-        operon_sdk::settings::<Settings>(settings)?;
-        let properties = json!({"value": {"type": "string"}});
-        let schema =
-            json!({"type": "object", "properties": properties, "additionalProperties": false});
-        Ok(Registration::default().parameters(&schema))
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    fn setup(&self) -> Result<Registration, String> {
+        let value = json!({"type": "string"});
+        let parameters = json!({"type": "object", "properties": {"value": value}, "additionalProperties": false});
+        Ok(Registration::default().parameters(&parameters))
     }
 
     fn operate_target(
@@ -51,12 +67,12 @@ impl Action for Annotate {
         job: &Job,
         _cluster: &dyn Cluster,
     ) -> Result<Operation, ActionError> {
-        let (pod, (key, value)) = (target.existing_pod()?, annotation(job)?);
+        let (pod, key, value) = (target.existing_pod()?, &self.settings.key, self.value(job)?);
         let operation = Operation::of(target);
-        if pod.annotation(&key) == Some(&value) {
+        if pod.annotation(key) == Some(&value) {
             return Ok(operation);
         }
-        Ok(operation.patch(pod.edit().set_annotation(&key, &value)))
+        Ok(operation.patch(pod.edit().set_annotation(key, &value)))
     }
 
     fn get_ops_progress(
@@ -65,8 +81,8 @@ impl Action for Annotate {
         job: &Job,
         _cluster: &dyn Cluster,
     ) -> Result<ProgressReport, ActionError> {
-        let (pod, (key, value)) = (target.existing_pod()?, annotation(job)?);
-        if pod.annotation(&key) == Some(&value) {
+        let (pod, key, value) = (target.existing_pod()?, &self.settings.key, self.value(job)?);
+        if pod.annotation(key) == Some(&value) {
             return Ok(ProgressReport::succeeded(target));
         }
         let message = format!("the annotation {key:?} is not there yet");
@@ -85,9 +101,9 @@ mod tests {
     fn the_pod_is_annotated_by_one_write_and_the_job_succeeds() {
         let mut world = FakeCluster::new();
         world.add_pod("foo", &json!({}));
-        let mut job = FakeJob::new("j1", &["foo"]);
-        job.pass::<Annotate>(&mut world);
-        job.pass::<Annotate>(&mut world);
+        let mut job = FakeJob::<Annotate>::new("j1", &["foo"]);
+        job.pass(&mut world);
+        job.pass(&mut world);
         assert_eq!(
             world.expect_pod("foo").annotation("operon.dev/annotated"),
             Some("true")
@@ -100,23 +116,23 @@ mod tests {
     fn the_settings_say_which_annotation() {
         let mut world = FakeCluster::new();
         world.add_pod("foo", &json!({}));
-        let mut job = FakeJob::new("j1", &["foo"]);
-        job.job.settings = json!({"key": "example.com/owner", "value": "me"}).to_string();
-        job.pass::<Annotate>(&mut world);
+        let mut job = FakeJob::<Annotate>::new("j1", &["foo"])
+            .settings(&json!({"key": "example.com/owner", "value": "me"}));
+        job.pass(&mut world);
         assert_eq!(
             world.expect_pod("foo").annotation("example.com/owner"),
             Some("me")
         );
-        assert!(Annotate.setup(r#"{"kee": "x"}"#).is_err());
+        assert!(FakeJob::<Annotate>::set_up(&json!({"kee": "x"})).is_err());
     }
 
     #[test]
     fn the_job_may_say_another_value() {
         let mut world = FakeCluster::new();
         world.add_pod("foo", &json!({}));
-        let mut job = FakeJob::new("j1", &["foo"]);
-        job.job.parameters = json!({"value": "by hand"}).to_string();
-        job.pass::<Annotate>(&mut world);
+        let mut job =
+            FakeJob::<Annotate>::new("j1", &["foo"]).parameters(&json!({"value": "by hand"}));
+        job.pass(&mut world);
         let pod = world.expect_pod("foo");
         assert_eq!(pod.annotation("operon.dev/annotated"), Some("by hand"));
     }
@@ -124,8 +140,8 @@ mod tests {
     #[test]
     fn a_pod_that_does_not_exist_fails_with_its_name() {
         let mut world = FakeCluster::new();
-        let mut job = FakeJob::new("j1", &["foo"]);
-        job.pass::<Annotate>(&mut world);
+        let mut job = FakeJob::<Annotate>::new("j1", &["foo"]);
+        job.pass(&mut world);
         let failure = job.target("foo").failure.clone().expect("it failed");
         assert_eq!(failure.reason, "PodNotFound");
         assert!(failure.message.contains("foo"));

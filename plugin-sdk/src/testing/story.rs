@@ -2,18 +2,43 @@
 //! the host, all targets of a reconcile see the world as it was at its start; effects are performed after
 //! all calls.
 
-use std::time::Duration;
+use std::{marker::PhantomData, time::Duration};
+
+use serde_json::Value;
 
 use super::{FakeCluster, job, target_without_pod};
-use crate::{Action, ActionError, Failure, Job, Progress, Target};
+use crate::action::{action, set_up};
+use crate::{Action, ActionError, Failure, Job, Progress, Registration, Target};
 
-/// A job with its targets.
-#[derive(Debug, Clone)]
-pub struct FakeJob {
+/// A job of an action, with its targets.
+pub struct FakeJob<A> {
     /// The argument of the calls; a test may change it, for example `ending`.
     pub job: Job,
     /// In the order of `spec.targets`.
     pub targets: Vec<FakeTarget>,
+    action: PhantomData<fn() -> A>,
+}
+
+impl<A> Clone for FakeJob<A> {
+    fn clone(&self) -> Self {
+        Self {
+            job: self.job.clone(),
+            targets: self.targets.clone(),
+            action: PhantomData,
+        }
+    }
+}
+
+impl<A> std::fmt::Debug for FakeJob<A> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            job,
+            targets,
+            action: PhantomData,
+        } = self;
+        let mut shown = formatter.debug_struct("FakeJob");
+        shown.field("job", job).field("targets", targets).finish()
+    }
 }
 
 /// The host's state of one target.
@@ -82,8 +107,8 @@ impl FakeTarget {
     }
 }
 
-impl FakeJob {
-    /// A job with this uid, over pods of these names.
+impl<A: Action> FakeJob<A> {
+    /// A job with this uid, over pods of these names, of an action without settings.
     pub fn new(uid: &str, targets: &[&str]) -> Self {
         let targets = targets.iter().map(|name| FakeTarget {
             name: (*name).to_owned(),
@@ -92,7 +117,44 @@ impl FakeJob {
         Self {
             job: job(uid, 0, "{}"),
             targets: targets.collect(),
+            action: PhantomData,
         }
+    }
+
+    /// The action has these settings. They are read and set up as when the host loads the component; only the host
+    /// compares them with their schema.
+    ///
+    /// # Panics
+    /// If the action refuses them. [`set_up`](Self::set_up) returns why.
+    #[must_use]
+    pub fn settings(mut self, settings: &Value) -> Self {
+        Self::set_up(settings).expect("the action takes the settings");
+        self.job.settings = settings.to_string();
+        self
+    }
+
+    /// The job has these parameters. Only the host compares them with their schema.
+    #[must_use]
+    pub fn parameters(mut self, parameters: &Value) -> Self {
+        self.job.parameters = parameters.to_string();
+        self
+    }
+
+    /// What the host gets when it loads the component with these settings.
+    ///
+    /// # Errors
+    /// The message of the ActionPlugin: the settings can't be read, or the action refuses.
+    pub fn set_up(settings: &Value) -> Result<Registration, String> {
+        set_up::<A>(&settings.to_string())
+    }
+
+    /// The action of a call.
+    ///
+    /// # Panics
+    /// If it can't be set up: the test gave other settings than [`settings`](Self::settings) accepts.
+    fn action(&self) -> A {
+        set_up::<A>(&self.job.settings).expect("the action takes the settings");
+        action(&self.job).expect("the action takes the settings")
     }
 
     /// The target of this name.
@@ -112,8 +174,8 @@ impl FakeJob {
 
     /// One reconcile of all unfinished targets. Returns whether one failed; the test then decides when to
     /// [`release`](Self::release) it.
-    pub fn pass<A: Action>(&mut self, world: &mut FakeCluster) -> bool {
-        let action = A::default();
+    pub fn pass(&mut self, world: &mut FakeCluster) -> bool {
+        let action = self.action();
         world.add_job(&self.job.uid);
         let snapshot = world.clone();
         self.job.now = snapshot.now();
@@ -134,8 +196,8 @@ impl FakeJob {
 
     /// Ends the job early, as its deletion or a deadline does: progress is read once more, then
     /// unsuccessful targets are failed and released.
-    pub fn cancel<A: Action>(&mut self, world: &mut FakeCluster) {
-        let action = A::default();
+    pub fn cancel(&mut self, world: &mut FakeCluster) {
+        let action = self.action();
         for target in self.targets.iter_mut().filter(|target| !target.finished()) {
             if target.progress.is_some() {
                 ask(&action, target, &self.job, world);
@@ -144,15 +206,15 @@ impl FakeJob {
                 target.fail(Failure::new("Canceled", "the job was cancelled"));
             }
         }
-        self.release::<A>(world);
+        self.release(world);
     }
 
     /// Calls the action once to release every failed target.
     ///
     /// # Panics
     /// If the action errs or its effects are refused: no story here expects that.
-    pub fn release<A: Action>(&mut self, world: &mut FakeCluster) {
-        let action = A::default();
+    pub fn release(&mut self, world: &mut FakeCluster) {
+        let action = self.action();
         let failed = self.targets.iter_mut();
         for target in failed.filter(|target| target.progress == Some(Progress::Failed)) {
             let seen = target.as_seen(world);

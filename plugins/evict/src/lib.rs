@@ -6,7 +6,7 @@
 use operon_sdk::prelude::*;
 
 /// The action.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Evict;
 
 /// The parameters of a job.
@@ -18,11 +18,17 @@ struct Parameters {
 }
 
 impl Action for Evict {
-    fn setup(&self, settings: &str) -> Result<Registration, String> {
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Self {
+        Self
+    }
+
+    fn setup(&self) -> Result<Registration, String> {
         let seconds = json!({"type": "integer", "minimum": 0, "maximum": 86_400});
         let parameters = json!({"type": "object", "properties": {"gracePeriodSeconds": seconds},
             "additionalProperties": false});
-        Ok(Registration::without_settings(settings)?
+        Ok(Registration::default()
             .parameters(&parameters)
             .removing_pods())
     }
@@ -84,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    fn reason(job: &FakeJob) -> &str {
+    fn reason(job: &FakeJob<Evict>) -> &str {
         job.target("foo").reason().unwrap_or_default()
     }
 
@@ -92,10 +98,10 @@ mod tests {
     fn the_target_succeeds_when_its_pod_is_gone() {
         let mut world = FakeCluster::new();
         world.add_pod("foo", &json!({"finalizers": ["a/b"]}));
-        let mut job = FakeJob::new("j1", &["foo"]);
-        job.pass::<Evict>(&mut world);
+        let mut job = FakeJob::<Evict>::new("j1", &["foo"]);
+        job.pass(&mut world);
         assert_eq!(reason(&job), "EvictionRequested");
-        job.pass::<Evict>(&mut world);
+        job.pass(&mut world);
         assert_eq!(reason(&job), "PodTerminating");
         let message = &job
             .target("foo")
@@ -106,7 +112,7 @@ mod tests {
         assert!(message.ends_with("it has the finalizers a/b"), "{message}");
         world.change_pod("foo", &json!({"metadata": {"finalizers": null}}));
         world.finish_deletions();
-        job.pass::<Evict>(&mut world);
+        job.pass(&mut world);
         assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
         assert_eq!(world.writes().len(), 1);
     }
@@ -115,11 +121,11 @@ mod tests {
     fn a_later_pod_of_the_same_name_is_not_evicted() {
         let mut world = FakeCluster::new();
         world.add_pod("foo", &json!({}));
-        let mut job = FakeJob::new("j1", &["foo"]);
-        job.pass::<Evict>(&mut world);
+        let mut job = FakeJob::<Evict>::new("j1", &["foo"]);
+        job.pass(&mut world);
         world.finish_deletions();
         world.add_pod("foo", &json!({}));
-        job.pass::<Evict>(&mut world);
+        job.pass(&mut world);
         assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
         assert!(!world.expect_pod("foo").deleting);
     }
@@ -131,8 +137,8 @@ mod tests {
             "foo",
             &json!({"annotations": {"kubernetes.io/config.mirror": "hash"}}),
         );
-        let mut job = FakeJob::new("j1", &["foo"]);
-        job.pass::<Evict>(&mut world);
+        let mut job = FakeJob::<Evict>::new("j1", &["foo"]);
+        job.pass(&mut world);
         assert_eq!(reason(&job), "StaticPod");
         assert_eq!(world.writes(), []);
     }

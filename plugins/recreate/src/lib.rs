@@ -13,7 +13,7 @@ use operon_sdk::prelude::*;
 use crate::before::Before;
 
 /// The action.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recreate;
 
 /// The parameters of a job.
@@ -53,7 +53,13 @@ enum Plan {
 }
 
 impl Action for Recreate {
-    fn setup(&self, settings: &str) -> Result<Registration, String> {
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Self {
+        Self
+    }
+
+    fn setup(&self) -> Result<Registration, String> {
         let removal = json!({"enum": ["evict", "delete"]});
         let seconds = json!({"type": "integer", "minimum": 0, "maximum": 86_400});
         let parameters = json!({"type": "object", "additionalProperties": false,
@@ -65,7 +71,7 @@ impl Action for Recreate {
                 .waking(waking)
         };
         let by_uid = Mapping::UidInExtraInfo(before::OWNER_UID.to_owned());
-        Ok(Registration::without_settings(settings)?
+        Ok(Registration::default()
             .watch(Watch::of("v1", "Pod").waking(by_uid))
             .watch(owner("apps/v1", "ReplicaSet"))
             .watch(owner("apps/v1", "StatefulSet"))

@@ -40,11 +40,11 @@ fn ends(world: &mut FakeCluster) {
     world.finish_deletions();
 }
 
-fn reason(job: &FakeJob, name: &str) -> String {
+fn reason(job: &FakeJob<Recreate>, name: &str) -> String {
     job.target(name).reason().unwrap_or_default().to_owned()
 }
 
-fn is_done(job: &FakeJob) -> bool {
+fn is_done(job: &FakeJob<Recreate>) -> bool {
     job.progress()
         .iter()
         .all(|one| *one == Some(Progress::Succeeded))
@@ -56,18 +56,18 @@ fn a_pod_of_a_replica_set_is_recreated_when_another_one_is_ready() {
     for name in ["a", "b"] {
         add(&mut world, "ReplicaSet", name);
     }
-    let mut job = FakeJob::new("j1", &["a"]);
-    job.pass::<Recreate>(&mut world);
+    let mut job = FakeJob::<Recreate>::new("j1", &["a"]);
+    job.pass(&mut world);
     assert!(
         !world.expect_pod("a").deleting,
         "what was there is remembered first"
     );
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert!(world.expect_pod("a").deleting);
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert_eq!(reason(&job, "a"), "PodTerminating");
     ends(&mut world);
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert_eq!(reason(&job, "a"), "WaitingForNewPod");
     assert_eq!(job.target("a").recheck_after, None, "nothing is polled");
     let uid = ("ControllerUID".to_owned(), "owner".to_owned());
@@ -77,11 +77,11 @@ fn a_pod_of_a_replica_set_is_recreated_when_another_one_is_ready() {
     );
     add(&mut world, "ReplicaSet", "c");
     world.make_unready("c");
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert_eq!(reason(&job, "a"), "NewPodNotReady");
     assert_eq!(job.target("a").recheck_after, None, "nothing is polled");
     world.make_ready("c");
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert!(is_done(&job));
     assert_eq!(world.writes().len(), 1, "one eviction");
 }
@@ -92,13 +92,13 @@ fn two_targets_of_one_controller_wait_for_two_new_pods() {
     for name in ["a", "b", "c"] {
         add(&mut world, "CollaSet", name);
     }
-    let mut job = FakeJob::new("j1", &["a", "b"]);
+    let mut job = FakeJob::<Recreate>::new("j1", &["a", "b"]);
     for _ in 0..2 {
-        job.pass::<Recreate>(&mut world);
+        job.pass(&mut world);
     }
     ends(&mut world);
     add(&mut world, "CollaSet", "d");
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert!(
         !is_done(&job)
             && job
@@ -108,10 +108,10 @@ fn two_targets_of_one_controller_wait_for_two_new_pods() {
     );
     add(&mut world, "CollaSet", "e");
     world.make_unready("e");
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert!(!is_done(&job));
     world.make_ready("e");
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert!(is_done(&job));
 }
 
@@ -122,13 +122,13 @@ fn a_pod_that_was_not_ready_before_is_not_waited_for() {
         add(&mut world, "ReplicaSet", name);
     }
     world.make_unready("broken");
-    let mut job = FakeJob::new("j1", &["a"]);
+    let mut job = FakeJob::<Recreate>::new("j1", &["a"]);
     for _ in 0..2 {
-        job.pass::<Recreate>(&mut world);
+        job.pass(&mut world);
     }
     ends(&mut world);
     add(&mut world, "ReplicaSet", "c");
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert!(is_done(&job));
 }
 
@@ -142,20 +142,20 @@ fn the_new_pod_of_a_stateful_set_has_the_same_name_and_that_of_a_daemon_set_the_
         add(&mut world, kind, name);
         add(&mut world, kind, other);
         world.change_pod(other, &json!({"spec": {"nodeName": "node-2"}}));
-        let mut job = FakeJob::new("j1", &[name]);
+        let mut job = FakeJob::<Recreate>::new("j1", &[name]);
         for _ in 0..2 {
-            job.pass::<Recreate>(&mut world);
+            job.pass(&mut world);
         }
         ends(&mut world);
-        job.pass::<Recreate>(&mut world);
+        job.pass(&mut world);
         assert_eq!(reason(&job, name), "WaitingForNewPod", "{kind}");
         let new = if kind == "StatefulSet" { name } else { "web-z" };
         add(&mut world, kind, new);
         world.make_unready(new);
-        job.pass::<Recreate>(&mut world);
+        job.pass(&mut world);
         assert_eq!(reason(&job, name), "NewPodNotReady", "{kind}");
         world.make_ready(new);
-        job.pass::<Recreate>(&mut world);
+        job.pass(&mut world);
         assert!(is_done(&job), "{kind}");
         assert!(
             !world.expect_pod(new).deleting,
@@ -169,9 +169,9 @@ fn a_controller_that_wants_no_pod_any_more_is_not_waited_for() {
     for (kind, name, replicas) in [("ReplicaSet", "a", 0), ("StatefulSet", "web-1", 1)] {
         let mut world = world(kind, 2);
         add(&mut world, kind, name);
-        let mut job = FakeJob::new("j1", &[name]);
+        let mut job = FakeJob::<Recreate>::new("j1", &[name]);
         for _ in 0..2 {
-            job.pass::<Recreate>(&mut world);
+            job.pass(&mut world);
         }
         ends(&mut world);
         world.change(
@@ -180,7 +180,7 @@ fn a_controller_that_wants_no_pod_any_more_is_not_waited_for() {
             "web",
             &json!({"spec": {"replicas": replicas}}),
         );
-        job.pass::<Recreate>(&mut world);
+        job.pass(&mut world);
         assert!(is_done(&job), "{kind}");
     }
 }
@@ -192,16 +192,16 @@ fn pods_of_a_controller_that_is_not_read_are_counted() {
     for name in ["a", "b"] {
         add(&mut world, "CloneSet", name);
     }
-    let mut job = FakeJob::new("j1", &["a"]);
+    let mut job = FakeJob::<Recreate>::new("j1", &["a"]);
     for _ in 0..2 {
-        job.pass::<Recreate>(&mut world);
+        job.pass(&mut world);
     }
     ends(&mut world);
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert_eq!(reason(&job, "a"), "WaitingForNewPod");
     assert_eq!(job.target("a").recheck_after, Some(Duration::from_secs(2)));
     add(&mut world, "CloneSet", "c");
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert!(is_done(&job));
 }
 
@@ -212,8 +212,8 @@ fn what_nobody_would_create_again_is_not_removed() {
     let static_pod: Value = json!({"annotations": {"kubernetes.io/config.mirror": "x"},
         "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "n", "controller": true}]});
     world.add_pod("static", &static_pod);
-    let mut job = FakeJob::new("j1", &["bare", "static", "nobody"]);
-    job.pass::<Recreate>(&mut world);
+    let mut job = FakeJob::<Recreate>::new("j1", &["bare", "static", "nobody"]);
+    job.pass(&mut world);
     let reasons = ["bare", "static", "nobody"].map(|name| reason(&job, name));
     assert_eq!(reasons, ["NoController", "StaticPod", "PodNotFound"]);
     assert_eq!(world.writes(), []);
@@ -223,13 +223,13 @@ fn what_nobody_would_create_again_is_not_removed() {
 fn a_controller_that_was_deleted_meanwhile_fails_the_target() {
     let mut world = world("ReplicaSet", 1);
     add(&mut world, "ReplicaSet", "a");
-    let mut job = FakeJob::new("j1", &["a"]);
+    let mut job = FakeJob::<Recreate>::new("j1", &["a"]);
     for _ in 0..2 {
-        job.pass::<Recreate>(&mut world);
+        job.pass(&mut world);
     }
     ends(&mut world);
     world.remove("apps/v1", "ReplicaSet", "web");
-    job.pass::<Recreate>(&mut world);
+    job.pass(&mut world);
     assert_eq!(reason(&job, "a"), "OwnerGone");
 }
 
@@ -237,10 +237,9 @@ fn a_controller_that_was_deleted_meanwhile_fails_the_target() {
 fn the_job_may_ask_for_a_deletion() {
     let mut world = world("ReplicaSet", 1);
     add(&mut world, "ReplicaSet", "a");
-    let mut job = FakeJob::new("j1", &["a"]);
-    job.job.parameters = json!({"removal": "delete"}).to_string();
+    let mut job = FakeJob::<Recreate>::new("j1", &["a"]).parameters(&json!({"removal": "delete"}));
     for _ in 0..2 {
-        job.pass::<Recreate>(&mut world);
+        job.pass(&mut world);
     }
     assert_eq!(world.writes()[0].verb, "delete");
 }

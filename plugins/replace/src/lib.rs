@@ -24,12 +24,18 @@ use crate::plan::Plan;
 use crate::settings::Settings;
 
 /// The action.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Replace;
 
 impl Action for Replace {
-    fn setup(&self, settings: &str) -> Result<Registration, String> {
-        operon_sdk::settings::<Settings>(settings)?;
+    type Settings = Settings;
+
+    /// The decisions read the settings of the job that they get.
+    fn new(_: Settings) -> Self {
+        Self
+    }
+
+    fn setup(&self) -> Result<Registration, String> {
         let released_from = || Mapping::UidInLabel(keys::RELEASED_FROM.to_owned());
         let pods = Watch::of("v1", "Pod")
             .waking(released_from())
@@ -43,7 +49,6 @@ impl Action for Replace {
             .watch(pods)
             .watch(replica_sets)
             .watch(budgets)
-            .schema(&Settings::schema())
             .marking(keys::JOB)
             .removing_pods())
     }
@@ -214,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_host_knows_that_replace_removes_pods() {
-        let registration = Replace.setup("{}").expect("a registration");
+        let registration = Replace.setup().expect("a registration");
         assert!(
             registration
                 .traits

@@ -1,7 +1,7 @@
 //! The settings of Replace: how the old pod is removed, and how many pods of one owner are replaced at the
 //! same time. `setup` refuses invalid settings, so that later code never gets them.
 
-use operon_sdk::{Job, Value, json};
+use operon_sdk::{ActionSettings, Job, Value, json};
 use serde::Deserialize;
 
 /// `spec.settings` of the `ActionPlugin`.
@@ -60,9 +60,10 @@ impl Settings {
     pub fn of(job: &Job) -> Self {
         operon_sdk::settings(&job.settings).unwrap_or_default()
     }
+}
 
-    /// What settings may be, as JSON Schema.
-    pub fn schema() -> Value {
+impl ActionSettings for Settings {
+    fn schema() -> Value {
         json!({
             "type": "object",
             "additionalProperties": false,

@@ -43,20 +43,20 @@ fn take_away(world: &mut FakeCluster) {
 #[test]
 fn the_collaset_replaces_the_pod_and_one_label_is_all_we_write() {
     let mut world = world();
-    let mut job = FakeJob::new("j1", &["foo-a"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+    job.pass(&mut world);
     let origin = world.expect_pod("foo-a");
     assert_eq!(origin.label(keys::TO_REPLACE), Some("true"));
     assert!(origin.finalizers.is_empty());
     pair(&mut world);
-    job.pass::<Replace>(&mut world);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.target("foo-a").extra(keys::NEW_POD), Some("foo-n"));
     serve(&mut world);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Processing)]);
     take_away(&mut world);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
     assert_eq!(world.writes().len(), 1);
     let events: Vec<_> = world
@@ -73,8 +73,8 @@ fn an_origin_that_goes_before_its_new_pod_was_recorded_was_replaced() {
     for cleaned in [false, true] {
         let mut world = world();
         world.add_pod("foo-old", &metadata(&json!({keys::INSTANCE_ID: "1"})));
-        let mut job = FakeJob::new("j1", &["foo-a"]);
-        job.pass::<Replace>(&mut world);
+        let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+        job.pass(&mut world);
         // No host runs meanwhile.
         world.advance(60);
         pair(&mut world);
@@ -82,10 +82,10 @@ fn an_origin_that_goes_before_its_new_pod_was_recorded_was_replaced() {
         if cleaned {
             label(&mut world, "foo-n", &json!({keys::PAIR_ORIGIN_NAME: null}));
         }
-        job.pass::<Replace>(&mut world);
+        job.pass(&mut world);
         assert_eq!(job.target("foo-a").reason(), Some("NewPodNotReady"));
         serve(&mut world);
-        job.pass::<Replace>(&mut world);
+        job.pass(&mut world);
         assert_eq!(job.progress(), [Some(Progress::Succeeded)], "{cleaned}");
         assert_eq!(job.target("foo-a").extra(keys::NEW_POD), Some("foo-n"));
         assert_eq!(job.target("foo-a").extra(keys::OWNER), None);
@@ -106,8 +106,8 @@ fn the_new_pods_of_origins_that_went_unseen_are_known_by_a_label_that_stays() {
     for (id, name) in names.iter().enumerate() {
         world.add_pod(name, &ours(&serving(&id.to_string())));
     }
-    let mut job = FakeJob::new("j1", &names);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &names);
+    job.pass(&mut world);
     // In the same second, and another one that is no new pod: only the label says which pod replaces which.
     let uids = names.map(|name| world.expect_pod(name).uid);
     world.add_pod("foo-0", &ours(&serving("2")));
@@ -120,7 +120,7 @@ fn the_new_pods_of_origins_that_went_unseen_are_known_by_a_label_that_stays() {
         world.remove_pod(name);
     }
     let writes = world.writes().len();
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Succeeded); 2]);
     let new_pods = names.map(|name| job.target(name).extra(keys::NEW_POD).map(str::to_owned));
     assert_eq!(
@@ -141,14 +141,14 @@ fn a_pod_that_is_created_instead_of_one_that_operons_collaset_lost_is_of_the_sam
         metadata
     };
     world.add_pod("foo-a", &pod("0", "foo-1"));
-    let mut job = FakeJob::new("j1", &["foo-a"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+    job.pass(&mut world);
     world.advance(60);
     world.remove_pod("foo-a");
     world.add_pod("foo-b", &pod("1", "foo-2"));
     world.add_pod("foo-c", &pod("0", "foo-1"));
     for _ in 0..2 {
-        job.pass::<Replace>(&mut world);
+        job.pass(&mut world);
     }
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
     assert_eq!(job.target("foo-a").extra(keys::NEW_POD), Some("foo-c"));
@@ -158,8 +158,8 @@ fn a_pod_that_is_created_instead_of_one_that_operons_collaset_lost_is_of_the_sam
 fn two_origins_that_went_unseen_have_a_new_pod_each() {
     let mut world = world();
     world.add_pod("foo-b", &metadata(&json!({keys::INSTANCE_ID: "1"})));
-    let mut job = FakeJob::new("j1", &["foo-a", "foo-b"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a", "foo-b"]);
+    job.pass(&mut world);
     world.advance(60);
     for (name, id) in [("foo-m", "3"), ("foo-n", "2")] {
         world.add_pod(
@@ -170,7 +170,7 @@ fn two_origins_that_went_unseen_have_a_new_pod_each() {
     world.remove_pod("foo-a");
     world.remove_pod("foo-b");
     for _ in 0..3 {
-        job.pass::<Replace>(&mut world);
+        job.pass(&mut world);
     }
     let new_pods: Vec<_> = ["foo-a", "foo-b"]
         .iter()
@@ -187,10 +187,10 @@ fn two_origins_that_went_unseen_have_a_new_pod_each() {
 fn an_origin_that_nothing_replaced_is_not_found() {
     let mut world = world();
     world.add_pod("foo-old", &metadata(&json!({keys::INSTANCE_ID: "1"})));
-    let mut job = FakeJob::new("j1", &["foo-a"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+    job.pass(&mut world);
     world.remove_pod("foo-a");
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.target("foo-a").reason(), Some(keys::POD_NOT_FOUND));
 }
 
@@ -199,28 +199,28 @@ fn a_target_without_a_uid_goes_on_with_the_new_pod_that_is_recorded() {
     let mut world = world();
     world.remove_pod("foo-a");
     world.add_pod("foo-n", &metadata(&json!({keys::INSTANCE_ID: "2"})));
-    let mut job = FakeJob::new("j1", &["foo-a"]);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
     job.targets[0].progress = Some(Progress::Processing);
     job.targets[0].extra_info = vec![(keys::NEW_POD.to_owned(), "foo-n".to_owned())];
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.target("foo-a").reason(), Some("NewPodNotReady"));
     serve(&mut world);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
 }
 
 #[test]
 fn a_new_pod_that_stops_serving_is_waited_for_and_one_that_vanishes_fails() {
     let mut world = world();
-    let mut job = FakeJob::new("j1", &["foo-a"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+    job.pass(&mut world);
     pair(&mut world);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     take_away(&mut world);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.target("foo-a").reason(), Some("NewPodNotReady"));
     world.remove_pod("foo-n");
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.target("foo-a").reason(), Some(keys::NEW_POD_NOT_FOUND));
 }
 
@@ -228,17 +228,17 @@ fn a_new_pod_that_stops_serving_is_waited_for_and_one_that_vanishes_fails() {
 fn only_the_job_that_asked_takes_the_request_back() {
     let mut world = world();
     let (mut first, mut second) = (
-        FakeJob::new("j1", &["foo-a"]),
-        FakeJob::new("j2", &["foo-a"]),
+        FakeJob::<Replace>::new("j1", &["foo-a"]),
+        FakeJob::<Replace>::new("j2", &["foo-a"]),
     );
-    first.pass::<Replace>(&mut world);
-    second.pass::<Replace>(&mut world);
-    second.cancel::<Replace>(&mut world);
+    first.pass(&mut world);
+    second.pass(&mut world);
+    second.cancel(&mut world);
     assert_eq!(
         world.expect_pod("foo-a").label(keys::TO_REPLACE),
         Some("true")
     );
-    first.cancel::<Replace>(&mut world);
+    first.cancel(&mut world);
     let origin = world.expect_pod("foo-a");
     assert_eq!(
         (origin.label(keys::TO_REPLACE), origin.label(keys::JOB)),
@@ -246,9 +246,9 @@ fn only_the_job_that_asked_takes_the_request_back() {
     );
 
     label(&mut world, "foo-a", &json!({keys::TO_REPLACE: "by a user"}));
-    let mut third = FakeJob::new("j3", &["foo-a"]);
-    third.pass::<Replace>(&mut world);
-    third.cancel::<Replace>(&mut world);
+    let mut third = FakeJob::<Replace>::new("j3", &["foo-a"]);
+    third.pass(&mut world);
+    third.cancel(&mut world);
     assert_eq!(
         world.expect_pod("foo-a").label(keys::TO_REPLACE),
         Some("by a user")
@@ -259,24 +259,24 @@ fn only_the_job_that_asked_takes_the_request_back() {
 fn the_request_of_a_vanished_job_is_taken_over_by_the_next() {
     for cancels in [false, true] {
         let mut world = world();
-        let mut first = FakeJob::new("j1", &["foo-a"]);
-        first.pass::<Replace>(&mut world);
+        let mut first = FakeJob::<Replace>::new("j1", &["foo-a"]);
+        first.pass(&mut world);
         world.remove_job("j1");
-        let mut second = FakeJob::new("j2", &["foo-a"]);
+        let mut second = FakeJob::<Replace>::new("j2", &["foo-a"]);
         if cancels {
-            second.cancel::<Replace>(&mut world);
+            second.cancel(&mut world);
             assert_eq!(world.expect_pod("foo-a").label(keys::TO_REPLACE), None);
             continue;
         }
-        second.pass::<Replace>(&mut world);
+        second.pass(&mut world);
         assert_eq!(second.target("foo-a").reason(), Some(keys::TAKEN_OVER));
         let origin = world.expect_pod("foo-a");
         assert_eq!(origin.label(keys::JOB), Some("j2"));
         pair(&mut world);
         serve(&mut world);
-        second.pass::<Replace>(&mut world);
+        second.pass(&mut world);
         take_away(&mut world);
-        second.pass::<Replace>(&mut world);
+        second.pass(&mut world);
         assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
     }
 }
@@ -284,12 +284,12 @@ fn the_request_of_a_vanished_job_is_taken_over_by_the_next() {
 #[test]
 fn cancelling_while_both_serve_sends_the_new_pod_away() {
     let mut world = world();
-    let mut job = FakeJob::new("j1", &["foo-a"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+    job.pass(&mut world);
     pair(&mut world);
     serve(&mut world);
-    job.pass::<Replace>(&mut world);
-    job.cancel::<Replace>(&mut world);
+    job.pass(&mut world);
+    job.cancel(&mut world);
     assert!(world.expect_pod("foo-n").label(keys::TO_DELETE).is_some());
     let begun = json!({keys::DELETION_BEGUN: "1"});
     let unavailable = json!({keys::SERVICE_AVAILABLE: null});
@@ -301,10 +301,10 @@ fn cancelling_while_both_serve_sends_the_new_pod_away() {
         );
         assert!(job.target("foo-a").unfinished.is_some());
         label(&mut world, "foo-n", &labels);
-        job.release::<Replace>(&mut world);
+        job.release(&mut world);
     }
     assert_eq!(world.expect_pod("foo-a").label(keys::TO_REPLACE), None);
-    job.release::<Replace>(&mut world);
+    job.release(&mut world);
     assert_eq!(job.target("foo-a").unfinished, None);
     assert_eq!(world.staying_pods(), ["foo-a", "foo-n"]);
 }
@@ -312,15 +312,15 @@ fn cancelling_while_both_serve_sends_the_new_pod_away() {
 #[test]
 fn a_job_deleted_after_the_collaset_gave_the_origin_up_has_succeeded() {
     let mut world = world();
-    let mut job = FakeJob::new("j1", &["foo-a"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+    job.pass(&mut world);
     pair(&mut world);
     serve(&mut world);
     label(&mut world, "foo-a", &json!({keys::TO_DELETE: "1"}));
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Processing)]);
     job.job.ending = true;
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
     assert_eq!(world.expect_pod("foo-n").label(keys::TO_DELETE), None);
 }
@@ -328,17 +328,17 @@ fn a_job_deleted_after_the_collaset_gave_the_origin_up_has_succeeded() {
 #[test]
 fn an_origin_that_died_after_pairing_is_deleted_when_the_new_pod_serves() {
     let mut world = world();
-    let mut job = FakeJob::new("j1", &["foo-a"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+    job.pass(&mut world);
     pair(&mut world);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     world.end_pod("foo-a", "Failed");
     label(&mut world, "foo-a", &json!({keys::PAIR_NEW_ID: null}));
     label(&mut world, "foo-n", &json!({keys::PAIR_ORIGIN_NAME: null}));
     serve(&mut world);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     world.finish_deletions();
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert!(world.pod("foo-a").is_none());
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
 }
@@ -347,15 +347,15 @@ fn an_origin_that_died_after_pairing_is_deleted_when_the_new_pod_serves() {
 fn the_new_pod_of_a_pair_has_to_wait_for_the_origin_to_go() {
     let mut world = world();
     pair(&mut world);
-    let mut job = FakeJob::new("j1", &["foo-n"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-n"]);
+    job.pass(&mut world);
     assert!(
         job.target("foo-n")
             .extra(keys::NOT_ALLOWED)
             .is_some_and(|text| text.contains("foo-a"))
     );
     take_away(&mut world);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.target("foo-n").extra(keys::NOT_ALLOWED), None);
     assert_eq!(
         world.expect_pod("foo-n").label(keys::TO_REPLACE),
@@ -367,22 +367,22 @@ fn the_new_pod_of_a_pair_has_to_wait_for_the_origin_to_go() {
 fn a_pod_that_is_already_scaled_in_is_left_alone() {
     let mut world = world();
     label(&mut world, "foo-a", &json!({keys::TO_DELETE: "1"}));
-    let mut job = FakeJob::new("j1", &["foo-a"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+    job.pass(&mut world);
     assert_eq!(job.target("foo-a").reason(), Some(keys::OWNER_SCALED_DOWN));
-    job.release::<Replace>(&mut world);
+    job.release(&mut world);
     assert!(world.writes().is_empty());
 }
 
 #[test]
 fn nothing_is_taken_back_once_the_collaset_has_given_the_origin_up() {
     let mut world = world();
-    let mut job = FakeJob::new("j1", &["foo-a"]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &["foo-a"]);
+    job.pass(&mut world);
     pair(&mut world);
     serve(&mut world);
     label(&mut world, "foo-a", &json!({keys::TO_DELETE: "1"}));
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     assert_eq!(
         world.expect_pod("foo-a").label(keys::TO_REPLACE),
         Some("true")

@@ -13,12 +13,14 @@ use operon_sdk::prelude::*;
 use crate::plan::Plan;
 
 /// The action.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Restart;
 
 impl Action for Restart {
-    fn setup(&self, settings: &str) -> Result<Registration, String> {
-        Registration::without_settings(settings)
+    type Settings = NoSettings;
+
+    fn new(_: NoSettings) -> Self {
+        Self
     }
 
     fn operate_target(

@@ -53,13 +53,13 @@ fn image(world: &FakeCluster, name: &str) -> String {
     pod.container(name).expect("the container").image.clone()
 }
 
-fn job(uid: &str, containers: &[&str]) -> FakeJob {
-    let mut job = FakeJob::new(uid, &["foo"]);
+fn job(uid: &str, containers: &[&str]) -> FakeJob<Restart> {
+    let mut job = FakeJob::<Restart>::new(uid, &["foo"]);
     job.targets[0].containers = containers.iter().map(|name| (*name).to_owned()).collect();
     job
 }
 
-fn reason(job: &FakeJob) -> &str {
+fn reason(job: &FakeJob<Restart>) -> &str {
     job.target("foo").reason().unwrap_or_default()
 }
 
@@ -68,7 +68,7 @@ fn the_containers_restart_one_after_the_other_and_the_pod_stays() {
     let mut world = world();
     let uid = world.expect_pod("foo").uid;
     let mut job = job("j1", &[]);
-    job.pass::<Restart>(&mut world);
+    job.pass(&mut world);
     assert_eq!(
         image(&world, "app"),
         format!("docker.io/library/nginx@{DIGEST}")
@@ -76,17 +76,17 @@ fn the_containers_restart_one_after_the_other_and_the_pod_stays() {
     assert_eq!(image(&world, "web"), "nginx:1.27", "its turn has not come");
     assert_eq!(reason(&job), "ContainerStopping");
     let writes = world.writes().len();
-    job.pass::<Restart>(&mut world);
+    job.pass(&mut world);
     assert_eq!(world.writes().len(), writes, "nothing is written twice");
     runs(&mut world, "app", "second", false);
-    job.pass::<Restart>(&mut world);
+    job.pass(&mut world);
     assert_eq!(reason(&job), "ContainerNotReady");
     assert_eq!(image(&world, "web"), "nginx:1.27");
     runs(&mut world, "app", "second", true);
-    job.pass::<Restart>(&mut world);
+    job.pass(&mut world);
     assert_ne!(image(&world, "web"), "nginx:1.27");
     runs(&mut world, "web", "second", true);
-    job.pass::<Restart>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
     assert_eq!(world.expect_pod("foo").uid, uid);
     assert_eq!(world.writes().len(), 2);
@@ -96,9 +96,9 @@ fn the_containers_restart_one_after_the_other_and_the_pod_stays() {
 fn only_the_named_containers_restart() {
     let mut world = world();
     let mut job = job("j1", &["web"]);
-    job.pass::<Restart>(&mut world);
+    job.pass(&mut world);
     runs(&mut world, "web", "second", true);
-    job.pass::<Restart>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
     assert_eq!(image(&world, "app"), "nginx:1.27");
 }
@@ -109,10 +109,10 @@ fn a_second_job_restarts_again_and_the_original_image_is_kept() {
     for (uid, instance) in [("j1", "second"), ("j2", "third"), ("j3", "fourth")] {
         let before = image(&world, "app");
         let mut job = job(uid, &["app"]);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         assert_ne!(image(&world, "app"), before, "{uid}");
         runs(&mut world, "app", instance, true);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         assert_eq!(job.progress(), [Some(Progress::Succeeded)], "{uid}");
         world.finish_job(uid);
     }
@@ -125,15 +125,15 @@ fn a_second_job_restarts_again_and_the_original_image_is_kept() {
 fn an_image_that_was_changed_after_a_restart_is_the_original_one() {
     let mut world = world();
     let mut first = job("j1", &["app"]);
-    first.pass::<Restart>(&mut world);
+    first.pass(&mut world);
     runs(&mut world, "app", "second", true);
-    first.pass::<Restart>(&mut world);
+    first.pass(&mut world);
     world.finish_job("j1");
     let containers =
         json!([{"name": "app", "image": "nginx:1.28"}, {"name": "web", "image": "nginx:1.27"}]);
     world.change_pod("foo", &json!({"spec": {"containers": containers}}));
     reports(&mut world, "app", "docker.io/library/nginx:1.28");
-    job("j2", &["app"]).pass::<Restart>(&mut world);
+    job("j2", &["app"]).pass(&mut world);
     let pod = world.expect_pod("foo");
     let marks = pod.annotation(RESTARTS).expect("it is marked");
     assert!(marks.contains(r#""image":"nginx:1.28""#), "{marks}");
@@ -143,8 +143,8 @@ fn an_image_that_was_changed_after_a_restart_is_the_original_one() {
 fn a_job_waits_for_the_restart_of_another_one_that_is_active() {
     let mut world = world();
     let (mut first, mut second) = (job("j1", &["app"]), job("j2", &["web"]));
-    first.pass::<Restart>(&mut world);
-    second.pass::<Restart>(&mut world);
+    first.pass(&mut world);
+    second.pass(&mut world);
     assert_eq!(reason(&second), "RestartedByAnotherJob");
     assert_eq!(
         second.target("foo").recheck_after,
@@ -153,7 +153,7 @@ fn a_job_waits_for_the_restart_of_another_one_that_is_active() {
     );
     assert_eq!(image(&world, "web"), "nginx:1.27");
     world.remove_job("j1");
-    second.pass::<Restart>(&mut world);
+    second.pass(&mut world);
     assert_ne!(
         image(&world, "web"),
         "nginx:1.27",
@@ -178,7 +178,7 @@ fn what_cannot_be_restarted_in_place_fails_before_anything_is_written() {
         let written = image(&world, "web");
         reports(&mut world, "web", &written);
         let mut job = job("j1", &containers);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         assert_eq!(job.progress(), [Some(Progress::Failed)], "{containers:?}");
         assert_eq!(self::reason(&job), reason, "{containers:?}");
         assert_eq!(world.writes(), [], "{containers:?}");
@@ -197,7 +197,7 @@ fn a_pod_that_is_deleted_or_ends_fails_its_target() {
         (FakeCluster::new(), "PodNotFound"),
     ] {
         let mut job = job("j1", &[]);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         assert_eq!(reason(&job), expected);
         assert_eq!(world.writes(), []);
     }
@@ -207,8 +207,8 @@ fn a_pod_that_is_deleted_or_ends_fails_its_target() {
 fn a_cancelled_restart_needs_nothing_undone() {
     let mut world = world();
     let mut job = job("j1", &[]);
-    job.pass::<Restart>(&mut world);
-    job.cancel::<Restart>(&mut world);
+    job.pass(&mut world);
+    job.cancel(&mut world);
     assert_eq!(world.writes().len(), 1);
 }
 
@@ -221,11 +221,11 @@ fn an_update_in_place_is_waited_for_and_never_undone() {
         let mut world = world();
         world.change_pod("foo", &json!({"metadata": {"annotations": {key: "{}"}}}));
         let mut job = job("j1", &[]);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         assert_eq!(reason(&job), "UpdateUnderWay", "{key}");
         assert_eq!(world.writes(), [], "{key}");
         world.change_pod("foo", &json!({"metadata": {"annotations": {key: null}}}));
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         assert_eq!(reason(&job), "ContainerStopping", "{key}");
     }
 }
@@ -243,7 +243,7 @@ fn an_image_that_does_not_run_yet_is_not_replaced_by_the_one_that_does() {
             json!([{"name": "app", "image": new}, {"name": "web", "image": "nginx:1.27"}]);
         world.change_pod("foo", &json!({"spec": {"containers": containers}}));
         let mut job = job("j1", &["app"]);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         assert_eq!(reason(&job), "ImageNotRunning", "{new}");
         assert_eq!(world.writes(), [], "{new}");
         assert_eq!(image(&world, "app"), new);
@@ -255,9 +255,9 @@ fn a_second_restart_has_the_tag_of_the_original_image() {
     let mut world = world();
     for (uid, instance) in [("j1", "second"), ("j2", "third")] {
         let mut job = job(uid, &["app"]);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         runs(&mut world, "app", instance, true);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         world.finish_job(uid);
     }
     let expected = format!("docker.io/library/nginx:1.27@{DIGEST}");
@@ -270,7 +270,7 @@ fn a_static_pod_is_not_touched() {
     let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}});
     world.change_pod("foo", &mirror);
     let mut job = job("j1", &[]);
-    job.pass::<Restart>(&mut world);
+    job.pass(&mut world);
     assert_eq!(reason(&job), "CannotRestartInPlace");
     assert_eq!(world.writes(), []);
 }
@@ -292,7 +292,7 @@ fn a_container_that_has_ended_for_good_cannot_be_restarted() {
         let change = json!({"spec": {"restartPolicy": policy}, "status": status});
         world.change_pod("foo", &change);
         let mut job = job("j1", &["app"]);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         assert_eq!(reason(&job), expected, "{policy} {code}");
     }
 }
@@ -304,7 +304,7 @@ fn another_tag_of_the_same_image_is_no_change_of_a_pod_that_is_as_it_was_created
         world.change_pod("foo", &json!({"metadata": {"generation": generation}}));
         reports(&mut world, "app", "docker.io/library/nginx:stable");
         let mut job = job("j1", &["app"]);
-        job.pass::<Restart>(&mut world);
+        job.pass(&mut world);
         assert_eq!(reason(&job), expected, "generation {generation}");
     }
 }

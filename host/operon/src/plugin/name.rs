@@ -28,9 +28,10 @@ const KEYWORDS: [&str; 51] = [
 ];
 
 /// Types that the crate's source uses, so that the action can't be called the same.
-const TYPES: [&str; 29] = [
+const TYPES: [&str; 31] = [
     "Action",
     "ActionError",
+    "ActionSettings",
     "Box",
     "Cluster",
     "Default",
@@ -40,6 +41,7 @@ const TYPES: [&str; 29] = [
     "Failure",
     "Job",
     "Mapping",
+    "NoSettings",
     "None",
     "Ok",
     "Operation",

@@ -7,18 +7,21 @@ use operon_sdk::testing::{FakeCluster, FakeJob, target_of};
 use operon_sdk::{Action, Progress, json};
 
 /// A world in which the first pod is released and its new pod is known.
-fn replacing(replicas: u32, prepare: impl Fn(&mut FakeCluster)) -> (FakeJob, FakeCluster, String) {
+fn replacing(
+    replicas: u32,
+    prepare: impl Fn(&mut FakeCluster),
+) -> (FakeJob<Replace>, FakeCluster, String) {
     let mut world = world(replicas);
     prepare(&mut world);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut job, &mut world);
     turn(&mut job, &mut world);
     let new = job.target(FIRST).extra(keys::NEW_POD).map(str::to_owned);
     (job, world, new.expect("the new pod is known"))
 }
 
-fn assert_restored(mut job: FakeJob, mut world: FakeCluster, kept: &[&str]) {
-    job.cancel::<Replace>(&mut world);
+fn assert_restored(mut job: FakeJob<Replace>, mut world: FakeCluster, kept: &[&str]) {
+    job.cancel(&mut world);
     for _ in 0..2 {
         world.run_replica_sets();
         world.finish_deletions();
@@ -66,7 +69,7 @@ fn the_old_pod_stays_though_a_sibling_that_was_replaced_before_is_not_ready() {
     world.make_ready(&new);
     world.make_unready(SECOND);
     let (mut job, mut world) = (job, world);
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     world.run_replica_sets();
     world.run_replica_sets();
     assert_eq!(world.staying_pods(), [FIRST, SECOND]);
@@ -84,7 +87,7 @@ fn the_old_pod_stays_though_a_sibling_has_the_lowest_cost_of_all() {
 fn no_pod_keeps_a_deletion_cost_though_a_sibling_vanishes_while_a_job_is_cancelled() {
     let (mut job, mut world, new) = replacing(2, |_| {});
     world.make_ready(&new);
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     world.start_deleting(SECOND);
     for _ in 0..3 {
         world.run_replica_sets();
@@ -101,10 +104,10 @@ fn no_pod_keeps_a_deletion_cost_though_a_sibling_vanishes_while_a_job_is_cancell
 const MOST_EFFECTS: usize = 3;
 
 /// A cancelled job whose host ends after so many effects of the release.
-fn interrupted(performed: usize) -> (FakeJob, FakeCluster, String) {
+fn interrupted(performed: usize) -> (FakeJob<Replace>, FakeCluster, String) {
     let (mut job, mut world, new) = replacing(2, |_| {});
     world.make_ready(&new);
-    job.cancel::<Replace>(&mut world.clone());
+    job.cancel(&mut world.clone());
     let target = target_of(&world.expect_pod(FIRST));
     let mut operation = Replace
         .release_target(&target, &job.job, &world)
@@ -126,7 +129,7 @@ fn a_host_that_ends_while_it_cancels_leaves_no_deletion_cost_though_a_sibling_va
     for performed in 0..=MOST_EFFECTS {
         let (mut job, mut world, _) = interrupted(performed);
         world.start_deleting(SECOND);
-        job.release::<Replace>(&mut world);
+        job.release(&mut world);
         for _ in 0..3 {
             world.run_replica_sets();
             world.finish_deletions();
@@ -147,7 +150,7 @@ fn the_old_pod_stays_though_the_host_ends_while_it_cancels_and_another_new_pod_s
             world.make_all_ready();
             world.advance(1);
         }
-        job.release::<Replace>(&mut world);
+        job.release(&mut world);
         for _ in 0..2 {
             world.run_replica_sets();
             world.finish_deletions();
@@ -161,7 +164,7 @@ fn the_old_pod_stays_though_the_host_ends_while_it_cancels_and_another_new_pod_s
 fn the_new_pod_of_a_cancelled_replacement_stays_if_the_old_one_vanishes() {
     let (mut job, mut world, new) = interrupted(0);
     world.remove_pod(FIRST);
-    job.release::<Replace>(&mut world);
+    job.release(&mut world);
     assert_eq!(world.staying_pods(), [SECOND, &new]);
     assert_no_deletion_cost(&world);
 }
@@ -171,10 +174,10 @@ fn a_pod_that_another_job_replaces_after_an_interrupted_cancel_gets_a_new_pod_wi
  {
     for performed in 0..=MOST_EFFECTS {
         let (mut first, mut world, _) = interrupted(performed);
-        let mut second = FakeJob::new("j2", &[FIRST]);
+        let mut second = FakeJob::<Replace>::new("j2", &[FIRST]);
         // A host that ended begins with the other job.
-        second.pass::<Replace>(&mut world);
-        first.release::<Replace>(&mut world);
+        second.pass(&mut world);
+        first.release(&mut world);
         ready_turns(&mut second, &mut world, 6);
         assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
         assert_eq!(world.staying_pods().len(), 2);
@@ -187,7 +190,7 @@ fn a_job_that_takes_over_an_interrupted_cancel_leaves_no_deletion_cost() {
     for performed in 0..=MOST_EFFECTS {
         let (_, mut world, _) = interrupted(performed);
         world.remove_job("j1");
-        let mut second = FakeJob::new("j2", &[FIRST]);
+        let mut second = FakeJob::<Replace>::new("j2", &[FIRST]);
         ready_turns(&mut second, &mut world, 6);
         assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
         assert_eq!(world.staying_pods().len(), 2);
@@ -200,7 +203,7 @@ fn a_new_pod_that_stays_after_an_interrupted_cancel_has_no_deletion_cost() {
     for performed in 0..=MOST_EFFECTS {
         let (mut job, mut world, _) = interrupted(performed);
         world.scale("foo", 3);
-        job.release::<Replace>(&mut world);
+        job.release(&mut world);
         for _ in 0..2 {
             world.run_replica_sets();
             world.finish_deletions();
@@ -215,7 +218,7 @@ fn a_new_pod_is_not_deleted_for_an_old_one_that_is_only_in_a_stale_cache() {
     let (mut job, mut world, new) = replacing(2, |_| {});
     world.make_ready(&new);
     let stale = world.clone();
-    job.cancel::<Replace>(&mut stale.clone());
+    job.cancel(&mut stale.clone());
     let target = target_of(&stale.expect_pod(FIRST));
     let operation = Replace.release_target(&target, &job.job, &stale);
     let operation = operation.expect("an operation");
@@ -229,7 +232,7 @@ fn a_new_pod_that_was_not_claimed_yet_goes_as_well() {
     let cheap = json!({"metadata": {"annotations": {keys::DELETION_COST: "-100"}}});
     let mut world = world(2);
     world.change_pod(FIRST, &cheap);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut job, &mut world);
     world.make_all_ready();
     assert_restored(job, world, &[FIRST, SECOND]);
@@ -239,8 +242,7 @@ fn a_new_pod_that_was_not_claimed_yet_goes_as_well() {
 fn a_cancelled_job_of_many_targets_restores_each() {
     let mut world = world(4);
     let targets = [FIRST, SECOND, THIRD];
-    let mut job = FakeJob::new("j1", &targets);
-    job.job.settings = json!({"maxReleased": "100%"}).to_string();
+    let mut job = FakeJob::<Replace>::new("j1", &targets).settings(&json!({"maxReleased": "100%"}));
     ready_turns(&mut job, &mut world, 2);
     for target in targets {
         assert!(job.target(target).extra(keys::NEW_POD).is_some());
@@ -250,22 +252,23 @@ fn a_cancelled_job_of_many_targets_restores_each() {
 
 #[test]
 fn two_jobs_that_are_cancelled_at_once_each_give_up_a_new_pod() {
-    let all = json!({"maxReleased": "100%"}).to_string();
+    let all = json!({"maxReleased": "100%"});
     for cost in ["0", "-100"] {
         let mut world = world(2);
         let cheap = json!({"metadata": {"annotations": {keys::DELETION_COST: cost}}});
         world.change_pod(FIRST, &cheap);
-        let (mut first, mut second) = (FakeJob::new("j1", &[FIRST]), FakeJob::new("j2", &[SECOND]));
-        first.job.settings.clone_from(&all);
-        second.job.settings.clone_from(&all);
-        first.pass::<Replace>(&mut world);
-        second.pass::<Replace>(&mut world);
+        let (mut first, mut second) = (
+            FakeJob::<Replace>::new("j1", &[FIRST]).settings(&all),
+            FakeJob::<Replace>::new("j2", &[SECOND]).settings(&all),
+        );
+        first.pass(&mut world);
+        second.pass(&mut world);
         world.advance(1);
         world.run_replica_sets();
         world.make_all_ready();
-        first.pass::<Replace>(&mut world);
-        first.cancel::<Replace>(&mut world);
-        second.cancel::<Replace>(&mut world);
+        first.pass(&mut world);
+        first.cancel(&mut world);
+        second.cancel(&mut world);
         world.run_replica_sets();
         world.finish_deletions();
         assert_untouched(&world, &[FIRST, SECOND]);

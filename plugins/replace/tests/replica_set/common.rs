@@ -17,20 +17,20 @@ pub(crate) fn world(replicas: u32) -> FakeCluster {
 }
 
 /// One turn of everybody: the job, the `ReplicaSet` controller, the kubelet.
-pub(crate) fn turn(job: &mut FakeJob, world: &mut FakeCluster) {
-    job.pass::<Replace>(world);
+pub(crate) fn turn(job: &mut FakeJob<Replace>, world: &mut FakeCluster) {
+    job.pass(world);
     world.run_replica_sets();
     world.finish_deletions();
     world.advance(1);
 }
 
 /// As [`turn`], and new pods become ready.
-pub(crate) fn ready_turn(job: &mut FakeJob, world: &mut FakeCluster) {
+pub(crate) fn ready_turn(job: &mut FakeJob<Replace>, world: &mut FakeCluster) {
     turn(job, world);
     world.make_all_ready();
 }
 
-pub(crate) fn ready_turns(job: &mut FakeJob, world: &mut FakeCluster, turns: usize) {
+pub(crate) fn ready_turns(job: &mut FakeJob<Replace>, world: &mut FakeCluster, turns: usize) {
     for _ in 0..turns {
         ready_turn(job, world);
     }

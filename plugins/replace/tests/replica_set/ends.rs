@@ -10,12 +10,12 @@ use operon_sdk::{Progress, json};
 fn scaling_down_while_a_pod_is_out_fails_with_a_reason_and_leaves_the_right_number() {
     for replicas in [0, 1] {
         let mut world = world(2);
-        let mut job = FakeJob::new("j1", &[FIRST]);
-        job.pass::<Replace>(&mut world);
+        let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
+        job.pass(&mut world);
         world.scale("foo", replicas);
         ready_turns(&mut job, &mut world, 2);
         assert_eq!(job.target(FIRST).reason(), Some(keys::OWNER_SCALED_DOWN));
-        job.release::<Replace>(&mut world);
+        job.release(&mut world);
         world.run_replica_sets();
         world.finish_deletions();
         assert_eq!(world.staying_pods().len(), replicas as usize);
@@ -27,12 +27,12 @@ fn scaling_down_while_a_pod_is_out_fails_with_a_reason_and_leaves_the_right_numb
 #[test]
 fn a_pod_whose_replica_set_is_gone_goes_with_it() {
     let mut world = world(1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
+    job.pass(&mut world);
     world.remove("apps/v1", "ReplicaSet", "foo");
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.target(FIRST).reason(), Some(keys::OWNER_SCALED_DOWN));
-    job.release::<Replace>(&mut world);
+    job.release(&mut world);
     world.finish_deletions();
     assert!(world.staying_pods().is_empty());
 }
@@ -42,9 +42,9 @@ fn cancelling_at_any_point_leaves_as_many_pods_as_belong_and_no_trace() {
     for passes in 0..=3 {
         for ready in [false, true] {
             let mut world = world(2);
-            let mut job = FakeJob::new("j1", &[FIRST]);
+            let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
             for _ in 0..passes {
-                job.pass::<Replace>(&mut world);
+                job.pass(&mut world);
                 world.run_replica_sets();
                 if ready {
                     world.advance(1);
@@ -52,7 +52,7 @@ fn cancelling_at_any_point_leaves_as_many_pods_as_belong_and_no_trace() {
                 }
             }
             job.job.ending = true;
-            job.cancel::<Replace>(&mut world);
+            job.cancel(&mut world);
             world.run_replica_sets();
             world.finish_deletions();
             world.run_replica_sets();
@@ -78,32 +78,32 @@ fn a_pod_that_is_put_back_is_its_replica_sets_before_that_has_noticed() {
     let owners = json!([other, owner]);
     world.change_pod(FIRST, &json!({"metadata": {"ownerReferences": owners}}));
     let before = world.expect_pod(FIRST).owners;
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut job, &mut world);
     assert_ne!(world.expect_pod(FIRST).owners, before);
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     assert_eq!(world.expect_pod(FIRST).owners, before);
 }
 
 #[test]
 fn a_job_that_is_deleted_while_the_old_pod_terminates_has_succeeded() {
     let mut world = world(1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     ready_turns(&mut job, &mut world, 2);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert!(world.expect_pod(FIRST).deleting);
     job.job.ending = true;
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
 }
 
 #[test]
 fn an_old_pod_that_ended_while_it_was_out_is_deleted_at_a_cancel() {
     let mut world = world(1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut job, &mut world);
     world.end_pod(FIRST, "Failed");
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     world.run_replica_sets();
     world.finish_deletions();
     assert_untouched(&world, &[SECOND]);
@@ -112,12 +112,12 @@ fn an_old_pod_that_ended_while_it_was_out_is_deleted_at_a_cancel() {
 #[test]
 fn a_new_pod_that_stays_after_a_cancel_stands_for_nobody_any_more() {
     let mut world = world(1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut job, &mut world);
     turn(&mut job, &mut world);
     assert!(world.expect_pod(SECOND).label(keys::REPLACES).is_some());
     world.scale("foo", 2);
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     world.run_replica_sets();
     assert_untouched(&world, &[FIRST, SECOND]);
 }
@@ -125,12 +125,12 @@ fn a_new_pod_that_stays_after_a_cancel_stands_for_nobody_any_more() {
 #[test]
 fn a_pod_is_not_given_back_to_a_replica_set_that_is_being_deleted() {
     let mut world = world(1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
+    job.pass(&mut world);
     let deleted = json!({"metadata": {"deletionTimestamp": "1970-01-12T14:00:00Z"}});
     world.change("apps/v1", "ReplicaSet", "foo", &deleted);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert_eq!(job.target(FIRST).reason(), Some(keys::OWNER_SCALED_DOWN));
-    job.release::<Replace>(&mut world);
+    job.release(&mut world);
     assert!(world.expect_pod(FIRST).deleting);
 }

@@ -44,7 +44,7 @@ struct Schedule {
     seed: u64,
     dice: Dice,
     world: FakeCluster,
-    jobs: [FakeJob; 2],
+    jobs: [FakeJob<Replace>; 2],
     /// The jobs that are being deleted, or whose finalizer was removed by force.
     ended: BTreeSet<String>,
     vanished: BTreeSet<String>,
@@ -69,10 +69,9 @@ impl Schedule {
         let names = [FIRST, SECOND, THIRD];
         let mut job = |uid: &str| {
             let first = dice.below(replicas);
-            let mut job = FakeJob::new(uid, &names[first..replicas]);
+            let job = FakeJob::<Replace>::new(uid, &names[first..replicas]);
             let (most, removal) = (1 + dice.below(3), ["evict", "delete"][dice.below(2)]);
-            job.job.settings = json!({"maxReleased": most, "removal": removal}).to_string();
-            job
+            job.settings(&json!({"maxReleased": most, "removal": removal}))
         };
         let jobs = [job("j1"), job("j2")];
         let originals = world.pods().into_iter().map(|pod| pod.uid).collect();
@@ -172,7 +171,7 @@ impl Schedule {
             return;
         }
         let (before, progress) = (self.world.clone(), self.jobs[index].progress());
-        self.jobs[index].pass::<Replace>(&mut self.world);
+        self.jobs[index].pass(&mut self.world);
         self.check_removals(&before);
         for (target, before) in self.jobs[index].targets.iter().zip(progress) {
             if target.progress == Some(Progress::Succeeded) && before != target.progress {
@@ -191,7 +190,7 @@ impl Schedule {
     fn release(&mut self, index: usize) {
         if self.is_active(index) {
             let before = self.world.clone();
-            self.jobs[index].release::<Replace>(&mut self.world);
+            self.jobs[index].release(&mut self.world);
             self.check_removals(&before);
         }
     }
@@ -200,7 +199,7 @@ impl Schedule {
         if self.is_active(index) {
             let before = self.world.clone();
             self.jobs[index].job.ending = true;
-            self.jobs[index].cancel::<Replace>(&mut self.world);
+            self.jobs[index].cancel(&mut self.world);
             self.check_removals(&before);
             self.end(index);
         }

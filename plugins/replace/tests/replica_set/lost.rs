@@ -1,7 +1,7 @@
 //! Stories of pods that something else removes: whether they were replaced, or scaled in.
 
 use crate::common::*;
-use operon_action_replace::keys;
+use operon_action_replace::{Replace, keys};
 use operon_sdk::testing::{FakeCluster, FakeJob};
 use operon_sdk::{Progress, json};
 
@@ -15,7 +15,7 @@ fn a_pod_that_was_scaled_in_is_not_replaced() {
         world.scale("foo", to);
         world.run_replica_sets();
         assert!(world.expect_pod(FIRST).deleting);
-        let mut job = FakeJob::new("j1", &[FIRST]);
+        let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
         ready_turns(&mut job, &mut world, 2);
         assert_eq!(job.target(FIRST).reason(), Some(keys::OWNER_SCALED_DOWN));
         assert_eq!(job.progress(), [Some(Progress::Failed)]);
@@ -25,7 +25,7 @@ fn a_pod_that_was_scaled_in_is_not_replaced() {
 #[test]
 fn a_pod_that_is_scaled_in_while_it_waits_for_its_turn_is_not_replaced() {
     let mut world = world(3);
-    let mut job = FakeJob::new("j1", &[FIRST, SECOND]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST, SECOND]);
     turn(&mut job, &mut world);
     turn(&mut job, &mut world);
     assert_eq!(job.target(SECOND).reason(), Some("WaitingForTurn"));
@@ -40,7 +40,7 @@ fn a_pod_that_is_scaled_in_while_it_waits_for_its_turn_is_not_replaced() {
 #[test]
 fn a_pod_that_vanishes_while_it_waits_for_its_turn_is_replaced_by_the_one_made_for_it() {
     let mut world = world(3);
-    let mut job = FakeJob::new("j1", &[FIRST, SECOND]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST, SECOND]);
     turn(&mut job, &mut world);
     world.remove_pod(SECOND);
     ready_turns(&mut job, &mut world, 6);
@@ -52,7 +52,7 @@ fn a_pod_that_vanishes_while_it_waits_for_its_turn_is_replaced_by_the_one_made_f
 #[test]
 fn two_pods_that_vanish_at_once_are_not_both_replaced_by_the_pod_that_both_wanted() {
     let mut world = world(2);
-    let mut job = FakeJob::new("j1", &[FIRST, SECOND]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST, SECOND]);
     turn(&mut job, &mut world);
     world.remove_pod(FIRST);
     world.remove_pod(SECOND);
@@ -65,7 +65,7 @@ fn two_pods_that_vanish_at_once_are_not_both_replaced_by_the_pod_that_both_wante
 #[test]
 fn a_pod_of_an_old_revision_is_not_replaced() {
     let mut world = world(2);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     world.start_deleting(FIRST);
     turn(&mut job, &mut world);
     world.scale("foo", 0);
@@ -78,7 +78,7 @@ fn a_broken_sibling_does_not_hold_a_replaced_target() {
     let mut world = world(3);
     world.make_unready(THIRD);
     world.start_deleting(FIRST);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut job, &mut world);
     turn(&mut job, &mut world);
     world.make_ready(FOURTH);
@@ -105,7 +105,7 @@ fn the_owner_is_recorded_because_names_of_pods_are_shortened() {
     let short = format!("{}bbbbb", &name[..58]);
     object["metadata"]["name"] = short.as_str().into();
     world.put(object);
-    let mut job = FakeJob::new("j1", &[&short]);
+    let mut job = FakeJob::<Replace>::new("j1", &[&short]);
     ready_turns(&mut job, &mut world, 2);
     assert!(
         job.target(&short)

@@ -11,14 +11,14 @@ fn a_released_pod_is_controlled_by_its_deployment_and_put_back_with_the_exact_re
     let mut world = world(2);
     let before = world.expect_pod(FIRST).owners;
     assert!(before[0].block_owner_deletion);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut job, &mut world);
     let pod = world.expect_pod(FIRST);
     let kinds: Vec<_> = pod.owners.iter().map(|owner| owner.kind.as_str()).collect();
     assert_eq!(kinds, ["Deployment"]);
     assert!(pod.owners[0].controller && !pod.owners[0].block_owner_deletion);
     assert_eq!(world.staying_pods(), [FIRST, SECOND, THIRD]);
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     assert_eq!(world.expect_pod(FIRST).owners, before);
 }
 
@@ -35,8 +35,8 @@ fn a_pod_without_a_deployment_keeps_its_replica_set_as_an_owner_that_does_not_co
         let patch = json!({"metadata": {"ownerReferences": owners}});
         world.change("apps/v1", "ReplicaSet", "foo", &patch);
         let before = world.expect_pod(FIRST).owners;
-        let mut job = FakeJob::new("j1", &[FIRST]);
-        job.pass::<Replace>(&mut world);
+        let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
+        job.pass(&mut world);
         let says = job
             .target(FIRST)
             .failure
@@ -50,7 +50,7 @@ fn a_pod_without_a_deployment_keeps_its_replica_set_as_an_owner_that_does_not_co
         assert!(pod.owners[0].kind == "ReplicaSet" && pod.controller().is_none());
         world.run_replica_sets();
         assert_eq!(world.staying_pods(), [FIRST, SECOND, THIRD]);
-        job.cancel::<Replace>(&mut world);
+        job.cancel(&mut world);
         assert_eq!(world.expect_pod(FIRST).owners, before);
     }
 }
@@ -60,7 +60,7 @@ fn a_pod_is_not_released_to_a_deployment_that_is_being_deleted() {
     let mut world = world(2);
     let deleted = json!({"metadata": {"deletionTimestamp": "1970-01-12T14:00:00Z"}});
     world.change("apps/v1", "Deployment", "foo", &deleted);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut job, &mut world);
     assert_untouched(&world, &[FIRST, SECOND]);
     world.remove("apps/v1", "Deployment", "foo");
@@ -77,8 +77,8 @@ fn a_pod_is_not_released_to_a_deployment_that_is_being_deleted() {
 fn a_pod_whose_label_is_put_back_by_hand_is_put_back_and_never_deleted() {
     for claimed in [false, true] {
         let mut world = world(1);
-        let mut job = FakeJob::new("j1", &[FIRST]);
-        job.pass::<Replace>(&mut world);
+        let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
+        job.pass(&mut world);
         if claimed {
             world.run_replica_sets();
             turn(&mut job, &mut world);
@@ -88,7 +88,7 @@ fn a_pod_whose_label_is_put_back_by_hand_is_put_back_and_never_deleted() {
         world.run_replica_sets();
         turn(&mut job, &mut world);
         assert_eq!(job.target(FIRST).reason(), Some(keys::ORIGIN_PUT_BACK));
-        job.release::<Replace>(&mut world);
+        job.release(&mut world);
         world.run_replica_sets();
         world.finish_deletions();
         assert_untouched(&world, &[FIRST]);
@@ -98,8 +98,8 @@ fn a_pod_whose_label_is_put_back_by_hand_is_put_back_and_never_deleted() {
 #[test]
 fn a_pod_is_never_its_own_substitute() {
     let mut world = world(1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
+    job.pass(&mut world);
     // As if the ReplicaSet had adopted it, with label and all.
     let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "foo",
         "uid": world.expect_pod(FIRST).label(keys::RELEASED_FROM), "controller": true}]);
@@ -115,19 +115,19 @@ fn a_pod_is_never_its_own_substitute() {
 fn a_pod_that_a_vanished_job_released_is_taken_over_by_the_next() {
     for claimed in [false, true] {
         let mut world = world(1);
-        let mut first = FakeJob::new("j1", &[FIRST]);
+        let mut first = FakeJob::<Replace>::new("j1", &[FIRST]);
         turn(&mut first, &mut world);
         if claimed {
             ready_turn(&mut first, &mut world);
         }
-        let mut second = FakeJob::new("j2", &[FIRST]);
+        let mut second = FakeJob::<Replace>::new("j2", &[FIRST]);
         turn(&mut second, &mut world);
         assert_ne!(second.target(FIRST).reason(), Some("TakenOver"));
         world.remove_job("j1");
         turn(&mut second, &mut world);
         assert_eq!(second.target(FIRST).reason(), Some("TakenOver"));
         let mut cancelled = (second.clone(), world.clone());
-        cancelled.0.cancel::<Replace>(&mut cancelled.1);
+        cancelled.0.cancel(&mut cancelled.1);
         cancelled.1.run_replica_sets();
         cancelled.1.finish_deletions();
         assert_untouched(&cancelled.1, &[FIRST]);
@@ -140,12 +140,12 @@ fn a_pod_that_a_vanished_job_released_is_taken_over_by_the_next() {
 #[test]
 fn a_label_put_back_after_its_job_vanished_is_completed_and_the_target_starts_over() {
     let mut world = world(1);
-    let mut first = FakeJob::new("j1", &[FIRST]);
+    let mut first = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut first, &mut world);
     world.remove_job("j1");
     let label = json!({"metadata": {"labels": {keys::TEMPLATE_HASH: "h"}}});
     world.change_pod(FIRST, &label);
-    let mut second = FakeJob::new("j2", &[FIRST]);
+    let mut second = FakeJob::<Replace>::new("j2", &[FIRST]);
     turn(&mut second, &mut world);
     world.finish_deletions();
     assert_untouched(&world, &[FIRST]);
@@ -156,12 +156,12 @@ fn a_label_put_back_after_its_job_vanished_is_completed_and_the_target_starts_ov
 #[test]
 fn a_label_put_back_after_its_job_vanished_is_never_undone_by_a_job_that_waits_for_its_turn() {
     let mut world = world(2);
-    let mut first = FakeJob::new("j1", &[FIRST]);
+    let mut first = FakeJob::<Replace>::new("j1", &[FIRST]);
     ready_turns(&mut first, &mut world, 2);
     world.remove_job("j1");
     let label = json!({"metadata": {"labels": {keys::TEMPLATE_HASH: "h"}}});
     world.change_pod(FIRST, &label);
-    let mut second = FakeJob::new("j2", &[SECOND]);
+    let mut second = FakeJob::<Replace>::new("j2", &[SECOND]);
     turn(&mut second, &mut world);
     world.finish_deletions();
     assert_untouched(&world, &[FIRST, SECOND]);
@@ -172,10 +172,10 @@ fn a_job_that_waits_for_its_turn_leaves_a_vanished_jobs_new_pod_its_min_ready_se
     let mut world = world(2);
     let patch = json!({"spec": {"minReadySeconds": 10}});
     world.change("apps/v1", "ReplicaSet", "foo", &patch);
-    let mut first = FakeJob::new("j1", &[FIRST]);
+    let mut first = FakeJob::<Replace>::new("j1", &[FIRST]);
     ready_turns(&mut first, &mut world, 2);
     world.remove_job("j1");
-    let mut second = FakeJob::new("j2", &[SECOND]);
+    let mut second = FakeJob::<Replace>::new("j2", &[SECOND]);
     turn(&mut second, &mut world);
     assert!(world.expect_pod(FIRST).live());
     world.advance(10);
@@ -186,11 +186,11 @@ fn a_job_that_waits_for_its_turn_leaves_a_vanished_jobs_new_pod_its_min_ready_se
 #[test]
 fn the_new_pod_of_an_abandoned_replacement_can_be_replaced() {
     let mut world = world(1);
-    let mut first = FakeJob::new("j1", &[FIRST]);
+    let mut first = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut first, &mut world);
     ready_turn(&mut first, &mut world);
     world.remove_job("j1");
-    let mut second = FakeJob::new("j2", &[SECOND]);
+    let mut second = FakeJob::<Replace>::new("j2", &[SECOND]);
     ready_turns(&mut second, &mut world, 5);
     assert_eq!(second.progress(), [Some(Progress::Succeeded)]);
 }
@@ -198,13 +198,13 @@ fn the_new_pod_of_an_abandoned_replacement_can_be_replaced() {
 #[test]
 fn the_advice_for_a_mark_that_cannot_be_read_leaves_no_trace() {
     let mut world = world(1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     turn(&mut job, &mut world);
     world.change_pod(
         FIRST,
         &json!({"metadata": {"annotations": {keys::ORIGIN: "{}"}}}),
     );
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     let failure = job.target(FIRST).failure.clone().expect("it failed");
     assert_eq!(failure.reason, "OriginUnreadable");
     let command = failure.message.split_once("-p '").expect("a command").1;

@@ -12,10 +12,8 @@ fn quota(world: &mut FakeCluster, pods: &str) {
 }
 
 /// A job of two targets, both of which may be released at the same time.
-fn job_of_both() -> FakeJob {
-    let mut job = FakeJob::new("j1", &[FIRST, SECOND]);
-    job.job.settings = json!({"maxReleased": "100%"}).to_string();
-    job
+fn job_of_both() -> FakeJob<Replace> {
+    FakeJob::<Replace>::new("j1", &[FIRST, SECOND]).settings(&json!({"maxReleased": "100%"}))
 }
 
 #[test]
@@ -52,7 +50,7 @@ fn a_target_without_room_quotes_the_quota_whether_its_pod_is_released_or_not() {
     }
     assert!(quoted > 500, "{quoted} of 600 s");
     assert!(writes < 100, "{writes} writes in ten minutes");
-    job.cancel::<Replace>(&mut world);
+    job.cancel(&mut world);
     turn(&mut job, &mut world);
     assert_untouched(&world, &[FIRST, SECOND]);
 }

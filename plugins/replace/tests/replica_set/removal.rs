@@ -14,7 +14,7 @@ fn budget(world: &mut FakeCluster, name: &str, allowed: u32) {
     }));
 }
 
-fn says(job: &FakeJob, target: &str) -> String {
+fn says(job: &FakeJob<Replace>, target: &str) -> String {
     let failure = job.target(target).failure.clone();
     failure.map(|failure| failure.message).unwrap_or_default()
 }
@@ -23,7 +23,7 @@ fn says(job: &FakeJob, target: &str) -> String {
 fn a_budget_keeps_the_old_pod_until_it_allows_the_eviction() {
     let mut world = world(2);
     budget(&mut world, "web", 0);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     ready_turns(&mut job, &mut world, 4);
     assert!(!world.expect_pod(FIRST).deleting);
     budget(&mut world, "web", 1);
@@ -36,7 +36,7 @@ fn a_drain_beside_a_replacement_leaves_as_many_ready_pods_as_the_budget_wants() 
     let mut world = world(2);
     let patch = json!({"spec": {"minReadySeconds": 30}});
     world.change("apps/v1", "ReplicaSet", "foo", &patch);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     // The new pod is ready and sits out its time, so the budget of two allows the drain a sibling.
     ready_turns(&mut job, &mut world, 2);
     assert_eq!(ready(&world), 3);
@@ -60,7 +60,7 @@ fn several_budgets_over_a_pod_are_named_and_no_eviction_is_tried() {
     let mut world = world(2);
     budget(&mut world, "web", 1);
     budget(&mut world, "all", 1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     ready_turns(&mut job, &mut world, 4);
     assert_eq!(job.target(FIRST).reason(), Some(keys::SEVERAL_BUDGETS));
     assert!(
@@ -74,8 +74,7 @@ fn several_budgets_over_a_pod_are_named_and_no_eviction_is_tried() {
 fn a_deletion_asks_no_budget_where_the_settings_say_so() {
     let mut world = world(2);
     budget(&mut world, "web", 0);
-    let mut job = FakeJob::new("j1", &[FIRST]);
-    job.job.settings = json!({"removal": "delete"}).to_string();
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]).settings(&json!({"removal": "delete"}));
     ready_turns(&mut job, &mut world, 4);
     assert_eq!(job.progress(), [Some(Progress::Succeeded)]);
 }
@@ -85,9 +84,9 @@ fn a_quarter_of_the_replicas_is_replaced_at_the_same_time() {
     let mut world = world(8);
     let targets = world.staying_pods();
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-    let mut job = FakeJob::new("j1", &targets);
+    let mut job = FakeJob::<Replace>::new("j1", &targets);
     for _ in 0..30 {
-        job.pass::<Replace>(&mut world);
+        job.pass(&mut world);
         let out =
             |pod: &&operon_sdk::Pod| !pod.deleting && pod.label(keys::RELEASED_FROM).is_some();
         assert!(world.pods().iter().filter(out).count() <= 2);
@@ -102,7 +101,7 @@ fn a_quarter_of_the_replicas_is_replaced_at_the_same_time() {
 #[test]
 fn a_stale_new_pod_never_costs_the_old_one() {
     let mut world = world(1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
     ready_turns(&mut job, &mut world, 2);
     let stale = world.clone();
     let target = operon_sdk::testing::target_of(&stale.expect_pod(FIRST));
@@ -117,13 +116,13 @@ fn a_stale_new_pod_never_costs_the_old_one() {
 #[test]
 fn a_waiting_target_quotes_the_cluster() {
     let mut world = world(1);
-    let mut job = FakeJob::new("j1", &[FIRST]);
-    job.pass::<Replace>(&mut world);
+    let mut job = FakeJob::<Replace>::new("j1", &[FIRST]);
+    job.pass(&mut world);
     let failure = "pods \"foo-\" is forbidden: exceeded quota: pods";
     let quota = json!({"status": {"conditions": [
         {"type": "ReplicaFailure", "status": "True", "message": failure}]}});
     world.change("apps/v1", "ReplicaSet", "foo", &quota);
-    job.pass::<Replace>(&mut world);
+    job.pass(&mut world);
     assert!(says(&job, FIRST).contains(failure));
 
     world.run_replica_sets();

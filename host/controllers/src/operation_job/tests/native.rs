@@ -1,6 +1,8 @@
 //! An action of the SDK as the host calls it: the same code as in its component, without WebAssembly. What
 //! is converted here is converted in `plugin-runtime` for components.
 
+use std::marker::PhantomData;
+
 use operon_core::action as core;
 use operon_sdk as sdk;
 
@@ -9,16 +11,22 @@ use super::*;
 /// An action that runs natively.
 pub(super) struct Native<A> {
     registration: Registration,
-    action: fn() -> A,
+    settings: String,
+    action: PhantomData<fn() -> A>,
 }
 
 impl<A: sdk::Action> Native<A> {
     pub(super) fn new(settings: &str) -> Self {
-        let registration = A::default().setup(settings).expect("right settings");
+        let registration = Self::action(settings).setup().expect("right settings");
         Self {
             registration: self::registration(registration),
-            action: A::default,
+            settings: settings.to_owned(),
+            action: PhantomData,
         }
+    }
+
+    fn action(settings: &str) -> A {
+        A::new(sdk::settings(settings).expect("right settings"))
     }
 
     /// Each call has its own value of the action, as each call of a component has its own instance.
@@ -28,7 +36,7 @@ impl<A: sdk::Action> Native<A> {
         call: impl FnOnce(&A, &sdk::Target, &sdk::Job, &Seen) -> Result<T, sdk::ActionError>,
         convert: fn(T) -> C,
     ) -> BoxFuture<'static, Result<C, ActionError>> {
-        let action = (self.action)();
+        let action = Self::action(&self.settings);
         let (target, job) = (target(request.target), job(request.job));
         let seen = Seen(Arc::clone(&request.cluster));
         let answer = call(&action, &target, &job, &seen);
