@@ -13,6 +13,7 @@ mod new;
 mod push;
 mod rbac;
 mod scaffold;
+mod test;
 
 use clap::Subcommand;
 
@@ -31,6 +32,8 @@ enum Command {
     Build(build::Arguments),
     /// Load a component as the host does, and show what it is, reads and accepts
     Inspect(inspect::Arguments),
+    /// Run a component for the targets of a job in a cluster in memory, and show what it changes
+    Test(test::Arguments),
     /// Push a component to an OCI registry
     Push(push::Arguments),
 }
@@ -40,6 +43,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::New(arguments) => new::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Push(arguments) => push::run(&arguments),
     }
 }

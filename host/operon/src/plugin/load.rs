@@ -13,6 +13,7 @@ use super::{component::Component, manifests};
 pub(super) struct Loaded {
     pub(super) component: Component,
     pub(super) action: Arc<dyn Action>,
+    pub(super) settings: Value,
 }
 
 /// Loads the component of a file with the settings of another, `{}` if there is none.
@@ -33,7 +34,11 @@ pub(super) async fn load(file: &Path, settings: Option<&Path>) -> anyhow::Result
         let (file, reason) = (file.display(), error.reason);
         anyhow!("{file}: {reason}: {}", error.message)
     })?;
-    Ok(Loaded { component, action })
+    Ok(Loaded {
+        component,
+        action,
+        settings,
+    })
 }
 
 /// The settings in a file: those of the ActionPlugin in it, or all of it.

@@ -39,6 +39,11 @@ pub(crate) fn annotate() -> Result<&'static [u8]> {
     guest.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
+/// The component of a built-in action, taken as the others.
+pub(crate) fn builtin(package: &str) -> Result<Vec<u8>> {
+    build(package)
+}
+
 fn build(package: &str) -> Result<Vec<u8>> {
     let file = format!("{}.wasm", package.replace('-', "_"));
     let folder = if let Some(folder) = std::env::var_os("OPERON_WASM_DIR") {

@@ -1,0 +1,277 @@
+//! The cluster in memory: the SDK's fake cluster, as the host's action reads it and as effects change it.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::ensure;
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use operon_core::{
+    action::{
+        ClusterView, Effect, Failure, JobState, ObjectReference, Operation, PatchKind, PodView,
+        ReadError, Requirement, Severity, Watch,
+    },
+    selector::Selector,
+};
+use operon_sdk::{self as sdk, Cluster as _, testing::FakeCluster};
+use serde_json::{Value, json};
+
+/// The objects, and the clock.
+#[derive(Clone)]
+pub(super) struct World(FakeCluster);
+
+impl World {
+    /// An empty one, at this second.
+    pub(super) fn new() -> Self {
+        let mut cluster = FakeCluster::new();
+        cluster.advance(Timestamp::now().as_second() - cluster.now());
+        Self(cluster)
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        self.0.now()
+    }
+
+    /// Adds an object of a file. A pod without a status runs and is ready.
+    ///
+    /// # Errors
+    /// It has no kind or no name.
+    pub(super) fn put(&mut self, object: &Value) -> anyhow::Result<()> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let name = text(&object["metadata"]["name"]);
+        let kind = text(&object["kind"]);
+        ensure!(
+            !name.is_empty() && !kind.is_empty() && object["apiVersion"].is_string(),
+            "an object must have apiVersion, kind and metadata.name; one of kind {kind:?} and name {name:?} has not"
+        );
+        let mut object = object.clone();
+        let is_pod = kind == "Pod";
+        let has_status = !object["status"].is_null();
+        if is_pod && !has_status {
+            object["status"] = json!({});
+        }
+        self.0.put(object);
+        if is_pod && !has_status {
+            self.0.make_ready(&name);
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_job(&mut self, uid: &str) {
+        self.0.add_job(uid);
+    }
+
+    pub(super) fn object(&self, reference: &ObjectReference) -> Option<&Value> {
+        let ObjectReference {
+            api_version,
+            kind,
+            name,
+        } = reference;
+        self.0.object(api_version, kind, name)
+    }
+
+    /// The pod as the host reads it.
+    pub(super) fn pod(&self, name: &str) -> Option<PodView> {
+        self.0.object("v1", "Pod", name).and_then(pod_view)
+    }
+
+    /// How many writes there were.
+    pub(super) fn writes(&self) -> usize {
+        self.0.writes().len()
+    }
+
+    /// Performs an operation. The first effect that is refused ends it.
+    pub(super) fn perform(&mut self, operation: &Operation) -> Result<(), Failure> {
+        let performed = self.0.perform_operation(&answer(operation));
+        performed.map_err(|failure| Failure::new(failure.reason, failure.message))
+    }
+
+    /// What others do meanwhile: the kubelet, and the controller of ReplicaSets.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        self.0.advance(seconds.max(1));
+        self.0.finish_deletions();
+        self.0.run_replica_sets();
+        for pod in self.0.pods() {
+            if pod.phase == "Pending" && !pod.deleting {
+                self.0.make_ready(&pod.name);
+            }
+        }
+    }
+}
+
+fn pod_view(object: &Value) -> Option<PodView> {
+    let pod: Pod = serde_json::from_value(object.clone()).ok()?;
+    Some(PodView::from(&pod))
+}
+
+/// What a call about one target reads: its pod, and the kinds that the action declared.
+pub(super) struct View {
+    pub(super) world: Arc<World>,
+    pub(super) watches: Arc<[Watch]>,
+    pub(super) target: String,
+}
+
+impl View {
+    /// The watch of a kind.
+    fn watch(&self, api_version: &str, kind: &str) -> Result<&Watch, ReadError> {
+        let mut watches = self.watches.iter();
+        let declared = watches.find(|watch| watch.api_version == api_version && watch.kind == kind);
+        declared.ok_or_else(|| ReadError::NotDeclared(format!("{api_version}/{kind}")))
+    }
+
+    /// The objects of a kind that the host would have, and that a selector matches.
+    fn matching(
+        &self,
+        api_version: &str,
+        kind: &str,
+        label_selector: &str,
+    ) -> Result<Vec<Value>, ReadError> {
+        let watch = self.watch(api_version, kind)?;
+        let asked = Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
+        let watched = Selector::parse(&watch.label_selector).map_err(ReadError::BadSelector)?;
+        let mut found = self.world.0.find(api_version, kind, "").unwrap_or_default();
+        found.retain(|object| {
+            let labels = object["metadata"]["labels"].clone();
+            let labels = serde_json::from_value(labels).unwrap_or_default();
+            asked.matches(&labels) && watched.matches(&labels)
+        });
+        Ok(found)
+    }
+}
+
+impl ClusterView for View {
+    fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
+        let ObjectReference {
+            api_version,
+            kind,
+            name,
+        } = reference;
+        let is_target = api_version == "v1" && kind == "Pod" && *name == self.target;
+        if !is_target {
+            let found = self.matching(api_version, kind, "")?;
+            return Ok(found
+                .into_iter()
+                .find(|one| one["metadata"]["name"] == **name));
+        }
+        Ok(self.world.object(reference).cloned())
+    }
+
+    fn find(
+        &self,
+        api_version: &str,
+        kind: &str,
+        label_selector: &str,
+    ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError> {
+        let found = self.matching(api_version, kind, label_selector)?;
+        Ok(Box::new(found.into_iter()))
+    }
+
+    fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError> {
+        let found = self.matching("v1", "Pod", label_selector)?;
+        Ok(found.iter().filter_map(pod_view).collect())
+    }
+
+    fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
+        Ok(match self.world.0.find_job(uid) {
+            Ok(sdk::JobState::Active) => JobState::Active,
+            Ok(sdk::JobState::Finished) => JobState::Finished,
+            Ok(sdk::JobState::Absent) | Err(_) => JobState::Absent,
+        })
+    }
+}
+
+/// The host's values as those of the SDK.
+fn answer(operation: &Operation) -> sdk::Operation {
+    let Operation {
+        requirements,
+        limit,
+        effects,
+        extra_info: _,
+        unfinished: _,
+    } = operation;
+    let requirement = |requirement: &Requirement| sdk::Requirement {
+        object: object(&requirement.object),
+        uid: requirement.uid.clone(),
+        resource_version: requirement.resource_version.clone(),
+    };
+    sdk::Operation {
+        requirements: requirements.iter().map(requirement).collect(),
+        limit: limit.as_ref().map(|limit| sdk::PodLimit {
+            label_selector: limit.label_selector.clone(),
+            pods: limit.pods,
+        }),
+        effects: effects.iter().map(effect).collect(),
+        extra_info: Vec::new(),
+        unfinished: None,
+        extra: Vec::new(),
+    }
+}
+
+fn object(reference: &ObjectReference) -> sdk::ObjectReference {
+    let ObjectReference {
+        api_version,
+        kind,
+        name,
+    } = reference;
+    sdk::ObjectReference::new(api_version, kind, name)
+}
+
+fn effect(effect: &Effect) -> sdk::Effect {
+    match effect {
+        Effect::Patch {
+            object,
+            subresource,
+            kind,
+            body,
+            uid,
+            resource_version,
+        } => sdk::Effect::Patch(sdk::Patch {
+            object: self::object(object),
+            subresource: subresource.clone(),
+            kind: match kind {
+                PatchKind::Merge => sdk::PatchKind::Merge,
+                PatchKind::Json => sdk::PatchKind::Json,
+                PatchKind::Strategic => sdk::PatchKind::Strategic,
+            },
+            body: body.to_string(),
+            uid: uid.clone(),
+            resource_version: resource_version.clone(),
+        }),
+        Effect::Apply(body) => sdk::Effect::Apply(body.to_string()),
+        Effect::Create(body) => sdk::Effect::Create(body.to_string()),
+        Effect::Delete {
+            object,
+            uid,
+            resource_version,
+            grace_period_seconds,
+            propagation: _,
+        } => sdk::Effect::Delete(sdk::Delete {
+            object: self::object(object),
+            uid: uid.clone(),
+            resource_version: resource_version.clone(),
+            grace_period_seconds: *grace_period_seconds,
+        }),
+        Effect::Evict {
+            pod,
+            uid,
+            resource_version,
+            grace_period_seconds,
+        } => sdk::Effect::Evict(sdk::Evict {
+            pod: pod.clone(),
+            uid: uid.clone(),
+            resource_version: resource_version.clone(),
+            grace_period_seconds: *grace_period_seconds,
+        }),
+        Effect::Event {
+            severity,
+            reason,
+            message,
+        } => sdk::Effect::Event(sdk::Event {
+            severity: match severity {
+                Severity::Normal => sdk::Severity::Normal,
+                Severity::Warning => sdk::Severity::Warning,
+            },
+            reason: reason.clone(),
+            message: message.clone(),
+        }),
+    }
+}
