@@ -14,7 +14,7 @@ use kube::{
 };
 use operon_core::{
     action::{LoadError, Registration, Watch},
-    selector::Selector,
+    action_plugin::registration,
 };
 
 use crate::{
@@ -74,9 +74,7 @@ impl Watcher<'_> {
             })?;
         let mut declared = Declared::default();
         let mut caches = Vec::new();
-        for watch in &registration.watches {
-            let selector = self.selector(watch)?;
-            self.check_once(registration, watch)?;
+        for (watch, selector) in registration::watches(self.action, registration)? {
             let key = (watch.api_version.clone(), watch.kind.clone());
             let Some(resource) = self.resource(watch).await? else {
                 declared.absent.insert(key);
@@ -100,47 +98,8 @@ impl Watcher<'_> {
         Ok(PluginWatch { declared, caches })
     }
 
-    /// One watch per kind: two would be two views of it.
-    fn check_once(&self, registration: &Registration, watch: &Watch) -> Result<(), LoadError> {
-        let same =
-            |other: &&Watch| (&other.api_version, &other.kind) == (&watch.api_version, &watch.kind);
-        if registration.watches.iter().filter(same).count() == 1 {
-            return Ok(());
-        }
-        Err(LoadError {
-            reason: "BadRegistration",
-            message: format!(
-                "setup of action {:?} declares {} {} more than once; declare it once with all its mappings",
-                self.action, watch.api_version, watch.kind
-            ),
-            transient: false,
-        })
-    }
-
-    fn selector(&self, watch: &Watch) -> Result<Selector, LoadError> {
-        Selector::parse(&watch.label_selector).map_err(|error| LoadError {
-            reason: "BadSelector",
-            message: format!(
-                "setup of action {:?} declares a watch of {} with a label selector that can't be used: {error}",
-                self.action, watch.kind
-            ),
-            transient: false,
-        })
-    }
-
     /// The API server's name of the kind; none if the kind is optional and not served.
     async fn resource(&self, watch: &Watch) -> Result<Option<ApiResource>, LoadError> {
-        let name = (watch.api_version.as_str(), watch.kind.as_str());
-        if watch.is_cluster_scoped && name != ("v1", "Node") {
-            return Err(LoadError {
-                reason: "BadRegistration",
-                message: format!(
-                    "setup of action {:?} declares {} {} as cluster-scoped; of the kinds without a namespace an action can read only nodes (v1 Node)",
-                    self.action, watch.api_version, watch.kind
-                ),
-                transient: false,
-            });
-        }
         if watch.is_cluster_scoped {
             return Ok(Some(ApiResource::erase::<Node>(&())));
         }

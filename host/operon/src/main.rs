@@ -34,7 +34,7 @@ enum Command {
     Crds(crds::Arguments),
     /// Show a JobFlow
     Flow(flow::Arguments),
-    /// Create, build and check an action in Rust
+    /// Create, build, try and publish an action
     Plugin(plugin::Arguments),
     /// Compile a component, within limits; started by the host
     #[command(hide = true)]

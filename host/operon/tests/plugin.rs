@@ -248,6 +248,8 @@ fn a_component_that_no_host_loads_is_refused_with_the_reason_of_its_plugin() -> 
     let folder = Folder::new()?;
     fs::write(folder.path("annotate.wasm"), annotate()?)?;
     fs::write(folder.path("core.wasm"), wat::parse_str("(module)")?)?;
+    fs::write(folder.path("hostile.wasm"), hostile()?)?;
+    fs::write(folder.path("twice.yaml"), "twice: true\n")?;
     fs::write(folder.path("wrong.yaml"), "kee: x\n")?;
     fs::write(folder.path("broken.yaml"), "key: [")?;
     fs::write(folder.path("list.yaml"), "- key\n")?;
@@ -273,6 +275,10 @@ fn a_component_that_no_host_loads_is_refused_with_the_reason_of_its_plugin() -> 
         (
             &["annotate.wasm", "--settings", "plugin.yaml"],
             "operon: annotate.wasm: SetupFailed: setup failed: the settings do not fit: invalid type: integer `7`",
+        ),
+        (
+            &["hostile.wasm", "--settings", "twice.yaml"],
+            "operon: hostile.wasm: BadRegistration: setup of action \"hostile\" declares v1 ConfigMap more than once",
         ),
         (
             &["annotate.wasm", "--settings", "broken.yaml"],

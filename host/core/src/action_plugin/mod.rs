@@ -4,6 +4,7 @@
 //! action depends on the others.
 
 pub mod limits;
+pub mod registration;
 pub mod source;
 pub mod status;
 pub mod version;

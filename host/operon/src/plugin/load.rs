@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
-use operon_core::action::{Action, ActionLoader as _, Limits};
+use operon_core::{
+    action::{Action, ActionLoader as _, Limits, LoadError},
+    action_plugin::registration,
+};
 use operon_plugin_runtime::{Loader, LoaderConfig};
 use serde_json::{Value, json};
 
@@ -30,10 +33,12 @@ pub(super) async fn load(file: &Path, settings: Option<&Path>) -> anyhow::Result
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     let limits = Limits::default();
     let action = loader.load(&name, &component.bytes, &settings, &limits);
-    let action = action.await.map_err(|error| {
+    let refused = |error: LoadError| {
         let (file, reason) = (file.display(), error.reason);
         anyhow!("{file}: {reason}: {}", error.message)
-    })?;
+    };
+    let action = action.await.map_err(refused)?;
+    registration::watches(&name, action.registration()).map_err(refused)?;
     Ok(Loaded {
         component,
         action,

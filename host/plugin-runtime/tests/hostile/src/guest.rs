@@ -40,6 +40,8 @@ impl Guest for Hostile {
         }
         let watches = if settings.contains("many-watches") {
             33
+        } else if settings.contains("twice") {
+            2
         } else {
             1
         };
