@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::FakeCluster;
 use super::cluster::{merge, strategic_merge};
+use super::json_patch;
 use super::replica_set::selects;
 use crate::{
     Cluster, Delete, Effect, Evict, Failure, ObjectReference, Operation, Patch, PatchKind, PodLimit,
@@ -74,18 +75,16 @@ impl FakeCluster {
     }
 
     fn patch(&mut self, patch: &Patch) -> Result<(), Failure> {
-        if patch.kind == PatchKind::Json {
-            return Err(refused(
-                "BadEffect",
-                "the fake cluster takes no JSON patches",
-            ));
-        }
         let version = patch.resource_version.as_deref();
         let mut object = self.checked(&patch.object, patch.uid.as_deref(), version)?;
         let body = parsed(&patch.body)?;
         match patch.kind {
             PatchKind::Strategic => strategic_merge(&mut object, &body),
-            PatchKind::Merge | PatchKind::Json => merge(&mut object, &body),
+            PatchKind::Merge => merge(&mut object, &body),
+            PatchKind::Json => {
+                let patched = json_patch::applied(&object, &body);
+                object = patched.map_err(|why| refused("Invalid", &why))?;
+            }
         }
         self.record("patch", &patch.object);
         self.put(object);
@@ -257,6 +256,26 @@ mod tests {
             .perform(&[Effect::Evict(new.evict())])
             .expect("it is the pod");
         assert!(world.expect_pod("foo").deleting);
+    }
+
+    #[test]
+    fn a_json_patch_is_applied_whole_or_refused() {
+        let mut world = FakeCluster::new();
+        let pod = world.add_pod("foo", &json!({"labels": {"a": "b"}}));
+        let patch = |operations: Value| {
+            Effect::Patch(Patch {
+                kind: PatchKind::Json,
+                ..crate::patch::merge(pod.reference(), &operations)
+            })
+        };
+        let good = json!([{"op": "replace", "path": "/metadata/labels/a", "value": "c"}]);
+        world.perform(&[patch(good)]).expect("it applies");
+        assert_eq!(world.expect_pod("foo").label("a"), Some("c"));
+        let bad = json!([{"op": "remove", "path": "/metadata/labels/a"},
+            {"op": "remove", "path": "/metadata/labels/a"}]);
+        let refusal = world.perform(&[patch(bad)]).expect_err("it does not apply");
+        assert_eq!(refusal.reason, "Invalid");
+        assert_eq!(world.expect_pod("foo").label("a"), Some("c"));
     }
 
     #[test]

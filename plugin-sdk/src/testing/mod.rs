@@ -4,6 +4,7 @@
 
 mod cluster;
 mod effects;
+mod json_patch;
 mod replica_set;
 mod selector;
 mod story;

@@ -76,7 +76,7 @@ macro_rules! sdk {
     };
 }
 
-const SDK: [(&str, &str); 21] = sdk![
+const SDK: [(&str, &str); 22] = sdk![
     "README.md"
     "src/action.rs"
     "src/bindings.rs"
@@ -91,6 +91,7 @@ const SDK: [(&str, &str); 21] = sdk![
     "src/target.rs"
     "src/testing/cluster.rs"
     "src/testing/effects.rs"
+    "src/testing/json_patch.rs"
     "src/testing/mod.rs"
     "src/testing/replica_set.rs"
     "src/testing/selector.rs"

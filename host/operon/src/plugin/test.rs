@@ -29,7 +29,7 @@ Examples:
 Each round calls operate-target, performs its effects, and calls get-ops-progress, until every target has finished
 or nothing changes any more; a failed target is released. Between two rounds a second passes, deleted pods
 disappear, ReplicaSets create pods, and pending pods become ready. Nothing checks RBAC, admission or the schema of
-objects: that needs a cluster. JSON patches are refused. The exit code is 0 if every target has succeeded.")]
+objects: that needs a cluster. The exit code is 0 if every target has succeeded.")]
 pub(super) struct Arguments {
     /// The component
     file: PathBuf,
