@@ -128,6 +128,13 @@ fn a_new_crate_builds_into_a_component_that_fits_a_config_map() -> Result<()> {
         "Next: operon plugin inspect drain-node/drain-node.wasm"
     );
     assert!(bytes.len() < 300 << 10, "{} bytes", bytes.len());
+    let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+    test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
+    let shown = printed(test.current_dir(&path))?;
+    assert!(
+        shown.contains("+ metadata.annotations[\"example.com/drain-node\"]: \"true\"\n"),
+        "{shown}"
+    );
     Ok(())
 }
 

@@ -90,6 +90,7 @@ Created {shown}: the action {action}
   src/lib.rs    the action and its tests
   plugin.yaml   the ActionPlugin, and what its ServiceAccount may do
   job.yaml      an OperationJob that uses the action
+  pod.yaml      a pod for that job
   README.md     every step to a job in a cluster{sdk}
 
 Next:

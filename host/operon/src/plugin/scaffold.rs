@@ -121,9 +121,10 @@ const EXAMPLE: [(&str, &str); 3] = [
 ];
 
 /// What a crate outside of this workspace has besides.
-const OWN: [(&str, &str); 3] = [
+const OWN: [(&str, &str); 4] = [
     ("Cargo.toml", include_str!("scaffold/crate.toml")),
     ("README.md", include_str!("scaffold/README.md")),
+    ("pod.yaml", include_str!("scaffold/pod.yaml")),
     (".gitignore", include_str!("scaffold/gitignore")),
 ];
 
