@@ -9,13 +9,13 @@ use std::{
 use operon_api::action_plugin::BuiltinSource;
 use operon_core::action::LoadError;
 
-use crate::{MAX_COMPONENT, refused};
+use crate::{MAX_COMPONENT, found::Found, refused};
 
 /// The ending of the files.
 const ENDING: &str = ".wasm";
 
 /// The bytes of a built-in component.
-pub(crate) fn find(folder: &Path, source: &BuiltinSource) -> Result<Vec<u8>, LoadError> {
+pub(crate) fn find(folder: &Path, source: &BuiltinSource) -> Result<Found, LoadError> {
     let name = &source.name;
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || !name.chars().all(fits) {
@@ -31,7 +31,7 @@ pub(crate) fn find(folder: &Path, source: &BuiltinSource) -> Result<Vec<u8>, Loa
     file.take(MAX_COMPONENT as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(name, &error))?;
-    Ok(bytes)
+    Ok(Found::new(bytes))
 }
 
 /// The error that names what exists instead.
@@ -85,7 +85,7 @@ mod tests {
         ] {
             fs::write(folder.join(file), text).expect("a folder of our own");
         }
-        assert_eq!(find(&plugins, &source("a")), Ok(b"a".to_vec()));
+        assert_eq!(find(&plugins, &source("a")), Ok(Found::new(b"a".to_vec())));
         for name in ["", "c", "../c", "a.wasm", "A", "/etc/passwd"] {
             let error = find(&plugins, &source(name)).expect_err(name);
             assert_eq!(error.reason, "BuiltinNotFound", "{name}");

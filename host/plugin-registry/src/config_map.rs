@@ -3,14 +3,14 @@
 use operon_api::action_plugin::ConfigMapSource;
 use operon_core::{action::LoadError, action_plugin::source::ConfigMaps};
 
-use crate::{MAX_COMPONENT, gzip, refused};
+use crate::{MAX_COMPONENT, found::Found, gzip, refused};
 
 /// The bytes that the source refers to, uncompressed.
 pub(crate) fn find(
     namespace: &str,
     source: &ConfigMapSource,
     config_maps: &dyn ConfigMaps,
-) -> Result<Vec<u8>, LoadError> {
+) -> Result<Found, LoadError> {
     let ConfigMapSource {
         namespace: wanted,
         name,
@@ -37,11 +37,12 @@ pub(crate) fn find(
     let Some(bytes) = binary else {
         return Err(missing_key(namespace, name, key, &config_map));
     };
-    if gzip::is_gzip(&bytes.0) {
-        unzip(name, key, &bytes.0)
+    let bytes = if gzip::is_gzip(&bytes.0) {
+        unzip(name, key, &bytes.0)?
     } else {
-        Ok(bytes.0.clone())
-    }
+        bytes.0.clone()
+    };
+    Ok(Found::new(bytes))
 }
 
 /// The error that names what exists instead of the key.
@@ -129,7 +130,7 @@ mod tests {
         }
     }
 
-    fn reason(found: Result<Vec<u8>, LoadError>) -> &'static str {
+    fn reason(found: Result<Found, LoadError>) -> &'static str {
         found.expect_err("refused").reason
     }
 
@@ -142,7 +143,7 @@ mod tests {
             let maps = with("plugin.wasm", bytes);
             assert_eq!(
                 find("own", &source(None, "plugin"), &maps),
-                Ok(b"component".to_vec())
+                Ok(Found::new(b"component".to_vec()))
             );
         }
     }

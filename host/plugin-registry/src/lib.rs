@@ -1,14 +1,15 @@
 //! Finds the bytes of a component by reference, and checks them against their pin.
 //!
-//! One file per kind of source. A source only finds bytes; the digest is computed and compared here, for
-//! every source, so that none can forget it. Nothing here looks into a component.
+//! One file per kind of source. A source only finds bytes (`Found`), which become a component by
+//! `Found::verified` alone: no source can forget it. Nothing here looks into a component.
 
 mod builtin;
 mod config_map;
+mod found;
 mod gzip;
 pub mod oci;
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use futures::future::BoxFuture;
 use operon_api::{ActionPlugin, action_plugin::PluginSource};
@@ -17,6 +18,8 @@ use operon_core::{
     action_plugin::source::{Component, ComponentSource, ConfigMaps},
 };
 use sha2::{Digest, Sha256};
+
+use crate::found::Found;
 
 /// The largest component that is taken, uncompressed.
 pub const MAX_COMPONENT: usize = 16 << 20;
@@ -38,7 +41,7 @@ impl Registry {
         &self,
         plugin: &ActionPlugin,
         config_maps: &dyn ConfigMaps,
-    ) -> Result<Vec<u8>, LoadError> {
+    ) -> Result<Found, LoadError> {
         let PluginSource {
             builtin,
             config_map,
@@ -60,27 +63,7 @@ impl ComponentSource for Registry {
         plugin: &'a ActionPlugin,
         config_maps: &'a dyn ConfigMaps,
     ) -> BoxFuture<'a, Result<Component, LoadError>> {
-        Box::pin(async move {
-            let bytes = self.find(plugin, config_maps)?;
-            verified(plugin, bytes)
-        })
-    }
-}
-
-/// The component, if it has the digest that the plugin pins.
-fn verified(plugin: &ActionPlugin, bytes: Vec<u8>) -> Result<Component, LoadError> {
-    let digest = digest(&bytes);
-    match &plugin.spec.digest {
-        Some(pinned) if *pinned != digest => Err(refused(
-            "DigestMismatch",
-            format!(
-                "the component's digest is {digest}, but spec.digest pins {pinned}, so the component was not run"
-            ),
-        )),
-        _ => Ok(Component {
-            bytes: Arc::from(bytes),
-            digest,
-        }),
+        Box::pin(async move { self.find(plugin, config_maps)?.verified(plugin) })
     }
 }
 
