@@ -37,6 +37,12 @@ use crate::schema::any_object;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         priority = 1
+    ),
+    printcolumn(
+        name = "SIGNERS",
+        type_ = "string",
+        json_path = ".status.signers",
+        priority = 1
     )
 )]
 #[serde(rename_all = "camelCase")]
@@ -58,6 +64,10 @@ pub struct ActionPluginSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: Option<String>,
+
+    /// If set, only a component with one of these signatures is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verification>,
 
     /// Pods leave service before the action operates them and return afterwards, by the PodOpsLifecycle. Its
     /// controller must be enabled; otherwise targets wait.
@@ -131,6 +141,20 @@ fn default_key() -> String {
     "plugin.wasm".to_owned()
 }
 
+/// The signatures that a component must have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Public keys in PEM (`-----BEGIN PUBLIC KEY-----`). The component must have a signature by one of them,
+    /// in a Sigstore bundle as `cosign` writes it.
+    #[schemars(
+        length(min = 1, max = 16),
+        inner(length(min = 1, max = 4096)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub keys: Vec<String>,
+}
+
 /// The limits of one call of an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -161,6 +185,12 @@ pub struct ActionPluginStatus {
     /// The first digits of the digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_digest: Option<String>,
+
+    /// The keys by which the signatures of this component were verified, each as `sha256:` and the digest of the
+    /// public key's DER form. Empty if no signature was required.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub signers: Vec<String>,
 
     /// Where the component came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -49,7 +49,7 @@ use operon_controllers::{
     store::Cache,
     triggers::Triggers,
 };
-use operon_plugin_registry::Registry;
+use operon_plugin_registry::{Keys, Registry};
 use operon_plugin_runtime::{Loader, LoaderConfig};
 use tokio::{
     task::{AbortHandle, JoinSet},
@@ -73,6 +73,7 @@ pub(crate) struct Parts {
     pub(crate) instance: Option<String>,
     pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) plugins_dir: PathBuf,
+    pub(crate) signature_keys: Option<Keys>,
     pub(crate) controllers: Vec<OptionalController>,
     pub(crate) no_stand_down: Vec<BesideKusionStack>,
     pub(crate) metrics: Metrics,
@@ -272,6 +273,7 @@ pub(crate) async fn run_in(
         instance: _,
         cache_dir,
         plugins_dir,
+        signature_keys,
         controllers,
         no_stand_down,
         metrics,
@@ -313,7 +315,7 @@ pub(crate) async fn run_in(
         config_maps: stores.config_maps.clone(),
         accounts: stores.accounts.clone(),
         pods: stores.pods.clone(),
-        source: Arc::new(Registry::new(namespace, plugins_dir)),
+        source: Arc::new(Registry::new(namespace, plugins_dir, signature_keys)),
         loader: Arc::new(loader),
         performers,
         catalogue: Arc::clone(&listeners.catalogue),

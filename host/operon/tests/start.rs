@@ -55,6 +55,11 @@ fn what_keeps_a_host_from_starting_ends_it_and_is_named() -> Result<()> {
         ("clusters: 1", "--listen=127.0.0.1:0", "clusters"),
         (KUBECONFIG, &*listen, &*taken),
         (KUBECONFIG, "--log=operon=loud", "--log"),
+        (
+            KUBECONFIG,
+            "--signature-keys=/nowhere/cosign.pub",
+            "/nowhere/cosign.pub can't be read",
+        ),
     ] {
         let output = run(kubeconfig, &[argument])?;
         let said = String::from_utf8_lossy(&output.stderr);

@@ -31,7 +31,7 @@ pub(crate) fn find(folder: &Path, source: &BuiltinSource) -> Result<Found, LoadE
     file.take(MAX_COMPONENT as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(name, &error))?;
-    Ok(Found::new(bytes))
+    Ok(Found::with_host(bytes))
 }
 
 /// The error that names what exists instead.
@@ -85,7 +85,10 @@ mod tests {
         ] {
             fs::write(folder.join(file), text).expect("a folder of our own");
         }
-        assert_eq!(find(&plugins, &source("a")), Ok(Found::new(b"a".to_vec())));
+        assert_eq!(
+            find(&plugins, &source("a")),
+            Ok(Found::with_host(b"a".to_vec()))
+        );
         for name in ["", "c", "../c", "a.wasm", "A", "/etc/passwd"] {
             let error = find(&plugins, &source(name)).expect_err(name);
             assert_eq!(error.reason, "BuiltinNotFound", "{name}");

@@ -1,9 +1,18 @@
-//! Components in ConfigMaps: `binaryData` of one key, plain or gzipped (detected by its first bytes).
+//! Components in ConfigMaps: `binaryData` of one key, plain or gzipped (detected by its first bytes). A signature
+//! of the uncompressed bytes may stand beside it.
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use operon_api::action_plugin::ConfigMapSource;
 use operon_core::{action::LoadError, action_plugin::source::ConfigMaps};
 
-use crate::{MAX_COMPONENT, found::Found, gzip, refused};
+use crate::{
+    MAX_COMPONENT,
+    found::{Found, Signatures},
+    gzip, refused,
+};
+
+/// What the key of a component's signature has behind the component's.
+const SIGNATURE: &str = ".sigstore.json";
 
 /// The bytes that the source refers to, uncompressed.
 pub(crate) fn find(
@@ -42,16 +51,35 @@ pub(crate) fn find(
     } else {
         bytes.0.clone()
     };
-    Ok(Found::new(bytes))
+    Ok(Found::signed_by_bytes(
+        bytes,
+        signatures(namespace, name, key, &config_map),
+    ))
+}
+
+/// The signature beside the component: text or binary, as `kubectl create configmap` chose.
+fn signatures(namespace: &str, name: &str, key: &str, config_map: &ConfigMap) -> Signatures {
+    let ConfigMap {
+        data, binary_data, ..
+    } = config_map;
+    let beside = format!("{key}{SIGNATURE}");
+    let text = data.as_ref().and_then(|data| data.get(&beside));
+    let binary = binary_data.as_ref().and_then(|data| data.get(&beside));
+    let bundles = match (text, binary) {
+        (Some(text), _) => vec![text.clone().into_bytes()],
+        (None, Some(bytes)) => vec![bytes.0.clone()],
+        (None, None) => Vec::new(),
+    };
+    Signatures {
+        bundles,
+        missing: format!(
+            "ConfigMap {name:?} of namespace {namespace:?} has no key {beside:?}. Make its content with `cosign sign-blob --key cosign.key --bundle plugin.wasm.sigstore.json --use-signing-config=false --tlog-upload=false plugin.wasm`, of the component before gzip"
+        ),
+    }
 }
 
 /// The error that names what exists instead of the key.
-fn missing_key(
-    namespace: &str,
-    name: &str,
-    key: &str,
-    config_map: &k8s_openapi::api::core::v1::ConfigMap,
-) -> LoadError {
+fn missing_key(namespace: &str, name: &str, key: &str, config_map: &ConfigMap) -> LoadError {
     if config_map
         .data
         .as_ref()
@@ -102,10 +130,12 @@ mod tests {
     use std::{collections::BTreeMap, io::Write as _, sync::Arc};
 
     use flate2::{Compression, write::GzEncoder};
-    use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
+    use k8s_openapi::ByteString;
+    use operon_api::{ActionPlugin, action_plugin::Verification};
 
     use super::*;
 
+    #[derive(Clone)]
     struct One(ConfigMap);
 
     impl ConfigMaps for One {
@@ -141,10 +171,11 @@ mod tests {
         let gzipped = gzip.finish().expect("in memory");
         for bytes in [b"component".to_vec(), gzipped] {
             let maps = with("plugin.wasm", bytes);
-            assert_eq!(
-                find("own", &source(None, "plugin"), &maps),
-                Ok(Found::new(b"component".to_vec()))
-            );
+            let found = find("own", &source(None, "plugin"), &maps).expect("found");
+            let component = found.verified(&ActionPlugin::default(), None);
+            let component = component.expect("nothing is required");
+            assert_eq!(*component.bytes, *b"component");
+            assert_eq!(component.signers, []);
         }
     }
 
@@ -190,5 +221,37 @@ mod tests {
             reason(find("own", &source(None, "plugin"), &maps)),
             "BadGzip"
         );
+    }
+
+    #[test]
+    fn the_signature_beside_a_component_is_one_of_its_uncompressed_bytes() {
+        let (component, bundle) = (
+            include_bytes!("verify/fixtures/component.txt"),
+            include_str!("verify/fixtures/blob-cosign.sigstore.json"),
+        );
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(component).expect("in memory");
+        let gzipped = gzip.finish().expect("in memory");
+        let mut plugin = ActionPlugin::default();
+        let key = include_str!("verify/fixtures/cosign.pub").to_owned();
+        plugin.spec.verify = Some(Verification { keys: vec![key] });
+        let beside = "plugin.wasm.sigstore.json".to_owned();
+        for bytes in [component.to_vec(), gzipped] {
+            let unsigned = with("plugin.wasm", bytes);
+            let mut as_text = unsigned.clone();
+            as_text.0.data = Some(BTreeMap::from([(beside.clone(), bundle.to_owned())]));
+            let mut as_binary = unsigned.clone();
+            let binary = as_binary.0.binary_data.get_or_insert_default();
+            binary.insert(beside.clone(), ByteString(bundle.as_bytes().to_vec()));
+            for (maps, reason) in [
+                (unsigned, Some("NotSigned")),
+                (as_text, None),
+                (as_binary, None),
+            ] {
+                let found = find("own", &source(None, "plugin"), &maps).expect("found");
+                let verified = found.verified(&plugin, None);
+                assert_eq!(verified.map_err(|error| error.reason).err(), reason);
+            }
+        }
     }
 }

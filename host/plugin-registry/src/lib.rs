@@ -1,4 +1,4 @@
-//! Finds the bytes of a component by reference, and checks them against their pin.
+//! Finds the bytes of a component by reference, and verifies their digest and signatures.
 //!
 //! One file per kind of source. A source only finds bytes (`Found`), which become a component by
 //! `Found::verified` alone: no source can forget it. Nothing here looks into a component.
@@ -8,6 +8,7 @@ mod config_map;
 mod found;
 mod gzip;
 pub mod oci;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ use operon_core::{
 use sha2::{Digest, Sha256};
 
 use crate::found::Found;
+pub use crate::verify::{BadKey, Keys};
 
 /// The largest component that is taken, uncompressed.
 pub const MAX_COMPONENT: usize = 16 << 20;
@@ -29,12 +31,18 @@ pub const MAX_COMPONENT: usize = 16 << 20;
 pub struct Registry {
     namespace: String,
     builtin: PathBuf,
+    required: Option<Keys>,
 }
 
 impl Registry {
-    /// A registry that reads the files of one folder, and ConfigMaps of the operator's namespace only.
-    pub fn new(namespace: String, builtin: PathBuf) -> Self {
-        Self { namespace, builtin }
+    /// A registry that reads the files of one folder, and ConfigMaps of the operator's namespace only. If keys are
+    /// required, a component of any other source than that folder must have a signature by one of them.
+    pub fn new(namespace: String, builtin: PathBuf, required: Option<Keys>) -> Self {
+        Self {
+            namespace,
+            builtin,
+            required,
+        }
     }
 
     fn find(
@@ -63,15 +71,23 @@ impl ComponentSource for Registry {
         plugin: &'a ActionPlugin,
         config_maps: &'a dyn ConfigMaps,
     ) -> BoxFuture<'a, Result<Component, LoadError>> {
-        Box::pin(async move { self.find(plugin, config_maps)?.verified(plugin) })
+        Box::pin(async move {
+            self.find(plugin, config_maps)?
+                .verified(plugin, self.required.as_ref())
+        })
     }
 }
 
 /// `sha256:` and the digest of these bytes in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// `sha256:` and this digest in hexadecimal.
+fn hexadecimal(digest: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::from("sha256:");
-    for byte in Sha256::digest(bytes) {
+    for byte in digest {
         // Writing to a String can't fail.
         let _ = write!(text, "{byte:02x}");
     }

@@ -101,7 +101,15 @@ fn kubectl_get_prints_these_columns_after_the_name() {
     assert_eq!(columns(&opj()), wide);
     assert_eq!(
         columns(&ap()),
-        ["ACTION", "SOURCE", "READY", "DIGEST", "AGE", "(REASON)"]
+        [
+            "ACTION",
+            "SOURCE",
+            "READY",
+            "DIGEST",
+            "AGE",
+            "(REASON)",
+            "(SIGNERS)"
+        ]
     );
     assert_eq!(
         columns(&ptr()),

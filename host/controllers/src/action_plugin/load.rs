@@ -56,7 +56,7 @@ impl ActionPlugins {
         self.check_service_account(account)?;
         let maps = Maps(&self.config_maps.store, &self.namespace);
         let component = self.source.fetch(plugin, &maps).await?;
-        let version = Version::of(plugin, &component.digest);
+        let version = Version::of(plugin, &component.digest, &component.signers);
         if let Some(serving) = self.serving(plugin).filter(|s| s.version == version)
             && !self.has_other_kinds(&serving).await
         {

@@ -43,6 +43,7 @@ impl ActionPlugins {
         let serving = self.serving(plugin);
         let serving = serving.as_ref().map(|loaded| Serving {
             digest: &loaded.version.digest,
+            signers: &loaded.version.signers,
             registration: loaded.action.registration(),
             absent: &loaded.watch.declared.absent,
             has_lifecycle: self.has_lifecycle,

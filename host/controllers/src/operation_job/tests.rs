@@ -224,6 +224,7 @@ fn loaded(performers: &Performers, action: &Arc<Scripted>) -> Loaded {
             .expect("a client"),
         watch: PluginWatch::default(),
         version: Version {
+            signers: Vec::new(),
             plugin: "uid".to_owned(),
             digest: String::new(),
             settings: "{}".to_owned(),

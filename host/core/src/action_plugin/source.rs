@@ -15,6 +15,17 @@ pub struct Component {
     pub bytes: Arc<[u8]>,
     /// `sha256:` and the bytes' digest in hexadecimal.
     pub digest: String,
+    /// The keys by which its signatures were verified; none if no signature is required.
+    pub signers: Vec<Signer>,
+}
+
+/// A public key by which a signature of a component was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// `sha256:` and the digest of the key's DER form (SubjectPublicKeyInfo) in hexadecimal.
+    pub fingerprint: String,
+    /// The key in PEM, as it was given.
+    pub key: String,
 }
 
 /// The ConfigMaps of the operator's namespace, as the host's store has them.
@@ -25,7 +36,7 @@ pub trait ConfigMaps: Send + Sync {
 
 /// Finds the component that an ActionPlugin refers to.
 pub trait ComponentSource: Send + Sync {
-    /// The component, verified against `spec.digest`.
+    /// The component, verified against `spec.digest`, `spec.verify` and what the host requires.
     fn fetch<'a>(
         &'a self,
         plugin: &'a ActionPlugin,

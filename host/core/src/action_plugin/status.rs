@@ -9,6 +9,7 @@ use operon_api::{
     conditions::{PODS_LEFT_BEHIND, Standing, condition, conditions},
 };
 
+use super::source::Signer;
 use crate::action::Registration;
 
 /// The version of `wit/` that this host implements.
@@ -19,6 +20,8 @@ pub const INTERFACE_VERSION: &str = "0.2.0";
 pub struct Serving<'a> {
     /// `sha256:…` of the component.
     pub digest: &'a str,
+    /// The keys by which its signatures were verified.
+    pub signers: &'a [Signer],
     /// Its description of itself.
     pub registration: &'a Registration,
     /// The optional kinds that the API server does not serve, by `apiVersion` and kind.
@@ -101,6 +104,7 @@ pub fn status(
         observed_generation: generation,
         digest: serving.map(|s| s.digest.to_owned()),
         short_digest: serving.map(|s| short(s.digest).to_owned()),
+        signers: serving.map(signers).unwrap_or_default(),
         source: Some(source(plugin)),
         interface_version: serving.map(|_| INTERFACE_VERSION.to_owned()),
         watches: serving.map(watches).unwrap_or_default(),
@@ -193,6 +197,11 @@ fn source(plugin: &ActionPlugin) -> String {
     }
 }
 
+fn signers(serving: &Serving<'_>) -> Vec<String> {
+    let signers = serving.signers.iter();
+    signers.map(|signer| signer.fingerprint.clone()).collect()
+}
+
 fn watches(serving: &Serving<'_>) -> Vec<String> {
     let watches = serving.registration.watches.iter();
     watches
@@ -269,6 +278,7 @@ mod tests {
         let serving = Serving {
             has_lifecycle: true,
             digest: DIGEST,
+            signers: &[],
             registration: &registration,
             absent: &absent,
         };
@@ -338,9 +348,14 @@ mod tests {
     fn only_a_component_that_serves_is_described() {
         let registration = registration();
         let absent = [("apps/v1".to_owned(), "ReplicaSet".to_owned())].into();
+        let signer = Signer {
+            fingerprint: "sha256:ab".to_owned(),
+            key: String::new(),
+        };
         let serving = Serving {
             has_lifecycle: true,
             digest: DIGEST,
+            signers: &[signer],
             registration: &registration,
             absent: &absent,
         };
@@ -362,6 +377,8 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(empty.watches, Vec::<String>::new());
+        assert_eq!(full.signers, ["sha256:ab"]);
+        assert_eq!(empty.signers, Vec::<String>::new());
         for described in [full.source, empty.source] {
             assert_eq!(
                 described.as_deref(),
@@ -440,6 +457,7 @@ mod tests {
             plugin.spec.enable_pod_ops_lifecycle = is_wanted;
             let serving = Serving {
                 digest: "sha256:0123456789abcdef",
+                signers: &[],
                 registration: &registration,
                 absent: &absent,
                 has_lifecycle,

@@ -7,8 +7,10 @@
 
 use operon_api::{
     ActionPlugin,
-    action_plugin::{ActionPluginSpec, PluginLimits},
+    action_plugin::{ActionPluginSpec, PluginLimits, Verification},
 };
+
+use super::source::Signer;
 
 /// Everything that a loaded action depends on; if any of it changes, the action is loaded again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Version {
     pub plugin: String,
     /// The component's digest.
     pub digest: String,
+    /// The keys by which the component's signatures were verified.
+    pub signers: Vec<Signer>,
     /// `spec.settings` as JSON text.
     pub settings: String,
     /// `spec.limits`
@@ -29,11 +33,12 @@ pub struct Version {
 
 impl Version {
     /// The version that the ActionPlugin requests, with the component that its source holds.
-    pub fn of(plugin: &ActionPlugin, digest: &str) -> Self {
+    pub fn of(plugin: &ActionPlugin, digest: &str, signers: &[Signer]) -> Self {
         let spec = &plugin.spec;
         Self {
             plugin: plugin.metadata.uid.clone().unwrap_or_default(),
             digest: digest.to_owned(),
+            signers: signers.to_vec(),
             settings: serde_json::Value::Object(spec.settings.clone()).to_string(),
             limits: spec.limits.clone(),
             service_account: spec.service_account_name.clone(),
@@ -51,6 +56,7 @@ pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
         // Another source may hold a newer version; `digest` decides which bytes may act.
         source: _,
         digest,
+        verify,
         enable_pod_ops_lifecycle,
         service_account_name,
         // Until the action has accepted new settings, it uses the settings that it accepted before.
@@ -64,6 +70,17 @@ pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
     if let Some(digest) = digest.as_ref().filter(|digest| **digest != loaded.digest) {
         return Some(format!("spec.digest pins {digest}"));
     }
+    if let Some(verify) = verify
+        && !is_signed(verify, &loaded.signers)
+    {
+        return Some(match loaded.signers.as_slice() {
+            [] => "spec.verify requires a signature, which was not verified yet".to_owned(),
+            [first, ..] => format!(
+                "spec.verify.keys does not contain the key {} that signed it",
+                first.fingerprint
+            ),
+        });
+    }
     if *service_account_name != loaded.service_account {
         let before = &loaded.service_account;
         return Some(format!(
@@ -72,6 +89,14 @@ pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
     }
     (*enable_pod_ops_lifecycle != loaded.lifecycle)
         .then(|| format!("spec.enablePodOpsLifecycle is {enable_pod_ops_lifecycle}"))
+}
+
+/// Whether one of the keys verified a signature of the loaded component. The text decides: a key that is written
+/// in another way is verified again.
+fn is_signed(verify: &Verification, signers: &[Signer]) -> bool {
+    let Verification { keys } = verify;
+    let mut keys = keys.iter();
+    keys.any(|key| signers.iter().any(|signer| signer.key.trim() == key.trim()))
 }
 
 #[cfg(test)]
@@ -157,7 +182,7 @@ mod tests {
             ),
             (|p| p.metadata.generation = Some(9), None, false),
         ];
-        let loaded = Version::of(&plugin(), &digest("1"));
+        let loaded = Version::of(&plugin(), &digest("1"), &[]);
         for (number, (change, stops, newer)) in table.iter().enumerate() {
             let mut changed = plugin();
             change(&mut changed);
@@ -169,7 +194,7 @@ mod tests {
                     assert!(said.contains(field), "change {number}: {said}");
                 }
             }
-            let asked = Version::of(&changed, &digest("1"));
+            let asked = Version::of(&changed, &digest("1"), &[]);
             assert_eq!(asked != loaded, *newer, "change {number}");
         }
     }
@@ -178,7 +203,46 @@ mod tests {
     fn a_pin_that_is_taken_back_lets_the_component_serve() {
         let mut pinned = plugin();
         pinned.spec.digest = Some(digest("1"));
-        let loaded = Version::of(&pinned, &digest("1"));
+        let loaded = Version::of(&pinned, &digest("1"), &[]);
         assert_eq!(rejection(&plugin(), &loaded), None);
+    }
+
+    #[test]
+    fn a_component_serves_only_while_its_key_is_among_those_that_are_accepted() {
+        // The keys of the loaded component's signatures, the keys of the spec, and why that stops the component.
+        type Row = (
+            &'static [&'static str],
+            Option<&'static [&'static str]>,
+            Option<&'static str>,
+        );
+        let signer = |key: &str| Signer {
+            fingerprint: format!("sha256:{key}"),
+            key: format!("{key}\n"),
+        };
+        let table: &[Row] = &[
+            (&[], None, None),
+            (&["a"], None, None),
+            (&["a"], Some(&["a"]), None),
+            (&["a"], Some(&["b", "a"]), None),
+            (&["host", "a"], Some(&["a"]), None),
+            (&["a"], Some(&["b"]), Some("the key sha256:a")),
+            (&[], Some(&["a"]), Some("requires a signature")),
+        ];
+        for (signers, keys, stops) in table {
+            let mut changed = plugin();
+            changed.spec.verify = keys.map(|keys| Verification {
+                keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            });
+            let signers: Vec<_> = signers.iter().map(|key| signer(key)).collect();
+            let loaded = Version::of(&plugin(), &digest("1"), &signers);
+            let said = rejection(&changed, &loaded);
+            match stops {
+                None => assert_eq!(said, None, "{signers:?} {keys:?}"),
+                Some(part) => {
+                    let said = said.unwrap_or_default();
+                    assert!(said.contains(part), "{signers:?} {keys:?}: {said}");
+                }
+            }
+        }
     }
 }

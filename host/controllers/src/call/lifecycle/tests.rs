@@ -195,6 +195,7 @@ fn call(
             performer: Performer::of_host(client.clone(), "action", kinds()),
             watch: PluginWatch::default(),
             version: Version {
+                signers: Vec::new(),
                 plugin: "uid".to_owned(),
                 digest: String::new(),
                 settings: "{}".to_owned(),

@@ -162,6 +162,7 @@ impl Process {
                 .expect("a client"),
             watch: watch.expect("what the action declares can be watched"),
             version: Version {
+                signers: Vec::new(),
                 plugin: "uid".to_owned(),
                 digest: String::new(),
                 settings,
