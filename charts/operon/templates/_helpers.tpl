@@ -45,3 +45,16 @@ app.kubernetes.io/part-of: operon
 {{- with index . "meta.helm.sh/release-name" }}{{ index $.metadata.annotations "meta.helm.sh/release-namespace" }}/{{ . }}{{ end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The keys that every component must be signed by, as annotations of the host's pods; "" if none is required. There,
+and not in a ConfigMap: who may write the ConfigMaps of components must not choose the keys. The values of an older
+release, which --reuse-values keeps, do not have `verification`. */}}
+{{- define "operon.signatureKeys" -}}
+{{- $verification := .Values.verification | default dict -}}
+{{- if $verification.required -}}
+{{- if not $verification.keys }}{{ fail "verification.required is true, but verification.keys is empty, so no component could be loaded: set verification.keys to the public keys (PEM) of the signers" }}{{ end -}}
+{{- range $index, $key := $verification.keys }}
+operon.dev/signature-key-{{ $index }}: {{ $key | quote }}
+{{- end }}
+{{- end -}}
+{{- end -}}
