@@ -101,3 +101,72 @@ fn refused(reason: &'static str, message: String) -> LoadError {
         transient: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, sync::Arc};
+
+    use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
+    use operon_api::action_plugin::{BuiltinSource, ConfigMapSource};
+
+    use super::*;
+
+    struct One(Arc<ConfigMap>);
+
+    impl ConfigMaps for One {
+        fn get(&self, _: &str) -> Option<Arc<ConfigMap>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_that_requires_signatures_loads_only_built_in_components_without_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str| folder.path().join(name);
+        let key = include_str!("verify/fixtures/cosign.pub");
+        fs::write(file("cosign.pub"), key).expect("written");
+        fs::write(file("replace.wasm"), "component").expect("written");
+        let keys = Keys::of_path(&file("cosign.pub")).expect("a key");
+        let key = || "plugin.wasm".to_owned();
+        let component = ByteString(include_bytes!("verify/fixtures/component.txt").to_vec());
+        let unsigned = ConfigMap {
+            binary_data: Some(BTreeMap::from([(key(), component)])),
+            ..ConfigMap::default()
+        };
+        let bundle = include_str!("verify/fixtures/blob-cosign.sigstore.json").to_owned();
+        let beside = "plugin.wasm.sigstore.json".to_owned();
+        let signed = ConfigMap {
+            data: Some(BTreeMap::from([(beside, bundle)])),
+            ..unsigned.clone()
+        };
+        let builtin = PluginSource {
+            builtin: Some(BuiltinSource {
+                name: "replace".to_owned(),
+            }),
+            ..PluginSource::default()
+        };
+        let in_map = PluginSource {
+            config_map: Some(ConfigMapSource {
+                name: "map".to_owned(),
+                key: key(),
+                ..ConfigMapSource::default()
+            }),
+            ..PluginSource::default()
+        };
+        for (source, map, required, refused) in [
+            (&builtin, &unsigned, true, None),
+            (&in_map, &unsigned, false, None),
+            (&in_map, &unsigned, true, Some("NotSigned")),
+            (&in_map, &signed, true, None),
+        ] {
+            let keys = required.then(|| keys.clone());
+            let registry = Registry::new("own".to_owned(), folder.path().to_owned(), keys);
+            let mut plugin = ActionPlugin::default();
+            plugin.spec.source = source.clone();
+            let maps = One(Arc::new(map.clone()));
+            let fetched = registry.fetch(&plugin, &maps).await;
+            let reason = fetched.map_err(|error| error.reason).err();
+            assert_eq!(reason, refused, "{source:?}");
+        }
+    }
+}
