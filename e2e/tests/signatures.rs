@@ -1,11 +1,13 @@
 //! A component in a ConfigMap that must be signed: it loads with the signature beside it, shows its signer, and
-//! stops when its key is no longer accepted.
+//! stops when its key is no longer accepted. And the chart's value that requires this of all components.
+
+use std::process::{Command, Output};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use operon_api::ActionPlugin;
 use operon_e2e::{
     environment,
-    plugin::{Plugin, digest, said},
+    plugin::{Plugin, SYSTEM, digest, said},
     prelude::*,
 };
 use ring::{
@@ -104,6 +106,57 @@ async fn a_component_that_must_be_signed_serves_only_with_a_signature_by_an_acce
         assert_eq!((digest(&stopped), signers(&stopped)), (None, Vec::new()));
         world.patch_plugin(name, patch(&ours)).await;
         world.plugin_until(name, "True", "Loaded").await;
+    })
+    .await;
+}
+
+/// `helm template` of the chart's Deployment, with signatures required and these arguments.
+fn rendered(arguments: &[&str]) -> Output {
+    Command::new(environment::helm())
+        .args(["template", "another", "--namespace", SYSTEM])
+        .args(["--kube-version=1.34.0", "--set=verification.required=true"])
+        .args(["--show-only", "templates/deployment.yaml"])
+        .args(arguments)
+        .arg(environment::chart())
+        .output()
+        .expect("helm can be started")
+}
+
+#[tokio::test]
+async fn a_chart_that_requires_signatures_gives_the_keys_to_the_host_and_is_refused_without_any() {
+    story(async |world: &World| {
+        let without = rendered(&[]);
+        let words = String::from_utf8_lossy(&without.stderr);
+        assert!(
+            !without.status.success() && words.contains("set verification.keys"),
+            "{words}"
+        );
+        let folder = std::env::temp_dir().join(world.named("keys"));
+        std::fs::create_dir_all(&folder).expect("a folder of our own");
+        let (key, manifest) = (folder.join("cosign.pub"), folder.join("deployment.yaml"));
+        let text = Signer::new().public_key();
+        std::fs::write(&key, &text).expect("written");
+        let with = rendered(&[
+            "--set-file",
+            &format!("verification.keys[0]={}", key.display()),
+        ]);
+        std::fs::write(&manifest, &with.stdout).expect("written");
+        let manifest = manifest.to_string_lossy();
+        let create = ["create", "--namespace", SYSTEM, "--dry-run=server"];
+        let create = [&create[..], &["-o", "json", "-f", &manifest]].concat();
+        let created = world.kubectl(&create).await;
+        assert!(created.status.success(), "{created:?}");
+        let created: Value = serde_json::from_slice(&created.stdout).expect("a Deployment");
+        let pod = &created["spec"]["template"];
+        let annotation = "operon.dev/signature-key-0";
+        assert_eq!(pod["metadata"]["annotations"][annotation], json!(text));
+        let volumes = pod["spec"]["volumes"].as_array().expect("volumes");
+        let keys = volumes.iter().find(|v| v["name"] == "signature-keys");
+        let item = &keys.expect("a volume of keys")["downwardAPI"]["items"][0];
+        assert_eq!(item["path"], "key-0.pub");
+        let path = format!("metadata.annotations['{annotation}']");
+        assert_eq!(item["fieldRef"]["fieldPath"], json!(path));
+        std::fs::remove_dir_all(folder).expect("a folder of our own");
     })
     .await;
 }
