@@ -234,8 +234,7 @@ fn a_key_that_can_not_be_used_says_which_and_why() {
     let private = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
     let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let not_a_key = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
-    // A P-521 key.
-    let large = "-----BEGIN PUBLIC KEY-----\nMIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQ=\n-----END PUBLIC KEY-----\n";
+    let large = include_str!("fixtures/p521.pub");
     let two = [COSIGN, OTHER].concat();
     for (text, part) in [
         ("", "no public key in PEM"),
@@ -243,8 +242,8 @@ fn a_key_that_can_not_be_used_says_which_and_why() {
         (private, "private key"),
         (certificate, "openssl x509"),
         (not_a_key, "not a valid public key"),
-        (large, "not"),
-        (&COSIGN[..80], ""),
+        (large, "a type that can't be verified"),
+        (&COSIGN[..80], "not valid PEM"),
         (&two, "more than one"),
     ] {
         let texts = [COSIGN.to_owned(), text.to_owned()];
