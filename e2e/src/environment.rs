@@ -27,6 +27,16 @@ pub fn host_kubeconfig() -> PathBuf {
     path("OPERON_HOST_KUBECONFIG")
 }
 
+/// The registry program (`OPERON_REGISTRY`).
+pub fn registry() -> PathBuf {
+    path("OPERON_REGISTRY")
+}
+
+/// The program oras, a client of registries (`OPERON_ORAS`).
+pub fn oras() -> PathBuf {
+    path("OPERON_ORAS")
+}
+
 /// Whether pods have containers: there are none on simulated nodes (`OPERON_NODES`).
 pub fn has_containers() -> bool {
     text("OPERON_NODES") == "real"

@@ -22,6 +22,7 @@ pub mod kubectl;
 pub mod plugin;
 pub mod pods;
 pub mod reactive_job;
+pub mod registry;
 pub mod traffic;
 pub mod workload;
 pub mod world;

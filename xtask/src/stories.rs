@@ -196,6 +196,8 @@ impl Stage<'_> {
             .env("OPERON_NODES", self.cluster.nodes().to_string())
             .env("OPERON_KUBECTL", Tool::Kubectl.ensure(progress)?)
             .env("OPERON_HELM", Tool::Helm.ensure(progress)?)
+            .env("OPERON_REGISTRY", Tool::Registry.ensure(progress)?)
+            .env("OPERON_ORAS", Tool::Oras.ensure(progress)?)
             .env("OPERON_CHART", tools::chart_dir())
             .env("OPERON_PLUGINS_DIR", &self.with.built.plugins)
             .env("OPERON_WASM_DIR", &self.with.components)

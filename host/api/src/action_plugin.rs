@@ -93,8 +93,8 @@ pub struct ActionPluginSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.builtin) != has(self.configMap)",
-    "message": "name exactly one source: builtin or configMap"
+    "rule": "[has(self.builtin), has(self.configMap), has(self.oci)].filter(named, named).size() == 1",
+    "message": "name exactly one source: builtin, configMap or oci"
 }]))]
 pub struct PluginSource {
     /// A component of the host's own image.
@@ -104,6 +104,10 @@ pub struct PluginSource {
     /// A ConfigMap of the operator's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<ConfigMapSource>,
+
+    /// An artifact in an OCI registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciSource>,
 }
 
 /// A component of the host's own image.
@@ -135,6 +139,91 @@ pub struct ConfigMapSource {
     #[serde(default = "default_key")]
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
+}
+
+/// A component in an OCI registry: an artifact with a WebAssembly layer, as `wkg`, `oras` and `operon plugin push`
+/// push it, or an image with one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OciSource {
+    /// The artifact, by tag or by digest: `registry.example/actions/replace:1.0`,
+    /// `registry.example/actions/replace@sha256:…`.
+    #[schemars(length(min = 3, max = 512))]
+    pub reference: String,
+
+    /// Whether a tag is followed. `IfNotPresent`: the tag is resolved once, its digest stands in the status, and the
+    /// condition `TagMoved` reports that the tag names another artifact now. `Always`: the tag is read every five
+    /// minutes, and what it names is loaded.
+    #[serde(default)]
+    pub pull_policy: PullPolicy,
+
+    /// Secrets of the operator's namespace, of the type `kubernetes.io/dockerconfigjson`, with credentials for the
+    /// registry. The host may read the Secrets that the chart's value `oci.pullSecrets` names. The
+    /// `imagePullSecrets` of the plugin's ServiceAccount come after them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub pull_secrets: Vec<PullSecret>,
+
+    /// The certificate authority of the registry, if it is not a public one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<CertificateAuthority>,
+
+    /// Use HTTP without TLS. Without a signature or a `digest`, whoever can change the traffic decides which code
+    /// runs.
+    #[serde(default)]
+    pub plain_http: bool,
+}
+
+impl OciSource {
+    /// Whether the reference names an artifact by a tag, which can be moved.
+    pub fn has_tag(&self) -> bool {
+        !self.reference.contains('@')
+    }
+}
+
+/// Whether a tag is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum PullPolicy {
+    /// The tag is resolved once.
+    #[default]
+    IfNotPresent,
+    /// What the tag names is loaded.
+    Always,
+}
+
+/// A Secret of the operator's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PullSecret {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The certificate authority of a registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateAuthority {
+    /// A ConfigMap of the operator's namespace with certificates in PEM.
+    pub config_map: CertificateConfigMap,
+}
+
+/// A ConfigMap of the operator's namespace with certificates in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateConfigMap {
+    /// The ConfigMap's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// The key in `data`.
+    #[serde(default = "default_certificate_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn default_certificate_key() -> String {
+    "ca.crt".to_owned()
 }
 
 fn default_key() -> String {
@@ -170,6 +259,17 @@ pub struct PluginLimits {
     pub call_timeout: Option<String>,
 }
 
+/// An artifact of an OCI registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Artifact {
+    /// The reference that was resolved.
+    pub reference: String,
+
+    /// The digest of the manifest that the reference named, `sha256:` and 64 hexadecimal digits.
+    pub manifest: String,
+}
+
 /// The status of the plugin.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -195,6 +295,10 @@ pub struct ActionPluginStatus {
     /// Where the component came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+
+    /// The artifact of an OCI registry that was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
 
     /// The version of the interface that the component implements.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,7 +20,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::{Client, ResourceExt};
-use operon_api::{ActionPlugin, keys};
+use operon_api::{ActionPlugin, action_plugin::OciSource, keys};
 use operon_core::{
     action::{ActionLoader, LoadError, Watch},
     action_plugin::{elect, source::ComponentSource, status::Load, version::Version},
@@ -87,6 +87,9 @@ const SOON: Duration = Duration::from_millis(500);
 /// How often the API server is asked whether it serves the optional kinds of an action.
 const OPTIONAL_KINDS: Duration = Duration::from_mins(1);
 
+/// How often a registry is asked what a tag names now.
+const TAGS: Duration = Duration::from_mins(5);
+
 /// How long after that it is compared again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -109,8 +112,21 @@ impl Reconciler for ActionPlugins {
         let mut next = self.write_status(&plugin, &load).await?; // (client)
         next.retry |= retry;
         next.requeue_after = sooner(next.requeue_after, self.optional_kinds_due(&plugin));
+        next.requeue_after = sooner(next.requeue_after, tag_due(&plugin, &load));
         Ok(next)
     }
+}
+
+/// When to ask the registry again what the tag of the plugin's component names.
+fn tag_due(plugin: &ActionPlugin, load: &Load) -> Option<Duration> {
+    let is_elected = matches!(load, Load::Loaded(_) | Load::Failed { .. });
+    let has_tag = plugin
+        .spec
+        .source
+        .oci
+        .as_ref()
+        .is_some_and(OciSource::has_tag);
+    (is_elected && has_tag).then_some(TAGS)
 }
 
 impl ActionPlugins {

@@ -2,6 +2,7 @@
 
 mod beside;
 mod child;
+mod components;
 mod crds;
 mod flow;
 mod leader;

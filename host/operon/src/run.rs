@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    components::ComponentArguments,
     leader::Leadership,
     metrics::PluginMetrics,
     probes::{self, Phase, Readiness},
@@ -39,18 +40,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OPERON_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
 
-    /// The directory for compiled components, which only this user may access; without it, components are compiled at each start
-    #[arg(long, env = "OPERON_CACHE_DIR", value_name = "DIR")]
-    cache_dir: Option<PathBuf>,
-
-    /// The folder of the built-in actions' components
-    #[arg(
-        long,
-        env = "OPERON_PLUGINS_DIR",
-        value_name = "DIR",
-        default_value = "/usr/share/operon/plugins"
-    )]
-    plugins_dir: PathBuf,
+    #[command(flatten)]
+    components: ComponentArguments,
 
     /// A public key in PEM, or a folder of such keys (*.pub, *.pem): every component that is not built in must have a signature by one of them
     #[arg(long, env = "OPERON_SIGNATURE_KEYS", value_name = "FILE_OR_DIR")]
@@ -233,8 +224,7 @@ async fn host(arguments: Arguments, signature_keys: Option<Keys>) -> anyhow::Res
         client,
         namespace: arguments.namespace,
         instance: Some(identity),
-        cache_dir: arguments.cache_dir,
-        plugins_dir: arguments.plugins_dir,
+        components: arguments.components,
         signature_keys,
         controllers: arguments.controllers,
         no_stand_down: arguments.no_stand_down,

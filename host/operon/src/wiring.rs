@@ -1,7 +1,6 @@
 //! Joins the layers: stores, catalogue, loader, registry and the controllers on top of them.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -49,8 +48,7 @@ use operon_controllers::{
     store::Cache,
     triggers::Triggers,
 };
-use operon_plugin_registry::{Keys, Registry};
-use operon_plugin_runtime::{Loader, LoaderConfig};
+use operon_plugin_registry::Keys;
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::Instant,
@@ -58,6 +56,7 @@ use tokio::{
 
 use crate::{
     beside::Beside,
+    components::ComponentArguments,
     metrics::PluginMetrics,
     optional::{Optional, OptionalQueues},
     probes::{Phase, Readiness},
@@ -71,8 +70,7 @@ pub(crate) struct Parts {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) instance: Option<String>,
-    pub(crate) cache_dir: Option<PathBuf>,
-    pub(crate) plugins_dir: PathBuf,
+    pub(crate) components: ComponentArguments,
     pub(crate) signature_keys: Option<Keys>,
     pub(crate) controllers: Vec<OptionalController>,
     pub(crate) no_stand_down: Vec<BesideKusionStack>,
@@ -271,8 +269,7 @@ pub(crate) async fn run_in(
         client,
         namespace,
         instance: _,
-        cache_dir,
-        plugins_dir,
+        components,
         signature_keys,
         controllers,
         no_stand_down,
@@ -280,12 +277,8 @@ pub(crate) async fn run_in(
         health,
         plugin_metrics,
     } = parts;
-    let loader = Loader::new(LoaderConfig {
-        cache_dir,
-        observer: Arc::new(plugin_metrics),
-        ..LoaderConfig::default()
-    })
-    .context("failed to start the plugin runtime")?;
+    let components =
+        components.start(namespace.clone(), signature_keys, Arc::new(plugin_metrics))?;
     let queues = Queues::new(&controllers);
     let book = Arc::clone(&running.book);
     let listeners = queues.listeners(&book, &metrics, &health);
@@ -307,7 +300,7 @@ pub(crate) async fn run_in(
     optional.start(running, queues.optional).await?;
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
-        namespace: namespace.clone(),
+        namespace,
         host_user: access::user(&client)
             .await
             .context("failed to ask the API server who this host is")?,
@@ -315,8 +308,8 @@ pub(crate) async fn run_in(
         config_maps: stores.config_maps.clone(),
         accounts: stores.accounts.clone(),
         pods: stores.pods.clone(),
-        source: Arc::new(Registry::new(namespace, plugins_dir, signature_keys)),
-        loader: Arc::new(loader),
+        source: Arc::new(components.registry),
+        loader: Arc::new(components.loader),
         performers,
         catalogue: Arc::clone(&listeners.catalogue),
         triggers: Arc::clone(&listeners.triggers),

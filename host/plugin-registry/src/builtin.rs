@@ -9,13 +9,16 @@ use std::{
 use operon_api::action_plugin::BuiltinSource;
 use operon_core::action::LoadError;
 
-use crate::{MAX_COMPONENT, found::Found, refused};
+use crate::{found::Found, refused};
 
 /// The ending of the files.
 const ENDING: &str = ".wasm";
 
 /// The bytes of a built-in component.
-pub(crate) fn find(folder: &Path, source: &BuiltinSource) -> Result<Found, LoadError> {
+///
+/// A file that is larger than `most` bytes is cut to one byte more: the check of the component then says that it is
+/// too large.
+pub(crate) fn find(folder: &Path, source: &BuiltinSource, most: usize) -> Result<Found, LoadError> {
     let name = &source.name;
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || !name.chars().all(fits) {
@@ -27,8 +30,7 @@ pub(crate) fn find(folder: &Path, source: &BuiltinSource) -> Result<Found, LoadE
         Err(error) => return Err(unreadable(name, &error)),
     };
     let mut bytes = Vec::new();
-    // One byte more than allowed: the check of the component then says that it is too large.
-    file.take(MAX_COMPONENT as u64 + 1)
+    file.take(most as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(name, &error))?;
     Ok(Found::with_host(bytes))
@@ -86,11 +88,11 @@ mod tests {
             fs::write(folder.join(file), text).expect("a folder of our own");
         }
         assert_eq!(
-            find(&plugins, &source("a")),
+            find(&plugins, &source("a"), 1),
             Ok(Found::with_host(b"a".to_vec()))
         );
         for name in ["", "c", "../c", "a.wasm", "A", "/etc/passwd"] {
-            let error = find(&plugins, &source(name)).expect_err(name);
+            let error = find(&plugins, &source(name), 1).expect_err(name);
             assert_eq!(error.reason, "BuiltinNotFound", "{name}");
             assert!(error.message.ends_with("it has a, b"), "{}", error.message);
         }
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_host_without_components_says_so() {
-        let error = find(Path::new("/nowhere"), &source("a")).expect_err("nothing is there");
+        let error = find(Path::new("/nowhere"), &source("a"), 1).expect_err("nothing is there");
         assert!(
             error.message.ends_with("/nowhere has none"),
             "{}",

@@ -6,7 +6,6 @@ use operon_api::action_plugin::ConfigMapSource;
 use operon_core::{action::LoadError, action_plugin::source::ConfigMaps};
 
 use crate::{
-    MAX_COMPONENT,
     found::{Found, Signatures},
     gzip, refused,
 };
@@ -14,11 +13,12 @@ use crate::{
 /// What the key of a component's signature has behind the component's.
 const SIGNATURE: &str = ".sigstore.json";
 
-/// The bytes that the source refers to, uncompressed.
+/// The bytes that the source refers to, uncompressed, of which there may be `most`.
 pub(crate) fn find(
     namespace: &str,
     source: &ConfigMapSource,
     config_maps: &dyn ConfigMaps,
+    most: usize,
 ) -> Result<Found, LoadError> {
     let ConfigMapSource {
         namespace: wanted,
@@ -47,7 +47,7 @@ pub(crate) fn find(
         return Err(missing_key(namespace, name, key, &config_map));
     };
     let bytes = if gzip::is_gzip(&bytes.0) {
-        unzip(name, key, &bytes.0)?
+        unzip(name, key, &bytes.0, most)?
     } else {
         bytes.0.clone()
     };
@@ -109,16 +109,16 @@ fn missing_key(namespace: &str, name: &str, key: &str, config_map: &ConfigMap) -
     )
 }
 
-fn unzip(name: &str, key: &str, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let component = gzip::decompress(bytes, MAX_COMPONENT).map_err(|error| {
+fn unzip(name: &str, key: &str, bytes: &[u8], most: usize) -> Result<Vec<u8>, LoadError> {
+    let component = gzip::decompress(bytes, most).map_err(|error| {
         refused("BadGzip", format!("key {key:?} of ConfigMap {name:?} looks like gzip but can't be decompressed: {error}"))
     })?;
-    if component.len() > MAX_COMPONENT {
+    if component.len() > most {
         return Err(refused(
             "TooLarge",
             format!(
                 "key {key:?} of ConfigMap {name:?} is larger than {} MiB after decompression",
-                MAX_COMPONENT >> 20
+                most >> 20
             ),
         ));
     }
@@ -134,6 +134,8 @@ mod tests {
     use operon_api::{ActionPlugin, action_plugin::Verification};
 
     use super::*;
+
+    const MOST: usize = 4 << 20;
 
     #[derive(Clone)]
     struct One(ConfigMap);
@@ -171,7 +173,7 @@ mod tests {
         let gzipped = gzip.finish().expect("in memory");
         for bytes in [b"component".to_vec(), gzipped] {
             let maps = with("plugin.wasm", bytes);
-            let found = find("own", &source(None, "plugin"), &maps).expect("found");
+            let found = find("own", &source(None, "plugin"), &maps, MOST).expect("found");
             let component = found.verified(&ActionPlugin::default(), None);
             let component = component.expect("nothing is required");
             assert_eq!(*component.bytes, *b"component");
@@ -183,15 +185,20 @@ mod tests {
     fn what_is_missing_or_foreign_is_refused_with_its_own_reason() {
         let maps = with("other.wasm", Vec::new());
         assert_eq!(
-            reason(find("own", &source(Some("elsewhere"), "plugin"), &maps)),
+            reason(find(
+                "own",
+                &source(Some("elsewhere"), "plugin"),
+                &maps,
+                MOST
+            )),
             "ForeignNamespace"
         );
         assert_eq!(
-            reason(find("own", &source(Some("own"), "absent"), &maps)),
+            reason(find("own", &source(Some("own"), "absent"), &maps, MOST)),
             "ConfigMapNotFound"
         );
         assert_eq!(
-            reason(find("own", &source(None, "plugin"), &maps)),
+            reason(find("own", &source(None, "plugin"), &maps, MOST)),
             "KeyNotFound"
         );
         let text = BTreeMap::from([("plugin.wasm".to_owned(), "hello".to_owned())]);
@@ -200,7 +207,7 @@ mod tests {
             ..ConfigMap::default()
         });
         assert_eq!(
-            reason(find("own", &source(None, "plugin"), &maps)),
+            reason(find("own", &source(None, "plugin"), &maps, MOST)),
             "NotWasm"
         );
     }
@@ -208,17 +215,17 @@ mod tests {
     #[test]
     fn a_gzip_bomb_ends_at_the_size_limit() {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        for _ in 0..=(MAX_COMPONENT >> 20) {
+        for _ in 0..=(MOST >> 20) {
             gzip.write_all(&vec![0; 1 << 20]).expect("in memory");
         }
         let maps = with("plugin.wasm", gzip.finish().expect("in memory"));
         assert_eq!(
-            reason(find("own", &source(None, "plugin"), &maps)),
+            reason(find("own", &source(None, "plugin"), &maps, MOST)),
             "TooLarge"
         );
         let maps = with("plugin.wasm", vec![0x1f, 0x8b, 1, 2]);
         assert_eq!(
-            reason(find("own", &source(None, "plugin"), &maps)),
+            reason(find("own", &source(None, "plugin"), &maps, MOST)),
             "BadGzip"
         );
     }
@@ -248,7 +255,7 @@ mod tests {
                 (as_text, None),
                 (as_binary, None),
             ] {
-                let found = find("own", &source(None, "plugin"), &maps).expect("found");
+                let found = find("own", &source(None, "plugin"), &maps, MOST).expect("found");
                 let verified = found.verified(&plugin, None);
                 assert_eq!(verified.map_err(|error| error.reason).err(), reason);
             }

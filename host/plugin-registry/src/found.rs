@@ -6,7 +6,7 @@ use std::sync::Arc;
 use operon_api::ActionPlugin;
 use operon_core::{
     action::LoadError,
-    action_plugin::source::{Component, Signer},
+    action_plugin::source::{Component, Origin, Signer},
 };
 
 use crate::{
@@ -59,10 +59,6 @@ impl Found {
 
     /// An uncompressed component that the manifest with this digest (`sha256:…`) contains, and the signatures of
     /// the manifest. The source has compared the digests of manifest and content.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for sources whose artifacts have manifests")
-    )]
     pub(crate) fn signed_by_manifest(
         bytes: Vec<u8>,
         digest: String,
@@ -105,6 +101,7 @@ impl Found {
             bytes: Arc::from(self.bytes),
             digest,
             signers,
+            origin: Origin::default(),
         })
     }
 

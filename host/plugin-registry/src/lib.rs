@@ -3,6 +3,7 @@
 //! One file per kind of source. A source only finds bytes (`Found`), which become a component by
 //! `Found::verified` alone: no source can forget it. Nothing here looks into a component.
 
+mod artifact;
 mod builtin;
 mod config_map;
 mod found;
@@ -16,52 +17,91 @@ use futures::future::BoxFuture;
 use operon_api::{ActionPlugin, action_plugin::PluginSource};
 use operon_core::{
     action::LoadError,
-    action_plugin::source::{Component, ComponentSource, ConfigMaps},
+    action_plugin::source::{Component, ComponentSource, Objects, Origin},
 };
 use sha2::{Digest, Sha256};
 
-use crate::found::Found;
 pub use crate::verify::{BadKey, Keys};
+use crate::{artifact::Artifacts, found::Found};
 
-/// The largest component that is taken, uncompressed.
+/// The largest component that is taken, uncompressed, unless the host is configured otherwise.
 pub const MAX_COMPONENT: usize = 16 << 20;
 
+/// Where components are found, and what they need.
+#[derive(Debug)]
+pub struct RegistryConfig {
+    /// The operator's namespace, with the ConfigMaps and Secrets.
+    pub namespace: String,
+    /// The folder of the built-in components.
+    pub builtin: PathBuf,
+    /// The largest component that is taken, uncompressed, in bytes.
+    pub component_bytes: usize,
+    /// The client of OCI registries.
+    pub puller: oci::Puller,
+    /// If set, a component that is not built in must have a signature by one of these keys.
+    pub required: Option<Keys>,
+}
+
 /// Finds components for plugins of this operator.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Registry {
     namespace: String,
     builtin: PathBuf,
+    component_bytes: usize,
+    artifacts: Artifacts,
     required: Option<Keys>,
 }
 
 impl Registry {
-    /// A registry that reads the files of one folder, and ConfigMaps of the operator's namespace only. If keys are
-    /// required, a component of any other source than that folder must have a signature by one of them.
-    pub fn new(namespace: String, builtin: PathBuf, required: Option<Keys>) -> Self {
+    /// A registry that reads the files of one folder, ConfigMaps of the operator's namespace, and artifacts of OCI
+    /// registries.
+    pub fn new(config: RegistryConfig) -> Self {
+        let RegistryConfig {
+            namespace,
+            builtin,
+            component_bytes,
+            puller,
+            required,
+        } = config;
         Self {
             namespace,
             builtin,
+            component_bytes,
+            artifacts: Artifacts::new(puller),
             required,
         }
     }
 
-    fn find(
+    async fn find(
         &self,
         plugin: &ActionPlugin,
-        config_maps: &dyn ConfigMaps,
-    ) -> Result<Found, LoadError> {
+        objects: Objects<'_>,
+    ) -> Result<(Found, Origin), LoadError> {
         let PluginSource {
             builtin,
             config_map,
+            oci,
         } = &plugin.spec.source;
-        match (builtin, config_map) {
-            (Some(source), None) => builtin::find(&self.builtin, source),
-            (None, Some(source)) => config_map::find(&self.namespace, source, config_maps),
-            (None, None) | (Some(_), Some(_)) => Err(refused(
+        let most = self.component_bytes;
+        let found = match (builtin, config_map, oci) {
+            (Some(source), None, None) => builtin::find(&self.builtin, source, most),
+            (None, Some(source), None) => {
+                config_map::find(&self.namespace, source, objects.config_maps, most)
+            }
+            (None, None, Some(source)) => {
+                let needs_signature = plugin.spec.verify.is_some() || self.required.is_some();
+                let artifacts = &self.artifacts;
+                return artifacts
+                    .find(plugin, source, objects, needs_signature)
+                    .await;
+            }
+            _ => Err(refused(
                 "NoSource",
-                "spec.source must name exactly one source: set builtin or configMap".to_owned(),
+                "spec.source must name exactly one source: set builtin, configMap or oci"
+                    .to_owned(),
             )),
-        }
+        };
+        Ok((found?, Origin::default()))
     }
 }
 
@@ -69,11 +109,15 @@ impl ComponentSource for Registry {
     fn fetch<'a>(
         &'a self,
         plugin: &'a ActionPlugin,
-        config_maps: &'a dyn ConfigMaps,
+        objects: Objects<'a>,
     ) -> BoxFuture<'a, Result<Component, LoadError>> {
         Box::pin(async move {
-            self.find(plugin, config_maps)?
-                .verified(plugin, self.required.as_ref())
+            let (found, origin) = self.find(plugin, objects).await?;
+            let component = found.verified(plugin, self.required.as_ref())?;
+            Ok(Component {
+                origin,
+                ..component
+            })
         })
     }
 }
@@ -106,8 +150,12 @@ fn refused(reason: &'static str, message: String) -> LoadError {
 mod tests {
     use std::{collections::BTreeMap, fs, sync::Arc};
 
-    use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
+    use k8s_openapi::{
+        ByteString,
+        api::core::v1::{ConfigMap, Secret},
+    };
     use operon_api::action_plugin::{BuiltinSource, ConfigMapSource};
+    use operon_core::action_plugin::source::{ConfigMaps, PullSecrets};
 
     use super::*;
 
@@ -116,6 +164,18 @@ mod tests {
     impl ConfigMaps for One {
         fn get(&self, _: &str) -> Option<Arc<ConfigMap>> {
             Some(Arc::clone(&self.0))
+        }
+    }
+
+    struct NoSecrets;
+
+    impl PullSecrets for NoSecrets {
+        fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Secret>, LoadError>> {
+            Box::pin(async { Ok(None) })
+        }
+
+        fn of_account(&self, _: &str) -> Vec<String> {
+            Vec::new()
         }
     }
 
@@ -160,11 +220,21 @@ mod tests {
             (&in_map, &signed, true, None),
         ] {
             let keys = required.then(|| keys.clone());
-            let registry = Registry::new("own".to_owned(), folder.path().to_owned(), keys);
+            let registry = Registry::new(RegistryConfig {
+                namespace: "own".to_owned(),
+                builtin: folder.path().to_owned(),
+                component_bytes: MAX_COMPONENT,
+                puller: oci::Puller::new(oci::PullerConfig::default()),
+                required: keys,
+            });
             let mut plugin = ActionPlugin::default();
             plugin.spec.source = source.clone();
             let maps = One(Arc::new(map.clone()));
-            let fetched = registry.fetch(&plugin, &maps).await;
+            let objects = Objects {
+                config_maps: &maps,
+                pull_secrets: &NoSecrets,
+            };
+            let fetched = registry.fetch(&plugin, objects).await;
             let reason = fetched.map_err(|error| error.reason).err();
             assert_eq!(reason, refused, "{source:?}");
         }

@@ -14,7 +14,7 @@ use operon_core::action::LoadError;
 use crate::{
     child::{self, ChildArguments, Complaint},
     engine,
-    limits::COMPONENT_BYTES,
+    limits::MOST_COMPONENT_BYTES,
     symbols,
 };
 
@@ -40,7 +40,7 @@ fn compile(wanted: &str) -> Result<(), Complaint> {
         let text = "the compiler is of another build than the program that started it".to_owned();
         return Err(Complaint::broken(text));
     }
-    let component = child::input(COMPONENT_BYTES)?;
+    let component = child::input(MOST_COMPONENT_BYTES)?;
     symbols::check(&component).map_err(Complaint::refused)?;
     let code = engine
         .precompile_component(&component)

@@ -29,7 +29,7 @@ use crate::{
     call::{Callable, Context, Lanes, Runtime},
     compile::explain,
     engine::{self, MAX_MEMORY},
-    limits::REFUSAL_BYTES,
+    limits::{COMPONENT_BYTES, MOST_COMPONENT_BYTES, REFUSAL_BYTES},
     log::{LogLines, one_line},
     observer::{CallObserver, CodeSource, NoObserver},
     state::State,
@@ -49,6 +49,8 @@ pub struct LoaderConfig {
     pub child_program: Option<ChildProgram>,
     /// How much one compilation may use.
     pub compile_limits: ChildLimits,
+    /// The largest component that is compiled, in bytes, 32 MiB at most.
+    pub component_bytes: usize,
     /// How many calls run at a time, of all actions together.
     pub max_instances: u32,
     /// Who counts.
@@ -61,6 +63,7 @@ impl Default for LoaderConfig {
             cache_dir: None,
             child_program: None,
             compile_limits: ChildLimits::COMPILE,
+            component_bytes: COMPONENT_BYTES,
             max_instances: 64,
             observer: Arc::new(NoObserver),
         }
@@ -88,6 +91,7 @@ pub struct Loader {
     cache: Option<Cache>,
     child_program: ChildProgram,
     compile_limits: ChildLimits,
+    component_bytes: usize,
     /// One compilation at a time.
     compilations: Semaphore,
     /// One check of a value at a time: jobs wait for it, so it does not wait for compilations.
@@ -104,6 +108,7 @@ impl Loader {
             cache_dir,
             child_program,
             compile_limits,
+            component_bytes,
             max_instances,
             observer,
         } = config;
@@ -122,6 +127,7 @@ impl Loader {
                 None => ChildProgram::this().map_err(StartError::Program)?,
             },
             compile_limits,
+            component_bytes: component_bytes.min(MOST_COMPONENT_BYTES),
             compilations: Semaphore::new(1),
             checks: Arc::new(Semaphore::new(1)),
             loaded: Mutex::default(),
@@ -141,7 +147,7 @@ impl Loader {
         settings: &Value,
         limits: &Limits,
     ) -> Result<LoadedAction, LoadError> {
-        world::check_bytes(component)?;
+        world::check_bytes(component, self.component_bytes)?;
         if limits.memory > MAX_MEMORY {
             let (memory, most) = (limits.memory >> 20, MAX_MEMORY >> 20);
             let message =

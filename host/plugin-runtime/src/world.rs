@@ -4,8 +4,6 @@
 use operon_core::{action::LoadError, action_plugin::status::INTERFACE_VERSION as VERSION};
 use wasmtime::{Engine, component::Component};
 
-use crate::limits::COMPONENT_BYTES;
-
 /// What the component must export.
 const HANDLER: &str = "operon:action/handler";
 /// The package of the contract, as its interfaces' names begin.
@@ -20,11 +18,11 @@ const WASI: [&str; 6] = [
     "wasi:sockets/",
 ];
 
-/// Refuses what can't be a component, before it is handed to the compiler.
-pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), LoadError> {
+/// Refuses what can't be a component, or is larger than `most` bytes, before it is passed to the compiler.
+pub(crate) fn check_bytes(bytes: &[u8], most: usize) -> Result<(), LoadError> {
     const WASM: &[u8] = b"\0asm";
-    if bytes.len() > COMPONENT_BYTES {
-        let (size, limit) = (bytes.len() >> 20, COMPONENT_BYTES >> 20);
+    if bytes.len() > most {
+        let (size, limit) = (bytes.len() >> 20, most >> 20);
         return refuse(
             "TooLarge",
             format!("the component has {size} MiB; at most {limit} MiB are allowed"),
@@ -144,11 +142,11 @@ mod tests {
             (b"\0asm\x01\0\0\0", "CoreModule"),
             (b"\0asm\x07\0\x02\0", "Malformed"),
         ] {
-            let refused = check_bytes(bytes).map_err(|error| error.reason);
+            let refused = check_bytes(bytes, 1 << 20).map_err(|error| error.reason);
             assert_eq!(refused, Err(reason), "{bytes:?}");
         }
-        assert_eq!(check_bytes(b"\0asm\x0d\0\x01\0"), Ok(()));
-        let large = check_bytes(&vec![0; COMPONENT_BYTES + 1]).map_err(|error| error.reason);
+        assert_eq!(check_bytes(b"\0asm\x0d\0\x01\0", 8), Ok(()));
+        let large = check_bytes(b"\0asm\x0d\0\x01\0", 7).map_err(|error| error.reason);
         assert_eq!(large, Err("TooLarge"));
     }
 

@@ -274,7 +274,9 @@ fn the_rules_are_these() {
         (
             ap(),
             ".spec.source",
-            &["has(self.builtin) != has(self.configMap)"][..],
+            &[
+                "[has(self.builtin), has(self.configMap), has(self.oci)].filter(named, named).size() == 1",
+            ][..],
         ),
     ] {
         let schema = at(&crd, path);

@@ -9,7 +9,7 @@ use kube::{
     ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
-use operon_api::ActionPlugin;
+use operon_api::{ActionPlugin, action_plugin::PluginSource};
 
 use crate::{catalogue::Catalogue, metrics::Metrics, triggers::Triggers};
 
@@ -54,21 +54,26 @@ pub fn account_changed(
     references(plugins, |plugin| plugin.spec.service_account_name == name)
 }
 
-/// A ConfigMap changed: the plugins whose component it holds must be reconciled.
+/// A ConfigMap changed: the plugins that take their component, or the certificate authority of a registry, from it
+/// must be reconciled.
 pub fn config_map_changed(
     config_map: &ConfigMap,
     store: &Store<ActionPlugin>,
 ) -> Vec<ObjectRef<ActionPlugin>> {
     let name = config_map.name_any();
-    let refers = |plugin: &ActionPlugin| {
-        plugin
-            .spec
-            .source
-            .config_map
+    references(store, |plugin| {
+        let PluginSource {
+            builtin: _,
+            config_map,
+            oci,
+        } = &plugin.spec.source;
+        let component = config_map.as_ref().map(|source| &source.name);
+        let authority = oci
             .as_ref()
-            .is_some_and(|source| source.name == name)
-    };
-    references(store, refers)
+            .and_then(|oci| oci.certificate_authority.as_ref());
+        let authority = authority.map(|authority| &authority.config_map.name);
+        [component, authority].contains(&Some(&name))
+    })
 }
 
 fn references(

@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, PoisonError};
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
-    ResourceExt,
+    Api, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_api::ActionPlugin;
@@ -13,20 +14,71 @@ use operon_core::{
     action::LoadError,
     action_plugin::{
         limits::limits,
-        source::{Component, ConfigMaps},
+        source::{Component, ConfigMaps, Objects, Origin, PullSecrets},
         status::Load,
         version::Version,
     },
 };
 
 use super::ActionPlugins;
-use crate::{catalogue::Loaded, effects::service_account_user, plugin_watch::Watcher};
+use crate::{
+    apply::within_limit, catalogue::Loaded, effects::service_account_user, error::Error,
+    plugin_watch::Watcher,
+};
 
 struct Maps<'a>(&'a Store<ConfigMap>, &'a str);
 
 impl ConfigMaps for Maps<'_> {
     fn get(&self, name: &str) -> Option<Arc<ConfigMap>> {
         self.0.get(&ObjectRef::new(name).within(self.1))
+    }
+}
+
+struct Secrets<'a>(&'a ActionPlugins);
+
+impl PullSecrets for Secrets<'_> {
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Secret>, LoadError>> {
+        Box::pin(async move {
+            let Self(plugins) = self;
+            let api: Api<Secret> = Api::namespaced(plugins.client.clone(), &plugins.namespace);
+            let object = || format!("the Secret {name:?}");
+            let found = within_limit("read", object, api.get_opt(name)).await;
+            found.map_err(|error| pull_secret_error(&plugins.namespace, name, &error))
+        })
+    }
+
+    fn of_account(&self, name: &str) -> Vec<String> {
+        let Self(plugins) = self;
+        let account = ObjectRef::new(name).within(&plugins.namespace);
+        let account = plugins.accounts.store.get(&account);
+        let named = account.and_then(|account| account.image_pull_secrets.clone());
+        let named = named.into_iter().flatten();
+        named.map(|secret| secret.name).collect()
+    }
+}
+
+/// Why the host could not read a Secret with credentials. It does not watch Secrets, so it tries again.
+fn pull_secret_error(namespace: &str, name: &str, error: &Error) -> LoadError {
+    let (reason, message) = if error.is_forbidden() {
+        (
+            "PullSecretForbidden",
+            format!(
+                "the host may not read the Secret {name:?} in namespace {namespace:?}; add its name to the chart's value oci.pullSecrets"
+            ),
+        )
+    } else {
+        (
+            "PullSecretUnreadable",
+            format!(
+                "the Secret {name:?} in namespace {namespace:?} can't be read: {}",
+                error.chain()
+            ),
+        )
+    };
+    LoadError {
+        reason,
+        message,
+        transient: true,
     }
 }
 
@@ -38,7 +90,7 @@ impl ActionPlugins {
             message,
             transient,
         } = match self.try_load(plugin).await {
-            Ok(()) => return (Load::Loaded, false),
+            Ok(origin) => return (Load::Loaded(origin), false),
             Err(error) => error,
         };
         let (action, uid) = (&plugin.spec.action, plugin.uid().unwrap_or_default());
@@ -51,22 +103,28 @@ impl ActionPlugins {
         (Load::Failed { reason, message }, transient)
     }
 
-    async fn try_load(&self, plugin: &ActionPlugin) -> Result<(), LoadError> {
+    async fn try_load(&self, plugin: &ActionPlugin) -> Result<Origin, LoadError> {
         let account = &plugin.spec.service_account_name;
         self.check_service_account(account)?;
-        let maps = Maps(&self.config_maps.store, &self.namespace);
-        let component = self.source.fetch(plugin, &maps).await?;
+        let objects = Objects {
+            config_maps: &Maps(&self.config_maps.store, &self.namespace),
+            pull_secrets: &Secrets(self),
+        };
+        let component = self.source.fetch(plugin, objects).await?;
         let version = Version::of(plugin, &component.digest, &component.signers);
         if let Some(serving) = self.serving(plugin).filter(|s| s.version == version)
             && !self.has_other_kinds(&serving).await
         {
-            return Ok(());
+            return Ok(component.origin);
         }
         if let Some(error) = self.known_refusal(&version) {
             return Err(error);
         }
         match self.load_version(plugin, &component, version.clone()).await {
-            Ok(loaded) => self.publish(plugin, loaded),
+            Ok(loaded) => {
+                self.publish(plugin, loaded)?;
+                Ok(component.origin)
+            }
             Err(error) => {
                 tracing::warn!(plugin = plugin.name_any(), reason = error.reason, error = %error, "action could not be loaded");
                 if !error.transient {
@@ -100,14 +158,18 @@ impl ActionPlugins {
         })
     }
 
-    /// Whether an optional kind of a loaded action has appeared in the API server, or is gone. Without an answer
-    /// of the API server nothing has changed.
+    /// Whether an optional kind of a loaded action has appeared in the API server, or is gone. A kind that is watched
+    /// may be gone only if a watch is interrupted. Without an answer of the API server nothing has changed.
     async fn has_other_kinds(&self, loaded: &Loaded) -> bool {
         let watches = loaded.action.registration().watches.iter();
+        let is_interrupted = loaded.watch.stale().is_some();
         for watch in watches.filter(|watch| watch.may_be_absent()) {
             let (api_version, kind) = (&watch.api_version, &watch.kind);
             let key = (api_version.clone(), kind.clone());
             let was_served = !loaded.watch.declared.absent.contains(&key);
+            if was_served && !is_interrupted {
+                continue;
+            }
             match self.performers.is_served(api_version, kind).await {
                 Ok(is_served) if is_served != was_served => return true,
                 Ok(_) => {}

@@ -102,7 +102,7 @@ impl ActionPlugins {
             return;
         }
         let severity = match load {
-            Load::Loaded | Load::Loading { .. } | Load::Deleting => Severity::Normal,
+            Load::Loaded(_) | Load::Loading { .. } | Load::Deleting => Severity::Normal,
             Load::Shadowed { .. } | Load::Failed { .. } => Severity::Warning,
         };
         self.events

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::ConfigMap;
-use operon_api::ActionPlugin;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use operon_api::{ActionPlugin, action_plugin::Artifact};
 
 use crate::action::LoadError;
 
-/// A component's bytes, with their digest.
+/// A component's bytes, with their digest and origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
     /// The WebAssembly component, not compressed.
@@ -17,6 +17,8 @@ pub struct Component {
     pub digest: String,
     /// The keys by which its signatures were verified; none if no signature is required.
     pub signers: Vec<Signer>,
+    /// What else is known of where it was found.
+    pub origin: Origin,
 }
 
 /// A public key by which a signature of a component was verified.
@@ -28,10 +30,41 @@ pub struct Signer {
     pub key: String,
 }
 
+/// What is known of where a component was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The artifact in an OCI registry.
+    pub artifact: Option<Artifact>,
+    /// The digest that the artifact's tag names now, if it is another one.
+    pub moved_to: Option<String>,
+}
+
 /// The ConfigMaps of the operator's namespace, as the host's store has them.
 pub trait ConfigMaps: Send + Sync {
     /// The ConfigMap of this name.
     fn get(&self, name: &str) -> Option<Arc<ConfigMap>>;
+}
+
+/// The Secrets of the operator's namespace with credentials for registries. They are read from the API server when
+/// a registry is asked.
+pub trait PullSecrets: Send + Sync {
+    /// The Secret of this name; none if it does not exist.
+    ///
+    /// # Errors
+    /// `PullSecretForbidden` or `PullSecretUnreadable`.
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Secret>, LoadError>>;
+
+    /// The names of the `imagePullSecrets` of the ServiceAccount of this name.
+    fn of_account(&self, name: &str) -> Vec<String>;
+}
+
+/// The objects of the operator's namespace that sources refer to.
+#[derive(Clone, Copy)]
+pub struct Objects<'a> {
+    /// The ConfigMaps.
+    pub config_maps: &'a dyn ConfigMaps,
+    /// The Secrets.
+    pub pull_secrets: &'a dyn PullSecrets,
 }
 
 /// Finds the component that an ActionPlugin refers to.
@@ -40,6 +73,6 @@ pub trait ComponentSource: Send + Sync {
     fn fetch<'a>(
         &'a self,
         plugin: &'a ActionPlugin,
-        config_maps: &'a dyn ConfigMaps,
+        objects: Objects<'a>,
     ) -> BoxFuture<'a, Result<Component, LoadError>>;
 }

@@ -6,10 +6,10 @@ use k8s_openapi::jiff::Timestamp;
 use operon_api::{
     ActionPlugin,
     action_plugin::{ActionPluginStatus, PluginSource},
-    conditions::{PODS_LEFT_BEHIND, Standing, condition, conditions},
+    conditions::{PODS_LEFT_BEHIND, Standing, TAG_MOVED, condition, conditions, find},
 };
 
-use super::source::Signer;
+use super::source::{Origin, Signer};
 use crate::action::Registration;
 
 /// The version of `wit/` that this host implements.
@@ -33,8 +33,8 @@ pub struct Serving<'a> {
 /// The result of loading what the spec requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// It serves.
-    Loaded,
+    /// It serves; where it was found.
+    Loaded(Origin),
     /// It is being loaded; an older version may serve meanwhile.
     Loading {
         /// If none does: what to say of that, and why the previous version was stopped.
@@ -91,21 +91,34 @@ pub fn status(
         .map(|s| s.conditions.as_slice())
         .unwrap_or_default();
     let generation = plugin.metadata.generation;
+    let told = |type_: &str, reason: &str, message: &str| {
+        condition(previous, type_, "True", reason, message, generation, now)
+    };
     let mut all = conditions(previous, standing, &reason, &message, generation, now);
     all.extend(left_behind.and_then(|left| {
         let message = left.describe()?;
-        let (type_, reason) = (PODS_LEFT_BEHIND, "JobNotFound");
-        let status = "True";
-        Some(condition(
-            previous, type_, status, reason, &message, generation, now,
-        ))
+        Some(told(PODS_LEFT_BEHIND, "JobNotFound", &message))
     }));
+    let (artifact, moved) = match load {
+        Load::Loaded(origin) => {
+            let moved = tag_moved(origin).map(|message| told(TAG_MOVED, "TagMoved", &message));
+            (origin.artifact.clone(), moved)
+        }
+        // What was found before is still what serves, or what the tag is resolved to.
+        Load::Loading { .. } | Load::Deleting | Load::Shadowed { .. } | Load::Failed { .. } => {
+            let status = plugin.status.as_ref();
+            let artifact = status.and_then(|status| status.artifact.clone());
+            (artifact, find(previous, TAG_MOVED).cloned())
+        }
+    };
+    all.extend(moved);
     ActionPluginStatus {
         observed_generation: generation,
         digest: serving.map(|s| s.digest.to_owned()),
         short_digest: serving.map(|s| short(s.digest).to_owned()),
         signers: serving.map(signers).unwrap_or_default(),
         source: Some(source(plugin)),
+        artifact,
         interface_version: serving.map(|_| INTERFACE_VERSION.to_owned()),
         watches: serving.map(watches).unwrap_or_default(),
         conditions: all,
@@ -132,13 +145,13 @@ impl LeftBehind<'_> {
 
 fn describe(serving: Option<&Serving<'_>>, load: &Load) -> (Standing, String, String) {
     match (serving, load) {
-        (Some(serving), Load::Loaded) => (
+        (Some(serving), Load::Loaded(_)) => (
             Standing::Ready,
             "Loaded".to_owned(),
             format!("component {} serves the action", short(serving.digest)),
         ),
         // It was stopped since; the next reconcile reports why.
-        (None, Load::Loaded) => (
+        (None, Load::Loaded(_)) => (
             Standing::Reconciling,
             "Loading".to_owned(),
             "the component is being loaded".to_owned(),
@@ -189,17 +202,29 @@ fn source(plugin: &ActionPlugin) -> String {
     let PluginSource {
         builtin,
         config_map,
+        oci,
     } = &plugin.spec.source;
-    match (builtin, config_map) {
-        (Some(source), _) => format!("builtin/{}", source.name),
-        (None, Some(source)) => format!("configmap/{}:{}", source.name, source.key),
-        (None, None) => "none".to_owned(),
+    match (builtin, config_map, oci) {
+        (Some(source), _, _) => format!("builtin/{}", source.name),
+        (None, Some(source), _) => format!("configmap/{}:{}", source.name, source.key),
+        (None, None, Some(source)) => format!("oci/{}", source.reference),
+        (None, None, None) => "none".to_owned(),
     }
 }
 
 fn signers(serving: &Serving<'_>) -> Vec<String> {
     let signers = serving.signers.iter();
     signers.map(|signer| signer.fingerprint.clone()).collect()
+}
+
+/// What is said of a tag that names another artifact than the loaded one.
+fn tag_moved(origin: &Origin) -> Option<String> {
+    let (artifact, now) = (origin.artifact.as_ref()?, origin.moved_to.as_deref()?);
+    let (reference, manifest) = (&artifact.reference, short(&artifact.manifest));
+    Some(format!(
+        "{reference} names the artifact {} now, but {manifest} is loaded, to which the tag was resolved before; to load the new one, name its digest in spec.source.oci.reference, or set pullPolicy to Always to follow the tag",
+        short(now)
+    ))
 }
 
 fn watches(serving: &Serving<'_>) -> Vec<String> {
@@ -220,8 +245,8 @@ fn watches(serving: &Serving<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use operon_api::{
-        action_plugin::{ActionPluginSpec, ConfigMapSource},
-        conditions::{READY, RECONCILING, STALLED, find},
+        action_plugin::{ActionPluginSpec, Artifact, ConfigMapSource},
+        conditions::{READY, RECONCILING, STALLED},
     };
 
     use super::*;
@@ -291,14 +316,14 @@ mod tests {
         let table = [
             (
                 Some(&serving),
-                Load::Loaded,
+                Load::Loaded(Origin::default()),
                 READY,
                 "Loaded",
                 "component 0123456789ab serves the action",
             ),
             (
                 None,
-                Load::Loaded,
+                Load::Loaded(Origin::default()),
                 RECONCILING,
                 "Loading",
                 "the component is being loaded",
@@ -394,6 +419,40 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_that_was_moved_is_reported_until_it_is_followed() {
+        let mut plugin = plugin(None);
+        let artifact = Artifact {
+            reference: "registry.example/replace:1".to_owned(),
+            manifest: DIGEST.to_owned(),
+        };
+        let loaded = |moved_to: Option<&str>| {
+            Load::Loaded(Origin {
+                artifact: Some(artifact.clone()),
+                moved_to: moved_to.map(str::to_owned),
+            })
+        };
+        let moved = status(&plugin, None, &loaded(Some("sha256:feed")), None, second(5));
+        let said = find(&moved.conditions, TAG_MOVED).map(|c| c.message.as_str());
+        assert!(
+            said.is_some_and(|said| said.starts_with(
+                "registry.example/replace:1 names the artifact feed now, but 0123456789ab is loaded"
+            )),
+            "{said:?}"
+        );
+        assert_eq!(moved.artifact.as_ref(), Some(&artifact));
+        plugin.status = Some(moved.clone());
+        // While another version is loaded, or can't be, it stays.
+        let failed = status(&plugin, None, &failed(), None, second(7));
+        assert_eq!(failed.artifact, moved.artifact);
+        assert_eq!(
+            find(&failed.conditions, TAG_MOVED),
+            find(&moved.conditions, TAG_MOVED)
+        );
+        let followed = status(&plugin, None, &loaded(None), None, second(9));
+        assert_eq!(find(&followed.conditions, TAG_MOVED), None);
+    }
+
+    #[test]
     fn a_digest_that_is_none_is_shown_as_it_is() {
         for (digest, wanted) in [
             (DIGEST, "0123456789ab"),
@@ -462,7 +521,13 @@ mod tests {
                 absent: &absent,
                 has_lifecycle,
             };
-            let status = status(&plugin, Some(&serving), &Load::Loaded, None, second(5));
+            let status = status(
+                &plugin,
+                Some(&serving),
+                &Load::Loaded(Origin::default()),
+                None,
+                second(5),
+            );
             let ready = &status.conditions[0];
             assert_eq!(
                 (ready.type_.as_str(), ready.status.as_str()),

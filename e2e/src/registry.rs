@@ -1,0 +1,119 @@
+//! An OCI registry of a story's own, and a client of another project that pushes to it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use anyhow::Context as _;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{Api, api::ListParams};
+
+use crate::{environment, world::World};
+
+/// The user and the password that registries of stories ask for.
+pub const USER: &str = "operon";
+/// See [`USER`].
+pub const PASSWORD: &str = "open-sesame";
+
+/// A registry that runs until this is dropped. It speaks plain HTTP and asks for [`USER`] and [`PASSWORD`].
+pub struct Registry {
+    process: Child,
+    /// Its address, `IP:PORT`.
+    pub address: String,
+    folder: PathBuf,
+}
+
+impl Registry {
+    /// Starts a registry that the host can reach, and logs the client in.
+    pub async fn up(world: &World) -> Self {
+        let ip = machine(world).await;
+        let mut process = Command::new(environment::registry())
+            .args(["--address", &format!("{ip}:0")])
+            .args(["--user", USER, "--password", PASSWORD])
+            // It ends with its input.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the registry starts");
+        let mut said = String::new();
+        let output = process.stdout.take().expect("its output is piped");
+        BufReader::new(output)
+            .read_line(&mut said)
+            .expect("the registry says its address");
+        let address = said.trim().to_owned();
+        let folder = std::env::temp_dir().join(world.named("registry"));
+        std::fs::create_dir_all(&folder).expect("a folder of our own");
+        Self {
+            process,
+            address,
+            folder,
+        }
+    }
+
+    /// Pushes a component by the program `oras`, as an artifact with one WebAssembly layer. Returns its digest.
+    pub fn push(&self, repository: &str, component: &[u8]) -> String {
+        std::fs::write(self.folder.join("plugin.wasm"), component).expect("a folder of our own");
+        let reference = format!("{}/{repository}", self.address);
+        let arguments = [
+            "push",
+            "--plain-http",
+            "--username",
+            USER,
+            "--password",
+            PASSWORD,
+            "--artifact-type",
+            "application/vnd.wasm.config.v0+json",
+            "--format",
+            "go-template={{.digest}}",
+            &reference,
+            "plugin.wasm:application/wasm",
+        ];
+        let output = oras(&self.folder, &arguments);
+        let digest = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert!(digest.starts_with("sha256:"), "{output:?}");
+        digest
+    }
+
+    /// Ends the registry: from now on it is not available.
+    pub fn end(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.end();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn oras(folder: &Path, arguments: &[&str]) -> Output {
+    let output = Command::new(environment::oras())
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .expect("oras runs");
+    assert!(output.status.success(), "oras {arguments:?}: {output:?}");
+    output
+}
+
+/// The address by which the host reaches this machine: pods reach it as they reach the API server.
+async fn machine(world: &World) -> IpAddr {
+    if !environment::has_containers() {
+        return IpAddr::from([127, 0, 0, 1]);
+    }
+    let slices: Api<EndpointSlice> = Api::namespaced(world.client.clone(), "default");
+    let of_api = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
+    let found = slices.list(&of_api).await.expect("EndpointSlices");
+    let addresses = found.items.iter().flat_map(|slice| &slice.endpoints);
+    let address = addresses.flat_map(|endpoint| &endpoint.addresses).next();
+    address
+        .and_then(|address| address.parse().ok())
+        .context("the API server has no address")
+        .expect("the address of this machine")
+}
