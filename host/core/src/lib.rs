@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod action_plugin;
+mod amount;
 pub mod colla_set;
 pub mod daemon_job;
 pub mod driver;

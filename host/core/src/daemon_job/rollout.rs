@@ -9,7 +9,11 @@ use operon_api::{
 };
 
 use super::{INVALID_SPEC, rule::Selector};
-use crate::{action::Failure, jobs::time::seconds};
+use crate::{
+    action::Failure,
+    amount::{Amount, written},
+    jobs::time::seconds,
+};
 
 /// In which order, how fast, and what happens when Jobs fail.
 #[derive(Clone, Debug)]
@@ -31,13 +35,6 @@ pub(super) struct Rules {
 pub(super) struct CanaryRule {
     pub(super) selector: Option<Selector>,
     count: Option<Amount>,
-}
-
-/// A number, or a percentage of all nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Amount {
-    Number(usize),
-    Percent(usize),
 }
 
 impl Rules {
@@ -114,48 +111,19 @@ impl CanaryRule {
     }
 }
 
-impl Amount {
-    fn rounded_up(self, of: usize) -> usize {
-        match self {
-            Self::Number(number) => number,
-            Self::Percent(percent) => of.saturating_mul(percent).div_ceil(100),
-        }
-    }
-
-    fn rounded_down(self, of: usize) -> usize {
-        match self {
-            Self::Number(number) => number,
-            Self::Percent(percent) => of.saturating_mul(percent) / 100,
-        }
-    }
-}
-
 /// Reads a number or a percentage of all nodes.
 fn amount(field: &str, value: Option<&IntOrString>) -> Result<Option<Amount>, Failure> {
-    let read = match value {
-        None => return Ok(None),
-        Some(IntOrString::Int(number)) => usize::try_from(*number).ok().map(Amount::Number),
-        Some(IntOrString::String(text)) => percent(text).map(Amount::Percent),
-    };
-    read.map(Some).ok_or_else(|| {
-        let said = match value {
-            Some(IntOrString::Int(number)) => number.to_string(),
-            Some(IntOrString::String(text)) => format!("{text:?}"),
-            None => String::new(),
-        };
+    let Some(value) = value else { return Ok(None) };
+    let invalid = || {
         Failure::new(
             INVALID_SPEC,
             format!(
-                "spec.rollout.{field} must be a number that is not negative, or a percentage such as \"10%\", not {said}"
+                "spec.rollout.{field} must be a number that is not negative, or a percentage such as \"10%\", not {}",
+                written(value)
             ),
         )
-    })
-}
-
-fn percent(text: &str) -> Option<usize> {
-    let digits = text.strip_suffix('%')?;
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok()).flatten()
+    };
+    Amount::read(value).map(Some).ok_or_else(invalid)
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use operon_api::{
     },
 };
 
-use crate::action::Failure;
+use crate::{
+    action::Failure,
+    amount::{Amount, written},
+};
 
 /// The rules that are not disabled.
 #[derive(Clone, Debug)]
@@ -38,13 +41,6 @@ pub(super) enum Check {
 pub(super) enum Limit {
     MaxUnavailable(Amount),
     MinAvailable(Amount),
-}
-
-/// A number, or a percentage of the selected pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Amount {
-    Number(usize),
-    Percent(usize),
 }
 
 /// Which pods an object selects.
@@ -146,26 +142,14 @@ fn limit(policy: &AvailablePolicy) -> Result<Limit, String> {
 }
 
 fn amount(field: &str, value: &IntOrString) -> Result<Amount, String> {
-    let (amount, said) = match value {
-        IntOrString::Int(number) => {
-            let amount = usize::try_from(*number).ok().map(Amount::Number);
-            (amount, number.to_string())
-        }
-        IntOrString::String(text) => (percent(text).map(Amount::Percent), format!("{text:?}")),
-    };
-    amount.ok_or_else(|| {
+    let is_share = |amount: &Amount| !matches!(amount, Amount::Percent(percent) if *percent > 100);
+    Amount::read(value).filter(is_share).ok_or_else(|| {
         format!(
             "availablePolicy.{field} must be a number that is not negative, or a percentage from \"0%\" to \
-             \"100%\", not {said}"
+             \"100%\", not {}",
+            written(value)
         )
     })
-}
-
-fn percent(text: &str) -> Option<usize> {
-    let digits = text.strip_suffix('%')?;
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let percent = is_number.then(|| digits.parse().ok()).flatten();
-    percent.filter(|percent| *percent <= 100)
 }
 
 impl Limit {
