@@ -68,6 +68,17 @@ async fn a_job_that_makes_no_sense_is_refused_with_the_field_at_fault() {
                 json!([{"name": "a", "containers": ["x", "x"]}]),
                 "spec.targets[0].containers[1]",
             ),
+            (
+                "targetSelector",
+                json!({"nodeName": "n"}),
+                "exactly one of targets and targetSelector is required",
+            ),
+            ("maxConcurrent", json!(0), "spec.maxConcurrent"),
+            ("maxConcurrent", json!("0%"), "spec.maxConcurrent"),
+            ("maxConcurrent", json!("ten"), "spec.maxConcurrent"),
+            ("maxFailures", json!(-1), "spec.maxFailures"),
+            ("maxFailures", json!("ten"), "spec.maxFailures"),
+            ("onFailure", json!("Stop"), "spec.onFailure"),
             ("partition", json!(-1), "spec.partition"),
             ("partition", json!("1"), "spec.partition"),
             (
@@ -100,6 +111,66 @@ async fn a_job_that_makes_no_sense_is_refused_with_the_field_at_fault() {
                 "{field}: {}",
                 &refusal[..refusal.len().min(500)]
             );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_selector_of_targets_selects_something_and_does_not_change() {
+    story(async |world: &World| {
+        let selecting = |selector: Value| {
+            let mut object = valid();
+            object["spec"]["targets"] = Value::Null;
+            object["spec"]["targetSelector"] = selector;
+            object
+        };
+        for (selector, fault) in [
+            (
+                Value::Null,
+                "exactly one of targets and targetSelector is required",
+            ),
+            (
+                json!({}),
+                "at least one of labelSelector, owner and nodeName is required",
+            ),
+            (
+                json!({"containers": ["main"]}),
+                "at least one of labelSelector, owner and nodeName is required",
+            ),
+            (
+                json!({"labelSelector": {}}),
+                "an empty selector would select all pods",
+            ),
+            (
+                json!({"labelSelector": {"matchLabels": {}}}),
+                "an empty selector would select all pods",
+            ),
+            (json!({"owner": "web"}), "spec.targetSelector.owner"),
+            (json!({"owner": "pod/web"}), "spec.targetSelector.owner"),
+            (json!({"nodeName": ""}), "spec.targetSelector.nodeName"),
+        ] {
+            let refusal = creating(world, selecting(selector.clone())).await;
+            let refusal = refusal.expect_err("a refusal");
+            assert!(refusal.contains(fault), "{selector}: {refusal}");
+        }
+        creating(world, selecting(json!({"owner": "deployment/web"})))
+            .await
+            .expect("valid");
+        for (patch, fault) in [
+            (
+                json!({"targetSelector": {"owner": "deployment/other"}}),
+                "targetSelector can't be changed",
+            ),
+            (
+                json!({"targetSelector": null, "targets": [{"name": "a"}]}),
+                "targets can't be replaced by targetSelector, nor the other way",
+            ),
+        ] {
+            let refusal = patching(world, json!({"spec": patch}))
+                .await
+                .expect_err("a refusal");
+            assert!(refusal.contains(fault), "{refusal}");
         }
     })
     .await;

@@ -23,6 +23,7 @@ pub use crate::job_flow::FlowState;
 use crate::{
     embedded::JobSpec,
     job_flow::{GlobalParams, StepRetry},
+    schema::amount,
 };
 
 /// The spec of a Job, and which nodes it runs on.
@@ -228,14 +229,6 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 604_800))]
     pub pause_seconds: Option<i32>,
-}
-
-/// The rule of a number, or a percentage of all nodes.
-fn amount() -> Value {
-    json!({
-        "rule": "type(self) == int ? self >= 0 : self.matches('^[0-9]{1,9}%$')",
-        "message": "must be a number that is not negative, or a percentage such as 10%",
-    })
 }
 
 /// The nodes that get their Job first.

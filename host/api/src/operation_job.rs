@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::{
+    apis::meta::v1::{Condition, LabelSelector, Time},
+    util::intstr::IntOrString,
+};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::any_object;
+use crate::schema::{amount, any_object};
 
 /// The most targets one job may have.
 pub const MAX_TARGETS: usize = 10_000;
@@ -27,7 +30,7 @@ pub const MAX_TARGETS: usize = 10_000;
     status = "OperationJobStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "Runs an action once on a list of pods of its namespace. spec.action names the action, spec.partition limits how many targets have started.",
+    doc = "Runs an action once on a batch of pods of its namespace. spec.action names the action, spec.partition limits how many targets have started.",
     printcolumn(name = "PROGRESS", type_ = "string", json_path = ".status.progress"),
     printcolumn(
         name = "AGE",
@@ -57,10 +60,26 @@ pub const MAX_TARGETS: usize = 10_000;
         type_ = "integer",
         json_path = ".status.totalPodCount",
         priority = 1
+    ),
+    printcolumn(
+        name = "SELECTOR",
+        type_ = "string",
+        json_path = ".status.selector",
+        priority = 1
     )
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.targets) != has(self.targetSelector)",
+        "message": "exactly one of targets and targetSelector is required",
+        "fieldPath": ".targets"
+    },
+    {
+        "rule": "has(self.targets) == has(oldSelf.targets)",
+        "message": "targets can't be replaced by targetSelector, nor the other way; create another job",
+        "fieldPath": ".targets"
+    },
     {
         "rule": "!has(self.partition) || has(oldSelf.partition)",
         "message": "partition can't be set on a job that has none, which means all targets; create another job",
@@ -82,9 +101,10 @@ pub struct OperationJobSpec {
     )]
     pub action: String,
 
-    /// The pods to operate, by name, in this order. 1 to 10,000, each once. Immutable. A job with its
+    /// The pods to operate, by name, in this order; or set `targetSelector`. 1 to 10,000, each once. Immutable. A job with its
     /// status is one object of at most 1.5 MiB: 10,000 targets fit if their names have up to about 20
     /// characters, 5,000 up to 60. Not all of thousands of targets are operated at the same time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 10_000),
         extend(
@@ -99,7 +119,23 @@ pub struct OperationJobSpec {
     )]
     pub targets: Vec<PodTarget>,
 
-    /// What the action is told, as the action's documentation says: at most 8 KiB. Checked by the action before the
+    /// Selects the pods to operate, in place of `targets`. Pods are selected once, when the job is first seen,
+    /// and `status.targets` has them from then on, in the order of their names: pods that are created later are
+    /// no targets. Pods that are being deleted or have finished are not selected. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "self == oldSelf",
+            "message": "targetSelector can't be changed; create another job"
+        },
+        {
+            "rule": "has(self.labelSelector) || has(self.owner) || has(self.nodeName)",
+            "message": "at least one of labelSelector, owner and nodeName is required"
+        }
+    ]))]
+    pub target_selector: Option<TargetSelector>,
+
+    /// The arguments of the action, as the action's documentation describes them: at most 8 KiB. Checked by the action before the
     /// first target starts. Immutable: no target is operated with other parameters than those with which the job was
     /// created. If they are changed nevertheless, targets wait, and a release may see the change.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
@@ -111,6 +147,32 @@ pub struct OperationJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub partition: Option<i32>,
+
+    /// While this is true, no further target starts. Targets that have started continue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+
+    /// How many targets may be in progress at the same time: a number, or a percentage of all targets such as
+    /// `10%`, rounded up. A target that failed counts until it is released. Absent means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "type(self) == int ? self >= 1 : self.matches('^[1-9][0-9]{0,8}%$')",
+        "message": "must be a number of at least 1, or a percentage such as 10%; to start no target, set paused",
+    }]))]
+    pub max_concurrent: Option<IntOrString>,
+
+    /// What happens when more targets than `maxFailures` have failed. Continue (the default): the others are
+    /// operated. Pause: no further target starts, and targets that have started continue, until `maxFailures` or
+    /// `onFailure` is changed. Cancel: targets that have not started fail, and targets in progress are released
+    /// and fail; that is final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
+
+    /// How many targets may fail before `onFailure` applies: a number, or a percentage of all targets such as
+    /// `10%`, rounded down. 0 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [amount()]))]
+    pub max_failures: Option<IntOrString>,
 
     /// How long a target may take, in seconds after it started. A target that takes longer fails and
     /// is released. Does not apply to targets that have not started. Default: 3 hours.
@@ -153,6 +215,64 @@ fn default_deadline() -> Option<i32> {
 )]
 fn default_ttl() -> Option<i32> {
     Some(30 * 60)
+}
+
+/// Which pods of the job's namespace are operated: those that everything selects that is set.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetSelector {
+    /// Selects pods by their labels. An empty one, which would select all, is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",
+        "message": "must have matchLabels or matchExpressions: an empty selector would select all pods"
+    }]))]
+    pub label_selector: Option<LabelSelector>,
+
+    /// Selects the pods of a controller: `deployment/NAME`, `replicaset/NAME`, `statefulset/NAME`,
+    /// `daemonset/NAME`, `job/NAME` or `collaset/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 270),
+        regex(
+            pattern = r"^(deployment|replicaset|statefulset|daemonset|job|collaset)/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+        )
+    )]
+    pub owner: Option<String>,
+
+    /// Selects the pods on a node, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub node_name: Option<String>,
+
+    /// The containers to operate of each pod, as `targets[].containers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub containers: Option<Vec<String>>,
+}
+
+/// What happens when too many targets have failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum OnFailure {
+    /// The others are operated.
+    #[default]
+    Continue,
+    /// No further target starts.
+    Pause,
+    /// No further target starts, and those in progress are released.
+    Cancel,
+}
+
+impl OperationJob {
+    /// The targets, in their order: those of the spec, or those that `spec.targetSelector` selected. Empty while
+    /// these are not known.
+    pub fn targets(&self) -> &[PodTarget] {
+        match (&self.spec.target_selector, &self.status) {
+            (None, _) => &self.spec.targets,
+            (Some(_), Some(status)) => &status.targets,
+            (Some(_), None) => &[],
+        }
+    }
 }
 
 /// One pod to operate.
@@ -219,6 +339,15 @@ pub struct OperationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_timestamp: Option<Time>,
 
+    /// What `spec.targetSelector` selects by, in one line: `deployment/web`, `app=web`, `node/worker-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
+    /// The targets that `spec.targetSelector` selected when the job was first seen. They do not change any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub targets: Vec<PodTarget>,
+
     /// The number of targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_pod_count: Option<i32>,
@@ -236,13 +365,16 @@ pub struct OperationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters_digest: Option<String>,
 
+    /// When the job was canceled, because more targets failed than `spec.maxFailures` allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canceled_time: Option<Time>,
+
     /// If the job is being deleted: when the release of a target first failed. A target that cannot be
     /// released a minute later is abandoned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_failed_time: Option<Time>,
 
-    /// Every target with its progress: started targets first, then the others, in the order of
-    /// `spec.targets`.
+    /// Every target with its progress: started targets first, then the others, in the order of the targets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub target_details: Vec<TargetDetail>,
@@ -259,7 +391,7 @@ pub struct OperationJobStatus {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetDetail {
-    /// The pod's name, from `spec.targets`.
+    /// The pod's name.
     pub name: String,
 
     /// Pending, Processing, Failed or Succeeded.

@@ -46,6 +46,14 @@ pub(crate) fn unsupported_items(message: &str) -> Value {
     json!({"rule": "size(self) == 0", "message": message})
 }
 
+/// The rule of a number, or a percentage of a total.
+pub(crate) fn amount() -> Value {
+    json!({
+        "rule": "type(self) == int ? self >= 0 : self.matches('^[0-9]{1,9}%$')",
+        "message": "must be a number that is not negative, or a percentage such as 10%",
+    })
+}
+
 /// A text without the line breaks of the source; paragraphs stay.
 fn unwrapped(text: &str) -> String {
     let paragraphs = text

@@ -108,8 +108,8 @@ impl LeftBehind {
         let mut known = self.known();
         let jobs = self.jobs.states(&namespace);
         let mut changed = Vec::new();
-        let targets = latest.iter().flat_map(|job| &job.spec.targets);
-        for target in job.spec.targets.iter().chain(targets) {
+        let targets = latest.iter().flat_map(|job| job.targets());
+        for target in job.targets().iter().chain(targets) {
             let pod = pods.get(&ObjectRef::new(&target.name).within(&namespace));
             let place = format!("{namespace}/{}", target.name);
             changed.extend(known.look_at(&place, pod.as_deref(), &jobs));

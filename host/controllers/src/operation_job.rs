@@ -26,11 +26,11 @@ use operon_core::{
     node::not_ready,
     operation_job::{
         ActionState, Observed,
-        conclude::{Answers, Conclusion, conclude},
+        conclude::{Answers, Conclusion, JobEvent, conclude},
         lifecycle::Service,
         parameters::{self, Parameters},
         plan::{Plan, TargetPlan, TargetPlans, plan},
-        sooner,
+        selection, sooner,
         turns::in_turn,
     },
 };
@@ -111,6 +111,9 @@ impl Reconciler for OperationJobs {
 
     async fn reconcile(&self, job: Arc<OperationJob>) -> Result<Next, Error> {
         let api = Api::namespaced(self.client.clone(), &job.namespace().unwrap_or_default());
+        if let Some(selector) = selection::unresolved(&job) {
+            return self.select(&api, &job, selector).await; // (client)
+        }
         let (action, loaded) = self.catalogue.find(&job.spec.action);
         let pods = self.target_pods(&job);
         let unready_nodes = self.unready_nodes(&pods);
@@ -148,7 +151,7 @@ impl Reconciler for OperationJobs {
     }
 
     fn pace(job: &OperationJob) -> Duration {
-        pace_of(job.spec.targets.len(), PER_TARGET)
+        pace_of(job.targets().len(), PER_TARGET)
     }
 
     fn leave(&self, job: &OperationJob) {
@@ -166,8 +169,7 @@ impl OperationJobs {
                 .get(&reference)
                 .map(|pod| (name.to_owned(), pod))
         };
-        job.spec
-            .targets
+        job.targets()
             .iter()
             .filter_map(|target| pod(&target.name))
             .collect()
@@ -401,23 +403,28 @@ impl OperationJobs {
             }
             Written::Yes(written) => {
                 self.jobs.wrote(*written);
-                for event in &conclusion.events {
-                    let target = event.target.as_deref().map(|name| pod_reference(job, name));
-                    let (reason, action) = (event.reason, &job.spec.action);
-                    self.events
-                        .send_about(
-                            &job.object_ref(&()),
-                            target,
-                            event.severity,
-                            reason,
-                            action,
-                            &event.message,
-                        )
-                        .await;
-                }
+                self.send(job, &conclusion.events).await;
             }
         }
         Ok(next)
+    }
+
+    /// Sends the Events of a status that was written.
+    async fn send(&self, job: &OperationJob, events: &[JobEvent]) {
+        for event in events {
+            let target = event.target.as_deref().map(|name| pod_reference(job, name));
+            let (reason, action) = (event.reason, &job.spec.action);
+            self.events
+                .send_about(
+                    &job.object_ref(&()),
+                    target,
+                    event.severity,
+                    reason,
+                    action,
+                    &event.message,
+                )
+                .await;
+        }
     }
 }
 
@@ -504,7 +511,7 @@ impl Pass<'_> {
 
     /// The containers that the job names of a target.
     fn named(&self, plan: &TargetPlan) -> Option<&Vec<String>> {
-        let named = self.observed.job.spec.targets.get(plan.index);
+        let named = self.observed.job.targets().get(plan.index);
         named.and_then(|target| target.containers.as_ref())
     }
 
@@ -585,5 +592,6 @@ fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
     }
 }
 
+mod select;
 #[cfg(test)]
 mod tests;

@@ -228,8 +228,7 @@ impl Entry {
             .map(|detail| (detail.name.as_str(), detail))
             .collect();
         let targets: HashMap<String, Target> = job
-            .spec
-            .targets
+            .targets()
             .iter()
             .filter_map(|target| {
                 let name = target.name.as_str();

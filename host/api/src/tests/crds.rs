@@ -97,6 +97,7 @@ fn kubectl_get_prints_these_columns_after_the_name() {
         "(SUCCEEDED)",
         "(FAILED)",
         "(TOTAL)",
+        "(SELECTOR)",
     ];
     assert_eq!(columns(&opj()), wide);
     assert_eq!(
@@ -216,7 +217,7 @@ fn the_fields_have_these_defaults_and_limits() {
             "x-kubernetes-list-type",
             json!("set"),
         ),
-        (".spec", "required", json!(["action", "targets"])),
+        (".spec", "required", json!(["action"])),
         (
             ".status.targetDetails",
             "x-kubernetes-list-type",
@@ -260,6 +261,8 @@ fn the_rules_are_these() {
             opj(),
             ".spec",
             &[
+                "has(self.targets) != has(self.targetSelector)",
+                "has(self.targets) == has(oldSelf.targets)",
                 "!has(self.partition) || has(oldSelf.partition)",
                 "!has(self.partition) || !has(oldSelf.partition) || self.partition >= oldSelf.partition",
             ][..],

@@ -10,11 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
 
 use super::{
-    CANCELED, Observed, RELEASE_LIMIT, RELEASED, lifecycle,
-    plan::{
-        Cause, TargetPlan, TargetPlans, TargetStep, deadline_exceeded, release_abandoned,
-        release_failed,
-    },
+    CANCELED, Observed, RELEASE_LIMIT, RELEASED,
+    failures::{canceled, deadline_exceeded, release_abandoned},
+    lifecycle,
+    plan::{Cause, TargetPlan, TargetPlans, TargetStep, release_failed},
     remaining, size, sooner,
     status::{self, Counts, Releases},
 };
@@ -403,6 +402,7 @@ fn released(
     if !detail.progress.is_finished() {
         let why = match cause {
             Cause::Deadline | Cause::Failed => deadline_exceeded(observed.job),
+            Cause::Canceled => canceled(observed.job),
             Cause::Deleted | Cause::Overdue => Failure::new(
                 CANCELED,
                 "the OperationJob was deleted before the target finished",

@@ -8,9 +8,12 @@
 //! second operates it. So whatever an action did, the status already names the pod.
 
 pub mod conclude;
+mod failures;
 pub mod lifecycle;
+mod limits;
 pub mod parameters;
 pub mod plan;
+pub mod selection;
 mod size;
 pub mod status;
 #[cfg(test)]
@@ -84,7 +87,7 @@ pub const RELEASED: &str = "Released";
 /// The reason of a target that could not be released before its job went.
 const RELEASE_ABANDONED: &str = "ReleaseAbandoned";
 
-/// The reason of a target that was not finished when its job was deleted.
+/// The reason of a target that was not finished when its job was deleted or canceled.
 const CANCELED: &str = "Canceled";
 
 /// How long a job waits for an ActionPlugin that does not exist before it fails, counted from when the job

@@ -8,7 +8,13 @@ use operon_api::{
 };
 
 use super::{
-    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_ABANDONED, RELEASE_LIMIT, lifecycle,
+    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT,
+    failures::{
+        action_not_found, canceled, deadline_exceeded, no_action_to_release, not_loaded_in_time,
+        pod_not_found,
+    },
+    lifecycle,
+    limits::{Limits, is_canceled},
     parameters::{self, Parameters},
     remaining, size, sooner,
 };
@@ -35,7 +41,7 @@ pub struct TargetPlans {
 /// The plan for one target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetPlan {
-    /// Its place in `spec.targets`.
+    /// Its place in the job's targets.
     pub index: usize,
     /// Its entry in the status.
     pub detail: TargetDetail,
@@ -99,6 +105,8 @@ impl TargetStep {
 pub enum Cause {
     /// It took longer than `spec.activeDeadlineSeconds`.
     Deadline,
+    /// More targets failed than `spec.maxFailures` allows, and `spec.onFailure` is Cancel.
+    Canceled,
     /// The job is being deleted.
     Deleted,
     /// The same, and its releases have failed for [`RELEASE_LIMIT`]: this is the last call.
@@ -143,12 +151,14 @@ fn expiry(observed: &Observed<'_>) -> Expiry {
 
 fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> TargetPlans {
     let mut requeue_after = ttl;
-    let targets: Vec<_> = in_order(observed.job)
+    let targets = in_order(observed.job);
+    let limits = Limits::of(observed.job, failed(&targets));
+    let targets: Vec<_> = targets
         .into_iter()
         .enumerate()
         .map(|(rank, (index, mut detail))| {
             identify(observed, &mut detail);
-            let (step, due) = step(observed, rank, &detail);
+            let (step, due) = step(observed, &limits, rank, &detail);
             requeue_after = sooner(requeue_after, due);
             TargetPlan {
                 index,
@@ -159,9 +169,17 @@ fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> TargetPlans {
         })
         .collect();
     TargetPlans {
-        targets: within_window(observed.job, targets),
+        targets: within_window(observed.job, &limits, targets),
         requeue_after,
     }
+}
+
+/// How many targets have failed.
+fn failed(targets: &[(usize, TargetDetail)]) -> usize {
+    let failed = targets
+        .iter()
+        .filter(|(_, detail)| detail.progress == Progress::Failed);
+    failed.count()
 }
 
 /// Records the pod of a target that the Go operator started, which knew pods by their names. A pod created
@@ -181,8 +199,13 @@ fn identify(observed: &Observed<'_>, detail: &mut TargetDetail) {
         .and_then(|pod| pod.metadata.uid.clone());
 }
 
-/// Holds back targets that the status has no room for: they start when others have finished.
-fn within_window(job: &OperationJob, mut targets: Vec<TargetPlan>) -> Vec<TargetPlan> {
+/// Holds back targets that `spec.maxConcurrent` does not allow or that the status has no room for: they start
+/// when others have finished.
+fn within_window(
+    job: &OperationJob,
+    limits: &Result<Limits, Failure>,
+    mut targets: Vec<TargetPlan>,
+) -> Vec<TargetPlan> {
     if !targets
         .iter()
         .any(|target| matches!(target.step, TargetStep::Start { .. }))
@@ -193,7 +216,8 @@ fn within_window(job: &OperationJob, mut targets: Vec<TargetPlan>) -> Vec<Target
         .iter()
         .filter(|target| size::is_under_way(&target.detail))
         .count();
-    let window = size::window(job).map(|window| window.saturating_sub(under_way));
+    let most = limits.as_ref().map_or(0, |limits| limits.concurrent);
+    let window = size::window(job).map(|window| window.min(most).saturating_sub(under_way));
     let starts = targets
         .iter_mut()
         .filter(|target| matches!(target.step, TargetStep::Start { .. }));
@@ -220,8 +244,7 @@ fn in_order(job: &OperationJob) -> Vec<(usize, TargetDetail)> {
         .map(|detail| (detail.name.as_str(), detail))
         .collect();
     let mut targets: Vec<_> = job
-        .spec
-        .targets
+        .targets()
         .iter()
         .enumerate()
         .map(|(index, target)| {
@@ -242,6 +265,7 @@ fn in_order(job: &OperationJob) -> Vec<(usize, TargetDetail)> {
 /// The step of one target, and when time alone may change it.
 fn step(
     observed: &Observed<'_>,
+    limits: &Result<Limits, Failure>,
     rank: usize,
     detail: &TargetDetail,
 ) -> (TargetStep, Option<Duration>) {
@@ -252,8 +276,15 @@ fn step(
     match detail.progress {
         Progress::Succeeded => (TargetStep::Keep, None),
         Progress::Failed => (step_of_failed(observed, detail), None),
-        Progress::Pending if rank >= partition(job) => (TargetStep::Keep, None),
-        Progress::Pending => step_of_pending(observed, detail),
+        Progress::Pending if is_canceled(job) => (TargetStep::Fail(canceled(job)), None),
+        Progress::Processing if is_canceled(job) && !lifecycle::is_operated(detail) => {
+            (step_of_canceled(observed), None)
+        }
+        Progress::Pending => match limits {
+            Err(invalid) => (TargetStep::Await(invalid.clone()), None),
+            Ok(limits) if rank >= limits.admitted => (TargetStep::Keep, None),
+            Ok(_) => step_of_pending(observed, detail),
+        },
         Progress::Processing => step_of_processing(observed, detail),
     }
 }
@@ -307,6 +338,17 @@ pub(super) fn release_failed(observed: &Observed<'_>) -> Option<k8s_openapi::jif
     let status = observed.job.status.as_ref()?;
     let failed = status.release_failed_time.as_ref()?;
     Some(failed.0.min(observed.now))
+}
+
+/// A target in progress is released when its job is canceled. One whose action can't be called fails, and is
+/// released when the action can be called.
+fn step_of_canceled(observed: &Observed<'_>) -> TargetStep {
+    match observed.action {
+        ActionState::Loaded => TargetStep::Release(Cause::Canceled),
+        ActionState::NotLoaded { .. } | ActionState::NotFound { .. } => {
+            TargetStep::Fail(canceled(observed.job))
+        }
+    }
 }
 
 /// A failed target is released once, if it ever started.
@@ -418,13 +460,6 @@ fn step_of_processing(
     (step, due)
 }
 
-/// How many targets may have started.
-fn partition(job: &OperationJob) -> usize {
-    job.spec.partition.map_or(usize::MAX, |partition| {
-        usize::try_from(partition).unwrap_or(0)
-    })
-}
-
 /// When the job was first seen; now, if this is the first time.
 fn started(observed: &Observed<'_>) -> k8s_openapi::jiff::Timestamp {
     let status = observed.job.status.as_ref();
@@ -435,64 +470,4 @@ fn started(observed: &Observed<'_>) -> k8s_openapi::jiff::Timestamp {
 
 fn seconds(value: i32) -> Duration {
     Duration::from_secs(u64::try_from(value).unwrap_or(0))
-}
-
-fn action_not_found(job: &OperationJob) -> Failure {
-    Failure::new(
-        "ActionNotFound",
-        format!(
-            "no ActionPlugin serves action {:?}; `kubectl get actionplugins` lists the available actions",
-            job.spec.action
-        ),
-    )
-}
-
-fn not_loaded_in_time() -> Failure {
-    Failure::new(
-        RELEASE_ABANDONED,
-        format!(
-            "the action was not loaded within {} s of the job's deletion, so the target was not released; check its pod",
-            RELEASE_LIMIT.as_secs()
-        ),
-    )
-}
-
-fn no_action_to_release(job: &OperationJob) -> Failure {
-    Failure::new(
-        RELEASE_ABANDONED,
-        format!(
-            "no ActionPlugin serves action {:?} any more, so the target could not be released; check its pod",
-            job.spec.action
-        ),
-    )
-}
-
-/// The failure of a target whose last release also failed.
-pub(super) fn release_abandoned() -> Failure {
-    Failure::new(
-        RELEASE_ABANDONED,
-        format!(
-            "the action could not release the target within {} s of the first failed release; check its pod",
-            RELEASE_LIMIT.as_secs()
-        ),
-    )
-}
-
-fn pod_not_found(job: &OperationJob, name: &str) -> Failure {
-    let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
-    Failure::new(
-        "PodNotFound",
-        format!("pod {name:?} does not exist in namespace {namespace:?}"),
-    )
-}
-
-/// The failure of a target that took too long.
-pub(super) fn deadline_exceeded(job: &OperationJob) -> Failure {
-    let deadline = job.spec.active_deadline_seconds.unwrap_or_default();
-    Failure::new(
-        "DeadlineExceeded",
-        format!(
-            "the target did not finish within {deadline} s of its start (spec.activeDeadlineSeconds)"
-        ),
-    )
 }

@@ -47,7 +47,7 @@ const EXPLAINED: usize = 20;
 /// # Errors
 /// The job has no room for its own status.
 pub(super) fn window(job: &OperationJob) -> Result<usize, Failure> {
-    let targets = &job.spec.targets;
+    let targets = job.targets();
     let names: usize = targets.iter().map(|target| target.name.len()).sum();
     let finished = names + targets.len() * FINISHED;
     let each = UNDER_WAY + names.checked_div(targets.len()).unwrap_or_default();
@@ -198,7 +198,8 @@ fn room(job: &OperationJob) -> usize {
         Some(_) => 0,
         None => job.spec.targets.iter().map(managed).sum(),
     };
-    let others = bytes(&job.spec) + bytes(&job.metadata) + managed + RESERVE;
+    let selected = job.status.as_ref().map_or(0, |s| bytes(&s.targets));
+    let others = bytes(&job.spec) + bytes(&job.metadata) + managed + selected + RESERVE;
     OBJECT.saturating_sub(others)
 }
 

@@ -7,19 +7,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::{
     OperationJob,
     conditions::{STALLED, Standing, conditions, find},
-    operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError},
+    operation_job::{OnFailure, OperationJobStatus, Progress, TargetDetail, TargetError},
 };
 
 use super::{
-    ActionState, CANCELED, Observed, RELEASE_ABANDONED, conclude::JobEvent, parameters, plan, size,
+    ActionState, CANCELED, Observed, RELEASE_ABANDONED,
+    conclude::JobEvent,
+    failures::canceled,
+    limits::{self, TooManyFailures, is_canceled, too_many_failures},
+    parameters, plan, size,
 };
 use crate::action::{Failure, Severity};
 
 /// Details in the order of the status: targets that left Pending first, then the order of the spec.
 pub(super) fn in_order(job: &OperationJob, mut details: Vec<TargetDetail>) -> Vec<TargetDetail> {
     let index: HashMap<&str, usize> = job
-        .spec
-        .targets
+        .targets()
         .iter()
         .enumerate()
         .map(|(index, target)| (target.name.as_str(), index))
@@ -41,6 +44,8 @@ pub(super) struct Counts {
     processing: usize,
     succeeded: usize,
     failed: usize,
+    /// In progress, or failed and not released.
+    under_way: usize,
 }
 
 impl Counts {
@@ -53,11 +58,14 @@ impl Counts {
             processing: count(Progress::Processing),
             succeeded: count(Progress::Succeeded),
             failed: count(Progress::Failed),
+            under_way: details.iter().filter(|d| size::is_under_way(d)).count(),
         }
     }
 
     fn progress(&self) -> Progress {
         match (self.pending, self.processing, self.failed) {
+            // Its selector selected none.
+            (0, 0, 0) if self.total == 0 => Progress::Failed,
             (0, 0, 0) => Progress::Succeeded,
             (0, 0, _) => Progress::Failed,
             (pending, _, _) if pending == self.total => Progress::Pending,
@@ -130,6 +138,9 @@ pub(super) fn next(
     OperationJobStatus {
         observed_generation: job.metadata.generation,
         progress: Some(progress),
+        canceled_time: previous
+            .canceled_time
+            .or_else(|| is_canceled_now(job, counts).then(|| now.clone())),
         parameters_digest: match previous.start_time {
             Some(_) => previous.parameters_digest,
             None => parameters::digest(job),
@@ -137,6 +148,8 @@ pub(super) fn next(
         start_time: previous.start_time.or(Some(now)),
         end_timestamp: end_time.clone(),
         end_time,
+        selector: previous.selector,
+        targets: previous.targets,
         total_pod_count: some_count(counts.total),
         succeeded_pod_count: some_count(counts.succeeded),
         failed_pod_count: some_count(counts.failed),
@@ -159,10 +172,17 @@ fn describe(
     let progress = counts.progress();
     match progress {
         Progress::Succeeded => (Standing::Ready, "Succeeded".to_owned(), summary),
+        Progress::Failed if counts.total == 0 => unselected(observed.job),
         Progress::Failed => {
-            let first = details
-                .iter()
-                .find_map(|d| Some((&d.name, d.error.as_ref()?)));
+            // That targets were canceled is the consequence of the other failures.
+            let errors = || {
+                details
+                    .iter()
+                    .filter_map(|d| Some((&d.name, d.error.as_ref()?)))
+            };
+            let first = errors()
+                .find(|(_, error)| error.reason != CANCELED)
+                .or_else(|| errors().next());
             let (reason, why) = first.map_or_else(
                 || ("Failed".to_owned(), String::new()),
                 |(name, error)| {
@@ -175,28 +195,23 @@ fn describe(
             (Standing::Stalled, reason, format!("{summary}{why}"))
         }
         Progress::Pending | Progress::Processing => {
-            match (blocked, held_back(observed.job, counts)) {
-                (Some(failure), _) => {
-                    // A job that has not started waits only a moment for an ActionPlugin to appear.
-                    let passes = progress == Progress::Pending
-                        && matches!(observed.action, ActionState::NotFound { .. });
-                    let standing = if passes {
-                        Standing::Reconciling
-                    } else {
-                        Standing::Stalled
-                    };
-                    (
-                        standing,
-                        failure.reason.clone(),
-                        format!("{summary}; {}", failure.message),
-                    )
+            if let Some(failure) = blocked {
+                // A job that has not started waits only a moment for an ActionPlugin to appear.
+                let passes = progress == Progress::Pending
+                    && matches!(observed.action, ActionState::NotFound { .. });
+                let standing = if passes {
+                    Standing::Reconciling
+                } else {
+                    Standing::Stalled
+                };
+                let message = format!("{summary}; {}", failure.message);
+                return (standing, failure.reason.clone(), message);
+            }
+            match held_back(observed.job, counts) {
+                Some((standing, reason, why)) => {
+                    (standing, reason.to_owned(), format!("{summary}; {why}"))
                 }
-                (None, Some(partition)) => (
-                    Standing::Reconciling,
-                    "WaitingForPartition".to_owned(),
-                    format!("{summary}; partition {partition} holds back the remaining targets"),
-                ),
-                (None, None) => (
+                None => (
                     Standing::Reconciling,
                     progress_word(progress).to_owned(),
                     summary,
@@ -204,6 +219,17 @@ fn describe(
             }
         }
     }
+}
+
+/// Why a job has no targets stays as it was found out.
+fn unselected(job: &OperationJob) -> (Standing, String, String) {
+    let status = job.status.as_ref();
+    let known = status.and_then(|status| find(&status.conditions, STALLED));
+    let (reason, message) = known.map_or_else(
+        || ("NoTargets".to_owned(), "the job has no targets".to_owned()),
+        |known| (known.reason.clone(), known.message.clone()),
+    );
+    (Standing::Stalled, reason, message)
 }
 
 /// Why a target failed, in a sentence that names its pod once.
@@ -223,13 +249,56 @@ fn explained(name: &str, error: &TargetError) -> String {
     }
 }
 
-/// The partition, if nothing continues until it is raised.
-fn held_back(job: &OperationJob, counts: &Counts) -> Option<i32> {
+/// What keeps targets from starting: its standing, its reason, and a sentence.
+fn held_back(job: &OperationJob, counts: &Counts) -> Option<(Standing, &'static str, String)> {
+    if is_canceled(job) || is_canceled_now(job, counts) {
+        return Some((Standing::Reconciling, CANCELED, canceled(job).message));
+    }
+    if counts.pending == 0 {
+        return None;
+    }
+    if job.spec.paused == Some(true) {
+        let why = "spec.paused is true: no further target starts".to_owned();
+        return Some((Standing::Reconciling, "Paused", why));
+    }
+    if let Ok(Some(TooManyFailures { then: _, allowed })) = too_many_failures(job, counts.failed) {
+        let why = format!(
+            "spec.maxFailures allows {allowed}, so no further target starts; raise spec.maxFailures, or set \
+             spec.onFailure to Continue, to go on"
+        );
+        return Some((Standing::Stalled, "TooManyFailures", why));
+    }
     let started = counts.total - counts.pending;
-    job.spec.partition.filter(|partition| {
-        let admitted = usize::try_from(*partition).unwrap_or(0);
-        counts.processing == 0 && counts.pending > 0 && started >= admitted
+    let admitted = |partition: i32| usize::try_from(partition).unwrap_or(0);
+    let partition = job.spec.partition;
+    if let Some(partition) = partition.filter(|partition| started >= admitted(*partition)) {
+        let why = format!("partition {partition} holds back the remaining targets");
+        let waits = (Standing::Reconciling, "WaitingForPartition", why);
+        return (counts.processing == 0).then_some(waits);
+    }
+    let under_way = counts.under_way;
+    let is_full = limits::concurrent(job).is_ok_and(|most| under_way >= most);
+    let why = || format!("{under_way} are in progress, as many as spec.maxConcurrent allows");
+    is_full.then(|| {
+        (
+            Standing::Reconciling,
+            progress_word(counts.progress()),
+            why(),
+        )
     })
+}
+
+/// Whether the failures of these targets cancel the job.
+fn is_canceled_now(job: &OperationJob, counts: &Counts) -> bool {
+    let too_many = too_many_failures(job, counts.failed);
+    matches!(
+        too_many,
+        Ok(Some(TooManyFailures {
+            then: OnFailure::Cancel,
+            ..
+        }))
+    ) && !counts.progress().is_finished()
+        && job.metadata.deletion_timestamp.is_none()
 }
 
 fn progress_word(progress: Progress) -> &'static str {
@@ -309,6 +378,11 @@ pub(super) fn change(job: &OperationJob, next: &OperationJobStatus) -> Option<Jo
         }
         Some(Progress::Failed) if !same_progress => (Severity::Warning, "Failed"),
         Some(Progress::Succeeded | Progress::Failed) => return None,
+        Some(Progress::Pending | Progress::Processing) | None
+            if next.canceled_time.is_some() && !is_canceled(job) =>
+        {
+            (Severity::Warning, CANCELED)
+        }
         Some(Progress::Pending | Progress::Processing) | None => {
             let now = stalled(next)?;
             if previous.and_then(stalled) == Some(now) {

@@ -215,7 +215,7 @@ fn counts_are_right(job: &OperationJob) -> bool {
     let is = |said: Option<i32>, count: usize| {
         usize::try_from(said.unwrap_or(0)).is_ok_and(|said| said == count)
     };
-    is(total_pod_count, job.spec.targets.len())
+    is(total_pod_count, job.targets().len())
         && is(succeeded_pod_count, count(Progress::Succeeded))
         && is(failed_pod_count, count(Progress::Failed))
 }

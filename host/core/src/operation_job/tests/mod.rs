@@ -3,10 +3,12 @@
 mod conclude;
 mod deletion;
 mod lifecycle;
+mod limits;
 mod parameters;
 mod passes;
 mod plan;
 mod release;
+mod selection;
 mod size;
 mod status;
 mod turns;

@@ -1,0 +1,109 @@
+//! The targets of a job with `spec.targetSelector`. Which pods these are is decided in
+//! `operon_core::operation_job::selection`.
+
+use std::{collections::HashSet, sync::Arc};
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use kube::{Api, ResourceExt, api::ListParams};
+use operon_api::{OperationJob, keys, operation_job::TargetSelector};
+use operon_core::{
+    action::Failure,
+    operation_job::{
+        selection::{self, Candidates},
+        sooner,
+    },
+};
+
+use super::OperationJobs;
+use crate::{
+    apply::within_limit,
+    error::Error,
+    run::Next,
+    status::{Written, whole_seconds},
+};
+
+impl OperationJobs {
+    /// Selects the targets of a job, and writes them into its status before the first of them starts.
+    pub(super) async fn select(
+        &self,
+        api: &Api<OperationJob>,
+        job: &OperationJob,
+        selector: &TargetSelector,
+    ) -> Result<Next, Error> {
+        let candidates = self.candidates(job, selector).await;
+        let now = whole_seconds((self.clock)());
+        let selection = selection::select(job, selector, &candidates, now);
+        let written = self
+            .status
+            .write(
+                api,
+                keys::OPERATION_JOB_MANAGER,
+                job,
+                job.resource_version().as_deref(),
+                job.status.as_ref(),
+                &selection.status,
+            )
+            .await?;
+        let mut next = Next {
+            requeue_after: selection.requeue_after,
+            retry: false,
+        };
+        match written {
+            Written::Unchanged => {}
+            Written::Later(wait) => next.requeue_after = sooner(next.requeue_after, Some(wait)),
+            Written::Yes(written) => {
+                self.jobs.wrote(*written);
+                self.send(job, selection.event.as_slice()).await;
+            }
+        }
+        Ok(next)
+    }
+
+    /// The pods of the job's namespace. A cache that may be behind the API server is no base for a choice that is
+    /// made once.
+    async fn candidates(
+        &self,
+        job: &OperationJob,
+        selector: &TargetSelector,
+    ) -> Result<Candidates, Failure> {
+        if let Some(stale) = self.pods.stale() {
+            let message =
+                format!("the pods that spec.targetSelector selects are not known: {stale}");
+            return Err(Failure::new("CacheStale", message));
+        }
+        let replica_sets = match selection::deployment(selector) {
+            Some(name) => self.replica_sets(job, name).await.map_err(|error| {
+                let message = format!(
+                    "the ReplicaSets of deployment/{name} are not known: {}",
+                    error.chain()
+                );
+                Failure::new(error.reason(), message)
+            })?,
+            None => HashSet::new(),
+        };
+        let namespace = job.metadata.namespace.as_deref();
+        let is_near = |pod: &Arc<_>| ResourceExt::namespace(&**pod).as_deref() == namespace;
+        let pods = self.pods.store.state().into_iter().filter(is_near);
+        Ok(Candidates {
+            pods: pods.collect(),
+            replica_sets,
+        })
+    }
+
+    /// The uids of the ReplicaSets of a Deployment.
+    async fn replica_sets(
+        &self,
+        job: &OperationJob,
+        deployment: &str,
+    ) -> Result<HashSet<String>, Error> {
+        let namespace = job.namespace().unwrap_or_default();
+        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &namespace);
+        let object = || format!("ReplicaSets of namespace {namespace:?}");
+        let all = ListParams::default();
+        let found = within_limit("list", object, api.list_metadata(&all)).await?;
+        let own = found.items.into_iter();
+        let own =
+            own.filter(|found| selection::is_of_deployment(found.owner_references(), deployment));
+        Ok(own.filter_map(|found| found.uid()).collect())
+    }
+}

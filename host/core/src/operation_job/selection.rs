@@ -1,0 +1,313 @@
+//! The targets of a job with `spec.targetSelector`: selected once, and kept in the status from then on. Pure.
+//!
+//! The status names the targets before the first of them starts, so what was selected is the same after any
+//! crash.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::Pod,
+    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+    jiff::Timestamp,
+};
+use kube::{
+    ResourceExt,
+    core::{Selector, SelectorExt as _},
+};
+use operon_api::{
+    OperationJob,
+    conditions::{Standing, conditions},
+    operation_job::{
+        MAX_TARGETS, OperationJobStatus, PodTarget, Progress, TargetDetail, TargetSelector,
+    },
+};
+
+use super::{POD_GRACE, conclude::JobEvent, parameters, remaining, size};
+use crate::action::{Failure, Severity};
+
+/// Where the targets of a job are selected from.
+#[derive(Clone, Debug, Default)]
+pub struct Candidates {
+    /// The pods of the job's namespace.
+    pub pods: Vec<Arc<Pod>>,
+    /// If the selector names a Deployment: the uids of its ReplicaSets.
+    pub replica_sets: HashSet<String>,
+}
+
+/// The next status of a job, and when to reconcile it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    /// The status from now on.
+    pub status: OperationJobStatus,
+    /// The job has failed because nothing can be selected.
+    pub event: Option<JobEvent>,
+    /// When time alone changes it.
+    pub requeue_after: Option<Duration>,
+}
+
+/// The selector of a job, if its targets are still to be selected.
+pub fn unresolved(job: &OperationJob) -> Option<&TargetSelector> {
+    let status = job.status.as_ref();
+    let is_finished = status
+        .and_then(|status| status.progress)
+        .is_some_and(Progress::is_finished);
+    let is_open = job.metadata.deletion_timestamp.is_none() && !is_finished;
+    let selector = job.spec.target_selector.as_ref();
+    selector.filter(|_| is_open && job.targets().is_empty())
+}
+
+/// The Deployment that a selector names. Its pods are those of its ReplicaSets.
+pub fn deployment(selector: &TargetSelector) -> Option<&str> {
+    selector.owner.as_deref()?.strip_prefix("deployment/")
+}
+
+/// Whether an object is controlled by the Deployment of this name.
+pub fn is_of_deployment(owners: &[OwnerReference], name: &str) -> bool {
+    let owner = Owner {
+        group: "apps",
+        kind: "Deployment",
+        name,
+    };
+    controller(owners).is_some_and(|found| owner.is(found))
+}
+
+/// Selects the targets of a job. Candidates that could not be read are its failure.
+pub fn select(
+    job: &OperationJob,
+    selector: &TargetSelector,
+    candidates: &Result<Candidates, Failure>,
+    now: Timestamp,
+) -> Selection {
+    let started = job.status.as_ref().and_then(|s| s.start_time.as_ref());
+    let left = remaining(started.map_or(now, |time| time.0), POD_GRACE, now);
+    let found = candidates.as_ref().map(|known| targets(selector, known));
+    let (outcome, requeue_after) = match found {
+        Err(unread) => (
+            Outcome::Waits(Standing::Stalled, unread.clone()),
+            Some(POD_GRACE),
+        ),
+        Ok(Err(invalid)) => (Outcome::Fails(invalid), None),
+        Ok(Ok(targets)) if !targets.is_empty() => (Outcome::Selected(targets), None),
+        Ok(Ok(_)) => match left {
+            Some(left) => {
+                let waits = Outcome::Waits(Standing::Reconciling, no_targets(job, selector));
+                (waits, Some(left))
+            }
+            None => (Outcome::Fails(no_targets(job, selector)), None),
+        },
+    };
+    let (status, event) = outcome.status(job, selector, now);
+    Selection {
+        status,
+        event,
+        requeue_after,
+    }
+}
+
+/// What came of a selection.
+enum Outcome {
+    Selected(Vec<PodTarget>),
+    Waits(Standing, Failure),
+    Fails(Failure),
+}
+
+impl Outcome {
+    fn status(
+        self,
+        job: &OperationJob,
+        selector: &TargetSelector,
+        now: Timestamp,
+    ) -> (OperationJobStatus, Option<JobEvent>) {
+        let mut status = job.status.clone().unwrap_or_default();
+        status.observed_generation = job.metadata.generation;
+        status.progress = Some(Progress::Pending);
+        status.selector = Some(written(selector));
+        if status.start_time.is_none() {
+            status.start_time = Some(Time(now));
+            status.parameters_digest = parameters::digest(job);
+        }
+        let mut event = None;
+        let (standing, reason, message) = match self {
+            Self::Selected(targets) => {
+                let count = targets.len();
+                status.total_pod_count = Some(i32::try_from(count).unwrap_or(i32::MAX));
+                status.target_details = targets.iter().map(pending).collect();
+                status.targets = targets;
+                let message = format!("0 of {count} targets succeeded");
+                (Standing::Reconciling, "Pending".to_owned(), message)
+            }
+            Self::Waits(standing, Failure { reason, message }) => (standing, reason, message),
+            Self::Fails(Failure { reason, message }) => {
+                status.progress = Some(Progress::Failed);
+                status.end_time = Some(Time(now));
+                status.end_timestamp.clone_from(&status.end_time);
+                event = Some(JobEvent {
+                    severity: Severity::Warning,
+                    reason: "Failed",
+                    target: None,
+                    message: message.clone(),
+                });
+                (Standing::Stalled, reason, message)
+            }
+        };
+        let (generation, message) = (job.metadata.generation, size::bounded(message));
+        status.conditions = conditions(
+            &status.conditions,
+            standing,
+            &reason,
+            &message,
+            generation,
+            now,
+        );
+        size::shorten(job, &mut status.target_details);
+        (status, event)
+    }
+}
+
+fn pending(target: &PodTarget) -> TargetDetail {
+    TargetDetail {
+        name: target.name.clone(),
+        ..TargetDetail::default()
+    }
+}
+
+/// The targets, by name.
+fn targets(selector: &TargetSelector, candidates: &Candidates) -> Result<Vec<PodTarget>, Failure> {
+    let TargetSelector {
+        label_selector,
+        owner,
+        node_name,
+        containers,
+    } = selector;
+    let labels = label_selector.clone().map(Selector::try_from).transpose();
+    let labels = labels.map_err(|error| {
+        let message = format!("spec.targetSelector.labelSelector cannot be read: {error}");
+        Failure::new("InvalidSpec", message)
+    })?;
+    let owner = owner.as_deref().map(Owner::read).transpose()?;
+    let is_owned = |owner: &Owner<'_>, pod: &Pod| match controller(pod.owner_references()) {
+        Some(found) if owner.kind == "Deployment" => candidates.replica_sets.contains(&found.uid),
+        Some(found) => owner.is(found),
+        None => false,
+    };
+    let is_on = |node: &String, pod: &Pod| {
+        let spec = pod.spec.as_ref();
+        spec.and_then(|spec| spec.node_name.as_ref()) == Some(node)
+    };
+    let is_selected = |pod: &&Arc<Pod>| {
+        is_open(pod)
+            && labels
+                .as_ref()
+                .is_none_or(|labels| labels.matches(pod.labels()))
+            && owner.as_ref().is_none_or(|owner| is_owned(owner, pod))
+            && node_name.as_ref().is_none_or(|node| is_on(node, pod))
+    };
+    let mut names: Vec<_> = candidates
+        .pods
+        .iter()
+        .filter(is_selected)
+        .map(|pod| pod.name_any())
+        .collect();
+    names.sort_unstable();
+    if names.len() > MAX_TARGETS {
+        return Err(too_many(selector, names.len()));
+    }
+    let target = |name| PodTarget {
+        name,
+        containers: containers.clone(),
+    };
+    Ok(names.into_iter().map(target).collect())
+}
+
+/// Whether a pod is there to be operated.
+fn is_open(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn controller(owners: &[OwnerReference]) -> Option<&OwnerReference> {
+    owners.iter().find(|owner| owner.controller == Some(true))
+}
+
+/// A controller of pods, as a selector names it.
+#[derive(Clone, Copy, Debug)]
+struct Owner<'a> {
+    group: &'static str,
+    kind: &'static str,
+    name: &'a str,
+}
+
+impl<'a> Owner<'a> {
+    fn read(text: &'a str) -> Result<Self, Failure> {
+        let (kind, name) = text.split_once('/').unwrap_or_default();
+        let (group, kind) = match kind {
+            "deployment" => ("apps", "Deployment"),
+            "replicaset" => ("apps", "ReplicaSet"),
+            "statefulset" => ("apps", "StatefulSet"),
+            "daemonset" => ("apps", "DaemonSet"),
+            "job" => ("batch", "Job"),
+            "collaset" => ("apps.kusionstack.io", "CollaSet"),
+            _ => {
+                let message = format!(
+                    "spec.targetSelector.owner must be a deployment, replicaset, statefulset, daemonset, job or \
+                     collaset with its name, such as \"deployment/web\", not {text:?}"
+                );
+                return Err(Failure::new("InvalidSpec", message));
+            }
+        };
+        Ok(Self { group, kind, name })
+    }
+
+    fn is(&self, found: &OwnerReference) -> bool {
+        let group = found.api_version.rsplit_once('/').map(|(group, _)| group);
+        group == Some(self.group) && found.kind == self.kind && found.name == self.name
+    }
+}
+
+fn no_targets(job: &OperationJob, selector: &TargetSelector) -> Failure {
+    let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+    Failure::new(
+        "NoTargets",
+        format!(
+            "spec.targetSelector ({}) selects no pod in namespace {namespace:?}; pods that are being deleted or have \
+             finished do not count",
+            written(selector)
+        ),
+    )
+}
+
+fn too_many(selector: &TargetSelector, count: usize) -> Failure {
+    Failure::new(
+        "TooManyTargets",
+        format!(
+            "spec.targetSelector ({}) selects {count} pods, and a job has at most {MAX_TARGETS} targets; select fewer \
+             with each of several jobs",
+            written(selector)
+        ),
+    )
+}
+
+/// A selector in one line.
+fn written(selector: &TargetSelector) -> String {
+    let TargetSelector {
+        label_selector,
+        owner,
+        node_name,
+        containers: _,
+    } = selector;
+    let labels = label_selector.clone().and_then(|labels| {
+        let read = Selector::try_from(labels).ok()?;
+        Some(read.to_string())
+    });
+    let node = node_name.as_ref().map(|node| format!("node/{node}"));
+    let parts: Vec<_> = [owner.clone(), labels, node]
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut line = parts.join(" ");
+    size::truncate(&mut line, size::MESSAGE);
+    line
+}
