@@ -57,7 +57,7 @@ async fn an_ephemeral_container_runs_once_and_its_end_is_in_the_status() {
         assert_eq!(extra.get("ExitCode").map(String::as_str), Some("0"));
         let processes = extra.get("Message").expect("what it wrote");
         assert!(processes.contains("sleep 1000000"), "{processes}");
-        assert_eq!(ephemeral(world, &target).await, [name.clone()]);
+        assert_eq!(ephemeral(world, &target).await, std::slice::from_ref(&name));
 
         let mut failing = script("echo no disk; exit 3");
         failing["name"] = json!("failing");
