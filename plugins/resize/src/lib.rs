@@ -2,7 +2,7 @@
 //!
 //! What the spec had is in the status before the first write (`record`). `plan` decides from one snapshot what to do
 //! and how far the target is: the kubelet says in the status of the pod what the containers have (`seen`). `release`
-//! puts back what they have not got.
+//! puts back the others.
 
 pub mod amounts;
 pub mod parameters;
@@ -94,7 +94,7 @@ impl Action for Resize {
         Ok(match release::patch(target, cluster)? {
             Some(patch) => operation.patch(patch).event(
                 "ResizeUndone",
-                "putting back the resources that the containers have not got",
+                "putting back the resources of the containers that did not get the new ones",
             ),
             None => operation,
         })

@@ -87,7 +87,7 @@ pub fn plan(target: &Target, job: &Job, cluster: &dyn Cluster) -> Result<Plan, A
     })
 }
 
-/// What comes before the resources are in the spec. One container whose spec is not as asked for is named.
+/// What comes before the resources are in the spec. `container` is one that does not have in its spec what is asked for.
 fn write(target: &Target, seen: &Seen<'_>, asked: &ByContainer, container: &str) -> Plan {
     let pod = seen.pod;
     // The snapshot may be older than the write.

@@ -1,4 +1,4 @@
-//! What a release puts back: the resources that the job has written and that their container has not got.
+//! What a release puts back: the resources that the job has written and that the container did not get.
 //!
 //! Another client's change stays. So does a request or a limit that the spec did not have before, because the API server
 //! removes none from a pod that exists.

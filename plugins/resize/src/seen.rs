@@ -48,7 +48,7 @@ impl<'a> Seen<'a> {
         resources.is_object().then(|| Amounts::of(resources))
     }
 
-    /// A container whose spec is not as asked for.
+    /// A container that does not have in its spec what is asked for.
     pub fn unwritten<'b>(&self, asked: &'b ByContainer) -> Option<&'b str> {
         let mut asked = asked.iter();
         let found = asked.find(|(name, asked)| !self.written(name).meet(asked));

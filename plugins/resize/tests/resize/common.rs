@@ -1,4 +1,4 @@
-//! A pod whose kubelet resizes its containers, step by step.
+//! A pod, and what its kubelet does to resize its containers, step by step.
 
 use operon_action_resize::Resize;
 use operon_sdk::testing::{FakeCluster, FakeJob};
