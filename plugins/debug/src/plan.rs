@@ -148,7 +148,7 @@ fn add(pod: &Pod, name: String, parameters: &Parameters, job: &Job) -> Plan {
             subresource: Some("ephemeralcontainers".to_owned()),
             kind: PatchKind::Strategic,
             uid: Some(pod.uid.clone()),
-            // The API server does not compare the uid in a patch of this subresource.
+            // The decision holds for this version of the pod.
             resource_version: Some(pod.resource_version.clone()),
             ..patch::merge(pod.reference(), &body)
         },

@@ -152,7 +152,7 @@ pub fn patch(seen: &Seen<'_>, resources: &ByContainer) -> Patch {
         subresource: Some("resize".to_owned()),
         kind: PatchKind::Strategic,
         uid: Some(pod.uid.clone()),
-        // The API server does not compare the uid in a patch of this subresource.
+        // The decision holds for this version of the pod.
         resource_version: Some(pod.resource_version.clone()),
         ..patch::merge(pod.reference(), &json!({ "spec": spec }))
     }
