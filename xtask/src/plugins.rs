@@ -9,11 +9,13 @@ use operon_devcluster::Progress;
 use crate::tools;
 
 /// The built-in actions: the name in `source.builtin`, and the package.
-const ACTIONS: [(&str, &str); 4] = [
+const ACTIONS: [(&str, &str); 6] = [
     ("replace", "operon-action-replace"),
     ("restart", "operon-action-restart"),
     ("recreate", "operon-action-recreate"),
     ("evict", "operon-action-evict"),
+    ("debug", "operon-action-debug"),
+    ("resize", "operon-action-resize"),
 ];
 
 /// Where the host looks for them in its image.

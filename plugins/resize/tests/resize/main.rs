@@ -1,0 +1,5 @@
+//! Resizes in a world with a kubelet.
+
+mod common;
+mod release;
+mod story;
