@@ -8,6 +8,7 @@
 //! second operates it. So whatever an action did, the status already names the pod.
 
 pub mod conclude;
+pub mod dry_run;
 mod failures;
 pub mod lifecycle;
 mod limits;

@@ -9,6 +9,7 @@ use operon_api::{
 
 use super::{
     ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT,
+    dry_run,
     failures::{
         action_not_found, canceled, deadline_exceeded, no_action_to_release, not_loaded_in_time,
         pod_not_found,
@@ -158,7 +159,10 @@ fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> TargetPlans {
         .enumerate()
         .map(|(rank, (index, mut detail))| {
             identify(observed, &mut detail);
-            let (step, due) = step(observed, &limits, rank, &detail);
+            let (mut step, due) = step(observed, &limits, rank, &detail);
+            if observed.job.spec.dry_run {
+                step = dry_run::without_release(observed, step);
+            }
             requeue_after = sooner(requeue_after, due);
             TargetPlan {
                 index,
@@ -270,6 +274,9 @@ fn step(
     detail: &TargetDetail,
 ) -> (TargetStep, Option<Duration>) {
     let job = observed.job;
+    if job.metadata.deletion_timestamp.is_some() && job.spec.dry_run {
+        return (dry_run::step_of_deleted(detail), None);
+    }
     if job.metadata.deletion_timestamp.is_some() {
         return step_of_deleted(observed, detail);
     }
