@@ -18,9 +18,16 @@ async fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
             ("Replace", format!("patch Pod {}: ", names[0])),
         ] {
             let name = action.to_lowercase();
-            world.create(&dry(Job::of(&name, action, &names).object())).await;
+            world
+                .create(&dry(Job::of(&name, action, &names).object()))
+                .await;
             let done = world.finished(&name).await;
-            assert_eq!(job::progress(&done), Progress::Succeeded, "{:?}", done.status);
+            assert_eq!(
+                job::progress(&done),
+                Progress::Succeeded,
+                "{:?}",
+                done.status
+            );
             let lines = job::detail(&done, &names[0]).dry_run;
             assert!(lines[0].starts_with(&wanted), "{lines:?}");
             assert!(lines.iter().map(String::len).sum::<usize>() <= 512);
@@ -45,10 +52,15 @@ async fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
                 Ok(())
             })
             .await;
-        world.create(&dry(Job::of("refused", "Evict", &names).object())).await;
+        world
+            .create(&dry(Job::of("refused", "Evict", &names).object()))
+            .await;
         let done = world.finished("refused").await;
         assert_eq!(job::error(&done, &names[0]).reason, "DisruptionBudget");
-        assert_eq!(identities(&world.settled("foo", 2).await), identities(&before));
+        assert_eq!(
+            identities(&world.settled("foo", 2).await),
+            identities(&before)
+        );
         world.delete::<OperationJob>("refused").await;
         world.gone::<OperationJob>("refused").await;
     })

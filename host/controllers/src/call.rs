@@ -198,7 +198,9 @@ impl Call {
             let effect = pinned(effect, &self.target);
             if let Err(error) = performer.perform(namespace, &effect).await {
                 let needed = Access::to_perform(&effect);
-                return Err(refused(performer.action_error(namespace, &needed, error).await).into());
+                return Err(
+                    refused(performer.action_error(namespace, &needed, error).await).into(),
+                );
             }
         }
         let is_whole = self.loaded.action.registration().supports_dry_run;

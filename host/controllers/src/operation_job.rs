@@ -48,6 +48,7 @@ use crate::{
     pod_writer::PodWriter,
     reads::{Reads, Recorder, digest},
     run::{Next, Reconciler, pace_of},
+    served_fields::ServedFields,
     status::{StatusWriter, Written, whole_seconds},
     store::Cache,
     triggers::Triggers,
@@ -84,6 +85,8 @@ pub struct OperationJobs {
     pub existing: Arc<ExistingJobs>,
     /// All pods.
     pub pods: Cache<Pod>,
+    /// Whether the API server knows all fields of jobs.
+    pub served_fields: ServedFields,
     /// Takes pods out of service.
     pub pod_writer: PodWriter,
     /// All nodes.
@@ -121,12 +124,14 @@ impl Reconciler for OperationJobs {
         let blocked = job.metadata.deletion_timestamp.is_some()
             && matches!(action, ActionState::NotLoaded { .. });
         let uid = job.uid().unwrap_or_default();
+        let lacking = self.served_fields.trouble().await; // (client)
         let parameters = check_parameters(&job, loaded.as_deref()).await; // (no client)
         let observed = Observed {
             job: &job,
             pods: &pods,
             unready_nodes: &unready_nodes,
             action: &action,
+            lacking: lacking.as_ref(),
             lifecycle: self.lifecycle(&job, loaded.as_deref()),
             parameters: &parameters,
             blocked: self.book.blocked(&uid, blocked),

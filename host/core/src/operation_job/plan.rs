@@ -8,8 +8,7 @@ use operon_api::{
 };
 
 use super::{
-    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT,
-    dry_run,
+    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT, dry_run,
     failures::{
         action_not_found, canceled, deadline_exceeded, no_action_to_release, not_loaded_in_time,
         pod_not_found,
@@ -370,6 +369,9 @@ fn step_of_pending(
     observed: &Observed<'_>,
     detail: &TargetDetail,
 ) -> (TargetStep, Option<Duration>) {
+    if let Some(lacking) = observed.lacking {
+        return (TargetStep::Await(lacking.clone()), Some(CHECK_AGAIN));
+    }
     if let Some(blocked) = blocked_by_action(observed) {
         return blocked;
     }
@@ -413,7 +415,7 @@ fn blocked_by_action(observed: &Observed<'_>) -> Option<(TargetStep, Option<Dura
     }
 }
 
-/// How soon parameters are checked again that could not be checked.
+/// How soon is checked again what could not be checked.
 const CHECK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The progress of a target that has not started while its action does not accept the parameters of the job.

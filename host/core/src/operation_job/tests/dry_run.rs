@@ -126,7 +126,10 @@ fn effects_are_listed_within_a_limit() {
     assert_eq!(lines(&[], true), ["nothing"]);
     assert_eq!(
         lines(&[evict], false),
-        ["evict Pod web-0", "further steps follow, which a dry run cannot show"]
+        [
+            "evict Pod web-0",
+            "further steps follow, which a dry run cannot show"
+        ]
     );
     let long = patch(None, json!({"text": "x".repeat(2000)}));
     let many = vec![long; 100];
