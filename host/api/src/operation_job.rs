@@ -142,6 +142,15 @@ pub struct OperationJobSpec {
     #[schemars(schema_with = "any_object")]
     pub parameters: serde_json::Map<String, serde_json::Value>,
 
+    /// Nothing is changed: what the action would do first with each target is checked by the API server and listed
+    /// in the status. Immutable.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "self == oldSelf",
+        "message": "dryRun can't be changed; create another job"
+    }]))]
+    pub dry_run: bool,
+
     /// How many targets may have started, counted from the first. Absent means all. May only grow:
     /// raise it step by step to continue, or remove it to operate all targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -418,6 +427,11 @@ pub struct TargetDetail {
     /// What the action recorded. Replace records `NewPod`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra_info: BTreeMap<String, String>,
+
+    /// Of a dry run: what the action would do first, one entry for each effect, with 512 bytes in all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub dry_run: Vec<String>,
 
     /// Why the target failed, or what it waits for. Cleared on success.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,6 +24,7 @@ use operon_core::{
     },
     operation_job::{
         conclude::Answer,
+        dry_run,
         lifecycle::Service,
         plan::{Cause, TargetStep},
     },
@@ -164,6 +165,9 @@ impl Call {
         let operation = self
             .computing(loaded.action.operate_target(self.request()))
             .await?;
+        if self.job.dry_run {
+            return self.try_out(&operation).await;
+        }
         if let Some(waits) = self.before_removal(&operation).await? {
             return Ok(waits);
         }
@@ -180,6 +184,28 @@ impl Call {
                 extra_info: Some(self.target.extra_info.clone()),
             }),
         }
+    }
+
+    /// Has the API server check the effects. Each is checked by itself, as if no other were performed. What is
+    /// refused is the outcome of a dry run.
+    async fn try_out(&self, operation: &Operation) -> Result<Answer, Ended> {
+        let (performer, namespace) = (self.loaded.performer.of_dry_run(), &self.job.namespace);
+        let refused = |error| match error {
+            ActionError::Retry(failure, _) => ActionError::Terminal(failure),
+            error => error,
+        };
+        for effect in &operation.effects {
+            let effect = pinned(effect, &self.target);
+            if let Err(error) = performer.perform(namespace, &effect).await {
+                let needed = Access::to_perform(&effect);
+                return Err(
+                    refused(performer.action_error(namespace, &needed, error).await).into(),
+                );
+            }
+        }
+        let is_whole = self.loaded.action.registration().supports_dry_run;
+        let effects = dry_run::lines(&operation.effects, is_whole);
+        Ok(Answer::Tried { effects })
     }
 
     /// The action is called once more for the progress of an unfinished target: a target that has succeeded

@@ -89,6 +89,8 @@ pub struct Performer {
     evicted: Arc<Recent<String, ()>>,
     /// Of an action: no one else reads these pods again.
     unanswered: Option<Arc<Unanswered>>,
+    /// The API server checks the effects and performs none.
+    dry_run: bool,
 }
 
 /// Creates [`Performer`]s: a client per ServiceAccount, and the kinds that the API server serves.
@@ -180,6 +182,7 @@ impl Performers {
             turns: Arc::default(),
             evicted: Arc::default(),
             unanswered: None,
+            dry_run: false,
         })
     }
 
@@ -212,6 +215,18 @@ impl Performer {
             turns: Arc::default(),
             evicted: Arc::default(),
             unanswered: None,
+            dry_run: false,
+        }
+    }
+
+    /// The same performer, of which the API server checks the effects and performs none.
+    #[must_use]
+    pub fn of_dry_run(&self) -> Self {
+        Self {
+            evicted: Arc::default(),
+            unanswered: None,
+            dry_run: true,
+            ..self.clone()
         }
     }
 
@@ -255,6 +270,7 @@ impl Performer {
                 let params = DeleteParams {
                     grace_period_seconds: *grace_period_seconds,
                     preconditions: Some(preconditions),
+                    dry_run: self.dry_run,
                     ..match propagation {
                         Propagation::Background => DeleteParams::background(),
                         Propagation::Foreground => DeleteParams::foreground(),
@@ -291,6 +307,7 @@ impl Performer {
         let api = self.api(namespace, object).await?;
         let params = PatchParams {
             field_manager: Some(self.manager.clone()),
+            dry_run: self.dry_run,
             ..PatchParams::default()
         };
         let patch = match kind {
@@ -318,7 +335,10 @@ impl Performer {
     async fn apply(&self, namespace: &str, body: &Value) -> Result<Performed, Error> {
         let (object, body) = placed(namespace, body)?;
         let api = self.api(namespace, &object).await?;
-        let params = PatchParams::apply(&self.manager);
+        let params = PatchParams {
+            dry_run: self.dry_run,
+            ..PatchParams::apply(&self.manager)
+        };
         let patch = Patch::Apply(&body);
         let request = api.patch(&object.name, &params, &patch);
         within_limit("apply", || named(namespace, &object), request)
@@ -331,7 +351,7 @@ impl Performer {
         let api = self.api(namespace, &object).await?;
         let params = PostParams {
             field_manager: Some(self.manager.clone()),
-            ..PostParams::default()
+            dry_run: self.dry_run,
         };
         // As it is: the API server explains best why an object is invalid.
         let request = Request::new(api.resource_url())
@@ -392,6 +412,7 @@ impl Performer {
         let options = DeleteParams {
             grace_period_seconds,
             preconditions: Some(preconditions),
+            dry_run: self.dry_run,
             ..DeleteParams::default()
         };
         // kube's own request names its options `delete_options`, which the API server ignores: it would
@@ -406,7 +427,10 @@ impl Performer {
             .create_subresource(
                 "eviction",
                 pod,
-                &PostParams::default(),
+                &PostParams {
+                    dry_run: self.dry_run,
+                    ..PostParams::default()
+                },
                 body.to_string().into_bytes(),
             )
             .map_err(|error| Error::Effect {

@@ -41,6 +41,7 @@ mod reads;
 mod recent;
 pub mod report;
 pub mod run;
+pub mod served_fields;
 #[cfg(test)]
 mod simulation;
 pub mod stand_down;

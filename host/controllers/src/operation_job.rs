@@ -27,7 +27,7 @@ use operon_core::{
     operation_job::{
         ActionState, Observed,
         conclude::{Answers, Conclusion, JobEvent, conclude},
-        lifecycle::Service,
+        lifecycle::{Lifecycle, Service},
         parameters::{self, Parameters},
         plan::{Plan, TargetPlan, TargetPlans, plan},
         selection, sooner,
@@ -48,6 +48,7 @@ use crate::{
     pod_writer::PodWriter,
     reads::{Reads, Recorder, digest},
     run::{Next, Reconciler, pace_of},
+    served_fields::ServedFields,
     status::{StatusWriter, Written, whole_seconds},
     store::Cache,
     triggers::Triggers,
@@ -84,6 +85,8 @@ pub struct OperationJobs {
     pub existing: Arc<ExistingJobs>,
     /// All pods.
     pub pods: Cache<Pod>,
+    /// Whether the API server knows all fields of jobs.
+    pub served_fields: ServedFields,
     /// Takes pods out of service.
     pub pod_writer: PodWriter,
     /// All nodes.
@@ -121,13 +124,15 @@ impl Reconciler for OperationJobs {
         let blocked = job.metadata.deletion_timestamp.is_some()
             && matches!(action, ActionState::NotLoaded { .. });
         let uid = job.uid().unwrap_or_default();
+        let lacking = self.served_fields.trouble().await; // (client)
         let parameters = check_parameters(&job, loaded.as_deref()).await; // (no client)
         let observed = Observed {
             job: &job,
             pods: &pods,
             unready_nodes: &unready_nodes,
             action: &action,
-            lifecycle: self.pod_writer.lifecycle(loaded.as_deref()),
+            lacking: lacking.as_ref(),
+            lifecycle: self.lifecycle(&job, loaded.as_deref()),
             parameters: &parameters,
             blocked: self.book.blocked(&uid, blocked),
             now,
@@ -160,6 +165,14 @@ impl Reconciler for OperationJobs {
 }
 
 impl OperationJobs {
+    /// Whether the action takes part in the PodOpsLifecycle. A dry run takes no pod out of service.
+    fn lifecycle(&self, job: &OperationJob, loaded: Option<&Loaded>) -> Lifecycle {
+        if job.spec.dry_run {
+            return Lifecycle::default();
+        }
+        self.pod_writer.lifecycle(loaded)
+    }
+
     fn target_pods(&self, job: &OperationJob) -> HashMap<String, Arc<Pod>> {
         let namespace = job.namespace().unwrap_or_default();
         let pod = |name: &str| {
@@ -584,8 +597,8 @@ fn job_view(observed: &Observed<'_>, loaded: &Loaded) -> JobView {
         uid: job.uid().unwrap_or_default(),
         action: job.spec.action.clone(),
         ending: false,
-        dry_run: false,
-        lifecycle: observed.lifecycle.is_wanted,
+        dry_run: job.spec.dry_run,
+        lifecycle: loaded.version.lifecycle,
         now: observed.now.as_second(),
         settings: loaded.version.settings.clone(),
         parameters: serde_json::Value::Object(job.spec.parameters.clone()).to_string(),

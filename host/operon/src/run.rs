@@ -63,6 +63,10 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OPERON_NO_STAND_DOWN", value_enum, value_delimiter = ',')]
     no_stand_down: Vec<BesideKusionStack>,
 
+    /// Run OperationJobs even if the API server does not know all of their fields: their CustomResourceDefinition is not Operon's
+    #[arg(long)]
+    allow_foreign_crds: bool,
+
     /// Run without leader election, for a single instance on a developer's machine
     #[arg(long)]
     no_leader_election: bool,
@@ -228,6 +232,7 @@ async fn host(arguments: Arguments, signature_keys: Option<Keys>) -> anyhow::Res
         signature_keys,
         controllers: arguments.controllers,
         no_stand_down: arguments.no_stand_down,
+        allow_foreign_crds: arguments.allow_foreign_crds,
         metrics,
         health,
         plugin_metrics,

@@ -43,6 +43,7 @@ use operon_controllers::{
     reactive_job::{ReactiveJobTriggers, ReactiveJobs},
     report::{Reported, Reports},
     run::{self, Reconciler},
+    served_fields::ServedFields,
     stand_down::Notice,
     status::StatusWriter,
     store::Cache,
@@ -74,6 +75,7 @@ pub(crate) struct Parts {
     pub(crate) signature_keys: Option<Keys>,
     pub(crate) controllers: Vec<OptionalController>,
     pub(crate) no_stand_down: Vec<BesideKusionStack>,
+    pub(crate) allow_foreign_crds: bool,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) plugin_metrics: PluginMetrics,
@@ -273,6 +275,7 @@ pub(crate) async fn run_in(
         signature_keys,
         controllers,
         no_stand_down,
+        allow_foreign_crds,
         metrics,
         health,
         plugin_metrics,
@@ -333,6 +336,11 @@ pub(crate) async fn run_in(
     if !listeners.catalogue.tried(LOAD_LIMIT).await {
         tracing::warn!(limit = ?LOAD_LIMIT, "some ActionPlugins are still being loaded; only their OperationJobs wait for them");
     }
+    let served_fields = if allow_foreign_crds {
+        ServedFields::any()
+    } else {
+        ServedFields::of(client.clone())
+    };
     let jobs = Arc::new(OperationJobs {
         client,
         jobs: stores.operation_jobs.clone(),
@@ -347,6 +355,7 @@ pub(crate) async fn run_in(
         status: StatusWriter::default(),
         metrics,
         clock: Arc::new(Timestamp::now),
+        served_fields,
     });
     start_jobs(running, jobs, &beside, queues.operation_jobs);
     readiness.set(Phase::Ready);

@@ -86,7 +86,7 @@ impl Call {
         answer: Result<Answer, Ended>,
     ) -> Result<Answer, Ended> {
         let has_succeeded = match &answer {
-            Ok(Answer::Report(_) | Answer::Operated { .. }) => true,
+            Ok(Answer::Report(_) | Answer::Operated { .. } | Answer::Tried { .. }) => true,
             Ok(Answer::Released { .. }) => false,
             Err(Ended::Failed(_)) if cause == Cause::Overdue => false,
             Ok(Answer::Releasing { .. } | Answer::Error { .. })

@@ -32,7 +32,9 @@ mod replaced;
 mod simulation;
 mod workload;
 
-use crate::{effects::Performers, health::Health, plugin_watch::PluginWatch};
+use crate::{
+    effects::Performers, health::Health, plugin_watch::PluginWatch, served_fields::ServedFields,
+};
 
 /// An action that the beginning of a target's name controls, and that notes its calls.
 #[derive(Default)]
@@ -268,6 +270,7 @@ fn controller(
         &health,
     );
     OperationJobs {
+        served_fields: ServedFields::any(),
         existing,
         pod_writer: PodWriter {
             pods: pods.clone(),

@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
 
 use super::{
-    CANCELED, Observed, RELEASE_LIMIT, RELEASED,
-    failures::{canceled, deadline_exceeded, release_abandoned},
+    Observed, RELEASE_LIMIT, RELEASED,
+    failures::{canceled, deadline_exceeded, deleted, release_abandoned},
     lifecycle,
     plan::{Cause, TargetPlan, TargetPlans, TargetStep, release_failed},
     remaining, size, sooner,
@@ -30,6 +30,11 @@ pub enum Answer {
     Operated {
         /// The target's extra-info from now on.
         extra_info: Attributes,
+    },
+    /// In a dry run: what the action would do first.
+    Tried {
+        /// One line for each effect.
+        effects: Vec<String>,
     },
     /// The target has been released.
     Released {
@@ -215,8 +220,8 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
             not_written(observed, detail, answer)
         }
         (TargetStep::Fail(failure), _) => {
-            // Nothing is left to release of a target that was operated.
-            if lifecycle::is_operated(&detail) {
+            // Nothing is left to release of a target that was operated, or only tried.
+            if lifecycle::is_operated(&detail) || observed.job.spec.dry_run {
                 detail
                     .extra_info
                     .insert(RELEASED.to_owned(), "true".to_owned());
@@ -246,6 +251,11 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
         }
         (TargetStep::Operate, Some(answer)) => {
             let mut next = operated(detail, now, answer);
+            if observed.job.spec.dry_run && next.detail.progress == Progress::Failed {
+                next.detail
+                    .extra_info
+                    .insert(RELEASED.to_owned(), "true".to_owned());
+            }
             add_lifecycle(observed, &mut next.detail);
             add_node(observed, &mut next.detail);
             next
@@ -272,6 +282,11 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
             record(&mut detail, extra_info);
             detail.operated_time = Some(now);
             detail.error = None;
+            Next::settled(detail)
+        }
+        Answer::Tried { effects } => {
+            detail.dry_run.clone_from(effects);
+            succeed(&mut detail, now);
             Next::settled(detail)
         }
         Answer::Released { extra_info }
@@ -395,6 +410,7 @@ fn released(
         }
         Answer::Report(_)
         | Answer::Operated { .. }
+        | Answer::Tried { .. }
         | Answer::Released { .. }
         | Answer::Releasing { .. }
         | Answer::Error { .. } => {}
@@ -403,10 +419,7 @@ fn released(
         let why = match cause {
             Cause::Deadline | Cause::Failed => deadline_exceeded(observed.job),
             Cause::Canceled => canceled(observed.job),
-            Cause::Deleted | Cause::Overdue => Failure::new(
-                CANCELED,
-                "the OperationJob was deleted before the target finished",
-            ),
+            Cause::Deleted | Cause::Overdue => deleted(),
         };
         give_up(&mut detail, now.clone(), &why);
     }
@@ -452,7 +465,7 @@ fn released(
                 ..Next::held(detail)
             }
         }
-        Answer::Report(_) | Answer::Operated { .. } => Next {
+        Answer::Report(_) | Answer::Operated { .. } | Answer::Tried { .. } => Next {
             retry: true,
             ..Next::held(detail)
         },

@@ -77,6 +77,14 @@ pub(super) fn canceled(job: &OperationJob) -> Failure {
     )
 }
 
+/// The failure of a target that had not finished when its job was deleted.
+pub(super) fn deleted() -> Failure {
+    Failure::new(
+        CANCELED,
+        "the OperationJob was deleted before the target finished",
+    )
+}
+
 /// The limit that the failures of a canceled job exceeded, as its user wrote it.
 fn allowed(job: &OperationJob) -> String {
     let allowed = job.spec.max_failures.as_ref();

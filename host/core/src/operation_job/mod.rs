@@ -8,6 +8,7 @@
 //! second operates it. So whatever an action did, the status already names the pod.
 
 pub mod conclude;
+pub mod dry_run;
 mod failures;
 pub mod lifecycle;
 mod limits;
@@ -26,7 +27,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_api::{OperationJob, operation_job::Progress};
 
 use self::{lifecycle::Lifecycle, parameters::Parameters};
-use crate::action::JobState;
+use crate::action::{Failure, JobState};
 
 /// Everything that a reconcile decides from.
 pub struct Observed<'a> {
@@ -38,6 +39,8 @@ pub struct Observed<'a> {
     pub unready_nodes: &'a HashMap<String, String>,
     /// Whether the job's action can be called.
     pub action: &'a ActionState,
+    /// Why no target may start, if the API server does not know all fields of the job.
+    pub lacking: Option<&'a Failure>,
     /// Whether it takes part in the PodOpsLifecycle.
     pub lifecycle: Lifecycle,
     /// Whether it accepts the parameters of the job.

@@ -8,7 +8,7 @@ use operon_api::{
 };
 
 use super::{
-    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT,
+    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT, dry_run,
     failures::{
         action_not_found, canceled, deadline_exceeded, no_action_to_release, not_loaded_in_time,
         pod_not_found,
@@ -158,7 +158,10 @@ fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> TargetPlans {
         .enumerate()
         .map(|(rank, (index, mut detail))| {
             identify(observed, &mut detail);
-            let (step, due) = step(observed, &limits, rank, &detail);
+            let (mut step, due) = step(observed, &limits, rank, &detail);
+            if observed.job.spec.dry_run {
+                step = dry_run::without_release(observed, step);
+            }
             requeue_after = sooner(requeue_after, due);
             TargetPlan {
                 index,
@@ -270,6 +273,9 @@ fn step(
     detail: &TargetDetail,
 ) -> (TargetStep, Option<Duration>) {
     let job = observed.job;
+    if job.metadata.deletion_timestamp.is_some() && job.spec.dry_run {
+        return (dry_run::step_of_deleted(detail), None);
+    }
     if job.metadata.deletion_timestamp.is_some() {
         return step_of_deleted(observed, detail);
     }
@@ -363,6 +369,9 @@ fn step_of_pending(
     observed: &Observed<'_>,
     detail: &TargetDetail,
 ) -> (TargetStep, Option<Duration>) {
+    if let Some(lacking) = observed.lacking {
+        return (TargetStep::Await(lacking.clone()), Some(CHECK_AGAIN));
+    }
     if let Some(blocked) = blocked_by_action(observed) {
         return blocked;
     }
@@ -406,7 +415,7 @@ fn blocked_by_action(observed: &Observed<'_>) -> Option<(TargetStep, Option<Dura
     }
 }
 
-/// How soon parameters are checked again that could not be checked.
+/// How soon is checked again what could not be checked.
 const CHECK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The progress of a target that has not started while its action does not accept the parameters of the job.

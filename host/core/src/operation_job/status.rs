@@ -168,7 +168,10 @@ fn describe(
     details: &[TargetDetail],
     blocked: Option<&Failure>,
 ) -> (Standing, String, String) {
-    let summary = counts.sentence();
+    let mut summary = counts.sentence();
+    if observed.job.spec.dry_run {
+        summary.push_str(" in a dry run, which changes nothing");
+    }
     let progress = counts.progress();
     match progress {
         Progress::Succeeded => (Standing::Ready, "Succeeded".to_owned(), summary),

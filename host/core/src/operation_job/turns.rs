@@ -42,6 +42,7 @@ pub fn wait(answer: &Answer, failures: u32) -> Option<Duration> {
         }),
         Answer::Report(_)
         | Answer::Operated { .. }
+        | Answer::Tried { .. }
         | Answer::Released { .. }
         | Answer::Releasing { .. } => None,
     }

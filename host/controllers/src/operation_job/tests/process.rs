@@ -9,6 +9,7 @@ use crate::{
     fault::Faults,
     plugin_watch::Watcher,
     run,
+    served_fields::ServedFields,
     simulation::{Counted, Server},
 };
 
@@ -80,6 +81,7 @@ impl Process {
         let controller = OperationJobs {
             client: client.clone(),
             jobs: jobs.clone(),
+            served_fields: ServedFields::any(),
             existing,
             pod_writer: PodWriter {
                 pods: pods.clone(),

@@ -2,6 +2,7 @@
 
 mod conclude;
 mod deletion;
+mod dry_run;
 mod lifecycle;
 mod limits;
 mod parameters;

@@ -40,6 +40,19 @@ fn reason(step: &TargetStep) -> (&'static str, &str) {
     }
 }
 
+/// An API server that drops fields may have dropped `dryRun` or `paused`.
+#[test]
+fn while_the_api_server_does_not_know_all_fields_no_target_starts() {
+    let mut world = World::with(&[processing("a"), pending("b")]);
+    let lacking = Failure::new("ForeignCRD", "no");
+    world.lacking = Some(lacking.clone());
+    assert_eq!(
+        world.steps(),
+        [TargetStep::Operate, TargetStep::Await(lacking)]
+    );
+    assert_eq!(world.due(), Some(5));
+}
+
 #[test]
 fn the_partition_says_how_many_targets_are_operated() {
     for (partition, operated) in [

@@ -45,6 +45,7 @@ pub(super) struct World {
     pub(super) pods: HashMap<String, Arc<Pod>>,
     pub(super) unready_nodes: HashMap<String, String>,
     pub(super) action: ActionState,
+    pub(super) lacking: Option<Failure>,
     pub(super) lifecycle: Lifecycle,
     pub(super) parameters: Parameters,
     /// For how many seconds the deleted job's action has not been loaded.
@@ -75,6 +76,7 @@ impl World {
             pods: HashMap::new(),
             unready_nodes: HashMap::new(),
             action: ActionState::Loaded,
+            lacking: None,
             lifecycle: Lifecycle::default(),
             parameters: Parameters::Accepted,
             blocked: 0,
@@ -115,6 +117,7 @@ impl World {
             pods: &self.pods,
             unready_nodes: &self.unready_nodes,
             action: &self.action,
+            lacking: self.lacking.as_ref(),
             lifecycle: self.lifecycle,
             parameters: &self.parameters,
             blocked: Duration::from_secs(self.blocked),
