@@ -144,7 +144,7 @@ pub struct OperationJobSpec {
 
     /// Nothing is changed: what the action would do first with each target is checked by the API server and listed
     /// in the status. Immutable.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "self == oldSelf",
         "message": "dryRun can't be changed; create another job"
