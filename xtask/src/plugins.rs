@@ -9,11 +9,12 @@ use operon_devcluster::Progress;
 use crate::tools;
 
 /// The built-in actions: the name in `source.builtin`, and the package.
-const ACTIONS: [(&str, &str); 4] = [
+const ACTIONS: [(&str, &str); 5] = [
     ("replace", "operon-action-replace"),
     ("restart", "operon-action-restart"),
     ("recreate", "operon-action-recreate"),
     ("evict", "operon-action-evict"),
+    ("label", "operon-action-label"),
 ];
 
 /// Where the host looks for them in its image.
