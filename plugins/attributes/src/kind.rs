@@ -1,4 +1,4 @@
-//! The kinds of attributes: labels.
+//! The kinds of attributes: labels and annotations.
 
 use operon_sdk::{MetadataEdit, Pod, Value, json};
 
@@ -44,5 +44,31 @@ impl Kind for Labels {
 
     fn remove(edit: MetadataEdit, key: &str) -> MetadataEdit {
         edit.remove_label(key)
+    }
+}
+
+/// The annotations.
+#[derive(Debug)]
+pub struct Annotations;
+
+impl Kind for Annotations {
+    const NOUN: &'static str = "annotation";
+    const RESERVED: &'static [Reserved] = reserved::ANNOTATIONS;
+
+    /// Kubernetes allows any text. A target remembers 1 KiB.
+    fn value_schema() -> Value {
+        json!({"type": "string", "maxLength": 512})
+    }
+
+    fn of<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+        pod.annotation(key)
+    }
+
+    fn set(edit: MetadataEdit, key: &str, value: &str) -> MetadataEdit {
+        edit.set_annotation(key, value)
+    }
+
+    fn remove(edit: MetadataEdit, key: &str) -> MetadataEdit {
+        edit.remove_annotation(key)
     }
 }

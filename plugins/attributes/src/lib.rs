@@ -1,4 +1,4 @@
-//! What the actions that change keys with values in the metadata of a pod have in common.
+//! What the actions Label and Annotate have in common: they change keys with values in the metadata of a pod.
 //!
 //! A job names keys to set and to remove (`parameters`); those that controllers depend on are refused (`reserved`).
 //! The previous values are in the status of the job before the pod is changed (`changed`), so that a release can put
@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use operon_sdk::prelude::*;
 
 pub use changed::CHANGED;
-pub use kind::{Kind, Labels};
+pub use kind::{Annotations, Kind, Labels};
 
 use crate::{changed::Changed, plan::Plan};
 
@@ -43,7 +43,7 @@ impl<K: Kind> Action for Change<K> {
         let operation = Operation::of(target);
         Ok(match plan::plan::<K>(target, job)? {
             Plan::Remember(changed) => operation.remember(CHANGED, changed),
-            Plan::Write(edit) => operation.patch(edit),
+            Plan::Write(edit) => operation.patch(*edit),
             Plan::Done => operation,
         })
     }

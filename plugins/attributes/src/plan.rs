@@ -14,7 +14,7 @@ pub(crate) enum Plan {
     /// Remember this before anything is written.
     Remember(String),
     /// Write the keys that are not as the job wants them.
-    Write(MetadataEdit),
+    Write(Box<MetadataEdit>),
     /// The pod is as the job wants it.
     Done,
 }
@@ -40,7 +40,7 @@ pub(crate) fn plan<K: Kind>(target: &Target, job: &Job) -> Result<Plan, ActionEr
     Ok(if is_done {
         Plan::Done
     } else if changed == remembered {
-        Plan::Write(edit)
+        Plan::Write(Box::new(edit))
     } else {
         Plan::Remember(changed.to_text::<K>()?)
     })

@@ -13,6 +13,8 @@ pub struct Reserved {
 enum Keys {
     /// This one.
     One(&'static str),
+    /// All that begin so.
+    Start(&'static str),
     /// All with this domain, or one below it, before the slash.
     Domain(&'static str),
 }
@@ -31,6 +33,7 @@ impl Reserved {
     fn has(&self, key: &str) -> bool {
         match self.keys {
             Keys::One(one) => key == one,
+            Keys::Start(start) => key.starts_with(start),
             Keys::Domain(domain) => key
                 .split_once('/')
                 .and_then(|(prefix, _)| prefix.strip_suffix(domain))
@@ -50,7 +53,7 @@ const KUSIONSTACK: Reserved = Reserved::domain(
     "the PodOpsLifecycle and CollaSets operate a pod by it",
 );
 const OPERON: Reserved = Reserved::domain("operon.dev", "Operon remembers its own work by it");
-const BATCH: Reserved = Reserved::domain("batch.kubernetes.io", "a Job counts its pods by it");
+const BATCH: Reserved = Reserved::domain("batch.kubernetes.io", "a Job finds its pods by it");
 
 /// Those of labels.
 pub(crate) const LABELS: &[Reserved] = &[
@@ -77,6 +80,17 @@ pub(crate) const LABELS: &[Reserved] = &[
     OPERON,
 ];
 
+/// Those of annotations.
+pub(crate) const ANNOTATIONS: &[Reserved] = &[
+    Reserved {
+        keys: Keys::Start("kubernetes.io/config."),
+        depends: "the kubelet finds its static pods by it",
+    },
+    BATCH,
+    KUSIONSTACK,
+    OPERON,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +112,24 @@ mod tests {
             ("app", false),
         ] {
             assert_eq!(depends(LABELS, key).is_some(), is_reserved, "{key}");
+        }
+    }
+
+    #[test]
+    fn annotations_have_reserved_keys_of_their_own() {
+        for (key, is_reserved) in [
+            ("kubernetes.io/config.mirror", true),
+            ("kubernetes.io/description", false),
+            ("batch.kubernetes.io/job-completion-index", true),
+            (
+                "podtransitionrule.kusionstack.io/skip-rule-conditions",
+                true,
+            ),
+            ("operon.dev/restarts", true),
+            ("pod-template-hash", false),
+            ("example.com/owner", false),
+        ] {
+            assert_eq!(depends(ANNOTATIONS, key).is_some(), is_reserved, "{key}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The action Label: labels of a target's pod are set and removed, by the parameters of the job. All it does is in
-//! `operon_attributes`, which it shares with other actions.
+//! `operon_attributes`, which it shares with Annotate.
 
 use operon_attributes::{Change, Labels};
 
