@@ -9,13 +9,14 @@ use operon_devcluster::Progress;
 use crate::tools;
 
 /// The built-in actions: the name in `source.builtin`, and the package.
-const ACTIONS: [(&str, &str); 6] = [
+const ACTIONS: [(&str, &str); 7] = [
     ("replace", "operon-action-replace"),
     ("restart", "operon-action-restart"),
     ("recreate", "operon-action-recreate"),
     ("evict", "operon-action-evict"),
     ("label", "operon-action-label"),
     ("annotate", "operon-action-annotate"),
+    ("check", "operon-action-check"),
 ];
 
 /// Where the host looks for them in its image.

@@ -16,6 +16,7 @@ use operon_sdk::prelude::*;
 
 pub use changed::CHANGED;
 pub use kind::{Annotations, Kind, Labels};
+pub use parameters::key_schema;
 
 use crate::{changed::Changed, plan::Plan};
 

@@ -27,9 +27,14 @@ struct Parameters {
     remove: Vec<String>,
 }
 
+/// The JSON Schema of a key: that of a label, an annotation or a condition.
+pub fn key_schema() -> Value {
+    json!({"type": "string", "allOf": [{"pattern": KEY}, {"pattern": PREFIX}]})
+}
+
 /// The JSON Schema of the parameters.
 pub(crate) fn schema<K: Kind>() -> Value {
-    let key = json!({"type": "string", "allOf": [{"pattern": KEY}, {"pattern": PREFIX}]});
+    let key = key_schema();
     json!({
         "type": "object",
         "minProperties": 1,
