@@ -24,7 +24,7 @@ async fn the_example_works_as_its_readme_says() {
         let clean = async || {
             for what in [
                 ["-f", &file("plugin.yaml")],
-                ["configmap", "action-annotate"],
+                ["configmap", "action-annotate-example"],
             ] {
                 let mut delete = vec!["delete", "--ignore-not-found", "--namespace", SYSTEM];
                 delete.extend(what);
@@ -45,7 +45,7 @@ async fn the_example_works_as_its_readme_says() {
         run(&[
             "create",
             "configmap",
-            "action-annotate",
+            "action-annotate-example",
             "--namespace",
             SYSTEM,
             &from,
@@ -55,7 +55,7 @@ async fn the_example_works_as_its_readme_says() {
         run(&[
             "wait",
             "--for=condition=Ready",
-            "actionplugin/annotate",
+            "actionplugin/annotate-example",
             "--timeout=60s",
         ])
         .await;
@@ -70,7 +70,7 @@ async fn the_example_works_as_its_readme_says() {
         assert_eq!(run(&["get", "pod", "foo", "-o", path]).await, "true");
 
         let job = |name: &str, parameters: Value| {
-            let mut job = Job::of(name, "Annotate", &["foo"]).object();
+            let mut job = Job::of(name, "AnnotateExample", &["foo"]).object();
             job.spec.parameters = parameters.as_object().expect("an object").clone();
             job
         };

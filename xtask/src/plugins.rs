@@ -9,13 +9,16 @@ use operon_devcluster::Progress;
 use crate::tools;
 
 /// The built-in actions: the name in `source.builtin`, and the package.
-const ACTIONS: [(&str, &str); 6] = [
+const ACTIONS: [(&str, &str); 9] = [
     ("replace", "operon-action-replace"),
     ("restart", "operon-action-restart"),
     ("recreate", "operon-action-recreate"),
     ("evict", "operon-action-evict"),
     ("debug", "operon-action-debug"),
     ("resize", "operon-action-resize"),
+    ("label", "operon-action-label"),
+    ("annotate", "operon-action-annotate"),
+    ("check", "operon-action-check"),
 ];
 
 /// Where the host looks for them in its image.

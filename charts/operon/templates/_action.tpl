@@ -1,7 +1,8 @@
 {{/*
 A built-in action: the account that it acts as, that account's rights, and the ActionPlugin that joins them
 with the component in the host's image. Called with a dict: root (the chart's context), name (the key in `actions`
-and the name of the ActionPlugin), action (what spec.action of a job selects), rules (RBAC, as YAML).
+and the name of the ActionPlugin), action (what spec.action of a job selects), rules (RBAC, as YAML; none: the
+account has no rights).
 */}}
 {{- define "operon.action" -}}
 {{- $root := .root }}
@@ -15,6 +16,7 @@ metadata:
     {{- include "operon.labels" $root | nindent 4 }}
     app.kubernetes.io/component: action
 automountServiceAccountToken: false
+{{- if .rules }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -41,6 +43,7 @@ subjects:
   - kind: ServiceAccount
     name: action-{{ .name }}
     namespace: {{ $root.Release.Namespace }}
+{{- end }}
 ---
 apiVersion: operon.dev/v1alpha1
 kind: ActionPlugin

@@ -114,7 +114,8 @@ pub struct PluginSource {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BuiltinSource {
-    /// The component's name: `replace`, `restart`, `recreate`, `evict`, `debug`, `resize`.
+    /// The component's name: `replace`, `restart`, `recreate`, `evict`, `resize`, `label`, `annotate`, `check`,
+    /// `debug`.
     #[schemars(
         length(min = 1, max = 63),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")

@@ -172,7 +172,8 @@ impl Renaming {
         let Name { package, action } = name;
         let words = [
             (r"operon\.dev/annotated", format!("example.com/{package}")),
-            (r"\bAnnotate\b", action.clone()),
+            (r"\bannotate-example\b", package.clone()),
+            (r"\bAnnotate(Example)?\b", action.clone()),
             (r"\bannotate\b", package.clone()),
         ];
         let words = words.into_iter().filter_map(|(word, new)| {
@@ -256,7 +257,13 @@ mod tests {
         for file in files(&name(), &Sdk::Own) {
             let text = file.text.to_lowercase();
             let is_sdk = file.path.starts_with("sdk");
-            for word in ["annotate-", "-annotate", "operon.dev/annotated", "sdk_"] {
+            for word in [
+                "annotate-",
+                "-annotate",
+                "annotateexample",
+                "operon.dev/annotated",
+                "sdk_",
+            ] {
                 assert!(
                     is_sdk || !text.contains(word),
                     "{}: {word}",
