@@ -52,7 +52,8 @@ export interface Watch {
 
 /** The targets that a changed object concerns: each is explained in `wit/action.wit`. */
 export type Mapping =
-  | { label: string } | { extraInfo: string } | { uidInLabel: string } | { uidInExtraInfo: string } | "namespace" | "node";
+  | { label: string } | { extraInfo: string } | { uidInLabel: string } | { uidInExtraInfo: string }
+  | "namespace" | "node";
 
 /** An object of Kubernetes, as the API server has it. */
 export interface KubernetesObject {
@@ -63,7 +64,11 @@ export interface KubernetesObject {
 }
 
 export interface ObjectReference { apiVersion: string; kind: string; name: string }
-export interface OwnerReference extends ObjectReference { uid: string; controller: boolean; blockOwnerDeletion: boolean }
+export interface OwnerReference extends ObjectReference {
+  uid: string;
+  controller: boolean;
+  blockOwnerDeletion: boolean;
+}
 export interface Requirement { object: ObjectReference; uid: string; resourceVersion?: string }
 export interface Failure { reason: string; message: string }
 export interface Condition { name: string; status: string; reason: string; message: string; since?: number }
@@ -278,13 +283,13 @@ export class Operation extends Answer {
   }
 }
 
+export type Progress = "processing" | "failed" | "succeeded";
+
 /** How far a target is. */
 export class ProgressReport extends Answer {
   recheck?: number;
 
-  private constructor(target: Target, readonly progress: "processing" | "failed" | "succeeded", public failure?: Failure) {
-    super(target);
-  }
+  private constructor(target: Target, readonly progress: Progress, readonly failure?: Failure) { super(target); }
 
   static succeeded(target: Target): ProgressReport { return new ProgressReport(target, "succeeded"); }
   static failed(target: Target, reason: string, message: string): ProgressReport {
@@ -299,7 +304,7 @@ export class ProgressReport extends Answer {
   recheckAfter(milliseconds: number): this { this.recheck = milliseconds; return this; }
 }
 
-/** Why an answer can't be given: any function but `setup` may throw it. Another error is `retry`, as `UncaughtError`. */
+/** Why an answer can't be given. Any other error that an action throws is tried again, as `UncaughtError`. */
 export class ActionError extends Error {
   private constructor(readonly failure: Failure, readonly fate: "retry" | "terminal", readonly after?: number) {
     super(failure.message);
@@ -397,12 +402,17 @@ function mapping(mapping: Mapping) {
   return { tag: name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), val };
 }
 
-function watch({ labelSelector = "", fields = [], wakes = [], optional = false, clusterScoped = false, ...kind }: Watch) {
-  return { ...kind, labelSelector, fields, mappings: wakes.map(mapping), optional, clusterScoped, extra: [] };
+function watch({ apiVersion, kind, labelSelector = "", fields = [], wakes = [], ...flags }: Watch) {
+  const { optional = false, clusterScoped = false } = flags;
+  return { apiVersion, kind, labelSelector, fields, mappings: wakes.map(mapping), optional, clusterScoped, extra: [] };
 }
 
 type WireTarget = ConstructorParameters<typeof Target>[0];
 type WireJob = Wire<JobFields> & { settings: string; parameters: string };
+
+function retry(reason: string, message: string, after?: number) {
+  return { tag: "retry", val: [{ reason, message }, after] };
+}
 
 /** The four functions of the contract, for `component.ts`. */
 export function handlerOf<Settings, Parameters>(action: Action<Settings, Parameters>, imports: Imports) {
@@ -415,11 +425,11 @@ export function handlerOf<Settings, Parameters>(action: Action<Settings, Paramet
     } catch (error: any) {
       if (error instanceof ActionError) {
         const { failure, fate, after } = error;
-        throw fate === "retry" ? { tag: fate, val: [failure, after] } : { tag: fate, val: failure };
+        throw fate === "retry" ? retry(failure.reason, failure.message, after) : { tag: fate, val: failure };
       }
-      if (!(error instanceof ReadError)) log.error(`${error}\n${error?.stack}`);
-      const reason = error instanceof ReadError ? "ReadFailed" : "UncaughtError";
-      throw { tag: "retry", val: [{ reason, message: `${error}` }, undefined] };
+      if (error instanceof ReadError) throw retry("ReadFailed", error.message);
+      log.error(`${error}\n${error?.stack}`);
+      throw retry("UncaughtError", `${error}`);
     }
   };
   const operation = ({ extraInfo, waits, ...rest }: Operation) =>
@@ -428,10 +438,15 @@ export function handlerOf<Settings, Parameters>(action: Action<Settings, Paramet
     setup(text: string) {
       const { settings = NO_FIELDS, parameters = NO_FIELDS } = action;
       try {
-        const { watches = [], jobLabel, removesPods = false, supportsDryRun = false } = action.setup?.(JSON.parse(text)) ?? {};
+        const registration = action.setup?.(JSON.parse(text)) ?? {};
+        const { watches = [], jobLabel, removesPods = false, supportsDryRun = false } = registration;
         return {
-          watches: watches.map(watch), settingsSchema: JSON.stringify(settings), parametersSchema: JSON.stringify(parameters),
-          jobLabel, traits: { removesPods, supportsDryRun }, extra: [],
+          watches: watches.map(watch),
+          settingsSchema: JSON.stringify(settings),
+          parametersSchema: JSON.stringify(parameters),
+          jobLabel,
+          traits: { removesPods, supportsDryRun },
+          extra: [],
         };
       } catch (error: any) {
         throw error?.message ?? `${error}`;

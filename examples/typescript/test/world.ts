@@ -2,15 +2,17 @@
  * A small cluster in memory, for tests without a host: what an action reads of it, and what its operations do to it. It
  * performs merge patches of metadata, deletions and evictions; add what else your action does.
  */
-import { type Action, type Effect, type Imports, type KubernetesObject, type PodFields, type Wire, handlerOf } from "../src/operon.js";
+import type { Action, Effect, Imports, KubernetesObject, PodFields, Progress, Wire } from "../src/operon.js";
+import { handlerOf } from "../src/operon.js";
 
 type Pod = Wire<PodFields>;
+type Pairs = [string, string][];
 
 /** What the job of a test says, and what the host remembers of its target. */
-export interface JobOptions { settings?: object; parameters?: object; extraInfo?: [string, string][]; ending?: boolean }
+export interface JobOptions { settings?: object; parameters?: object; extraInfo?: Pairs; ending?: boolean }
 
 /** What became of a target: its progress, or why there is none. */
-export interface Outcome { progress: "processing" | "failed" | "succeeded"; reason?: string; message?: string; extraInfo: [string, string][] }
+export interface Outcome { progress: Progress; reason?: string; message?: string; extraInfo: Pairs }
 
 export class World {
   readonly pods = new Map<string, Pod>();
@@ -83,13 +85,15 @@ export class World {
   private target(name: string, { extraInfo = [] }: JobOptions) {
     const pod = this.pods.get(name);
     const containers = pod?.containers.map((container) => container.name) ?? [];
-    return { name, uid: pod?.uid ?? null, containers, pod, extraInfo, startedAt: this.now, deadline: null, lastFailure: null };
+    const times = { startedAt: this.now, deadline: null };
+    return { name, uid: pod?.uid ?? null, containers, pod, extraInfo, ...times, lastFailure: null };
   }
 
   private job({ settings = {}, parameters = {}, ending = false }: JobOptions) {
     return {
-      namespace: "default", name: "test", uid: "uid-of-test", action: "AnnotateTs", ending, dryRun: false, lifecycle: false,
-      now: this.now, settings: JSON.stringify(settings), parameters: JSON.stringify(parameters),
+      namespace: "default", name: "test", uid: "uid-of-test", action: "AnnotateTs",
+      ending, dryRun: false, lifecycle: false, now: this.now,
+      settings: JSON.stringify(settings), parameters: JSON.stringify(parameters),
     };
   }
 
@@ -101,8 +105,9 @@ export class World {
     const pod = this.pods.get(effect.val.object.name);
     if (!pod) return;
     const { labels = {}, annotations = {} } = JSON.parse(effect.val.body).metadata ?? {};
-    const merged = (pairs: [string, string][], changes: Record<string, string | null>) =>
-      Object.entries({ ...Object.fromEntries(pairs), ...changes }).filter((pair): pair is [string, string] => pair[1] !== null);
+    const merged = (pairs: Pairs, changes: Record<string, string | null>) =>
+      Object.entries({ ...Object.fromEntries(pairs), ...changes })
+        .filter((pair): pair is [string, string] => pair[1] !== null);
     const resourceVersion = `${Number(pod.resourceVersion) + 1}`;
     const changed = { labels: merged(pod.labels, labels), annotations: merged(pod.annotations, annotations) };
     this.pods.set(pod.name, { ...pod, ...changed, resourceVersion });
