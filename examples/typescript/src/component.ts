@@ -6,4 +6,13 @@ import * as log from "operon:action/log@0.2.0";
 import { action } from "./action.js";
 import { handlerOf } from "./operon.js";
 
+// A component has no clock. To read it would end the call with a trap, which names no line of the source.
+const noClock = (): never => { throw new Error("a component has no clock: use job.now"); };
+Object.defineProperty(globalThis, "performance", { value: { now: noClock } });
+globalThis.Date = new Proxy(Date, {
+  apply: noClock,
+  construct: (date, time) => (time.length === 0 ? noClock() : Reflect.construct(date, time)),
+  get: (date, name) => (name === "now" ? noClock : Reflect.get(date, name)),
+});
+
 export const handler = handlerOf(action, { cluster, log });
