@@ -21,6 +21,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use operon_devcluster::Progress;
 
 use crate::tools;
+use crate::typescript::Example;
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -98,7 +99,10 @@ fn list() {
 }
 
 fn action_call(progress: &Progress) -> Result<()> {
-    let components = tools::build_wasm(progress, "operon-hostile-guest")?;
+    tools::build_wasm(progress, "operon-example-annotate")?;
+    let guest = tools::build_wasm(progress, "operon-hostile-guest")?;
+    let components = guest.parent().unwrap_or(&guest);
+    Example::build(progress)?.put_into(components)?;
     let mut command = tools::cargo();
     command
         .args([
@@ -109,10 +113,7 @@ fn action_call(progress: &Progress) -> Result<()> {
             "--bench",
             "action_call",
         ])
-        .env(
-            "OPERON_WASM_DIR",
-            components.parent().unwrap_or(&components),
-        );
+        .env("OPERON_WASM_DIR", components);
     println!("{}\n", machine::description());
     tools::run(
         progress,

@@ -16,6 +16,7 @@ mod simulate;
 mod stories;
 mod test;
 mod tools;
+mod typescript;
 mod wasm;
 
 use std::net::SocketAddr;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use operon_devcluster::{Progress, Tool};
 
+use crate::typescript::Example;
 use crate::{cluster, crds, demo, deny, host, permissions, stories, tools};
 
 /// Which checks to run, and where.
@@ -142,11 +143,13 @@ fn cargo(progress: &Progress, what: &str, arguments: &[&str]) -> Result<()> {
 }
 
 fn unit(progress: &Progress) -> Result<()> {
-    let components = components(progress)?;
+    let (components, typescript) = components(progress)?;
+    typescript.test(progress)?;
     let mut command = tools::cargo();
     command
         .args(["test", "--quiet", "--workspace", "--exclude", "operon-e2e"])
-        .env("OPERON_WASM_DIR", components);
+        .env("OPERON_WASM_DIR", components)
+        .env("OPERON_NODE_MODULES", typescript.node_modules());
     tools::run(
         progress,
         "cargo test, all but the end-to-end stories",
@@ -154,14 +157,16 @@ fn unit(progress: &Progress) -> Result<()> {
     )
 }
 
-/// Builds the components that tests load and returns their folder.
-fn components(progress: &Progress) -> Result<PathBuf> {
+/// Builds the components that tests load, and returns their folder, and that of the one in TypeScript.
+fn components(progress: &Progress) -> Result<(PathBuf, Example)> {
     let mut folder = PathBuf::new();
     for package in COMPONENTS {
         let file = tools::build_wasm(progress, package)?;
         folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     }
-    Ok(folder)
+    let typescript = Example::build(progress)?;
+    typescript.put_into(&folder)?;
+    Ok((folder, typescript))
 }
 
 fn lint_chart(progress: &Progress) -> Result<()> {
@@ -202,7 +207,7 @@ fn end_to_end(arguments: &Arguments, progress: &Progress) -> Result<()> {
     };
     let told_with = stories::With {
         built: host::build(progress, false)?,
-        components: components(progress)?,
+        components: components(progress)?.0,
         keep: arguments.keep,
     };
     stories::tell(&chosen, nodes, &told_with, progress)

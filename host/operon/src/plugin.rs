@@ -26,9 +26,9 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a new crate with an action in Rust, its test, and the manifests that install and use it
+    /// Write a new action in Rust or TypeScript, its test, and the manifests that install and use it
     New(new::Arguments),
-    /// Build the component of a crate, and say whether a ConfigMap holds it
+    /// Build the component of a crate or package, and say whether a ConfigMap holds it
     Build(build::Arguments),
     /// Load a component as the host does, and show what it is, reads and accepts
     Inspect(inspect::Arguments),

@@ -143,6 +143,10 @@ fn what_a_build_needs_is_said_as_a_command() -> Result<()> {
     let folder = Folder::new()?;
     let error = folder.error(&["build"])?;
     assert!(error.contains("operon plugin new NAME"), "{error}");
+    assert!(
+        error.contains("no Cargo.toml and no package.json"),
+        "{error}"
+    );
     folder.printed(&["new", "mine"])?;
     let build = |path: &Path| -> Result<String> {
         let mut build = folder.command(&["build", "--path", "mine"]);

@@ -1,21 +1,18 @@
-//! `operon plugin build`: has Cargo build the component, and says what it has become.
+//! `operon plugin build`: has the language's own tools build the component, and says what it has become.
+
+mod rust;
+mod typescript;
 
 use std::{
     ffi::OsString,
     fs,
-    io::{BufRead as _, BufReader, ErrorKind},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, bail, ensure};
-use serde_json::Value;
 
 use super::component::{Component, Fit};
 use crate::stdout::print;
-
-/// What Rust makes components for.
-const TARGET: &str = "wasm32-wasip2";
 
 /// What is built, and where it is put.
 #[derive(Debug, clap::Args)]
@@ -24,24 +21,34 @@ Example:
   operon plugin build
   operon plugin build --path drain-node -- --locked
 
-It runs `cargo build --release --target wasm32-wasip2` and copies the component. The profile `release` of the
-crate decides how small it is: `operon plugin new` writes one.")]
+In the folder of a crate, it runs `cargo build --release --target wasm32-wasip2` and copies the component. The
+profile `release` of the crate decides how small it is: `operon plugin new` writes one.
+
+In the folder of an npm package, it installs the packages that package-lock.json names, if they are not there yet, runs
+the script `build` of package.json, and copies build/component.wasm.")]
 pub(super) struct Arguments {
-    /// The folder of the crate
+    /// The folder of the crate or package
     #[arg(long, value_name = "DIR", default_value = ".")]
     path: PathBuf,
 
-    /// The profile of Cargo to build with
-    #[arg(long, value_name = "NAME", default_value = "release")]
-    profile: String,
+    /// The profile of Cargo to build with [default: release]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
 
-    /// The file to write [default: CRATE.wasm in the folder of the crate]
+    /// The file to write [default: NAME.wasm in the folder of the crate or package]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// More arguments for `cargo build`
-    #[arg(last = true, value_name = "CARGO ARGUMENT")]
-    cargo: Vec<OsString>,
+    /// More arguments for `cargo build`, or for the last command of the script `build`
+    #[arg(last = true, value_name = "ARGUMENT")]
+    more: Vec<OsString>,
+}
+
+/// A component where the tools of its language left it.
+struct Built {
+    path: PathBuf,
+    /// What it is called in the author's folder.
+    file_name: String,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -49,24 +56,33 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         path,
         profile,
         output,
-        cargo,
+        more,
     } = arguments;
-    ensure!(
-        path.join("Cargo.toml").is_file(),
-        "there is no Cargo.toml in {}: give the folder of the action's crate by --path, or create a crate with `operon plugin new NAME`",
-        path.display()
-    );
-    check_target(path)?;
-    let built = build(path, profile, cargo)?;
+    let built = if path.join("Cargo.toml").is_file() {
+        rust::build(path, profile.as_deref().unwrap_or("release"), more)?
+    } else if path.join("package.json").is_file() {
+        ensure!(
+            profile.is_none(),
+            "--profile is for Cargo: the script build of package.json decides how the component is built"
+        );
+        typescript::build(path, more)?
+    } else {
+        bail!(
+            "there is no Cargo.toml and no package.json in {}: give the folder of the action by --path, or create an action with `operon plugin new NAME`",
+            path.display()
+        );
+    };
     let file = match output {
         Some(file) => file.clone(),
         None => beside(path, &built.file_name),
     };
     fs::copy(&built.path, &file).with_context(|| format!("failed to write {}", file.display()))?;
-    print(&report(&file, &Component::read(&file)?))
+    let component = Component::read(&file)?;
+    let gzipped = gzipped(&file, &component)?;
+    print(&report(&file, &component, gzipped.as_deref()))
 }
 
-/// The file in the crate's folder; without `./` before it.
+/// The file in the folder of the action; without `./` before it.
 fn beside(folder: &Path, name: &str) -> PathBuf {
     if folder == Path::new(".") {
         name.into()
@@ -75,134 +91,31 @@ fn beside(folder: &Path, name: &str) -> PathBuf {
     }
 }
 
-/// The toolchain of the folder can build components; the error says how it learns to.
-fn check_target(folder: &Path) -> anyhow::Result<()> {
-    let output = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .current_dir(folder)
-        .output();
-    let output = match output {
-        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
-            "there is no Rust compiler: install rustup from https://rustup.rs, then run `rustup target add {TARGET}`"
-        ),
-        other => other.context("failed to run rustc")?,
-    };
-    if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "rustc can't build for {TARGET}: {}; `rustup update` installs a newer Rust",
-            error.trim()
-        );
-    }
-    let library = String::from_utf8_lossy(&output.stdout);
-    ensure!(
-        Path::new(library.trim()).is_dir(),
-        "the Rust toolchain has no target {TARGET} yet: run `rustup target add {TARGET}`{}",
-        if folder == Path::new(".") {
-            String::new()
-        } else {
-            format!(" in {}", folder.display())
+/// Writes what a ConfigMap holds instead of the component, if only that fits.
+fn gzipped(file: &Path, component: &Component) -> anyhow::Result<Option<PathBuf>> {
+    match component.fit() {
+        Fit::Plain | Fit::Not => Ok(None),
+        Fit::Gzipped => {
+            let mut name = file.as_os_str().to_owned();
+            name.push(".gz");
+            let file = PathBuf::from(name);
+            let failed = || format!("failed to write {}", file.display());
+            let bytes = component.gzip().with_context(failed)?;
+            fs::write(&file, bytes).with_context(failed)?;
+            Ok(Some(file))
         }
-    );
-    Ok(())
-}
-
-/// A component as Cargo reports it.
-struct Built {
-    path: PathBuf,
-    file_name: String,
-}
-
-/// Cargo's own output goes to standard error.
-fn build(folder: &Path, profile: &str, more: &[OsString]) -> anyhow::Result<Built> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut child = Command::new(cargo)
-        .args(["build", "--profile", profile, "--target", TARGET])
-        .args(["--message-format", "json-render-diagnostics"])
-        .args(more)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("failed to run cargo")?;
-    let output = child.stdout.take().context("cargo has no output")?;
-    let mut built = Vec::new();
-    for line in BufReader::new(output).lines() {
-        let line = line.context("failed to read the output of cargo")?;
-        built.extend(component(&line));
     }
-    let status = child.wait().context("failed to run cargo")?;
-    ensure!(status.success(), "cargo could not build the component");
-    let mut built = built.into_iter();
-    let first = built.next().with_context(|| {
-        let manifest = folder.join("Cargo.toml");
-        format!(
-            "{} builds no component: add crate-type = [\"cdylib\", \"rlib\"] to its section [lib]",
-            manifest.display()
-        )
-    })?;
-    if let Some(second) = built.next() {
-        bail!(
-            "the workspace builds several components, such as {} and {}: name the package after `--`, as in `operon plugin build -- --package NAME`",
-            first.file_name,
-            second.file_name
-        );
-    }
-    Ok(first)
 }
 
-/// The component that a message of Cargo is about, if it is.
-fn component(message: &str) -> Option<Built> {
-    let message: Value = serde_json::from_str(message).ok()?;
-    let target = &message["target"];
-    let kinds = target["kind"].as_array()?;
-    if message["reason"] != "compiler-artifact" || !kinds.contains(&"cdylib".into()) {
-        return None;
-    }
-    let files = message["filenames"].as_array()?.iter();
-    let path = files
-        .filter_map(Value::as_str)
-        .map(PathBuf::from)
-        .find(|file| file.extension().is_some_and(|ending| ending == "wasm"))?;
-    let name = target["name"].as_str()?.replace('_', "-");
-    Some(Built {
-        path,
-        file_name: format!("{name}.wasm"),
-    })
-}
-
-fn report(file: &Path, component: &Component) -> String {
+fn report(file: &Path, component: &Component, gzipped: Option<&Path>) -> String {
     let shown = file.display();
     let (size, digest) = (component.size(), component.digest());
+    let gzipped = gzipped.map_or_else(String::new, |file| {
+        format!("\n  gzipped {}, for a ConfigMap", file.display())
+    });
     let next = match component.fit() {
-        Fit::Plain => format!("operon plugin inspect {shown}"),
-        Fit::Gzipped => format!("gzip -9 --keep {shown}    # a ConfigMap holds {shown}.gz"),
+        Fit::Plain | Fit::Gzipped => format!("operon plugin inspect {shown}"),
         Fit::Not => format!("operon plugin push {shown} REGISTRY/NAME:TAG"),
     };
-    format!("{shown}\n  size    {size}\n  digest  {digest}\n\nNext: {next}\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_all_messages_of_cargo_only_a_component_counts() {
-        let artifact = |kind: &str, file: &str| {
-            serde_json::json!({"reason": "compiler-artifact", "filenames": [file],
-                "target": {"kind": [kind, "rlib"], "name": "drain_node"}})
-        };
-        let built = component(&artifact("cdylib", "/t/drain_node.wasm").to_string());
-        let built = built.expect("a component");
-        assert_eq!(built.file_name, "drain-node.wasm");
-        assert_eq!(built.path, Path::new("/t/drain_node.wasm"));
-        for other in [
-            artifact("rlib", "/t/libserde.rlib").to_string(),
-            artifact("cdylib", "/t/libdrain_node.so").to_string(),
-            serde_json::json!({"reason": "build-finished"}).to_string(),
-            "Compiling".to_owned(),
-        ] {
-            assert!(component(&other).is_none(), "{other}");
-        }
-    }
+    format!("{shown}\n  size    {size}\n  digest  {digest}{gzipped}\n\nNext: {next}\n")
 }

@@ -43,12 +43,17 @@ impl Component {
                 MAX_COMPONENT >> 20
             );
         }
-        let gzipped = gzip(&bytes).with_context(failed)?.len();
+        let gzipped = compress(&bytes).with_context(failed)?.len();
         Ok(Self { bytes, gzipped })
     }
 
     pub(super) fn digest(&self) -> String {
         digest(&self.bytes)
+    }
+
+    /// The component as `gzip -9` writes it.
+    pub(super) fn gzip(&self) -> std::io::Result<Vec<u8>> {
+        compress(&self.bytes)
     }
 
     pub(super) fn fit(&self) -> Fit {
@@ -73,8 +78,7 @@ impl Component {
     }
 }
 
-/// As `gzip -9` writes it.
-fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     gzip.write_all(bytes)?;
     gzip.finish()

@@ -1,4 +1,4 @@
-//! The name of a new action: one that Cargo, Rust, Kubernetes and the SDK accept alike.
+//! The name of a new action: one that Kubernetes accepts, and the language that the action is written in.
 
 use anyhow::ensure;
 
@@ -62,17 +62,17 @@ const TYPES: [&str; 31] = [
     "Watch",
 ];
 
-/// A name in its three spellings.
+/// A name in its spellings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
-    /// `drain-node`: of the crate, the ActionPlugin and, with `action-` before it, the ServiceAccount.
+    /// `drain-node`: of the crate or package, the ActionPlugin and, with `action-` before it, the ServiceAccount.
     pub(super) package: String,
-    /// `DrainNode`: what `spec.action` of a job selects, and the type in Rust.
+    /// `DrainNode`: what `spec.action` of a job selects, and in Rust the type.
     pub(super) action: String,
 }
 
 impl Name {
-    /// The name, if it is one everywhere.
+    /// The name, if it is one in every language.
     ///
     /// # Errors
     /// The rule that it breaks, and a name that follows it.
@@ -88,21 +88,31 @@ impl Name {
                 "{text:?} can't be the name of an action: it must be lower-case letters, digits and single hyphens, begin with a letter, and have at most {LONGEST} characters; for example {better:?}"
             );
         }
+        let action = camel_case(text);
+        Ok(Self {
+            package: text.to_owned(),
+            action,
+        })
+    }
+
+    /// The name of a crate and of a type, if it can be one.
+    ///
+    /// # Errors
+    /// What else has the name, and a name that is free.
+    pub(super) fn for_rust(text: &str) -> anyhow::Result<Self> {
+        let name = Self::parse(text)?;
         ensure!(
             !TAKEN.contains(&text) && !KEYWORDS.contains(&text),
             "{text:?} can't be the name of an action: Rust has another use for it; for example {:?} can",
             format!("my-{text}")
         );
-        let action = camel_case(text);
+        let action = &name.action;
         ensure!(
             !TYPES.contains(&action.as_str()),
             "{text:?} can't be the name of an action: its type {action} would hide that of the SDK or of Rust; for example {:?} can",
             format!("my-{text}")
         );
-        Ok(Self {
-            package: text.to_owned(),
-            action,
-        })
+        Ok(name)
     }
 }
 
@@ -155,7 +165,7 @@ mod tests {
             ("drain-node", "DrainNode"),
             ("wait-4-it", "Wait4It"),
         ] {
-            let name = Name::parse(text).expect(text);
+            let name = Name::for_rust(text).expect(text);
             assert_eq!(
                 (name.package.as_str(), name.action.as_str()),
                 (text, action)
@@ -178,8 +188,15 @@ mod tests {
             ("job", "\"my-job\""),
             (&"x".repeat(51), "\"xxx"),
         ] {
-            let error = Name::parse(text).expect_err(text).to_string();
+            let error = Name::for_rust(text).expect_err(text).to_string();
             assert!(error.contains(better), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_only_rust_has_another_use_for_is_a_name_in_other_languages() {
+        for text in ["move", "test", "job"] {
+            assert!(Name::parse(text).is_ok(), "{text}");
         }
     }
 }

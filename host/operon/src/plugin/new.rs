@@ -1,4 +1,4 @@
-//! `operon plugin new`: writes a crate with an action that works, to be changed into the author's.
+//! `operon plugin new`: writes a crate or a package with an action that works, to be changed into the author's.
 
 use std::{
     fs,
@@ -7,10 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use clap::ValueEnum;
 
 use super::{
     name::Name,
-    scaffold::{self, File, Sdk},
+    scaffold::{self, File, Sdk, typescript},
 };
 use crate::stdout::print;
 
@@ -23,33 +24,70 @@ Example:
   cargo test
   operon plugin build
 
-The SDK is in the folder sdk/ of the new crate, as this program has it, so that nothing but its three
+In Rust, the SDK is in the folder sdk/ of the new crate, as this program has it, so that nothing but its three
 dependencies is downloaded. Commit the folder. A newer program writes a newer SDK: create another crate with
-it, and replace the folder.")]
+it, and replace the folder. In TypeScript, one file has all that: src/operon.ts.")]
 pub(super) struct Arguments {
     /// The name of the action, such as drain-node; jobs select it as DrainNode
     name: String,
+
+    /// The language of the action
+    #[arg(long, value_enum, default_value_t)]
+    language: Language,
 
     /// The folder to create [default: ./NAME]
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
 
-    /// Another SDK than the one in this program: the folder of a checkout, the URL of a Git repository, or a
+    /// In Rust: another SDK than the one in this program: the folder of a checkout, the URL of a Git repository, or a
     /// version in Cargo's registry
     #[arg(long, value_name = "PATH|GIT|VERSION")]
     sdk: Option<String>,
 }
 
+/// What an action can be written in without bindings of the author's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Language {
+    /// A crate, built by Cargo
+    #[default]
+    Rust,
+    /// A package, built by npm; needs Node.js
+    #[value(name = "typescript", alias = "ts")]
+    TypeScript,
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let Arguments { name, path, sdk } = arguments;
-    let name = Name::parse(name)?;
-    let sdk = sdk.as_deref().map_or(Ok(Sdk::Own), Sdk::parse)?;
-    let folder = path.clone().unwrap_or_else(|| name.package.clone().into());
-    check_free(&folder)?;
-    for file in scaffold::files(&name, &sdk) {
-        write(&folder, &file)?;
+    let Arguments {
+        name,
+        language,
+        path,
+        sdk,
+    } = arguments;
+    let folder = |name: &Name| path.clone().unwrap_or_else(|| name.package.clone().into());
+    match language {
+        Language::Rust => {
+            let name = Name::for_rust(name)?;
+            let sdk = sdk.as_deref().map_or(Ok(Sdk::Own), Sdk::parse)?;
+            let folder = folder(&name);
+            create(&folder, &scaffold::files(&name, &sdk))?;
+            print(&report(&name, &sdk, &folder))
+        }
+        Language::TypeScript => {
+            ensure!(
+                sdk.is_none(),
+                "--sdk is for Rust: an action in TypeScript has its helpers in src/operon.ts"
+            );
+            let name = Name::parse(name)?;
+            let folder = folder(&name);
+            create(&folder, &typescript::files(&name))?;
+            print(&typescript::report(&name, &folder))
+        }
     }
-    print(&report(&name, &sdk, &folder))
+}
+
+fn create(folder: &Path, files: &[File]) -> anyhow::Result<()> {
+    check_free(folder)?;
+    files.iter().try_for_each(|file| write(folder, file))
 }
 
 /// Files of somebody else are never overwritten.
@@ -64,7 +102,7 @@ fn check_free(folder: &Path) -> anyhow::Result<()> {
             Ok(())
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("failed to create a crate in {shown}")),
+        Err(error) => Err(error).with_context(|| format!("failed to create the action in {shown}")),
     }
 }
 

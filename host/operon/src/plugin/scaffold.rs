@@ -1,5 +1,7 @@
 //! The files of a new crate. Source and manifests are those of `examples/annotate` under another name, so that
-//! what an author gets is what the tests run; the SDK is that of this program.
+//! what an author gets is what the tests run; the SDK is that of this program. `typescript.rs` has those of a package.
+
+pub(super) mod typescript;
 
 use std::path::{Path, PathBuf};
 

@@ -39,6 +39,15 @@ pub(crate) fn annotate() -> Result<&'static [u8]> {
     guest.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
+/// The example action in TypeScript, from the folder that `OPERON_WASM_DIR` names.
+pub(crate) fn annotate_in_typescript() -> Result<Vec<u8>> {
+    let folder = std::env::var_os("OPERON_WASM_DIR").map(PathBuf::from);
+    let file = folder.map(|folder| folder.join("annotate_ts.wasm"));
+    let file = file.filter(|file| file.is_file());
+    let file = file.context("the component in TypeScript is built by `cargo xtask`")?;
+    Ok(std::fs::read(file)?)
+}
+
 /// The component of a built-in action, taken as the others.
 pub(crate) fn builtin(package: &str) -> Result<Vec<u8>> {
     build(package)

@@ -1,0 +1,193 @@
+//! `operon plugin` for an action in TypeScript, as an author runs it: from an empty folder to a component that a host
+//! loads, and the errors on the way.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+use flate2::read::GzDecoder;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    /// An empty folder with a new package in it.
+    fn with(package: &str) -> Result<Self> {
+        let folder = Self(tempfile::tempdir()?);
+        folder.printed(&["new", package, "--language", "typescript"])?;
+        Ok(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_operon"));
+        command.arg("plugin").args(arguments);
+        command.current_dir(self.0.path());
+        command
+    }
+
+    /// What the program prints, if it succeeds.
+    fn printed(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments).output()?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?}\n{error}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+/// The error of a command that must fail.
+fn error(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    ensure!(output.status.code() == Some(1), "{printed}");
+    ensure!(printed.is_empty(), "{printed}");
+    Ok(String::from_utf8(output.stderr)?)
+}
+
+/// The packages that `cargo xtask test` has installed. Without them, `operon plugin build` installs its own.
+fn use_installed_packages(package: &Path) -> Result<()> {
+    match std::env::var_os("OPERON_NODE_MODULES") {
+        Some(packages) => Ok(symlink(packages, package.join("node_modules"))?),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result<()> {
+    let folder = Folder::with("drain-node")?;
+    use_installed_packages(&folder.path("drain-node"))?;
+    let report = folder.printed(&["build", "--path", "drain-node"])?;
+    let lines: Vec<_> = report.lines().collect();
+    let [file, size, digest, gzipped, "", next] = lines.as_slice() else {
+        anyhow::bail!("{report}");
+    };
+    assert_eq!(*file, "drain-node/drain-node.wasm");
+    let fits = " gzipped; a ConfigMap holds it only gzipped";
+    assert!(size.ends_with(fits), "{size}");
+    let component = fs::read(folder.path(file))?;
+    let expected = operon_plugin_registry::digest(&component);
+    assert_eq!(digest.trim(), format!("digest  {expected}"));
+    let expected = "gzipped drain-node/drain-node.wasm.gz, for a ConfigMap";
+    assert_eq!(gzipped.trim(), expected);
+    assert_eq!(
+        *next,
+        "Next: operon plugin inspect drain-node/drain-node.wasm"
+    );
+    let small = fs::read(folder.path("drain-node/drain-node.wasm.gz"))?;
+    assert!(small.len() < 600 << 10, "{} bytes", small.len());
+    let mut unzipped = Vec::new();
+    GzDecoder::new(small.as_slice()).read_to_end(&mut unzipped)?;
+    assert_eq!(unzipped, component);
+
+    let shown = folder.printed(&["inspect", file])?;
+    for expected in [
+        "\n  interface  operon:action/handler@0.2.0\n",
+        "\n  watches    none\n",
+        "\n  parameters {\"additionalProperties\":false,\"properties\":{\"value\":{\"type\":\"string\"}},\"type\":\"object\"}\n",
+    ] {
+        assert!(shown.contains(expected), "{expected}\n{shown}");
+    }
+    let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+    test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
+    let output = test.current_dir(folder.path("drain-node")).output()?;
+    let shown = String::from_utf8(output.stdout)?;
+    assert_eq!(
+        shown,
+        "\
+setup  reads only the pods of its targets
+
+round 1
+  foo  operate-target: 1 effect
+    patch Pod foo
+      + metadata.annotations[\"example.com/drain-node\"]: \"true\"
+  foo  get-ops-progress: Processing: NotAnnotated: the annotation \"example.com/drain-node\" is not there yet
+
+round 2
+  foo  operate-target: no effect
+  foo  get-ops-progress: Succeeded
+"
+    );
+
+    // What the compiler finds is an error, and leaves the component as it was.
+    let source = folder.path("drain-node/src/action.ts");
+    let text = fs::read_to_string(&source)?;
+    fs::write(&source, text.replace("existingPod", "existingPot"))?;
+    let error = error(&mut folder.command(&["build", "--path", "drain-node"]))?;
+    let expected = "operon: the component could not be built: npm run failed";
+    assert!(error.contains(expected), "{error}");
+    assert_eq!(fs::read(folder.path(file))?, component);
+    Ok(())
+}
+
+#[test]
+fn a_new_package_has_everything_and_says_what_is_next() -> Result<()> {
+    let folder = Folder(tempfile::tempdir()?);
+    // A name that only Rust could not have.
+    let printed = folder.printed(&["new", "move", "--language", "typescript"])?;
+    assert!(
+        printed.starts_with("Created move: the action Move\n"),
+        "{printed}"
+    );
+    let read = |path: &str| fs::read_to_string(folder.path("move").join(path));
+    assert!(read("plugin.yaml")?.contains("  action: Move\n"));
+    assert!(read("job.yaml")?.contains("  action: Move\n"));
+    assert!(read("package.json")?.contains("\"name\": \"move\""));
+    assert!(read("src/action.ts")?.contains("\"example.com/move\""));
+    assert_eq!(
+        read("wit/action.wit")?,
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/action.wit"))?
+    );
+    let mut sdk = folder.command(&["new", "other", "--language", "typescript", "--sdk", "0.1"]);
+    let error = error(&mut sdk)?;
+    assert!(error.starts_with("operon: --sdk is for Rust: "), "{error}");
+    Ok(())
+}
+
+#[test]
+fn what_a_build_needs_is_said_with_the_way_to_get_it() -> Result<()> {
+    let folder = Folder::with("mine")?;
+    let programs = folder.path("programs");
+    fs::create_dir(&programs)?;
+    let script = |name: &str, script: &str| -> Result<()> {
+        let file = programs.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n"))?;
+        Ok(fs::set_permissions(
+            &file,
+            fs::Permissions::from_mode(0o755),
+        )?)
+    };
+    let build = || {
+        error(
+            folder
+                .command(&["build", "--path", "mine"])
+                .env("PATH", &programs),
+        )
+    };
+    assert_eq!(
+        build()?,
+        "operon: there is no Node.js: install version 20 or newer, with npm, from https://nodejs.org\n"
+    );
+    script("node", "echo v18.20.4")?;
+    assert_eq!(
+        build()?,
+        "operon: Node.js v18.20.4 is too old: install version 20 or newer from https://nodejs.org\n"
+    );
+    script("node", "echo v20.1.0")?;
+    assert!(build()?.contains("there is no npm: "));
+    script("npm", "exit 3")?;
+    let failed = build()?;
+    let expected = "operon: the packages could not be installed: npm ci failed (exit status: 3)";
+    assert!(failed.starts_with(expected), "{failed}");
+    script("npm", "exit 0")?;
+    assert!(build()?.contains("left no build/component.wasm"));
+    let mut release = folder.command(&["build", "--path", "mine", "--profile", "dev"]);
+    assert!(error(&mut release)?.contains("--profile is for Cargo"));
+    Ok(())
+}
