@@ -33,7 +33,7 @@ async fn pod(world: &World, name: &str, metadata: Value) -> Pod {
 /// A job of one pod with these parameters.
 fn job_with(name: &str, action: &str, target: &str, parameters: Value) -> OperationJob {
     let mut job = Job::of(name, action, &[target]).object();
-    job.spec.parameters = parameters.as_object().expect("an object").clone();
+    job.spec.parameters = serde_json::from_value(parameters).expect("an object");
     job
 }
 

@@ -54,6 +54,14 @@ impl Registration {
         self.traits |= Traits::REMOVES_PODS;
         self
     }
+
+    /// Says that the first operation of a target with effects is all that the action does, so that a dry run
+    /// (`spec.dryRun` of the job) shows everything.
+    #[must_use]
+    pub fn done_in_one_step(mut self) -> Self {
+        self.traits |= Traits::SUPPORTS_DRY_RUN;
+        self
+    }
 }
 
 impl Watch {

@@ -42,6 +42,9 @@ use crate::{
     store::Cache,
 };
 
+/// How often an action of a dry run is called again that has only remembered something.
+const REMEMBERED: usize = 3;
+
 /// Everything that a call about one target takes.
 pub(crate) struct Call {
     /// The action.
@@ -166,7 +169,7 @@ impl Call {
             .computing(loaded.action.operate_target(self.request()))
             .await?;
         if self.job.dry_run {
-            return self.try_out(&operation).await;
+            return self.try_out(operation).await;
         }
         if let Some(waits) = self.before_removal(&operation).await? {
             return Ok(waits);
@@ -187,8 +190,19 @@ impl Call {
     }
 
     /// Has the API server check the effects. Each is checked by itself, as if no other were performed. What is
-    /// refused is the outcome of a dry run.
-    async fn try_out(&self, operation: &Operation) -> Result<Answer, Ended> {
+    /// refused is the outcome of a dry run. An action that only remembers something first is called again.
+    async fn try_out(&mut self, mut operation: Operation) -> Result<Answer, Ended> {
+        let loaded = Arc::clone(&self.loaded);
+        for _ in 0..REMEMBERED {
+            let remembers = operation.extra_info != self.target.extra_info;
+            if !operation.effects.is_empty() || !remembers {
+                break;
+            }
+            self.target.extra_info = operation.extra_info;
+            operation = self
+                .computing(loaded.action.operate_target(self.request()))
+                .await?;
+        }
         let (performer, namespace) = (self.loaded.performer.of_dry_run(), &self.job.namespace);
         let refused = |error| match error {
             ActionError::Retry(failure, _) => ActionError::Terminal(failure),

@@ -32,7 +32,9 @@ impl<K: Kind> Action for Change<K> {
     }
 
     fn setup(&self) -> Result<Registration, String> {
-        Ok(Registration::default().parameters(&parameters::schema::<K>()))
+        Ok(Registration::default()
+            .parameters(&parameters::schema::<K>())
+            .done_in_one_step())
     }
 
     fn operate_target(

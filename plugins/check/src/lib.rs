@@ -32,7 +32,9 @@ impl Action for Check {
     }
 
     fn setup(&self) -> Result<Registration, String> {
-        Ok(Registration::default().parameters(&parameters::schema()))
+        Ok(Registration::default()
+            .parameters(&parameters::schema())
+            .done_in_one_step())
     }
 
     fn operate_target(

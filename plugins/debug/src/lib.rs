@@ -36,7 +36,9 @@ impl Action for Debug {
     }
 
     fn setup(&self) -> Result<Registration, String> {
-        Ok(Registration::default().parameters(&Parameters::schema()))
+        Ok(Registration::default()
+            .parameters(&Parameters::schema())
+            .done_in_one_step())
     }
 
     fn operate_target(

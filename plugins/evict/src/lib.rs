@@ -30,7 +30,8 @@ impl Action for Evict {
             "additionalProperties": false});
         Ok(Registration::default()
             .parameters(&parameters)
-            .removing_pods())
+            .removing_pods()
+            .done_in_one_step())
     }
 
     fn operate_target(
