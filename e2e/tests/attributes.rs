@@ -31,9 +31,10 @@ async fn pod(world: &World, name: &str, metadata: Value) -> Pod {
 }
 
 /// A job of one pod with these parameters.
-fn job_with(name: &str, action: &str, target: &str, parameters: Value) -> OperationJob {
+fn job_with(name: &str, action: &str, target: &str, parameters: &Value) -> OperationJob {
     let mut job = Job::of(name, action, &[target]).object();
-    job.spec.parameters = serde_json::from_value(parameters).expect("an object");
+    let parameters = parameters.as_object().expect("an object");
+    job.spec.parameters.clone_from(parameters);
     job
 }
 
@@ -41,7 +42,7 @@ fn job_with(name: &str, action: &str, target: &str, parameters: Value) -> Operat
 async fn refused(world: &World, action: &str, target: &str, parameters: &[(&str, Value, &str)]) {
     for (name, parameters, reason) in parameters {
         world
-            .create(&job_with(name, action, target, parameters.clone()))
+            .create(&job_with(name, action, target, parameters))
             .await;
         let failed = world.finished(name).await;
         assert_eq!(job::progress(&failed), Progress::Failed, "{parameters}");
@@ -212,7 +213,7 @@ async fn a_check_that_can_never_hold_fails_with_the_reason() {
         .await;
         let label = json!({"label": {"key": "example.com/warm", "value": "yes"}});
         world
-            .create(&job_with("gone", "Check", "web-0", label.clone()))
+            .create(&job_with("gone", "Check", "web-0", &label))
             .await;
         waits_for(world, "gone", "web-0", "WaitingForLabel").await;
         world.delete::<Pod>("web-0").await;
@@ -220,7 +221,7 @@ async fn a_check_that_can_never_hold_fails_with_the_reason() {
         assert_eq!(job::error(&failed, "web-0").reason, "PodNotFound");
 
         pod(world, "web-1", json!({})).await;
-        let mut late = job_with("late", "Check", "web-1", label);
+        let mut late = job_with("late", "Check", "web-1", &label);
         late.spec.active_deadline_seconds = Some(3);
         world.create(&late).await;
         let failed = world.finished("late").await;

@@ -1,9 +1,10 @@
 //! Annotations are set and removed as labels are: those tests are Label's. Here is what differs.
 
+use jsonschema::{Draft, PatternOptions};
 use operon_action_annotate::Annotate;
 use operon_attributes::CHANGED;
 use operon_sdk::testing::{FakeCluster, FakeJob};
-use operon_sdk::{Progress, json};
+use operon_sdk::{Progress, Value, json};
 
 /// A pod with the annotations `note=blue` and `old=x`, and a label of the first key.
 fn world() -> FakeCluster {
@@ -86,5 +87,36 @@ fn annotations_that_controllers_depend_on_are_refused() {
         assert_eq!(failure.reason, "ReservedKey", "{key}");
         assert!(failure.message.contains("annotation"), "{failure:?}");
         assert_eq!(world.writes(), []);
+    }
+}
+
+/// Whether the host accepts the parameters.
+fn accepts(parameters: &Value) -> bool {
+    let registration = FakeJob::<Annotate>::set_up(&json!({})).expect("it takes no settings");
+    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("a schema");
+    let validator = jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(PatternOptions::regex())
+        .build(&schema);
+    validator.expect("a schema").is_valid(parameters)
+}
+
+#[test]
+fn the_schema_has_the_syntax_of_keys_and_takes_any_short_text() {
+    for value in ["", "a b/c", "{\"a\": [1]}\n", &"ä".repeat(512)] {
+        assert!(
+            accepts(&json!({"set": {"example.com/note": value}})),
+            "{value:?}"
+        );
+    }
+    for parameters in [
+        json!({}),
+        json!({"key": "a"}),
+        json!({"set": {"note!": "x"}}),
+        json!({"set": {"note": 1}}),
+        json!({"set": {"note": "x".repeat(513)}}),
+        json!({"remove": ["a/b/c"]}),
+    ] {
+        assert!(!accepts(&parameters), "{parameters}");
     }
 }

@@ -1,5 +1,6 @@
 //! A target waits until its pod is as the job wants it, and nothing is written.
 
+use jsonschema::{Draft, PatternOptions};
 use operon_action_check::Check;
 use operon_sdk::testing::{FakeCluster, FakeJob};
 use operon_sdk::{Progress, Value, json};
@@ -297,4 +298,52 @@ fn a_cancelled_target_needs_nothing_undone() {
     job.cancel(&mut world);
     assert_eq!(job.progress(), [Some(Progress::Failed)]);
     assert_eq!(world.writes(), []);
+}
+
+/// Whether the host accepts the parameters.
+fn accepts(parameters: &Value) -> bool {
+    let registration = FakeJob::<Check>::set_up(&json!({})).expect("it takes no settings");
+    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("a schema");
+    let validator = jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(PatternOptions::regex())
+        .build(&schema);
+    validator.expect("a schema").is_valid(parameters)
+}
+
+#[test]
+fn the_schema_refuses_unknown_wrong_and_missing_parameters() {
+    for parameters in [
+        json!({"condition": {"type": "Ready", "status": "Unknown"}}),
+        json!({"condition": {"type": "example.com/loaded", "status": "True"}}),
+        json!({"label": {"key": "a/b", "value": ""}}),
+        json!({"container": {"name": "app", "state": "Running", "ready": false}}),
+        json!({"container": {"name": "app", "state": "Terminated", "exitCode": 137}}),
+        json!({"label": {"key": "a", "value": "b"}, "container": {"name": "app", "state": "Running"}}),
+    ] {
+        assert!(accepts(&parameters), "{parameters}");
+    }
+    for parameters in [
+        json!({}),
+        json!({"conditions": []}),
+        json!({"condition": {"type": "Ready"}}),
+        json!({"condition": {"status": "True"}}),
+        json!({"condition": {"type": "Ready", "status": true}}),
+        json!({"condition": {"type": "Ready", "status": "true"}}),
+        json!({"condition": {"type": "", "status": "True"}}),
+        json!({"condition": {"type": "Ready", "status": "True", "reason": "x"}}),
+        json!({"label": {"key": "a"}}),
+        json!({"label": {"key": "a!", "value": "b"}}),
+        json!({"label": {"key": "a", "value": 1}}),
+        json!({"label": {"key": "a", "value": "b c"}}),
+        json!({"container": {"name": "app"}}),
+        json!({"container": {"name": "App", "state": "Running"}}),
+        json!({"container": {"name": "app", "state": "Waiting"}}),
+        json!({"container": {"name": "app", "state": "Terminated", "exitCode": "0"}}),
+        json!({"container": {"name": "app", "state": "Terminated", "ready": true}}),
+        json!({"container": {"name": "app", "state": "Running", "exitCode": 0}}),
+        json!({"container": {"name": "app", "state": "Running", "ready": "true"}}),
+    ] {
+        assert!(!accepts(&parameters), "{parameters}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jsonschema::{Draft, PatternOptions};
 use operon_action_label::Label;
 use operon_attributes::CHANGED;
 use operon_sdk::testing::{FakeCluster, FakeJob};
@@ -206,4 +207,74 @@ fn more_than_a_target_can_remember_is_refused_before_the_write() {
     assert_eq!(reason, "TooMuchToRemember");
     assert!(message.contains("at most 1024"), "{message}");
     assert_eq!(world.writes(), []);
+}
+
+/// Whether the host accepts the parameters.
+fn accepts(parameters: &Value) -> bool {
+    let registration = FakeJob::<Label>::set_up(&json!({})).expect("it takes no settings");
+    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("a schema");
+    let validator = jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(PatternOptions::regex())
+        .build(&schema);
+    validator.expect("a schema").is_valid(parameters)
+}
+
+#[test]
+fn the_schema_has_the_syntax_of_kubernetes() {
+    let name = "n".repeat(63);
+    let domain = format!("{}.com", "d".repeat(249));
+    for (key, value) in [
+        ("tier", "blue"),
+        ("example.com/Tier_1.x", ""),
+        (&*format!("{domain}/{name}"), &*"v".repeat(63)),
+        ("a-b.example.com/x", "v_1.2-x"),
+        ("1", "1"),
+    ] {
+        assert!(accepts(&json!({"set": {key: value}})), "{key}={value}");
+        assert!(accepts(&json!({"remove": [key]})), "{key}");
+    }
+    for key in [
+        "",
+        "/",
+        "a/",
+        "/a",
+        "a/b/c",
+        "tier!",
+        "-tier",
+        "tier-",
+        "Example.com/tier",
+        "example..com/tier",
+        "-a.com/tier",
+        "a\n",
+        &format!("{name}n"),
+        &format!("d{domain}/tier"),
+    ] {
+        assert!(!accepts(&json!({"set": {key: "x"}})), "{key:?}");
+        assert!(!accepts(&json!({"remove": [key]})), "{key:?}");
+    }
+    for value in ["-a", "a-", "a b", "a/b", "ä", &"v".repeat(64)] {
+        assert!(!accepts(&json!({"set": {"tier": value}})), "{value:?}");
+    }
+}
+
+#[test]
+fn the_schema_refuses_unknown_wrong_and_missing_parameters() {
+    assert!(accepts(&json!({"set": {"a": "b"}, "remove": ["c"]})));
+    let many = (0..17).map(|number| format!("key-{number}"));
+    for parameters in [
+        json!({}),
+        json!({"sett": {"a": "b"}}),
+        json!({"set": {"a": "b"}, "other": 1}),
+        json!({"set": {}}),
+        json!({"remove": []}),
+        json!({"set": {"a": 1}}),
+        json!({"set": {"a": null}}),
+        json!({"set": ["a"]}),
+        json!({"remove": "a"}),
+        json!({"remove": ["a", "a"]}),
+        json!({"remove": many.collect::<Vec<_>>()}),
+    ] {
+        assert!(!accepts(&parameters), "{parameters}");
+    }
 }
