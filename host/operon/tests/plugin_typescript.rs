@@ -117,8 +117,8 @@ round 2
 
     // What the compiler finds is an error, and leaves the component as it was.
     let source = folder.path("drain-node/src/action.ts");
-    let text = fs::read_to_string(&source)?;
-    fs::write(&source, text.replace("existingPod", "existingPot"))?;
+    let code = fs::read_to_string(&source)?;
+    fs::write(&source, code.replace("existingPod", "existingPot"))?;
     let error = error(&mut folder.command(&["build", "--path", "drain-node"]))?;
     let expected = "operon: the component could not be built: npm run failed";
     assert!(error.contains(expected), "{error}");
