@@ -60,7 +60,7 @@ async fn the_example_works_from_a_config_map_as_its_readme_says() {
         let plugin = file("plugin.yaml");
         kubectl(world, &["apply", "--namespace", SYSTEM, "-f", &plugin]).await;
         let ready = ["wait", "--for=condition=Ready", "actionplugin/annotate-ts"];
-        kubectl(world, &[&ready[..], &["--timeout=90s"]].concat()).await;
+        kubectl(world, &[&ready[..], &["--timeout=120s"]].concat()).await;
 
         let spec = operon_e2e::workload::pod_spec();
         world
