@@ -1,6 +1,6 @@
 //! An API server in memory, as much of one as a host needs to lead, to watch and to load actions: lists,
-//! watches from a version on, creates, patches. It knows no schemas and no rights. A status must be written
-//! over the version that the object has.
+//! watches from a version on, creates, patches. It checks no schemas, though it describes OperationJobs, and no
+//! rights. A status must be written over the version that the object has.
 //!
 //! A host under test is the shipped program, with a kubeconfig that names this server.
 
@@ -20,6 +20,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt as _, stream};
+use kube::CustomResourceExt as _;
+use operon_api::OperationJob;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -271,6 +273,9 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let query = query(parts.uri.query().unwrap_or_default());
     let body = to_bytes(body, 64 << 20).await.unwrap_or_default();
+    if parts.uri.path().starts_with("/openapi/v3/") {
+        return json_of(StatusCode::OK, &described());
+    }
     let Some(named) = named(parts.uri.path()) else {
         return failure(StatusCode::NOT_FOUND, "NotFound");
     };
@@ -306,6 +311,14 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> Response {
         (Method::GET, None) => json_of(StatusCode::OK, &world.list(&named)),
         _ => failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
     }
+}
+
+/// The description of OperationJobs.
+fn described() -> Value {
+    let crd = serde_json::to_value(OperationJob::crd()).unwrap_or_default();
+    let mut schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+    schema["x-kubernetes-group-version-kind"] = json!([{"kind": "OperationJob"}]);
+    json!({"components": {"schemas": {"OperationJob": schema}}})
 }
 
 /// The parameters of a request, as they are encoded.
