@@ -75,6 +75,13 @@ async fn a_job_that_makes_no_sense_is_refused_with_the_field_at_fault() {
             ),
             ("maxConcurrent", json!(0), "spec.maxConcurrent"),
             ("maxConcurrent", json!("0%"), "spec.maxConcurrent"),
+            // The host could not read it.
+            (
+                "maxConcurrent",
+                json!(3_000_000_000_u32),
+                "spec.maxConcurrent",
+            ),
+            ("maxFailures", json!(3_000_000_000_u32), "spec.maxFailures"),
             ("maxConcurrent", json!("ten"), "spec.maxConcurrent"),
             ("maxFailures", json!(-1), "spec.maxFailures"),
             ("maxFailures", json!("ten"), "spec.maxFailures"),
@@ -146,6 +153,14 @@ async fn a_selector_of_targets_selects_something_and_does_not_change() {
                 json!({"labelSelector": {"matchLabels": {}}}),
                 "an empty selector would select all pods",
             ),
+            (
+                json!({"labelSelector": {"matchExpressions": [{"key": "a", "operator": "NotIn", "values": []}]}}),
+                "In and NotIn need values",
+            ),
+            (
+                json!({"labelSelector": {"matchExpressions": [{"key": "a", "operator": "Like"}]}}),
+                "there are no other operators",
+            ),
             (json!({"owner": "web"}), "spec.targetSelector.owner"),
             (json!({"owner": "pod/web"}), "spec.targetSelector.owner"),
             (json!({"nodeName": ""}), "spec.targetSelector.nodeName"),
@@ -171,6 +186,34 @@ async fn a_selector_of_targets_selects_something_and_does_not_change() {
                 .await
                 .expect_err("a refusal");
             assert!(refusal.contains(fault), "{refusal}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_does_not_become_a_real_one_nor_the_other_way() {
+    story(async |world: &World| {
+        creating(world, valid()).await.expect("valid");
+        let refusal = patching(world, json!({"spec": {"dryRun": true}})).await;
+        assert!(
+            refusal
+                .expect_err("a refusal")
+                .contains("dryRun can't be changed")
+        );
+        patching(world, json!({"spec": {"dryRun": false}}))
+            .await
+            .expect("no change");
+        let mut dry = valid();
+        dry["metadata"]["name"] = json!("dry");
+        dry["spec"]["dryRun"] = json!(true);
+        creating(world, dry).await.expect("valid");
+        for value in [json!(false), Value::Null] {
+            let patch = Patch::Merge(json!({"spec": {"dryRun": value}}));
+            let jobs = world.api::<OperationJob>();
+            let patched = jobs.patch("dry", &PatchParams::default(), &patch).await;
+            let refusal = patched.expect_err("a refusal").to_string();
+            assert!(refusal.contains("dryRun can't be changed"), "{refusal}");
         }
     })
     .await;

@@ -31,7 +31,7 @@ async fn a_job_goes_at_the_pace_that_it_is_given_and_rests_while_it_is_paused() 
         world
             .job_until("opj", "says what holds the others back", |found| {
                 message(found)
-                    == "0 of 3 targets succeeded; 1 are in progress, as many as spec.maxConcurrent allows"
+                    == "0 of 3 targets succeeded; targets in progress: 1; spec.maxConcurrent allows no more"
             })
             .await;
         world

@@ -81,6 +81,11 @@ pub const MAX_TARGETS: usize = 10_000;
         "fieldPath": ".targets"
     },
     {
+        "rule": "(has(self.dryRun) && self.dryRun) == (has(oldSelf.dryRun) && oldSelf.dryRun)",
+        "message": "dryRun can't be changed; create another job",
+        "fieldPath": ".dryRun"
+    },
+    {
         "rule": "!has(self.partition) || has(oldSelf.partition)",
         "message": "partition can't be set on a job that has none, which means all targets; create another job",
         "fieldPath": ".partition"
@@ -145,10 +150,6 @@ pub struct OperationJobSpec {
     /// Nothing is changed: what the action would do first with each target is checked by the API server and listed
     /// in the status. Immutable.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    #[schemars(extend("x-kubernetes-validations" = [{
-        "rule": "self == oldSelf",
-        "message": "dryRun can't be changed; create another job"
-    }]))]
     pub dry_run: bool,
 
     /// How many targets may have started, counted from the first. Absent means all. May only grow:
@@ -165,7 +166,7 @@ pub struct OperationJobSpec {
     /// `10%`, rounded up. A target that failed counts until it is released. Absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [{
-        "rule": "type(self) == int ? self >= 1 : self.matches('^[1-9][0-9]{0,8}%$')",
+        "rule": "type(self) == int ? self >= 1 && self <= 2147483647 : self.matches('^[1-9][0-9]{0,8}%$')",
         "message": "must be a number of at least 1, or a percentage such as 10%; to start no target, set paused",
     }]))]
     pub max_concurrent: Option<IntOrString>,
@@ -235,6 +236,9 @@ pub struct TargetSelector {
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",
         "message": "must have matchLabels or matchExpressions: an empty selector would select all pods"
+    }, {
+        "rule": "!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : e.operator in ['Exists', 'DoesNotExist'] && (!has(e.values) || size(e.values) == 0))",
+        "message": "matchExpressions: In and NotIn need values; Exists and DoesNotExist have none; there are no other operators"
     }]))]
     pub label_selector: Option<LabelSelector>,
 

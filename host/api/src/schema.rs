@@ -49,7 +49,7 @@ pub(crate) fn unsupported_items(message: &str) -> Value {
 /// The rule of a number, or a percentage of a total.
 pub(crate) fn amount() -> Value {
     json!({
-        "rule": "type(self) == int ? self >= 0 : self.matches('^[0-9]{1,9}%$')",
+        "rule": "type(self) == int ? self >= 0 && self <= 2147483647 : self.matches('^[0-9]{1,9}%$')",
         "message": "must be a number that is not negative, or a percentage such as 10%",
     })
 }

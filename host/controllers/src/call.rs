@@ -204,17 +204,18 @@ impl Call {
                 .await?;
         }
         let (performer, namespace) = (self.loaded.performer.of_dry_run(), &self.job.namespace);
-        let refused = |error| match error {
-            ActionError::Retry(failure, _) => ActionError::Terminal(failure),
-            error => error,
-        };
+        let requirements = &operation.requirements;
+        if let Err(error) = performer.require(namespace, requirements).await {
+            let (needed, is_decision) = (Access::to_check(requirements), error.is_decision());
+            let error = performer.action_error(namespace, &needed, error).await;
+            return Err(tried(error, is_decision).into());
+        }
         for effect in &operation.effects {
             let effect = pinned(effect, &self.target);
             if let Err(error) = performer.perform(namespace, &effect).await {
-                let needed = Access::to_perform(&effect);
-                return Err(
-                    refused(performer.action_error(namespace, &needed, error).await).into(),
-                );
+                let (needed, is_decision) = (Access::to_perform(&effect), error.is_decision());
+                let error = performer.action_error(namespace, &needed, error).await;
+                return Err(tried(error, is_decision).into());
             }
         }
         let is_whole = self.loaded.action.registration().supports_dry_run;
@@ -347,6 +348,14 @@ impl Call {
             self.pods.wrote(pod);
         }
         Ok(())
+    }
+}
+
+/// An error of a dry run. It is the outcome if the API server has decided; otherwise the target is tried again.
+fn tried(error: ActionError, is_decision: bool) -> ActionError {
+    match error {
+        ActionError::Retry(failure, _) if is_decision => ActionError::Terminal(failure),
+        error => error,
     }
 }
 

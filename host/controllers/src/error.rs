@@ -81,6 +81,16 @@ impl Error {
         }
     }
 
+    /// Whether the API server has decided about the request. A conflict is no decision, nor is the answer of an API
+    /// server that is busy, or none.
+    pub fn is_decision(&self) -> bool {
+        match self.class() {
+            Class::Exists | Class::Gone | Class::Invalid | Class::Denied => true,
+            Class::Unavailable => self.reason() == DISRUPTION_BUDGET,
+            Class::Conflict => false,
+        }
+    }
+
     /// The CamelCase reason that the API server gave, or one of ours.
     pub fn reason(&self) -> String {
         match self {

@@ -20,7 +20,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, Client, Resource, ResourceExt, api::DeleteParams, runtime::reflector::ObjectRef};
-use operon_api::{OperationJob, keys};
+use operon_api::{OperationJob, keys, operation_job::Progress};
 use operon_core::{
     action::{ClusterView, ContainerKind, Failure, JobView, PodView, Severity, Target},
     node::not_ready,
@@ -124,7 +124,11 @@ impl Reconciler for OperationJobs {
         let blocked = job.metadata.deletion_timestamp.is_some()
             && matches!(action, ActionState::NotLoaded { .. });
         let uid = job.uid().unwrap_or_default();
-        let lacking = self.served_fields.trouble().await; // (client)
+        let lacking = if is_over(&job) {
+            None
+        } else {
+            self.served_fields.trouble().await // (client)
+        };
         let parameters = check_parameters(&job, loaded.as_deref()).await; // (no client)
         let observed = Observed {
             job: &job,
@@ -524,8 +528,12 @@ impl Pass<'_> {
 
     /// The containers that the job names of a target.
     fn named(&self, plan: &TargetPlan) -> Option<&Vec<String>> {
-        let named = self.observed.job.targets().get(plan.index);
-        named.and_then(|target| target.containers.as_ref())
+        let job = self.observed.job;
+        let selector = job.spec.target_selector.as_ref();
+        let named = job.targets().get(plan.index);
+        named
+            .and_then(|target| target.containers.as_ref())
+            .or_else(|| selector.and_then(|selector| selector.containers.as_ref()))
     }
 
     /// The target as the action sees it.
@@ -554,6 +562,13 @@ impl Pass<'_> {
             last_failure: last_failure.map(|error| Failure::new(&error.reason, &error.message)),
         }
     }
+}
+
+/// Whether no target of a job starts or goes on any more.
+fn is_over(job: &OperationJob) -> bool {
+    let status = job.status.as_ref();
+    let progress = status.and_then(|status| status.progress);
+    job.metadata.deletion_timestamp.is_some() || progress.is_some_and(Progress::is_finished)
 }
 
 /// The pod that a target names, there or not.

@@ -20,8 +20,11 @@ use crate::apply::within_limit;
 /// Where the API server describes the kinds of the group.
 const SCHEMAS: &str = "/openapi/v3/apis/apps.kusionstack.io/v1alpha1";
 
-/// How long it is known that all fields are served.
-const SERVED: Duration = Duration::from_mins(10);
+/// How long it is known that all fields are served: so long a definition that replaces Operon's is not noticed.
+const SERVED: Duration = Duration::from_secs(30);
+
+/// How long a reconcile waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How soon the fields are looked up again that are not served.
 const AGAIN: Duration = Duration::from_secs(15);
@@ -66,7 +69,8 @@ impl ServedFields {
                 return trouble.clone();
             }
         }
-        let trouble = match served(client).await {
+        let looked_up = tokio::time::timeout(PATIENCE, served(client)).await;
+        let trouble = match looked_up.unwrap_or_else(|_| Err(unknown("no answer within 2 s"))) {
             Ok(fields) => lacking(&fields),
             // What was served a moment ago still is.
             Err(_) if known.as_ref().is_some_and(|known| known.trouble.is_none()) => None,
@@ -82,19 +86,20 @@ impl ServedFields {
 
 /// The fields of `spec` that the API server knows.
 async fn served(client: &Client) -> Result<BTreeSet<String>, Failure> {
-    let unknown = |why: String| {
-        let message =
-            format!("the fields of OperationJobs that the API server knows are not known: {why}");
-        Failure::new("CRDUnknown", message)
-    };
     let request = Request::get(SCHEMAS)
         .header(http::header::ACCEPT, "application/json")
         .body(Vec::new());
-    let request = request.map_err(|error| unknown(error.to_string()))?;
+    let request = request.map_err(|error| unknown(&error.to_string()))?;
     let named = || format!("OpenAPI document {SCHEMAS}");
     let document = within_limit("get", named, client.request::<Value>(request)).await;
-    let document = document.map_err(|error| unknown(error.chain()))?;
-    fields(&document).ok_or_else(|| unknown("the OpenAPI document has no OperationJob".to_owned()))
+    let document = document.map_err(|error| unknown(&error.chain()))?;
+    fields(&document).ok_or_else(|| unknown("the OpenAPI document has no OperationJob"))
+}
+
+fn unknown(why: &str) -> Failure {
+    let message =
+        format!("the fields of OperationJobs that the API server knows are not known: {why}");
+    Failure::new("CRDUnknown", message)
 }
 
 /// The fields of `spec` in an OpenAPI document.
@@ -126,8 +131,8 @@ fn lacking(served: &BTreeSet<String>) -> Option<Failure> {
         return None;
     }
     let message = format!(
-        "the CustomResourceDefinition operationjobs.apps.kusionstack.io is not Operon's: the API server drops the fields \
-         {} of jobs. Apply Operon's (kubectl apply --server-side --force-conflicts -f crds/), or set the chart's value \
+        "the CustomResourceDefinition operationjobs.apps.kusionstack.io is not Operon's, or an older one: the API \
+         server drops the fields {} of jobs. Apply Operon's (kubectl apply --server-side --force-conflicts -f crds/), or set the chart's value \
          crds.allowForeign to true to run jobs without these fields",
         lacking.join(", ")
     );

@@ -263,6 +263,7 @@ fn the_rules_are_these() {
             &[
                 "has(self.targets) != has(self.targetSelector)",
                 "has(self.targets) == has(oldSelf.targets)",
+                "(has(self.dryRun) && self.dryRun) == (has(oldSelf.dryRun) && oldSelf.dryRun)",
                 "!has(self.partition) || has(oldSelf.partition)",
                 "!has(self.partition) || !has(oldSelf.partition) || self.partition >= oldSelf.partition",
             ][..],

@@ -16,6 +16,9 @@ use crate::action::{Effect, ObjectReference};
 /// The most bytes of the effects of one target.
 const BYTES: usize = 512;
 
+/// What is said of an action that goes on after the effects that a dry run shows.
+const FURTHER: &str = "further steps follow, which a dry run cannot show";
+
 /// The step of a target of a dry run that is being deleted.
 pub(super) fn step_of_deleted(detail: &TargetDetail) -> TargetStep {
     match detail.progress {
@@ -39,14 +42,15 @@ pub(super) fn without_release(observed: &Observed<'_>, step: TargetStep) -> Targ
 /// after them.
 pub fn lines(effects: &[Effect], is_whole: bool) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let mut left = BYTES;
+    let further = (!is_whole).then(|| FURTHER.to_owned());
+    let mut left = BYTES - further.as_ref().map_or(0, String::len);
     for (place, effect) in effects.iter().enumerate() {
         let rest = format!("and {} more", effects.len() - place);
         let mut line = line(effect);
         let room = left.saturating_sub(rest.len());
         if room < line.len().min(64) {
             lines.push(rest);
-            return lines;
+            break;
         }
         truncate(&mut line, room);
         left -= line.len();
@@ -55,12 +59,7 @@ pub fn lines(effects: &[Effect], is_whole: bool) -> Vec<String> {
     if effects.is_empty() {
         lines.push("nothing".to_owned());
     }
-    if !is_whole {
-        let rest = "further steps follow, which a dry run cannot show";
-        if left >= rest.len() {
-            lines.push(rest.to_owned());
-        }
-    }
+    lines.extend(further);
     lines
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Limits {
     /// How many targets may have started, counted from the first.
     pub(super) admitted: usize,
     /// How many targets may be in progress at the same time.
-    pub(super) concurrent: usize,
+    concurrent: usize,
 }
 
 impl Limits {
@@ -31,6 +31,17 @@ impl Limits {
             admitted: if is_held { 0 } else { partition(job) },
             concurrent: concurrent(job)?,
         })
+    }
+}
+
+impl Limits {
+    /// How many targets may be in progress at the same time, if another one may start.
+    pub(super) fn concurrent(&self) -> usize {
+        if self.admitted == 0 {
+            0
+        } else {
+            self.concurrent
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Observed<'a> {
     pub unready_nodes: &'a HashMap<String, String>,
     /// Whether the job's action can be called.
     pub action: &'a ActionState,
-    /// Why no target may start, if the API server does not know all fields of the job.
+    /// Why no target may start or go on, if the API server does not know all fields of the job.
     pub lacking: Option<&'a Failure>,
     /// Whether it takes part in the PodOpsLifecycle.
     pub lifecycle: Lifecycle,

@@ -152,25 +152,38 @@ fn expiry(observed: &Observed<'_>) -> Expiry {
 fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> TargetPlans {
     let mut requeue_after = ttl;
     let targets = in_order(observed.job);
-    let limits = Limits::of(observed.job, failed(&targets));
+    let failed = failed(&targets);
+    let limits = Limits::of(observed.job, failed);
     let targets: Vec<_> = targets
         .into_iter()
         .enumerate()
         .map(|(rank, (index, mut detail))| {
             identify(observed, &mut detail);
             let (mut step, due) = step(observed, &limits, rank, &detail);
+            let mut write = None;
             if observed.job.spec.dry_run {
                 step = dry_run::without_release(observed, step);
+            } else {
+                write = lifecycle::write(observed, &detail, &step);
             }
             requeue_after = sooner(requeue_after, due);
             TargetPlan {
                 index,
-                write: lifecycle::write(observed, &detail, &step),
                 detail,
                 step,
+                write,
             }
         })
         .collect();
+    let failing = targets
+        .iter()
+        .filter(|target| matches!(target.step, TargetStep::Fail(_)))
+        .filter(|target| target.detail.progress != Progress::Failed)
+        .count();
+    let limits = match failing {
+        0 => limits,
+        failing => Limits::of(observed.job, failed + failing),
+    };
     TargetPlans {
         targets: within_window(observed.job, &limits, targets),
         requeue_after,
@@ -219,7 +232,7 @@ fn within_window(
         .iter()
         .filter(|target| size::is_under_way(&target.detail))
         .count();
-    let most = limits.as_ref().map_or(0, |limits| limits.concurrent);
+    let most = limits.as_ref().map_or(0, Limits::concurrent);
     let window = size::window(job).map(|window| window.min(most).saturating_sub(under_way));
     let starts = targets
         .iter_mut()
@@ -451,6 +464,12 @@ fn step_of_processing(
     }
     let step = match (observed.action, left) {
         (ActionState::Loaded, Some(_)) => {
+            if let Some(lacking) = observed.lacking {
+                return (
+                    TargetStep::Await(lacking.clone()),
+                    sooner(due, Some(CHECK_AGAIN)),
+                );
+            }
             if let Some(changed) = parameters::changed(observed) {
                 return (TargetStep::Await(changed), due);
             }

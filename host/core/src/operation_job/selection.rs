@@ -87,7 +87,7 @@ pub fn select(
             Some(POD_GRACE),
         ),
         Ok(Err(invalid)) => (Outcome::Fails(invalid), None),
-        Ok(Ok(targets)) if !targets.is_empty() => (Outcome::Selected(targets), None),
+        Ok(Ok(targets)) if !targets.is_empty() => (Outcome::of(job, targets), None),
         Ok(Ok(_)) => match left {
             Some(left) => {
                 let waits = Outcome::Waits(Standing::Reconciling, no_targets(job, selector));
@@ -112,6 +112,17 @@ enum Outcome {
 }
 
 impl Outcome {
+    /// A selection, if it leaves room for the status of its targets.
+    fn of(job: &OperationJob, targets: Vec<PodTarget>) -> Self {
+        let mut selecting = job.clone();
+        let status = selecting.status.get_or_insert_default();
+        status.targets.clone_from(&targets);
+        match size::window(&selecting) {
+            Ok(_) => Self::Selected(targets),
+            Err(too_large) => Self::Fails(too_large),
+        }
+    }
+
     fn status(
         self,
         job: &OperationJob,
@@ -159,7 +170,9 @@ impl Outcome {
             generation,
             now,
         );
-        size::shorten(job, &mut status.target_details);
+        let mut selecting = job.clone();
+        selecting.status = Some(status.clone());
+        size::shorten(&selecting, &mut status.target_details);
         (status, event)
     }
 }
@@ -177,7 +190,7 @@ fn targets(selector: &TargetSelector, candidates: &Candidates) -> Result<Vec<Pod
         label_selector,
         owner,
         node_name,
-        containers,
+        containers: _,
     } = selector;
     let labels = label_selector.clone().map(Selector::try_from).transpose();
     let labels = labels.map_err(|error| {
@@ -214,7 +227,7 @@ fn targets(selector: &TargetSelector, candidates: &Candidates) -> Result<Vec<Pod
     }
     let target = |name| PodTarget {
         name,
-        containers: containers.clone(),
+        containers: None,
     };
     Ok(names.into_iter().map(target).collect())
 }

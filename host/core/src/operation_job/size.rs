@@ -84,7 +84,8 @@ pub(super) fn is_clean(detail: &TargetDetail) -> bool {
 /// 2. messages, beyond 128 bytes;
 /// 3. when targets started and ended, and their pods' uids, where they succeeded or were released;
 /// 4. messages, except those of the first 20 failed targets;
-/// 5. the extra-info of targets that succeeded or were released (`NewPod`), and what a dry run would do;
+/// 5. the extra-info of targets that succeeded or were released (`NewPod`), and what a dry run would do, except to the
+///    first 20 targets;
 /// 6. what targets wait for;
 /// 7. the reasons of failed targets, except the first 20.
 ///
@@ -103,10 +104,11 @@ pub(super) fn shorten(job: &OperationJob, details: &mut Vec<TargetDetail>) {
         (comfort, times),
         (comfort, explanations),
         (comfort, |details| {
-            done(details).for_each(|detail| {
-                detail.extra_info = Attributes::new();
-                detail.dry_run = Vec::new();
-            });
+            done(details).for_each(|detail| detail.extra_info = Attributes::new());
+            let tried = details.iter_mut().filter(|d| !d.dry_run.is_empty());
+            tried
+                .skip(EXPLAINED)
+                .for_each(|detail| detail.dry_run = Vec::new());
         }),
         (room, |details| {
             waiting(details).for_each(|detail| detail.error = None);

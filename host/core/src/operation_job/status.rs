@@ -281,14 +281,17 @@ fn held_back(job: &OperationJob, counts: &Counts) -> Option<(Standing, &'static 
     }
     let under_way = counts.under_way;
     let is_full = limits::concurrent(job).is_ok_and(|most| under_way >= most);
-    let why = || format!("{under_way} are in progress, as many as spec.maxConcurrent allows");
-    is_full.then(|| {
-        (
-            Standing::Reconciling,
-            progress_word(counts.progress()),
-            why(),
-        )
-    })
+    if !is_full {
+        return None;
+    }
+    let unreleased = match under_way - counts.processing {
+        0 => String::new(),
+        unreleased => format!(", {unreleased} of them failed and not released yet"),
+    };
+    let why =
+        format!("targets in progress: {under_way}{unreleased}; spec.maxConcurrent allows no more");
+    let word = progress_word(counts.progress());
+    Some((Standing::Reconciling, word, why))
 }
 
 /// Whether the failures of these targets cancel the job.

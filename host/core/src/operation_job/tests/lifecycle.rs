@@ -55,6 +55,22 @@ fn a_pod_leaves_service_before_the_action_is_called_and_returns_before_the_targe
     assert_eq!(scene.lifecycle_labels(), [SERVICE_AVAILABLE]);
 }
 
+/// A dry run changes nothing, whatever an earlier job of its name has left on the pod.
+#[test]
+fn a_dry_run_writes_no_pod() {
+    let mut scene = Scene::allowed();
+    scene.world.job.spec.dry_run = true;
+    scene.world.lifecycle = Lifecycle::default();
+    scene.world.job.spec.active_deadline_seconds = Some(1);
+    scene.world.now += 10;
+    let run = scene.world.run();
+    assert!(matches!(run.targets[0].step, TargetStep::Fail(_)));
+    assert_eq!(run.targets[0].write, None);
+    scene.world.job.spec.dry_run = false;
+    let run = scene.world.run();
+    assert!(matches!(run.targets[0].step, TargetStep::Release(_)));
+}
+
 #[test]
 fn a_pod_that_has_returned_is_not_operated_again_by_a_host_that_starts_anew() {
     let mut scene = Scene::allowed();

@@ -86,7 +86,7 @@ fn as_many_targets_are_in_progress_as_max_concurrent_allows() {
     let ready = condition(world.status(), "Ready").expect("a condition");
     assert_eq!(
         ready.message,
-        "0 of 2 targets succeeded; 1 are in progress, as many as spec.maxConcurrent allows"
+        "0 of 2 targets succeeded; targets in progress: 1; spec.maxConcurrent allows no more"
     );
 }
 
@@ -155,6 +155,33 @@ fn a_job_pauses_when_more_targets_failed_than_allowed() {
     world.job.spec.max_failures = None;
     world.job.spec.on_failure = Some(OnFailure::Continue);
     assert_eq!(starting(&world), ["c"]);
+}
+
+#[test]
+fn a_target_does_not_start_in_the_pass_in_which_another_fails_too_many() {
+    let mut world = World::with(&[pending("gone"), pending("b")]);
+    world.pods.remove("gone");
+    world.now += 60;
+    assert_eq!(starting(&world), ["b"]);
+    world.job.spec.on_failure = Some(OnFailure::Pause);
+    assert_eq!(starting(&world), Vec::<String>::new());
+    world.pass(&[]);
+    assert_eq!(standing(world.status()), [("Stalled", "TooManyFailures")]);
+    world.job.spec.max_failures = Some(IntOrString::Int(1));
+    assert_eq!(starting(&world), ["b"]);
+}
+
+#[test]
+fn a_failed_target_that_cannot_be_released_holds_its_place_and_says_so() {
+    let mut world = World::with(&[failed("bad", "X"), pending("b")]);
+    world.job.spec.max_concurrent = Some(IntOrString::Int(1));
+    world.pass(&[("bad", plugin("trap"))]);
+    let ready = condition(world.status(), "Ready").expect("a condition");
+    assert_eq!(
+        ready.message,
+        "0 of 2 targets succeeded, 1 failed; targets in progress: 1, 1 of them failed and not released yet; \
+         spec.maxConcurrent allows no more"
+    );
 }
 
 /// A job that is canceled if one of its targets fails, of which one has failed.

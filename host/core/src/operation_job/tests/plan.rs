@@ -42,15 +42,15 @@ fn reason(step: &TargetStep) -> (&'static str, &str) {
 
 /// An API server that drops fields may have dropped `dryRun` or `paused`.
 #[test]
-fn while_the_api_server_does_not_know_all_fields_no_target_starts() {
+fn while_the_api_server_does_not_know_all_fields_no_target_goes_on() {
     let mut world = World::with(&[processing("a"), pending("b")]);
     let lacking = Failure::new("ForeignCRD", "no");
     world.lacking = Some(lacking.clone());
-    assert_eq!(
-        world.steps(),
-        [TargetStep::Operate, TargetStep::Await(lacking)]
-    );
+    let waits = TargetStep::Await(lacking);
+    assert_eq!(world.steps(), [waits.clone(), waits]);
     assert_eq!(world.due(), Some(5));
+    world.delete_job();
+    assert_eq!(world.steps()[0], TargetStep::Release(Cause::Deleted));
 }
 
 #[test]

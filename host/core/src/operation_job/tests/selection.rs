@@ -176,7 +176,7 @@ fn what_was_selected_is_in_the_status_before_a_target_starts_and_does_not_change
     assert_eq!(status.start_time, Some(time(START)));
     assert_eq!(standing(status), [("Reconciling", "Pending")]);
     assert_eq!(status.target_details.len(), 2);
-    assert_eq!(status.targets[0].containers, Some(vec!["main".to_owned()]));
+    assert_eq!(status.targets[0].containers, None, "the selector has them");
     job.status = Some(found.status);
     assert_eq!(unresolved(&job), None);
 
@@ -266,6 +266,13 @@ fn what_cannot_be_selected_has_a_reason() {
         assert!(ready.message.contains(words), "{}", ready.message);
         assert!(found.status.targets.is_empty());
     }
+    let long = |number: usize| {
+        let name = format!("{}-{number:05}", "x".repeat(150));
+        pod(&name, "apps/v1/StatefulSet/db", "db", "n1")
+    };
+    let long = candidates((0..10_000).map(long).collect());
+    let found = selection(&selecting(json!({"owner": "statefulset/db"})), &long, 0);
+    assert_eq!(standing(&found.status), [("Stalled", "JobTooLarge")]);
 }
 
 #[test]
