@@ -1,10 +1,14 @@
 //! The targets of a job with `spec.targetSelector`. Which pods these are is decided in
 //! `operon_core::operation_job::selection`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
-use k8s_openapi::api::apps::v1::ReplicaSet;
-use kube::{Api, ResourceExt, api::ListParams};
+use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, PartialObjectMeta},
+    runtime::reflector::ObjectRef,
+};
 use operon_api::{OperationJob, keys, operation_job::TargetSelector};
 use operon_core::{
     action::Failure,
@@ -59,8 +63,8 @@ impl OperationJobs {
         Ok(next)
     }
 
-    /// The pods of the job's namespace. A cache that may be behind the API server is no base for a choice that is
-    /// made once.
+    /// The pods of the job's namespace. A cache that is behind the API server is no base for a choice that is made
+    /// once.
     async fn candidates(
         &self,
         job: &OperationJob,
@@ -79,8 +83,20 @@ impl OperationJobs {
                 );
                 Failure::new(error.reason(), message)
             })?,
-            None => HashSet::new(),
+            None => BTreeSet::new(),
         };
+        let unseen = self.unseen(job, selector, &replica_sets).await;
+        let unseen = unseen.map_err(|error| {
+            let message = format!(
+                "the pods that spec.targetSelector selects are not known: {}",
+                error.chain()
+            );
+            Failure::new(error.reason(), message)
+        })?;
+        if let Some(pod) = unseen {
+            let message = format!("waiting until the cache of pods has pod {pod:?}");
+            return Err(Failure::new("CacheStale", message));
+        }
         let namespace = job.metadata.namespace.as_deref();
         let is_near = |pod: &Arc<_>| ResourceExt::namespace(&**pod).as_deref() == namespace;
         let pods = self.pods.store.state().into_iter().filter(is_near);
@@ -90,12 +106,44 @@ impl OperationJobs {
         })
     }
 
+    /// A pod that may be selected, and that the cache does not have yet.
+    async fn unseen(
+        &self,
+        job: &OperationJob,
+        selector: &TargetSelector,
+        replica_sets: &BTreeSet<String>,
+    ) -> Result<Option<String>, Error> {
+        let namespace = job.namespace().unwrap_or_default();
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        let mut params = ListParams::default();
+        if let Some(labels) = selection::labels(selector) {
+            params = params.labels_from(&labels);
+        }
+        if let Some(node) = &selector.node_name {
+            params = params.fields(&format!("spec.nodeName={node}"));
+        }
+        let object = || format!("Pods of namespace {namespace:?}");
+        let found = within_limit("list", object, api.list_metadata(&params)).await?;
+        let is_unseen = |found: &PartialObjectMeta<Pod>| {
+            let name = ObjectRef::new(&found.name_any()).within(&namespace);
+            let known = self.pods.store.get(&name);
+            found.metadata.deletion_timestamp.is_none()
+                && selection::is_owned(selector, replica_sets, found.owner_references())
+                && known.is_none_or(|known| known.metadata.uid != found.metadata.uid)
+        };
+        Ok(found
+            .items
+            .iter()
+            .find(|found| is_unseen(found))
+            .map(ResourceExt::name_any))
+    }
+
     /// The uids of the ReplicaSets of a Deployment.
     async fn replica_sets(
         &self,
         job: &OperationJob,
         deployment: &str,
-    ) -> Result<HashSet<String>, Error> {
+    ) -> Result<BTreeSet<String>, Error> {
         let namespace = job.namespace().unwrap_or_default();
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &namespace);
         let object = || format!("ReplicaSets of namespace {namespace:?}");

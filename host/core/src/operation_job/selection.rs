@@ -3,7 +3,7 @@
 //! The status names the targets before the first of them starts, so what was selected is the same after any
 //! crash.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::Pod,
@@ -31,7 +31,7 @@ pub struct Candidates {
     /// The pods of the job's namespace.
     pub pods: Vec<Arc<Pod>>,
     /// If the selector names a Deployment: the uids of its ReplicaSets.
-    pub replica_sets: HashSet<String>,
+    pub replica_sets: BTreeSet<String>,
 }
 
 /// The next status of a job, and when to reconcile it again.
@@ -59,6 +59,29 @@ pub fn unresolved(job: &OperationJob) -> Option<&TargetSelector> {
 /// The Deployment that a selector names. Its pods are those of its ReplicaSets.
 pub fn deployment(selector: &TargetSelector) -> Option<&str> {
     selector.owner.as_deref()?.strip_prefix("deployment/")
+}
+
+/// The labels that a selector asks for; none if it asks for none, or they cannot be read.
+pub fn labels(selector: &TargetSelector) -> Option<Selector> {
+    let labels = selector.label_selector.clone()?;
+    Selector::try_from(labels).ok()
+}
+
+/// Whether a pod with these owners is of the owner that a selector names. `replica_sets` are the uids of the
+/// ReplicaSets, if that is a Deployment.
+pub fn is_owned(
+    selector: &TargetSelector,
+    replica_sets: &BTreeSet<String>,
+    owners: &[OwnerReference],
+) -> bool {
+    let Some(owner) = &selector.owner else {
+        return true;
+    };
+    match (Owner::read(owner), controller(owners)) {
+        (Ok(owner), Some(found)) if owner.kind == "Deployment" => replica_sets.contains(&found.uid),
+        (Ok(owner), Some(found)) => owner.is(found),
+        (Err(_), _) | (_, None) => false,
+    }
 }
 
 /// Whether an object is controlled by the Deployment of this name.
@@ -197,12 +220,8 @@ fn targets(selector: &TargetSelector, candidates: &Candidates) -> Result<Vec<Pod
         let message = format!("spec.targetSelector.labelSelector cannot be read: {error}");
         Failure::new("InvalidSpec", message)
     })?;
-    let owner = owner.as_deref().map(Owner::read).transpose()?;
-    let is_owned = |owner: &Owner<'_>, pod: &Pod| match controller(pod.owner_references()) {
-        Some(found) if owner.kind == "Deployment" => candidates.replica_sets.contains(&found.uid),
-        Some(found) => owner.is(found),
-        None => false,
-    };
+    owner.as_deref().map(Owner::read).transpose()?;
+    let sets = &candidates.replica_sets;
     let is_on = |node: &String, pod: &Pod| {
         let spec = pod.spec.as_ref();
         spec.and_then(|spec| spec.node_name.as_ref()) == Some(node)
@@ -212,7 +231,7 @@ fn targets(selector: &TargetSelector, candidates: &Candidates) -> Result<Vec<Pod
             && labels
                 .as_ref()
                 .is_none_or(|labels| labels.matches(pod.labels()))
-            && owner.as_ref().is_none_or(|owner| is_owned(owner, pod))
+            && is_owned(selector, sets, pod.owner_references())
             && node_name.as_ref().is_none_or(|node| is_on(node, pod))
     };
     let mut names: Vec<_> = candidates
@@ -306,15 +325,12 @@ fn too_many(selector: &TargetSelector, count: usize) -> Failure {
 /// A selector in one line.
 fn written(selector: &TargetSelector) -> String {
     let TargetSelector {
-        label_selector,
+        label_selector: _,
         owner,
         node_name,
         containers: _,
     } = selector;
-    let labels = label_selector.clone().and_then(|labels| {
-        let read = Selector::try_from(labels).ok()?;
-        Some(read.to_string())
-    });
+    let labels = labels(selector).map(|labels| labels.to_string());
     let node = node_name.as_ref().map(|node| format!("node/{node}"));
     let parts: Vec<_> = [owner.clone(), labels, node]
         .into_iter()

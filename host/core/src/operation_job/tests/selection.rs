@@ -1,6 +1,6 @@
 //! The targets of a job with `spec.targetSelector`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
 use operon_api::{
@@ -54,7 +54,7 @@ fn candidates(pods: Vec<Value>) -> Candidates {
     let pod = |pod| Arc::new(serde_json::from_value::<Pod>(pod).expect("a pod"));
     Candidates {
         pods: pods.into_iter().map(pod).collect(),
-        replica_sets: HashSet::from(["uid-web-7d9".to_owned(), "uid-web-8f0".to_owned()]),
+        replica_sets: BTreeSet::from(["uid-web-7d9".to_owned(), "uid-web-8f0".to_owned()]),
     }
 }
 
