@@ -46,7 +46,7 @@ impl<K: Kind> Action for Change<K> {
         let operation = Operation::of(target);
         Ok(match plan::plan::<K>(target, job)? {
             Plan::Remember(changed) => operation.remember(CHANGED, changed),
-            // A write that is refused is not remembered: the status gets both or none.
+            // The host keeps this only if the write succeeded.
             Plan::Write(edit) => operation.patch(*edit).remember(WRITTEN, "true"),
             Plan::Done => operation,
         })
