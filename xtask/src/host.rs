@@ -177,6 +177,8 @@ fn helm_install(cluster: &Cluster, settings: &[&str], progress: &Progress) -> Re
         .args(["--set-string", "actions.replace.settings.maxReleased=100%"])
         .args(["--set", "controllers.collaSet.enabled=true"])
         .args(["--set", "controllers.podOpsLifecycle.enabled=true"])
+        // The stories of Debug.
+        .args(["--set", "actions.debug.enabled=true"])
         // The story of a private registry.
         .args(["--set", "oci.pullSecrets={e2e-registry}"])
         .args(settings);

@@ -1,14 +1,17 @@
 //! What a target remembers of the keys that it changes, in its extra-info: the value before, and the value that the
-//! action writes. A release puts back only what is still as the action wrote it.
+//! action writes. A release puts back only what the action has written and what is still as the action wrote it.
 
 use std::collections::BTreeMap;
 
-use operon_sdk::{ActionError, MetadataEdit, Pod, Target};
+use operon_sdk::{ActionError, MetadataEdit, Target};
 
 use crate::kind::Kind;
 
 /// The entry of extra-info. Its value is a JSON object: `{"tier": ["blue", "green"], "old": ["x", null]}`.
 pub const CHANGED: &str = "Changed";
+
+/// The entry of extra-info that says that a write succeeded.
+pub const WRITTEN: &str = "Written";
 
 /// The bytes that a value of extra-info can have.
 const MOST: usize = 1024;
@@ -51,9 +54,16 @@ impl Changed {
     }
 
     /// Puts back the keys that still have the value that was written; none if there are no such keys.
-    pub(crate) fn undo<K: Kind>(&self, pod: &Pod) -> Option<MetadataEdit> {
-        let written = |(key, (_, after)): &(&String, &Change)| K::of(pod, key) == after.as_deref();
-        let mut written = self.0.iter().filter(written).peekable();
+    ///
+    /// A target that does not remember a write may have written, if the host ended before the status had it. All keys
+    /// are written at the same time, so then each of them has its new value. Otherwise another client wrote them.
+    pub(crate) fn undo<K: Kind>(&self, target: &Target) -> Option<MetadataEdit> {
+        let pod = target.pod.as_ref()?;
+        let is_new = |(key, (_, after)): &(&String, &Change)| K::of(pod, key) == after.as_deref();
+        if target.extra(WRITTEN).is_none() && !self.0.iter().all(|change| is_new(&change)) {
+            return None;
+        }
+        let mut written = self.0.iter().filter(is_new).peekable();
         written.peek()?;
         Some(written.fold(pod.edit(), |edit, (key, (before, _))| {
             change::<K>(edit, key, before.as_deref())

@@ -14,7 +14,7 @@ use std::marker::PhantomData;
 
 use operon_sdk::prelude::*;
 
-pub use changed::CHANGED;
+pub use changed::{CHANGED, WRITTEN};
 pub use kind::{Annotations, Kind, Labels};
 pub use parameters::key_schema;
 
@@ -46,7 +46,8 @@ impl<K: Kind> Action for Change<K> {
         let operation = Operation::of(target);
         Ok(match plan::plan::<K>(target, job)? {
             Plan::Remember(changed) => operation.remember(CHANGED, changed),
-            Plan::Write(edit) => operation.patch(*edit),
+            // The host keeps this only if the write succeeded.
+            Plan::Write(edit) => operation.patch(*edit).remember(WRITTEN, "true"),
             Plan::Done => operation,
         })
     }
@@ -58,7 +59,9 @@ impl<K: Kind> Action for Change<K> {
         _cluster: &dyn Cluster,
     ) -> Result<ProgressReport, ActionError> {
         match plan::plan::<K>(target, job)? {
-            Plan::Done => Ok(ProgressReport::succeeded(target).forget(CHANGED)),
+            Plan::Done => Ok(ProgressReport::succeeded(target)
+                .forget(CHANGED)
+                .forget(WRITTEN)),
             Plan::Remember(_) | Plan::Write(_) => {
                 let message = format!(
                     "waiting for the {}s of pod {:?} to be written",
@@ -79,13 +82,10 @@ impl<K: Kind> Action for Change<K> {
         _job: &Job,
         _cluster: &dyn Cluster,
     ) -> Result<Operation, ActionError> {
-        let operation = Operation::of(target).forget(CHANGED);
-        let changed = Changed::of(target);
-        Ok(
-            match target.pod.as_ref().and_then(|pod| changed.undo::<K>(pod)) {
-                Some(edit) => operation.patch(edit),
-                None => operation,
-            },
-        )
+        let operation = Operation::of(target).forget(CHANGED).forget(WRITTEN);
+        Ok(match Changed::of(target).undo::<K>(target) {
+            Some(edit) => operation.patch(edit),
+            None => operation,
+        })
     }
 }

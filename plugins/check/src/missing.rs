@@ -77,12 +77,12 @@ fn of_container(
     let Some(container) = pod.container(name) else {
         let names = pod.containers.iter().map(|one| one.name.as_str());
         let message = format!(
-            "pod {:?} has no container {name:?}; it has {}",
-            pod.name,
+            "there is no container {name:?} yet; the pod has {}",
             names.collect::<Vec<_>>().join(", ")
         );
+        // An ephemeral container can still be added.
         let failure = Failure::new("ContainerNotFound", message);
-        return Ok(Some(Missing::Never(failure)));
+        return Ok(Some(Missing::WhileItRuns(failure)));
     };
     if is_as_wanted(container, wanted) {
         return Ok(None);

@@ -190,12 +190,24 @@ fn all_that_is_given_must_hold_and_the_message_names_all_that_is_missing() {
 }
 
 #[test]
-fn a_container_that_does_not_exist_fails_the_target() {
+fn a_container_that_does_not_exist_can_still_be_added_while_the_pod_runs() {
     let mut world = world(&runs(), true);
-    let mut job = job(&json!({"container": {"name": "web", "state": "Running"},
-        "label": {"key": "tier", "value": "green"}}));
-    let message = r#"pod "foo" has no container "web"; it has app"#;
-    assert_fails(&mut job, &mut world, "ContainerNotFound", message);
+    let mut job = job(&json!({"container": {"name": "shell", "state": "Terminated"}}));
+    let absent = r#"there is no container "shell" yet; the pod has app"#;
+    let message = format!("waiting: {absent}");
+    assert_waits(&mut job, &mut world, "ContainerNotFound", &message);
+    let mut ended_pod = world.clone();
+    let mut other = job.clone();
+    ended_pod.end_pod("foo", "Failed");
+    let message = format!(r#"pod "foo" has ended (Failed): {absent}"#);
+    assert_fails(&mut other, &mut ended_pod, "PodEnded", &message);
+    let spec = json!({"ephemeralContainers": [{"name": "shell", "image": "shell:1"}]});
+    let status = json!([{"name": "shell", "state": ended(0)}]);
+    world.change_pod(
+        "foo",
+        &json!({"spec": spec, "status": {"ephemeralContainerStatuses": status}}),
+    );
+    assert_succeeds(&mut job, &mut world);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! An ephemeral container in a world with a kubelet: it is added once, and its end is the end of the target.
 
+use jsonschema::{Draft, PatternOptions};
 use operon_action_debug::{Debug, parameters::JOB};
 use operon_sdk::testing::{FakeCluster, FakeJob, job as call, target_of};
 use operon_sdk::{Action, Effect, PatchKind, Progress, Value, json};
@@ -251,13 +252,51 @@ fn a_cancelled_job_leaves_its_container() {
     assert_eq!(world.writes().len(), 1);
 }
 
+/// Whether the host accepts the parameters.
+fn accepts(parameters: &Value) -> bool {
+    let registration = FakeJob::<Debug>::set_up(&json!({})).expect("it takes no settings");
+    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("a schema");
+    let validator = jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(PatternOptions::regex())
+        .build(&schema);
+    validator.expect("a schema").is_valid(parameters)
+}
+
 #[test]
 fn the_schema_refuses_what_is_not_a_parameter() {
-    let registration = FakeJob::<Debug>::set_up(&json!({})).expect("it is set up");
-    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("JSON");
-    assert_eq!(schema["additionalProperties"], false);
-    assert_eq!(schema["required"], json!(["image"]));
-    let variable = &schema["properties"]["env"]["items"];
-    assert_eq!(variable["additionalProperties"], false);
-    assert_eq!(variable["properties"]["name"]["not"]["const"], JOB);
+    for more in [
+        json!({}),
+        json!({"command": ["sh", "-c"], "args": []}),
+        json!({"env": [{"name": "A", "value": ""}, {"name": "B"}]}),
+        json!({"name": "shell-1", "targetContainer": "app"}),
+        json!({"name": "n".repeat(63)}),
+    ] {
+        let mut parameters = json!({"image": "busybox:1.35"});
+        for (key, value) in more.as_object().expect("an object") {
+            parameters[key] = value.clone();
+        }
+        assert!(accepts(&parameters), "{parameters}");
+    }
+    for (key, value) in [
+        ("image", json!("")),
+        ("image", json!(1)),
+        ("command", json!("sh")),
+        ("args", json!([1])),
+        ("env", json!({"A": "b"})),
+        ("env", json!([{"value": "b"}])),
+        ("env", json!([{"name": ""}])),
+        ("env", json!([{"name": JOB}])),
+        ("env", json!([{"name": JOB, "value": "j2"}])),
+        ("env", json!([{"name": "A", "valueFrom": {}}])),
+        ("targetContainer", json!("App")),
+        ("name", json!("-shell")),
+        ("name", json!("n".repeat(64))),
+        ("securityContext", json!({"privileged": true})),
+    ] {
+        let mut parameters = json!({"image": "busybox:1.35"});
+        parameters[key] = value;
+        assert!(!accepts(&parameters), "{parameters}");
+    }
+    assert!(!accepts(&json!({})), "there is no image");
 }

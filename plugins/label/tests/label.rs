@@ -1,12 +1,10 @@
 //! Labels are set and removed by one write, and a release puts back what is still as it was written.
 
-use std::time::Duration;
-
 use jsonschema::{Draft, PatternOptions};
 use operon_action_label::Label;
 use operon_attributes::CHANGED;
-use operon_sdk::testing::{FakeCluster, FakeJob};
-use operon_sdk::{Progress, Value, json};
+use operon_sdk::prelude::*;
+use operon_sdk::testing::{self, FakeCluster, FakeJob};
 
 /// A pod with the labels `tier=blue` and `old=x`.
 fn world() -> FakeCluster {
@@ -105,6 +103,68 @@ fn a_release_puts_back_only_what_is_still_as_it_was_written() {
     assert_eq!(job.target("foo").extra_info, []);
     job.release(&mut world);
     assert_eq!(world.writes().len(), 2, "a second release changes nothing");
+}
+
+/// The target of a job that has remembered the previous values, and has written nothing.
+fn remembered(world: &FakeCluster) -> (Target, Job) {
+    let parameters = json!({"set": {"tier": "green", "example.com/new": ""}, "remove": ["old"]});
+    let job = Job {
+        parameters: parameters.to_string(),
+        ..testing::job("j1", 0, "{}")
+    };
+    let mut target = testing::target_of(&world.expect_pod("foo"));
+    target.extra_info = operation(world, &target, &job).extra_info;
+    (target, job)
+}
+
+fn operation(world: &FakeCluster, target: &Target, job: &Job) -> Operation {
+    let operation = Label::new(NoSettings {}).operate_target(target, job, world);
+    operation.expect("the action operates its target")
+}
+
+/// The target sees the pod as it is now, and is released.
+fn release(world: &mut FakeCluster, target: &mut Target, job: &Job) {
+    target.pod = world.pod("foo");
+    let operation = Label::new(NoSettings {}).release_target(target, job, world);
+    let operation = operation.expect("the action releases its target");
+    let performed = world.perform_operation(&operation);
+    performed.expect("the effects of a release are not refused");
+    assert_eq!(operation.extra_info, []);
+}
+
+#[test]
+fn a_value_that_another_client_set_is_not_undone_if_the_write_was_refused() {
+    let mut world = world();
+    let (mut target, job) = remembered(&world);
+    change(&mut world, &json!({"tier": "green"}));
+    let write = operation(&world, &target, &job);
+    let refusal = world.perform_operation(&write).expect_err("it is stale");
+    assert_eq!(refusal.reason, "Conflict");
+    release(&mut world, &mut target, &job);
+    let [_, new, old] = before();
+    assert_eq!(labels(&world), [Some("green".to_owned()), new, old]);
+    assert_eq!(world.writes(), []);
+}
+
+#[test]
+fn a_write_that_no_status_remembers_is_undone_if_all_its_values_are_there() {
+    for (changed, expected) in [
+        (json!({}), before()),
+        (json!({"tier": "red"}), {
+            let [_, new, old] = after();
+            [Some("red".to_owned()), new, old]
+        }),
+    ] {
+        let mut world = world();
+        let (mut target, job) = remembered(&world);
+        let write = operation(&world, &target, &job);
+        let performed = world.perform_operation(&write);
+        performed.expect("the write is not refused");
+        assert_eq!(labels(&world), after());
+        change(&mut world, &changed);
+        release(&mut world, &mut target, &job);
+        assert_eq!(labels(&world), expected, "{changed}");
+    }
 }
 
 #[test]

@@ -114,15 +114,15 @@ fn write(target: &Target, seen: &Seen<'_>, asked: &ByContainer, container: &str)
         );
         return wait("UpdateUnderWay", message);
     }
-    let record = Record::of(target);
-    if record.is_none_or(|record| record.asked != *asked) {
-        let previous = asked
-            .iter()
-            .map(|(name, asked)| (name.clone(), seen.written(name).limited_to(asked)));
-        let record = Record {
-            asked: asked.clone(),
-            previous: previous.collect(),
-        };
+    let previous = asked
+        .iter()
+        .map(|(name, asked)| (name.clone(), seen.written(name).limited_to(asked)));
+    let record = Record {
+        asked: asked.clone(),
+        previous: previous.collect(),
+    };
+    // Another client may have changed the resources since the status remembered them.
+    if Record::of(target).as_ref() != Some(&record) {
         return match record.check_size() {
             Ok(()) => Plan::Remember(record),
             Err(failure) => Plan::Fail(failure),

@@ -54,11 +54,18 @@ fn to_put_back(written: &Amounts, asked: &Amounts, previous: &Amounts) -> Amount
         let is_changed = written
             .get(kind, resource)
             .is_some_and(|found| !quantity::is_same(resource, found, amount));
-        // A limit that stays must not be lower than the request.
-        let stays = previous.get("limits", resource).is_none() || !is_ours("limits");
-        let limit = written.get("limits", resource).filter(|_| stays);
-        let is_too_large = kind == "requests"
-            && limit.is_some_and(|limit| quantity::is_larger(resource, amount, limit));
-        is_ours(kind) && is_changed && !is_too_large
+        // The API server refuses a limit that is lower than the request, also if one of them stays.
+        let staying = |kind| {
+            let stays = previous.get(kind, resource).is_none() || !is_ours(kind);
+            written.get(kind, resource).filter(|_| stays)
+        };
+        let is_refused = match kind {
+            "requests" => {
+                staying("limits").is_some_and(|limit| quantity::is_larger(resource, amount, limit))
+            }
+            _ => staying("requests")
+                .is_some_and(|request| quantity::is_larger(resource, request, amount)),
+        };
+        is_ours(kind) && is_changed && !is_refused
     })
 }

@@ -5,6 +5,12 @@ use anyhow::ensure;
 /// The characters of a name: the ServiceAccount `action-NAME` is a label of Kubernetes.
 const LONGEST: usize = 50;
 
+/// The built-in actions. The chart owns the ActionPlugin, the ServiceAccount and the RBAC of each of these names, and
+/// `kubectl apply` would give that ServiceAccount the rights of a new action too.
+const BUILT_IN: [&str; 9] = [
+    "annotate", "check", "debug", "evict", "label", "recreate", "replace", "resize", "restart",
+];
+
 /// Names that Cargo refuses for a package, or that the crate depends on.
 const TAKEN: [&str; 9] = [
     "alloc",
@@ -88,6 +94,12 @@ impl Name {
                 "{text:?} can't be the name of an action: it must be lower-case letters, digits and single hyphens, begin with a letter, and have at most {LONGEST} characters; for example {better:?}"
             );
         }
+        ensure!(
+            !BUILT_IN.contains(&text),
+            "{text:?} can't be the name of an action: a built-in action has it, and with it the ServiceAccount {:?}; for example {:?} can",
+            format!("action-{text}"),
+            format!("my-{text}")
+        );
         let action = camel_case(text);
         Ok(Self {
             package: text.to_owned(),
@@ -190,6 +202,28 @@ mod tests {
         ] {
             let error = Name::for_rust(text).expect_err(text).to_string();
             assert!(error.contains(better), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_built_in_action_is_refused_in_each_language() {
+        let charts = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts");
+        let templates = std::fs::read_dir(charts.join("operon/templates")).expect("the chart");
+        let names = templates.map(|entry| entry.expect("a template").file_name());
+        let names = names.filter_map(|name| {
+            let name = name.into_string().ok()?;
+            let name = name.strip_prefix("action-")?.strip_suffix(".yaml")?;
+            Some(name.to_owned())
+        });
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, BUILT_IN, "those of the chart");
+        for name in BUILT_IN {
+            for refused in [Name::parse(name), Name::for_rust(name)] {
+                let error = refused.expect_err(name).to_string();
+                assert!(error.contains(&format!("\"my-{name}\"")), "{error}");
+            }
+            assert!(Name::for_rust(&format!("my-{name}")).is_ok());
         }
     }
 

@@ -2,4 +2,5 @@
 
 mod common;
 mod release;
+mod schema;
 mod story;

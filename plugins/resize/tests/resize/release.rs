@@ -2,7 +2,9 @@
 
 use operon_sdk::{Progress, json};
 
-use crate::common::{before, begun, counts, cpu, gives_all, job, object, says, world, written};
+use crate::common::{
+    another_writes, before, begun, counts, cpu, gives_all, job, object, says, world, written,
+};
 
 #[test]
 fn a_release_before_the_write_does_nothing() {
@@ -69,6 +71,25 @@ fn a_limit_that_the_spec_did_not_have_stays_and_so_does_a_request_above_it() {
     assert_eq!(found["limits"]["cpu"], "60m", "the API server removes none");
     assert_eq!(found["requests"]["cpu"], "50m", "100m would be above it");
     assert_eq!(found["requests"]["memory"], "64Mi");
+}
+
+#[test]
+fn a_limit_below_a_request_that_stays_is_not_put_back() {
+    let mut world = world();
+    let amounts = json!({"requests": {"cpu": "200m"}, "limits": {"memory": "256Mi"}});
+    let mut job = job(&json!({"containers": {"app": amounts}}));
+    job.pass(&mut world);
+    job.pass(&mut world);
+    counts(&mut world);
+    says(&mut world, &[("PodResizePending", "Deferred", "no room")]);
+    let raised =
+        json!({"requests": {"cpu": "200m", "memory": "200Mi"}, "limits": {"memory": "256Mi"}});
+    another_writes(&mut world, &raised);
+    job.cancel(&mut world);
+    let found = written(&world, "app");
+    assert_eq!(found["limits"]["memory"], "256Mi", "the request is 200Mi");
+    assert_eq!(found["requests"]["memory"], "200Mi", "another client's");
+    assert_eq!(found["requests"]["cpu"], "100m");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use operon_action_resize::Resize;
-use operon_sdk::testing::{FakeCluster, FakeJob};
-use operon_sdk::{Action, Effect, Failure, PatchKind, Progress, Value, json};
+use operon_action_resize::{Resize, record::PREVIOUS};
+use operon_sdk::testing::FakeCluster;
+use operon_sdk::{Action, Effect, Failure, PatchKind, Progress, json};
 
 use crate::common::{
     another_writes, before, begun, counts, cpu, gives_all, job, message, object, reason, says,
@@ -249,6 +249,29 @@ fn a_change_by_another_client_is_not_overwritten() {
 }
 
 #[test]
+fn resources_that_change_before_the_write_are_the_ones_that_are_remembered() {
+    let mut world = world();
+    let mut job = job(&cpu("200m"));
+    job.pass(&mut world);
+    let mut resources = before();
+    resources["requests"]["cpu"] = json!("150m");
+    another_writes(&mut world, &resources);
+    job.pass(&mut world);
+    assert_eq!(world.writes(), [], "they are remembered first");
+    let previous = job.target("foo").extra(PREVIOUS).unwrap_or_default();
+    assert!(
+        previous.contains(r#""app":{"requests":{"cpu":"150m"}}"#),
+        "{previous}"
+    );
+    job.pass(&mut world);
+    counts(&mut world);
+    assert_eq!(written(&world, "app")["requests"]["cpu"], "200m");
+    job.cancel(&mut world);
+    assert_eq!(written(&world, "app"), resources);
+    assert_eq!(written(&world, "web"), before());
+}
+
+#[test]
 fn an_update_in_place_is_waited_for() {
     let mut world = world();
     let key = "operon.dev/in-place-update";
@@ -314,19 +337,4 @@ fn more_containers_than_a_status_has_room_for_are_refused() {
     let mut job = job(&json!({ "resources": all }));
     job.pass(&mut world);
     assert_eq!(reason(&job), "TooManyContainers");
-}
-
-#[test]
-fn the_schema_refuses_what_is_not_a_parameter() {
-    let registration = FakeJob::<Resize>::set_up(&json!({})).expect("it is set up");
-    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("JSON");
-    let resources = &schema["properties"]["resources"];
-    for object in [&schema, resources, &resources["properties"]["limits"]] {
-        assert_eq!(object["additionalProperties"], false);
-        assert_eq!(object["minProperties"], 1);
-    }
-    assert_eq!(
-        &schema["properties"]["containers"]["additionalProperties"],
-        resources
-    );
 }
