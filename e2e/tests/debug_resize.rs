@@ -19,7 +19,7 @@ fn script(script: &str) -> Value {
     json!({"image": IMAGE, "command": ["sh", "-c", script], "targetContainer": "main"})
 }
 
-/// The job of a page's example, for this pod.
+/// The job of a page's example, for this pod, with the image that the nodes have.
 fn example(page: &str, target: &str) -> OperationJob {
     let file = environment::repository().join("docs").join(page);
     let text = std::fs::read_to_string(file).expect("the page");
@@ -27,6 +27,9 @@ fn example(page: &str, target: &str) -> OperationJob {
     let yaml = yaml.split("```").next().unwrap_or_default();
     let mut job: OperationJob = serde_yaml_ng::from_str(yaml).expect("an OperationJob");
     target.clone_into(&mut job.spec.targets[0].name);
+    if let Some(image) = job.spec.parameters.get_mut("image") {
+        *image = json!(IMAGE);
+    }
     job
 }
 

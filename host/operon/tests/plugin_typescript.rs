@@ -115,6 +115,16 @@ round 2
 "
     );
 
+    // An error that the action throws is the failure of its target.
+    let job = folder.path("drain-node/job.yaml");
+    let manifest = fs::read_to_string(&job)?;
+    fs::write(&job, manifest.replace("- name: foo", "- name: bar"))?;
+    let output = test.output()?;
+    let shown = String::from_utf8(output.stdout)?;
+    ensure!(output.status.code() == Some(1), "{shown}");
+    let expected = "  bar  operate-target: failed: PodNotFound: there is no pod \"bar\"\n";
+    assert!(shown.contains(expected), "{shown}");
+
     // What the compiler finds is an error, and leaves the component as it was.
     let source = folder.path("drain-node/src/action.ts");
     let code = fs::read_to_string(&source)?;
