@@ -103,20 +103,12 @@ impl Controller for CollaSets {
 impl CollaSets {
     /// The claims that concern a CollaSet, without those that belong to another one.
     fn claims(&self, object: &CollaSet) -> Vec<Arc<PersistentVolumeClaim>> {
-        let mut claims = concerned(&self.triggers.claims, object, &self.claims.store);
-        let own = object.metadata.uid.as_ref();
-        let foreign = |claim: &PersistentVolumeClaim| {
-            let of = claim.annotations().get(keys::CLAIM_OF);
-            of.filter(|of| Some(*of) != own).cloned()
-        };
-        // Those of a set that does not exist any more are free.
-        if claims.iter().any(|claim| foreign(claim).is_some()) {
+        let claims = concerned(&self.triggers.claims, object, &self.claims.store);
+        without_foreign(claims, object, || {
             let key = all_of(&object.namespace().unwrap_or_default());
             let sets = self.triggers.objects.get(&key, &self.objects.store);
-            let living: BTreeSet<_> = sets.iter().filter_map(|set| set.uid()).collect();
-            claims.retain(|claim| foreign(claim).is_none_or(|of| !living.contains(&of)));
-        }
-        claims
+            sets.iter().filter_map(|set| set.uid()).collect()
+        })
     }
 
     /// The ResourceContext of a CollaSet.
@@ -144,6 +136,25 @@ impl CollaSets {
         });
         owners
     }
+}
+
+/// The claims without those that belong to another CollaSet that exists. Those of a set that does not exist any more
+/// are free. `living` has the uids of the sets of the namespace.
+fn without_foreign(
+    mut claims: Vec<Arc<PersistentVolumeClaim>>,
+    object: &CollaSet,
+    living: impl FnOnce() -> BTreeSet<String>,
+) -> Vec<Arc<PersistentVolumeClaim>> {
+    let own = object.metadata.uid.as_ref();
+    let foreign = |claim: &PersistentVolumeClaim| {
+        let of = claim.annotations().get(keys::CLAIM_OF);
+        of.filter(|of| Some(*of) != own).cloned()
+    };
+    if claims.iter().any(|claim| foreign(claim).is_some()) {
+        let living = living();
+        claims.retain(|claim| foreign(claim).is_none_or(|of| !living.contains(&of)));
+    }
+    claims
 }
 
 /// The names of the CollaSets that a context says it has ids of.

@@ -1,4 +1,6 @@
-//! Which CollaSets a change wakes.
+//! Which CollaSets a change wakes, and which claims are theirs.
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -9,7 +11,7 @@ use kube::runtime::{
 use operon_api::{CollaSet, PodDecoration, ResourceContext, keys};
 use serde_json::{Value, json};
 
-use super::CollaSetTriggers;
+use super::{CollaSetTriggers, without_foreign};
 
 fn colla_set(name: &str, spec: &Value) -> CollaSet {
     let mut object = json!({
@@ -184,4 +186,33 @@ fn a_pod_decoration_wakes_the_sets_of_its_namespace() {
     };
     assert_eq!(changed("ns"), ["a", "b", "c", "d"]);
     assert_eq!(changed("other"), [""; 0]);
+}
+
+#[test]
+fn the_claims_of_another_set_that_exists_are_left_to_it() {
+    let object = colla_set("a", &Value::Null);
+    let claim = |of: Option<&str>| {
+        let annotations = of.map(|of| json!({ keys::CLAIM_OF: of }));
+        let claim =
+            json!({"metadata": {"name": "claim", "namespace": "ns", "annotations": annotations}});
+        let claim: PersistentVolumeClaim = serde_json::from_value(claim).expect("a claim");
+        Arc::new(claim)
+    };
+    for (of, is_left_out) in [
+        (None, false),
+        (Some("a"), false),
+        (Some("b"), true),
+        // A set that was deleted, or one of another namespace.
+        (Some("gone"), false),
+    ] {
+        let living = || BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        let claims = vec![claim(None), claim(of)];
+        let kept = without_foreign(claims, &object, living);
+        assert_eq!(kept.len(), if is_left_out { 1 } else { 2 }, "{of:?}");
+    }
+    let unneeded = || -> BTreeSet<String> { unreachable!("no claim is foreign") };
+    assert_eq!(
+        without_foreign(vec![claim(Some("a"))], &object, unneeded).len(),
+        1
+    );
 }
