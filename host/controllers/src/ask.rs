@@ -1,6 +1,8 @@
 //! Reads from the API server what the caches do not hold: the end of a log, the last Event about an
 //! object.
 
+use std::time::Duration;
+
 use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{Event, Pod},
@@ -17,15 +19,52 @@ use operon_core::{
 use crate::{
     apply::{describe, within_limit},
     error::Error,
+    recent::Recent,
 };
 
 /// How much of a log is read: enough for the lines that are kept.
 const LOG_LINES: i64 = 64;
 const LOG_BYTES: i64 = 64 * 1024;
 
-/// Reads the log or the Events of what an object owns. Unavailable parts are left out, because they only
-/// explain.
-pub(crate) async fn ask<K>(client: &Client, object: &K, question: &Question) -> Asked
+/// How long the last Event about an object is not read again, or the lack of it. It explains a state that lasts, and
+/// the object is reconciled for other reasons too.
+const EVENT_LASTS: Duration = Duration::from_secs(55);
+
+/// Reads what explains the state of objects.
+pub struct Questions {
+    client: Client,
+    /// By the uid of the object that an Event is about.
+    events: Recent<String, Asked>,
+}
+
+impl Questions {
+    /// Those to this API server.
+    pub fn to(client: Client) -> Self {
+        Self {
+            client,
+            events: Recent::default(),
+        }
+    }
+
+    /// Reads the log or the Events of what an object owns. Unavailable parts are left out, because they only
+    /// explain.
+    pub(crate) async fn ask<K>(&self, object: &K, question: &Question) -> Asked
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let Question::Event(uid) = question else {
+            return ask(&self.client, object, question).await;
+        };
+        if let Some((asked, _)) = self.events.get(uid) {
+            return asked;
+        }
+        let asked = ask(&self.client, object, question).await;
+        self.events.keep(uid.clone(), asked.clone(), EVENT_LASTS);
+        asked
+    }
+}
+
+async fn ask<K>(client: &Client, object: &K, question: &Question) -> Asked
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -98,12 +137,32 @@ async fn last_event(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     use k8s_openapi::api::batch::v1::Job;
 
     use super::*;
     use crate::fake;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_event_about_an_object_is_read_once_a_minute() {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let questions = Questions::to(fake::client(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let events = serde_json::json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": []});
+            Some(fake::answer(200, &events))
+        }));
+        let job = Job::default();
+        for (uid, seconds, expected) in [("a", 0, 1), ("a", 54, 1), ("b", 0, 2), ("a", 2, 3)] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            questions.ask(&job, &Question::Event(uid.to_owned())).await;
+            assert_eq!(requests.load(Ordering::Relaxed), expected, "{uid}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_kubelet_that_does_not_answer_holds_up_no_reconcile() {

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, fmt::Debug, sync::Arc, time::Duration};
 
 use kube::{
-    Client, Resource, ResourceExt,
+    Resource, ResourceExt,
     core::{DynamicObject, object::HasStatus},
     runtime::reflector::ObjectRef,
 };
@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    ask,
+    ask::Questions,
     effects::{Performed, Performer},
     error::Error,
     report::{Reported, Reports},
@@ -59,7 +59,7 @@ pub struct Driven<C: Controller> {
     /// Performs writes.
     pub performer: Performer,
     /// Reads what caches do not hold.
-    pub client: Client,
+    pub questions: Questions,
     /// The caches of what the objects own.
     pub owned: Vec<Arc<dyn OwnedCache>>,
     /// Writes statuses, and sends the Events that follow.
@@ -162,7 +162,7 @@ impl<C: Controller> Port<C::Kind> for ClusterPort<'_, C> {
     }
 
     async fn ask(&self, question: &Question) -> Asked {
-        ask::ask(&self.driven.client, &*self.object, question).await
+        self.driven.questions.ask(&*self.object, question).await
     }
 
     fn status_write(&self) -> StatusWrite<<C::Kind as Kind>::Status> {

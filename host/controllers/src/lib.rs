@@ -7,7 +7,7 @@
 pub mod access;
 pub mod action_plugin;
 pub mod apply;
-mod ask;
+pub mod ask;
 pub mod book;
 mod call;
 pub mod catalogue;

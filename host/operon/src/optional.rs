@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use operon_api::{CollaSet, PodDecoration, PodTransitionRule, keys};
 use operon_controllers::{
+    ask::Questions,
     colla_set::{CollaSetTriggers, CollaSets, can_resize},
     driven::{Controller, Driven, OwnedCache},
     effects::{Performer, Performers},
@@ -164,7 +165,7 @@ impl Optional<'_> {
                         .context("failed to ask the API server whether it can resize pods")?,
                 },
                 performer: self.performer(CollaSets::MANAGER)?,
-                client: self.client.clone(),
+                questions: Questions::to(self.client.clone()),
                 owned,
                 reports: Reports::new(
                     self.client.clone(),

@@ -20,6 +20,7 @@ use operon_api::{
 use operon_controllers::{
     access,
     action_plugin::ActionPlugins,
+    ask::Questions,
     book::Book,
     catalogue::Catalogue,
     colla_set::CollaSetTriggers,
@@ -468,7 +469,7 @@ impl Kit<'_> {
         Arc::new(Driven {
             controller,
             performer: Performer::of_host(self.client.clone(), C::MANAGER, kinds),
-            client: self.client.clone(),
+            questions: Questions::to(self.client.clone()),
             owned: vec![Arc::new(jobs.clone())],
             reports: self.reports(C::MANAGER, objects, queue),
         })

@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 
 use super::super::{CollaSetTriggers, CollaSets, without_foreign_data};
 use crate::{
+    ask::Questions,
     driven::Driven,
     effects::Performer,
     events::Events,
@@ -107,7 +108,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
             can_resize: true,
         },
         performer: performer(manager),
-        client: client.clone(),
+        questions: Questions::to(client.clone()),
         owned: vec![
             Arc::new(caches.pods),
             Arc::new(caches.revisions),
