@@ -213,7 +213,7 @@ pub struct Requirement {
     pub resource_version: Option<String>,
 }
 
-/// One entry of `spec.targets`, with its pod.
+/// One target of the job, with its pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The pod's name.
