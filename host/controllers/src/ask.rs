@@ -26,8 +26,8 @@ use crate::{
 const LOG_LINES: i64 = 64;
 const LOG_BYTES: i64 = 64 * 1024;
 
-/// How long the last Event about an object is not read again, or the lack of it. It explains a state that lasts, and
-/// the object is reconciled for other reasons too.
+/// How long the last Event about an object is not read again, or the lack of it, once it has been read. It explains a
+/// state that lasts, and the object is reconciled for other reasons too.
 const EVENT_LASTS: Duration = Duration::from_secs(55);
 
 /// Reads what explains the state of objects.
@@ -52,45 +52,45 @@ impl Questions {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        let Question::Event(uid) = question else {
-            return ask(&self.client, object, question).await;
+        let event = match question {
+            Question::Event(uid) => Some(uid),
+            Question::Log(_) | Question::Warning(_) => None,
         };
-        if let Some((asked, _)) = self.events.get(uid) {
+        if let Some((asked, _)) = event.and_then(|uid| self.events.get(uid)) {
             return asked;
         }
-        let asked = ask(&self.client, object, question).await;
-        self.events.keep(uid.clone(), asked.clone(), EVENT_LASTS);
-        asked
+        let namespace = object.namespace().unwrap_or_default();
+        match read(&self.client, &namespace, question).await {
+            Ok(asked) => {
+                if let Some(uid) = event {
+                    self.events.keep(uid.clone(), asked.clone(), EVENT_LASTS);
+                }
+                asked
+            }
+            Err(error) => {
+                tracing::warn!(
+                    kind = %K::kind(&()),
+                    namespace,
+                    name = object.name_any(),
+                    error = error.chain(),
+                    "the Events or logs that explain the state of an object can't be read"
+                );
+                Asked::default()
+            }
+        }
     }
 }
 
-async fn ask<K>(client: &Client, object: &K, question: &Question) -> Asked
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    let namespace = object.namespace().unwrap_or_default();
+async fn read(client: &Client, namespace: &str, question: &Question) -> Result<Asked, Error> {
     let mut asked = Asked::default();
-    let answered = match question {
-        Question::Log(source) => log(client, &namespace, source)
-            .await
-            .map(|log| asked.log = Some(log)),
-        Question::Warning(uid) => last_event(client, &namespace, uid, ",type=Warning")
-            .await
-            .map(|warning| asked.warning = warning),
-        Question::Event(uid) => last_event(client, &namespace, uid, "")
-            .await
-            .map(|event| asked.event = event),
-    };
-    if let Err(error) = answered {
-        tracing::warn!(
-            kind = %K::kind(&()),
-            namespace,
-            name = object.name_any(),
-            error = error.chain(),
-            "the Events or logs that explain the state of an object can't be read"
-        );
+    match question {
+        Question::Log(source) => asked.log = Some(log(client, namespace, source).await?),
+        Question::Warning(uid) => {
+            asked.warning = last_event(client, namespace, uid, ",type=Warning").await?;
+        }
+        Question::Event(uid) => asked.event = last_event(client, namespace, uid, "").await?,
     }
-    asked
+    Ok(asked)
 }
 
 async fn log(client: &Client, namespace: &str, source: &LogSource) -> Result<String, Error> {
@@ -152,15 +152,30 @@ mod tests {
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
         let questions = Questions::to(fake::client(move |_| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            let events = serde_json::json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": []});
+            // The first answer is a failure, which says nothing about Events.
+            if counted.fetch_add(1, Ordering::Relaxed) == 0 {
+                let failed = serde_json::json!({"kind": "Status", "apiVersion": "v1", "code": 500, "reason": "InternalError"});
+                return Some(fake::answer(500, &failed));
+            }
+            let events = serde_json::json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": [{
+                "metadata": {}, "involvedObject": {}, "reason": "ProvisioningFailed", "message": "no",
+            }]});
             Some(fake::answer(200, &events))
         }));
         let job = Job::default();
-        for (uid, seconds, expected) in [("a", 0, 1), ("a", 54, 1), ("b", 0, 2), ("a", 2, 3)] {
+        for (uid, seconds, expected) in [
+            ("a", 0, 1),
+            ("a", 0, 2),
+            ("a", 54, 2),
+            ("b", 0, 3),
+            ("a", 2, 4),
+        ] {
             tokio::time::advance(Duration::from_secs(seconds)).await;
-            questions.ask(&job, &Question::Event(uid.to_owned())).await;
+            let asked = questions.ask(&job, &Question::Event(uid.to_owned())).await;
             assert_eq!(requests.load(Ordering::Relaxed), expected, "{uid}");
+            let event = asked.event.map(|event| event.reason);
+            let known = (expected > 1).then(|| "ProvisioningFailed".to_owned());
+            assert_eq!(event, known, "{uid}");
         }
     }
 
@@ -175,7 +190,8 @@ mod tests {
         let uid = || "uid".to_owned();
         for question in [log, Question::Warning(uid()), Question::Event(uid())] {
             let job = Job::default();
-            let asked = ask(&silent, &job, &question);
+            let silent = Questions::to(silent.clone());
+            let asked = silent.ask(&job, &question);
             let asked = tokio::time::timeout(Duration::from_mins(1), asked).await;
             assert_eq!(asked.ok(), Some(Asked::default()), "{question:?}");
         }

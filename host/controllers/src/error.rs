@@ -85,7 +85,9 @@ impl Error {
     /// server that is busy, or none.
     pub fn is_decision(&self) -> bool {
         match self.class() {
-            Class::Exists | Class::Gone | Class::Invalid | Class::Denied => true,
+            Class::Exists | Class::Gone | Class::Invalid => true,
+            // A webhook that cannot be reached is a refusal too.
+            Class::Denied => !self.is_unanswered(),
             Class::Unavailable => self.reason() == DISRUPTION_BUDGET,
             Class::Conflict => false,
         }

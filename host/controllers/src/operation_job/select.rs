@@ -7,13 +7,14 @@ use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, PartialObjectMeta},
+    core::SelectorExt as _,
     runtime::reflector::ObjectRef,
 };
 use operon_api::{OperationJob, keys, operation_job::TargetSelector};
 use operon_core::{
     action::Failure,
     operation_job::{
-        selection::{self, Candidates},
+        selection::{self, Candidates, Unknown},
         sooner,
     },
 };
@@ -69,11 +70,11 @@ impl OperationJobs {
         &self,
         job: &OperationJob,
         selector: &TargetSelector,
-    ) -> Result<Candidates, Failure> {
+    ) -> Result<Candidates, Unknown> {
         if let Some(stale) = self.pods.stale() {
             let message =
                 format!("the pods that spec.targetSelector selects are not known: {stale}");
-            return Err(Failure::new("CacheStale", message));
+            return Err(Unknown::Unread(Failure::new("CacheStale", message)));
         }
         let replica_sets = match selection::deployment(selector) {
             Some(name) => self.replica_sets(job, name).await.map_err(|error| {
@@ -81,7 +82,7 @@ impl OperationJobs {
                     "the ReplicaSets of deployment/{name} are not known: {}",
                     error.chain()
                 );
-                Failure::new(error.reason(), message)
+                Unknown::Unread(Failure::new(error.reason(), message))
             })?,
             None => BTreeSet::new(),
         };
@@ -91,11 +92,11 @@ impl OperationJobs {
                 "the pods that spec.targetSelector selects are not known: {}",
                 error.chain()
             );
-            Failure::new(error.reason(), message)
+            Unknown::Unread(Failure::new(error.reason(), message))
         })?;
         if let Some(pod) = unseen {
-            let message = format!("waiting until the cache of pods has pod {pod:?}");
-            return Err(Failure::new("CacheStale", message));
+            let message = format!("waiting until the cache of pods has pod {pod:?} as it is");
+            return Err(Unknown::Behind(Failure::new("CacheBehind", message)));
         }
         let namespace = job.metadata.namespace.as_deref();
         let is_near = |pod: &Arc<_>| ResourceExt::namespace(&**pod).as_deref() == namespace;
@@ -106,7 +107,7 @@ impl OperationJobs {
         })
     }
 
-    /// A pod that may be selected, and that the cache does not have yet.
+    /// A pod that may be selected, and that the cache does not have yet, or not with these labels or on this node.
     async fn unseen(
         &self,
         job: &OperationJob,
@@ -116,8 +117,9 @@ impl OperationJobs {
         let namespace = job.namespace().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
         let mut params = ListParams::default();
-        if let Some(labels) = selection::labels(selector) {
-            params = params.labels_from(&labels);
+        let labels = selection::labels(selector);
+        if let Some(labels) = &labels {
+            params = params.labels_from(labels);
         }
         if let Some(node) = &selector.node_name {
             params = params.fields(&format!("spec.nodeName={node}"));
@@ -129,7 +131,13 @@ impl OperationJobs {
             let known = self.pods.store.get(&name);
             found.metadata.deletion_timestamp.is_none()
                 && selection::is_owned(selector, replica_sets, found.owner_references())
-                && known.is_none_or(|known| known.metadata.uid != found.metadata.uid)
+                && !known.is_some_and(|known| {
+                    known.metadata.uid == found.metadata.uid
+                        && labels
+                            .as_ref()
+                            .is_none_or(|labels| labels.matches(known.labels()))
+                        && selection::is_placed(selector, &known)
+                })
         };
         Ok(found
             .items

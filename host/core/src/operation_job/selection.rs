@@ -34,6 +34,18 @@ pub struct Candidates {
     pub replica_sets: BTreeSet<String>,
 }
 
+/// Why the candidates are not known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unknown {
+    /// The cache does not have yet what the API server has.
+    Behind(Failure),
+    /// They could not be read.
+    Unread(Failure),
+}
+
+/// How soon a cache is looked at again that is behind the API server.
+const LAG: Duration = Duration::from_millis(300);
+
 /// The next status of a job, and when to reconcile it again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
@@ -67,6 +79,12 @@ pub fn labels(selector: &TargetSelector) -> Option<Selector> {
     Selector::try_from(labels).ok()
 }
 
+/// Whether a pod is on the node that a selector names.
+pub fn is_placed(selector: &TargetSelector, pod: &Pod) -> bool {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+    selector.node_name.is_none() || node == selector.node_name.as_ref()
+}
+
 /// Whether a pod with these owners is of the owner that a selector names. `replica_sets` are the uids of the
 /// ReplicaSets, if that is a Deployment.
 pub fn is_owned(
@@ -98,17 +116,21 @@ pub fn is_of_deployment(owners: &[OwnerReference], name: &str) -> bool {
 pub fn select(
     job: &OperationJob,
     selector: &TargetSelector,
-    candidates: &Result<Candidates, Failure>,
+    candidates: &Result<Candidates, Unknown>,
     now: Timestamp,
 ) -> Selection {
     let started = job.status.as_ref().and_then(|s| s.start_time.as_ref());
     let left = remaining(started.map_or(now, |time| time.0), POD_GRACE, now);
     let found = candidates.as_ref().map(|known| targets(selector, known));
     let (outcome, requeue_after) = match found {
-        Err(unread) => (
-            Outcome::Waits(Standing::Stalled, unread.clone()),
-            Some(POD_GRACE),
-        ),
+        Err(Unknown::Behind(failure)) => {
+            let waits = Outcome::Waits(Standing::Reconciling, failure.clone());
+            (waits, Some(LAG))
+        }
+        Err(Unknown::Unread(failure)) => {
+            let waits = Outcome::Waits(Standing::Stalled, failure.clone());
+            (waits, Some(POD_GRACE))
+        }
         Ok(Err(invalid)) => (Outcome::Fails(invalid), None),
         Ok(Ok(targets)) if !targets.is_empty() => (Outcome::of(job, targets), None),
         Ok(Ok(_)) => match left {
@@ -212,7 +234,7 @@ fn targets(selector: &TargetSelector, candidates: &Candidates) -> Result<Vec<Pod
     let TargetSelector {
         label_selector,
         owner,
-        node_name,
+        node_name: _,
         containers: _,
     } = selector;
     let labels = label_selector.clone().map(Selector::try_from).transpose();
@@ -222,17 +244,13 @@ fn targets(selector: &TargetSelector, candidates: &Candidates) -> Result<Vec<Pod
     })?;
     owner.as_deref().map(Owner::read).transpose()?;
     let sets = &candidates.replica_sets;
-    let is_on = |node: &String, pod: &Pod| {
-        let spec = pod.spec.as_ref();
-        spec.and_then(|spec| spec.node_name.as_ref()) == Some(node)
-    };
     let is_selected = |pod: &&Arc<Pod>| {
         is_open(pod)
             && labels
                 .as_ref()
                 .is_none_or(|labels| labels.matches(pod.labels()))
             && is_owned(selector, sets, pod.owner_references())
-            && node_name.as_ref().is_none_or(|node| is_on(node, pod))
+            && is_placed(selector, pod)
     };
     let mut names: Vec<_> = candidates
         .pods

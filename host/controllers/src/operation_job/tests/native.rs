@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use operon_core::action as core;
+use operon_core::action::{self as core, ClusterView, JobView, PodView};
 use operon_sdk as sdk;
 
 use super::*;

@@ -1,5 +1,7 @@
 //! A process of the simulations: the OperationJob controller as `operon` wires it, with one action.
 
+use std::sync::atomic::AtomicUsize;
+
 use k8s_openapi::api::{apps::v1::ReplicaSet, policy::v1::PodDisruptionBudget};
 use kube::core::ApiResource;
 use operon_api::{ActionPlugin, action_plugin::ActionPluginSpec};

@@ -14,7 +14,7 @@ use crate::{
     action::Failure,
     operation_job::{
         plan::{Plan, TargetStep},
-        selection::{Candidates, Selection, is_of_deployment, select, unresolved},
+        selection::{Candidates, Selection, Unknown, is_of_deployment, select, unresolved},
     },
 };
 
@@ -279,7 +279,15 @@ fn what_cannot_be_selected_has_a_reason() {
 fn while_the_pods_are_not_known_nothing_is_selected() {
     let job = selecting(json!({"owner": "deployment/web"}));
     let selector = unresolved(&job).expect("a selector");
-    let stale = Failure::new("CacheStale", "the watch is interrupted");
+    let behind = Unknown::Behind(Failure::new("CacheBehind", "not yet"));
+    let found = select(&job, selector, &Err(behind), time(START).0);
+    assert_eq!(standing(&found.status), [("Reconciling", "CacheBehind")]);
+    assert!(
+        found
+            .requeue_after
+            .is_some_and(|after| after.as_secs() == 0)
+    );
+    let stale = Unknown::Unread(Failure::new("CacheStale", "the watch is interrupted"));
     let found = select(&job, selector, &Err(stale), time(START + 100).0);
     assert_eq!(found.status.progress, Some(Progress::Pending));
     assert_eq!(standing(&found.status), [("Stalled", "CacheStale")]);

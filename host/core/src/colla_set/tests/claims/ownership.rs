@@ -295,6 +295,6 @@ fn without_labels_to_select_by_a_claim_is_known_by_its_whole_name() {
     seen.edit(|object| object.spec.selector.match_labels = None);
     let own = format!("{}-data-abcde", seen.object.name_any());
     let other = format!("{}-bar-data-abcde", seen.object.name_any());
-    assert!(super::super::may_take(&seen.object, &claim(&own)));
-    assert!(!super::super::may_take(&seen.object, &claim(&other)));
+    assert!(crate::colla_set::may_take(&seen.object, &claim(&own)));
+    assert!(!crate::colla_set::may_take(&seen.object, &claim(&other)));
 }
