@@ -58,6 +58,15 @@ pub fn repository() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
+/// The example of an action's page in `docs`: its first manifest.
+pub fn example(page: &str) -> String {
+    let file = repository().join("docs").join(page);
+    let text = std::fs::read_to_string(file).expect("the page");
+    let (_, rest) = text.split_once("```yaml\n").expect("an example");
+    let (manifest, _) = rest.split_once("```").expect("its end");
+    manifest.to_owned()
+}
+
 fn path(name: &str) -> PathBuf {
     PathBuf::from(text(name))
 }

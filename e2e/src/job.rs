@@ -7,6 +7,7 @@ use operon_api::{
         OperationJobSpec, OperationJobStatus, PodTarget, Progress, TargetDetail, TargetError,
     },
 };
+use serde_json::Value;
 
 /// An OperationJob in the making.
 #[derive(Clone, Debug)]
@@ -56,6 +57,14 @@ impl Job {
     #[must_use]
     pub fn ttl(mut self, seconds: i32) -> Self {
         self.spec.ttl_seconds_after_finished = Some(seconds);
+        self
+    }
+
+    /// With `spec.parameters`, an object.
+    #[must_use]
+    pub fn parameters(mut self, parameters: &Value) -> Self {
+        let parameters = parameters.as_object().expect("an object");
+        self.spec.parameters.clone_from(parameters);
         self
     }
 

@@ -8,18 +8,9 @@ use operon_e2e::{
 };
 use serde_json::Value;
 
-/// The example of an action's page: its first manifest.
-fn example(page: &str) -> String {
-    let file = environment::repository().join("docs").join(page);
-    let text = std::fs::read_to_string(&file).expect("a page");
-    let (_, rest) = text.split_once("```yaml\n").expect("a manifest");
-    let (manifest, _) = rest.split_once("```").expect("its end");
-    manifest.to_owned()
-}
-
 /// Creates the job of an action's page.
 async fn apply_example(world: &World, page: &str) {
-    let applied = world.kubectl_apply(&example(page)).await;
+    let applied = world.kubectl_apply(&environment::example(page)).await;
     assert!(applied.status.success(), "{page}: {applied:?}");
 }
 
@@ -32,10 +23,8 @@ async fn pod(world: &World, name: &str, metadata: Value) -> Pod {
 
 /// A job of one pod with these parameters.
 fn job_with(name: &str, action: &str, target: &str, parameters: &Value) -> OperationJob {
-    let mut job = Job::of(name, action, &[target]).object();
-    let parameters = parameters.as_object().expect("an object");
-    job.spec.parameters.clone_from(parameters);
-    job
+    let job = Job::of(name, action, &[target]);
+    job.parameters(parameters).object()
 }
 
 /// Jobs of one pod with these parameters fail with these reasons.

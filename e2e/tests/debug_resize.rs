@@ -6,13 +6,9 @@ use serde_json::Value;
 const IMAGE: &str = "localhost/busybox:1.35";
 
 /// A job of this action, with these parameters.
-fn job_with(name: &str, action: &str, target: &str, parameters: Value) -> OperationJob {
-    let mut job = Job::of(name, action, &[target]).object();
-    let Value::Object(parameters) = parameters else {
-        unreachable!("parameters are an object");
-    };
-    job.spec.parameters = parameters;
-    job
+fn job_with(name: &str, action: &str, target: &str, parameters: &Value) -> OperationJob {
+    let job = Job::of(name, action, &[target]);
+    job.parameters(parameters).object()
 }
 
 fn script(script: &str) -> Value {
@@ -21,11 +17,8 @@ fn script(script: &str) -> Value {
 
 /// The job of a page's example, for this pod, with the image that the nodes have.
 fn example(page: &str, target: &str) -> OperationJob {
-    let file = environment::repository().join("docs").join(page);
-    let text = std::fs::read_to_string(file).expect("the page");
-    let yaml = text.split("```yaml\n").nth(1).expect("an example");
-    let yaml = yaml.split("```").next().unwrap_or_default();
-    let mut job: OperationJob = serde_yaml_ng::from_str(yaml).expect("an OperationJob");
+    let manifest = environment::example(page);
+    let mut job: OperationJob = serde_yaml_ng::from_str(&manifest).expect("an OperationJob");
     target.clone_into(&mut job.spec.targets[0].name);
     if let Some(image) = job.spec.parameters.get_mut("image") {
         *image = json!(IMAGE);
@@ -65,7 +58,7 @@ async fn an_ephemeral_container_runs_once_and_its_end_is_in_the_status() {
         let mut failing = script("echo no disk; exit 3");
         failing["name"] = json!("failing");
         world
-            .create(&job_with("fail", "Debug", &target, failing))
+            .create(&job_with("fail", "Debug", &target, &failing))
             .await;
         let failed = world.finished("fail").await;
         let error = job::error(&failed, &target);
@@ -96,7 +89,7 @@ async fn a_debug_image_that_cannot_be_pulled_is_named_until_the_deadline() {
             "opj",
             "Debug",
             &target,
-            json!({"image": "localhost/none:1"}),
+            &json!({"image": "localhost/none:1"}),
         );
         unknown.spec.active_deadline_seconds = Some(20);
         world.create(&unknown).await;
@@ -115,7 +108,7 @@ async fn a_debug_image_that_cannot_be_pulled_is_named_until_the_deadline() {
 
         let wrong = json!({"image": IMAGE, "comand": ["true"]});
         world
-            .create(&job_with("wrong", "Debug", &target, wrong))
+            .create(&job_with("wrong", "Debug", &target, &wrong))
             .await;
         let wrong = world.finished("wrong").await;
         let error = job::error(&wrong, &target);
@@ -174,7 +167,7 @@ async fn a_container_gets_more_cpu_and_memory_without_a_restart() {
         // The QoS class would change.
         let guaranteed = json!({"resources": {"requests": {"cpu": "400m", "memory": "128Mi"}}});
         world
-            .create(&job_with("class", "Resize", "foo", guaranteed))
+            .create(&job_with("class", "Resize", "foo", &guaranteed))
             .await;
         let refused = world.finished("class").await;
         let error = job::error(&refused, "foo");
@@ -194,7 +187,7 @@ async fn a_resize_that_the_node_can_never_give_is_put_back() {
         let requests = json!({"requests": {"cpu": "100m", "memory": "32Mi"}});
         pod_with(world, requests.clone()).await;
         let huge = json!({"resources": {"requests": {"cpu": 10_000}}});
-        world.create(&job_with("opj", "Resize", "foo", huge)).await;
+        world.create(&job_with("opj", "Resize", "foo", &huge)).await;
         let failed = world.finished("opj").await;
         let error = job::error(&failed, "foo");
         assert_eq!(error.reason, "ResizeInfeasible", "{error:?}");
@@ -209,7 +202,7 @@ async fn a_resize_that_the_node_can_never_give_is_put_back() {
 
         let wrong = json!({"resources": {"requests": {"gpu": "1"}}});
         world
-            .create(&job_with("wrong", "Resize", "foo", wrong))
+            .create(&job_with("wrong", "Resize", "foo", &wrong))
             .await;
         let wrong = world.finished("wrong").await;
         assert_eq!(job::error(&wrong, "foo").reason, "BadParameters");

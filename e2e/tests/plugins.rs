@@ -69,12 +69,11 @@ async fn the_example_works_as_its_readme_says() {
         let path = r"jsonpath={.metadata.annotations.operon\.dev/annotated}";
         assert_eq!(run(&["get", "pod", "foo", "-o", path]).await, "true");
 
-        let job = |name: &str, parameters: Value| {
-            let mut job = Job::of(name, "AnnotateExample", &["foo"]).object();
-            job.spec.parameters = parameters.as_object().expect("an object").clone();
-            job
+        let job = |name: &str, parameters: &Value| {
+            let job = Job::of(name, "AnnotateExample", &["foo"]);
+            job.parameters(parameters).object()
         };
-        world.create(&job("wrong", json!({"valeu": "x"}))).await;
+        world.create(&job("wrong", &json!({"valeu": "x"}))).await;
         let wrong = world.finished("wrong").await;
         let error = job::error(&wrong, "foo");
         assert_eq!(error.reason, "BadParameters");
@@ -84,7 +83,7 @@ async fn the_example_works_as_its_readme_says() {
         );
         assert_eq!(run(&["get", "pod", "foo", "-o", path]).await, "true");
         world
-            .create(&job("right", json!({"value": "by hand"})))
+            .create(&job("right", &json!({"value": "by hand"})))
             .await;
         let right = world.finished("right").await;
         assert_eq!(job::progress(&right), Progress::Succeeded);

@@ -75,17 +75,16 @@ async fn the_example_works_from_a_config_map_as_its_readme_says() {
         assert_eq!(value().await, "true");
 
         // Its schema is checked as that of any action.
-        let job = |name: &str, parameters: Value| {
-            let mut job = Job::of(name, "AnnotateTs", &["foo"]).object();
-            job.spec.parameters = parameters.as_object().expect("an object").clone();
-            job
+        let job = |name: &str, parameters: &Value| {
+            let job = Job::of(name, "AnnotateTs", &["foo"]);
+            job.parameters(parameters).object()
         };
         let unknown = json!({"valeu": "x"});
-        world.create(&job("wrong", unknown)).await;
+        world.create(&job("wrong", &unknown)).await;
         let wrong = world.finished("wrong").await;
         assert_eq!(job::error(&wrong, "foo").reason, "BadParameters");
         let by_hand = json!({"value": "by hand"});
-        world.create(&job("right", by_hand)).await;
+        world.create(&job("right", &by_hand)).await;
         let right = world.finished("right").await;
         assert_eq!(job::progress(&right), Progress::Succeeded);
         assert_eq!(value().await, "by hand");
