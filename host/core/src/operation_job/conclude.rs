@@ -222,9 +222,7 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
         (TargetStep::Fail(failure), _) => {
             // Nothing is left to release of a target that was operated, or only tried.
             if lifecycle::is_operated(&detail) || observed.job.spec.dry_run {
-                detail
-                    .extra_info
-                    .insert(RELEASED.to_owned(), "true".to_owned());
+                mark_released(&mut detail);
             }
             match detail.progress {
                 Progress::Pending => fail(&mut detail, now, failure),
@@ -252,9 +250,7 @@ fn conclude_target(observed: &Observed<'_>, target: &TargetPlan, answer: Option<
         (TargetStep::Operate, Some(answer)) => {
             let mut next = operated(detail, now, answer);
             if observed.job.spec.dry_run && next.detail.progress == Progress::Failed {
-                next.detail
-                    .extra_info
-                    .insert(RELEASED.to_owned(), "true".to_owned());
+                mark_released(&mut next.detail);
             }
             add_lifecycle(observed, &mut next.detail);
             add_node(observed, &mut next.detail);
@@ -426,9 +422,7 @@ fn released(
     match answer {
         Answer::Released { extra_info } => {
             detail.extra_info.clone_from(extra_info);
-            detail
-                .extra_info
-                .insert(RELEASED.to_owned(), "true".to_owned());
+            mark_released(&mut detail);
             note_release(&mut detail, None);
             Next::settled(detail)
         }
@@ -500,6 +494,12 @@ fn note_release(detail: &mut TargetDetail, note: Option<(&str, &Failure)>) {
 fn record(detail: &mut TargetDetail, extra_info: &Attributes) {
     detail.extra_info.clone_from(extra_info);
     detail.extra_info.remove(RELEASED);
+}
+
+/// Nothing of the target is left to release.
+fn mark_released(detail: &mut TargetDetail) {
+    let (key, value) = (RELEASED.to_owned(), "true".to_owned());
+    detail.extra_info.insert(key, value);
 }
 
 fn succeed(detail: &mut TargetDetail, now: Time) {
