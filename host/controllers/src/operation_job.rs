@@ -396,21 +396,24 @@ impl OperationJobs {
         if !matches!(written, Written::Later(_)) {
             self.book.written(&job.uid().unwrap_or_default(), &calls);
         }
-        match written {
-            Written::Unchanged => {}
-            Written::Later(wait) => {
-                next.requeue_after = sooner(next.requeue_after, Some(wait));
-            }
-            Written::Yes(written) => {
-                self.jobs.wrote(*written);
-                self.send(job, &conclusion.events).await;
-            }
-        }
+        let wait = self.pass_on(job, written, &conclusion.events).await;
+        next.requeue_after = sooner(next.requeue_after, wait);
         Ok(next)
     }
 
-    /// Sends the Events of a status that was written.
-    async fn send(&self, job: &OperationJob, events: &[JobEvent]) {
+    /// Updates the cache with a status that was written, and sends its Events. Returns when to write a status that was
+    /// not written.
+    async fn pass_on(
+        &self,
+        job: &OperationJob,
+        written: Written<OperationJob>,
+        events: &[JobEvent],
+    ) -> Option<Duration> {
+        match written {
+            Written::Unchanged => return None,
+            Written::Later(wait) => return Some(wait),
+            Written::Yes(written) => self.jobs.wrote(*written),
+        }
         for event in events {
             let target = event.target.as_deref().map(|name| pod_reference(job, name));
             let (reason, action) = (event.reason, &job.spec.action);
@@ -425,6 +428,7 @@ impl OperationJobs {
                 )
                 .await;
         }
+        None
     }
 }
 

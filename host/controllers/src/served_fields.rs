@@ -20,7 +20,7 @@ use crate::apply::within_limit;
 /// Where the API server describes the kinds of the group.
 const SCHEMAS: &str = "/openapi/v3/apis/apps.kusionstack.io/v1alpha1";
 
-/// How long it is known that all fields are served: so long a definition that replaces Operon's is not noticed.
+/// How long it is known that all fields are served. A definition that replaces Operon's is not noticed sooner.
 const SERVED: Duration = Duration::from_secs(30);
 
 /// How long a reconcile waits for the answer.

@@ -20,12 +20,7 @@ use operon_core::{
 };
 
 use super::OperationJobs;
-use crate::{
-    apply::within_limit,
-    error::Error,
-    run::Next,
-    status::{Written, whole_seconds},
-};
+use crate::{apply::within_limit, error::Error, run::Next, status::whole_seconds};
 
 impl OperationJobs {
     /// Selects the targets of a job, and writes them into its status before the first of them starts.
@@ -49,19 +44,11 @@ impl OperationJobs {
                 &selection.status,
             )
             .await?;
-        let mut next = Next {
-            requeue_after: selection.requeue_after,
+        let wait = self.pass_on(job, written, selection.event.as_slice()).await;
+        Ok(Next {
+            requeue_after: sooner(selection.requeue_after, wait),
             retry: false,
-        };
-        match written {
-            Written::Unchanged => {}
-            Written::Later(wait) => next.requeue_after = sooner(next.requeue_after, Some(wait)),
-            Written::Yes(written) => {
-                self.jobs.wrote(*written);
-                self.send(job, selection.event.as_slice()).await;
-            }
-        }
-        Ok(next)
+        })
     }
 
     /// The pods of the job's namespace. A cache that is behind the API server is no base for a choice that is made
