@@ -81,6 +81,8 @@ async fn a_job_that_makes_no_sense_is_refused_with_the_field_at_fault() {
                 json!(3_000_000_000_u32),
                 "spec.maxConcurrent",
             ),
+            ("maxUnavailable", json!(0), "spec.maxUnavailable"),
+            ("maxUnavailable", json!("0%"), "spec.maxUnavailable"),
             ("maxFailures", json!(3_000_000_000_u32), "spec.maxFailures"),
             ("maxConcurrent", json!("ten"), "spec.maxConcurrent"),
             ("maxFailures", json!(-1), "spec.maxFailures"),

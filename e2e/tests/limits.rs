@@ -1,8 +1,15 @@
-//! How fast a job goes, and where it stops: `paused`, `maxConcurrent`, `onFailure` and `maxFailures`.
+//! How fast a job goes, and where it stops: `paused`, `maxConcurrent`, `maxUnavailable`, `onFailure` and
+//! `maxFailures`.
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::{
+    api::policy::v1::PodDisruptionBudget, apimachinery::pkg::util::intstr::IntOrString,
+};
 use operon_api::operation_job::OnFailure;
 use operon_e2e::{pods::identities, prelude::*};
+
+fn percent(text: &str) -> IntOrString {
+    IntOrString::String(text.to_owned())
+}
 
 /// Why the job does not go on.
 fn message(found: &OperationJob) -> String {
@@ -148,6 +155,85 @@ async fn a_failure_cancels_a_job_and_what_it_has_begun_is_undone() {
                 Ok(())
             })
             .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_target_starts_while_too_few_pods_of_its_deployment_are_available() {
+    story(async |world: &World| {
+        let before = Deployment::of("foo", 3).gated().up(world).await;
+        let named = names(&before);
+        let mut job = Job::of("opj", "Recreate", &named[..2]).object();
+        job.spec.max_unavailable = Some(IntOrString::Int(1));
+        world.create(&job).await;
+        let new = world.another_pod("foo", &before).await;
+        let waits = "targets that wait: 1; deployment/foo lacks 1 of 3 available pods, targets in progress included, \
+                     and spec.maxUnavailable allows 1";
+        world
+            .job_until("opj", "waits for the first pod", |found| {
+                message(found) == format!("0 of 2 targets succeeded; {waits}")
+            })
+            .await;
+        // Another job does not take more either.
+        let mut other = Job::of("other", "Recreate", &named[2..]).object();
+        other.spec.max_unavailable = Some(percent("50%"));
+        world.create(&other).await;
+        world
+            .job_until("other", "waits too", |found| {
+                job::reason(found, "Reconciling").as_deref() == Some("WaitingForAvailability")
+            })
+            .await;
+        world
+            .for_a_while("one pod is recreated", async || {
+                let mut present = world.pods("foo").await?;
+                present.retain(operon_e2e::pods::PodExt::is_live);
+                let (before, present) = (identities(&before), identities(&present));
+                let left = before.iter().filter(|old| present.contains(old));
+                ensure!(left.count() == 2, "{present:?}");
+                Ok(())
+            })
+            .await;
+        world.open(&new).await;
+        for name in ["opj", "other"] {
+            let done = world.finished_when_all_open(name, "foo").await;
+            assert_eq!(job::progress(&done), Progress::Succeeded, "{done:?}");
+        }
+        world.settled("foo", 3).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_with_max_unavailable_waits_for_pod_disruption_budgets() {
+    story(async |world: &World| {
+        let before = Deployment::of("foo", 2).up(world).await;
+        world
+            .make::<PodDisruptionBudget>(json!({"metadata": {"name": "keep"},
+                "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "foo"}}}}))
+            .await;
+        world
+            .eventually("the budget is computed", async || {
+                let budget: PodDisruptionBudget = world.get("keep").await?;
+                let status = budget.status.unwrap_or_default();
+                ensure!(status.desired_healthy == 2, "{status:?}");
+                Ok(())
+            })
+            .await;
+        // Restart does not ask PodDisruptionBudgets.
+        let mut job = Job::of("opj", "Restart", &names(&before)).object();
+        job.spec.max_unavailable = Some(IntOrString::Int(2));
+        world.create(&job).await;
+        world
+            .job_until("opj", "names the budget", |found| {
+                message(found).contains(
+                    "PodDisruptionBudget keep requires 2 available pods, and 2 are available",
+                )
+            })
+            .await;
+        world.delete::<PodDisruptionBudget>("keep").await;
+        let done = world.finished("opj").await;
+        assert_eq!(job::progress(&done), Progress::Succeeded, "{done:?}");
     })
     .await;
 }

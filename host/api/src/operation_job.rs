@@ -13,7 +13,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{amount, any_object};
+use crate::schema::{amount, any_object, positive_amount};
 
 /// The most targets one job may have.
 pub const MAX_TARGETS: usize = 10_000;
@@ -165,16 +165,17 @@ pub struct OperationJobSpec {
     /// How many targets may be in progress at the same time: a number, or a percentage of all targets such as
     /// `10%`, rounded up. A target that failed counts until it is released. Absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-validations" = [{
-        "rule": "type(self) == int ? self >= 1 && self <= 2147483647 : self.matches('^[1-9][0-9]{0,8}%$')",
-        "message": "must be a number of at least 1, or a percentage such as 10%; to start no target, set paused",
-    }]))]
+    #[schemars(extend("x-kubernetes-validations" = [positive_amount()]))]
     pub max_concurrent: Option<IntOrString>,
 
-    /// What happens when more targets than `maxFailures` have failed. Continue (the default): the others are
-    /// operated. Pause: no further target starts, and targets that have started continue, until `maxFailures` or
-    /// `onFailure` is changed. Cancel: targets that have not started fail, and targets in progress are released
-    /// and fail; that is final.
+    /// How many pods of each workload may be unavailable when a target starts, targets in progress included: a number,
+    /// or a percentage of the pods that the workload wants such as `10%`, rounded down, at least 1. What the workload
+    /// lacks for other reasons counts as well, and no target starts against a PodDisruptionBudget. Absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [positive_amount()]))]
+    pub max_unavailable: Option<IntOrString>,
+
+    /// What happens when too many targets have failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
 
@@ -264,7 +265,10 @@ pub struct TargetSelector {
     pub containers: Option<Vec<String>>,
 }
 
-/// What happens when too many targets have failed.
+/// What happens when more targets than `maxFailures` have failed. Continue (the default): the others are
+/// operated. Pause: no further target starts, and targets that have started continue, until `maxFailures` or
+/// `onFailure` is changed. Cancel: targets that have not started fail, and targets in progress are released
+/// and fail; that is final.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum OnFailure {
     /// The others are operated.

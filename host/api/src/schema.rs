@@ -54,6 +54,14 @@ pub(crate) fn amount() -> Value {
     })
 }
 
+/// The same of at least one target.
+pub(crate) fn positive_amount() -> Value {
+    json!({
+        "rule": "type(self) == int ? self >= 1 && self <= 2147483647 : self.matches('^[1-9][0-9]{0,8}%$')",
+        "message": "must be a number of at least 1, or a percentage such as 10%; to start no target, set paused",
+    })
+}
+
 /// A text without the line breaks of the source; paragraphs stay.
 fn unwrapped(text: &str) -> String {
     let paragraphs = text

@@ -26,7 +26,7 @@ use operon_core::{
         conclude::{Answers, Conclusion, JobEvent, conclude},
         lifecycle::Lifecycle,
         parameters::{self, Parameters},
-        plan::{Plan, TargetPlan, TargetPlans, plan},
+        plan::{Plan, TargetPlan, TargetPlans},
         selection, sooner,
         turns::in_turn,
     },
@@ -34,6 +34,7 @@ use operon_core::{
 use tokio::sync::mpsc;
 
 use self::pass::Pass;
+pub use self::starts::Starts;
 use crate::{
     apply,
     book::{Book, Turn},
@@ -83,6 +84,8 @@ pub struct OperationJobs {
     pub pods: Cache<Pod>,
     /// Whether the API server knows all fields of jobs.
     pub served_fields: ServedFields,
+    /// What is known about targets that start.
+    pub starts: Starts,
     /// Takes pods out of service.
     pub pod_writer: PodWriter,
     /// All nodes.
@@ -116,6 +119,7 @@ impl Reconciler for OperationJobs {
         let (action, loaded) = self.catalogue.find(&job.spec.action);
         let pods = self.target_pods(&job);
         let unready_nodes = self.unready_nodes(&pods);
+        let surroundings = self.surroundings(&job, &pods).await; // (client)
         let now = whole_seconds((self.clock)());
         let blocked = job.metadata.deletion_timestamp.is_some()
             && matches!(action, ActionState::NotLoaded { .. });
@@ -137,7 +141,8 @@ impl Reconciler for OperationJobs {
             blocked: self.book.blocked(&uid, blocked),
             now,
         }; // (no client)
-        let run = match plan(&observed) {
+        let (plan, starting) = self.plan(&observed, surroundings); // (no client)
+        let run = match plan {
             Plan::Expire => return self.expire(&api, &job).await, // (client)
             Plan::Run(run) => run,
         };
@@ -149,6 +154,7 @@ impl Reconciler for OperationJobs {
         let next = self
             .write_status(&api, &job, version, &conclusion, acted)
             .await?; // (client)
+        drop(starting);
         if conclusion.released && next.requeue_after.is_none() {
             self.let_go(&api, &job).await?; // (client)
         }
@@ -484,5 +490,6 @@ fn unfinished_check() -> Failure {
 
 mod pass;
 mod select;
+mod starts;
 #[cfg(test)]
 mod tests;

@@ -178,8 +178,7 @@ mod tests {
         let served = fields(&document(&known)).expect("fields");
         let failure = lacking(&served).expect("a failure");
         assert_eq!(failure.reason, "ForeignCRD");
-        let names =
-            "dryRun, maxConcurrent, maxFailures, onFailure, parameters, paused, targetSelector";
+        let names = "dryRun, maxConcurrent, maxFailures, maxUnavailable, onFailure, parameters, paused, targetSelector";
         assert!(failure.message.contains(names), "{}", failure.message);
         assert_eq!(fields(&json!({})), None);
     }

@@ -36,7 +36,7 @@ use operon_controllers::{
     job_template::JobTemplates,
     left_behind::LeftBehind,
     metrics::Metrics,
-    operation_job::OperationJobs,
+    operation_job::{OperationJobs, Starts},
     orphaned_job::OrphanedJobs,
     owner_triggers::OwnerTriggers,
     pod_ops_lifecycle::LifecycleTriggers,
@@ -357,6 +357,7 @@ pub(crate) async fn run_in(
         metrics,
         clock: Arc::new(Timestamp::now),
         served_fields,
+        starts: Starts::default(),
     });
     start_jobs(running, jobs, &beside, queues.operation_jobs);
     readiness.set(Phase::Ready);

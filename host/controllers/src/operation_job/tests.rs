@@ -30,6 +30,7 @@ mod promises;
 mod replace;
 mod replaced;
 mod simulation;
+mod starts;
 mod workload;
 
 use crate::{
@@ -271,6 +272,7 @@ fn controller(
     );
     OperationJobs {
         served_fields: ServedFields::any(),
+        starts: Starts::default(),
         existing,
         pod_writer: PodWriter {
             pods: pods.clone(),

@@ -15,7 +15,7 @@ use super::{
     lifecycle,
     plan::{Cause, TargetPlan, TargetPlans, TargetStep, release_failed},
     remaining, size, sooner,
-    status::{self, Counts, Releases},
+    status::{self, Counts, Releases, Waits},
 };
 use crate::action::{
     ActionError, Attributes, Failure, OpsProgress, ProgressReport, Severity, Unfinished,
@@ -134,7 +134,11 @@ pub fn conclude(observed: &Observed<'_>, run: &TargetPlans, answers: &Answers) -
     } else {
         Releases::Unchanged
     };
-    let status = status::next(observed, &counts, details, blocked.as_ref(), news);
+    let waits = Waits {
+        blocked: blocked.as_ref(),
+        held: run.held.as_deref(),
+    };
+    let status = status::next(observed, &counts, details, waits, news);
     events.extend(status::change(observed.job, &status));
     Conclusion {
         status,

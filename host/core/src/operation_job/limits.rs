@@ -26,6 +26,7 @@ impl Limits {
     /// # Errors
     /// The field of the spec that cannot be read.
     pub(super) fn of(job: &OperationJob, failed: usize) -> Result<Self, Failure> {
+        unavailable(job)?;
         let is_held = job.spec.paused == Some(true) || too_many_failures(job, failed)?.is_some();
         Ok(Self {
             admitted: if is_held { 0 } else { partition(job) },
@@ -62,6 +63,15 @@ pub(super) fn concurrent(job: &OperationJob) -> Result<usize, Failure> {
     };
     let amount = read("maxConcurrent", value)?;
     Ok(amount.rounded_up(job.targets().len()).max(1))
+}
+
+/// How many pods of each workload may be unavailable, if that is limited.
+///
+/// # Errors
+/// `spec.maxUnavailable` cannot be read.
+pub(super) fn unavailable(job: &OperationJob) -> Result<Option<Amount>, Failure> {
+    let value = job.spec.max_unavailable.as_ref();
+    value.map(|value| read("maxUnavailable", value)).transpose()
 }
 
 /// That more targets have failed than `spec.maxFailures` allows, and `spec.onFailure` is not Continue.

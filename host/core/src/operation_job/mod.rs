@@ -7,6 +7,7 @@
 //! A target is started in two reconciles: the first only records it (progress, time, the pod's uid), the
 //! second operates it. So whatever an action did, the status already names the pod.
 
+pub mod availability;
 pub mod conclude;
 pub mod dry_run;
 mod failures;

@@ -1,4 +1,4 @@
-//! What each target needs in this reconcile. Pure: it reads [`Observed`] and nothing else.
+//! What each target needs in this reconcile. Pure: it reads [`Observed`] and [`Availability`], and nothing else.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,7 +8,9 @@ use operon_api::{
 };
 
 use super::{
-    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT, dry_run,
+    ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT,
+    availability::Availability,
+    dry_run,
     failures::{
         action_not_found, canceled, deadline_exceeded, no_action_to_release, not_loaded_in_time,
         pod_not_found,
@@ -34,8 +36,26 @@ pub enum Plan {
 pub struct TargetPlans {
     /// Every target: started targets first, then in the order of the spec.
     pub targets: Vec<TargetPlan>,
+    /// Why targets do not start that may start otherwise: too few pods are available.
+    pub held: Option<String>,
     /// When time alone changes the plan.
     pub requeue_after: Option<Duration>,
+}
+
+impl TargetPlans {
+    /// The targets that start.
+    fn starts(&mut self) -> impl Iterator<Item = &mut TargetPlan> {
+        let all = self.targets.iter_mut();
+        all.filter(|target| matches!(target.step, TargetStep::Start { .. }))
+    }
+
+    /// The uids of the pods of the targets that start.
+    pub fn starting(&self) -> impl Iterator<Item = &String> {
+        self.targets.iter().filter_map(|target| match &target.step {
+            TargetStep::Start { uid } => Some(uid),
+            _ => None,
+        })
+    }
 }
 
 /// The plan for one target.
@@ -116,10 +136,10 @@ pub enum Cause {
 }
 
 /// Decides what this reconcile does.
-pub fn plan(observed: &Observed<'_>) -> Plan {
+pub fn plan(observed: &Observed<'_>, availability: &Availability) -> Plan {
     match expiry(observed) {
         Expiry::Now => Plan::Expire,
-        Expiry::In(ttl) => Plan::Run(run(observed, ttl)),
+        Expiry::In(ttl) => Plan::Run(run(observed, availability, ttl)),
     }
 }
 
@@ -149,7 +169,7 @@ fn expiry(observed: &Observed<'_>) -> Expiry {
     }
 }
 
-fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> TargetPlans {
+fn run(observed: &Observed<'_>, availability: &Availability, ttl: Option<Duration>) -> TargetPlans {
     let mut requeue_after = ttl;
     let targets = in_order(observed.job);
     let failed = failed(&targets);
@@ -184,10 +204,16 @@ fn run(observed: &Observed<'_>, ttl: Option<Duration>) -> TargetPlans {
         0 => limits,
         failing => Limits::of(observed.job, failed + failing),
     };
-    TargetPlans {
-        targets: within_window(observed.job, &limits, targets),
+    let mut run = TargetPlans {
+        targets,
+        held: None,
         requeue_after,
+    };
+    if run.starts().next().is_some() {
+        within_availability(availability, &mut run);
+        within_window(observed.job, &limits, &mut run);
     }
+    run
 }
 
 /// How many targets have failed.
@@ -215,36 +241,56 @@ fn identify(observed: &Observed<'_>, detail: &mut TargetDetail) {
         .and_then(|pod| pod.metadata.uid.clone());
 }
 
+/// Holds back targets of which too few other pods are available.
+fn within_availability(availability: &Availability, run: &mut TargetPlans) {
+    let mut room = match availability {
+        Availability::Unlimited => return,
+        Availability::Unknown(failure) => {
+            for target in run.starts() {
+                target.step = TargetStep::Await(failure.clone());
+            }
+            run.requeue_after = sooner(run.requeue_after, Some(CHECK_AGAIN));
+            return;
+        }
+        Availability::Limited(room) => room.clone(),
+    };
+    let mut held = 0;
+    let mut reasons: Vec<String> = Vec::new();
+    for target in run.starts() {
+        let TargetStep::Start { uid } = &target.step else {
+            continue;
+        };
+        if let Err(why) = room.take(uid) {
+            held += 1;
+            if reasons.len() < REASONS && !reasons.iter().any(|known| known == why) {
+                reasons.push(why.to_owned());
+            }
+            target.step = TargetStep::Keep;
+        }
+    }
+    if held > 0 {
+        run.held = Some(format!("targets that wait: {held}; {}", reasons.join("; ")));
+        run.requeue_after = sooner(run.requeue_after, Some(CHECK_AGAIN));
+    }
+}
+
 /// Holds back targets that `spec.maxConcurrent` does not allow or that the status has no room for: they start
 /// when others have finished.
-fn within_window(
-    job: &OperationJob,
-    limits: &Result<Limits, Failure>,
-    mut targets: Vec<TargetPlan>,
-) -> Vec<TargetPlan> {
-    if !targets
-        .iter()
-        .any(|target| matches!(target.step, TargetStep::Start { .. }))
-    {
-        return targets;
-    }
-    let under_way = targets
+fn within_window(job: &OperationJob, limits: &Result<Limits, Failure>, run: &mut TargetPlans) {
+    let under_way = run
+        .targets
         .iter()
         .filter(|target| size::is_under_way(&target.detail))
         .count();
     let most = limits.as_ref().map_or(0, Limits::concurrent);
     let window = size::window(job).map(|window| window.min(most).saturating_sub(under_way));
-    let starts = targets
-        .iter_mut()
-        .filter(|target| matches!(target.step, TargetStep::Start { .. }));
-    for (rank, target) in starts.enumerate() {
+    for (rank, target) in run.starts().enumerate() {
         match &window {
             Ok(free) if rank < *free => {}
             Ok(_) => target.step = TargetStep::Keep,
             Err(too_large) => target.step = TargetStep::Await(too_large.clone()),
         }
     }
-    targets
 }
 
 /// Every target with its entry in the status: targets that left Pending come first, and so keep their place
@@ -428,7 +474,10 @@ fn blocked_by_action(observed: &Observed<'_>) -> Option<(TargetStep, Option<Dura
     }
 }
 
-/// How soon is checked again what could not be checked.
+/// How many reasons a message has at most why targets wait.
+const REASONS: usize = 3;
+
+/// How soon is checked again what could not be checked, or what no watch reports.
 const CHECK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The progress of a target that has not started while its action does not accept the parameters of the job.

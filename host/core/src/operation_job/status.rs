@@ -87,6 +87,15 @@ impl Counts {
     }
 }
 
+/// What targets wait for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits<'w> {
+    /// Something that keeps them from going on.
+    pub(super) blocked: Option<&'w Failure>,
+    /// More available pods.
+    pub(super) held: Option<&'w str>,
+}
+
 /// This reconcile's report on the releases of a deleted job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Releases {
@@ -116,7 +125,7 @@ pub(super) fn next(
     observed: &Observed<'_>,
     counts: &Counts,
     details: Vec<TargetDetail>,
-    blocked: Option<&Failure>,
+    waits: Waits<'_>,
     releases: Releases,
 ) -> OperationJobStatus {
     let job = observed.job;
@@ -126,7 +135,7 @@ pub(super) fn next(
     let finished = progress.is_finished().then(|| now.clone());
     // The Go operator's oldest version wrote only `endTimestamp`.
     let end_time = previous.end_time.or(previous.end_timestamp).or(finished);
-    let (standing, reason, message) = describe(observed, counts, &details, blocked);
+    let (standing, reason, message) = describe(observed, counts, &details, waits);
     let conditions = conditions(
         &previous.conditions,
         standing,
@@ -166,7 +175,7 @@ fn describe(
     observed: &Observed<'_>,
     counts: &Counts,
     details: &[TargetDetail],
-    blocked: Option<&Failure>,
+    waits: Waits<'_>,
 ) -> (Standing, String, String) {
     let mut summary = counts.sentence();
     if observed.job.spec.dry_run {
@@ -198,7 +207,7 @@ fn describe(
             (Standing::Stalled, reason, format!("{summary}{why}"))
         }
         Progress::Pending | Progress::Processing => {
-            if let Some(failure) = blocked {
+            if let Some(failure) = waits.blocked {
                 // A job that has not started waits only a moment for an ActionPlugin to appear.
                 let passes = progress == Progress::Pending
                     && matches!(observed.action, ActionState::NotFound { .. });
@@ -210,7 +219,7 @@ fn describe(
                 let message = format!("{summary}; {}", failure.message);
                 return (standing, failure.reason.clone(), message);
             }
-            match held_back(observed.job, counts) {
+            match held_back(observed.job, counts).or_else(|| few_available(counts, waits.held)) {
                 Some((standing, reason, why)) => {
                     (standing, reason.to_owned(), format!("{summary}; {why}"))
                 }
@@ -292,6 +301,15 @@ fn held_back(job: &OperationJob, counts: &Counts) -> Option<(Standing, &'static 
         format!("targets in progress: {under_way}{unreleased}; spec.maxConcurrent allows no more");
     let word = progress_word(counts.progress());
     Some((Standing::Reconciling, word, why))
+}
+
+/// That targets wait for more available pods.
+fn few_available(counts: &Counts, held: Option<&str>) -> Option<(Standing, &'static str, String)> {
+    let reason = match counts.processing {
+        0 => "WaitingForAvailability",
+        _ => progress_word(counts.progress()),
+    };
+    Some((Standing::Reconciling, reason, held?.to_owned()))
 }
 
 /// Whether the failures of these targets cancel the job.

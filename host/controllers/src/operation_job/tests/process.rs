@@ -84,6 +84,7 @@ impl Process {
             client: client.clone(),
             jobs: jobs.clone(),
             served_fields: ServedFields::any(),
+            starts: Starts::default(),
             existing,
             pod_writer: PodWriter {
                 pods: pods.clone(),

@@ -1,5 +1,6 @@
 //! Tests of the decisions of one pass, and of passes in a row.
 
+mod availability;
 mod conclude;
 mod deletion;
 mod dry_run;

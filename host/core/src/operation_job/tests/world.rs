@@ -19,6 +19,7 @@ use crate::{
     action::{ActionError, Attributes, Failure, OpsProgress, ProgressReport, Unfinished},
     operation_job::{
         ActionState, Observed,
+        availability::Availability,
         conclude::{Answer, Answers, Conclusion, conclude},
         lifecycle::Lifecycle,
         parameters::Parameters,
@@ -48,6 +49,7 @@ pub(super) struct World {
     pub(super) lacking: Option<Failure>,
     pub(super) lifecycle: Lifecycle,
     pub(super) parameters: Parameters,
+    pub(super) availability: Availability,
     /// For how many seconds the deleted job's action has not been loaded.
     pub(super) blocked: u64,
     pub(super) now: i64,
@@ -79,6 +81,7 @@ impl World {
             lacking: None,
             lifecycle: Lifecycle::default(),
             parameters: Parameters::Accepted,
+            availability: Availability::Unlimited,
             blocked: 0,
             now: START,
         };
@@ -126,7 +129,7 @@ impl World {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        plan(&self.observed())
+        plan(&self.observed(), &self.availability)
     }
 
     /// What this pass does, which is not to delete the job.
