@@ -141,8 +141,7 @@ impl Reconciler for OperationJobs {
             blocked: self.book.blocked(&uid, blocked),
             now,
         }; // (no client)
-        let (plan, starting) = self.plan(&observed, surroundings); // (no client)
-        let run = match plan {
+        let run = match self.plan(&observed, surroundings) {
             Plan::Expire => return self.expire(&api, &job).await, // (client)
             Plan::Run(run) => run,
         };
@@ -154,7 +153,7 @@ impl Reconciler for OperationJobs {
         let next = self
             .write_status(&api, &job, version, &conclusion, acted)
             .await?; // (client)
-        drop(starting);
+        self.starts.forget(&uid);
         if conclusion.released && next.requeue_after.is_none() {
             self.let_go(&api, &job).await?; // (client)
         }
@@ -166,7 +165,9 @@ impl Reconciler for OperationJobs {
     }
 
     fn leave(&self, job: &OperationJob) {
-        self.book.forget(&job.uid().unwrap_or_default());
+        let uid = job.uid().unwrap_or_default();
+        self.book.forget(&uid);
+        self.starts.forget(&uid);
     }
 }
 

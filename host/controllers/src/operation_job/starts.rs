@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -38,22 +38,20 @@ pub struct Starts {
     sizes: Recent<(String, &'static str), Arc<Sizes>>,
     /// By namespace.
     budgets: Recent<String, Arc<Vec<PodDisruptionBudget>>>,
-    /// By the uid of a job: the uids of the pods of targets that a reconcile under way starts. The cache of jobs does
-    /// not have these targets yet.
+    /// By the uid of a job: the uids of the pods of targets that it starts, until the cache of jobs has them. If a
+    /// status was written without an answer, that is not before the next reconcile.
     starting: Mutex<HashMap<String, HashSet<String>>>,
 }
 
-/// The targets that a reconcile starts, until its end.
-pub(super) struct Starting<'s> {
-    starts: &'s Starts,
-    job: String,
-}
+impl Starts {
+    /// The cache of jobs has all targets that the job started.
+    pub(super) fn forget(&self, job: &str) {
+        self.starting().remove(job);
+    }
 
-impl Drop for Starting<'_> {
-    fn drop(&mut self) {
-        let starting = self.starts.starting.lock();
-        let mut starting = starting.unwrap_or_else(PoisonError::into_inner);
-        starting.remove(&self.job);
+    fn starting(&self) -> MutexGuard<'_, HashMap<String, HashSet<String>>> {
+        let starting = self.starting.lock();
+        starting.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,16 +201,16 @@ impl OperationJobs {
         Ok(budgets)
     }
 
-    /// Plans, and remembers which targets start until the returned value is dropped. Two reconciles at the same time
-    /// do not start targets of one workload without knowing of each other.
+    /// Plans, and remembers which targets start until [`Starts::forget`]. Two reconciles at the same time do not start
+    /// targets of one workload without knowing of each other.
     pub(super) fn plan(
         &self,
         observed: &Observed<'_>,
         surroundings: Option<Result<Surroundings, Failure>>,
-    ) -> (Plan, Starting<'_>) {
+    ) -> Plan {
         let job = observed.job.uid().unwrap_or_default();
-        let starting = self.starts.starting.lock();
-        let mut starting = starting.unwrap_or_else(PoisonError::into_inner);
+        let mut starting = self.starts.starting();
+        starting.remove(&job);
         let availability = match surroundings {
             None => Availability::Unlimited,
             Some(Err(failure)) => Availability::Unknown(failure),
@@ -232,11 +230,10 @@ impl OperationJobs {
         if let Plan::Run(run) = &plan {
             let starts: HashSet<_> = run.starting().cloned().collect();
             if !starts.is_empty() {
-                starting.insert(job.clone(), starts);
+                starting.insert(job, starts);
             }
         }
-        let starts = &self.starts;
-        (plan, Starting { starts, job })
+        plan
     }
 }
 

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::util::intstr::IntOrString, jiff::Timestamp};
 use kube::ResourceExt;
 use operon_api::{
     OperationJob, keys,
     operation_job::{OperationJobStatus, Progress, TargetDetail},
 };
-use operon_core::operation_job::RELEASED;
+use operon_core::operation_job::{RELEASED, availability::operated};
 use serde_json::Value;
 
-use crate::simulation::{Objects, Write, plurals::PODS};
+use crate::simulation::{
+    Objects, Write,
+    plurals::{OPERATION_JOBS, PODS},
+};
 
 /// What was written, and the promises that were broken.
 pub(super) struct Writes {
@@ -53,6 +56,7 @@ impl Writes {
             finalizers.any(|held| held == keys::OPERATION_JOB_FINALIZER)
         };
         if write.subresource == Some("status") {
+            self.availability(&old, &job(new), write.objects);
             self.status(&old, &job(new), now, write.is_answered);
         } else if is_held(write.old) && !is_held(new) {
             self.let_go(&old, write.objects);
@@ -114,6 +118,33 @@ impl Writes {
         if let Some(progress) = progress(new).filter(|progress| progress.is_finished()) {
             self.finished.insert(uid, progress);
         }
+    }
+
+    /// When a target starts that is available, no more available pods are in operation than the job allows.
+    fn availability(&mut self, old: &OperationJob, new: &OperationJob, objects: &Objects) {
+        let Some(IntOrString::Int(most)) = new.spec.max_unavailable else {
+            return;
+        };
+        let pods = objects.all(PODS);
+        let is_available = |uid: &String| {
+            let found = pods.iter().find(|pod| pod["metadata"]["uid"] == **uid);
+            found.is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        };
+        let known: BTreeSet<_> = operated(old).collect();
+        let started = operated(new).filter(|uid| !known.contains(uid));
+        if !started.into_iter().any(is_available) {
+            return;
+        }
+        let jobs = objects.all(OPERATION_JOBS);
+        let others: Vec<_> = jobs.iter().map(job).collect();
+        let others = others.iter().filter(|other| other.uid() != new.uid());
+        let all: BTreeSet<_> = others.flat_map(operated).chain(operated(new)).collect();
+        let count = all.into_iter().filter(|uid| is_available(uid)).count();
+        self.promise(
+            i32::try_from(count).is_ok_and(|count| count <= most),
+            "no target starts that the workload cannot spare",
+            &(count, most, &new.status),
+        );
     }
 
     /// The finalizer is taken off a deleted job: all that started has succeeded, been released, or is

@@ -30,6 +30,8 @@ struct Cluster {
     action: Arc<Moody>,
     plugin: Arc<Mutex<Plugin>>,
     jobs: usize,
+    /// That of all jobs: one without a limit starts targets while another decides.
+    max_unavailable: Option<usize>,
 }
 
 impl Cluster {
@@ -65,6 +67,7 @@ impl Cluster {
             action,
             plugin,
             jobs: 0,
+            max_unavailable: chance.pick(&[None, Some(1), Some(2)]),
         }
     }
 
@@ -82,6 +85,7 @@ impl Cluster {
                 "action": chance.pick(&["Moody", "Moody", "Moody", "Unknown"]),
                 "targets": targets,
                 "partition": chance.pick(&[Value::Null, json!(0), json!(1), json!(2)]),
+                "maxUnavailable": self.max_unavailable,
                 "activeDeadlineSeconds": chance.pick(&[20, 90, 600]),
                 "TTLSecondsAfterFinished": chance.pick(&[-1, 5, 60, 7000]),
             },
@@ -176,8 +180,12 @@ impl Cluster {
 fn create_pod(state: &mut State, name: &str, now: Timestamp) {
     if state.objects.get(PODS, name).is_none() {
         let pod = json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "ownerReferences": [{
+                "apiVersion": "example.com/v1", "kind": "Set", "name": "set", "uid": "set", "controller": true,
+            }]},
             "spec": {"containers": [{"name": "main"}]},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
         });
         state.objects.create(PODS, pod, now);
     }
