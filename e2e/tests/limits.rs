@@ -168,8 +168,8 @@ async fn no_target_starts_while_too_few_pods_of_its_deployment_are_available() {
         job.spec.max_unavailable = Some(IntOrString::Int(1));
         world.create(&job).await;
         let new = world.another_pod("foo", &before).await;
-        let waits = "targets that wait: 1; deployment/foo lacks 1 of 3 available pods, targets in progress included, \
-                     and spec.maxUnavailable allows 1";
+        let waits = "targets that wait: 1; deployment/foo: 2 of 3 pods are available and not in operation, and \
+                     spec.maxUnavailable allows 1 to be missing";
         world
             .job_until("opj", "waits for the first pod", |found| {
                 message(found) == format!("0 of 2 targets succeeded; {waits}")
@@ -227,7 +227,7 @@ async fn a_job_with_max_unavailable_waits_for_pod_disruption_budgets() {
         world
             .job_until("opj", "names the budget", |found| {
                 message(found).contains(
-                    "PodDisruptionBudget keep requires 2 available pods, and 2 are available",
+                    "PodDisruptionBudget keep: 2 pods are available and not in operation, and 2 are required",
                 )
             })
             .await;

@@ -168,8 +168,8 @@ pub struct OperationJobSpec {
     #[schemars(extend("x-kubernetes-validations" = [positive_amount()]))]
     pub max_concurrent: Option<IntOrString>,
 
-    /// How many pods of each workload may be unavailable when a target starts, targets in progress included: a number,
-    /// or a percentage of the pods that the workload wants such as `10%`, rounded down, at least 1. What the workload
+    /// How many pods of each workload may be unavailable when a target starts, those in operation included: a number, or
+    /// a percentage of the pods that the workload wants such as `10%`, rounded down, at least 1. What the workload
     /// lacks for other reasons counts as well, and no target starts against a PodDisruptionBudget. Absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [positive_amount()]))]

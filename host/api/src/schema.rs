@@ -54,7 +54,7 @@ pub(crate) fn amount() -> Value {
     })
 }
 
-/// The same of at least one target.
+/// The rule of a number that is at least 1, or a percentage of a total.
 pub(crate) fn positive_amount() -> Value {
     json!({
         "rule": "type(self) == int ? self >= 1 && self <= 2147483647 : self.matches('^[1-9][0-9]{0,8}%$')",

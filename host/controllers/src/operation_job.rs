@@ -119,7 +119,6 @@ impl Reconciler for OperationJobs {
         let (action, loaded) = self.catalogue.find(&job.spec.action);
         let pods = self.target_pods(&job);
         let unready_nodes = self.unready_nodes(&pods);
-        let surroundings = self.surroundings(&job, &pods).await; // (client)
         let now = whole_seconds((self.clock)());
         let blocked = job.metadata.deletion_timestamp.is_some()
             && matches!(action, ActionState::NotLoaded { .. });
@@ -141,11 +140,13 @@ impl Reconciler for OperationJobs {
             blocked: self.book.blocked(&uid, blocked),
             now,
         }; // (no client)
-        let run = match self.plan(&observed, surroundings) {
+        // (client)
+        let run = match self.plan(&observed).await {
             Plan::Expire => return self.expire(&api, &job).await, // (client)
             Plan::Run(run) => run,
         };
         let version = self.hold(&api, &job).await?; // (client)
+        self.starts.write_on(&uid, version.as_ref());
         let written = self.pod_writer.write_all(&observed, &run).await; // (client)
         let mut acted = self.act(&observed, &run, loaded).await; // (client, as the plugin)
         acted.answers.given.extend(written);
@@ -153,7 +154,6 @@ impl Reconciler for OperationJobs {
         let next = self
             .write_status(&api, &job, version, &conclusion, acted)
             .await?; // (client)
-        self.starts.forget(&uid);
         if conclusion.released && next.requeue_after.is_none() {
             self.let_go(&api, &job).await?; // (client)
         }
@@ -417,10 +417,11 @@ impl OperationJobs {
         events: &[JobEvent],
     ) -> Option<Duration> {
         match written {
-            Written::Unchanged => return None,
             Written::Later(wait) => return Some(wait),
+            Written::Unchanged => return None,
             Written::Yes(written) => self.jobs.wrote(*written),
         }
+        self.starts.forget(&job.uid().unwrap_or_default());
         for event in events {
             let target = event.target.as_deref().map(|name| pod_reference(job, name));
             let (reason, action) = (event.reason, &job.spec.action);

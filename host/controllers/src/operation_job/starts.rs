@@ -2,45 +2,62 @@
 //! jobs start meanwhile. The decision itself is in `operon_core::operation_job::availability`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
+    fmt::Debug,
+    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
+use k8s_openapi::{
+    api::{core::v1::Pod, policy::v1::PodDisruptionBudget},
+    jiff::Timestamp,
+};
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, ListParams, Object},
+    runtime::reflector::ObjectRef,
 };
 use operon_api::OperationJob;
-use operon_core::{
-    action::Failure,
-    operation_job::{
-        Observed,
-        availability::{
-            self, Availability, Size, Sizes, Surroundings, Workload, operated, workload,
-        },
-        plan::{Plan, plan},
+use operon_core::operation_job::{
+    Observed,
+    availability::{
+        Availability, Inventory, Operated, Size, Sizes, Workload, is_limited, operated, workload,
     },
+    plan::{Plan, plan},
 };
 use serde::{Deserialize, Serialize};
 
 use super::OperationJobs;
-use crate::{apply::within_limit, error::Error, recent::Recent};
+use crate::{recent::Recent, status::whole_seconds};
 
 /// How long the sizes of workloads and the PodDisruptionBudgets of a namespace are not read again.
 const LASTS: Duration = Duration::from_secs(5);
+
+/// How long a reconcile waits for them.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What is known about targets that start, besides the caches.
 #[derive(Default)]
 pub struct Starts {
     /// By namespace and kind.
-    sizes: Recent<(String, &'static str), Arc<Sizes>>,
+    sizes: Recent<(String, &'static str), Found<Sizes>>,
     /// By namespace.
-    budgets: Recent<String, Arc<Vec<PodDisruptionBudget>>>,
-    /// By the uid of a job: the uids of the pods of targets that it starts, until the cache of jobs has them. If a
-    /// status was written without an answer, that is not before the next reconcile.
-    starting: Mutex<HashMap<String, HashSet<String>>>,
+    budgets: Recent<String, Found<Vec<PodDisruptionBudget>>>,
+    /// By the uid of a job.
+    starting: Mutex<HashMap<String, Starting>>,
+}
+
+/// What was found, or why nothing was, and when.
+type Found<T> = (Timestamp, Result<Arc<T>, String>);
+
+/// The targets that a job starts, until the cache of jobs has them. If a status was written without an answer, that is
+/// when the cache has another version of the job.
+struct Starting {
+    job: ObjectRef<OperationJob>,
+    pods: HashSet<Operated>,
+    /// The version of the job that the status is written on.
+    version: Option<String>,
 }
 
 impl Starts {
@@ -49,7 +66,14 @@ impl Starts {
         self.starting().remove(job);
     }
 
-    fn starting(&self) -> MutexGuard<'_, HashMap<String, HashSet<String>>> {
+    /// The status of the job will be written on this version of it.
+    pub(super) fn write_on(&self, job: &str, version: Option<&String>) {
+        if let Some(starting) = self.starting().get_mut(job) {
+            starting.version = version.cloned();
+        }
+    }
+
+    fn starting(&self) -> MutexGuard<'_, HashMap<String, Starting>> {
         let starting = self.starting.lock();
         starting.unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,39 +85,53 @@ struct Kind {
     version: &'static str,
     name: &'static str,
     plural: &'static str,
+    /// How many pods one without `spec.replicas` wants; none: that is in its status.
+    default: Option<i32>,
 }
 
-/// The kinds of workloads that are read. Of others, the pods that exist are wanted.
-const KINDS: [Kind; 5] = [
+/// The kinds of workloads that are known.
+const KINDS: [Kind; 6] = [
     Kind {
         group: "apps",
         version: "v1",
         name: "Deployment",
         plural: "deployments",
+        default: Some(1),
     },
     Kind {
         group: "apps",
         version: "v1",
         name: "ReplicaSet",
         plural: "replicasets",
+        default: Some(1),
     },
     Kind {
         group: "apps",
         version: "v1",
         name: "StatefulSet",
         plural: "statefulsets",
+        default: Some(1),
     },
     Kind {
         group: "apps",
         version: "v1",
         name: "DaemonSet",
         plural: "daemonsets",
+        default: None,
+    },
+    Kind {
+        group: "",
+        version: "v1",
+        name: "ReplicationController",
+        plural: "replicationcontrollers",
+        default: Some(1),
     },
     Kind {
         group: "apps.kusionstack.io",
         version: "v1alpha1",
         name: "CollaSet",
         plural: "collasets",
+        default: Some(0),
     },
 ];
 
@@ -115,149 +153,191 @@ struct SizedStatus {
 }
 
 impl OperationJobs {
-    /// What the targets of a job may take away from when they start, if the job limits that and may start some.
-    pub(super) async fn surroundings(
-        &self,
-        job: &OperationJob,
-        targets: &HashMap<String, Arc<Pod>>,
-    ) -> Option<Result<Surroundings, Failure>> {
-        if !availability::is_limited(job) {
-            return None;
-        }
-        if let Some(stale) = self.pods.stale() {
-            let message = format!(
-                "how many pods are available for spec.maxUnavailable is not known: {stale}"
-            );
-            return Some(Err(Failure::new("CacheStale", message)));
-        }
-        let read = self.read_surroundings(job, targets).await;
-        Some(read.map_err(|error| {
-            let message = format!(
-                "how many pods spec.maxUnavailable leaves is not known: {}",
-                error.chain()
-            );
-            Failure::new(error.reason(), message)
-        }))
-    }
-
-    async fn read_surroundings(
-        &self,
-        job: &OperationJob,
-        targets: &HashMap<String, Arc<Pod>>,
-    ) -> Result<Surroundings, Error> {
-        let namespace = job.namespace().unwrap_or_default();
-        let workloads = targets.values().filter_map(|pod| workload(pod));
-        let workloads: BTreeSet<_> = workloads.map(|found| (found.group, found.kind)).collect();
-        let mut sizes = Vec::new();
-        for kind in &KINDS {
-            if workloads.contains(&(kind.group.to_owned(), kind.name.to_owned())) {
-                sizes.push(self.sizes(&namespace, kind).await?);
+    /// Plans, and remembers which targets start until [`Starts::forget`]. Two reconciles at the same time do not start
+    /// targets of one workload without knowing of each other.
+    pub(super) async fn plan(&self, observed: &Observed<'_>) -> Plan {
+        let mut availability = Availability::Unlimited;
+        if is_limited(observed.job)
+            && let Plan::Run(run) = plan(observed, &availability)
+        {
+            let names: Vec<_> = run.starting().map(|pod| pod.name).collect();
+            let pods = names.iter().filter_map(|name| observed.pods.get(name));
+            let pods: Vec<_> = pods.cloned().collect();
+            if !pods.is_empty() {
+                availability = self.availability(observed, &pods).await;
             }
         }
-        let budgets = self.budgets(&namespace).await?;
-        let is_near =
-            |pod: &Arc<Pod>| ResourceExt::namespace(&**pod).as_deref() == Some(&*namespace);
-        let pods = self.pods.store.state().into_iter().filter(is_near);
-        Ok(Surroundings {
+        self.decide(observed, availability)
+    }
+
+    /// The plan, with what other jobs have started and start.
+    pub(super) fn decide(&self, observed: &Observed<'_>, availability: Availability) -> Plan {
+        let job = observed.job;
+        let uid = job.uid().unwrap_or_default();
+        let mut starting = self.starts.starting();
+        let known = starting.remove(&uid);
+        starting.retain(|uid, starting| {
+            let job = self.jobs.store.get(&starting.job);
+            job.is_some_and(|job| job.metadata.uid.as_ref() == Some(uid))
+        });
+        let plan = if availability == Availability::Unlimited {
+            plan(observed, &availability)
+        } else {
+            let all = self.jobs.store.state();
+            let near = all
+                .iter()
+                .filter(|other| other.metadata.namespace == job.metadata.namespace);
+            let others = near.filter(|other| other.metadata.uid.as_ref() != Some(&uid));
+            let others = others.flat_map(|other| operated(other));
+            let about_to = starting.values().flat_map(|starting| &starting.pods);
+            let all = operated(job).chain(others).chain(about_to.cloned());
+            plan(observed, &availability.without(all))
+        };
+        let mut next = Starting {
+            job: ObjectRef::from_obj(job),
+            pods: HashSet::new(),
+            version: job.resource_version(),
+        };
+        if let Plan::Run(run) = &plan
+            && !job.spec.dry_run
+        {
+            next.pods = run.starting().collect();
+        }
+        if let Some(known) = known.filter(|known| known.version == next.version) {
+            next.pods.extend(known.pods);
+        }
+        if !next.pods.is_empty() {
+            starting.insert(uid, next);
+        }
+        plan
+    }
+
+    /// Whether the pods of targets that would start can be spared.
+    async fn availability(&self, observed: &Observed<'_>, starting: &[Arc<Pod>]) -> Availability {
+        if let Some(stale) = self.pods.stale() {
+            return Availability::Unknown(format!(
+                "how many pods are available is not known: {stale}"
+            ));
+        }
+        match self.inventory(observed.job, starting).await {
+            Ok(inventory) => Availability::of(observed.job, starting, &inventory, observed.now),
+            Err(why) => Availability::Unknown(why),
+        }
+    }
+
+    async fn inventory(
+        &self,
+        job: &OperationJob,
+        starting: &[Arc<Pod>],
+    ) -> Result<Inventory, String> {
+        let namespace = job.namespace().unwrap_or_default();
+        let workloads = starting.iter().filter_map(|pod| workload(pod));
+        let workloads: BTreeSet<_> = workloads.map(|found| (found.group, found.kind)).collect();
+        let has = |kind: &&Kind| workloads.contains(&(kind.group.to_owned(), kind.name.to_owned()));
+        // An answer from before the job does not have what was applied together with the job.
+        let since = job.status.as_ref().and_then(|s| s.start_time.as_ref());
+        let since = since.map_or(Timestamp::MAX, |since| since.0);
+        let sizes = KINDS.iter().filter(has);
+        let sizes = sizes.map(|kind| self.sizes(&namespace, kind, since));
+        let (sizes, budgets) = futures::join!(
+            futures::future::try_join_all(sizes),
+            self.budgets(&namespace, since)
+        );
+        let (sizes, budgets) = (sizes?, budgets?);
+        let pods = self.pods.store.state().into_iter();
+        let pods = pods.filter(|pod| pod.metadata.namespace == job.metadata.namespace);
+        Ok(Inventory {
             pods: pods.collect(),
             sizes,
             budgets,
-            operated: HashSet::new(),
         })
     }
 
     /// How many pods the workloads of a kind want.
-    async fn sizes(&self, namespace: &str, kind: &'static Kind) -> Result<Arc<Sizes>, Error> {
+    async fn sizes(
+        &self,
+        namespace: &str,
+        kind: &'static Kind,
+        since: Timestamp,
+    ) -> Result<Arc<Sizes>, String> {
         let key = (namespace.to_owned(), kind.plural);
-        if let Some((sizes, _)) = self.starts.sizes.get(&key) {
-            return Ok(sizes);
+        if let Some(((at, found), _)) = self.starts.sizes.get(&key)
+            && at >= since
+        {
+            return found;
         }
         let resource = ApiResource {
             group: kind.group.to_owned(),
             version: kind.version.to_owned(),
-            api_version: format!("{}/{}", kind.group, kind.version),
+            api_version: match kind.group {
+                "" => kind.version.to_owned(),
+                group => format!("{group}/{}", kind.version),
+            },
             kind: kind.name.to_owned(),
             plural: kind.plural.to_owned(),
         };
         let api: Api<Sized> = Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let named = || format!("{}s of namespace {namespace:?}", kind.name);
-        let found = within_limit("list", named, api.list(&from_cache())).await?;
-        let sizes = found.items.iter().map(|found| size(kind, found));
-        let sizes = Arc::new(sizes.collect::<BTreeMap<_, _>>());
-        self.starts.sizes.keep(key, Arc::clone(&sizes), LASTS);
-        Ok(sizes)
+        let at = whole_seconds((self.clock)());
+        let found = list(kind.name, namespace, api).await.map(|found| {
+            let sizes = found.iter().filter_map(|found| size(kind, found));
+            Arc::new(sizes.collect::<Sizes>())
+        });
+        self.starts.sizes.keep(key, (at, found.clone()), LASTS);
+        found
     }
 
-    async fn budgets(&self, namespace: &str) -> Result<Arc<Vec<PodDisruptionBudget>>, Error> {
-        if let Some((budgets, _)) = self.starts.budgets.get(namespace) {
-            return Ok(budgets);
+    async fn budgets(
+        &self,
+        namespace: &str,
+        since: Timestamp,
+    ) -> Result<Arc<Vec<PodDisruptionBudget>>, String> {
+        if let Some(((at, found), _)) = self.starts.budgets.get(namespace)
+            && at >= since
+        {
+            return found;
         }
         let api: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), namespace);
-        let named = || format!("PodDisruptionBudgets of namespace {namespace:?}");
-        let found = within_limit("list", named, api.list(&from_cache())).await?;
-        let budgets = Arc::new(found.items);
-        let (key, kept) = (namespace.to_owned(), Arc::clone(&budgets));
+        let at = whole_seconds((self.clock)());
+        let found = list("PodDisruptionBudget", namespace, api).await;
+        let found = found.map(Arc::new);
+        let (key, kept) = (namespace.to_owned(), (at, found.clone()));
         self.starts.budgets.keep(key, kept, LASTS);
-        Ok(budgets)
-    }
-
-    /// Plans, and remembers which targets start until [`Starts::forget`]. Two reconciles at the same time do not start
-    /// targets of one workload without knowing of each other.
-    pub(super) fn plan(
-        &self,
-        observed: &Observed<'_>,
-        surroundings: Option<Result<Surroundings, Failure>>,
-    ) -> Plan {
-        let job = observed.job.uid().unwrap_or_default();
-        let mut starting = self.starts.starting();
-        starting.remove(&job);
-        let availability = match surroundings {
-            None => Availability::Unlimited,
-            Some(Err(failure)) => Availability::Unknown(failure),
-            Some(Ok(mut surroundings)) => {
-                let all = self.jobs.store.state();
-                let others = all.iter().filter(|other| {
-                    other.namespace() == observed.job.namespace()
-                        && other.uid().as_ref() != Some(&job)
-                });
-                let operated = others.flat_map(|other| operated(other)).cloned();
-                let about_to = starting.values().flatten().cloned();
-                surroundings.operated = operated.chain(about_to).collect();
-                Availability::of(observed.job, &surroundings, observed.now)
-            }
-        };
-        let plan = plan(observed, &availability);
-        if let Plan::Run(run) = &plan {
-            let starts: HashSet<_> = run.starting().cloned().collect();
-            if !starts.is_empty() {
-                starting.insert(job, starts);
-            }
-        }
-        plan
+        found
     }
 }
 
-/// As the API server has it in its own cache.
-fn from_cache() -> ListParams {
-    ListParams::default().match_any()
+/// All objects of a kind in a namespace, or a sentence that says why they are not known.
+async fn list<K>(kind: &str, namespace: &str, api: Api<K>) -> Result<Vec<K>, String>
+where
+    K: Clone + Debug + serde::de::DeserializeOwned,
+{
+    let params = ListParams::default();
+    let found = within(api.list(&params)).await;
+    let failed = |why| format!("the {kind}s of namespace {namespace:?} are not known: {why}");
+    found.map(|found| found.items).map_err(failed)
 }
 
-fn size(kind: &Kind, found: &Sized) -> (Workload, Size) {
+async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, request).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn size(kind: &Kind, found: &Sized) -> Option<(Workload, Size)> {
+    let status = found.status.as_ref();
+    let pods = match kind.default {
+        Some(default) => found.spec.replicas.unwrap_or(default),
+        None => status.and_then(|status| status.desired_number_scheduled)?,
+    };
     let workload = Workload {
         group: kind.group.to_owned(),
         kind: kind.name.to_owned(),
         name: found.name_any(),
     };
-    let status = found.status.as_ref();
-    let of_nodes = status.and_then(|status| status.desired_number_scheduled);
-    let pods = match kind.name {
-        "DaemonSet" => of_nodes.unwrap_or(0),
-        // The API server's default.
-        _ => found.spec.replicas.unwrap_or(1),
-    };
     let size = Size {
-        pods: usize::try_from(pods).unwrap_or(0),
+        pods: usize::try_from(pods).ok()?,
         min_ready_seconds: i64::from(found.spec.min_ready_seconds.unwrap_or(0)),
     };
-    (workload, size)
+    Some((workload, size))
 }

@@ -1,11 +1,11 @@
-//! How many pods must stay available while a job with `spec.maxUnavailable` starts targets. Pure.
+//! Whether pods can be spared: which targets of a job with `spec.maxUnavailable` may start. Pure.
 //!
-//! A target that starts may make its pod unavailable, so it is counted as unavailable from then on. What a workload
+//! A target that starts may make its pod unavailable, so from then on it does not count as available. What a workload
 //! lacks for other reasons counts as well, and so do the PodDisruptionBudgets of the pods. A pod that is not available
 //! has nothing to lose: such a target may always start.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -22,13 +22,43 @@ use operon_api::{OperationJob, operation_job::Progress};
 
 use super::{limits, size};
 use crate::{
-    action::Failure,
     amount::Amount,
     pod_lifecycle::pod::{condition, is_finished, is_ready},
 };
 
-/// The label by which a Deployment names its ReplicaSets: `NAME-HASH`.
-const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+/// Whether pods may become unavailable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// The job has no limit.
+    Unlimited,
+    /// It is not known, for this reason.
+    Unknown(String),
+    /// So many.
+    Limited(Allowance),
+}
+
+/// What a namespace has, as far as it matters to the targets that start.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// The pods.
+    pub pods: Vec<Arc<Pod>>,
+    /// What workloads want.
+    pub sizes: Vec<Arc<Sizes>>,
+    /// The PodDisruptionBudgets.
+    pub budgets: Arc<Vec<PodDisruptionBudget>>,
+}
+
+/// What workloads want.
+pub type Sizes = BTreeMap<Workload, Size>;
+
+/// How many pods a workload wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Their number.
+    pub pods: usize,
+    /// For how many seconds a pod must have been Ready to be available.
+    pub min_ready_seconds: i64,
+}
 
 /// A workload with pods, within one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +70,9 @@ pub struct Workload {
     /// Its name.
     pub name: String,
 }
+
+/// The label by which a Deployment names its ReplicaSets: `NAME-HASH`.
+const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The workload that a pod belongs to: its controller, or the Deployment of this ReplicaSet.
 pub fn workload(pod: &Pod) -> Option<Workload> {
@@ -67,229 +100,283 @@ pub fn workload(pod: &Pod) -> Option<Workload> {
     })
 }
 
-/// How many pods a workload wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Their number.
-    pub pods: usize,
-    /// For how many seconds a pod must have been Ready to be available.
-    pub min_ready_seconds: i64,
+/// A pod that a job operates.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Operated {
+    /// Its name.
+    pub name: String,
+    /// Its uid; none if the target was started by the Go operator, which knew pods by their names.
+    pub uid: Option<String>,
 }
 
-/// What workloads want.
-pub type Sizes = BTreeMap<Workload, Size>;
-
-/// What targets that start may take away from.
-#[derive(Clone, Debug, Default)]
-pub struct Surroundings {
-    /// The pods of the job's namespace.
-    pub pods: Vec<Arc<Pod>>,
-    /// What their workloads want. Of a workload that is not listed, the pods that exist are wanted.
-    pub sizes: Vec<Arc<Sizes>>,
-    /// The PodDisruptionBudgets of the namespace.
-    pub budgets: Arc<Vec<PodDisruptionBudget>>,
-    /// The uids of the pods that other jobs operate.
-    pub operated: HashSet<String>,
+/// The pods that a job operates, and may change still.
+pub fn operated(job: &OperationJob) -> impl Iterator<Item = Operated> {
+    let status = job.status.as_ref();
+    let status = status.filter(|status| !status.progress.is_some_and(Progress::is_finished));
+    let details = status.filter(|_| !job.spec.dry_run);
+    let details = details
+        .into_iter()
+        .flat_map(|status| &status.target_details);
+    let under_way = details.filter(|detail| size::is_under_way(detail));
+    under_way.map(|detail| Operated {
+        name: detail.name.clone(),
+        uid: detail.pod_uid.clone(),
+    })
 }
 
-/// Whether pods may become unavailable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Availability {
-    /// The job has no limit, or starts nothing.
-    Unlimited,
-    /// It is not known.
-    Unknown(Failure),
-    /// So many.
-    Limited(Room),
+/// Whether a job limits how many pods may become unavailable. A dry run changes nothing.
+pub fn is_limited(job: &OperationJob) -> bool {
+    job.spec.max_unavailable.is_some() && !job.spec.dry_run
 }
 
 /// How many pods may become unavailable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Room {
-    floors: Vec<Floor>,
-    /// By the uid of an available pod: what it counts for.
-    counted: HashMap<String, Vec<usize>>,
+pub struct Allowance {
+    limits: Vec<Limit>,
+    /// The available pods, by name.
+    available: HashMap<String, Available>,
+}
+
+/// An available pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Available {
+    uid: String,
+    /// The places of the limits that it counts for.
+    limits: Vec<usize>,
 }
 
 /// A number of pods that must stay available.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Floor {
-    /// How many more may become unavailable.
+struct Limit {
+    rule: Rule,
+    /// How many pods are available and in no operation.
+    available: usize,
+    /// How many of them may become unavailable.
     free: usize,
-    /// Why no more may.
-    why: String,
 }
 
-/// Whether the job limits how many pods may become unavailable, and has targets that may start.
-pub fn is_limited(job: &OperationJob) -> bool {
-    let status = job.status.as_ref();
-    let details = status.map(|status| status.target_details.as_slice());
-    let details = details.unwrap_or_default();
-    let started = details
-        .iter()
-        .filter(|detail| detail.progress != Progress::Pending);
-    job.spec.max_unavailable.is_some()
-        && job.spec.paused != Some(true)
-        && !job.spec.dry_run
-        && job.metadata.deletion_timestamp.is_none()
-        && started.count() < job.targets().len()
-}
-
-/// The uids of the pods that a job operates, or has not released.
-pub fn operated(job: &OperationJob) -> impl Iterator<Item = &String> {
-    let details = job.status.iter().flat_map(|status| &status.target_details);
-    let under_way = details.filter(|detail| size::is_under_way(detail));
-    under_way.filter_map(|detail| detail.pod_uid.as_ref())
+/// Why pods must stay available.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Rule {
+    Workload {
+        name: String,
+        wanted: usize,
+        allowed: usize,
+    },
+    UnknownWorkload {
+        name: String,
+    },
+    Budget {
+        name: String,
+        least: usize,
+    },
+    UnknownBudget {
+        name: String,
+        why: String,
+    },
 }
 
 impl Availability {
-    /// What the surroundings allow a job.
-    pub fn of(job: &OperationJob, surroundings: &Surroundings, now: Timestamp) -> Self {
+    /// What an inventory allows a job whose targets with these pods start otherwise.
+    pub fn of(
+        job: &OperationJob,
+        starting: &[Arc<Pod>],
+        inventory: &Inventory,
+        now: Timestamp,
+    ) -> Self {
         match limits::unavailable(job) {
-            Err(invalid) => Self::Unknown(invalid),
+            Err(invalid) => Self::Unknown(invalid.message),
             Ok(None) => Self::Unlimited,
-            Ok(Some(allowed)) => Self::Limited(Room::of(job, surroundings, allowed, now)),
+            Ok(Some(allowed)) => Self::Limited(Allowance::of(starting, inventory, allowed, now)),
         }
+    }
+
+    /// The same without pods that are operated.
+    #[must_use]
+    pub fn without(mut self, operated: impl IntoIterator<Item = Operated>) -> Self {
+        if let Self::Limited(allowance) = &mut self {
+            for pod in operated {
+                allowance.remove(&pod);
+            }
+        }
+        self
     }
 }
 
-impl Room {
-    fn of(
-        job: &OperationJob,
-        surroundings: &Surroundings,
-        allowed: Amount,
-        now: Timestamp,
-    ) -> Self {
-        let targets: HashSet<_> = job.targets().iter().map(|t| t.name.as_str()).collect();
-        let operated: HashSet<_> = operated(job).chain(&surroundings.operated).collect();
-        let is_target = |pod: &Pod| targets.contains(pod.metadata.name.as_deref().unwrap_or(""));
-        let is_free = |pod: &Pod| !operated.contains(&pod.uid().unwrap_or_default());
-        let mut room = Self::default();
-        for (workload, pods) in workloads(&surroundings.pods, is_target) {
-            let mut sizes = surroundings.sizes.iter();
-            let size = sizes.find_map(|sizes| sizes.get(&workload));
-            let min_ready = size.map_or(0, |size| size.min_ready_seconds);
-            let wanted = size.map_or(pods.len(), |size| size.pods);
-            let is_counted = |pod: &&Pod| is_available(pod, min_ready, now) && is_free(pod);
-            let counted = pods.into_iter().filter(is_counted).collect();
-            room.add_workload(&workload, wanted, allowed, counted);
-        }
-        for budget in surroundings.budgets.iter() {
-            let selected = selected(budget, &surroundings.pods);
-            if !selected.iter().any(|pod| is_target(pod)) {
-                continue;
+impl Allowance {
+    fn of(starting: &[Arc<Pod>], inventory: &Inventory, allowed: Amount, now: Timestamp) -> Self {
+        let mut allowance = Self::default();
+        let workloads: BTreeSet<_> = starting.iter().filter_map(|pod| workload(pod)).collect();
+        let mut pods: BTreeMap<_, Vec<&Pod>> = BTreeMap::new();
+        for pod in inventory.pods.iter().filter(|pod| !is_finished(pod)) {
+            if let Some(workload) = workload(pod).filter(|found| workloads.contains(found)) {
+                pods.entry(workload).or_default().push(pod);
             }
-            let is_counted = |pod: &&Pod| is_available(pod, 0, now) && is_free(pod);
-            room.add_budget(budget, selected.into_iter().filter(is_counted).collect());
         }
-        room
+        for workload in &workloads {
+            let pods = pods.remove(workload).unwrap_or_default();
+            let size = inventory.sizes.iter().find_map(|sizes| sizes.get(workload));
+            allowance.add_workload(workload, size, allowed, pods, now);
+        }
+        for budget in inventory.budgets.iter() {
+            allowance.add_budget(budget, starting, &inventory.pods, now);
+        }
+        allowance
     }
 
     fn add_workload(
         &mut self,
         workload: &Workload,
-        wanted: usize,
+        size: Option<&Size>,
         allowed: Amount,
-        counted: Vec<&Pod>,
+        pods: Vec<&Pod>,
+        now: Timestamp,
     ) {
-        let Workload {
-            group: _,
-            kind,
-            name,
-        } = workload;
-        let named = format!("{}/{name}", kind.to_lowercase());
+        let name = format!("{}/{}", workload.kind.to_lowercase(), workload.name);
+        let Some(size) = size else {
+            let is_counted = |pod: &&Pod| is_available(pod, 0, now);
+            let available = pods.into_iter().filter(is_counted).collect();
+            return self.add(Rule::UnknownWorkload { name }, usize::MAX, available);
+        };
+        let is_counted = |pod: &&Pod| is_available(pod, size.min_ready_seconds, now);
+        let available: Vec<_> = pods.into_iter().filter(is_counted).collect();
+        let wanted = size.pods;
         // A share that rounds to none would never let a target start.
         let allowed = allowed.rounded_down(wanted).max(1);
-        let lacking = wanted.saturating_sub(counted.len());
-        let why = format!(
-            "{named} lacks {lacking} of {wanted} available pods, targets in progress included, and \
-             spec.maxUnavailable allows {allowed}"
-        );
-        let free = (counted.len() + allowed).saturating_sub(wanted);
-        self.add(free, why, counted);
-    }
-
-    fn add_budget(&mut self, budget: &PodDisruptionBudget, counted: Vec<&Pod>) {
-        let name = budget.name_any();
-        let Some(least) = least(budget) else {
-            let why =
-                format!("PodDisruptionBudget {name} does not say yet how many pods it requires");
-            return self.add(0, why, counted);
+        let rule = Rule::Workload {
+            name,
+            wanted,
+            allowed,
         };
-        let why = format!(
-            "PodDisruptionBudget {name} requires {least} available pods, and {} are available, targets in progress not \
-             included",
-            counted.len()
-        );
-        self.add(counted.len().saturating_sub(least), why, counted);
+        let least = wanted.saturating_sub(allowed);
+        self.add(rule, least, available);
     }
 
-    fn add(&mut self, free: usize, why: String, counted: Vec<&Pod>) {
-        let place = self.floors.len();
-        self.floors.push(Floor { free, why });
-        for pod in counted {
-            let uid = pod.uid().unwrap_or_default();
-            self.counted.entry(uid).or_default().push(place);
+    fn add_budget(
+        &mut self,
+        budget: &PodDisruptionBudget,
+        starting: &[Arc<Pod>],
+        pods: &[Arc<Pod>],
+        now: Timestamp,
+    ) {
+        // One without a selector selects no pods.
+        let selector = budget.spec.as_ref().and_then(|spec| spec.selector.clone());
+        let Some(Ok(selector)) = selector.map(Selector::try_from) else {
+            return;
+        };
+        let is_selected = |pod: &&Arc<Pod>| selector.matches(pod.labels());
+        if !starting.iter().any(|pod| is_selected(&pod)) {
+            return;
+        }
+        let selected = pods.iter().filter(is_selected).map(|pod| &**pod);
+        let available = selected.filter(|pod| is_available(pod, 0, now)).collect();
+        let name = budget.name_any();
+        match least(budget) {
+            Ok(least) => self.add(Rule::Budget { name, least }, least, available),
+            Err(why) => {
+                self.add(Rule::UnknownBudget { name, why }, usize::MAX, available);
+            }
         }
     }
 
-    /// Lets a pod become unavailable.
+    /// Adds a limit on these available pods, of which so many must stay.
+    fn add(&mut self, rule: Rule, least: usize, pods: Vec<&Pod>) {
+        let place = self.limits.len();
+        let free = match rule {
+            // Pods beyond those that are wanted are about to go.
+            Rule::Workload { allowed, .. } => pods.len().saturating_sub(least).min(allowed),
+            _ => pods.len().saturating_sub(least),
+        };
+        self.limits.push(Limit {
+            rule,
+            available: pods.len(),
+            free,
+        });
+        for pod in pods {
+            let counted = self.available.entry(pod.name_any()).or_default();
+            counted.uid = pod.uid().unwrap_or_default();
+            counted.limits.push(place);
+        }
+    }
+
+    /// A pod is operated: it does not count as available, whether it may become unavailable or not.
+    fn remove(&mut self, pod: &Operated) {
+        let Some(found) = self.available.get(&pod.name) else {
+            return;
+        };
+        if pod.uid.as_ref().is_some_and(|uid| *uid != found.uid) {
+            return;
+        }
+        for place in &found.limits {
+            let limit = &mut self.limits[*place];
+            limit.available -= 1;
+            limit.free = limit.free.saturating_sub(1);
+        }
+        self.available.remove(&pod.name);
+    }
+
+    /// Starts the target with the pod of this name.
     ///
     /// # Errors
-    /// Why it may not.
-    pub(super) fn take(&mut self, uid: &str) -> Result<(), &str> {
-        let places = self.counted.get(uid).map(Vec::as_slice);
-        let places = places.unwrap_or_default();
-        if let Some(full) = places.iter().find(|place| self.floors[**place].free == 0) {
-            return Err(&self.floors[*full].why);
+    /// Why the pod must stay available.
+    pub(super) fn start(&mut self, name: &str) -> Result<(), String> {
+        let Some(found) = self.available.get(name) else {
+            return Ok(());
+        };
+        let mut limits = found.limits.iter().map(|place| &self.limits[*place]);
+        if let Some(full) = limits.find(|limit| limit.free == 0) {
+            return Err(full.sentence());
         }
-        for place in places {
-            self.floors[*place].free -= 1;
-        }
-        self.counted.remove(uid);
+        self.remove(&Operated {
+            name: name.to_owned(),
+            uid: None,
+        });
         Ok(())
     }
 }
 
-/// The unfinished pods of each workload that has a target.
-fn workloads(pods: &[Arc<Pod>], is_target: impl Fn(&Pod) -> bool) -> BTreeMap<Workload, Vec<&Pod>> {
-    let mut all: BTreeMap<Workload, Vec<&Pod>> = BTreeMap::new();
-    let mut named = BTreeSet::new();
-    for pod in pods {
-        let Some(workload) = workload(pod) else {
-            continue;
-        };
-        if is_target(pod) {
-            named.insert(workload.clone());
+impl Limit {
+    /// Why no more pods may become unavailable.
+    fn sentence(&self) -> String {
+        let available = self.available;
+        match &self.rule {
+            Rule::Workload {
+                name,
+                wanted,
+                allowed,
+            } => format!(
+                "{name}: {available} of {wanted} pods are available and not in operation, and spec.maxUnavailable allows \
+                 {allowed} to be missing"
+            ),
+            Rule::UnknownWorkload { name } => format!(
+                "how many pods {name} wants is not known, because it does not exist or spec.maxUnavailable does not know \
+                 its kind; remove spec.maxUnavailable to start without"
+            ),
+            Rule::Budget { name, least } => format!(
+                "PodDisruptionBudget {name}: {available} pods are available and not in operation, and {least} are required"
+            ),
+            Rule::UnknownBudget { name, why } => {
+                format!("PodDisruptionBudget {name} does not say how many pods it requires: {why}")
+            }
         }
-        let pods = all.entry(workload).or_default();
-        pods.extend((!is_finished(pod)).then_some(&**pod));
     }
-    all.retain(|workload, _| named.contains(workload));
-    all
 }
 
-/// The pods that a PodDisruptionBudget selects. One without a selector selects none.
-fn selected<'p>(budget: &PodDisruptionBudget, pods: &'p [Arc<Pod>]) -> Vec<&'p Pod> {
-    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.clone());
-    let Some(Ok(selector)) = selector.map(Selector::try_from) else {
-        return Vec::new();
-    };
-    let all = pods.iter().map(|pod| &**pod);
-    all.filter(|pod| selector.matches(pod.labels())).collect()
-}
-
-/// How many available pods a PodDisruptionBudget requires, as its controller computed it for the spec that it has.
-fn least(budget: &PodDisruptionBudget) -> Option<usize> {
-    let status = budget.status.as_ref()?;
-    let has_failed = |condition: &Condition| {
+/// How many available pods a PodDisruptionBudget requires, as its controller computed it for the present spec.
+fn least(budget: &PodDisruptionBudget) -> Result<usize, String> {
+    let status = budget.status.as_ref();
+    let has_failed = |condition: &&Condition| {
         condition.type_ == "DisruptionAllowed" && condition.reason == "SyncFailed"
     };
-    let mut conditions = status.conditions.iter().flatten();
-    if status.observed_generation != budget.metadata.generation || conditions.any(has_failed) {
-        return None;
+    let conditions = status.iter().flat_map(|status| &status.conditions);
+    if let Some(failed) = conditions.flatten().find(has_failed) {
+        return Err(failed.message.clone());
     }
-    usize::try_from(status.desired_healthy).ok()
+    let current = status.filter(|status| status.observed_generation == budget.metadata.generation);
+    let required = current.map(|status| status.desired_healthy);
+    required
+        .and_then(|required| usize::try_from(required).ok())
+        .ok_or_else(|| "its status is not up to date".to_owned())
 }
 
 /// Whether a pod has been Ready for long enough, and stays.

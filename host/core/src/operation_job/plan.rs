@@ -1,6 +1,9 @@
 //! What each target needs in this reconcile. Pure: it reads [`Observed`] and [`Availability`], and nothing else.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use operon_api::{
     OperationJob,
@@ -9,7 +12,7 @@ use operon_api::{
 
 use super::{
     ACTION_GRACE, ActionState, Observed, POD_GRACE, RELEASE_LIMIT,
-    availability::Availability,
+    availability::{Availability, Operated},
     dry_run,
     failures::{
         action_not_found, canceled, deadline_exceeded, no_action_to_release, not_loaded_in_time,
@@ -49,10 +52,13 @@ impl TargetPlans {
         all.filter(|target| matches!(target.step, TargetStep::Start { .. }))
     }
 
-    /// The uids of the pods of the targets that start.
-    pub fn starting(&self) -> impl Iterator<Item = &String> {
+    /// The pods of the targets that start.
+    pub fn starting(&self) -> impl Iterator<Item = Operated> {
         self.targets.iter().filter_map(|target| match &target.step {
-            TargetStep::Start { uid } => Some(uid),
+            TargetStep::Start { uid } => Some(Operated {
+                name: target.detail.name.clone(),
+                uid: Some(uid.clone()),
+            }),
             _ => None,
         })
     }
@@ -241,34 +247,30 @@ fn identify(observed: &Observed<'_>, detail: &mut TargetDetail) {
         .and_then(|pod| pod.metadata.uid.clone());
 }
 
-/// Holds back targets of which too few other pods are available.
+/// Holds back targets with a pod that cannot be spared.
 fn within_availability(availability: &Availability, run: &mut TargetPlans) {
-    let mut room = match availability {
+    let mut allowance = match availability {
         Availability::Unlimited => return,
-        Availability::Unknown(failure) => {
-            for target in run.starts() {
-                target.step = TargetStep::Await(failure.clone());
-            }
-            run.requeue_after = sooner(run.requeue_after, Some(CHECK_AGAIN));
-            return;
-        }
-        Availability::Limited(room) => room.clone(),
+        Availability::Unknown(why) => Err(why.clone()),
+        Availability::Limited(allowance) => Ok(allowance.clone()),
     };
     let mut held = 0;
-    let mut reasons: Vec<String> = Vec::new();
+    let mut reasons = BTreeSet::new();
     for target in run.starts() {
-        let TargetStep::Start { uid } = &target.step else {
-            continue;
+        let started = match &mut allowance {
+            Ok(allowance) => allowance.start(&target.detail.name),
+            Err(why) => Err(why.clone()),
         };
-        if let Err(why) = room.take(uid) {
+        if let Err(why) = started {
             held += 1;
-            if reasons.len() < REASONS && !reasons.iter().any(|known| known == why) {
-                reasons.push(why.to_owned());
+            if reasons.len() < REASONS {
+                reasons.insert(why);
             }
             target.step = TargetStep::Keep;
         }
     }
     if held > 0 {
+        let reasons: Vec<_> = reasons.into_iter().collect();
         run.held = Some(format!("targets that wait: {held}; {}", reasons.join("; ")));
         run.requeue_after = sooner(run.requeue_after, Some(CHECK_AGAIN));
     }

@@ -1,6 +1,6 @@
 //! The guarantees of OperationJobs, each checked at the write that could violate it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use k8s_openapi::{apimachinery::pkg::util::intstr::IntOrString, jiff::Timestamp};
 use kube::ResourceExt;
@@ -8,7 +8,10 @@ use operon_api::{
     OperationJob, keys,
     operation_job::{OperationJobStatus, Progress, TargetDetail},
 };
-use operon_core::operation_job::{RELEASED, availability::operated};
+use operon_core::operation_job::{
+    RELEASED,
+    availability::{Operated, operated},
+};
 use serde_json::Value;
 
 use crate::simulation::{
@@ -126,20 +129,25 @@ impl Writes {
             return;
         };
         let pods = objects.all(PODS);
-        let is_available = |uid: &String| {
-            let found = pods.iter().find(|pod| pod["metadata"]["uid"] == **uid);
+        let is_available = |operated: &Operated| {
+            let uid = operated.uid.as_deref();
+            let found = pods
+                .iter()
+                .find(|pod| pod["metadata"]["uid"].as_str() == uid);
             found.is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_null())
         };
-        let known: BTreeSet<_> = operated(old).collect();
-        let started = operated(new).filter(|uid| !known.contains(uid));
-        if !started.into_iter().any(is_available) {
+        let known: HashSet<_> = operated(old).collect();
+        if !operated(new).any(|pod| !known.contains(&pod) && is_available(&pod)) {
             return;
         }
         let jobs = objects.all(OPERATION_JOBS);
-        let others: Vec<_> = jobs.iter().map(job).collect();
-        let others = others.iter().filter(|other| other.uid() != new.uid());
-        let all: BTreeSet<_> = others.flat_map(operated).chain(operated(new)).collect();
-        let count = all.into_iter().filter(|uid| is_available(uid)).count();
+        let others = jobs.iter().map(job);
+        let others = others.filter(|other| other.uid() != new.uid());
+        let all: HashSet<_> = others
+            .flat_map(|other| operated(&other).collect::<Vec<_>>())
+            .chain(operated(new))
+            .collect();
+        let count = all.iter().filter(|pod| is_available(pod)).count();
         self.promise(
             i32::try_from(count).is_ok_and(|count| count <= most),
             "no target starts that the workload cannot spare",

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::simulation::{
     Chance, Coverage, Server, State, World, name_of,
-    plurals::{OPERATION_JOBS as JOBS, PODS},
+    plurals::{DEPLOYMENTS, OPERATION_JOBS as JOBS, PODS},
     simulate,
 };
 
@@ -60,6 +60,10 @@ impl Cluster {
             ] {
                 create_pod(state, name, now);
             }
+            let workload = json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "set"}, "spec": {"replicas": 3},
+            });
+            state.objects.create(DEPLOYMENTS, workload, now);
             state.faults = faults;
         });
         Self {
@@ -136,6 +140,13 @@ impl Cluster {
         self.world.calm();
         self.action.is_calm.store(true, Ordering::Relaxed);
         self.set_plugin(Plugin::Loaded);
+        self.world.change(|state, _| {
+            // Nothing creates pods again.
+            let workload = state.objects.get(DEPLOYMENTS, "set");
+            let mut workload = workload.expect("a Deployment").clone();
+            workload["spec"]["replicas"] = json!(0);
+            state.objects.set(DEPLOYMENTS, workload);
+        });
         let pods = self.world.server.state().objects.all(PODS);
         for object in pods {
             self.world.change(|state, _| {
@@ -182,7 +193,7 @@ fn create_pod(state: &mut State, name: &str, now: Timestamp) {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "ownerReferences": [{
-                "apiVersion": "example.com/v1", "kind": "Set", "name": "set", "uid": "set", "controller": true,
+                "apiVersion": "apps/v1", "kind": "Deployment", "name": "set", "uid": "set", "controller": true,
             }]},
             "spec": {"containers": [{"name": "main"}]},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},

@@ -1,13 +1,16 @@
 //! Jobs that start targets of one workload at the same time.
 
 use k8s_openapi::api::core::v1::Pod;
-use operon_core::operation_job::availability::Surroundings;
+use operon_core::operation_job::{
+    availability::{Availability, Inventory, Size, workload},
+    plan::TargetPlans,
+};
 
 use super::*;
 
 fn job(name: &str, target: &str) -> OperationJob {
     let job = json!({
-        "metadata": {"namespace": "ns", "name": name, "uid": name},
+        "metadata": {"namespace": "ns", "name": name, "uid": name, "resourceVersion": "1"},
         "spec": {"action": "Scripted", "targets": [{"name": target}], "maxUnavailable": 1},
     });
     serde_json::from_value(job).expect("a job")
@@ -25,8 +28,8 @@ fn pod(name: &str) -> Arc<Pod> {
     Arc::new(serde_json::from_value(pod).expect("a pod"))
 }
 
-/// How many targets a job starts in one reconcile.
-fn start(controller: &OperationJobs, job: &OperationJob) -> usize {
+/// The plan of a job, of which the workload can spare one pod.
+fn decide(controller: &OperationJobs, job: &OperationJob) -> TargetPlans {
     let all = [pod("db-0"), pod("db-1")];
     let pods = all.clone().map(|pod| (pod.name_any(), pod)).into();
     let observed = Observed {
@@ -40,38 +43,73 @@ fn start(controller: &OperationJobs, job: &OperationJob) -> usize {
         blocked: Duration::ZERO,
         now: Timestamp::now(),
     };
-    let surroundings = Surroundings {
-        pods: all.into(),
-        ..Surroundings::default()
+    let size = Size {
+        pods: 2,
+        min_ready_seconds: 0,
     };
-    let plan = controller.plan(&observed, Some(Ok(surroundings)));
-    let Plan::Run(run) = plan else {
+    let db = workload(&all[0]).expect("a controller");
+    let inventory = Inventory {
+        pods: all.to_vec(),
+        sizes: vec![Arc::new([(db, size)].into())],
+        ..Inventory::default()
+    };
+    let availability = Availability::of(job, &all, &inventory, observed.now);
+    let Plan::Run(run) = controller.decide(&observed, availability) else {
         unreachable!("the job does not expire");
     };
-    run.starting().count()
+    run
+}
+
+/// How many targets a job starts.
+fn started(controller: &OperationJobs, job: &OperationJob) -> usize {
+    decide(controller, job).starting().count()
 }
 
 #[tokio::test]
 async fn two_jobs_share_what_may_be_unavailable() {
     let world = World::new(&[]);
     let controller = &world.controller;
-    let (a, b) = (job("a", "db-0"), job("b", "db-1"));
-    assert_eq!(start(controller, &a), 1);
+    let (mut a, b) = (job("a", "db-0"), job("b", "db-1"));
+    for job in [&a, &b] {
+        controller.jobs.wrote(job.clone());
+    }
+    assert_eq!(started(controller, &a), 1);
+    assert_eq!(started(controller, &b), 0, "the other job starts one");
+    assert_eq!(started(controller, &a), 1, "its status was not written");
+    assert_eq!(started(controller, &b), 0);
+
+    // The status was written without an answer, after the finalizer, which made another version.
+    controller.starts.write_on("a", Some(&"2".to_owned()));
+    a.metadata.resource_version = Some("2".to_owned());
+    a.spec.paused = Some(true);
+    assert_eq!(started(controller, &a), 0);
     assert_eq!(
-        start(controller, &b),
+        started(controller, &b),
         0,
-        "the other job is about to start one"
+        "the other job may have started one"
     );
-    assert_eq!(start(controller, &a), 1, "its status was not written");
-    assert_eq!(start(controller, &b), 0);
-    controller.starts.forget("a");
-    assert_eq!(start(controller, &b), 1, "the other job did not start it");
+    // The cache has a later version, which has the status if it was written.
+    a.metadata.resource_version = Some("3".to_owned());
+    assert_eq!(started(controller, &a), 0);
+    assert_eq!(started(controller, &b), 1);
     controller.starts.forget("b");
 
-    let mut started = a;
+    a.spec.paused = None;
+    assert_eq!(started(controller, &a), 1);
     let status =
         json!({"targetDetails": [{"name": "db-0", "progress": "Processing", "podUID": "db-0"}]});
-    started.status = serde_json::from_value(status).expect("a status");
-    controller.jobs.wrote(started);
-    assert_eq!(start(controller, &b), 0, "the other job has started one");
+    a.status = serde_json::from_value(status).expect("a status");
+    controller.jobs.wrote(a);
+    controller.starts.forget("a");
+    assert_eq!(started(controller, &b), 0, "the other job has started one");
+}
+
+#[tokio::test]
+async fn a_job_that_is_gone_holds_nothing_back() {
+    let world = World::new(&[]);
+    let controller = &world.controller;
+    let (gone, b) = (job("gone", "db-0"), job("b", "db-1"));
+    controller.jobs.wrote(b.clone());
+    assert_eq!(started(controller, &gone), 1);
+    assert_eq!(started(controller, &b), 1);
 }
