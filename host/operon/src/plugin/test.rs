@@ -3,6 +3,8 @@
 
 mod changes;
 mod round;
+mod shown;
+mod subject;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use serde_json::Value;
 
 use self::{
     round::{Course, Script},
+    subject::Subject,
     world::World,
 };
 use super::{load, manifests};
@@ -87,8 +90,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .context("failed to start")?;
     runtime.block_on(async {
         let loaded = load::load(&arguments.file, arguments.settings.as_deref()).await?;
-        let mut script = Script::new(&loaded, job.as_ref(), &pods, world);
-        script.check_parameters().await?;
+        let subject = Subject::new(&loaded, job.as_ref(), &pods, world);
+        subject.check_parameters().await?;
+        let mut script = Script::new(subject);
         let color = arguments.color.is_wanted();
         print(&script.setup(color))?;
         for number in 1..=arguments.rounds.max(1) {
