@@ -2,6 +2,7 @@
 //! and what its effects change. The calls are those of the host; the cluster is the fake one of the SDK.
 
 mod changes;
+mod conformance;
 mod round;
 mod shown;
 mod subject;
@@ -14,6 +15,7 @@ use operon_api::OperationJob;
 use serde_json::Value;
 
 use self::{
+    changes::Paint,
     round::{Course, Script},
     subject::Subject,
     world::World,
@@ -57,16 +59,22 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 10, value_name = "NUMBER")]
     rounds: u32,
 
+    /// Run again and again with one thing going wrong each time: calls repeated, effects refused, the pod recreated
+    #[arg(long)]
+    conformance: bool,
+
     /// Whether text has colours; auto means on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    // What the component logs, beside its answers.
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
-    // Another subscriber would be that of a test.
-    let _ = log.without_time().with_target(false).try_init();
+    if !arguments.conformance {
+        // What the component logs, beside its answers.
+        let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
+        // Another subscriber would be that of a test.
+        let _ = log.without_time().with_target(false).try_init();
+    }
     let mut world = World::new();
     let pods = read(&arguments.target)?;
     for pod in &pods {
@@ -92,8 +100,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let loaded = load::load(&arguments.file, arguments.settings.as_deref()).await?;
         let subject = Subject::new(&loaded, job.as_ref(), &pods, world);
         subject.check_parameters().await?;
-        let mut script = Script::new(subject);
         let color = arguments.color.is_wanted();
+        if arguments.conformance {
+            let again = load::load(&arguments.file, arguments.settings.as_deref()).await?;
+            let rounds = arguments.rounds.max(1);
+            return conformance::run(&subject, &again, rounds, Paint(color)).await;
+        }
+        let mut script = Script::new(subject);
         print(&script.setup(color))?;
         for number in 1..=arguments.rounds.max(1) {
             let (text, course) = script.round(number, color).await;

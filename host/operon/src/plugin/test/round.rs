@@ -123,6 +123,7 @@ impl<'a> Script<'a> {
         paint: Paint,
     ) -> String {
         let before = self.0.world.clone();
+        let target = self.0.target(place, &before);
         let is_release = function == "release-target";
         let Some(state) = self.0.targets.get_mut(place) else {
             return String::new();
@@ -138,7 +139,7 @@ impl<'a> Script<'a> {
                 return format!("{head}: {text}\n");
             }
         };
-        let result = self.0.world.perform(&operation);
+        let result = self.0.world.perform(&operation, &target);
         let mut text = match operation.effects.len() {
             0 => format!("{head}: no effect\n"),
             1 => format!("{head}: 1 effect\n"),

@@ -12,13 +12,18 @@ use super::{
 
 /// An error of a call, with its class.
 pub(super) fn failed(error: &ActionError, paint: Paint) -> String {
+    paint.bad(&words(error))
+}
+
+/// The same without colours.
+pub(super) fn words(error: &ActionError) -> String {
     let class = match error {
         ActionError::Retry(..) => "retry",
         ActionError::Terminal(_) => "failed",
         ActionError::Plugin(_) => "the component broke a rule",
     };
     let Failure { reason, message } = error.failure();
-    paint.bad(&format!("{class}: {reason}: {message}"))
+    format!("{class}: {reason}: {message}")
 }
 
 /// An effect, and what it has changed.
@@ -74,7 +79,8 @@ fn about(verb: &str, object: &ObjectReference) -> String {
     format!("{verb} {} {}", object.kind, object.name)
 }
 
-fn named(body: &Value) -> ObjectReference {
+/// Which object this is.
+pub(super) fn named(body: &Value) -> ObjectReference {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     ObjectReference {
         api_version: text(&body["apiVersion"]),

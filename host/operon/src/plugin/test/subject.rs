@@ -17,6 +17,7 @@ use crate::plugin::load::Loaded;
 const UID: &str = "operon-plugin-test";
 
 /// A job in a world, and how far its targets are.
+#[derive(Clone)]
 pub(super) struct Subject<'a> {
     loaded: &'a Loaded,
     job: JobView,
@@ -26,14 +27,18 @@ pub(super) struct Subject<'a> {
 }
 
 /// What the host remembers of a target.
+#[derive(Clone)]
 pub(super) struct State {
     pub(super) name: String,
     containers: Vec<String>,
-    uid: Option<String>,
+    pub(super) uid: Option<String>,
+    started_at: i64,
     pub(super) extra_info: Attributes,
     pub(super) progress: OpsProgress,
     pub(super) failure: Option<Failure>,
     pub(super) recheck_after: Option<Duration>,
+    /// It has failed, and nothing is left to release.
+    pub(super) is_released: bool,
 }
 
 impl<'a> Subject<'a> {
@@ -88,10 +93,12 @@ impl<'a> Subject<'a> {
             uid: world.pod(&name).map(|pod| pod.uid),
             name,
             containers,
+            started_at: world.now(),
             extra_info: Attributes::new(),
             progress: OpsProgress::Processing,
             failure: None,
             recheck_after: None,
+            is_released: false,
         });
         Self {
             loaded,
@@ -110,6 +117,20 @@ impl<'a> Subject<'a> {
 
     pub(super) fn registration(&self) -> &Registration {
         self.loaded.action.registration()
+    }
+
+    pub(super) fn job_uid(&self) -> &str {
+        &self.job.uid
+    }
+
+    /// Whether the job is being deleted.
+    pub(super) fn is_ending(&self) -> bool {
+        self.job.ending
+    }
+
+    /// The job is deleted: its targets are released.
+    pub(super) fn end(&mut self) {
+        self.job.ending = true;
     }
 
     /// The world as the calls of the next reconcile see it.
@@ -157,7 +178,8 @@ impl<'a> Subject<'a> {
         call.await
     }
 
-    fn target(&self, place: usize, seen: &World) -> Target {
+    /// A target, as a call sees it.
+    pub(super) fn target(&self, place: usize, seen: &World) -> Target {
         let Some(state) = self.targets.get(place) else {
             return Target::default();
         };
@@ -177,7 +199,7 @@ impl<'a> Subject<'a> {
             containers,
             pod,
             extra_info: state.extra_info.clone(),
-            started_at: Some(self.job.now),
+            started_at: Some(state.started_at),
             deadline: None,
             last_failure: state.failure.clone(),
         }

@@ -7,7 +7,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_core::{
     action::{
         ClusterView, Effect, Failure, JobState, ObjectReference, Operation, PatchKind, PodView,
-        ReadError, Requirement, Severity, Watch,
+        ReadError, Requirement, Severity, Target, Watch,
     },
     selector::Selector,
 };
@@ -78,8 +78,63 @@ impl World {
         self.0.writes().len()
     }
 
-    /// Performs an operation. The first effect that is refused ends it.
-    pub(super) fn perform(&mut self, operation: &Operation) -> Result<(), Failure> {
+    /// Every object.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Value> {
+        self.0.objects()
+    }
+
+    /// A pod disappears at once, as if its node's kubelet had confirmed its deletion.
+    pub(super) fn remove_pod(&mut self, name: &str) {
+        self.0.remove_pod(name);
+    }
+
+    /// Another client deletes an object: a pod gracefully.
+    pub(super) fn delete(&mut self, object: &ObjectReference) {
+        let ObjectReference {
+            api_version,
+            kind,
+            name,
+        } = object;
+        if kind == "Pod" && self.0.pod(name).is_some() {
+            self.0.start_deleting(name);
+        } else {
+            self.0.remove(api_version, kind, name);
+        }
+    }
+
+    /// Another pod with the same name, as a StatefulSet makes one.
+    pub(super) fn recreate_pod(&mut self, name: &str) {
+        let Some(mut pod) = self.0.object("v1", "Pod", name).cloned() else {
+            return;
+        };
+        if let Some(metadata) = pod["metadata"].as_object_mut() {
+            for key in ["uid", "creationTimestamp", "deletionTimestamp"] {
+                metadata.remove(key);
+            }
+        }
+        self.0.remove_pod(name);
+        self.0.put(pod);
+    }
+
+    /// Every object gets another resource version, as another client's write gives it.
+    pub(super) fn touch(&mut self) {
+        let objects: Vec<Value> = self.0.objects().cloned().collect();
+        for object in objects {
+            self.0.put(object);
+        }
+    }
+
+    /// Performs an operation about a target. The first effect that is refused ends it.
+    pub(super) fn perform(
+        &mut self,
+        operation: &Operation,
+        target: &Target,
+    ) -> Result<(), Failure> {
+        let mut operation = operation.clone();
+        for effect in &mut operation.effects {
+            *effect = effect.pinned(target);
+        }
+        let operation = &operation;
         let performed = self.0.perform_operation(&answer(operation));
         performed.map_err(|failure| Failure::new(failure.reason, failure.message))
     }
