@@ -3,6 +3,7 @@
 
 mod changes;
 mod conformance;
+mod kubelet;
 mod round;
 mod shown;
 mod subject;

@@ -6,7 +6,7 @@
 
 #![expect(clippy::panic, reason = "panicking is one of the misbehaviours")]
 
-mod bindings {
+pub(crate) mod bindings {
     #![expect(unsafe_code, reason = "generated code calls across the boundary")]
     wit_bindgen::generate!({ path: "../../../../wit/released/0.2.0", world: "action" });
     use super::Hostile;
@@ -27,6 +27,8 @@ use bindings::{
         },
     },
 };
+
+use crate::careless;
 
 struct Hostile;
 
@@ -65,6 +67,9 @@ impl Guest for Hostile {
     }
 
     fn operate_target(target: Target, job: Job) -> Result<Operation, ActionError> {
+        if let Some(operation) = careless::operate(&target) {
+            return Ok(operation);
+        }
         match target.name.as_str() {
             name if name.starts_with("endless-loop") => endless_loop(),
             "memory-bomb" => memory_bomb(),
@@ -141,6 +146,9 @@ impl Guest for Hostile {
     }
 
     fn get_ops_progress(target: Target, _job: Job) -> Result<ProgressReport, ActionError> {
+        if let Some(report) = careless::progress(&target) {
+            return report;
+        }
         Ok(ProgressReport {
             progress: Progress::Processing,
             failure: Some(Failure {
