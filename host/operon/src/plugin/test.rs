@@ -30,12 +30,21 @@ use crate::stdout::{Color, print};
 Examples:
   operon plugin test drain-node.wasm --target pod.yaml
   operon plugin test drain-node.wasm --target pods.yaml --job job.yaml --settings plugin.yaml
+  operon plugin test drain-node.wasm --target pod.yaml --conformance
   kubectl get pod foo -o yaml | operon plugin test drain-node.wasm --target /dev/stdin
 
 Each round calls operate-target, performs its effects, and calls get-ops-progress, until every target has finished
 or nothing changes any more; a failed target is released. Between two rounds a second passes, deleted pods
-disappear, ReplicaSets create pods, and pending pods become ready. Nothing checks RBAC, admission or the schema of
-objects: that needs a cluster. The exit code is 0 if every target has succeeded.")]
+disappear, ReplicaSets create pods, pending pods become ready, and the kubelet restarts and resizes containers.
+Nothing checks RBAC, admission or the schema of objects: that needs a cluster. The exit code is 0 if every target
+has succeeded.
+
+With --conformance this is only the plain run. Then the job runs again and again from the same objects, and each time
+one thing goes wrong at one call: it is made twice, the host is killed before, between or after its effects, an effect
+is refused as a conflict, other clients write the objects, the pod is missing, terminating or another one of the same
+name, or the job is deleted. Repetitions must end as the plain run does. No run may end in a trap, without a reason,
+with a second object beside the first, or with a write to another pod. A release must leave nothing behind. The table
+has a line for each function and mishap; the exit code is 0 if all are ok.")]
 pub(super) struct Arguments {
     /// The component
     file: PathBuf,
@@ -104,7 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let color = arguments.color.is_wanted();
         if arguments.conformance {
             let again = load::load(&arguments.file, arguments.settings.as_deref()).await?;
-            let rounds = arguments.rounds.max(1);
+            let rounds = arguments.rounds.max(1).try_into()?;
             return conformance::run(&subject, &again, rounds, Paint(color)).await;
         }
         let mut script = Script::new(subject);

@@ -27,7 +27,7 @@ use crate::{plugin::load::Loaded, stdout::print};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Rounds of a run beyond those of the plain one: after a mishap a host needs more.
-const MORE_ROUNDS: u32 = 5;
+const MORE_ROUNDS: usize = 5;
 
 /// Runs all scenarios, and shows their table.
 ///
@@ -36,7 +36,7 @@ const MORE_ROUNDS: u32 = 5;
 pub(super) async fn run(
     subject: &Subject<'_>,
     again: &Loaded,
-    rounds: u32,
+    rounds: usize,
     paint: Paint,
 ) -> anyhow::Result<()> {
     let plain = Run::of(subject.clone(), Twist::default(), rounds).await;
@@ -89,7 +89,7 @@ fn setup(subject: &Subject<'_>, again: &Loaded) -> Row {
 /// All runs of a test.
 struct Suite<'a> {
     subject: &'a Subject<'a>,
-    rounds: u32,
+    rounds: usize,
     plain: Run<'a>,
     plain_end: End,
     /// The runs whose job is deleted before a call: the number of the call, the calls, and the end.
@@ -209,7 +209,9 @@ fn place(twist: Twist, calls: &[Call]) -> String {
     let mishap = twist.mishap.map(|(number, mishap)| {
         let call = called(number);
         match mishap {
-            Mishap::Killed(performed) => format!("{call}, {performed} effects performed"),
+            Mishap::Killed(performed) => {
+                format!("{call}, {} performed", table::count(performed, "effect"))
+            }
             Mishap::Conflict(performed) => format!("{call}, effect {}", performed + 1),
             Mishap::Meanwhile(_) => format!("{call}, before its effects"),
             Mishap::Twice

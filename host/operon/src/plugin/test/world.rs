@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 
 use super::kubelet::Kubelet;
 
+/// Controllers that give random names to their pods.
+const RANDOM: [&str; 4] = ["DaemonSet", "Job", "ReplicaSet", "ReplicationController"];
+
 /// The objects, and the clock.
 #[derive(Clone)]
 pub(super) struct World {
@@ -114,18 +117,31 @@ impl World {
         }
     }
 
-    /// Another pod with the same name, as a StatefulSet makes one.
+    /// Another pod with the same name, as a StatefulSet makes one. A controller that gives random names makes none:
+    /// there it is a pod of another client.
     pub(super) fn recreate_pod(&mut self, name: &str) {
-        let Some(mut pod) = self.cluster.object("v1", "Pod", name).cloned() else {
+        let Some(mut object) = self.cluster.object("v1", "Pod", name).cloned() else {
             return;
         };
-        if let Some(metadata) = pod["metadata"].as_object_mut() {
-            for key in ["uid", "creationTimestamp", "deletionTimestamp"] {
-                metadata.remove(key);
+        let pod = self.cluster.expect_pod(name);
+        let is_random = pod
+            .controller()
+            .is_some_and(|owner| RANDOM.contains(&owner.kind.as_str()));
+        let others: &[&str] = if is_random {
+            &["labels", "ownerReferences"]
+        } else {
+            &[]
+        };
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            for key in ["uid", "creationTimestamp", "deletionTimestamp"]
+                .iter()
+                .chain(others)
+            {
+                metadata.remove(*key);
             }
         }
         self.cluster.remove_pod(name);
-        self.cluster.put(pod);
+        self.cluster.put(object);
     }
 
     /// Every object gets another resource version, as another client's write gives it.

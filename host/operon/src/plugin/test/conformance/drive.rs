@@ -38,7 +38,7 @@ pub(super) struct Run<'a> {
     pub(super) most: BTreeMap<(usize, String), Vec<String>>,
     /// The rules that the action broke.
     pub(super) faults: Vec<String>,
-    pub(super) rounds: u32,
+    pub(super) rounds: usize,
 }
 
 /// How a call ended.
@@ -51,7 +51,7 @@ pub(super) enum Ended {
 
 impl<'a> Run<'a> {
     /// Drives the job until all its targets have finished, nothing changes any more, or there are no rounds left.
-    pub(super) async fn of(subject: Subject<'a>, twist: Twist, rounds: u32) -> Self {
+    pub(super) async fn of(subject: Subject<'a>, twist: Twist, rounds: usize) -> Self {
         let mut run = Self {
             subject,
             twist,
@@ -66,13 +66,13 @@ impl<'a> Run<'a> {
             run.rounds += 1;
             let before = run.told();
             let saved = run.subject.targets.clone();
-            if run.round().await == Ended::Killed {
+            let is_killed = run.round().await == Ended::Killed;
+            if is_killed {
                 run.subject.targets = saved;
             }
             let waits = run.open().filter_map(|state| state.recheck_after).min();
             run.subject.world.pass(waits.unwrap_or_default());
-            let waits_for_time = waits.is_some();
-            idle = if run.told() == before && !waits_for_time {
+            idle = if run.told() == before && waits.is_none() && !is_killed {
                 idle + 1
             } else {
                 0

@@ -15,7 +15,14 @@ const FOREVER: [&str; 3] = ["AlreadyExists", "Conflict", "NotFound"];
 /// The end of a run that others are compared with.
 pub(super) struct End {
     state: State,
-    outcomes: Vec<String>,
+    outcomes: Vec<Outcome>,
+}
+
+/// How a target ended.
+#[derive(PartialEq, Eq)]
+struct Outcome {
+    progress: OpsProgress,
+    words: String,
 }
 
 impl End {
@@ -23,7 +30,12 @@ impl End {
         let targets = run.subject.targets.iter();
         Self {
             state: State::of(began, &run.subject.world),
-            outcomes: targets.map(outcome).collect(),
+            outcomes: targets
+                .map(|target| Outcome {
+                    progress: target.progress,
+                    words: outcome(target),
+                })
+                .collect(),
         }
     }
 }
@@ -52,10 +64,21 @@ pub(super) fn verdict(
         Like::Nothing => return None,
     };
     let is = End::of(run, began);
+    let is_canceled = matches!(like, Like::CanceledBefore(_));
     if like != Like::Untouched {
-        let pairs = end.outcomes.iter().zip(&is.outcomes);
-        let mut pairs = pairs.filter(|(was, is)| was != is);
-        if let Some((was, is)) = pairs.next() {
+        let mut pairs = end.outcomes.iter().zip(&is.outcomes);
+        // Time passes when something goes wrong, so a target may have succeeded before its release.
+        let has_succeeded = |(was, is): (&Outcome, &Outcome)| {
+            was.progress != is.progress && is.progress == OpsProgress::Succeeded
+        };
+        if is_canceled && pairs.clone().any(has_succeeded) {
+            return None;
+        }
+        let differs = |(was, is): &(&Outcome, &Outcome)| {
+            was.progress != is.progress || (was != is && !is_canceled)
+        };
+        if let Some((was, is)) = pairs.find(differs) {
+            let (was, is) = (&was.words, &is.words);
             return Some(format!("the end is {is}; {other} it is {was}"));
         }
     }

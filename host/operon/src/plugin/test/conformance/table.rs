@@ -33,8 +33,7 @@ impl Row {
                 format!("{}  {wrong}{more}", paint.bad("failed"))
             }
             (None, 0) => "-   does not apply".to_owned(),
-            (None, 1) => format!("{}  1 run", paint.good("ok")),
-            (None, runs) => format!("{}  {runs} runs", paint.good("ok")),
+            (None, runs) => format!("{}  {}", paint.good("ok"), count(*runs, "run")),
         };
         format!("  {name:WIDTH$}  {end}\n")
     }
@@ -49,21 +48,25 @@ pub(super) fn head(function: Function, paint: Paint) -> String {
 pub(super) fn plain(run: &Run<'_>, paint: Paint) -> String {
     let effects: usize = run.calls.iter().map(|call| call.effects).sum();
     format!(
-        "{}  {}: {} rounds, {} calls, {effects} effects\n\n",
+        "{}  {}: {}, {}, {}\n\n",
         paint.strong("plain run"),
         outcomes(run),
-        run.rounds,
-        run.calls.len()
+        count(run.rounds, "round"),
+        count(run.calls.len(), "call"),
+        count(effects, "effect"),
     )
 }
 
 /// The last line.
 pub(super) fn sum(scenarios: usize, failures: usize) -> String {
-    let scenario = if scenarios == 1 {
-        "scenario"
-    } else {
-        "scenarios"
-    };
-    let failure = if failures == 1 { "failure" } else { "failures" };
-    format!("{scenarios} {scenario}, {failures} {failure}")
+    let (scenarios, failures) = (count(scenarios, "scenario"), count(failures, "failure"));
+    format!("{scenarios}, {failures}")
+}
+
+/// A number with its noun.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
 }
