@@ -161,7 +161,7 @@ impl Suite<'_> {
         let run = self.one(case.twist).await;
         let untouched;
         let end = match case.like {
-            Like::Plain => &self.plain_end,
+            Like::Plain | Like::Nothing => &self.plain_end,
             Like::CanceledBefore(call) => {
                 let mut all = self.canceled.iter();
                 &all.find(|(before, _, _)| *before == call)?.2
@@ -170,7 +170,6 @@ impl Suite<'_> {
                 untouched = End::of(&self.untouched().await, &self.subject.world);
                 &untouched
             }
-            Like::Nothing => &self.plain_end,
         };
         let wrong = verdict(
             &run,

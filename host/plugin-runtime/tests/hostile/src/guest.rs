@@ -67,9 +67,6 @@ impl Guest for Hostile {
     }
 
     fn operate_target(target: Target, job: Job) -> Result<Operation, ActionError> {
-        if let Some(operation) = careless::operate(&target) {
-            return Ok(operation);
-        }
         match target.name.as_str() {
             name if name.starts_with("endless-loop") => endless_loop(),
             "memory-bomb" => memory_bomb(),
@@ -142,7 +139,7 @@ impl Guest for Hostile {
             "crooked-name" => return Ok(crooked_name()),
             _ => {}
         }
-        Ok(fine(&target, &job))
+        Ok(careless::operate(&target).unwrap_or_else(|| fine(&target, &job)))
     }
 
     fn get_ops_progress(target: Target, _job: Job) -> Result<ProgressReport, ActionError> {

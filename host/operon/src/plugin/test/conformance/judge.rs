@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Refusals that come again as long as the action answers the same.
-const FOREVER: [&str; 3] = ["AlreadyExists", "Conflict", "NotFound"];
+const FOREVER: [&str; 4] = ["AlreadyExists", "Conflict", "Invalid", "NotFound"];
 
 /// The end of a run that others are compared with.
 pub(super) struct End {

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Refusals of effects that no API server would accept.
-const WRONG: [&str; 3] = ["BadEffect", "BadSelector", "Invalid"];
+const WRONG: [&str; 2] = ["BadEffect", "BadSelector"];
 
 impl Run<'_> {
     /// The number of the next call, and what it reads.
@@ -42,7 +42,15 @@ impl Run<'_> {
                     self.subject.world.delete(&made.object);
                 }
             }
-            _ => return (number, Arc::clone(seen)),
+            None
+            | Some(
+                Mishap::Twice
+                | Mishap::Killed(_)
+                | Mishap::Conflict(_)
+                | Mishap::Meanwhile(_)
+                | Mishap::Touched
+                | Mishap::AskedFirst,
+            ) => return (number, Arc::clone(seen)),
         }
         (number, self.subject.look())
     }
@@ -104,7 +112,9 @@ impl Run<'_> {
             Some(Mishap::Killed(performed) | Mishap::Conflict(performed)) => {
                 operation.effects.truncate(performed);
             }
-            _ => {}
+            None
+            | Some(Mishap::Twice | Mishap::Before(_) | Mishap::MadeDeleted | Mishap::AskedFirst) => {
+            }
         }
         let before = self.subject.world.clone();
         let target = self.subject.target(place, &before);

@@ -33,10 +33,12 @@ pub(super) struct Scenario {
     pub(super) cases: Vec<Case>,
 }
 
-/// The mishaps of a call that answers with so many effects, as scenarios.
-fn mishaps(function: Function) -> Vec<(&'static str, fn(usize) -> Vec<Mishap>)> {
-    let mut all: Vec<(&'static str, fn(usize) -> Vec<Mishap>)> =
-        vec![("called twice", |_| vec![Mishap::Twice])];
+/// A scenario's name, and its mishaps at a call that answers with so many effects.
+type Named = (&'static str, fn(usize) -> Vec<Mishap>);
+
+/// The mishaps after which a run must end as if nothing had gone wrong.
+fn mishaps(function: Function) -> Vec<Named> {
+    let mut all: Vec<Named> = vec![("called twice", |_| vec![Mishap::Twice])];
     if function == Function::Progress {
         all.push(("host killed after it", |_| vec![Mishap::Killed(0)]));
         return all;
