@@ -62,10 +62,16 @@ const ALL: [Step; 8] = [
 ];
 
 /// Components that tests load, by package.
-const COMPONENTS: [&str; 5] = [
-    "operon-action-replace",
-    "operon-action-restart",
+const COMPONENTS: [&str; 11] = [
+    "operon-action-annotate",
+    "operon-action-check",
+    "operon-action-debug",
     "operon-action-evict",
+    "operon-action-label",
+    "operon-action-recreate",
+    "operon-action-replace",
+    "operon-action-resize",
+    "operon-action-restart",
     "operon-example-annotate",
     "operon-hostile-guest",
 ];

@@ -19,8 +19,7 @@ use k8s_openapi::api::core::v1::{ObjectReference as EventSubject, Pod};
 use operon_api::operation_job::Progress;
 use operon_core::{
     action::{
-        ActionError, ClusterView, Effect, Failure, JobView, ObjectReference, Operation,
-        OpsProgress, Request, Target,
+        ActionError, ClusterView, Effect, Failure, JobView, Operation, OpsProgress, Request, Target,
     },
     operation_job::{
         conclude::Answer,
@@ -29,12 +28,11 @@ use operon_core::{
         plan::{Cause, TargetStep},
     },
 };
-use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
     catalogue::Loaded,
-    effects::{Access, Performed, reference},
+    effects::{Access, Performed},
     events::Events,
     fault::contained,
     metrics::Metrics,
@@ -211,7 +209,7 @@ impl Call {
             return Err(tried(error, is_decision).into());
         }
         for effect in &operation.effects {
-            let effect = pinned(effect, &self.target);
+            let effect = effect.pinned(&self.target);
             if let Err(error) = performer.perform(namespace, &effect).await {
                 let (needed, is_decision) = (Access::to_perform(&effect), error.is_decision());
                 let error = performer.action_error(namespace, &needed, error).await;
@@ -332,7 +330,7 @@ impl Call {
             return Ok(());
         }
         let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
-        let effect = pinned(effect, &self.target);
+        let effect = effect.pinned(&self.target);
         let done = match performer.perform(namespace, &effect).await {
             Ok(done) => done,
             Err(error) => {
@@ -376,97 +374,5 @@ fn failed(error: ActionError) -> Answer {
     Answer::Error {
         error,
         extra_info: None,
-    }
-}
-
-/// An effect on the target's own pod means that pod and no later one of its name, also if the action
-/// did not say so.
-fn pinned(effect: &Effect, target: &Target) -> Effect {
-    let mut effect = effect.clone();
-    let is_target = |object: &ObjectReference| {
-        (object.api_version.as_str(), object.kind.as_str()) == ("v1", "Pod")
-            && object.name == target.name
-    };
-    match &mut effect {
-        Effect::Patch { object, uid, .. } | Effect::Delete { object, uid, .. } => {
-            if uid.is_none() && is_target(object) {
-                uid.clone_from(&target.uid);
-            }
-        }
-        Effect::Evict { pod, uid, .. } => {
-            if uid.is_none() && *pod == target.name {
-                uid.clone_from(&target.uid);
-            }
-        }
-        Effect::Apply(body) => {
-            if reference(body).is_some_and(|object| is_target(&object))
-                && let Some(uid) = &target.uid
-                && let Some(metadata) = body["metadata"].as_object_mut()
-            {
-                metadata.entry("uid").or_insert_with(|| json!(uid));
-            }
-        }
-        Effect::Create(_) | Effect::Event { .. } => {}
-    }
-    effect
-}
-
-#[cfg(test)]
-mod tests {
-
-    use operon_core::action::Propagation;
-
-    use super::*;
-
-    #[test]
-    fn an_effect_on_the_targets_pod_never_means_a_later_pod_of_its_name() {
-        let target = Target {
-            name: "web-0".to_owned(),
-            uid: Some("first".to_owned()),
-            ..Target::default()
-        };
-        let evict = |pod: &str, uid: Option<&str>| Effect::Evict {
-            pod: pod.to_owned(),
-            uid: uid.map(str::to_owned),
-            resource_version: None,
-            grace_period_seconds: None,
-        };
-        let table = [
-            (("web-0", None), ("web-0", Some("first"))),
-            (("web-0", Some("other")), ("web-0", Some("other"))),
-            (("web-1", None), ("web-1", None)),
-        ];
-        for ((pod, uid), (same, expected)) in table {
-            assert_eq!(pinned(&evict(pod, uid), &target), evict(same, expected));
-        }
-        let delete = |kind: &str, uid: Option<&str>| Effect::Delete {
-            object: ObjectReference {
-                api_version: "v1".to_owned(),
-                kind: kind.to_owned(),
-                name: "web-0".to_owned(),
-            },
-            uid: uid.map(str::to_owned),
-            resource_version: None,
-            grace_period_seconds: None,
-            propagation: Propagation::Background,
-        };
-        assert_eq!(
-            pinned(&delete("Pod", None), &target),
-            delete("Pod", Some("first"))
-        );
-        assert_eq!(
-            pinned(&delete("ConfigMap", None), &target),
-            delete("ConfigMap", None)
-        );
-        let apply = |name: &str, uid: Option<&str>| {
-            let mut body = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
-            if let Some(uid) = uid {
-                body["metadata"]["uid"] = json!(uid);
-            }
-            Effect::Apply(body)
-        };
-        for ((pod, uid), (same, expected)) in table {
-            assert_eq!(pinned(&apply(pod, uid), &target), apply(same, expected));
-        }
     }
 }

@@ -480,7 +480,7 @@ fn named(namespace: &str, object: &ObjectReference) -> String {
 }
 
 /// Which object this is; none if it does not say.
-pub(crate) fn reference(body: &Value) -> Option<ObjectReference> {
+fn reference(body: &Value) -> Option<ObjectReference> {
     let text = |pointer: &str| Some(body.pointer(pointer)?.as_str()?.to_owned());
     Some(ObjectReference {
         api_version: text("/apiVersion")?,

@@ -115,6 +115,13 @@ round 2
 "
     );
 
+    let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+    test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
+    test.arg("--conformance");
+    let output = test.current_dir(folder.path("drain-node")).output()?;
+    let shown = String::from_utf8(output.stdout)?;
+    assert!(shown.ends_with(" scenarios, 0 failures\n"), "{shown}");
+
     // An error that the action throws is the failure of its target.
     let job = folder.path("drain-node/job.yaml");
     let manifest = fs::read_to_string(&job)?;

@@ -143,6 +143,11 @@ impl FakeCluster {
         self.expect_pod(name)
     }
 
+    /// Every object, by kind, API version and name.
+    pub fn objects(&self) -> impl Iterator<Item = &Value> {
+        self.objects.values()
+    }
+
     /// The object as it is.
     pub fn object(&self, api_version: &str, kind: &str, name: &str) -> Option<&Value> {
         let key = (kind.to_owned(), api_version.to_owned(), name.to_owned());

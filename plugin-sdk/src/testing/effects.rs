@@ -122,8 +122,9 @@ impl FakeCluster {
                 let message = format!("there is a {} {:?}", reference.kind, reference.name);
                 return Err(refused("AlreadyExists", &message));
             }
-            (_, Some(present)) => {
-                let mut object = present.clone();
+            (_, Some(_)) => {
+                let uid = body["metadata"]["uid"].as_str();
+                let mut object = self.checked(&reference, uid, None)?;
                 merge(&mut object, &body);
                 object
             }
@@ -134,6 +135,13 @@ impl FakeCluster {
     }
 
     fn delete(&mut self, delete: &Delete) -> Result<(), Failure> {
+        let object = &delete.object;
+        if self
+            .object(&object.api_version, &object.kind, &object.name)
+            .is_none()
+        {
+            return Ok(());
+        }
         let version = delete.resource_version.as_deref();
         self.checked(&delete.object, delete.uid.as_deref(), version)?;
         self.record("delete", &delete.object);
@@ -256,6 +264,32 @@ mod tests {
             .perform(&[Effect::Evict(new.evict())])
             .expect("it is the pod");
         assert!(world.expect_pod("foo").deleting);
+    }
+
+    #[test]
+    fn a_deletion_of_what_does_not_exist_succeeds() {
+        let mut world = FakeCluster::new();
+        let old = world.add_pod("foo", &json!({}));
+        world.remove_pod("foo");
+        world
+            .perform(&[Effect::Delete(old.delete())])
+            .expect("there is nothing to delete");
+        assert!(world.writes().is_empty());
+    }
+
+    #[test]
+    fn an_applied_object_with_a_uid_means_the_object_of_that_uid() {
+        let mut world = FakeCluster::new();
+        let old = world.add_pod("foo", &json!({}));
+        world.remove_pod("foo");
+        world.add_pod("foo", &json!({}));
+        let body = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "foo", "uid": old.uid, "labels": {"a": "b"}}});
+        let refusal = world
+            .perform(&[Effect::Apply(body.to_string())])
+            .expect_err("it is another");
+        assert_eq!(refusal.reason, "Conflict");
+        assert_eq!(world.expect_pod("foo").label("a"), None);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Annotations are set and removed as labels are: those tests are Label's. Here is what differs.
 
-use jsonschema::{Draft, PatternOptions};
 use operon_action_annotate::Annotate;
+use operon_action_schemas::accepts;
 use operon_attributes::CHANGED;
 use operon_sdk::testing::{FakeCluster, FakeJob};
-use operon_sdk::{Progress, Value, json};
+use operon_sdk::{Progress, json};
 
 /// A pod with the annotations `note=blue` and `old=x`, and a label of the first key.
 fn world() -> FakeCluster {
@@ -71,7 +71,7 @@ fn an_annotation_that_is_too_long_to_be_remembered_is_not_changed() {
         let long = json!({"metadata": {"annotations": {"note": previous}}});
         world.change_pod("foo", &long);
         let parameters = json!({"set": {"note": new}});
-        assert!(accepts(&parameters));
+        assert!(accepts::<Annotate>(&parameters));
         let mut job = FakeJob::<Annotate>::new("j1", &["foo"]).parameters(&parameters);
         job.pass(&mut world);
         assert_eq!(job.target("foo").reason(), Some("TooMuchToRemember"));
@@ -98,22 +98,11 @@ fn annotations_that_controllers_depend_on_are_refused() {
     }
 }
 
-/// Whether the host accepts the parameters.
-fn accepts(parameters: &Value) -> bool {
-    let registration = FakeJob::<Annotate>::set_up(&json!({})).expect("it takes no settings");
-    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("a schema");
-    let validator = jsonschema::options()
-        .with_draft(Draft::Draft202012)
-        .with_pattern_options(PatternOptions::regex())
-        .build(&schema);
-    validator.expect("a schema").is_valid(parameters)
-}
-
 #[test]
 fn the_schema_has_the_syntax_of_keys_and_takes_any_short_text() {
     for value in ["", "a b/c", "{\"a\": [1]}\n", &"x".repeat(512)] {
         assert!(
-            accepts(&json!({"set": {"example.com/note": value}})),
+            accepts::<Annotate>(&json!({"set": {"example.com/note": value}})),
             "{value:?}"
         );
     }
@@ -125,6 +114,6 @@ fn the_schema_has_the_syntax_of_keys_and_takes_any_short_text() {
         json!({"set": {"note": "x".repeat(513)}}),
         json!({"remove": ["a/b/c"]}),
     ] {
-        assert!(!accepts(&parameters), "{parameters}");
+        assert!(!accepts::<Annotate>(&parameters), "{parameters}");
     }
 }

@@ -1,7 +1,7 @@
 //! A target waits until its pod is as the job wants it, and nothing is written.
 
-use jsonschema::{Draft, PatternOptions};
 use operon_action_check::Check;
+use operon_action_schemas::accepts;
 use operon_sdk::testing::{FakeCluster, FakeJob};
 use operon_sdk::{Progress, Value, json};
 
@@ -312,17 +312,6 @@ fn a_cancelled_target_needs_nothing_undone() {
     assert_eq!(world.writes(), []);
 }
 
-/// Whether the host accepts the parameters.
-fn accepts(parameters: &Value) -> bool {
-    let registration = FakeJob::<Check>::set_up(&json!({})).expect("it takes no settings");
-    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("a schema");
-    let validator = jsonschema::options()
-        .with_draft(Draft::Draft202012)
-        .with_pattern_options(PatternOptions::regex())
-        .build(&schema);
-    validator.expect("a schema").is_valid(parameters)
-}
-
 #[test]
 fn the_schema_refuses_unknown_wrong_and_missing_parameters() {
     for parameters in [
@@ -333,7 +322,7 @@ fn the_schema_refuses_unknown_wrong_and_missing_parameters() {
         json!({"container": {"name": "app", "state": "Terminated", "exitCode": 137}}),
         json!({"label": {"key": "a", "value": "b"}, "container": {"name": "app", "state": "Running"}}),
     ] {
-        assert!(accepts(&parameters), "{parameters}");
+        assert!(accepts::<Check>(&parameters), "{parameters}");
     }
     for parameters in [
         json!({}),
@@ -356,6 +345,6 @@ fn the_schema_refuses_unknown_wrong_and_missing_parameters() {
         json!({"container": {"name": "app", "state": "Running", "exitCode": 0}}),
         json!({"container": {"name": "app", "state": "Running", "ready": "true"}}),
     ] {
-        assert!(!accepts(&parameters), "{parameters}");
+        assert!(!accepts::<Check>(&parameters), "{parameters}");
     }
 }

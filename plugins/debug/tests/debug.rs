@@ -1,7 +1,7 @@
 //! An ephemeral container in a world with a kubelet: it is added once, and its end is the end of the target.
 
-use jsonschema::{Draft, PatternOptions};
 use operon_action_debug::{Debug, parameters::JOB};
+use operon_action_schemas::accepts;
 use operon_sdk::testing::{FakeCluster, FakeJob, job as call, target_of};
 use operon_sdk::{Action, Effect, PatchKind, Progress, Value, json};
 
@@ -252,17 +252,6 @@ fn a_cancelled_job_leaves_its_container() {
     assert_eq!(world.writes().len(), 1);
 }
 
-/// Whether the host accepts the parameters.
-fn accepts(parameters: &Value) -> bool {
-    let registration = FakeJob::<Debug>::set_up(&json!({})).expect("it takes no settings");
-    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("a schema");
-    let validator = jsonschema::options()
-        .with_draft(Draft::Draft202012)
-        .with_pattern_options(PatternOptions::regex())
-        .build(&schema);
-    validator.expect("a schema").is_valid(parameters)
-}
-
 #[test]
 fn the_schema_refuses_what_is_not_a_parameter() {
     for more in [
@@ -276,7 +265,7 @@ fn the_schema_refuses_what_is_not_a_parameter() {
         for (key, value) in more.as_object().expect("an object") {
             parameters[key] = value.clone();
         }
-        assert!(accepts(&parameters), "{parameters}");
+        assert!(accepts::<Debug>(&parameters), "{parameters}");
     }
     for (key, value) in [
         ("image", json!("")),
@@ -296,7 +285,7 @@ fn the_schema_refuses_what_is_not_a_parameter() {
     ] {
         let mut parameters = json!({"image": "busybox:1.35"});
         parameters[key] = value;
-        assert!(!accepts(&parameters), "{parameters}");
+        assert!(!accepts::<Debug>(&parameters), "{parameters}");
     }
-    assert!(!accepts(&json!({})), "there is no image");
+    assert!(!accepts::<Debug>(&json!({})), "there is no image");
 }

@@ -1,7 +1,7 @@
 //! Labels are set and removed by one write, and a release puts back what is still as it was written.
 
-use jsonschema::{Draft, PatternOptions};
 use operon_action_label::Label;
+use operon_action_schemas::accepts;
 use operon_attributes::CHANGED;
 use operon_sdk::prelude::*;
 use operon_sdk::testing::{self, FakeCluster, FakeJob};
@@ -269,17 +269,6 @@ fn more_than_a_target_can_remember_is_refused_before_the_write() {
     assert_eq!(world.writes(), []);
 }
 
-/// Whether the host accepts the parameters.
-fn accepts(parameters: &Value) -> bool {
-    let registration = FakeJob::<Label>::set_up(&json!({})).expect("it takes no settings");
-    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("a schema");
-    let validator = jsonschema::options()
-        .with_draft(Draft::Draft202012)
-        .with_pattern_options(PatternOptions::regex())
-        .build(&schema);
-    validator.expect("a schema").is_valid(parameters)
-}
-
 #[test]
 fn the_schema_has_the_syntax_of_kubernetes() {
     let name = "n".repeat(63);
@@ -291,8 +280,11 @@ fn the_schema_has_the_syntax_of_kubernetes() {
         ("a-b.example.com/x", "v_1.2-x"),
         ("1", "1"),
     ] {
-        assert!(accepts(&json!({"set": {key: value}})), "{key}={value}");
-        assert!(accepts(&json!({"remove": [key]})), "{key}");
+        assert!(
+            accepts::<Label>(&json!({"set": {key: value}})),
+            "{key}={value}"
+        );
+        assert!(accepts::<Label>(&json!({"remove": [key]})), "{key}");
     }
     for key in [
         "",
@@ -310,17 +302,22 @@ fn the_schema_has_the_syntax_of_kubernetes() {
         &format!("{name}n"),
         &format!("d{domain}/tier"),
     ] {
-        assert!(!accepts(&json!({"set": {key: "x"}})), "{key:?}");
-        assert!(!accepts(&json!({"remove": [key]})), "{key:?}");
+        assert!(!accepts::<Label>(&json!({"set": {key: "x"}})), "{key:?}");
+        assert!(!accepts::<Label>(&json!({"remove": [key]})), "{key:?}");
     }
     for value in ["-a", "a-", "a b", "a/b", "ä", &"v".repeat(64)] {
-        assert!(!accepts(&json!({"set": {"tier": value}})), "{value:?}");
+        assert!(
+            !accepts::<Label>(&json!({"set": {"tier": value}})),
+            "{value:?}"
+        );
     }
 }
 
 #[test]
 fn the_schema_refuses_unknown_wrong_and_missing_parameters() {
-    assert!(accepts(&json!({"set": {"a": "b"}, "remove": ["c"]})));
+    assert!(accepts::<Label>(
+        &json!({"set": {"a": "b"}, "remove": ["c"]})
+    ));
     let many = (0..17).map(|number| format!("key-{number}"));
     for parameters in [
         json!({}),
@@ -335,6 +332,6 @@ fn the_schema_refuses_unknown_wrong_and_missing_parameters() {
         json!({"remove": ["a", "a"]}),
         json!({"remove": many.collect::<Vec<_>>()}),
     ] {
-        assert!(!accepts(&parameters), "{parameters}");
+        assert!(!accepts::<Label>(&parameters), "{parameters}");
     }
 }

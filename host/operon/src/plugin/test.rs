@@ -2,7 +2,11 @@
 //! and what its effects change. The calls are those of the host; the cluster is the fake one of the SDK.
 
 mod changes;
+mod conformance;
+mod kubelet;
 mod round;
+mod shown;
+mod subject;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +16,9 @@ use operon_api::OperationJob;
 use serde_json::Value;
 
 use self::{
+    changes::Paint,
     round::{Course, Script},
+    subject::Subject,
     world::World,
 };
 use super::{load, manifests};
@@ -24,12 +30,21 @@ use crate::stdout::{Color, print};
 Examples:
   operon plugin test drain-node.wasm --target pod.yaml
   operon plugin test drain-node.wasm --target pods.yaml --job job.yaml --settings plugin.yaml
+  operon plugin test drain-node.wasm --target pod.yaml --conformance
   kubectl get pod foo -o yaml | operon plugin test drain-node.wasm --target /dev/stdin
 
 Each round calls operate-target, performs its effects, and calls get-ops-progress, until every target has finished
 or nothing changes any more; a failed target is released. Between two rounds a second passes, deleted pods
-disappear, ReplicaSets create pods, and pending pods become ready. Nothing checks RBAC, admission or the schema of
-objects: that needs a cluster. The exit code is 0 if every target has succeeded.")]
+disappear, ReplicaSets create pods, pending pods become ready, and the kubelet restarts and resizes containers.
+Nothing checks RBAC, admission or the schema of objects: that needs a cluster. The exit code is 0 if every target
+has succeeded.
+
+With --conformance this is only the plain run. Then the job runs again and again from the same objects, and each time
+one thing goes wrong at one call: it is made twice, the host is killed before, between or after its effects, an effect
+is refused as a conflict, other clients write the objects, the pod is missing, terminating or another one of the same
+name, or the job is deleted. Repetitions must end as the plain run does. No run may end in a trap, without a reason,
+with a second object beside the first, or with a write to another pod. A release must leave nothing behind. The table
+has a line for each function and mishap; the exit code is 0 if all are ok.")]
 pub(super) struct Arguments {
     /// The component
     file: PathBuf,
@@ -54,16 +69,22 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 10, value_name = "NUMBER")]
     rounds: u32,
 
+    /// Run again and again with one thing going wrong each time: calls repeated, effects refused, the pod recreated
+    #[arg(long)]
+    conformance: bool,
+
     /// Whether text has colours; auto means on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    // What the component logs, beside its answers.
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
-    // Another subscriber would be that of a test.
-    let _ = log.without_time().with_target(false).try_init();
+    if !arguments.conformance {
+        // What the component logs, beside its answers.
+        let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
+        // Another subscriber would be that of a test.
+        let _ = log.without_time().with_target(false).try_init();
+    }
     let mut world = World::new();
     let pods = read(&arguments.target)?;
     for pod in &pods {
@@ -87,9 +108,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .context("failed to start")?;
     runtime.block_on(async {
         let loaded = load::load(&arguments.file, arguments.settings.as_deref()).await?;
-        let mut script = Script::new(&loaded, job.as_ref(), &pods, world);
-        script.check_parameters().await?;
+        let subject = Subject::new(&loaded, job.as_ref(), &pods, world);
+        subject.check_parameters().await?;
         let color = arguments.color.is_wanted();
+        if arguments.conformance {
+            let again = load::load(&arguments.file, arguments.settings.as_deref()).await?;
+            let rounds = arguments.rounds.max(1).try_into()?;
+            return conformance::run(&subject, &again, rounds, Paint(color)).await;
+        }
+        let mut script = Script::new(subject);
         print(&script.setup(color))?;
         for number in 1..=arguments.rounds.max(1) {
             let (text, course) = script.round(number, color).await;

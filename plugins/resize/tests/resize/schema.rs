@@ -1,20 +1,8 @@
 //! The parameters that the host accepts.
 
-use jsonschema::{Draft, PatternOptions};
 use operon_action_resize::Resize;
-use operon_sdk::testing::FakeJob;
-use operon_sdk::{Value, json};
-
-/// Whether the host accepts the parameters.
-fn accepts(parameters: &Value) -> bool {
-    let registration = FakeJob::<Resize>::set_up(&json!({})).expect("it takes no settings");
-    let schema: Value = serde_json::from_str(&registration.parameters_schema).expect("a schema");
-    let validator = jsonschema::options()
-        .with_draft(Draft::Draft202012)
-        .with_pattern_options(PatternOptions::regex())
-        .build(&schema);
-    validator.expect("a schema").is_valid(parameters)
-}
+use operon_action_schemas::accepts;
+use operon_sdk::json;
 
 #[test]
 fn a_quantity_is_that_of_kubernetes_and_not_negative() {
@@ -31,9 +19,15 @@ fn a_quantity_is_that_of_kubernetes_and_not_negative() {
         json!(2),
     ] {
         let resources = json!({"requests": {"cpu": quantity}, "limits": {"memory": quantity}});
-        assert!(accepts(&json!({"resources": resources})), "{quantity}");
+        assert!(
+            accepts::<Resize>(&json!({"resources": resources})),
+            "{quantity}"
+        );
         let containers = json!({"app": resources});
-        assert!(accepts(&json!({"containers": containers})), "{quantity}");
+        assert!(
+            accepts::<Resize>(&json!({"containers": containers})),
+            "{quantity}"
+        );
     }
     for quantity in [
         json!("-1"),
@@ -50,9 +44,15 @@ fn a_quantity_is_that_of_kubernetes_and_not_negative() {
         json!(true),
     ] {
         let resources = json!({"limits": {"cpu": quantity}});
-        assert!(!accepts(&json!({"resources": resources})), "{quantity}");
+        assert!(
+            !accepts::<Resize>(&json!({"resources": resources})),
+            "{quantity}"
+        );
         let containers = json!({"app": resources});
-        assert!(!accepts(&json!({"containers": containers})), "{quantity}");
+        assert!(
+            !accepts::<Resize>(&json!({"containers": containers})),
+            "{quantity}"
+        );
     }
 }
 
@@ -69,6 +69,6 @@ fn the_schema_refuses_what_is_not_a_parameter() {
         json!({"containers": [{"name": "app", "requests": {"cpu": 1}}]}),
         json!({"requests": {"cpu": 1}}),
     ] {
-        assert!(!accepts(&parameters), "{parameters}");
+        assert!(!accepts::<Resize>(&parameters), "{parameters}");
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn lines(before: Option<&Value>, after: Option<&Value>, paint: Paint)
 }
 
 /// Every value of an object by its path, such as `metadata.labels["a/b"]`.
-fn fields(object: Option<&Value>) -> BTreeMap<String, String> {
+pub(super) fn fields(object: Option<&Value>) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
     if let Some(object) = object {
         collect("", object, &mut fields);

@@ -7,27 +7,38 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_core::{
     action::{
         ClusterView, Effect, Failure, JobState, ObjectReference, Operation, PatchKind, PodView,
-        ReadError, Requirement, Severity, Watch,
+        ReadError, Requirement, Severity, Target, Watch,
     },
     selector::Selector,
 };
 use operon_sdk::{self as sdk, Cluster as _, testing::FakeCluster};
 use serde_json::{Value, json};
 
+use super::kubelet::Kubelet;
+
+/// Controllers that give random names to their pods.
+const RANDOM: [&str; 4] = ["DaemonSet", "Job", "ReplicaSet", "ReplicationController"];
+
 /// The objects, and the clock.
 #[derive(Clone)]
-pub(super) struct World(FakeCluster);
+pub(super) struct World {
+    cluster: FakeCluster,
+    kubelet: Kubelet,
+}
 
 impl World {
     /// An empty one, at this second.
     pub(super) fn new() -> Self {
         let mut cluster = FakeCluster::new();
         cluster.advance(Timestamp::now().as_second() - cluster.now());
-        Self(cluster)
+        Self {
+            cluster,
+            kubelet: Kubelet::default(),
+        }
     }
 
     pub(super) fn now(&self) -> i64 {
-        self.0.now()
+        self.cluster.now()
     }
 
     /// Adds an object of a file. A pod without a status runs and is ready.
@@ -48,15 +59,19 @@ impl World {
         if is_pod && !has_status {
             object["status"] = json!({});
         }
-        self.0.put(object);
-        if is_pod && !has_status {
-            self.0.make_ready(&name);
+        if is_pod && object["metadata"]["generation"].is_null() {
+            object["metadata"]["generation"] = 1.into();
         }
+        self.cluster.put(object);
+        if is_pod && !has_status {
+            self.cluster.make_ready(&name);
+        }
+        self.kubelet.run(&mut self.cluster);
         Ok(())
     }
 
     pub(super) fn add_job(&mut self, uid: &str) {
-        self.0.add_job(uid);
+        self.cluster.add_job(uid);
     }
 
     pub(super) fn object(&self, reference: &ObjectReference) -> Option<&Value> {
@@ -65,34 +80,119 @@ impl World {
             kind,
             name,
         } = reference;
-        self.0.object(api_version, kind, name)
+        self.cluster.object(api_version, kind, name)
     }
 
     /// The pod as the host reads it.
     pub(super) fn pod(&self, name: &str) -> Option<PodView> {
-        self.0.object("v1", "Pod", name).and_then(pod_view)
+        self.cluster.object("v1", "Pod", name).and_then(pod_view)
     }
 
     /// How many writes there were.
     pub(super) fn writes(&self) -> usize {
-        self.0.writes().len()
+        self.cluster.writes().len()
     }
 
-    /// Performs an operation. The first effect that is refused ends it.
-    pub(super) fn perform(&mut self, operation: &Operation) -> Result<(), Failure> {
-        let performed = self.0.perform_operation(&answer(operation));
+    /// Every object.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Value> {
+        self.cluster.objects()
+    }
+
+    /// A pod disappears at once, as if its node's kubelet had confirmed its deletion.
+    pub(super) fn remove_pod(&mut self, name: &str) {
+        self.cluster.remove_pod(name);
+    }
+
+    /// Another client deletes an object: a pod gracefully.
+    pub(super) fn delete(&mut self, object: &ObjectReference) {
+        let ObjectReference {
+            api_version,
+            kind,
+            name,
+        } = object;
+        if kind == "Pod" && self.cluster.pod(name).is_some() {
+            self.cluster.start_deleting(name);
+        } else {
+            self.cluster.remove(api_version, kind, name);
+        }
+    }
+
+    /// Another pod with the same name, as a StatefulSet makes one. A controller that gives random names makes none:
+    /// there it is a pod of another client.
+    pub(super) fn recreate_pod(&mut self, name: &str) {
+        let Some(mut object) = self.cluster.object("v1", "Pod", name).cloned() else {
+            return;
+        };
+        let pod = self.cluster.expect_pod(name);
+        let is_random = pod
+            .controller()
+            .is_some_and(|owner| RANDOM.contains(&owner.kind.as_str()));
+        let others: &[&str] = if is_random {
+            &["labels", "ownerReferences"]
+        } else {
+            &[]
+        };
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            for key in ["uid", "creationTimestamp", "deletionTimestamp"]
+                .iter()
+                .chain(others)
+            {
+                metadata.remove(*key);
+            }
+        }
+        self.cluster.remove_pod(name);
+        self.cluster.put(object);
+    }
+
+    /// Every object gets another resource version, as another client's write gives it.
+    pub(super) fn touch(&mut self) {
+        let objects: Vec<Value> = self.cluster.objects().cloned().collect();
+        for object in objects {
+            self.cluster.put(object);
+        }
+    }
+
+    /// Performs an operation about a target. The first effect that is refused ends it.
+    pub(super) fn perform(
+        &mut self,
+        operation: &Operation,
+        target: &Target,
+    ) -> Result<(), Failure> {
+        let mut operation = operation.clone();
+        for effect in &mut operation.effects {
+            *effect = effect.pinned(target);
+        }
+        let before = self.cluster.clone();
+        let performed = self.cluster.perform_operation(&answer(&operation));
+        self.count_generations(&before);
         performed.map_err(|failure| Failure::new(failure.reason, failure.message))
     }
 
     /// What others do meanwhile: the kubelet, and the controller of ReplicaSets.
     pub(super) fn pass(&mut self, time: Duration) {
         let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        self.0.advance(seconds.max(1));
-        self.0.finish_deletions();
-        self.0.run_replica_sets();
-        for pod in self.0.pods() {
+        self.cluster.advance(seconds.max(1));
+        self.cluster.finish_deletions();
+        self.cluster.run_replica_sets();
+        for pod in self.cluster.pods() {
             if pod.phase == "Pending" && !pod.deleting {
-                self.0.make_ready(&pod.name);
+                self.cluster.make_ready(&pod.name);
+            }
+        }
+        self.kubelet.run(&mut self.cluster);
+    }
+
+    /// Counts the changes of pods' specs, as the API server does.
+    fn count_generations(&mut self, before: &FakeCluster) {
+        for pod in self.cluster.pods() {
+            let of = |cluster: &FakeCluster| {
+                let object = cluster.object("v1", "Pod", &pod.name);
+                object.map(|object| object["spec"].clone())
+            };
+            if of(before).is_some_and(|spec| Some(spec) != of(&self.cluster)) {
+                let generation = pod.generation.max(1) + 1;
+                let patch = json!({"metadata": {"generation": generation}});
+                self.cluster.change_pod(&pod.name, &patch);
             }
         }
     }
@@ -128,7 +228,11 @@ impl View {
         let watch = self.watch(api_version, kind)?;
         let asked = Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
         let watched = Selector::parse(&watch.label_selector).map_err(ReadError::BadSelector)?;
-        let mut found = self.world.0.find(api_version, kind, "").unwrap_or_default();
+        let mut found = self
+            .world
+            .cluster
+            .find(api_version, kind, "")
+            .unwrap_or_default();
         found.retain(|object| {
             let labels = object["metadata"]["labels"].clone();
             let labels = serde_json::from_value(labels).unwrap_or_default();
@@ -171,7 +275,7 @@ impl ClusterView for View {
     }
 
     fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
-        Ok(match self.world.0.find_job(uid) {
+        Ok(match self.world.cluster.find_job(uid) {
             Ok(sdk::JobState::Active) => JobState::Active,
             Ok(sdk::JobState::Finished) => JobState::Finished,
             Ok(sdk::JobState::Absent) | Err(_) => JobState::Absent,

@@ -5,4 +5,6 @@
 //! is nothing in it.
 
 #[cfg(target_family = "wasm")]
+mod careless;
+#[cfg(target_family = "wasm")]
 mod guest;

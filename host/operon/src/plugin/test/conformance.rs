@@ -1,0 +1,228 @@
+//! `operon plugin test --conformance`: runs the job once as it is, then again and again from the same world, each time
+//! with one thing going wrong, and compares the ends. What the host and the cluster cannot do is not tried.
+
+mod drive;
+mod judge;
+mod perform;
+mod scenarios;
+mod state;
+mod table;
+mod twist;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+
+use self::{
+    drive::{Call, Run},
+    judge::{End, outcome, verdict},
+    scenarios::{Case, Like, Scenario},
+    table::Row,
+    twist::{Function, Mishap, Twist},
+};
+use super::{changes::Paint, subject::Subject};
+use crate::{plugin::load::Loaded, stdout::print};
+
+/// How long a test runs before it says that it does, and then again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Rounds of a run beyond those of the plain one: after a mishap a host needs more.
+const MORE_ROUNDS: usize = 5;
+
+/// Runs all scenarios, and shows their table.
+///
+/// # Errors
+/// How many failed; or the plain run breaks a rule.
+pub(super) async fn run(
+    subject: &Subject<'_>,
+    again: &Loaded,
+    rounds: usize,
+    paint: Paint,
+) -> anyhow::Result<()> {
+    let plain = Run::of(subject.clone(), Twist::default(), rounds).await;
+    if let Some(fault) = verdict(&plain, &subject.world, &plain, None) {
+        bail!("the plain run, in which nothing goes wrong: {fault}");
+    }
+    print(&table::plain(&plain, paint))?;
+    let mut suite = Suite {
+        subject,
+        rounds: rounds + MORE_ROUNDS,
+        plain_end: End::of(&plain, &subject.world),
+        plain,
+        canceled: Vec::new(),
+        began: Instant::now(),
+        said: Duration::ZERO,
+    };
+    suite.cancel().await;
+    let scenarios = suite.scenarios();
+    let mut rows = vec![setup(subject, again)];
+    print(&table::head(Function::Setup, paint))?;
+    print(&rows.iter().map(|row| row.line(paint)).collect::<String>())?;
+    let mut function = Function::Setup;
+    for (number, scenario) in scenarios.iter().enumerate() {
+        if scenario.function != function {
+            function = scenario.function;
+            print(&table::head(function, paint))?;
+        }
+        let row = suite.row(scenario, number, scenarios.len()).await;
+        print(&row.line(paint))?;
+        rows.push(row);
+    }
+    let tried = rows.iter().filter(|row| row.runs > 0).count();
+    let failed = rows.iter().filter(|row| row.wrong.is_some()).count();
+    print(&format!("\n{}\n", table::sum(tried, failed)))?;
+    ensure!(failed == 0, "{failed} of {tried} scenarios failed");
+    Ok(())
+}
+
+/// `setup` is the only function that is called when a component is loaded, so it is loaded twice.
+fn setup(subject: &Subject<'_>, again: &Loaded) -> Row {
+    let is_same = subject.registration() == again.action.registration();
+    Row {
+        name: "called twice",
+        runs: 1,
+        wrong: (!is_same).then(|| "it declares something else the second time".to_owned()),
+        more: 0,
+    }
+}
+
+/// All runs of a test.
+struct Suite<'a> {
+    subject: &'a Subject<'a>,
+    rounds: usize,
+    plain: Run<'a>,
+    plain_end: End,
+    /// The runs whose job is deleted before a call: the number of the call, the calls, and the end.
+    canceled: Vec<(usize, Vec<Call>, End)>,
+    began: Instant,
+    /// When the last line about the time was printed.
+    said: Duration,
+}
+
+impl Suite<'_> {
+    /// Deletes the job before each call of `operate-target`.
+    async fn cancel(&mut self) {
+        let calls = self.plain.calls.iter().enumerate();
+        let calls = calls.filter(|(_, call)| call.function == Function::Operate);
+        let calls: Vec<_> = calls.map(|(number, _)| number).collect();
+        for before in calls {
+            let run = self.one(Twist::canceled_before(before)).await;
+            let end = End::of(&run, &self.subject.world);
+            self.canceled.push((before, run.calls, end));
+        }
+    }
+
+    fn scenarios(&self) -> Vec<Scenario> {
+        let has_made = !self.plain.made.is_empty();
+        let calls = &self.plain.calls;
+        let mut all = scenarios::of_operation(Function::Operate, calls, has_made);
+        all.extend(scenarios::of_operation(Function::Progress, calls, has_made));
+        let canceled = self.canceled.iter();
+        let canceled = canceled.map(|(before, calls, _)| (*before, calls.clone()));
+        all.extend(scenarios::of_release(calls, &canceled.collect::<Vec<_>>()));
+        all
+    }
+
+    async fn one(&self, twist: Twist) -> Run<'_> {
+        Run::of(self.subject.clone(), twist, self.rounds).await
+    }
+
+    async fn row(&mut self, scenario: &Scenario, number: usize, of: usize) -> Row {
+        let mut row = Row {
+            name: scenario.name,
+            runs: scenario.cases.len(),
+            wrong: None,
+            more: 0,
+        };
+        for case in &scenario.cases {
+            let elapsed = self.began.elapsed();
+            if elapsed > self.said + PATIENCE {
+                self.said = elapsed;
+                eprintln!(
+                    "{} of {of} scenarios after {} s",
+                    number + 1,
+                    elapsed.as_secs()
+                );
+            }
+            let Some(wrong) = self.wrong(case).await else {
+                continue;
+            };
+            if row.wrong.is_some() {
+                row.more += 1;
+            } else {
+                row.wrong = Some(wrong);
+            }
+        }
+        row
+    }
+
+    /// What is wrong with the run of a case, and where it differs from a run that goes well.
+    async fn wrong(&self, case: &Case) -> Option<String> {
+        let run = self.one(case.twist).await;
+        let untouched;
+        let end = match case.like {
+            Like::Plain | Like::Nothing => &self.plain_end,
+            Like::CanceledBefore(call) => {
+                let mut all = self.canceled.iter();
+                &all.find(|(before, _, _)| *before == call)?.2
+            }
+            Like::Untouched => {
+                untouched = End::of(&self.untouched().await, &self.subject.world);
+                &untouched
+            }
+        };
+        let wrong = verdict(
+            &run,
+            &self.subject.world,
+            &self.plain,
+            Some((case.like, end)),
+        )?;
+        Some(format!("{wrong} ({})", place(case.twist, &run.calls)))
+    }
+
+    /// A run without any call.
+    async fn untouched(&self) -> Run<'_> {
+        Run::of(self.subject.clone(), Twist::default(), 0).await
+    }
+}
+
+/// The ends of all targets, in words.
+fn outcomes(run: &Run<'_>) -> String {
+    let targets = run.subject.targets.iter().map(outcome);
+    targets.collect::<Vec<_>>().join(", ")
+}
+
+/// Where a run differs from one that goes well.
+fn place(twist: Twist, calls: &[Call]) -> String {
+    let called = |number: usize| {
+        let call = calls.get(number);
+        call.map_or_else(String::new, |call| {
+            format!(
+                "call {}, {} of {}",
+                number + 1,
+                call.function.name(),
+                call.target
+            )
+        })
+    };
+    let mishap = twist.mishap.map(|(number, mishap)| {
+        let call = called(number);
+        match mishap {
+            Mishap::Killed(performed) => {
+                format!("{call}, {} performed", table::count(performed, "effect"))
+            }
+            Mishap::Conflict(performed) => format!("{call}, effect {}", performed + 1),
+            Mishap::Meanwhile(_) => format!("{call}, before its effects"),
+            Mishap::Twice
+            | Mishap::Before(_)
+            | Mishap::Touched
+            | Mishap::MadeDeleted
+            | Mishap::AskedFirst => call,
+        }
+    });
+    let canceled = twist
+        .canceled
+        .map(|number| format!("job deleted before call {}", number + 1));
+    let parts: Vec<_> = canceled.into_iter().chain(mishap).collect();
+    parts.join("; ")
+}

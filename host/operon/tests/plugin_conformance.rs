@@ -1,0 +1,235 @@
+//! `operon plugin test --conformance` as an author runs it: on every action of ours, which must pass, and on two that
+//! must not.
+
+mod support;
+
+use std::{fs, process::Command};
+
+use anyhow::Result;
+use support::{annotate, builtin, hostile};
+
+const POD: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: foo, namespace: team, labels: {tier: blue, old: x}, annotations: {old: x}}
+spec:
+  containers:
+  - {name: app, image: 'app:1', resources: {requests: {cpu: 100m, memory: 64Mi}}}
+  - {name: web, image: 'web:2', resources: {requests: {cpu: 100m, memory: 64Mi}}}
+";
+
+const REPLICA_SET: &str = "\
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata:
+  {name: web, namespace: team, uid: replicaset, labels: {app: web, pod-template-hash: '1'}, ownerReferences: [
+    {apiVersion: apps/v1, kind: Deployment, name: web, uid: deployment, controller: true}]}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web, pod-template-hash: '1'}}
+  template: {metadata: {labels: {app: web, pod-template-hash: '1'}}, spec: {containers: [{name: app, image: 'app:1'}]}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: team, uid: deployment}
+spec: {replicas: 2}
+";
+
+/// A pod of the ReplicaSet.
+fn member(name: &str) -> String {
+    format!(
+        "\
+apiVersion: v1
+kind: Pod
+metadata:
+  {{name: {name}, namespace: team, labels: {{app: web, pod-template-hash: '1'}}, ownerReferences: [
+    {{apiVersion: apps/v1, kind: ReplicaSet, name: web, uid: replicaset, controller: true}}]}}
+spec: {{containers: [{{name: app, image: 'app:1'}}]}}
+"
+    )
+}
+
+fn job(parameters: &str) -> String {
+    format!(
+        "\
+apiVersion: apps.kusionstack.io/v1alpha1
+kind: OperationJob
+metadata: {{name: test}}
+spec: {{action: Test, parameters: {parameters}, targets: [{{name: foo}}]}}
+"
+    )
+}
+
+/// Whether it succeeds, what is shown, and the error. A slow machine says in between how far it is.
+fn conformance(
+    component: &[u8],
+    pods: &str,
+    objects: &str,
+    job: &str,
+) -> Result<(bool, String, String)> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_operon"));
+    command.current_dir(folder.path());
+    command.args(["plugin", "test", "action.wasm", "--conformance"]);
+    fs::write(folder.path().join("action.wasm"), component)?;
+    for (option, name, content) in [
+        ("--target", "pods.yaml", pods),
+        ("--objects", "objects.yaml", objects),
+        ("--job", "job.yaml", job),
+    ] {
+        if !content.is_empty() {
+            fs::write(folder.path().join(name), content)?;
+            command.args([option, name]);
+        }
+    }
+    let output = command.output()?;
+    let text = |bytes| String::from_utf8(bytes);
+    Ok((
+        output.status.success(),
+        text(output.stdout)?,
+        text(output.stderr)?,
+    ))
+}
+
+/// The action passes, and ends so if nothing goes wrong.
+fn passes(component: &[u8], pods: &str, objects: &str, job: &str, end: &str) -> Result<()> {
+    let (is_success, shown, error) = conformance(component, pods, objects, job)?;
+    assert!(is_success, "{shown}{error}");
+    assert!(shown.starts_with(&format!("plain run  {end}: ")), "{shown}");
+    assert!(shown.contains(" scenarios, 0 failures\n"), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn the_example_passes_and_the_table_is_complete() -> Result<()> {
+    let (is_success, shown, error) = conformance(annotate()?, POD, "", "")?;
+    assert!(is_success, "{shown}{error}");
+    assert_eq!(shown, include_str!("conformance/annotate.txt"));
+    Ok(())
+}
+
+#[test]
+fn actions_that_change_a_pod_pass() -> Result<()> {
+    for (action, parameters, end) in [
+        ("restart", "{}", "foo: Succeeded"),
+        (
+            "label",
+            "{set: {tier: green, new: x}, remove: [old]}",
+            "foo: Succeeded",
+        ),
+        (
+            "annotate",
+            "{set: {new: x}, remove: [old]}",
+            "foo: Succeeded",
+        ),
+        (
+            "resize",
+            "{resources: {requests: {cpu: 200m}}}",
+            "foo: Succeeded",
+        ),
+        ("debug", "{image: 'tools:1'}", "foo: Succeeded"),
+        (
+            "check",
+            "{label: {key: tier, value: blue}}",
+            "foo: Succeeded",
+        ),
+        (
+            "check",
+            "{label: {key: tier, value: green}}",
+            "foo: waiting (WaitingForLabel)",
+        ),
+    ] {
+        let component = builtin(&format!("operon-action-{action}"))?;
+        passes(&component, POD, "", &job(parameters), end)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn actions_that_remove_a_standalone_pod_pass() -> Result<()> {
+    for (action, end) in [
+        ("evict", "foo: Succeeded"),
+        ("replace", "foo: Succeeded"),
+        ("recreate", "foo: Failed (NoController)"),
+    ] {
+        let component = builtin(&format!("operon-action-{action}"))?;
+        passes(&component, POD, "", "", end)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn actions_that_remove_pods_of_a_replica_set_pass() -> Result<()> {
+    let (one, other) = (member("web-a"), member("web-b"));
+    let two = format!("{one}---\n{other}");
+    let rest = format!("{REPLICA_SET}---\n{other}");
+    for action in ["evict", "replace", "recreate"] {
+        let component = builtin(&format!("operon-action-{action}"))?;
+        passes(&component, &one, &rest, "", "web-a: Succeeded")?;
+        let end = "web-a: Succeeded, web-b: Succeeded";
+        passes(&component, &two, REPLICA_SET, "", end)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_action_that_creates_a_second_object_when_called_again_fails() -> Result<()> {
+    let pod = POD.replace("name: foo", "name: creates-twice");
+    let (is_success, shown, error) = conformance(hostile()?, &pod, "", "")?;
+    assert!(!is_success, "{shown}{error}");
+    let operate = section(&shown, "operate-target");
+    let expected = "  called twice                          failed  it has created ConfigMap made-";
+    assert!(operate.contains(expected), "{shown}");
+    let expected = "  host killed after its effects         failed  it has created ConfigMap made-";
+    assert!(operate.contains(expected), "{shown}");
+    assert!(
+        shown.contains(
+            "which it created before, still exists (call 1, operate-target of creates-twice)\n"
+        ),
+        "{shown}"
+    );
+    let left = section(&shown, "release-target");
+    assert!(
+        left.contains("failed  Pod creates-twice is released, and ConfigMap made-"),
+        "{shown}"
+    );
+    assert!(shown.contains("\n23 scenarios, 4 failures\n"), "{shown}");
+    assert!(
+        error.ends_with("operon: 4 of 23 scenarios failed\n"),
+        "{shown}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_action_that_changes_a_later_pod_of_the_name_fails() -> Result<()> {
+    let pod = POD.replace("name: foo", "name: follows-the-name");
+    let (is_success, shown, error) = conformance(hostile()?, &pod, "", "")?;
+    assert!(!is_success, "{shown}{error}");
+    let expected = "  pod recreated                         failed  operate-target changes Pod follows-the-name, which is another pod of that name: metadata.labels.operated was absent and is \"true\" (call 1, operate-target of follows-the-name)";
+    assert!(
+        section(&shown, "operate-target").contains(expected),
+        "{shown}"
+    );
+    assert!(shown.contains("\n22 scenarios, 1 failure\n"), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn an_action_that_breaks_a_rule_where_nothing_goes_wrong_is_refused() -> Result<()> {
+    let pod = POD.replace("name: foo", "name: panic");
+    let (is_success, shown, error) = conformance(hostile()?, &pod, "", "")?;
+    assert!(!is_success, "{shown}{error}");
+    let expected = "operon: the plain run, in which nothing goes wrong: operate-target: the component broke a rule: PluginTrapped: ";
+    assert!(error.starts_with(expected), "{error}");
+    Ok(())
+}
+
+/// The lines about a function.
+fn section<'a>(shown: &'a str, function: &str) -> &'a str {
+    let (_, rest) = shown
+        .split_once(&format!("\n{function}\n"))
+        .unwrap_or_default();
+    let end = rest.find("\nget-ops-progress\n").unwrap_or(rest.len());
+    &rest[..end]
+}
