@@ -93,7 +93,7 @@ mod tests {
             if let Some(uid) = uid {
                 body["metadata"]["uid"] = json!(uid);
             }
-            Self::Apply(body)
+            Effect::Apply(body)
         };
         for ((pod, uid), (same, expected)) in table {
             assert_eq!(apply(pod, uid).pinned(&target), apply(same, expected));
