@@ -19,6 +19,7 @@ use crate::{
     leader::Leadership,
     metrics::PluginMetrics,
     probes::{self, Phase, Readiness},
+    trust::TrustArguments,
     wiring::{self, Running},
 };
 
