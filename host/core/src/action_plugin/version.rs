@@ -227,12 +227,14 @@ mod tests {
             issuer: "https://issuer.example".to_owned(),
             subject: subject.to_owned(),
         };
-        let signer = |name: &&str| match name.contains('@') {
-            true => Signer::Identity(identity(name)),
-            false => Signer::Key {
+        let signer = |name: &&str| {
+            if name.contains('@') {
+                return Signer::Identity(identity(name));
+            }
+            Signer::Key {
                 fingerprint: format!("sha256:{name}"),
                 key: format!("{name}\n"),
-            },
+            }
         };
         let table: &[Row] = &[
             (&[], None, None),

@@ -143,6 +143,14 @@ fn a_pinned_component_needs_its_signature_too() {
 
 #[test]
 fn an_identity_is_verified_or_refused_with_what_was_found_and_wanted() {
+    // The content, the accepted subject, the trust root; the reason and parts of the message.
+    type Row<'a> = (
+        &'a [u8],
+        &'a str,
+        &'a Option<TrustedRoot>,
+        &'a str,
+        &'a [&'a str],
+    );
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/verify/fixtures/keyless");
     let root = |name: &str| {
         let path = format!("{folder}/{name}.trusted_root.json");
@@ -153,14 +161,6 @@ fn an_identity_is_verified_or_refused_with_what_was_found_and_wanted() {
     let bundle = include_str!("../verify/fixtures/keyless/public.sigstore.json");
     let signer = "w.vollprecht@gmail.com";
     let value = "verification.trustedRoot";
-    // The content, the accepted subject, the trust root; the reason and parts of the message.
-    type Row<'a> = (
-        &'a [u8],
-        &'a str,
-        &'a Option<TrustedRoot>,
-        &'a str,
-        &'a [&'a str],
-    );
     let table: [Row<'_>; 5] = [
         (text, signer, &public, "", &[]),
         (

@@ -135,7 +135,7 @@ fn a_signature_of_other_content_says_both_digests() {
     let (signed, wanted) = (digest(PUBLIC_CONTENT), digest(b"other"));
     assert_eq!(result, Err(VerifyError::Another { signed, wanted }));
     // A bundle that lies about the digest.
-    let lie = json!(STANDARD.encode(&Sha256::digest(b"other")));
+    let lie = json!(STANDARD.encode(Sha256::digest(b"other")));
     let lying = altered(PUBLIC, "/messageSignature/messageDigest/digest", lie);
     let result = check(&lying, b"other", &public(), &root("public"));
     assert!(

@@ -167,9 +167,10 @@ impl Sigstore {
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
-        params.subject_alt_names = vec![match subject.contains("://") {
-            true => SanType::URI(name),
-            false => SanType::Rfc822Name(name),
+        params.subject_alt_names = vec![if subject.contains("://") {
+            SanType::URI(name)
+        } else {
+            SanType::Rfc822Name(name)
         }];
         let issuer = CustomExtension::from_oid_content(ISSUER, der(0x0c, issuer.as_bytes()));
         params.custom_extensions = vec![issuer];
