@@ -9,7 +9,6 @@ use operon_e2e::{
     prelude::*,
     registry::{PASSWORD, Registry, put_secret},
 };
-use serde_json::Value;
 
 /// The Secret that the chart's value `oci.pullSecrets` names where stories are told.
 const PULL_SECRET: &str = "e2e-registry";
