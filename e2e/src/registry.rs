@@ -8,15 +8,45 @@ use std::{
 };
 
 use anyhow::Context as _;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::{Api, api::ListParams};
+use k8s_openapi::{
+    ByteString,
+    api::{core::v1::Secret, discovery::v1::EndpointSlice},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+};
+use serde_json::{Value, json};
 
-use crate::{environment, world::World};
+use crate::{environment, plugin::SYSTEM, world::World};
 
 /// The user and the password that registries of stories ask for.
 pub const USER: &str = "operon";
 /// See [`USER`].
 pub const PASSWORD: &str = "open-sesame";
+
+/// A Secret of the operator's namespace with credentials for registries of stories.
+pub async fn put_secret(world: &World, name: &str, config: &Value) {
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), SYSTEM);
+    let _ = secrets.delete(name, &DeleteParams::default()).await;
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
+        type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
+        data: Some(
+            [(
+                ".dockerconfigjson".to_owned(),
+                ByteString(config.to_string().into_bytes()),
+            )]
+            .into(),
+        ),
+        ..Secret::default()
+    };
+    let created = secrets.create(&PostParams::default(), &secret).await;
+    created.expect("the Secret is created");
+}
 
 /// A registry that runs until this is dropped. It speaks plain HTTP and asks for [`USER`] and [`PASSWORD`].
 pub struct Registry {
@@ -53,6 +83,17 @@ impl Registry {
         }
     }
 
+    /// The `source` of an artifact here, for a plugin.
+    pub fn source(&self, reference: &str, secrets: &Value) -> Value {
+        let reference = format!("{}/{reference}", self.address);
+        json!({"oci": {"reference": reference, "plainHttp": true, "pullSecrets": secrets}})
+    }
+
+    /// The content of a Secret for this registry, with this password.
+    pub fn login(&self, password: &str) -> Value {
+        json!({"auths": {self.address.clone(): {"username": USER, "password": password}}})
+    }
+
     /// Pushes a component by the program `oras`, as an artifact with one WebAssembly layer. Returns its digest.
     pub fn push(&self, repository: &str, component: &[u8]) -> String {
         std::fs::write(self.folder.join("plugin.wasm"), component).expect("a folder of our own");
@@ -75,6 +116,19 @@ impl Registry {
         let digest = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         assert!(digest.starts_with("sha256:"), "{output:?}");
         digest
+    }
+
+    /// Attaches a file to an artifact, by the program `oras`.
+    pub fn attach(&self, repository: &str, bytes: &[u8], kind: &str) {
+        std::fs::write(self.folder.join("attached"), bytes).expect("a folder of our own");
+        let reference = format!("{}/{repository}", self.address);
+        let file = format!("attached:{kind}");
+        let login = ["--plain-http", "--username", USER, "--password", PASSWORD];
+        let arguments = ["--artifact-type", kind, &reference, &file];
+        oras(
+            &self.folder,
+            &[&["attach"], &login[..], &arguments].concat(),
+        );
     }
 
     /// Ends the registry: from now on it is not available.

@@ -1,26 +1,17 @@
 //! Components in OCI registries: a real registry on this machine, pushed to by a client of another project.
 
-use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
-};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::DeleteParams};
 use operon_api::{ActionPlugin, conditions};
 use operon_e2e::{
     environment,
     plugin::{Plugin, SYSTEM, said},
     prelude::*,
-    registry::{PASSWORD, Registry, USER},
+    registry::{PASSWORD, Registry, put_secret},
 };
-use serde_json::Value;
 
 /// The Secret that the chart's value `oci.pullSecrets` names where stories are told.
 const PULL_SECRET: &str = "e2e-registry";
-
-fn source(registry: &Registry, reference: &str, secrets: &Value) -> Value {
-    let reference = format!("{}/{reference}", registry.address);
-    json!({"oci": {"reference": reference, "plainHttp": true, "pullSecrets": secrets}})
-}
 
 fn artifact(plugin: &ActionPlugin) -> Option<String> {
     let status = plugin.status.as_ref()?;
@@ -34,28 +25,6 @@ fn another(component: &[u8]) -> Vec<u8> {
     [component, &[0, 3, 1, b'x', 0]].concat()
 }
 
-async fn put_secret(world: &World, name: &str, config: &Value) {
-    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), SYSTEM);
-    let _ = secrets.delete(name, &DeleteParams::default()).await;
-    let secret = Secret {
-        metadata: kube::api::ObjectMeta {
-            name: Some(name.to_owned()),
-            ..kube::api::ObjectMeta::default()
-        },
-        type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
-        data: Some(
-            [(
-                ".dockerconfigjson".to_owned(),
-                ByteString(config.to_string().into_bytes()),
-            )]
-            .into(),
-        ),
-        ..Secret::default()
-    };
-    let created = secrets.create(&PostParams::default(), &secret).await;
-    created.expect("the Secret is created");
-}
-
 #[tokio::test]
 async fn a_component_is_pulled_with_a_secret_and_a_moved_tag_is_reported_until_it_is_followed() {
     story(async |world: &World| {
@@ -67,30 +36,43 @@ async fn a_component_is_pulled_with_a_secret_and_a_moved_tag_is_reported_until_i
         // Without credentials, with a Secret that the host may not read, with one that does not exist, with a wrong
         // password: each says so.
         let plugin = base()
-            .with("source", source(&registry, "actions/annotate:1", &json!([])))
+            .with("source", registry.source("actions/annotate:1", &json!([])))
             .install(world)
             .await;
         let name = plugin.name.clone();
-        let refused = world.plugin_until(&name, "False", "RegistryUnauthorized").await;
-        assert!(said(&refused).contains(&registry.address), "{}", said(&refused));
+        let refused = world
+            .plugin_until(&name, "False", "RegistryUnauthorized")
+            .await;
+        assert!(
+            said(&refused).contains(&registry.address),
+            "{}",
+            said(&refused)
+        );
         let with = |secret: &str| {
             let secrets = json!([{"name": secret}]);
-            json!({"spec": {"source": source(&registry, "actions/annotate:1", &secrets)}})
+            json!({"spec": {"source": registry.source("actions/annotate:1", &secrets)}})
         };
         world.patch_plugin(&name, with("foreign")).await;
-        let refused = world.plugin_until(&name, "False", "PullSecretForbidden").await;
-        assert!(said(&refused).contains("oci.pullSecrets"), "{}", said(&refused));
+        let refused = world
+            .plugin_until(&name, "False", "PullSecretForbidden")
+            .await;
+        assert!(
+            said(&refused).contains("oci.pullSecrets"),
+            "{}",
+            said(&refused)
+        );
         world.patch_plugin(&name, with(PULL_SECRET)).await;
-        world.plugin_until(&name, "False", "PullSecretNotFound").await;
-        let login = |password: &str| {
-            json!({"auths": {registry.address.clone(): {"username": USER, "password": password}}})
-        };
-        put_secret(world, PULL_SECRET, &login("wrong")).await;
-        let refused = world.plugin_until(&name, "False", "RegistryUnauthorized").await;
+        world
+            .plugin_until(&name, "False", "PullSecretNotFound")
+            .await;
+        put_secret(world, PULL_SECRET, &registry.login("wrong")).await;
+        let refused = world
+            .plugin_until(&name, "False", "RegistryUnauthorized")
+            .await;
         assert!(said(&refused).contains(PULL_SECRET), "{}", said(&refused));
 
         // The right password is found without a change of the plugin.
-        put_secret(world, PULL_SECRET, &login(PASSWORD)).await;
+        put_secret(world, PULL_SECRET, &registry.login(PASSWORD)).await;
         let loaded = world.plugin_until(&name, "True", "Loaded").await;
         assert_eq!(artifact(&loaded).as_ref(), Some(&first));
         let pods = Deployment::of("foo", 1).up(world).await;
@@ -123,7 +105,11 @@ async fn a_component_is_pulled_with_a_secret_and_a_moved_tag_is_reported_until_i
         world
             .eventually("the tag is followed", async || {
                 let plugin = world.plugins().get(&name).await?;
-                ensure!(artifact(&plugin).as_ref() == Some(&second), "{:?}", plugin.status);
+                ensure!(
+                    artifact(&plugin).as_ref() == Some(&second),
+                    "{:?}",
+                    plugin.status
+                );
                 let status = plugin.status.unwrap_or_default();
                 let moved = conditions::find(&status.conditions, conditions::TAG_MOVED);
                 ensure!(moved.is_none(), "{moved:?}");

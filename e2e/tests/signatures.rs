@@ -1,20 +1,37 @@
-//! A component in a ConfigMap that must be signed: it loads with the signature beside it, shows its signer, and
-//! stops when its key is no longer accepted. And the chart's value that requires this of all components.
+//! A component that must be signed, in a ConfigMap or a registry: it loads with its signature, shows its signer, and
+//! stops when its key is no longer accepted. And a host, and a chart's value, that require this of all components.
 
 use std::process::{Command, Output};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::DeleteParams};
 use operon_api::ActionPlugin;
 use operon_e2e::{
     environment,
+    host::{Host, alone},
     plugin::{Plugin, SYSTEM, digest, said},
     prelude::*,
+    registry::{PASSWORD, Registry, put_secret},
 };
 use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use serde_json::Value;
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// One of the Secrets that the chart's value `oci.pullSecrets` names where stories run.
+const PULL_SECRET: &str = "e2e-signed";
+/// A file, its signature by an identity, and the trust root of that.
+const PUBLIC: &[u8] =
+    include_bytes!("../../host/plugin-registry/src/verify/fixtures/keyless/public.txt");
+const PUBLIC_BUNDLE: &str =
+    include_str!("../../host/plugin-registry/src/verify/fixtures/keyless/public.sigstore.json");
+const PUBLIC_ROOT: &str =
+    include_str!("../../host/plugin-registry/src/verify/fixtures/keyless/public.trusted_root.json");
+const ISSUER: &str = "https://github.com/login/oauth";
+const SUBJECT: &str = "w.vollprecht@gmail.com";
 
 /// What stands before the point of a P-256 key in its DER form (SubjectPublicKeyInfo).
 const P256: [u8; 26] = [
@@ -50,11 +67,33 @@ impl Signer {
     fn bundle(&self, component: &[u8]) -> Value {
         let signature = self.pair.sign(&self.random, component).expect("signed");
         json!({
-            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "mediaType": BUNDLE,
             "verificationMaterial": {"publicKey": {"hint": ""}},
             "messageSignature": {
                 "messageDigest": {},
                 "signature": STANDARD.encode(signature.as_ref()),
+            },
+        })
+    }
+
+    /// What `cosign sign --key …` attaches to an artifact with this manifest.
+    fn statement(&self, manifest: &str) -> Value {
+        let kind = "application/vnd.in-toto+json";
+        let payload = json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"digest": {"sha256": manifest.trim_start_matches("sha256:")}}],
+            "predicateType": "https://sigstore.dev/cosign/sign/v1",
+        })
+        .to_string();
+        let encoded = format!("DSSEv1 {} {kind} {} {payload}", kind.len(), payload.len());
+        let signature = self.pair.sign(&self.random, encoded.as_bytes());
+        json!({
+            "mediaType": BUNDLE,
+            "verificationMaterial": {"publicKey": {"hint": ""}},
+            "dsseEnvelope": {
+                "payload": STANDARD.encode(payload),
+                "payloadType": kind,
+                "signatures": [{"sig": STANDARD.encode(signature.expect("signed").as_ref())}],
             },
         })
     }
@@ -110,6 +149,122 @@ async fn a_component_that_must_be_signed_serves_only_with_a_signature_by_an_acce
     .await;
 }
 
+#[tokio::test]
+async fn an_artifact_of_a_registry_that_must_be_signed_serves_only_with_its_signature() {
+    story(async |world: &World| {
+        let component = environment::component("operon_example_annotate");
+        let registry = Registry::up(world).await;
+        put_secret(world, PULL_SECRET, &registry.login(PASSWORD)).await;
+        let manifest = registry.push("actions/signed:1", &component);
+        let (ours, other) = (Signer::new(), Signer::new());
+        let secrets = json!([{"name": PULL_SECRET}]);
+        let plugin = Plugin::annotate(world)
+            .without_component()
+            .with("source", registry.source("actions/signed:1", &secrets))
+            .with("verify", json!({"keys": [ours.public_key()]}))
+            .install(world)
+            .await;
+        let name = &plugin.name;
+        let unsigned = world.plugin_until(name, "False", "NotSigned").await;
+        let words = said(&unsigned);
+        assert!(words.contains(&manifest), "{words}");
+        assert!(words.contains("cosign sign"), "{words}");
+
+        // A signature by another key, then one by ours beside it. The plugin changes so that it is loaded again.
+        for (signer, memory, status, reason) in [
+            (&other, "40Mi", "False", "SignatureInvalid"),
+            (&ours, "48Mi", "True", "Loaded"),
+        ] {
+            let bundle = signer.statement(&manifest).to_string();
+            registry.attach("actions/signed:1", bundle.as_bytes(), BUNDLE);
+            let limits = json!({"spec": {"limits": {"memory": memory}}});
+            world.patch_plugin(name, limits).await;
+            world.plugin_until(name, status, reason).await;
+        }
+        let loaded = world.plugins().get(name).await.expect("the plugin");
+        assert_eq!(signers(&loaded).len(), 1, "{:?}", loaded.status);
+        let secrets: Api<Secret> = Api::namespaced(world.client.clone(), SYSTEM);
+        let deleted = secrets.delete(PULL_SECRET, &DeleteParams::default()).await;
+        deleted.expect("the Secret is deleted");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_requires_signatures_of_all_accepts_its_key_and_its_identity_and_no_other() {
+    alone(async |world: &World| {
+        let ours = Signer::new();
+        let folder = std::env::temp_dir().join(world.named("trust"));
+        std::fs::create_dir_all(&folder).expect("a folder of our own");
+        let file = |name: &str, content: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, content).expect("written");
+            path.display().to_string()
+        };
+        let identities = json!([{"issuer": ISSUER, "subject": SUBJECT}]).to_string();
+        let arguments = [
+            "--signature-keys",
+            &file("cosign.pub", &ours.public_key()),
+            "--signature-identities",
+            &file("identities.json", &identities),
+            "--trusted-root",
+            &file("trusted_root.json", PUBLIC_ROOT),
+        ];
+        let host = Host::start_with(world, "strict", &arguments);
+        host.leads(world).await;
+
+        let component = environment::component("operon_example_annotate");
+        let plugin = Plugin::annotate(world).install(world).await;
+        let unsigned = world.plugin_until(&plugin.name, "False", "NotSigned").await;
+        let words = said(&unsigned);
+        for part in ["this host requires for all", SUBJECT, ISSUER] {
+            assert!(words.contains(part), "{words}");
+        }
+        let bundle = ours.bundle(&component).to_string();
+        let signed = |content: &[u8], bundle: &str| {
+            json!({
+                "binaryData": {"plugin.wasm": STANDARD.encode(content)},
+                "data": {"plugin.wasm.sigstore.json": bundle},
+            })
+        };
+        world
+            .config_map(&plugin.name, signed(&component, &bundle))
+            .await;
+        let loaded = world.plugin_until(&plugin.name, "True", "Loaded").await;
+        assert_eq!(signers(&loaded).len(), 1, "{:?}", loaded.status);
+
+        // The identity signed a text. With its signature it is read, and is no component; before, it is not read.
+        let verify =
+            |subject: &str| json!({"identities": [{"issuer": ISSUER, "subject": subject}]});
+        let plugin = Plugin::of(world, "Keyless", component, json!([]))
+            .with("verify", verify("someone@example.com"))
+            .install(world)
+            .await;
+        let name = &plugin.name;
+        world.config_map(name, signed(PUBLIC, PUBLIC_BUNDLE)).await;
+        let refused = world
+            .plugin_until(name, "False", "IdentityNotAccepted")
+            .await;
+        let words = said(&refused);
+        for part in [SUBJECT, "someone@example.com"] {
+            assert!(words.contains(part), "{words}");
+        }
+        world
+            .config_map(name, signed(b"other", PUBLIC_BUNDLE))
+            .await;
+        world
+            .plugin_until(name, "False", "SignatureOfAnother")
+            .await;
+        world.config_map(name, signed(PUBLIC, PUBLIC_BUNDLE)).await;
+        world
+            .patch_plugin(name, json!({"spec": {"verify": verify(SUBJECT)}}))
+            .await;
+        world.plugin_until(name, "False", "NotWasm").await;
+        std::fs::remove_dir_all(&folder).expect("a folder of our own");
+    })
+    .await;
+}
+
 /// `helm template` of the chart's Deployment, with signatures required and these arguments.
 fn rendered(arguments: &[&str]) -> Output {
     Command::new(environment::helm())
@@ -151,7 +306,7 @@ async fn a_chart_that_requires_signatures_gives_the_keys_to_the_host_and_is_refu
         let annotation = "operon.dev/signature-key-0";
         assert_eq!(pod["metadata"]["annotations"][annotation], json!(text));
         let volumes = pod["spec"]["volumes"].as_array().expect("volumes");
-        let keys = volumes.iter().find(|v| v["name"] == "signature-keys");
+        let keys = volumes.iter().find(|v| v["name"] == "verification");
         let item = &keys.expect("a volume of keys")["downwardAPI"]["items"][0];
         assert_eq!(item["path"], "key-0.pub");
         let path = format!("metadata.annotations['{annotation}']");

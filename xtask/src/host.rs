@@ -180,7 +180,7 @@ fn helm_install(cluster: &Cluster, settings: &[&str], progress: &Progress) -> Re
         // The stories of Debug.
         .args(["--set", "actions.debug.enabled=true"])
         // The story of a private registry.
-        .args(["--set", "oci.pullSecrets={e2e-registry}"])
+        .args(["--set", "oci.pullSecrets={e2e-registry,e2e-signed}"])
         .args(settings);
     progress.say(format!(
         "helm upgrade --install {RELEASE} … --namespace {NAMESPACE} --wait"

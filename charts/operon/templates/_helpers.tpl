@@ -46,15 +46,22 @@ app.kubernetes.io/part-of: operon
 {{- end -}}
 {{- end -}}
 
-{{/* The keys that every component must be signed by, as annotations of the host's pods; "" if none is required. There,
-and not in a ConfigMap: who may write the ConfigMaps of components must not choose the keys. The values of an older
-release, which --reuse-values keeps, do not have `verification`. */}}
-{{- define "operon.signatureKeys" -}}
+{{/* Whose signatures every component needs, and the trust root by which identities are verified, as annotations of the
+host's pods; "" if there is nothing of it. There, and not in a ConfigMap: who may write the ConfigMaps of components must
+not choose them. The values of an older release, which --reuse-values keeps, may lack them. */}}
+{{- define "operon.verification" -}}
 {{- $verification := .Values.verification | default dict -}}
 {{- if $verification.required -}}
-{{- if not $verification.keys }}{{ fail "verification.required is true, but verification.keys is empty, so no component could be loaded: set verification.keys to the public keys (PEM) of the signers" }}{{ end -}}
+{{- if not (or $verification.keys $verification.identities) }}{{ fail "verification.required is true, but verification.keys and verification.identities are empty, so no component could be loaded: set verification.keys to the public keys (PEM) of the signers, or verification.identities" }}{{ end -}}
+{{- if and $verification.identities (not $verification.trustedRoot) }}{{ fail "verification.identities needs a trust root, by which the host verifies identities: set verification.trustedRoot to a Sigstore trusted_root.json (--set-file verification.trustedRoot=trusted_root.json)" }}{{ end -}}
 {{- range $index, $key := $verification.keys }}
 operon.dev/signature-key-{{ $index }}: {{ $key | quote }}
 {{- end }}
+{{- with $verification.identities }}
+operon.dev/signature-identities: {{ toJson . | quote }}
+{{- end }}
 {{- end -}}
+{{- with $verification.trustedRoot }}
+operon.dev/trusted-root: {{ . | quote }}
+{{- end }}
 {{- end -}}

@@ -231,18 +231,56 @@ fn default_key() -> String {
     "plugin.wasm".to_owned()
 }
 
-/// The signatures that a component must have.
+/// The signatures that a component must have: one by any of the keys, or by any of the identities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.keys) || has(self.identities)",
+    "message": "set keys, identities or both"
+}]))]
 pub struct Verification {
-    /// Public keys in PEM (`-----BEGIN PUBLIC KEY-----`). The component must have a signature by one of them,
-    /// in a Sigstore bundle as `cosign` writes it.
+    /// Public keys in PEM (`-----BEGIN PUBLIC KEY-----`). A signature by one of them is accepted, in a Sigstore
+    /// bundle as `cosign` writes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 16),
         inner(length(min = 1, max = 4096)),
         extend("x-kubernetes-list-type" = "atomic")
     )]
     pub keys: Vec<String>,
+
+    /// Identities that sign without a key of their own (keyless). A signature by one of them is accepted, in a
+    /// Sigstore bundle as `cosign` writes it, with a certificate and an entry of a transparency log. The host
+    /// needs a trust root: the chart's value `verification.trustedRoot`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 16),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub identities: Vec<Identity>,
+}
+
+/// Who signed, as a certificate of the trust root's certificate authority says. Both fields must be equal to
+/// the certificate's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// The URL of the OpenID Connect provider that authenticated the signer, for example
+    /// `https://token.actions.githubusercontent.com`.
+    #[schemars(length(min = 1, max = 512))]
+    pub issuer: String,
+
+    /// The signer: the subject alternative name of the certificate, which is an email address or a URI. That of a
+    /// GitHub workflow is `https://github.com/OWNER/REPOSITORY/.github/workflows/FILE@REF`.
+    #[schemars(length(min = 1, max = 1024))]
+    pub subject: String,
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { issuer, subject } = self;
+        write!(to, "{subject} ({issuer})")
+    }
 }
 
 /// The limits of one call of an action.
@@ -287,8 +325,8 @@ pub struct ActionPluginStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_digest: Option<String>,
 
-    /// The keys by which the signatures of this component were verified, each as `sha256:` and the digest of the
-    /// public key's DER form. Empty if no signature was required.
+    /// The keys and identities by which the signatures of this component were verified: a key as `sha256:` and the
+    /// digest of the public key's DER form, an identity as `SUBJECT (ISSUER)`. Empty if no signature was required.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub signers: Vec<String>,

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::value_parser;
 use operon_plugin_registry::{
-    Keys, Registry, RegistryConfig,
+    Registry, RegistryConfig, Trust,
     oci::{AllowedRegistries, Puller, PullerConfig},
 };
 use operon_plugin_runtime::{CallObserver, ChildLimits, Loader, LoaderConfig};
@@ -70,7 +70,7 @@ impl ComponentArguments {
     pub(crate) fn start(
         self,
         namespace: String,
-        signature_keys: Option<Keys>,
+        trust: Trust,
         observer: Arc<dyn CallObserver>,
     ) -> anyhow::Result<Components> {
         let component_bytes = usize::try_from(self.max_component_size << 20)
@@ -101,7 +101,7 @@ impl ComponentArguments {
             builtin: self.plugins_dir,
             component_bytes,
             puller,
-            required: signature_keys,
+            trust,
         });
         Ok(Components { registry, loader })
     }

@@ -13,6 +13,7 @@ mod probes;
 mod run;
 mod stdout;
 mod stores;
+mod trust;
 mod wiring;
 
 use std::process::ExitCode;

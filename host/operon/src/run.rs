@@ -1,6 +1,6 @@
 //! `operon run`: the host, from its arguments to its end.
 
-use std::{net::SocketAddr, path::PathBuf, pin::pin};
+use std::{net::SocketAddr, pin::pin};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -9,7 +9,7 @@ use operon_controllers::{
     apply::client_config, colla_set::CollaSets, driven::Driven, health::Health, metrics::Metrics,
     operation_job::OperationJobs, pod_ops_lifecycle::PodOpsLifecycle, run::Reconciler as _,
 };
-use operon_plugin_registry::Keys;
+use operon_plugin_registry::Trust;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -19,6 +19,7 @@ use crate::{
     leader::Leadership,
     metrics::PluginMetrics,
     probes::{self, Phase, Readiness},
+    trust::TrustArguments,
     wiring::{self, Running},
 };
 
@@ -43,9 +44,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     components: ComponentArguments,
 
-    /// A public key in PEM, or a folder of such keys (*.pub, *.pem): every component that is not built in must have a signature by one of them
-    #[arg(long, env = "OPERON_SIGNATURE_KEYS", value_name = "FILE_OR_DIR")]
-    signature_keys: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArguments,
 
     /// The format of log lines
     #[arg(long, env = "OPERON_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
@@ -134,22 +134,15 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         );
     }
     start_logging(&arguments)?;
-    let signature_keys = signature_keys(&arguments)?;
+    let trust = arguments.trust.read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let ended = runtime.block_on(host(arguments, signature_keys));
+    let ended = runtime.block_on(host(arguments, trust));
     // Running tasks must not hold up the end of a process that may not write any more.
     runtime.shutdown_background();
     ended
-}
-
-/// The keys that every component must be signed by, if that is required. Without a valid key the host does not
-/// start: it would load nothing, or what it must not.
-fn signature_keys(arguments: &Arguments) -> anyhow::Result<Option<Keys>> {
-    let keys = arguments.signature_keys.as_deref().map(Keys::of_path);
-    keys.transpose().context("failed to read --signature-keys")
 }
 
 fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
@@ -194,7 +187,7 @@ fn directives(log: &str) -> String {
 }
 
 /// From the first connection to the last write.
-async fn host(arguments: Arguments, signature_keys: Option<Keys>) -> anyhow::Result<()> {
+async fn host(arguments: Arguments, trust: Trust) -> anyhow::Result<()> {
     let mut end = Termination::listen()?;
     let config = Config::infer().await.context(
         "failed to find a cluster: the host does not run in a pod, and there is no kubeconfig",
@@ -229,7 +222,7 @@ async fn host(arguments: Arguments, signature_keys: Option<Keys>) -> anyhow::Res
         namespace: arguments.namespace,
         instance: Some(identity),
         components: arguments.components,
-        signature_keys,
+        trust,
         controllers: arguments.controllers,
         no_stand_down: arguments.no_stand_down,
         allow_foreign_crds: arguments.allow_foreign_crds,

@@ -50,7 +50,7 @@ use operon_controllers::{
     store::Cache,
     triggers::Triggers,
 };
-use operon_plugin_registry::Keys;
+use operon_plugin_registry::Trust;
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::Instant,
@@ -73,7 +73,7 @@ pub(crate) struct Parts {
     pub(crate) namespace: String,
     pub(crate) instance: Option<String>,
     pub(crate) components: ComponentArguments,
-    pub(crate) signature_keys: Option<Keys>,
+    pub(crate) trust: Trust,
     pub(crate) controllers: Vec<OptionalController>,
     pub(crate) no_stand_down: Vec<BesideKusionStack>,
     pub(crate) allow_foreign_crds: bool,
@@ -273,7 +273,7 @@ pub(crate) async fn run_in(
         namespace,
         instance: _,
         components,
-        signature_keys,
+        trust,
         controllers,
         no_stand_down,
         allow_foreign_crds,
@@ -281,8 +281,7 @@ pub(crate) async fn run_in(
         health,
         plugin_metrics,
     } = parts;
-    let components =
-        components.start(namespace.clone(), signature_keys, Arc::new(plugin_metrics))?;
+    let components = components.start(namespace.clone(), trust, Arc::new(plugin_metrics))?;
     let queues = Queues::new(&controllers);
     let book = Arc::clone(&running.book);
     let listeners = queues.listeners(&book, &metrics, &health);

@@ -60,6 +60,11 @@ fn what_keeps_a_host_from_starting_ends_it_and_is_named() -> Result<()> {
             "--signature-keys=/nowhere/cosign.pub",
             "/nowhere/cosign.pub can't be read",
         ),
+        (
+            KUBECONFIG,
+            "--trusted-root=/nowhere/trusted_root.json",
+            "/nowhere/trusted_root.json can't be read",
+        ),
     ] {
         let output = run(kubeconfig, &[argument])?;
         let said = String::from_utf8_lossy(&output.stderr);

@@ -96,7 +96,7 @@ impl Artifacts {
         };
         let reference = &source.reference;
         let missing = format!(
-            "the registry has no Sigstore bundle for {manifest} of {reference}; sign it with `cosign sign --key cosign.key` and the reference by this digest"
+            "the registry has no Sigstore bundle for {manifest} of {reference}; sign it with `cosign sign --key cosign.key` (an identity: without --key) and the reference by this digest"
         );
         let signatures = Signatures { bundles, missing };
         let found = Found::signed_by_manifest(bytes, manifest.clone(), signatures);

@@ -73,7 +73,7 @@ fn signatures(namespace: &str, name: &str, key: &str, config_map: &ConfigMap) ->
     Signatures {
         bundles,
         missing: format!(
-            "ConfigMap {name:?} of namespace {namespace:?} has no key {beside:?}. Make its content with `cosign sign-blob --key cosign.key --bundle plugin.wasm.sigstore.json --use-signing-config=false --tlog-upload=false plugin.wasm`, of the component before gzip"
+            "ConfigMap {name:?} of namespace {namespace:?} has no key {beside:?}. Make its content with `cosign sign-blob --key cosign.key --bundle plugin.wasm.sigstore.json --use-signing-config=false --tlog-upload=false plugin.wasm` (an identity: with --bundle only), of the component before gzip"
         ),
     }
 }
@@ -134,6 +134,7 @@ mod tests {
     use operon_api::{ActionPlugin, action_plugin::Verification};
 
     use super::*;
+    use crate::verify::Trust;
 
     const MOST: usize = 4 << 20;
 
@@ -174,7 +175,7 @@ mod tests {
         for bytes in [b"component".to_vec(), gzipped] {
             let maps = with("plugin.wasm", bytes);
             let found = find("own", &source(None, "plugin"), &maps, MOST).expect("found");
-            let component = found.verified(&ActionPlugin::default(), None);
+            let component = found.verified(&ActionPlugin::default(), &Trust::default());
             let component = component.expect("nothing is required");
             assert_eq!(*component.bytes, *b"component");
             assert_eq!(component.signers, []);
@@ -241,7 +242,10 @@ mod tests {
         let gzipped = gzip.finish().expect("in memory");
         let mut plugin = ActionPlugin::default();
         let key = include_str!("verify/fixtures/cosign.pub").to_owned();
-        plugin.spec.verify = Some(Verification { keys: vec![key] });
+        plugin.spec.verify = Some(Verification {
+            keys: vec![key],
+            ..Verification::default()
+        });
         let beside = "plugin.wasm.sigstore.json".to_owned();
         for bytes in [component.to_vec(), gzipped] {
             let unsigned = with("plugin.wasm", bytes);
@@ -256,7 +260,7 @@ mod tests {
                 (as_binary, None),
             ] {
                 let found = find("own", &source(None, "plugin"), &maps, MOST).expect("found");
-                let verified = found.verified(&plugin, None);
+                let verified = found.verified(&plugin, &Trust::default());
                 assert_eq!(verified.map_err(|error| error.reason).err(), reason);
             }
         }

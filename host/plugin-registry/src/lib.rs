@@ -21,7 +21,7 @@ use operon_core::{
 };
 use sha2::{Digest, Sha256};
 
-pub use crate::verify::{BadKey, Keys};
+pub use crate::verify::{Accepted, Keys, Trust, TrustedRoot, Unusable, identities_of_path};
 use crate::{artifact::Artifacts, found::Found};
 
 /// The largest component that is taken, uncompressed, unless the host is configured otherwise.
@@ -38,8 +38,8 @@ pub struct RegistryConfig {
     pub component_bytes: usize,
     /// The client of OCI registries.
     pub puller: oci::Puller,
-    /// If set, a component that is not built in must have a signature by one of these keys.
-    pub required: Option<Keys>,
+    /// By whom components must be signed, and how identities are verified.
+    pub trust: Trust,
 }
 
 /// Finds components for plugins of this operator.
@@ -49,7 +49,7 @@ pub struct Registry {
     builtin: PathBuf,
     component_bytes: usize,
     artifacts: Artifacts,
-    required: Option<Keys>,
+    trust: Trust,
 }
 
 impl Registry {
@@ -61,14 +61,14 @@ impl Registry {
             builtin,
             component_bytes,
             puller,
-            required,
+            trust,
         } = config;
         Self {
             namespace,
             builtin,
             component_bytes,
             artifacts: Artifacts::new(puller),
-            required,
+            trust,
         }
     }
 
@@ -89,7 +89,7 @@ impl Registry {
                 config_map::find(&self.namespace, source, objects.config_maps, most)
             }
             (None, None, Some(source)) => {
-                let needs_signature = plugin.spec.verify.is_some() || self.required.is_some();
+                let needs_signature = plugin.spec.verify.is_some() || self.trust.required.is_some();
                 let artifacts = &self.artifacts;
                 return artifacts
                     .find(plugin, source, objects, needs_signature)
@@ -113,7 +113,7 @@ impl ComponentSource for Registry {
     ) -> BoxFuture<'a, Result<Component, LoadError>> {
         Box::pin(async move {
             let (found, origin) = self.find(plugin, objects).await?;
-            let component = found.verified(plugin, self.required.as_ref())?;
+            let component = found.verified(plugin, &self.trust)?;
             Ok(Component {
                 origin,
                 ..component
@@ -220,12 +220,16 @@ mod tests {
             (&in_map, &signed, true, None),
         ] {
             let keys = required.then(|| keys.clone());
+            let required = Accepted::of_host(keys, Vec::new());
             let registry = Registry::new(RegistryConfig {
                 namespace: "own".to_owned(),
                 builtin: folder.path().to_owned(),
                 component_bytes: MAX_COMPONENT,
                 puller: oci::Puller::new(oci::PullerConfig::default()),
-                required: keys,
+                trust: Trust {
+                    required,
+                    root: None,
+                },
             });
             let mut plugin = ActionPlugin::default();
             plugin.spec.source = source.clone();

@@ -1,10 +1,13 @@
 //! Where a component's bytes come from. Implemented by the plugin registry.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use operon_api::{ActionPlugin, action_plugin::Artifact};
+use operon_api::{
+    ActionPlugin,
+    action_plugin::{Artifact, Identity},
+};
 
 use crate::action::LoadError;
 
@@ -15,19 +18,43 @@ pub struct Component {
     pub bytes: Arc<[u8]>,
     /// `sha256:` and the bytes' digest in hexadecimal.
     pub digest: String,
-    /// The keys by which its signatures were verified; none if no signature is required.
+    /// By whom its verified signatures are; none if no signature is required.
     pub signers: Vec<Signer>,
     /// What else is known of where it was found.
     pub origin: Origin,
 }
 
-/// A public key by which a signature of a component was verified.
+/// By whom a signature of a component was verified to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signer {
-    /// `sha256:` and the digest of the key's DER form (SubjectPublicKeyInfo) in hexadecimal.
-    pub fingerprint: String,
-    /// The key in PEM, as it was given.
-    pub key: String,
+pub enum Signer {
+    /// The owner of a public key.
+    Key {
+        /// `sha256:` and the digest of the key's DER form (SubjectPublicKeyInfo) in hexadecimal.
+        fingerprint: String,
+        /// The key in PEM, as it was given.
+        key: String,
+    },
+    /// An identity, by a certificate and an entry of a transparency log.
+    Identity(Identity),
+}
+
+impl Signer {
+    /// Whether both are the same key or the same identity, however the key is written.
+    pub fn is(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl fmt::Display for Signer {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key {
+                fingerprint,
+                key: _,
+            } => to.write_str(fingerprint),
+            Self::Identity(identity) => identity.fmt(to),
+        }
+    }
 }
 
 /// What is known of where a component was found.

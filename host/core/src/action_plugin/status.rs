@@ -214,7 +214,7 @@ fn source(plugin: &ActionPlugin) -> String {
 
 fn signers(serving: &Serving<'_>) -> Vec<String> {
     let signers = serving.signers.iter();
-    signers.map(|signer| signer.fingerprint.clone()).collect()
+    signers.map(Signer::to_string).collect()
 }
 
 /// What is said of a tag that names another artifact than the loaded one.
@@ -245,7 +245,7 @@ fn watches(serving: &Serving<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use operon_api::{
-        action_plugin::{ActionPluginSpec, Artifact, ConfigMapSource},
+        action_plugin::{ActionPluginSpec, Artifact, ConfigMapSource, Identity},
         conditions::{READY, RECONCILING, STALLED},
     };
 
@@ -373,14 +373,20 @@ mod tests {
     fn only_a_component_that_serves_is_described() {
         let registration = registration();
         let absent = [("apps/v1".to_owned(), "ReplicaSet".to_owned())].into();
-        let signer = Signer {
-            fingerprint: "sha256:ab".to_owned(),
-            key: String::new(),
-        };
+        let signers = [
+            Signer::Key {
+                fingerprint: "sha256:ab".to_owned(),
+                key: String::new(),
+            },
+            Signer::Identity(Identity {
+                issuer: "https://issuer.example".to_owned(),
+                subject: "a@example.com".to_owned(),
+            }),
+        ];
         let serving = Serving {
             has_lifecycle: true,
             digest: DIGEST,
-            signers: &[signer],
+            signers: &signers,
             registration: &registration,
             absent: &absent,
         };
@@ -402,7 +408,10 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(empty.watches, Vec::<String>::new());
-        assert_eq!(full.signers, ["sha256:ab"]);
+        assert_eq!(
+            full.signers,
+            ["sha256:ab", "a@example.com (https://issuer.example)"]
+        );
         assert_eq!(empty.signers, Vec::<String>::new());
         for described in [full.source, empty.source] {
             assert_eq!(

@@ -19,7 +19,7 @@ pub struct Version {
     pub plugin: String,
     /// The component's digest.
     pub digest: String,
-    /// The keys by which the component's signatures were verified.
+    /// By whom the component's verified signatures are.
     pub signers: Vec<Signer>,
     /// `spec.settings` as JSON text.
     pub settings: String,
@@ -75,10 +75,12 @@ pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
     {
         return Some(match loaded.signers.as_slice() {
             [] => "spec.verify requires a signature, which was not verified yet".to_owned(),
-            [first, ..] => format!(
-                "spec.verify.keys does not contain the key {} that signed it",
-                first.fingerprint
-            ),
+            [first @ Signer::Key { .. }, ..] => {
+                format!("spec.verify.keys does not contain the key {first} that signed it")
+            }
+            [first @ Signer::Identity(_), ..] => {
+                format!("spec.verify.identities does not contain {first}, which signed it")
+            }
         });
     }
     if *service_account_name != loaded.service_account {
@@ -91,17 +93,22 @@ pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
         .then(|| format!("spec.enablePodOpsLifecycle is {enable_pod_ops_lifecycle}"))
 }
 
-/// Whether one of the keys verified a signature of the loaded component. The text decides: a key that is written
-/// in another way is verified again.
+/// Whether one of the keys or identities verified a signature of the loaded component. The text of a key decides: a
+/// key that is written in another way is verified again.
 fn is_signed(verify: &Verification, signers: &[Signer]) -> bool {
-    let Verification { keys } = verify;
-    let mut keys = keys.iter();
-    keys.any(|key| signers.iter().any(|signer| signer.key.trim() == key.trim()))
+    let Verification { keys, identities } = verify;
+    signers.iter().any(|signer| match signer {
+        Signer::Key {
+            fingerprint: _,
+            key,
+        } => keys.iter().any(|one| one.trim() == key.trim()),
+        Signer::Identity(identity) => identities.contains(identity),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use operon_api::action_plugin::{ConfigMapSource, PluginSource};
+    use operon_api::action_plugin::{ConfigMapSource, Identity, PluginSource};
     use serde_json::json;
 
     use super::*;
@@ -208,16 +215,26 @@ mod tests {
     }
 
     #[test]
-    fn a_component_serves_only_while_its_key_is_among_those_that_are_accepted() {
-        // The keys of the loaded component's signatures, the keys of the spec, and why that stops the component.
+    fn a_component_serves_only_while_its_signer_is_among_those_that_are_accepted() {
+        // The signers of the loaded component and those of the spec, an identity with "@", and why that stops the
+        // component.
         type Row = (
             &'static [&'static str],
             Option<&'static [&'static str]>,
             Option<&'static str>,
         );
-        let signer = |key: &str| Signer {
-            fingerprint: format!("sha256:{key}"),
-            key: format!("{key}\n"),
+        let identity = |subject: &str| Identity {
+            issuer: "https://issuer.example".to_owned(),
+            subject: subject.to_owned(),
+        };
+        let signer = |name: &&str| {
+            if name.contains('@') {
+                return Signer::Identity(identity(name));
+            }
+            Signer::Key {
+                fingerprint: format!("sha256:{name}"),
+                key: format!("{name}\n"),
+            }
         };
         let table: &[Row] = &[
             (&[], None, None),
@@ -226,21 +243,39 @@ mod tests {
             (&["a"], Some(&["b", "a"]), None),
             (&["host", "a"], Some(&["a"]), None),
             (&["a"], Some(&["b"]), Some("the key sha256:a")),
+            (&["a"], Some(&["a@b"]), Some("the key sha256:a")),
             (&[], Some(&["a"]), Some("requires a signature")),
+            (&[], Some(&["a@b"]), Some("requires a signature")),
+            (&["a@b"], Some(&["a@b"]), None),
+            (&["a@b"], Some(&["a", "a@b"]), None),
+            (&["host", "a@b"], Some(&["a@b"]), None),
+            (
+                &["a@b"],
+                Some(&["A@b"]),
+                Some("a@b (https://issuer.example)"),
+            ),
+            (&["a@b"], Some(&["a"]), Some("does not contain a@b")),
         ];
-        for (signers, keys, stops) in table {
+        for (signers, accepted, stops) in table {
             let mut changed = plugin();
-            changed.spec.verify = keys.map(|keys| Verification {
-                keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            changed.spec.verify = accepted.map(|accepted| {
+                let names = || accepted.iter().copied();
+                Verification {
+                    keys: names()
+                        .filter(|n| !n.contains('@'))
+                        .map(str::to_owned)
+                        .collect(),
+                    identities: names().filter(|n| n.contains('@')).map(identity).collect(),
+                }
             });
-            let signers: Vec<_> = signers.iter().map(|key| signer(key)).collect();
+            let signers: Vec<_> = signers.iter().map(signer).collect();
             let loaded = Version::of(&plugin(), &digest("1"), &signers);
             let said = rejection(&changed, &loaded);
             match stops {
-                None => assert_eq!(said, None, "{signers:?} {keys:?}"),
+                None => assert_eq!(said, None, "{signers:?} {accepted:?}"),
                 Some(part) => {
                     let said = said.unwrap_or_default();
-                    assert!(said.contains(part), "{signers:?} {keys:?}: {said}");
+                    assert!(said.contains(part), "{signers:?} {accepted:?}: {said}");
                 }
             }
         }

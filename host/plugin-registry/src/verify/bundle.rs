@@ -15,6 +15,16 @@ const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// not that it may run.
 const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
 
+/// A bundle.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) content: Content,
+    /// The fingerprint of the key that it names.
+    pub(super) hint: Option<String>,
+    /// Whether it has the certificate of an identity.
+    pub(super) has_certificate: bool,
+}
+
 /// What a bundle holds.
 #[derive(Debug)]
 pub(super) enum Content {
@@ -51,6 +61,7 @@ struct RawBundle {
 #[serde(rename_all = "camelCase")]
 struct RawMaterial {
     public_key: Option<RawPublicKey>,
+    certificate: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -99,8 +110,8 @@ struct StatementSubject {
     digest: BTreeMap<String, String>,
 }
 
-/// The content of a bundle, and the fingerprint of the key that it names.
-pub(super) fn parse(bytes: &[u8]) -> Result<(Content, Option<String>), String> {
+/// What a bundle is about, and by whom it says that it is.
+pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let RawBundle {
         media_type,
         verification_material,
@@ -121,7 +132,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Content, Option<String>), String> {
             ));
         }
     }
-    let key = verification_material.and_then(|material| material.public_key);
+    let (key, certificate) = verification_material.map_or((None, None), |material| {
+        (material.public_key, material.certificate)
+    });
     let hint = key.and_then(|key| key.hint).map(|hint| fingerprint(&hint));
     let content = match (message_signature, dsse_envelope) {
         (Some(message), None) => Content::Message(message.read()?),
@@ -130,7 +143,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Content, Option<String>), String> {
             return Err("it must have one of messageSignature and dsseEnvelope".to_owned());
         }
     };
-    Ok((content, hint))
+    Ok(Parsed {
+        content,
+        hint,
+        has_certificate: certificate.is_some(),
+    })
 }
 
 impl RawMessage {

@@ -8,6 +8,7 @@ use rustls_pki_types::{
 };
 use webpki::{Error, RawPublicKeyEntity, ring};
 
+use super::Unusable;
 use crate::digest;
 
 /// How `cosign` signs with a key of each type.
@@ -26,22 +27,16 @@ pub struct Keys(Vec<Key>);
 struct Key {
     spki: SubjectPublicKeyInfoDer<'static>,
     algorithm: &'static dyn SignatureVerificationAlgorithm,
-    signer: Signer,
-}
-
-/// A key that can't be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place} {what}")]
-pub struct BadKey {
-    place: String,
-    what: String,
+    fingerprint: String,
+    /// As it was given.
+    text: String,
 }
 
 impl Keys {
     /// The keys of a field, one in each text.
-    pub(crate) fn of_field(field: &str, texts: &[String]) -> Result<Self, BadKey> {
+    pub(crate) fn of_field(field: &str, texts: &[String]) -> Result<Self, Unusable> {
         let keys = texts.iter().enumerate().map(|(index, text)| {
-            parse(text).map_err(|what| BadKey {
+            parse(text).map_err(|what| Unusable {
                 place: format!("{field}[{index}]"),
                 what,
             })
@@ -51,8 +46,8 @@ impl Keys {
     }
 
     /// The key of a file, or of every file `*.pub` and `*.pem` of a folder.
-    pub fn of_path(path: &Path) -> Result<Self, BadKey> {
-        let bad = |path: &Path, what: String| BadKey {
+    pub fn of_path(path: &Path) -> Result<Self, Unusable> {
+        let bad = |path: &Path, what: String| Unusable {
             place: path.display().to_string(),
             what,
         };
@@ -75,9 +70,9 @@ impl Keys {
         Self::some(keys, &place, "has no file *.pub or *.pem")
     }
 
-    fn some(keys: Vec<Key>, place: &str, none: &str) -> Result<Self, BadKey> {
+    fn some(keys: Vec<Key>, place: &str, none: &str) -> Result<Self, Unusable> {
         if keys.is_empty() {
-            return Err(BadKey {
+            return Err(Unusable {
                 place: place.to_owned(),
                 what: none.to_owned(),
             });
@@ -95,16 +90,16 @@ impl Keys {
                     .is_ok()
             })
         };
-        self.0.iter().find(verifies).map(|key| key.signer.clone())
+        let key = self.0.iter().find(verifies)?;
+        Some(Signer::Key {
+            fingerprint: key.fingerprint.clone(),
+            key: key.text.clone(),
+        })
     }
 
     /// The fingerprints of the keys, for people.
     pub(crate) fn fingerprints(&self) -> String {
-        let fingerprints: Vec<_> = self
-            .0
-            .iter()
-            .map(|key| key.signer.fingerprint.as_str())
-            .collect();
+        let fingerprints: Vec<_> = self.0.iter().map(|key| key.fingerprint.as_str()).collect();
         fingerprints.join(", ")
     }
 }
@@ -133,11 +128,12 @@ fn parse(text: &str) -> Result<Key, String> {
     };
     let algorithm = algorithm(&spki)?;
     let fingerprint = digest(spki.as_ref());
-    let key = text.to_owned();
+    let text = text.to_owned();
     Ok(Key {
         spki,
         algorithm,
-        signer: Signer { fingerprint, key },
+        fingerprint,
+        text,
     })
 }
 

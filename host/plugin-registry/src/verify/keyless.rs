@@ -1,0 +1,160 @@
+//! Whether an identity signed, without a key of its own: by a certificate that is valid for some minutes, and an
+//! entry of a transparency log that says when it was used. Offline: everything is in the bundle and the trust root.
+//!
+//! What is trusted of `sigstore-verify`, by its source and by the tests here:
+//! - the certificate chains to a certificate authority of the trust root, for code signing, and is valid at every
+//!   time that the bundle proves: the timestamps of authorities of the trust root, and the log's integrated time, which
+//!   the log's inclusion promise signs. Without such a time the bundle is refused; the clock of this machine is not
+//!   asked, except that a time may not be in the future;
+//! - the certificate's one SCT is by a certificate transparency log of the trust root;
+//! - the log entry is in the tree by its inclusion proof, and the tree's checkpoint is signed by a log of the trust root.
+//!   One entry of the bundle must have a proof; every proof and promise that is there must hold;
+//! - the log entry names this signature, this certificate and this digest;
+//! - the signature is by the certificate's key, over these bytes or over the envelope, whose statement names this
+//!   digest.
+//!
+//! It checks no revocation, and no consistency between two checkpoints of a log. Its cryptography is `aws-lc-rs` and
+//! `rustls-webpki`. Added here: the issuer and subject must be accepted, and a statement must be a signature.
+
+use std::{fmt, fs, path::Path, sync::Arc};
+
+use operon_api::action_plugin::Identity;
+use sigstore_verify::{
+    CertificateError, Error, TransparencyLogError, VerificationPolicy, Verifier,
+    crypto::{CertificateInfo, parse_certificate_info},
+    trust_root,
+    types::{Artifact, Bundle, Sha256Hash},
+};
+
+use super::{Subject, Unusable, VerifyError};
+
+/// The certificate authorities and logs by which identities are verified: a Sigstore `trusted_root.json`.
+#[derive(Clone)]
+pub struct TrustedRoot(Arc<Verifier>);
+
+impl fmt::Debug for TrustedRoot {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("TrustedRoot").finish_non_exhaustive()
+    }
+}
+
+impl TrustedRoot {
+    /// The trust root of a file.
+    ///
+    /// # Errors
+    /// A file that can't be read, is something else, or by which no bundle could be verified.
+    pub fn of_path(path: &Path) -> Result<Self, Unusable> {
+        let bad = |what: String| Unusable::new(&path.display().to_string(), &what);
+        let text =
+            fs::read_to_string(path).map_err(|error| bad(format!("can't be read: {error}")))?;
+        let root = trust_root::TrustedRoot::from_json(&text)
+            .map_err(|error| bad(format!("is not a Sigstore trusted_root.json: {error}")))?;
+        for (list, is_empty) in [
+            (
+                "certificateAuthorities",
+                root.certificate_authorities.is_empty(),
+            ),
+            ("tlogs", root.tlogs.is_empty()),
+            ("ctlogs", root.ctlogs.is_empty()),
+        ] {
+            if is_empty {
+                return Err(bad(format!(
+                    "is a trust root without {list}, by which no signature can be verified"
+                )));
+            }
+        }
+        let verifier = Verifier::new(&root)
+            .map_err(|error| bad(format!("is a trust root that can't be used: {error}")))?;
+        Ok(Self(Arc::new(verifier)))
+    }
+
+    /// The one of these identities that signed the subject. The bundle was parsed, and has a certificate.
+    pub(super) fn signer(
+        &self,
+        bundle: &[u8],
+        subject: Subject<'_>,
+        identities: &[Identity],
+    ) -> Result<Identity, VerifyError> {
+        let bundle = read(bundle).map_err(VerifyError::Bad)?;
+        let certificate = certificate(&bundle).map_err(VerifyError::Bad)?;
+        let artifact = match subject {
+            Subject::Bytes(bytes) => Artifact::from_blob(bytes),
+            Subject::Manifest(digest) => {
+                let digest = Sha256Hash::from_hex(digest.trim_start_matches("sha256:"))
+                    .map_err(|error| VerifyError::Bad(error.to_string()))?;
+                Artifact::from_digest(digest)
+            }
+        };
+        let anyone = VerificationPolicy::any_identity();
+        let verified = self.0.verify(artifact, &bundle, &anyone);
+        let verified = verified.map_err(|error| refusal(&error, &bundle, &certificate))?;
+        if !(verified.certificate_verified() && verified.sct_verified() && verified.tlog_verified())
+        {
+            return Err(VerifyError::Untrusted(
+                "not all of its evidence was verified".to_owned(),
+            ));
+        }
+        let found = identity(&certificate);
+        identities
+            .iter()
+            .find(|accepted| Some(*accepted) == found.as_ref())
+            .cloned()
+            .ok_or_else(|| VerifyError::Identity(claimed(&certificate)))
+    }
+}
+
+/// Who a bundle's certificate says that signed, if it has a certificate; not verified.
+pub(super) fn claim(bundle: &[u8]) -> Option<String> {
+    let certificate = read(bundle).and_then(|bundle| certificate(&bundle)).ok()?;
+    Some(claimed(&certificate))
+}
+
+fn read(bundle: &[u8]) -> Result<Bundle, String> {
+    let text = std::str::from_utf8(bundle).map_err(|error| format!("it is no text: {error}"))?;
+    Bundle::from_json(text)
+        .map_err(|error| format!("it is not a complete Sigstore bundle: {error}"))
+}
+
+fn certificate(bundle: &Bundle) -> Result<CertificateInfo, String> {
+    let certificate = bundle.signing_certificate();
+    let certificate = certificate.ok_or_else(|| "it has no certificate".to_owned())?;
+    parse_certificate_info(certificate)
+        .map_err(|error| format!("its certificate can't be read: {error}"))
+}
+
+fn identity(certificate: &CertificateInfo) -> Option<Identity> {
+    Some(Identity {
+        issuer: certificate.issuer.clone()?,
+        subject: certificate.identity.as_ref()?.as_str().to_owned(),
+    })
+}
+
+/// The identity of a certificate, for people.
+fn claimed(certificate: &CertificateInfo) -> String {
+    identity(certificate).map_or_else(
+        || "a certificate without issuer and subject".to_owned(),
+        // A certificate may be of anybody until it is verified.
+        |identity| identity.to_string().chars().take(1024).collect(),
+    )
+}
+
+fn refusal(error: &Error, bundle: &Bundle, certificate: &CertificateInfo) -> VerifyError {
+    let (from, to) = (certificate.not_before, certificate.not_after);
+    let entries = bundle.verification_material.tlog_entries.iter();
+    let mut times = entries.filter_map(|entry| entry.integrated_time);
+    let outside = times.find(|time| *time < from || *time > to);
+    match (error, outside) {
+        (
+            Error::Certificate(CertificateError::ChainInvalid(_))
+            | Error::TransparencyLog(TransparencyLogError::IntegratedTime(_)),
+            Some(time),
+        ) => VerifyError::Expired(format!(
+            "the signature was made at {time}, but the certificate of {} is valid from {from} to {to}",
+            claimed(certificate)
+        )),
+        (error, _) => VerifyError::Untrusted(format!(
+            "{error}; its certificate is of {}, valid from {from} to {to}",
+            claimed(certificate)
+        )),
+    }
+}

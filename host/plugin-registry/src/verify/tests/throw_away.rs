@@ -1,0 +1,137 @@
+//! Keyless signatures of a throw-away Sigstore: all the evidence fits together, and one thing is not as it must be.
+
+use operon_core::action_plugin::source::Signer;
+use serde_json::Value;
+
+use super::{
+    COMPONENT, MANIFEST, altered,
+    keyless::{accepting, check, identity, root_of},
+    sigstore::{Signing, Sigstore},
+};
+use crate::{
+    digest,
+    verify::{Subject, VerifyError, verify},
+};
+
+const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
+const WORKFLOW: &str = "https://git.example/o/r/.github/workflows/release.yml@refs/tags/v1";
+
+#[test]
+fn each_of_the_services_must_be_one_of_the_trust_root() {
+    let (ours, other) = (Sigstore::new(), Sigstore::new());
+    let root = root_of(&ours.trusted_root()).expect("a trust root");
+    let who = identity(WORKFLOW, "https://issuer.example");
+    let signing = Signing {
+        identity: &who,
+        after: 60,
+    };
+    let signed = |by: &Sigstore| check(&by.blob(&signing, COMPONENT), COMPONENT, &who, &root);
+    assert_eq!(signed(&ours), Ok(Signer::Identity(who.clone())));
+    for (mixed, why) in [
+        (
+            Sigstore {
+                authority: other.authority.clone(),
+                ..ours.clone()
+            },
+            "certificate chain",
+        ),
+        (
+            Sigstore {
+                certificate_log: other.certificate_log.clone(),
+                ..ours.clone()
+            },
+            "signed certificate timestamp",
+        ),
+        (
+            Sigstore {
+                log: other.log.clone(),
+                ..ours.clone()
+            },
+            "log",
+        ),
+    ] {
+        let result = signed(&mixed);
+        let Err(VerifyError::Untrusted(words)) = &result else {
+            unreachable!("{why}: {result:?}")
+        };
+        assert!(words.contains(why) && words.contains(WORKFLOW), "{words}");
+    }
+}
+
+#[test]
+fn a_signature_outside_of_the_certificates_validity_is_refused_with_the_times() {
+    let ours = Sigstore::new();
+    let root = root_of(&ours.trusted_root()).expect("a trust root");
+    let who = identity("a@example.com", "https://issuer.example");
+    for (after, expired) in [
+        (0, false),
+        (600, false),
+        (601, true),
+        (-1, true),
+        (86_400, true),
+    ] {
+        let signing = Signing {
+            identity: &who,
+            after,
+        };
+        let result = check(&ours.blob(&signing, COMPONENT), COMPONENT, &who, &root);
+        match (&result, expired) {
+            (Ok(_), false) => {}
+            (Err(VerifyError::Expired(words)), true) => {
+                let valid = "valid from 2025-06-01T00:00:00Z to 2025-06-01T00:10:00Z";
+                assert!(words.contains(valid), "{words}");
+                assert!(words.contains("a@example.com"), "{words}");
+            }
+            _ => unreachable!("{after}: {result:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_manifest_is_signed_by_a_statement_and_not_by_an_attestation() {
+    let ours = Sigstore::new();
+    let root = root_of(&ours.trusted_root()).expect("a trust root");
+    let who = identity(WORKFLOW, "https://issuer.example");
+    let signing = Signing {
+        identity: &who,
+        after: 1,
+    };
+    let (of, another) = (digest(MANIFEST), digest(b"another"));
+    let accepted = accepting(std::slice::from_ref(&who));
+    let manifest = |bundle: &str, digest: &str| {
+        let subject = Subject::Manifest(digest);
+        verify(&[bundle.into()], subject, &accepted, Some(&root))
+    };
+    let signed = ours.statement(&signing, &of, SIGNATURE);
+    assert_eq!(manifest(&signed, &of), Ok(Signer::Identity(who.clone())));
+    let (wanted, named) = (another.clone(), of.clone());
+    let refused = Err(VerifyError::Another {
+        signed: named,
+        wanted,
+    });
+    assert_eq!(manifest(&signed, &another), refused);
+    for (bundle, why) in [
+        (
+            ours.statement(&signing, &of, "https://slsa.dev/provenance/v1"),
+            "attestation",
+        ),
+        (ours.blob(&signing, MANIFEST), "of a file"),
+    ] {
+        let result = manifest(&bundle, &of);
+        let Err(VerifyError::Bad(words)) = &result else {
+            unreachable!("{why}: {result:?}")
+        };
+        assert!(words.contains(why), "{words}");
+    }
+    // A statement about the right digest in an envelope that was signed for another.
+    let payload = serde_json::from_str::<Value>(&ours.statement(&signing, &another, SIGNATURE));
+    let payload = payload.expect("JSON")["dsseEnvelope"]["payload"].clone();
+    let result = manifest(
+        &altered(&signed, "/dsseEnvelope/payload", payload),
+        &another,
+    );
+    assert!(
+        matches!(result, Err(VerifyError::Untrusted(_))),
+        "{result:?}"
+    );
+}
