@@ -169,7 +169,7 @@ class Cluster:
 def place(error: BaseException) -> str:
     """Where an exception was raised. `traceback` would read files for more, and a component has none."""
     frames = traceback.walk_tb(error.__traceback__)
-    return "\n".join(f"  {frame.f_code.co_filename}:{line} in {frame.f_code.co_name}" for frame, line in frames)
+    return "\n".join(f"  {frame.f_code.co_filename.rpartition('/')[2]}:{line} in {frame.f_code.co_name}" for frame, line in frames)
 
 
 def retry(reason: str, message: str, after: int | None = None) -> Err:

@@ -20,8 +20,8 @@ use anyhow::Result;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use operon_devcluster::Progress;
 
+use crate::example::Example;
 use crate::tools;
-use crate::typescript::Example;
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -102,7 +102,9 @@ fn action_call(progress: &Progress) -> Result<()> {
     tools::build_wasm(progress, "operon-example-annotate")?;
     let guest = tools::build_wasm(progress, "operon-hostile-guest")?;
     let components = guest.parent().unwrap_or(&guest);
-    Example::build(progress)?.put_into(components)?;
+    for example in Example::build_all(progress)? {
+        example.put_into(components)?;
+    }
     let mut command = tools::cargo();
     command
         .args([

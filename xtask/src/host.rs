@@ -150,6 +150,9 @@ pub(crate) fn start_process(
         .arg("--plugins-dir")
         .arg(&built.plugins)
         .env("KUBECONFIG", kubeconfig)
+        // As the chart is installed here.
+        .env("OPERON_MAX_COMPONENT_SIZE", "32")
+        .env("OPERON_COMPILE_TIMEOUT", "120")
         // As in the chart.
         .env("MALLOC_ARENA_MAX", "2");
     let process = cluster.attach("operon", &mut command)?;
@@ -181,6 +184,11 @@ fn helm_install(cluster: &Cluster, settings: &[&str], progress: &Progress) -> Re
         .args(["--set", "actions.debug.enabled=true"])
         // The story of a private registry.
         .args(["--set", "oci.pullSecrets={e2e-registry}"])
+        // The story of Python.
+        .args([
+            "--set",
+            "components.maxSizeMiB=32,components.compileSeconds=120",
+        ])
         .args(settings);
     progress.say(format!(
         "helm upgrade --install {RELEASE} … --namespace {NAMESPACE} --wait"

@@ -133,9 +133,8 @@ mod tests {
 
     #[test]
     fn the_helper_has_every_field_and_function_of_the_contract() {
-        let spelled: [(&Example, fn(&str) -> String); 2] =
-            [(&TYPESCRIPT, camel_case), (&PYTHON, snake_case)];
-        for (example, spelled) in spelled {
+        type Spelling = fn(&str) -> String;
+        for (example, spelled) in [(&TYPESCRIPT, camel_case as Spelling), (&PYTHON, snake_case)] {
             let text = |path: &str| {
                 let found = example.files.iter().find(|(known, _)| *known == path);
                 found.expect(path).1
