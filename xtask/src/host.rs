@@ -121,8 +121,20 @@ fn install_beside(cluster: &mut Cluster, built: &Built, progress: &Progress) -> 
     })
 }
 
-/// Starts the host as a process, with the rights of the chart's ServiceAccount.
+/// Starts the host as a process, with the rights of the chart's ServiceAccount, and waits until it serves.
 pub(crate) fn start_process(
+    cluster: &mut Cluster,
+    built: &Built,
+    kubeconfig: &Path,
+    progress: &Progress,
+) -> Result<(Process, String)> {
+    let (process, listen) = spawn(cluster, built, kubeconfig, progress)?;
+    wait_for_action(cluster, progress).and_then(|()| process.expect_alive())?;
+    Ok((process, listen))
+}
+
+/// Starts the process; the address is that of its probes and metrics.
+pub(crate) fn spawn(
     cluster: &mut Cluster,
     built: &Built,
     kubeconfig: &Path,
@@ -160,7 +172,6 @@ pub(crate) fn start_process(
         "the host runs as a process (its log: {})",
         process.log.display()
     ));
-    wait_for_action(cluster, progress).and_then(|()| process.expect_alive())?;
     Ok((process, listen))
 }
 
