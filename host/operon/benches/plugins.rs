@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use operon_core::action::{Action, Limits};
 use operon_plugin_registry::oci::{PullRequest, Puller, PullerConfig};
-use operon_plugin_runtime::{Loader, LoaderConfig};
+use operon_plugin_runtime::{ChildLimits, Loader, LoaderConfig};
 use support::{
     Question, annotate, annotate_in_python, annotate_in_typescript, config, hostile, load,
 };
@@ -93,7 +93,13 @@ async fn main() -> Result<()> {
 fn host_config() -> LoaderConfig {
     LoaderConfig {
         max_instances: LoaderConfig::default().max_instances,
+        // As the chart's values allow it for Python.
         component_bytes: 32 << 20,
+        compile_limits: ChildLimits {
+            cpu: Duration::from_mins(2),
+            wall: Duration::from_mins(8),
+            ..ChildLimits::COMPILE
+        },
         ..config()
     }
 }
