@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use operon_devcluster::{Cluster, Progress, Tool, output_of};
 use serde_json::json;
 
@@ -29,26 +29,37 @@ const STARTS: usize = 5;
 /// How large the bench is.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Without the start of a host, which needs a cluster
-    #[arg(long)]
-    no_host: bool,
+    /// Measure only this
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     #[command(flatten)]
     setup: Setup,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Calls, memory, loading and pulling, in one process
+    Actions,
+    /// The start of a host, on a cluster
+    Start,
+}
+
 /// Measures, and prints the table.
 pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
-    let Arguments { no_host, setup } = arguments;
+    let Arguments { only, setup } = arguments;
+    let is_wanted = |part| only.is_none_or(|only| only == part);
     tools::build_wasm(progress, "operon-example-annotate")?;
     let guest = tools::build_wasm(progress, "operon-hostile-guest")?;
     let components = guest.parent().unwrap_or(&guest);
-    for example in Example::build_all(progress)? {
-        example.put_into(components)?;
-    }
     let mut table = Table::default();
     let machine = machine::description();
-    measure(components, setup.debug, &mut table, progress)?;
-    if !no_host {
+    if is_wanted(Part::Actions) {
+        for example in Example::build_all(progress)? {
+            example.put_into(components)?;
+        }
+        measure(components, setup.debug, &mut table, progress)?;
+    }
+    if is_wanted(Part::Start) {
         starts(components, setup, &mut table, progress)?;
     }
     println!("{machine}; load {} after it.\n", machine::load_average());
@@ -103,7 +114,7 @@ fn starts(components: &Path, setup: &Setup, table: &mut Table, progress: &Progre
             let started = Instant::now();
             let (process, address) =
                 host::spawn(cluster, &prepared.built, &host.kubeconfig, progress)?;
-            while !metrics::get(&address, "/readyz").is_ok_and(|text| text.contains(" 200 ")) {
+            while !serves_all(&address) {
                 process.expect_alive()?;
                 if started.elapsed() > READY * 20 {
                     bail!("the host was not ready after {} s", READY.as_secs() * 20);
@@ -127,6 +138,20 @@ fn starts(components: &Path, setup: &Setup, table: &mut Table, progress: &Progre
         middle < READY,
     );
     Ok(())
+}
+
+/// Whether the host has loaded all plugins, and is ready for jobs.
+fn serves_all(address: &str) -> bool {
+    let is_ready = metrics::get(address, "/readyz").is_ok_and(|text| text.contains(" 200 "));
+    let loaded = metrics::get(address, "/metrics").ok().and_then(|text| {
+        let line = |line: &str| {
+            line.strip_prefix("operon_plugins_loaded ")?
+                .parse::<usize>()
+                .ok()
+        };
+        text.lines().find_map(line)
+    });
+    is_ready && loaded.is_some_and(|loaded| loaded >= PLUGINS)
 }
 
 /// Adds plugins of components that differ, up to their number, and waits until all are loaded.
