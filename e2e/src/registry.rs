@@ -48,7 +48,7 @@ pub async fn put_secret(world: &World, name: &str, config: &Value) {
     created.expect("the Secret is created");
 }
 
-/// A registry that runs until this is dropped. It speaks plain HTTP and asks for [`USER`] and [`PASSWORD`].
+/// A registry that runs until this is dropped. It speaks plain HTTP.
 pub struct Registry {
     process: Child,
     /// Its address, `IP:PORT`.
@@ -57,12 +57,21 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts a registry that the host can reach, and logs the client in.
+    /// Starts a registry that the host can reach. It asks for [`USER`] and [`PASSWORD`].
     pub async fn up(world: &World) -> Self {
+        Self::start(world, &["--user", USER, "--password", PASSWORD]).await
+    }
+
+    /// Starts a registry that the host can reach, and that serves anybody.
+    pub async fn open(world: &World) -> Self {
+        Self::start(world, &[]).await
+    }
+
+    async fn start(world: &World, arguments: &[&str]) -> Self {
         let ip = machine(world).await;
         let mut process = Command::new(environment::registry())
             .args(["--address", &format!("{ip}:0")])
-            .args(["--user", USER, "--password", PASSWORD])
+            .args(arguments)
             // It ends with its input.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -11,6 +11,7 @@ mod load;
 mod machine;
 mod metrics;
 mod operation_job;
+mod plugins;
 mod reactive_job;
 mod report;
 mod table;
@@ -19,9 +20,6 @@ mod test_bed;
 use anyhow::Result;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use operon_devcluster::Progress;
-
-use crate::tools;
-use crate::typescript::Example;
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -61,8 +59,12 @@ enum Bench {
     /// some minutes.
     #[command(name = "collaset")]
     CollaSet(colla_set::Arguments),
-    /// What one call of an action costs, and what it takes to load one
-    ActionCall,
+    /// What a call of an action costs in each language, an idle plugin, loading and pulling one; the start of a host
+    ///
+    /// The start of a host is measured on a cluster of its own, which ends with it; some minutes, and an optimised
+    /// build before that.
+    #[command(alias = "action-call")]
+    Plugins(plugins::Arguments),
 }
 
 /// Runs a bench, or lists them.
@@ -78,7 +80,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Some(Bench::JobFlow(arguments)) => job_flow::run(&arguments, &progress),
         Some(Bench::DaemonJob(arguments)) => daemon_job::run(&arguments, &progress),
         Some(Bench::CollaSet(arguments)) => colla_set::run(&arguments, &progress),
-        Some(Bench::ActionCall) => action_call(&progress),
+        Some(Bench::Plugins(arguments)) => plugins::run(&arguments, &progress),
     }
 }
 
@@ -96,28 +98,4 @@ fn list() {
             about.unwrap_or_default()
         );
     }
-}
-
-fn action_call(progress: &Progress) -> Result<()> {
-    tools::build_wasm(progress, "operon-example-annotate")?;
-    let guest = tools::build_wasm(progress, "operon-hostile-guest")?;
-    let components = guest.parent().unwrap_or(&guest);
-    Example::build(progress)?.put_into(components)?;
-    let mut command = tools::cargo();
-    command
-        .args([
-            "bench",
-            "--quiet",
-            "--package",
-            "operon",
-            "--bench",
-            "action_call",
-        ])
-        .env("OPERON_WASM_DIR", components);
-    println!("{}\n", machine::description());
-    tools::run(
-        progress,
-        "cargo bench (builds the optimised host first)",
-        &mut command,
-    )
 }

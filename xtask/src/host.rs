@@ -121,8 +121,20 @@ fn install_beside(cluster: &mut Cluster, built: &Built, progress: &Progress) -> 
     })
 }
 
-/// Starts the host as a process, with the rights of the chart's ServiceAccount.
+/// Starts the host as a process, with the rights of the chart's ServiceAccount, and waits until it serves.
 pub(crate) fn start_process(
+    cluster: &mut Cluster,
+    built: &Built,
+    kubeconfig: &Path,
+    progress: &Progress,
+) -> Result<(Process, String)> {
+    let (process, listen) = spawn(cluster, built, kubeconfig, progress)?;
+    wait_for_action(cluster, progress).and_then(|()| process.expect_alive())?;
+    Ok((process, listen))
+}
+
+/// Starts the process; the address is that of its probes and metrics.
+pub(crate) fn spawn(
     cluster: &mut Cluster,
     built: &Built,
     kubeconfig: &Path,
@@ -150,6 +162,9 @@ pub(crate) fn start_process(
         .arg("--plugins-dir")
         .arg(&built.plugins)
         .env("KUBECONFIG", kubeconfig)
+        // As the chart is installed here.
+        .env("OPERON_MAX_COMPONENT_SIZE", "32")
+        .env("OPERON_COMPILE_TIMEOUT", "120")
         // As in the chart.
         .env("MALLOC_ARENA_MAX", "2");
     let process = cluster.attach("operon", &mut command)?;
@@ -157,7 +172,6 @@ pub(crate) fn start_process(
         "the host runs as a process (its log: {})",
         process.log.display()
     ));
-    wait_for_action(cluster, progress).and_then(|()| process.expect_alive())?;
     Ok((process, listen))
 }
 
@@ -181,6 +195,11 @@ fn helm_install(cluster: &Cluster, settings: &[&str], progress: &Progress) -> Re
         .args(["--set", "actions.debug.enabled=true"])
         // The story of a private registry.
         .args(["--set", "oci.pullSecrets={e2e-registry,e2e-signed}"])
+        // The story of Python.
+        .args([
+            "--set",
+            "components.maxSizeMiB=32,components.compileSeconds=120",
+        ])
         .args(settings);
     progress.say(format!(
         "helm upgrade --install {RELEASE} … --namespace {NAMESPACE} --wait"

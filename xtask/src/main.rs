@@ -8,6 +8,7 @@ mod cluster;
 mod crds;
 mod demo;
 mod deny;
+mod example;
 mod host;
 mod image;
 mod permissions;
@@ -16,7 +17,6 @@ mod simulate;
 mod stories;
 mod test;
 mod tools;
-mod typescript;
 mod wasm;
 
 use std::net::SocketAddr;

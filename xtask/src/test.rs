@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use operon_devcluster::{Progress, Tool};
 
-use crate::typescript::Example;
+use crate::example::Example;
 use crate::{cluster, crds, demo, deny, host, permissions, stories, tools};
 
 /// Which checks to run, and where.
@@ -149,13 +149,15 @@ fn cargo(progress: &Progress, what: &str, arguments: &[&str]) -> Result<()> {
 }
 
 fn unit(progress: &Progress) -> Result<()> {
-    let (components, typescript) = components(progress)?;
-    typescript.test(progress)?;
+    let (components, examples) = components(progress)?;
+    examples
+        .iter()
+        .try_for_each(|example| example.test(progress))?;
     let mut command = tools::cargo();
     command
         .args(["test", "--quiet", "--workspace", "--exclude", "operon-e2e"])
         .env("OPERON_WASM_DIR", components)
-        .env("OPERON_NODE_MODULES", typescript.node_modules());
+        .envs(examples.iter().map(Example::packages));
     tools::run(
         progress,
         "cargo test, all but the end-to-end stories",
@@ -163,16 +165,18 @@ fn unit(progress: &Progress) -> Result<()> {
     )
 }
 
-/// Builds the components that tests load, and returns their folder, and that of the one in TypeScript.
-fn components(progress: &Progress) -> Result<(PathBuf, Example)> {
+/// Builds the components that tests load, and returns their folder, and the examples in other languages.
+fn components(progress: &Progress) -> Result<(PathBuf, Vec<Example>)> {
     let mut folder = PathBuf::new();
     for package in COMPONENTS {
         let file = tools::build_wasm(progress, package)?;
         folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     }
-    let typescript = Example::build(progress)?;
-    typescript.put_into(&folder)?;
-    Ok((folder, typescript))
+    let examples = Example::build_all(progress)?;
+    examples
+        .iter()
+        .try_for_each(|example| example.put_into(&folder))?;
+    Ok((folder, examples))
 }
 
 fn lint_chart(progress: &Progress) -> Result<()> {

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a new action in Rust or TypeScript, its test, and the manifests that install and use it
+    /// Write a new action in Rust, TypeScript or Python, its test, and the manifests that install and use it
     New(new::Arguments),
     /// Build the component of a crate or package, and say whether a ConfigMap holds it
     Build(build::Arguments),

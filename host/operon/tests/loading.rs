@@ -58,7 +58,7 @@ async fn bytes_that_are_no_action_are_refused_for_their_reason() -> Result<()> {
             "too large",
             vec![0; (16 << 20) + 1],
             "TooLarge",
-            "at most 16 MiB",
+            "components.maxSizeMiB of the chart allows at most 16 MiB",
         ),
         (
             "other version",

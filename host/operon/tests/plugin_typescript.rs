@@ -1,68 +1,18 @@
 //! `operon plugin` for an action in TypeScript, as an author runs it: from an empty folder to a component that a host
 //! loads, and the errors on the way.
 
-use std::{
-    fs,
-    io::Read as _,
-    os::unix::fs::{PermissionsExt as _, symlink},
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod package;
+
+use std::{fs, io::Read as _};
 
 use anyhow::{Result, ensure};
 use flate2::read::GzDecoder;
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    /// An empty folder with a new package in it.
-    fn with(package: &str) -> Result<Self> {
-        let folder = Self(tempfile::tempdir()?);
-        folder.printed(&["new", package, "--language", "typescript"])?;
-        Ok(folder)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_operon"));
-        command.arg("plugin").args(arguments);
-        command.current_dir(self.0.path());
-        command
-    }
-
-    /// What the program prints, if it succeeds.
-    fn printed(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.command(arguments).output()?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{arguments:?}\n{error}");
-        Ok(String::from_utf8(output.stdout)?)
-    }
-}
-
-/// The error of a command that must fail.
-fn error(command: &mut Command) -> Result<String> {
-    let output = command.output()?;
-    let printed = String::from_utf8(output.stdout)?;
-    ensure!(output.status.code() == Some(1), "{printed}");
-    ensure!(printed.is_empty(), "{printed}");
-    Ok(String::from_utf8(output.stderr)?)
-}
-
-/// The packages that `cargo xtask test` has installed. Without them, `operon plugin build` installs its own.
-fn use_installed_packages(package: &Path) -> Result<()> {
-    match std::env::var_os("OPERON_NODE_MODULES") {
-        Some(packages) => Ok(symlink(packages, package.join("node_modules"))?),
-        None => Ok(()),
-    }
-}
+use package::{Folder, error};
 
 #[test]
 fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result<()> {
-    let folder = Folder::with("drain-node")?;
-    use_installed_packages(&folder.path("drain-node"))?;
+    let folder = Folder::with("drain-node", "typescript")?;
+    folder.use_installed("OPERON_NODE_MODULES", "drain-node/node_modules")?;
     let report = folder.printed(&["build", "--path", "drain-node"])?;
     let lines: Vec<_> = report.lines().collect();
     let [file, size, digest, gzipped, "", next] = lines.as_slice() else {
@@ -115,10 +65,12 @@ round 2
 "
     );
 
-    let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
-    test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
-    test.arg("--conformance");
-    let output = test.current_dir(folder.path("drain-node")).output()?;
+    let mut all = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+    all.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
+    let output = all
+        .arg("--conformance")
+        .current_dir(folder.path("drain-node"))
+        .output()?;
     let shown = String::from_utf8(output.stdout)?;
     assert!(shown.ends_with(" scenarios, 0 failures\n"), "{shown}");
 
@@ -145,7 +97,7 @@ round 2
 
 #[test]
 fn a_new_package_has_everything_and_says_what_is_next() -> Result<()> {
-    let folder = Folder(tempfile::tempdir()?);
+    let folder = Folder::empty()?;
     // A name that only Rust could not have.
     let printed = folder.printed(&["new", "move", "--language", "typescript"])?;
     assert!(
@@ -169,17 +121,8 @@ fn a_new_package_has_everything_and_says_what_is_next() -> Result<()> {
 
 #[test]
 fn what_a_build_needs_is_said_with_the_way_to_get_it() -> Result<()> {
-    let folder = Folder::with("mine")?;
+    let folder = Folder::with("mine", "typescript")?;
     let programs = folder.path("programs");
-    fs::create_dir(&programs)?;
-    let script = |name: &str, script: &str| -> Result<()> {
-        let file = programs.join(name);
-        fs::write(&file, format!("#!/bin/sh\n{script}\n"))?;
-        Ok(fs::set_permissions(
-            &file,
-            fs::Permissions::from_mode(0o755),
-        )?)
-    };
     let build = || {
         error(
             folder
@@ -191,18 +134,18 @@ fn what_a_build_needs_is_said_with_the_way_to_get_it() -> Result<()> {
         build()?,
         "operon: there is no Node.js: install version 20 or newer, with npm, from https://nodejs.org\n"
     );
-    script("node", "echo v18.20.4")?;
+    folder.script("node", "echo v18.20.4")?;
     assert_eq!(
         build()?,
         "operon: Node.js v18.20.4 is too old: install version 20 or newer from https://nodejs.org\n"
     );
-    script("node", "echo v20.1.0")?;
+    folder.script("node", "echo v20.1.0")?;
     assert!(build()?.contains("there is no npm: "));
-    script("npm", "exit 3")?;
+    folder.script("npm", "exit 3")?;
     let failed = build()?;
     let expected = "operon: the packages could not be installed: npm ci failed (exit status: 3)";
     assert!(failed.starts_with(expected), "{failed}");
-    script("npm", "exit 0")?;
+    folder.script("npm", "exit 0")?;
     assert!(build()?.contains("left no build/component.wasm"));
     let mut release = folder.command(&["build", "--path", "mine", "--profile", "dev"]);
     assert!(error(&mut release)?.contains("--profile is for Cargo"));

@@ -117,7 +117,7 @@ fn unzip(name: &str, key: &str, bytes: &[u8], most: usize) -> Result<Vec<u8>, Lo
         return Err(refused(
             "TooLarge",
             format!(
-                "key {key:?} of ConfigMap {name:?} is larger than {} MiB after decompression",
+                "key {key:?} of ConfigMap {name:?} is larger than {} MiB after decompression, the largest component that components.maxSizeMiB of the chart allows",
                 most >> 20
             ),
         ));

@@ -52,6 +52,9 @@ fn compile(wanted: &str) -> Result<(), Complaint> {
     Ok(())
 }
 
+/// What costs less to compile.
+const SMALLER: &str = "build the component smaller (opt-level \"s\", fewer dependencies)";
+
 /// What the author of the component, or who runs the host, can do about a failure.
 pub(crate) fn explain(error: &ChildError) -> LoadError {
     let (reason, transient) = match error {
@@ -67,8 +70,9 @@ pub(crate) fn explain(error: &ChildError) -> LoadError {
     let message = match error {
         ChildError::Refused(text) if cut_off(text) => format!("the component is truncated: {text}"),
         ChildError::Refused(text) => format!("this is not a valid component: {text}"),
-        ChildError::Memory { .. } | ChildError::CpuTime { .. } => format!(
-            "the compiler {error}; build the component smaller (opt-level \"s\", fewer dependencies)"
+        ChildError::Memory { .. } => format!("the compiler {error}; {SMALLER}"),
+        ChildError::CpuTime { .. } => format!(
+            "the compiler {error}; raise components.compileSeconds of the chart, or {SMALLER}"
         ),
         ChildError::Output { limit } => {
             format!("the compiled component is larger than {} KiB", limit >> 10)

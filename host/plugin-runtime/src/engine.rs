@@ -18,8 +18,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 pub(crate) const TRACE_FRAMES: usize = 64;
 
 /// Instances, memories and tables that one component may consist of. A component of Rust has three
-/// instances and one memory; those of other languages have more.
-pub(crate) const INSTANCES_PER_COMPONENT: u32 = 32;
+/// instances and one memory; one of Python has 38 instances, a library each.
+pub(crate) const INSTANCES_PER_COMPONENT: u32 = 64;
 pub(crate) const MEMORIES_PER_COMPONENT: u32 = 4;
 pub(crate) const TABLES_PER_COMPONENT: u32 = 16;
 /// Entries of all tables of a component: about as many as it has functions.

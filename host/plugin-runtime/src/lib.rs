@@ -35,6 +35,7 @@ pub use child::ChildArguments;
 pub use compile::{CompileArguments, compile_child};
 pub use describe::{Description, Producer, describe};
 pub use engine::MAX_MEMORY;
+pub use limits::MOST_COMPONENT_BYTES;
 pub use loader::{Loader, LoaderConfig, StartError};
 pub use observer::{CallObserver, CodeSource, NoObserver, Outcome};
 pub use operon_compiled_code::{ChildLimits, ChildProgram};

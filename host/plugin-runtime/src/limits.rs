@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(crate) const COMPONENT_BYTES: usize = 16 << 20;
 /// Bytes that the compile child reads, whatever the host is configured to: components of interpreted languages
 /// carry their interpreter.
-pub(crate) const MOST_COMPONENT_BYTES: usize = 32 << 20;
+pub const MOST_COMPONENT_BYTES: usize = 32 << 20;
 /// Bytes of the name of a module or of a function. wasmtime copies the names of 64 frames for each trap,
 /// so this times 64 is the memory that a trap takes.
 pub(crate) const SYMBOL_BYTES: usize = 8 << 10;

@@ -22,10 +22,12 @@ const WASI: [&str; 6] = [
 pub(crate) fn check_bytes(bytes: &[u8], most: usize) -> Result<(), LoadError> {
     const WASM: &[u8] = b"\0asm";
     if bytes.len() > most {
-        let (size, limit) = (bytes.len() >> 20, most >> 20);
+        let (size, limit) = (bytes.len().div_ceil(1 << 20), most >> 20);
         return refuse(
             "TooLarge",
-            format!("the component has {size} MiB; at most {limit} MiB are allowed"),
+            format!(
+                "the component has {size} MiB; components.maxSizeMiB of the chart allows at most {limit} MiB"
+            ),
         );
     }
     match (bytes.get(..4), bytes.get(4..8)) {

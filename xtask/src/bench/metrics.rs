@@ -1,4 +1,4 @@
-//! The host's own metrics, read once before and once after what is measured.
+//! The host's own metrics and readiness, read over HTTP; its metrics once before and once after what is measured.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -21,15 +21,7 @@ pub(super) struct Counted {
 impl Counted {
     /// Asks the host that serves its metrics at this address; of passes, those of this controller count.
     pub(super) fn ask(address: &str, controller: &str) -> Result<Self> {
-        let mut stream = TcpStream::connect(address)
-            .with_context(|| format!("the host does not serve its metrics at {address}"))?;
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes())?;
-        let mut text = String::new();
-        stream
-            .read_to_string(&mut text)
-            .context("the host's metrics can't be read")?;
+        let text = get(address, "/metrics")?;
         let controller = format!("controller=\"{controller}\"");
         let passes = |part: &str| {
             let name = format!("operon_reconcile_duration_seconds_{part}");
@@ -56,6 +48,19 @@ impl Counted {
             call_time: self.call_time - earlier.call_time,
         }
     }
+}
+
+/// What the host answers to a request: status, headers and text.
+pub(super) fn get(address: &str, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)
+        .with_context(|| format!("the host serves nothing at {address}"))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut text = String::new();
+    stream
+        .read_to_string(&mut text)
+        .context("the host's answer can't be read")?;
+    Ok(text)
 }
 
 /// The sum of the samples of this name whose labels hold this.

@@ -43,7 +43,7 @@ pub(super) struct Setup {
     keep: bool,
     /// Measure a debug build: to work on the bench itself
     #[arg(long)]
-    debug: bool,
+    pub(super) debug: bool,
 }
 
 /// A bench whose host is built: all its clusters have the same.
@@ -52,7 +52,7 @@ pub(super) struct Prepared<'a> {
     /// What the bench is called with.
     command: &'a str,
     progress: &'a Progress,
-    built: host::Built,
+    pub(super) built: host::Built,
 }
 
 impl Setup {
@@ -84,24 +84,12 @@ impl Prepared<'_> {
             setup,
             command,
             progress,
-            built,
+            built: _,
         } = self;
-        let name = format!("{}{part}", setup.name);
-        if Cluster::open(&name)?.is_some() {
-            bail!(
-                "cluster {name} is up, and a bench begins on a new one: end it with `cargo xtask cluster down --name {name}`, or give another --name"
-            );
-        }
         let machine = machine::description();
-        let options = Options {
-            simulated_nodes: nodes,
-            audit: true,
-            ..Options::new(&name, Nodes::Simulated)
-        };
-        let mut cluster = Cluster::up(&options, progress)?;
-        let outcome = host::install(&mut cluster, built, progress).and_then(|host| {
+        let measures = self.with_host(part, nodes, |cluster, host| {
             let bed = TestBed {
-                cluster: &cluster,
+                cluster,
                 progress,
                 process: host
                     .process
@@ -110,7 +98,43 @@ impl Prepared<'_> {
             };
             output_of(bed.kubectl()?.args(["create", "namespace", NAMESPACE]))?;
             measure(&bed)
-        });
+        })?;
+        let profile = if setup.debug { " --debug" } else { "" };
+        let headline = format!(
+            "`cargo xtask bench {command}{profile}`\n\n\
+             {machine}; load {} after it; Kubernetes {KUBERNETES_VERSION} with {nodes} simulated nodes, all on this machine.",
+            machine::load_average()
+        );
+        Ok((headline, measures))
+    }
+
+    /// Brings up a cluster with the host, measures, and ends it.
+    pub(super) fn with_host<M>(
+        &self,
+        part: &str,
+        nodes: u32,
+        measure: impl FnOnce(&mut Cluster, host::Host) -> Result<M>,
+    ) -> Result<M> {
+        let Self {
+            setup,
+            command: _,
+            progress,
+            built,
+        } = self;
+        let name = format!("{}{part}", setup.name);
+        if Cluster::open(&name)?.is_some() {
+            bail!(
+                "cluster {name} is up, and a bench begins on a new one: end it with `cargo xtask cluster down --name {name}`, or give another --name"
+            );
+        }
+        let options = Options {
+            simulated_nodes: nodes,
+            audit: true,
+            ..Options::new(&name, Nodes::Simulated)
+        };
+        let mut cluster = Cluster::up(&options, progress)?;
+        let outcome = host::install(&mut cluster, built, progress)
+            .and_then(|host| measure(&mut cluster, host));
         if setup.keep {
             progress.say(format!(
                 "cluster {name} is left up: export KUBECONFIG={}",
@@ -119,14 +143,7 @@ impl Prepared<'_> {
         } else {
             Cluster::down(&name, progress)?;
         }
-        let measures = outcome?;
-        let profile = if setup.debug { " --debug" } else { "" };
-        let headline = format!(
-            "`cargo xtask bench {command}{profile}`\n\n\
-             {machine}; load {} after it; Kubernetes {KUBERNETES_VERSION} with {nodes} simulated nodes, all on this machine.",
-            machine::load_average()
-        );
-        Ok((headline, measures))
+        outcome
     }
 }
 

@@ -1,6 +1,8 @@
 //! `operon plugin build`: has the language's own tools build the component, and says what it has become.
 
+mod python;
 mod rust;
+mod tool;
 mod typescript;
 
 use std::{
@@ -25,7 +27,10 @@ In the folder of a crate, it runs `cargo build --release --target wasm32-wasip2`
 profile `release` of the crate decides how small it is: `operon plugin new` writes one.
 
 In the folder of an npm package, it installs the packages that package-lock.json names, if they are not there yet, runs
-the script `build` of package.json, and copies build/component.wasm.")]
+the script `build` of package.json, and copies build/component.wasm.
+
+In a folder with a pyproject.toml, it installs the packages that requirements.txt names into .venv, if they are not there
+yet, and runs componentize-py for the module component.py and the world in wit/.")]
 pub(super) struct Arguments {
     /// The folder of the crate or package
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -39,7 +44,7 @@ pub(super) struct Arguments {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// More arguments for `cargo build`, or for the last command of the script `build`
+    /// More arguments for `cargo build`, for the last command of the script `build`, or for `componentize-py componentize`
     #[arg(last = true, value_name = "ARGUMENT")]
     more: Vec<OsString>,
 }
@@ -66,9 +71,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "--profile is for Cargo: the script build of package.json decides how the component is built"
         );
         typescript::build(path, more)?
+    } else if path.join("pyproject.toml").is_file() {
+        ensure!(
+            profile.is_none(),
+            "--profile is for Cargo: componentize-py has no profiles"
+        );
+        python::build(path, more)?
     } else {
         bail!(
-            "there is no Cargo.toml and no package.json in {}: give the folder of the action by --path, or create an action with `operon plugin new NAME`",
+            "there is no Cargo.toml, no package.json and no pyproject.toml in {}: give the folder of the action by --path, or create an action with `operon plugin new NAME`",
             path.display()
         );
     };
@@ -117,5 +128,7 @@ fn report(file: &Path, component: &Component, gzipped: Option<&Path>) -> String 
         Fit::Plain | Fit::Gzipped => format!("operon plugin inspect {shown}"),
         Fit::Not => format!("operon plugin push {shown} REGISTRY/NAME:TAG"),
     };
-    format!("{shown}\n  size    {size}\n  digest  {digest}{gzipped}\n\nNext: {next}\n")
+    let needs = component.needs();
+    let needs = needs.map_or_else(String::new, |needs| format!("\n  needs   {needs}"));
+    format!("{shown}\n  size    {size}\n  digest  {digest}{gzipped}{needs}\n\nNext: {next}\n")
 }

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use flate2::{Compression, write::GzEncoder};
 use operon_plugin_registry::{MAX_COMPONENT, digest};
+use operon_plugin_runtime::MOST_COMPONENT_BYTES;
 
 /// Bytes of all keys of a ConfigMap together, as the API server counts them.
 const CONFIG_MAP: usize = 1 << 20;
@@ -28,19 +29,19 @@ pub(super) enum Fit {
 }
 
 impl Component {
-    /// Reads a file, up to the size that a host takes.
+    /// Reads a file, up to the size that a host can be set to take.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let failed = || format!("failed to read {shown}");
         let file = File::open(path).with_context(failed)?;
         let mut bytes = Vec::new();
-        file.take(MAX_COMPONENT as u64 + 1)
+        file.take(MOST_COMPONENT_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .with_context(failed)?;
-        if bytes.len() > MAX_COMPONENT {
+        if bytes.len() > MOST_COMPONENT_BYTES {
             bail!(
                 "{shown}: TooLarge: a component may have {} MiB at most",
-                MAX_COMPONENT >> 20
+                MOST_COMPONENT_BYTES >> 20
             );
         }
         let gzipped = compress(&bytes).with_context(failed)?.len();
@@ -71,10 +72,19 @@ impl Component {
         let fit = match self.fit() {
             Fit::Plain => "a ConfigMap holds it as it is",
             Fit::Gzipped => "a ConfigMap holds it only gzipped",
-            Fit::Not => "too large for a ConfigMap, even gzipped",
+            Fit::Not => "too large for a ConfigMap, even gzipped: only by OCI",
         };
         let (plain, gzipped) = (kibibytes(self.bytes.len()), kibibytes(self.gzipped));
         format!("{plain}, {gzipped} gzipped; {fit}")
+    }
+
+    /// What the host must be set to, if its default is less.
+    pub(super) fn needs(&self) -> Option<String> {
+        let size = self.bytes.len();
+        (size > MAX_COMPONENT).then(|| {
+            let (size, default) = (size.div_ceil(1 << 20), MAX_COMPONENT >> 20);
+            format!("components.maxSizeMiB={size} or more in the host's chart, where {default} is the default")
+        })
     }
 }
 
@@ -107,5 +117,16 @@ mod tests {
             of(1025, 1024).size(),
             "2 KiB, 1 KiB gzipped; a ConfigMap holds it as it is"
         );
+    }
+
+    #[test]
+    fn a_component_beyond_the_default_says_what_the_host_must_allow() {
+        let of = |bytes: usize| Component {
+            bytes: vec![0; bytes],
+            gzipped: bytes,
+        };
+        assert_eq!(of(MAX_COMPONENT).needs(), None);
+        let needs = of(MAX_COMPONENT + 1).needs().expect("a limit");
+        assert!(needs.starts_with("components.maxSizeMiB=17 "), "{needs}");
     }
 }

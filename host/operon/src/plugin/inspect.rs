@@ -90,6 +90,9 @@ fn text(
         let _ = writeln!(text, "  {name:<11}{value}");
     };
     line("size", &component.size());
+    if let Some(needs) = component.needs() {
+        line("needs", &needs);
+    }
     line("digest", &component.digest());
     line("interface", &interface(description));
     line("imports", &imports(description));

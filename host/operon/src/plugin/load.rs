@@ -1,16 +1,19 @@
-//! Loads a component as the host does: same compiler, same limits, same refusals.
+//! Loads a component as the host does: same compiler, same refusals, and the largest limits that the chart can set.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use operon_core::{
     action::{Action, ActionLoader as _, Limits, LoadError},
     action_plugin::registration,
 };
-use operon_plugin_runtime::{Loader, LoaderConfig};
+use operon_plugin_runtime::{ChildLimits, Loader, LoaderConfig, MOST_COMPONENT_BYTES};
 use serde_json::{Value, json};
 
 use super::{component::Component, manifests};
+
+/// The processor time for compiling that the chart can allow.
+const MOST_COMPILE_TIME: Duration = Duration::from_mins(2);
 
 /// A component that the host would run.
 pub(super) struct Loaded {
@@ -28,6 +31,13 @@ pub(super) async fn load(file: &Path, settings: Option<&Path>) -> anyhow::Result
     let component = Component::read(file)?;
     let loader = Loader::new(LoaderConfig {
         max_instances: 1,
+        // The most that the chart can allow: the report says what this component needs.
+        component_bytes: MOST_COMPONENT_BYTES,
+        compile_limits: ChildLimits {
+            cpu: MOST_COMPILE_TIME,
+            wall: MOST_COMPILE_TIME * 4,
+            ..ChildLimits::COMPILE
+        },
         ..LoaderConfig::default()
     })?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy();

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use super::{
     name::Name,
-    scaffold::{self, File, Sdk, typescript},
+    scaffold::{self, Example, File, PYTHON, Sdk, TYPESCRIPT},
 };
 use crate::stdout::print;
 
@@ -26,7 +26,7 @@ Example:
 
 In Rust, the SDK is in the folder sdk/ of the new crate, as this program has it, so that nothing but its three
 dependencies is downloaded. Commit the folder. A newer program writes a newer SDK: create another crate with
-it, and replace the folder. In TypeScript, one file has all that: src/operon.ts.")]
+it, and replace the folder. In other languages, one file has all that: src/operon.ts, operon.py.")]
 pub(super) struct Arguments {
     /// The name of the action, such as drain-node; jobs select it as DrainNode
     name: String,
@@ -45,6 +45,14 @@ pub(super) struct Arguments {
     sdk: Option<String>,
 }
 
+impl Arguments {
+    /// The folder to create.
+    fn folder(&self, name: &Name) -> PathBuf {
+        let named = || name.package.clone().into();
+        self.path.clone().unwrap_or_else(named)
+    }
+}
+
 /// What an action can be written in without bindings of the author's own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Language {
@@ -54,35 +62,36 @@ enum Language {
     /// A package, built by npm; needs Node.js
     #[value(name = "typescript", alias = "ts")]
     TypeScript,
+    /// A package, built by componentize-py; needs Python 3.11, and a registry, because a ConfigMap can't hold it
+    #[value(alias = "py")]
+    Python,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let Arguments {
-        name,
-        language,
-        path,
-        sdk,
-    } = arguments;
-    let folder = |name: &Name| path.clone().unwrap_or_else(|| name.package.clone().into());
-    match language {
+    match arguments.language {
         Language::Rust => {
-            let name = Name::for_rust(name)?;
-            let sdk = sdk.as_deref().map_or(Ok(Sdk::Own), Sdk::parse)?;
-            let folder = folder(&name);
+            let name = Name::for_rust(&arguments.name)?;
+            let sdk = arguments.sdk.as_deref().map_or(Ok(Sdk::Own), Sdk::parse)?;
+            let folder = arguments.folder(&name);
             create(&folder, &scaffold::files(&name, &sdk))?;
             print(&report(&name, &sdk, &folder))
         }
-        Language::TypeScript => {
-            ensure!(
-                sdk.is_none(),
-                "--sdk is for Rust: an action in TypeScript has its helpers in src/operon.ts"
-            );
-            let name = Name::parse(name)?;
-            let folder = folder(&name);
-            create(&folder, &typescript::files(&name))?;
-            print(&typescript::report(&name, &folder))
-        }
+        Language::TypeScript => package(&TYPESCRIPT, arguments),
+        Language::Python => package(&PYTHON, arguments),
     }
+}
+
+/// Creates a package from the example of its language.
+fn package(example: &Example, arguments: &Arguments) -> anyhow::Result<()> {
+    ensure!(
+        arguments.sdk.is_none(),
+        "--sdk is for Rust: this action has its helpers in {}",
+        example.helper
+    );
+    let name = Name::parse(&arguments.name)?;
+    let folder = arguments.folder(&name);
+    create(&folder, &example.files(&name))?;
+    print(&example.report(&name, &folder))
 }
 
 fn create(folder: &Path, files: &[File]) -> anyhow::Result<()> {

@@ -1,7 +1,11 @@
 //! The files of a new crate. Source and manifests are those of `examples/annotate` under another name, so that
-//! what an author gets is what the tests run; the SDK is that of this program. `typescript.rs` has those of a package.
+//! what an author gets is what the tests run; the SDK is that of this program. `example.rs` has those of other languages.
 
-pub(super) mod typescript;
+mod example;
+mod python;
+mod typescript;
+
+pub(super) use self::{example::Example, python::PYTHON, typescript::TYPESCRIPT};
 
 use std::path::{Path, PathBuf};
 

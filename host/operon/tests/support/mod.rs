@@ -41,10 +41,19 @@ pub(crate) fn annotate() -> Result<&'static [u8]> {
 
 /// The example action in TypeScript, from the folder that `OPERON_WASM_DIR` names.
 pub(crate) fn annotate_in_typescript() -> Result<Vec<u8>> {
+    given("annotate_ts.wasm")
+}
+
+/// The example action in Python, from the same folder.
+pub(crate) fn annotate_in_python() -> Result<Vec<u8>> {
+    given("annotate_py.wasm")
+}
+
+fn given(component: &str) -> Result<Vec<u8>> {
     let folder = std::env::var_os("OPERON_WASM_DIR").map(PathBuf::from);
-    let file = folder.map(|folder| folder.join("annotate_ts.wasm"));
+    let file = folder.map(|folder| folder.join(component));
     let file = file.filter(|file| file.is_file());
-    let file = file.context("the component in TypeScript is built by `cargo xtask`")?;
+    let file = file.with_context(|| format!("{component} is built by `cargo xtask`"))?;
     Ok(std::fs::read(file)?)
 }
 

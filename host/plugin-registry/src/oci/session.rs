@@ -118,8 +118,8 @@ impl<'a> Session<'a> {
             return Err(Fault::lasting(
                 "TooLarge",
                 format!(
-                    "has a layer of {} MiB; at most {} MiB are taken",
-                    size >> 20,
+                    "has a layer of {} MiB; components.maxSizeMiB of the chart allows at most {} MiB",
+                    size.div_ceil(1 << 20),
                     max >> 20
                 ),
             ));

@@ -91,7 +91,7 @@ fn too_large(max: usize) -> Fault {
     Fault::lasting(
         "TooLarge",
         format!(
-            "is larger than {} MiB, the largest component that is taken",
+            "is larger than {} MiB, the largest component that components.maxSizeMiB of the chart allows",
             max >> 20
         ),
     )

@@ -157,7 +157,7 @@ async fn what_is_too_large_is_refused_by_its_declared_size_and_while_it_arrives(
     expect_error(
         puller().pull(&request(&registry.reference())).await,
         "TooLarge",
-        &["500 MiB"],
+        &["500 MiB", "components.maxSizeMiB"],
     );
     assert!(
         registry

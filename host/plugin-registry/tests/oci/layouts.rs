@@ -142,7 +142,7 @@ async fn a_component_beyond_the_size_limit_is_refused_plain_and_as_a_gzip_bomb()
         let error = expect_error(
             puller.pull(&request(&reference)).await,
             "TooLarge",
-            &["1 MiB"],
+            &["1 MiB", "components.maxSizeMiB"],
         );
         assert!(!error.transient);
     }

@@ -1,24 +1,18 @@
 //! Has npm build the component of a package, by its script `build`. Which compiler that script runs is the package's
 //! choice; it leaves the component in `build/component.wasm`.
 
-use std::{
-    ffi::OsString,
-    fs,
-    io::ErrorKind,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{ffi::OsString, fs, path::Path};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use super::Built;
+use super::{
+    Built,
+    tool::{self, COMPONENT},
+};
 
 /// The oldest Node.js that all tools of a new package run on.
 const OLDEST_NODE: u32 = 20;
-
-/// Where the script leaves the component.
-const COMPONENT: &str = "build/component.wasm";
 
 /// The output of npm goes to standard error.
 ///
@@ -28,19 +22,19 @@ pub(super) fn build(folder: &Path, more: &[OsString]) -> anyhow::Result<Built> {
     let name = name(&folder.join("package.json"))?;
     check_node(folder)?;
     install(folder)?;
-    let path = folder.join(COMPONENT);
-    remove(&path)?;
     let mut arguments = vec!["run".into(), "--silent".into(), "build".into()];
     if !more.is_empty() {
         arguments.push("--".into());
         arguments.extend_from_slice(more);
     }
-    npm(folder, &arguments).context("the component could not be built")?;
-    ensure!(
-        path.is_file(),
-        "the script build of {} left no {COMPONENT}: let its last command write it there",
-        folder.join("package.json").display()
-    );
+    let path = tool::component(folder, || npm(folder, &arguments))?;
+    let path = path.with_context(|| {
+        let manifest = folder.join("package.json");
+        format!(
+            "the script build of {} left no {COMPONENT}: let its last command write it there",
+            manifest.display()
+        )
+    })?;
     Ok(Built {
         path,
         file_name: format!("{name}.wasm"),
@@ -68,23 +62,15 @@ fn name(manifest: &Path) -> anyhow::Result<String> {
 
 /// There is a Node.js that is new enough; the error says where to get it.
 fn check_node(folder: &Path) -> anyhow::Result<()> {
-    let output = Command::new("node")
-        .arg("--version")
-        .current_dir(folder)
-        .output();
-    let output = match output {
-        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
-            "there is no Node.js: install version {OLDEST_NODE} or newer, with npm, from https://nodejs.org"
-        ),
-        other => other.context("failed to run node")?,
-    };
-    let version = String::from_utf8_lossy(&output.stdout);
-    let major =
-        major(&version).with_context(|| format!("node --version answered {:?}", version.trim()))?;
+    let mut node = tool::command("node", folder);
+    let missing = format!(
+        "there is no Node.js: install version {OLDEST_NODE} or newer, with npm, from https://nodejs.org"
+    );
+    let version = tool::printed(node.arg("--version"), "node --version", &missing)?;
+    let major = major(&version).with_context(|| format!("node --version answered {version:?}"))?;
     ensure!(
         major >= OLDEST_NODE,
-        "Node.js {} is too old: install version {OLDEST_NODE} or newer from https://nodejs.org",
-        version.trim()
+        "Node.js {version} is too old: install version {OLDEST_NODE} or newer from https://nodejs.org"
     );
     Ok(())
 }
@@ -125,37 +111,12 @@ fn has_all(installed: &Value, lock: Option<&Value>) -> bool {
     })
 }
 
-fn remove(file: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("failed to remove {}", file.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn npm(folder: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
-    let status = Command::new("npm")
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .status();
-    let status = match status {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!(
-                "there is no npm: it is a part of Node.js, or a package of its own, such as npm of Debian"
-            )
-        }
-        other => other.context("failed to run npm")?,
-    };
     let command = arguments.first().map(|word| word.to_string_lossy());
-    ensure!(
-        status.success(),
-        "npm {} failed ({status})",
-        command.unwrap_or_default()
-    );
-    Ok(())
+    let name = format!("npm {}", command.unwrap_or_default());
+    let missing =
+        "there is no npm: it is a part of Node.js, or a package of its own, such as npm of Debian";
+    tool::run(tool::command("npm", folder).args(arguments), &name, missing)
 }
 
 #[cfg(test)]
