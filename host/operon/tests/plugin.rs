@@ -144,7 +144,7 @@ fn what_a_build_needs_is_said_as_a_command() -> Result<()> {
     let error = folder.error(&["build"])?;
     assert!(error.contains("operon plugin new NAME"), "{error}");
     assert!(
-        error.contains("no Cargo.toml and no package.json"),
+        error.contains("no Cargo.toml, no package.json and no pyproject.toml"),
         "{error}"
     );
     folder.printed(&["new", "mine"])?;
