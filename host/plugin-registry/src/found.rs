@@ -13,7 +13,7 @@ use operon_core::{
 };
 
 use crate::{
-    digest, refused,
+    digest, refused, shown,
     verify::{Accepted, Subject, Trust, TrustedRoot, VerifyError, verify},
 };
 
@@ -127,6 +127,7 @@ impl Found {
 /// Why a component is refused: what was found, what was wanted, and the way out.
 fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadError {
     let place = accepted.place;
+    let accepted = shown::phrase(&accepted.to_string());
     let (reason, message) = match error {
         VerifyError::NotSigned => (
             "NotSigned",
@@ -174,5 +175,5 @@ fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadErro
             ),
         ),
     };
-    refused(reason, message)
+    refused(reason, shown::message(&message))
 }

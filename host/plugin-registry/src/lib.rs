@@ -9,6 +9,7 @@ mod config_map;
 mod found;
 mod gzip;
 pub mod oci;
+mod shown;
 mod verify;
 
 use std::path::PathBuf;

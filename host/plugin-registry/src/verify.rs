@@ -24,7 +24,7 @@ pub use self::{
     keyless::TrustedRoot,
     keys::Keys,
 };
-use crate::digest;
+use crate::{digest, shown};
 
 /// A key, a list of identities or a trust root that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -161,7 +161,10 @@ fn signed_bytes<'a>(
     };
     // The bundle's word for it, which only the message depends on: the signature is verified over the bytes.
     if let Some(signed) = &message.sha256 {
-        same(signed, digest(bytes))?;
+        let wanted = digest(bytes);
+        if *signed != wanted {
+            return Err(another(signed, wanted));
+        }
     }
     Ok(bytes)
 }
@@ -179,13 +182,10 @@ fn check_statement(content: &Content, subject: Subject<'_>) -> Result<(), Verify
     if digests.contains(&wanted) {
         return Ok(());
     }
-    same(&digests.join(", "), wanted)
+    Err(another(&digests.join(", "), wanted))
 }
 
-fn same(signed: &str, wanted: String) -> Result<(), VerifyError> {
-    if signed == wanted {
-        return Ok(());
-    }
-    let signed = signed.to_owned();
-    Err(VerifyError::Another { signed, wanted })
+fn another(signed: &str, wanted: String) -> VerifyError {
+    let signed = shown::value(signed);
+    VerifyError::Another { signed, wanted }
 }

@@ -26,7 +26,8 @@ use sigstore_verify::{
     types::{Artifact, Bundle, Sha256Hash},
 };
 
-use super::{Subject, Unusable, VerifyError};
+use super::{Subject, Unusable, VerifyError, bundle::of_library};
+use crate::shown;
 
 /// The certificate authorities and logs by which identities are verified: a Sigstore `trusted_root.json`.
 #[derive(Clone)]
@@ -81,7 +82,7 @@ impl TrustedRoot {
             Subject::Bytes(bytes) => Artifact::from_blob(bytes),
             Subject::Manifest(digest) => {
                 let digest = Sha256Hash::from_hex(digest.trim_start_matches("sha256:"))
-                    .map_err(|error| VerifyError::Bad(error.to_string()))?;
+                    .map_err(|error| VerifyError::Bad(of_library(&error)))?;
                 Artifact::from_digest(digest)
             }
         };
@@ -111,15 +112,17 @@ pub(super) fn claim(bundle: &[u8]) -> Option<String> {
 
 fn read(bundle: &[u8]) -> Result<Bundle, String> {
     let text = std::str::from_utf8(bundle).map_err(|error| format!("it is no text: {error}"))?;
-    Bundle::from_json(text)
-        .map_err(|error| format!("it is not a complete Sigstore bundle: {error}"))
+    Bundle::from_json(text).map_err(|error| {
+        let error = of_library(&error);
+        format!("it is not a complete Sigstore bundle: {error}")
+    })
 }
 
 fn certificate(bundle: &Bundle) -> Result<CertificateInfo, String> {
     let certificate = bundle.signing_certificate();
     let certificate = certificate.ok_or_else(|| "it has no certificate".to_owned())?;
     parse_certificate_info(certificate)
-        .map_err(|error| format!("its certificate can't be read: {error}"))
+        .map_err(|error| format!("its certificate can't be read: {}", of_library(&error)))
 }
 
 fn identity(certificate: &CertificateInfo) -> Option<Identity> {
@@ -134,7 +137,7 @@ fn claimed(certificate: &CertificateInfo) -> String {
     identity(certificate).map_or_else(
         || "a certificate without issuer and subject".to_owned(),
         // A certificate may be of anybody until it is verified.
-        |identity| identity.to_string().chars().take(1024).collect(),
+        |identity| shown::phrase(&identity.to_string()),
     )
 }
 
@@ -153,7 +156,8 @@ fn refusal(error: &Error, bundle: &Bundle, certificate: &CertificateInfo) -> Ver
             claimed(certificate)
         )),
         (error, _) => VerifyError::Untrusted(format!(
-            "{error}; its certificate is of {}, valid from {from} to {to}",
+            "{}; its certificate is of {}, valid from {from} to {to}",
+            of_library(error),
             claimed(certificate)
         )),
     }

@@ -1,6 +1,7 @@
 //! Signatures that cosign made, and altered copies of them. `fixtures/README.md` has the commands.
 
 mod keyless;
+mod long;
 mod sigstore;
 mod throw_away;
 
