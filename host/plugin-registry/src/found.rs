@@ -128,6 +128,7 @@ impl Found {
 fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadError {
     let place = accepted.place;
     let accepted = shown::phrase(&accepted.to_string());
+    let transient = matches!(error, VerifyError::NotYet(_));
     let (reason, message) = match error {
         VerifyError::NotSigned => (
             "NotSigned",
@@ -158,6 +159,12 @@ fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadErro
                 "by the host's trust root (verification.trustedRoot), the component's signature does not prove an identity, but one of {place} ({accepted}) is needed: {what}"
             ),
         ),
+        VerifyError::NotYet(what) => (
+            "SignatureFromFuture",
+            format!(
+                "the component's signature is not accepted yet: {what}. It is tried again; if that stays so, set the clock of the host's node"
+            ),
+        ),
         VerifyError::Expired(what) => (
             "CertificateExpired",
             format!("the component's signature proves no identity: {what}. Sign it again"),
@@ -175,5 +182,8 @@ fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadErro
             ),
         ),
     };
-    refused(reason, shown::message(&message))
+    LoadError {
+        transient,
+        ..refused(reason, shown::message(&message))
+    }
 }

@@ -77,6 +77,8 @@ pub(crate) enum VerifyError {
     NoTrustedRoot,
     /// What the bundle has to prove an identity does not hold.
     Untrusted(String),
+    /// By the clock of this machine, the signature is made only later.
+    NotYet(String),
     /// The identity's certificate was not valid when the signature was made.
     Expired(String),
     /// The identity that signed is not accepted.

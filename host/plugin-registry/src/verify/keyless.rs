@@ -16,7 +16,12 @@
 //! It checks no revocation, and no consistency between two checkpoints of a log. Its cryptography is `aws-lc-rs` and
 //! `rustls-webpki`. Added here: the issuer and subject must be accepted, and a statement must be a signature.
 
-use std::{fmt, fs, path::Path, sync::Arc};
+use std::{
+    fmt, fs,
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use operon_api::action_plugin::Identity;
 use sigstore_verify::{
@@ -141,24 +146,44 @@ fn claimed(certificate: &CertificateInfo) -> String {
     )
 }
 
+/// What the library refuses, which tests the times of the bundle first, then the certificate at each of them.
 fn refusal(error: &Error, bundle: &Bundle, certificate: &CertificateInfo) -> VerifyError {
     let (from, to) = (certificate.not_before, certificate.not_after);
-    let entries = bundle.verification_material.tlog_entries.iter();
-    let mut times = entries.filter_map(|entry| entry.integrated_time);
-    let outside = times.find(|time| *time < from || *time > to);
-    match (error, outside) {
-        (
-            Error::Certificate(CertificateError::ChainInvalid(_))
-            | Error::TransparencyLog(TransparencyLogError::IntegratedTime(_)),
-            Some(time),
-        ) => VerifyError::Expired(format!(
-            "the signature was made at {time}, but the certificate of {} is valid from {from} to {to}",
-            claimed(certificate)
-        )),
-        (error, _) => VerifyError::Untrusted(format!(
-            "{}; its certificate is of {}, valid from {from} to {to}",
-            of_library(error),
-            claimed(certificate)
-        )),
+    let who = format!(
+        "a certificate that names {} (not verified), valid from {from} to {to}",
+        claimed(certificate)
+    );
+    let words = of_library(error);
+    match error {
+        Error::TransparencyLog(TransparencyLogError::IntegratedTime(_)) if in_future(bundle) => {
+            VerifyError::NotYet(words)
+        }
+        Error::TransparencyLog(TransparencyLogError::IntegratedTime(_))
+        | Error::Certificate(
+            CertificateError::Expired { .. } | CertificateError::NotYetValid { .. },
+        ) => VerifyError::Expired(format!("{words}; it has {who}")),
+        Error::Certificate(CertificateError::ChainInvalid(why)) if is_of_time(why) => {
+            VerifyError::Expired(format!(
+                "it has {who}, but was made at another time, which a log or a timestamp authority confirms: {words}"
+            ))
+        }
+        _ => VerifyError::Untrusted(format!("{words}; it has {who}")),
     }
+}
+
+/// Whether a chain of certificates is refused because of a time. The library has this only in words, which are those of
+/// `rustls-webpki`.
+fn is_of_time(why: &str) -> bool {
+    why.contains("CertExpired") || why.contains("CertNotValidYet")
+}
+
+/// Whether the clock of this machine is behind the time of a log.
+fn in_future(bundle: &Bundle) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs());
+    let mut times = bundle.verification_material.tlog_entries.iter();
+    times.any(|entry| {
+        let time = entry.integrated_time.map(|time| time.as_second());
+        time.is_some_and(|time| u64::try_from(time).is_ok_and(|time| time >= now))
+    })
 }

@@ -17,11 +17,11 @@ use crate::{
 
 const PUBLIC: &str = include_str!("../fixtures/keyless/public.sigstore.json");
 const PUBLIC_CONTENT: &[u8] = include_bytes!("../fixtures/keyless/public.txt");
-const STAGING: &str = include_str!("../fixtures/keyless/staging.sigstore.json");
-const STAGING_CONTENT: &[u8] = include_bytes!("../fixtures/keyless/staging.txt");
+pub(super) const STAGING: &str = include_str!("../fixtures/keyless/staging.sigstore.json");
+pub(super) const STAGING_CONTENT: &[u8] = include_bytes!("../fixtures/keyless/staging.txt");
 const GITHUB: &str = "https://github.com/login/oauth";
 
-fn root(name: &str) -> TrustedRoot {
+pub(super) fn root(name: &str) -> TrustedRoot {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/verify/fixtures/keyless");
     let path = Path::new(folder).join(format!("{name}.trusted_root.json"));
     TrustedRoot::of_path(&path).expect("a trust root")
