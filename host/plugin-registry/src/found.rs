@@ -14,7 +14,7 @@ use operon_core::{
 
 use crate::{
     digest, refused, shown,
-    verify::{Accepted, Subject, Trust, TrustedRoot, VerifyError, verify},
+    verify::{Accepted, Digests, Subject, Trust, TrustedRoot, VerifyError, verify},
 };
 
 /// The bytes of a component, not verified yet.
@@ -175,7 +175,8 @@ fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadErro
                 "the component was signed by {found}, which is not one of {place} ({accepted}). Sign as one of these, or add the identity to {place}"
             ),
         ),
-        VerifyError::Another { signed, wanted } => (
+        VerifyError::SaysAnother(Digests { signed, wanted })
+        | VerifyError::Another(Digests { signed, wanted }) => (
             "SignatureOfAnother",
             format!(
                 "the signature is about {signed}, but the component needs one about {wanted}: sign it again, and store component and signature together"

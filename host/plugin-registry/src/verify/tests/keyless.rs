@@ -12,7 +12,9 @@ use sha2::{Digest as _, Sha256};
 use super::{BLOB, COMPONENT, COSIGN, altered, bytes_of, flipped, keys, sigstore::Sigstore};
 use crate::{
     digest,
-    verify::{Accepted, Subject, TrustedRoot, Unusable, VerifyError, identities_of_path, verify},
+    verify::{
+        Accepted, Digests, Subject, TrustedRoot, Unusable, VerifyError, identities_of_path, verify,
+    },
 };
 
 const PUBLIC: &str = include_str!("../fixtures/keyless/public.sigstore.json");
@@ -133,7 +135,8 @@ fn a_key_or_an_identity_suffices_and_only_the_identity_needs_a_trust_root() {
 fn a_signature_of_other_content_says_both_digests() {
     let result = check(PUBLIC, b"other", &public(), &root("public"));
     let (signed, wanted) = (digest(PUBLIC_CONTENT), digest(b"other"));
-    assert_eq!(result, Err(VerifyError::Another { signed, wanted }));
+    let both = Digests { signed, wanted };
+    assert_eq!(result, Err(VerifyError::SaysAnother(both)));
     // A bundle that lies about the digest.
     let lie = json!(STANDARD.encode(Sha256::digest(b"other")));
     let lying = altered(PUBLIC, "/messageSignature/messageDigest/digest", lie);

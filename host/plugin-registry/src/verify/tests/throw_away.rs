@@ -12,7 +12,7 @@ use super::{
 use crate::{
     digest,
     found::{Found, Signatures},
-    verify::{Subject, Trust, VerifyError, verify},
+    verify::{Digests, Subject, Trust, VerifyError, verify},
 };
 
 const STAGING_ROOT: &str = include_str!("../fixtures/keyless/staging.trusted_root.json");
@@ -109,10 +109,10 @@ fn a_manifest_is_signed_by_a_statement_and_not_by_an_attestation() {
     let signed = ours.statement(&signing, &of, SIGNATURE);
     assert_eq!(manifest(&signed, &of), Ok(Signer::Identity(who.clone())));
     let (wanted, named) = (another.clone(), of.clone());
-    let refused = Err(VerifyError::Another {
+    let refused = Err(VerifyError::SaysAnother(Digests {
         signed: named,
         wanted,
-    });
+    }));
     assert_eq!(manifest(&signed, &another), refused);
     for (bundle, why) in [
         (
@@ -219,4 +219,39 @@ fn a_time_of_the_log_in_the_future_is_refused_only_for_now() {
     let error = refused(other.blob(&signing, COMPONENT));
     assert_eq!(error.reason, "SignatureUntrusted", "{error:?}");
     assert!(!error.transient, "{error:?}");
+}
+
+#[test]
+fn what_a_bundle_claims_does_not_hide_what_was_verified_of_another() {
+    let ours = Sigstore::new();
+    let root = root_of(&ours.trusted_root()).expect("a trust root");
+    let who = identity("a@example.com", "https://issuer.example");
+    let signing = |after| Signing {
+        identity: &who,
+        after,
+    };
+    let claim = ours.blob(&signing(60), b"another");
+    let changed = altered(
+        &ours.blob(&signing(60), COMPONENT),
+        "/messageSignature/signature",
+        json!(""),
+    );
+    let expired = ours.blob(&signing(601), COMPONENT);
+    let signed = ours.blob(&signing(60), COMPONENT);
+    // Each is reported rather than those before it, in either order.
+    let bundles = ["junk", &claim, &changed, &expired, &signed];
+    let accepted = accepting(&[identity("b@example.com", "https://issuer.example")]);
+    let reported = |bundles: &[&str]| {
+        let bundles: Vec<Vec<u8>> = bundles.iter().map(|&bundle| bundle.into()).collect();
+        let result = verify(&bundles, Subject::Bytes(COMPONENT), &accepted, Some(&root));
+        std::mem::discriminant(&result.expect_err("refused"))
+    };
+    let alone = bundles.map(|bundle| reported(&[bundle]));
+    for (more, most) in alone.iter().enumerate() {
+        assert!(!alone[..more].contains(most), "{more}");
+        for less in &bundles[..more] {
+            assert_eq!(reported(&[less, bundles[more]]), *most, "{more}");
+            assert_eq!(reported(&[bundles[more], less]), *most, "{more}");
+        }
+    }
 }
