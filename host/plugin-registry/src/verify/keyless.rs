@@ -34,6 +34,13 @@ use sigstore_verify::{
 use super::{Subject, Unusable, VerifyError, bundle::of_library};
 use crate::shown;
 
+/// The most that is verified of one bundle: cosign writes some KiB, with one entry and at most one timestamp.
+const MAX_BUNDLE: usize = 128 << 10;
+const MAX_ENTRIES: usize = 4;
+const MAX_TIMESTAMPS: usize = 4;
+/// A checkpoint has a line for each witness.
+const MAX_CHECKPOINT: usize = 4 << 10;
+
 /// The certificate authorities and logs by which identities are verified: a Sigstore `trusted_root.json`.
 #[derive(Clone)]
 pub struct TrustedRoot(Arc<Verifier>);
@@ -115,12 +122,32 @@ pub(super) fn claim(bundle: &[u8]) -> Option<String> {
     Some(claimed(&certificate))
 }
 
+/// A bundle that is small enough to be verified. Everything in it costs time, also what is wrong.
 fn read(bundle: &[u8]) -> Result<Bundle, String> {
+    let most = |what: &str, found: usize, most: usize| {
+        if found <= most {
+            return Ok(());
+        }
+        Err(format!(
+            "it has {found} {what}, but a bundle of an identity may have at most {most}"
+        ))
+    };
+    most("bytes", bundle.len(), MAX_BUNDLE)?;
     let text = std::str::from_utf8(bundle).map_err(|error| format!("it is no text: {error}"))?;
-    Bundle::from_json(text).map_err(|error| {
+    let bundle = Bundle::from_json(text).map_err(|error| {
         let error = of_library(&error);
         format!("it is not a complete Sigstore bundle: {error}")
-    })
+    })?;
+    let material = &bundle.verification_material;
+    let timestamps = &material.timestamp_verification_data.rfc3161_timestamps;
+    most("log entries", material.tlog_entries.len(), MAX_ENTRIES)?;
+    most("timestamps", timestamps.len(), MAX_TIMESTAMPS)?;
+    let proofs = material.tlog_entries.iter();
+    for proof in proofs.filter_map(|entry| entry.inclusion_proof.as_ref()) {
+        let length = proof.checkpoint.envelope().len();
+        most("bytes in a checkpoint", length, MAX_CHECKPOINT)?;
+    }
+    Ok(bundle)
 }
 
 fn certificate(bundle: &Bundle) -> Result<CertificateInfo, String> {

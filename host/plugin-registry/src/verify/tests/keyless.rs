@@ -313,3 +313,38 @@ fn the_identities_of_a_file_are_read_or_refused_with_the_reason() {
         assert!(error.contains(why), "{error}");
     }
 }
+
+#[test]
+fn a_bundle_with_more_than_can_be_needed_is_refused_before_it_is_verified() {
+    let material = "/verificationMaterial";
+    let times = |pointer: String, number: usize| {
+        let bundle: Value = serde_json::from_str(PUBLIC).expect("JSON");
+        let one = bundle.pointer(&pointer).expect("a list")[0].clone();
+        altered(PUBLIC, &pointer, json!(vec![one; number]))
+    };
+    let entries = |number| times(format!("{material}/tlogEntries"), number);
+    let list = format!("{material}/timestampVerificationData/rfc3161Timestamps");
+    let checkpoint = format!("{material}/tlogEntries/0/inclusionProof/checkpoint/envelope");
+    let bundle: Value = serde_json::from_str(PUBLIC).expect("JSON");
+    let note = bundle.pointer(&checkpoint).and_then(Value::as_str);
+    let line = "\u{2014} witness.example AAAAAAAA\n".repeat(200);
+    let note = json!(format!("{}{line}", note.expect("a note")));
+    let blank = " ".repeat(128 << 10);
+    for (bundle, why) in [
+        (entries(5), "5 log entries, but"),
+        (times(list.clone(), 5), "5 timestamps, but"),
+        (altered(PUBLIC, &checkpoint, note), "bytes in a checkpoint"),
+        (format!("{PUBLIC}{blank}"), "at most 131072"),
+    ] {
+        let result = check(&bundle, PUBLIC_CONTENT, &public(), &root("public"));
+        let Err(VerifyError::Bad(words)) = &result else {
+            unreachable!("{why}: {result:?}")
+        };
+        assert!(words.contains(why), "{words}");
+        assert!(words.contains("at most"), "{words}");
+    }
+    for bundle in [entries(4), times(list, 4)] {
+        let result = check(&bundle, PUBLIC_CONTENT, &public(), &root("public"));
+        assert_eq!(result, Ok(Signer::Identity(public())));
+    }
+}
