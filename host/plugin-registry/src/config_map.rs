@@ -75,6 +75,7 @@ fn signatures(namespace: &str, name: &str, key: &str, config_map: &ConfigMap) ->
         missing: format!(
             "ConfigMap {name:?} of namespace {namespace:?} has no key {beside:?}. Make its content with `cosign sign-blob --key cosign.key --bundle plugin.wasm.sigstore.json --use-signing-config=false --tlog-upload=false plugin.wasm` (an identity: with --bundle only), of the component before gzip"
         ),
+        incomplete: false,
     }
 }
 

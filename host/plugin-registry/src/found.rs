@@ -42,6 +42,8 @@ pub(crate) struct Signatures {
     pub(crate) bundles: Vec<Vec<u8>>,
     /// If there are none: where they were looked for, and how to make one. A sentence without its end.
     pub(crate) missing: String,
+    /// Whether there may be others, which could not be read now.
+    pub(crate) incomplete: bool,
 }
 
 impl Found {
@@ -106,7 +108,7 @@ impl Found {
     }
 
     fn signer(&self, accepted: &Accepted, root: Option<&TrustedRoot>) -> Result<Signer, LoadError> {
-        let (subject, Signatures { bundles, missing }) = match &self.signed {
+        let (subject, signatures) = match &self.signed {
             Signed::WithHost => {
                 let place = accepted.place;
                 return Err(refused(
@@ -119,16 +121,21 @@ impl Found {
             Signed::Bytes(signatures) => (Subject::Bytes(&self.bytes), signatures),
             Signed::Manifest(digest, signatures) => (Subject::Manifest(digest), signatures),
         };
-        verify(bundles, subject, accepted, root)
-            .map_err(|error| explained(error, accepted, missing))
+        verify(&signatures.bundles, subject, accepted, root)
+            .map_err(|error| explained(error, accepted, signatures))
     }
 }
 
 /// Why a component is refused: what was found, what was wanted, and the way out.
-fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadError {
+fn explained(error: VerifyError, accepted: &Accepted, signatures: &Signatures) -> LoadError {
+    let Signatures {
+        missing,
+        incomplete,
+        bundles: _,
+    } = signatures;
     let place = accepted.place;
     let accepted = shown::phrase(&accepted.to_string());
-    let transient = matches!(error, VerifyError::NotYet(_));
+    let transient = *incomplete || matches!(error, VerifyError::NotYet(_));
     let (reason, message) = match error {
         VerifyError::NotSigned => (
             "NotSigned",
