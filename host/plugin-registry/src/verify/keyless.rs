@@ -4,17 +4,19 @@
 //! What is trusted of `sigstore-verify`, by its source and by the tests here:
 //! - the certificate chains to a certificate authority of the trust root, for code signing, and is valid at every
 //!   time that the bundle proves: the timestamps of authorities of the trust root, and the log's integrated time, which
-//!   the log's inclusion promise signs. Without such a time the bundle is refused; the clock of this machine is not
-//!   asked, except that a time may not be in the future;
+//!   the log's inclusion promise signs. Without such a time the bundle is refused. The clock of this machine says only
+//!   whether the log's time is in the future, and whether a key of the log is in use already;
 //! - the certificate's one SCT is by a certificate transparency log of the trust root;
-//! - the log entry is in the tree by its inclusion proof, and the tree's checkpoint is signed by a log of the trust root.
-//!   One entry of the bundle must have a proof; every proof and promise that is there must hold;
+//! - the log entry is in the tree by its inclusion proof, and the tree's checkpoint is signed by a log of the trust root,
+//!   with any of its keys: also with a retired one, until it is removed from the file;
+//! - one entry of the bundle must have a proof; every proof and promise that is there must hold;
 //! - the log entry names this signature, this certificate and this digest;
 //! - the signature is by the certificate's key, over these bytes or over the envelope, whose statement names this
 //!   digest.
 //!
 //! It checks no revocation, and no consistency between two checkpoints of a log. Its cryptography is `aws-lc-rs` and
-//! `rustls-webpki`. Added here: the issuer and subject must be accepted, and a statement must be a signature.
+//! `rustls-webpki`. Added here: the issuer and subject must be accepted, and a statement must be a signature. A trust root
+//! without certificate authorities, logs or certificate transparency logs is refused, which ends the host at its start.
 
 use std::{
     fmt, fs,
