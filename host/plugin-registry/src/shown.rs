@@ -7,7 +7,7 @@ const MAX_PHRASE: usize = 500;
 /// The most bytes of a whole message.
 pub(crate) const MAX_MESSAGE: usize = 2 << 10;
 
-/// A value that somebody else chose.
+/// A value of a bundle.
 pub(crate) fn value(text: &str) -> String {
     shortened(text, MAX_VALUE)
 }
