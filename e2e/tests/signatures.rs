@@ -315,3 +315,71 @@ async fn a_chart_that_requires_signatures_gives_the_keys_to_the_host_and_is_refu
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_chart_that_requires_identities_gives_them_and_the_trust_root_to_the_host() {
+    story(async |world: &World| {
+        let folder = std::env::temp_dir().join(world.named("identities"));
+        std::fs::create_dir_all(&folder).expect("a folder of our own");
+        let root = folder.join("trusted_root.json");
+        std::fs::write(&root, PUBLIC_ROOT).expect("written");
+        let identities = [
+            format!("--set=verification.identities[0].issuer={ISSUER}"),
+            format!("--set=verification.identities[0].subject={SUBJECT}"),
+        ];
+        let [issuer, subject] = identities.each_ref().map(String::as_str);
+        let without = rendered(&[issuer, subject]);
+        let words = String::from_utf8_lossy(&without.stderr);
+        assert!(
+            !without.status.success() && words.contains("set verification.trustedRoot"),
+            "{words}"
+        );
+        let root = format!("--set-file=verification.trustedRoot={}", root.display());
+        let with = rendered(&[issuer, subject, &root]);
+        let deployment: Value = serde_yaml_ng::from_slice(&with.stdout).expect("a Deployment");
+        let pod = &deployment["spec"]["template"];
+        let annotations = &pod["metadata"]["annotations"];
+        let listed = annotations["operon.dev/signature-identities"].as_str();
+        let listed: Value = serde_json::from_str(listed.expect("identities")).expect("JSON");
+        assert_eq!(listed, json!([{"issuer": ISSUER, "subject": SUBJECT}]));
+        assert_eq!(annotations["operon.dev/trusted-root"], json!(PUBLIC_ROOT));
+        let volumes = pod["spec"]["volumes"].as_array().expect("volumes");
+        let volume = volumes.iter().find(|v| v["name"] == "verification");
+        let items = &volume.expect("a volume")["downwardAPI"]["items"];
+        let variables = pod["spec"]["containers"][0]["env"].as_array();
+        let variables = variables.expect("variables");
+        for (index, file, annotation, variable) in [
+            (
+                0,
+                "identities.json",
+                "signature-identities",
+                "OPERON_SIGNATURE_IDENTITIES",
+            ),
+            (
+                1,
+                "trusted_root.json",
+                "trusted-root",
+                "OPERON_TRUSTED_ROOT",
+            ),
+        ] {
+            let path = format!("metadata.annotations['operon.dev/{annotation}']");
+            let item = json!({"path": file, "fieldRef": {"fieldPath": path}});
+            assert_eq!(items[index], item);
+            let value = format!("/etc/operon/verification/{file}");
+            let wanted = json!({"name": variable, "value": value});
+            assert!(variables.contains(&wanted), "{wanted}: {variables:?}");
+        }
+        // Identities that have no effect.
+        let upgrade = Command::new(environment::helm())
+            .args(["upgrade", "operon", "--namespace", SYSTEM])
+            .args(["--reuse-values", "--dry-run=client"])
+            .args([issuer, subject])
+            .arg(environment::chart())
+            .output()
+            .expect("helm can be started");
+        let notes = String::from_utf8_lossy(&upgrade.stdout);
+        assert!(notes.contains("identities are ignored"), "{upgrade:?}");
+        std::fs::remove_dir_all(folder).expect("a folder of our own");
+    })
+    .await;
+}

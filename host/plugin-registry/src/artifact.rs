@@ -20,7 +20,7 @@ use operon_core::{
 
 use crate::{
     found::{Found, Signatures},
-    oci::{DockerConfig, PullRequest, Pulled, Puller},
+    oci::{Bundles, DockerConfig, PullRequest, Pulled, Puller},
     refused,
 };
 
@@ -89,16 +89,20 @@ impl Artifacts {
             manifest,
             image: _,
         } = self.puller.pull(&request).await?;
-        let bundles = if needs_signature {
+        let Bundles { bundles, left_out } = if needs_signature {
             self.puller.bundles(&request, &manifest).await?
         } else {
-            Vec::new()
+            Bundles::default()
         };
         let reference = &source.reference;
         let missing = format!(
-            "the registry has no Sigstore bundle for {manifest} of {reference}; sign it with `cosign sign --key cosign.key` (an identity: without --key) and the reference by this digest"
+            "the registry has no Sigstore bundle for {manifest} of {reference}{left_out}; sign it with `cosign sign --key cosign.key` (an identity: without --key) and the reference by this digest"
         );
-        let signatures = Signatures { bundles, missing };
+        let signatures = Signatures {
+            bundles,
+            missing,
+            incomplete: left_out.unreadable > 0,
+        };
         let found = Found::signed_by_manifest(bytes, manifest.clone(), signatures);
         let origin = Origin {
             artifact: Some(Artifact {

@@ -1,5 +1,5 @@
 //! Components in ConfigMaps: `binaryData` of one key, plain or gzipped (detected by its first bytes). A signature
-//! of the uncompressed bytes may stand beside it.
+//! of the uncompressed bytes may stand beside it, or several.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use operon_api::action_plugin::ConfigMapSource;
@@ -10,8 +10,11 @@ use crate::{
     gzip, refused,
 };
 
-/// What the key of a component's signature has behind the component's.
+/// What the key of a component's signature has behind the component's. The keys of further signatures have a dot and
+/// a name of their own behind that.
 const SIGNATURE: &str = ".sigstore.json";
+/// How many signatures of a component are read.
+const MAX_SIGNATURES: usize = 16;
 
 /// The bytes that the source refers to, uncompressed, of which there may be `most`.
 pub(crate) fn find(
@@ -57,24 +60,31 @@ pub(crate) fn find(
     ))
 }
 
-/// The signature beside the component: text or binary, as `kubectl create configmap` chose.
+/// The signatures beside the component: text or binary, as `kubectl create configmap` chose.
 fn signatures(namespace: &str, name: &str, key: &str, config_map: &ConfigMap) -> Signatures {
     let ConfigMap {
         data, binary_data, ..
     } = config_map;
     let beside = format!("{key}{SIGNATURE}");
-    let text = data.as_ref().and_then(|data| data.get(&beside));
-    let binary = binary_data.as_ref().and_then(|data| data.get(&beside));
-    let bundles = match (text, binary) {
-        (Some(text), _) => vec![text.clone().into_bytes()],
-        (None, Some(bytes)) => vec![bytes.0.clone()],
-        (None, None) => Vec::new(),
+    let text = data.iter().flatten();
+    let text = text.map(|(key, text)| (key, text.as_bytes()));
+    let binary = binary_data.iter().flatten();
+    let binary = binary.map(|(key, bytes)| (key, bytes.0.as_slice()));
+    let is_beside = |key: &str| {
+        let end = key.strip_prefix(&beside);
+        end.is_some_and(|end| end.is_empty() || end.starts_with('.'))
     };
+    let mut found: Vec<_> = text.chain(binary).collect();
+    found.retain(|(key, _)| is_beside(key));
+    found.sort();
+    let found = found.into_iter().take(MAX_SIGNATURES);
+    let bundles = found.map(|(_, bundle)| bundle.to_vec()).collect();
     Signatures {
         bundles,
         missing: format!(
             "ConfigMap {name:?} of namespace {namespace:?} has no key {beside:?}. Make its content with `cosign sign-blob --key cosign.key --bundle plugin.wasm.sigstore.json --use-signing-config=false --tlog-upload=false plugin.wasm` (an identity: with --bundle only), of the component before gzip"
         ),
+        incomplete: false,
     }
 }
 
@@ -134,7 +144,7 @@ mod tests {
     use operon_api::{ActionPlugin, action_plugin::Verification};
 
     use super::*;
-    use crate::verify::Trust;
+    use crate::verify::{Accepted, Keys, Trust};
 
     const MOST: usize = 4 << 20;
 
@@ -263,6 +273,51 @@ mod tests {
                 let verified = found.verified(&plugin, &Trust::default());
                 assert_eq!(verified.map_err(|error| error.reason).err(), reason);
             }
+        }
+    }
+
+    #[test]
+    fn signers_who_are_not_the_same_sign_under_keys_of_their_own() {
+        let component = include_bytes!("verify/fixtures/component.txt");
+        let (cosign, p384) = (
+            include_str!("verify/fixtures/blob-cosign.sigstore.json"),
+            include_str!("verify/fixtures/blob-p384.sigstore.json"),
+        );
+        let keys = |text: &str| vec![text.to_owned()];
+        let required = Keys::of_field("keys", &keys(include_str!("verify/fixtures/p384.pub")));
+        let trust = Trust {
+            required: Accepted::of_host(required.ok(), Vec::new()),
+            root: None,
+        };
+        let mut plugin = ActionPlugin::default();
+        plugin.spec.verify = Some(Verification {
+            keys: keys(include_str!("verify/fixtures/cosign.pub")),
+            ..Verification::default()
+        });
+        let signers = |beside: Vec<(String, &str)>| {
+            let mut maps = with("plugin.wasm", component.to_vec());
+            let beside = beside.into_iter();
+            let beside = beside.map(|(key, text)| (key, text.to_owned())).collect();
+            maps.0.data = Some(beside);
+            let found = find("own", &source(None, "plugin"), &maps, MOST).expect("found");
+            let verified = found.verified(&plugin, &trust);
+            verified.map_or_else(|error| Err(error.reason), |it| Ok(it.signers.len()))
+        };
+        let key = |end: &str| format!("plugin.wasm.sigstore.json{end}");
+        let many = (0..16).map(|number| (key(&format!(".a{number}")), "{}"));
+        let many = many.chain([(key(".b"), cosign), (key(".c"), p384)]);
+        for (beside, wanted) in [
+            (vec![(key(""), cosign), (key(".b"), p384)], Ok(2)),
+            (vec![(key(".a"), cosign), (key(".b"), p384)], Ok(2)),
+            (vec![(key(""), cosign)], Err("SignatureInvalid")),
+            (vec![(key(".a"), p384)], Err("SignatureInvalid")),
+            (
+                vec![(key("-a"), cosign), (key("x"), p384)],
+                Err("NotSigned"),
+            ),
+            (many.collect(), Err("BadSignature")),
+        ] {
+            assert_eq!(signers(beside.clone()), wanted, "{beside:?}");
         }
     }
 }

@@ -13,8 +13,8 @@ use operon_core::{
 };
 
 use crate::{
-    digest, refused,
-    verify::{Accepted, Subject, Trust, TrustedRoot, VerifyError, verify},
+    digest, refused, shown,
+    verify::{Accepted, Digests, Subject, Trust, TrustedRoot, VerifyError, verify},
 };
 
 /// The bytes of a component, not verified yet.
@@ -42,6 +42,8 @@ pub(crate) struct Signatures {
     pub(crate) bundles: Vec<Vec<u8>>,
     /// If there are none: where they were looked for, and how to make one. A sentence without its end.
     pub(crate) missing: String,
+    /// Whether there may be others, which could not be read now.
+    pub(crate) incomplete: bool,
 }
 
 impl Found {
@@ -106,7 +108,7 @@ impl Found {
     }
 
     fn signer(&self, accepted: &Accepted, root: Option<&TrustedRoot>) -> Result<Signer, LoadError> {
-        let (subject, Signatures { bundles, missing }) = match &self.signed {
+        let (subject, signatures) = match &self.signed {
             Signed::WithHost => {
                 let place = accepted.place;
                 return Err(refused(
@@ -119,14 +121,21 @@ impl Found {
             Signed::Bytes(signatures) => (Subject::Bytes(&self.bytes), signatures),
             Signed::Manifest(digest, signatures) => (Subject::Manifest(digest), signatures),
         };
-        verify(bundles, subject, accepted, root)
-            .map_err(|error| explained(error, accepted, missing))
+        verify(&signatures.bundles, subject, accepted, root)
+            .map_err(|error| explained(error, accepted, signatures))
     }
 }
 
 /// Why a component is refused: what was found, what was wanted, and the way out.
-fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadError {
+fn explained(error: VerifyError, accepted: &Accepted, signatures: &Signatures) -> LoadError {
+    let Signatures {
+        missing,
+        incomplete,
+        bundles: _,
+    } = signatures;
     let place = accepted.place;
+    let accepted = shown::phrase(&accepted.to_string());
+    let transient = *incomplete || matches!(error, VerifyError::NotYet(_));
     let (reason, message) = match error {
         VerifyError::NotSigned => (
             "NotSigned",
@@ -157,6 +166,12 @@ fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadErro
                 "by the host's trust root (verification.trustedRoot), the component's signature does not prove an identity, but one of {place} ({accepted}) is needed: {what}"
             ),
         ),
+        VerifyError::NotYet(what) => (
+            "SignatureFromFuture",
+            format!(
+                "the component's signature is not accepted yet: {what}. It is tried again; if that stays so, set the clock of the host's node"
+            ),
+        ),
         VerifyError::Expired(what) => (
             "CertificateExpired",
             format!("the component's signature proves no identity: {what}. Sign it again"),
@@ -167,12 +182,16 @@ fn explained(error: VerifyError, accepted: &Accepted, missing: &str) -> LoadErro
                 "the component was signed by {found}, which is not one of {place} ({accepted}). Sign as one of these, or add the identity to {place}"
             ),
         ),
-        VerifyError::Another { signed, wanted } => (
+        VerifyError::SaysAnother(Digests { signed, wanted })
+        | VerifyError::Another(Digests { signed, wanted }) => (
             "SignatureOfAnother",
             format!(
                 "the signature is about {signed}, but the component needs one about {wanted}: sign it again, and store component and signature together"
             ),
         ),
     };
-    refused(reason, message)
+    LoadError {
+        transient,
+        ..refused(reason, shown::message(&message))
+    }
 }

@@ -9,9 +9,11 @@ mod config_map;
 mod found;
 mod gzip;
 pub mod oci;
+mod shown;
 mod verify;
+mod verifying;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use futures::future::BoxFuture;
 use operon_api::{ActionPlugin, action_plugin::PluginSource};
@@ -22,10 +24,13 @@ use operon_core::{
 use sha2::{Digest, Sha256};
 
 pub use crate::verify::{Accepted, Keys, Trust, TrustedRoot, Unusable, identities_of_path};
-use crate::{artifact::Artifacts, found::Found};
+use crate::{artifact::Artifacts, found::Found, verifying::Verifying};
 
 /// The largest component that is taken, uncompressed, unless the host is configured otherwise.
 pub const MAX_COMPONENT: usize = 16 << 20;
+
+/// How long the verification of one component may take: it needs some milliseconds.
+const VERIFICATION: Duration = Duration::from_secs(30);
 
 /// Where components are found, and what they need.
 #[derive(Debug)]
@@ -50,6 +55,7 @@ pub struct Registry {
     component_bytes: usize,
     artifacts: Artifacts,
     trust: Trust,
+    verifying: Verifying,
 }
 
 impl Registry {
@@ -69,6 +75,7 @@ impl Registry {
             component_bytes,
             artifacts: Artifacts::new(puller),
             trust,
+            verifying: Verifying::default(),
         }
     }
 
@@ -113,7 +120,9 @@ impl ComponentSource for Registry {
     ) -> BoxFuture<'a, Result<Component, LoadError>> {
         Box::pin(async move {
             let (found, origin) = self.find(plugin, objects).await?;
-            let component = found.verified(plugin, &self.trust)?;
+            let (plugin, trust) = (plugin.clone(), self.trust.clone());
+            let verify = move || found.verified(&plugin, &trust);
+            let component = self.verifying.run(VERIFICATION, verify).await?;
             Ok(Component {
                 origin,
                 ..component

@@ -24,7 +24,7 @@ pub use self::{
     keyless::TrustedRoot,
     keys::Keys,
 };
-use crate::digest;
+use crate::{digest, shown};
 
 /// A key, a list of identities or a trust root that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,13 +61,16 @@ pub(crate) enum Subject<'a> {
     Manifest(&'a str),
 }
 
-/// Why no bundle is an accepted signature of the subject. The later variant says more.
+/// Why no bundle is an accepted signature of the subject. Of several bundles the last variant is reported: what was
+/// verified comes after what a bundle only claims, so that an added bundle can't hide it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum VerifyError {
     /// There is no bundle.
     NotSigned,
     /// A bundle can't be read, or is something else than a signature.
     Bad(String),
+    /// The bundle says that it is about something else.
+    SaysAnother(Digests),
     /// No accepted key made the signature.
     Invalid {
         /// Who the bundle says that signed: the fingerprint of a key, or an identity.
@@ -77,17 +80,23 @@ pub(crate) enum VerifyError {
     NoTrustedRoot,
     /// What the bundle has to prove an identity does not hold.
     Untrusted(String),
+    /// By the clock of this machine, the signature is made only later.
+    NotYet(String),
     /// The identity's certificate was not valid when the signature was made.
     Expired(String),
     /// The identity that signed is not accepted.
     Identity(String),
-    /// The signature is about something else.
-    Another {
-        /// The digest that was signed, `sha256:…`.
-        signed: String,
-        /// The digest that a signature must be about.
-        wanted: String,
-    },
+    /// An accepted key signed something else.
+    Another(Digests),
+}
+
+/// What was signed, and what should have been.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Digests {
+    /// The digest that was signed, `sha256:…`.
+    pub(crate) signed: String,
+    /// The digest that a signature must be about.
+    pub(crate) wanted: String,
 }
 
 /// The key or identity that signed the subject, by the first bundle that holds.
@@ -131,7 +140,7 @@ fn verify_one(
     };
     if let Some(signer) = by_key {
         // Only now is the statement the signer's.
-        check_statement(&content, subject)?;
+        check_statement(&content, subject, VerifyError::Another)?;
         return Ok(signer);
     }
     match (has_certificate, accepted.identities.as_slice(), root) {
@@ -142,7 +151,7 @@ fn verify_one(
         (true, [_, ..], None) => Err(VerifyError::NoTrustedRoot),
         (true, identities, Some(root)) => {
             // Not the signer's yet, but it says more than that something does not fit.
-            check_statement(&content, subject)?;
+            check_statement(&content, subject, VerifyError::SaysAnother)?;
             let identity = root.signer(bundle, subject, identities)?;
             Ok(Signer::Identity(identity))
         }
@@ -161,13 +170,20 @@ fn signed_bytes<'a>(
     };
     // The bundle's word for it, which only the message depends on: the signature is verified over the bytes.
     if let Some(signed) = &message.sha256 {
-        same(signed, digest(bytes))?;
+        let wanted = digest(bytes);
+        if *signed != wanted {
+            return Err(VerifyError::SaysAnother(Digests::new(signed, wanted)));
+        }
     }
     Ok(bytes)
 }
 
 /// The statement of an envelope must be a signature of the subject.
-fn check_statement(content: &Content, subject: Subject<'_>) -> Result<(), VerifyError> {
+fn check_statement(
+    content: &Content,
+    subject: Subject<'_>,
+    another: fn(Digests) -> VerifyError,
+) -> Result<(), VerifyError> {
     let Content::Envelope(envelope) = content else {
         return Ok(());
     };
@@ -179,13 +195,12 @@ fn check_statement(content: &Content, subject: Subject<'_>) -> Result<(), Verify
     if digests.contains(&wanted) {
         return Ok(());
     }
-    same(&digests.join(", "), wanted)
+    Err(another(Digests::new(&digests.join(", "), wanted)))
 }
 
-fn same(signed: &str, wanted: String) -> Result<(), VerifyError> {
-    if signed == wanted {
-        return Ok(());
+impl Digests {
+    fn new(signed: &str, wanted: String) -> Self {
+        let signed = shown::value(signed);
+        Self { signed, wanted }
     }
-    let signed = signed.to_owned();
-    Err(VerifyError::Another { signed, wanted })
 }

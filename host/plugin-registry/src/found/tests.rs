@@ -34,6 +34,7 @@ fn signatures(bundles: &[&str]) -> Signatures {
     Signatures {
         bundles: bundles.iter().map(|b| b.as_bytes().to_vec()).collect(),
         missing: "sign it".to_owned(),
+        incomplete: false,
     }
 }
 
@@ -219,5 +220,19 @@ fn an_identity_is_verified_or_refused_with_what_was_found_and_wanted() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_refusal_is_for_now_if_a_signature_could_not_be_read() {
+    for (bundle, reason) in [(None, "NotSigned"), (Some(BLOB), "SignatureInvalid")] {
+        let signatures = Signatures {
+            incomplete: true,
+            ..signatures(bundle.as_slice())
+        };
+        let found = Found::signed_by_bytes(COMPONENT.to_vec(), signatures);
+        let error = found.verified(&plugin(Some(&[OTHER])), &Trust::default());
+        let error = error.expect_err("refused");
+        assert_eq!((error.reason, error.transient), (reason, true));
     }
 }

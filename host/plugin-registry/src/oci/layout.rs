@@ -3,6 +3,8 @@
 //! Tools of WebAssembly name their layer by a media type of its own; other clients push one layer of any type;
 //! builders of images put one file into a tar. An index is followed to its one manifest for WebAssembly.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::{fault::Fault, reference::is_digest};
@@ -50,6 +52,7 @@ pub(super) struct Descriptor {
     pub size: u64,
     pub artifact_type: Option<String>,
     platform: Option<Platform>,
+    pub annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -21,7 +21,11 @@ use std::{path::PathBuf, time::Duration};
 
 use operon_core::action::LoadError;
 
-pub use self::{allowed::AllowedRegistries, docker_config::DockerConfig};
+pub use self::{
+    allowed::AllowedRegistries,
+    bundles::{Bundles, LeftOut},
+    docker_config::DockerConfig,
+};
 use self::{
     artifact::Artifact,
     cache::Cache,
@@ -135,12 +139,12 @@ impl Puller {
 
     /// The Sigstore bundles that refer to a manifest, by the referrers API and by the tag scheme: at most 16, of
     /// at most 1 MiB each. An empty list is no error. If the registry can't be read, the bundles that were found
-    /// the last time are returned.
+    /// the last time are returned; they are added if it can be read in part.
     pub async fn bundles(
         &self,
         request: &PullRequest<'_>,
         manifest: &str,
-    ) -> Result<Vec<Vec<u8>>, LoadError> {
+    ) -> Result<Bundles, LoadError> {
         let artifact = self.artifact(&PullRequest {
             manifest: Some(manifest),
             ..*request
@@ -149,15 +153,29 @@ impl Puller {
             let (mut session, _) = self.connect(&artifact).await?;
             bundles::fetch(&mut session, manifest).await
         };
+        let known = || self.cache.bundles(manifest, bundles::MAX_FILE);
         match artifact.finish(self.config.deadline, fetched).await {
-            Ok(bundles) => {
-                self.cache.keep_bundles(manifest, &bundles);
-                Ok(bundles)
+            Ok(mut fetched) if fetched.left_out.unreadable > 0 => {
+                let Bundles { bundles, .. } = &mut fetched;
+                let known = known().unwrap_or_default();
+                for one in known {
+                    if !bundles.contains(&one) {
+                        bundles.push(one);
+                    }
+                }
+                Ok(fetched)
+            }
+            Ok(fetched) => {
+                self.cache.keep_bundles(manifest, &fetched.bundles);
+                Ok(fetched)
             }
             Err(error) => {
                 // An empty list is not used: a signature may have been added since.
-                let known = self.cache.bundles(manifest, bundles::MAX_FILE);
-                known.filter(|bundles| !bundles.is_empty()).ok_or(error)
+                let bundles = known().filter(|bundles| !bundles.is_empty());
+                let left_out = LeftOut::default();
+                bundles
+                    .map(|bundles| Bundles { bundles, left_out })
+                    .ok_or(error)
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use crate::hexadecimal;
+use crate::{hexadecimal, shown};
 
 /// The only version that is read: what cosign 3 writes.
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -118,12 +118,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
         message_signature,
         dsse_envelope,
     } = serde_json::from_slice(bytes)
-        .map_err(|error| format!("it is not a Sigstore bundle: {error}"))?;
+        .map_err(|error| format!("it is not a Sigstore bundle: {}", of_library(&error)))?;
     match media_type.as_deref() {
         Some(MEDIA_TYPE) => {}
         Some(other) => {
             return Err(format!(
-                "its mediaType is {other:?}, but only {MEDIA_TYPE:?} is supported"
+                "its mediaType is \"{}\", but only {MEDIA_TYPE:?} is supported",
+                shown::value(other)
             ));
         }
         None => {
@@ -204,12 +205,14 @@ impl Envelope {
     pub(super) fn signed_digests(&self) -> Result<Vec<String>, String> {
         if self.payload_type != STATEMENT_PAYLOAD {
             return Err(format!(
-                "its payloadType is {:?}, not {STATEMENT_PAYLOAD:?}",
-                self.payload_type
+                "its payloadType is \"{}\", not {STATEMENT_PAYLOAD:?}",
+                shown::value(&self.payload_type)
             ));
         }
-        let statement: Statement = serde_json::from_slice(&self.payload)
-            .map_err(|error| format!("its payload is not an in-toto statement: {error}"))?;
+        let statement: Statement = serde_json::from_slice(&self.payload).map_err(|error| {
+            let error = of_library(&error);
+            format!("its payload is not an in-toto statement: {error}")
+        })?;
         let Statement {
             type_,
             subject,
@@ -217,11 +220,15 @@ impl Envelope {
         } = statement;
         if predicate_type != SIGNATURE {
             return Err(format!(
-                "it is an attestation of the type {predicate_type:?}, not a signature; sign with `cosign sign` or `cosign sign-blob`"
+                "it is an attestation of the type \"{}\", not a signature; sign with `cosign sign` or `cosign sign-blob`",
+                shown::value(&predicate_type)
             ));
         }
         if type_ != STATEMENT {
-            return Err(format!("its statement is a {type_:?}, not a {STATEMENT:?}"));
+            let type_ = shown::value(&type_);
+            return Err(format!(
+                "its statement is a \"{type_}\", not a {STATEMENT:?}"
+            ));
         }
         let digests = subject.into_iter().filter_map(|mut subject| {
             let digest = subject.digest.remove("sha256")?;
@@ -240,8 +247,13 @@ impl Envelope {
 fn fingerprint(hint: &str) -> String {
     match STANDARD.decode(hint) {
         Ok(digest) if digest.len() == 32 => hexadecimal(&digest),
-        _ => hint.chars().take(100).collect(),
+        _ => shown::value(hint),
     }
+}
+
+/// What a library says, which may quote the bundle.
+pub(super) fn of_library(error: &impl ToString) -> String {
+    shown::phrase(&error.to_string())
 }
 
 fn decoded(field: &str, text: &str) -> Result<Vec<u8>, String> {

@@ -1,6 +1,7 @@
 //! Signatures that cosign made, and altered copies of them. `fixtures/README.md` has the commands.
 
 mod keyless;
+mod long;
 mod sigstore;
 mod throw_away;
 
@@ -129,12 +130,14 @@ fn a_signature_of_other_content_says_both_digests() {
     let ours = accepted(&[COSIGN]);
     let of_bytes = verify(&[BLOB.into()], Subject::Bytes(&changed), &ours, None);
     let (signed, wanted) = (digest(COMPONENT), digest(&changed));
-    assert_eq!(of_bytes, Err(VerifyError::Another { signed, wanted }));
+    let both = Digests { signed, wanted };
+    assert_eq!(of_bytes, Err(VerifyError::SaysAnother(both)));
     let other = digest(b"another manifest");
     let subject = Subject::Manifest(&other);
     let of_manifest = verify(&[SIGNED_MANIFEST.into()], subject, &ours, None);
     let (signed, wanted) = (digest(MANIFEST), other.clone());
-    assert_eq!(of_manifest, Err(VerifyError::Another { signed, wanted }));
+    let both = Digests { signed, wanted };
+    assert_eq!(of_manifest, Err(VerifyError::Another(both)));
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn without_a_bundle_it_is_not_signed_and_the_closest_bundle_explains_a_refusal()
     let bundles = [b"junk".to_vec(), BLOB.into(), ATTESTATION.into()];
     let result = verify(&bundles, Subject::Bytes(b"other"), &keys, None);
     assert!(
-        matches!(result, Err(VerifyError::Another { .. })),
+        matches!(result, Err(VerifyError::SaysAnother(_))),
         "{result:?}"
     );
 }

@@ -12,16 +12,18 @@ use sha2::{Digest as _, Sha256};
 use super::{BLOB, COMPONENT, COSIGN, altered, bytes_of, flipped, keys, sigstore::Sigstore};
 use crate::{
     digest,
-    verify::{Accepted, Subject, TrustedRoot, Unusable, VerifyError, identities_of_path, verify},
+    verify::{
+        Accepted, Digests, Subject, TrustedRoot, Unusable, VerifyError, identities_of_path, verify,
+    },
 };
 
 const PUBLIC: &str = include_str!("../fixtures/keyless/public.sigstore.json");
 const PUBLIC_CONTENT: &[u8] = include_bytes!("../fixtures/keyless/public.txt");
-const STAGING: &str = include_str!("../fixtures/keyless/staging.sigstore.json");
-const STAGING_CONTENT: &[u8] = include_bytes!("../fixtures/keyless/staging.txt");
+pub(super) const STAGING: &str = include_str!("../fixtures/keyless/staging.sigstore.json");
+pub(super) const STAGING_CONTENT: &[u8] = include_bytes!("../fixtures/keyless/staging.txt");
 const GITHUB: &str = "https://github.com/login/oauth";
 
-fn root(name: &str) -> TrustedRoot {
+pub(super) fn root(name: &str) -> TrustedRoot {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/verify/fixtures/keyless");
     let path = Path::new(folder).join(format!("{name}.trusted_root.json"));
     TrustedRoot::of_path(&path).expect("a trust root")
@@ -133,7 +135,8 @@ fn a_key_or_an_identity_suffices_and_only_the_identity_needs_a_trust_root() {
 fn a_signature_of_other_content_says_both_digests() {
     let result = check(PUBLIC, b"other", &public(), &root("public"));
     let (signed, wanted) = (digest(PUBLIC_CONTENT), digest(b"other"));
-    assert_eq!(result, Err(VerifyError::Another { signed, wanted }));
+    let both = Digests { signed, wanted };
+    assert_eq!(result, Err(VerifyError::SaysAnother(both)));
     // A bundle that lies about the digest.
     let lie = json!(STANDARD.encode(Sha256::digest(b"other")));
     let lying = altered(PUBLIC, "/messageSignature/messageDigest/digest", lie);
@@ -308,5 +311,40 @@ fn the_identities_of_a_file_are_read_or_refused_with_the_reason() {
     ] {
         let error = read(text).expect_err(why);
         assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_bundle_with_more_than_can_be_needed_is_refused_before_it_is_verified() {
+    let material = "/verificationMaterial";
+    let times = |pointer: String, number: usize| {
+        let bundle: Value = serde_json::from_str(PUBLIC).expect("JSON");
+        let one = bundle.pointer(&pointer).expect("a list")[0].clone();
+        altered(PUBLIC, &pointer, json!(vec![one; number]))
+    };
+    let entries = |number| times(format!("{material}/tlogEntries"), number);
+    let list = format!("{material}/timestampVerificationData/rfc3161Timestamps");
+    let checkpoint = format!("{material}/tlogEntries/0/inclusionProof/checkpoint/envelope");
+    let bundle: Value = serde_json::from_str(PUBLIC).expect("JSON");
+    let note = bundle.pointer(&checkpoint).and_then(Value::as_str);
+    let line = "\u{2014} witness.example AAAAAAAA\n".repeat(200);
+    let note = json!(format!("{}{line}", note.expect("a note")));
+    let blank = " ".repeat(128 << 10);
+    for (bundle, why) in [
+        (entries(5), "5 log entries, but"),
+        (times(list.clone(), 5), "5 timestamps, but"),
+        (altered(PUBLIC, &checkpoint, note), "bytes in a checkpoint"),
+        (format!("{PUBLIC}{blank}"), "at most 131072"),
+    ] {
+        let result = check(&bundle, PUBLIC_CONTENT, &public(), &root("public"));
+        let Err(VerifyError::Bad(words)) = &result else {
+            unreachable!("{why}: {result:?}")
+        };
+        assert!(words.contains(why), "{words}");
+        assert!(words.contains("at most"), "{words}");
+    }
+    for bundle in [entries(4), times(list, 4)] {
+        let result = check(&bundle, PUBLIC_CONTENT, &public(), &root("public"));
+        assert_eq!(result, Ok(Signer::Identity(public())));
     }
 }

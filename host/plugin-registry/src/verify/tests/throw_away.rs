@@ -1,18 +1,21 @@
 //! Keyless signatures of a throw-away Sigstore: all the evidence fits together, and one thing is not as it must be.
 
+use operon_api::{ActionPlugin, action_plugin::Verification};
 use operon_core::action_plugin::source::Signer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     COMPONENT, MANIFEST, altered,
-    keyless::{accepting, check, identity, root_of},
+    keyless::{STAGING, STAGING_CONTENT, accepting, check, identity, root, root_of},
     sigstore::{Signing, Sigstore},
 };
 use crate::{
     digest,
-    verify::{Subject, VerifyError, verify},
+    found::{Found, Signatures},
+    verify::{Digests, Subject, Trust, VerifyError, verify},
 };
 
+const STAGING_ROOT: &str = include_str!("../fixtures/keyless/staging.trusted_root.json");
 const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
 const WORKFLOW: &str = "https://git.example/o/r/.github/workflows/release.yml@refs/tags/v1";
 
@@ -80,7 +83,8 @@ fn a_signature_outside_of_the_certificates_validity_is_refused_with_the_times() 
             (Err(VerifyError::Expired(words)), true) => {
                 let valid = "valid from 2025-06-01T00:00:00Z to 2025-06-01T00:10:00Z";
                 assert!(words.contains(valid), "{words}");
-                assert!(words.contains("a@example.com"), "{words}");
+                let who = "a certificate that names a@example.com (https://issuer.example) (not verified)";
+                assert!(words.contains(who), "{words}");
             }
             _ => unreachable!("{after}: {result:?}"),
         }
@@ -105,10 +109,10 @@ fn a_manifest_is_signed_by_a_statement_and_not_by_an_attestation() {
     let signed = ours.statement(&signing, &of, SIGNATURE);
     assert_eq!(manifest(&signed, &of), Ok(Signer::Identity(who.clone())));
     let (wanted, named) = (another.clone(), of.clone());
-    let refused = Err(VerifyError::Another {
+    let refused = Err(VerifyError::SaysAnother(Digests {
         signed: named,
         wanted,
-    });
+    }));
     assert_eq!(manifest(&signed, &another), refused);
     for (bundle, why) in [
         (
@@ -134,4 +138,121 @@ fn a_manifest_is_signed_by_a_statement_and_not_by_an_attestation() {
         matches!(result, Err(VerifyError::Untrusted(_))),
         "{result:?}"
     );
+}
+
+#[test]
+fn a_timestamp_outside_of_the_certificates_validity_is_an_expired_certificate_too() {
+    let ours = Sigstore::new();
+    let who = identity("a@example.com", "https://issuer.example");
+    let signing = Signing {
+        identity: &who,
+        after: 60,
+    };
+    let ours_bundle: Value = serde_json::from_str(&ours.blob(&signing, COMPONENT)).expect("JSON");
+    let pointer = "/verificationMaterial/certificate/rawBytes";
+    let certificate = ours_bundle.pointer(pointer).expect("a certificate");
+    // A timestamp authority confirms a time that this certificate does not have.
+    let bundle = altered(STAGING, pointer, certificate.clone());
+    let result = check(&bundle, STAGING_CONTENT, &who, &root("staging"));
+    let Err(VerifyError::Expired(words)) = &result else {
+        unreachable!("expired: {result:?}")
+    };
+    assert!(words.contains("names a@example.com"), "{words}");
+    assert!(words.contains("(not verified)"), "{words}");
+    // A time in an entry that nothing confirms says nothing about the certificate.
+    let mut mixed: Value = serde_json::from_str(STAGING_ROOT).expect("JSON");
+    mixed["certificateAuthorities"] = ours.trusted_root()["certificateAuthorities"].clone();
+    let claimed = altered_entry(STAGING, "integratedTime", json!("1000000000"));
+    let result = check(
+        &claimed,
+        STAGING_CONTENT,
+        &who,
+        &root_of(&mixed).expect("a trust root"),
+    );
+    assert!(
+        matches!(result, Err(VerifyError::Untrusted(_))),
+        "{result:?}"
+    );
+}
+
+/// A copy of a bundle with another field in its entry of the log.
+fn altered_entry(bundle: &str, field: &str, value: Value) -> String {
+    let mut bundle: Value = serde_json::from_str(bundle).expect("JSON");
+    bundle["verificationMaterial"]["tlogEntries"][0][field] = value;
+    bundle.to_string()
+}
+
+#[test]
+fn a_time_of_the_log_in_the_future_is_refused_only_for_now() {
+    let ours = Sigstore::new();
+    let who = identity("a@example.com", "https://issuer.example");
+    let signing = Signing {
+        identity: &who,
+        after: 100 * 365 * 86_400,
+    };
+    let trust = Trust {
+        required: None,
+        root: Some(root_of(&ours.trusted_root()).expect("a trust root")),
+    };
+    let mut plugin = ActionPlugin::default();
+    plugin.spec.verify = Some(Verification {
+        identities: vec![who.clone()],
+        ..Verification::default()
+    });
+    let refused = |bundle: String| {
+        let signatures = Signatures {
+            bundles: vec![bundle.into_bytes()],
+            missing: String::new(),
+            incomplete: false,
+        };
+        let found = Found::signed_by_bytes(COMPONENT.to_vec(), signatures);
+        found.verified(&plugin, &trust).expect_err("refused")
+    };
+    let error = refused(ours.blob(&signing, COMPONENT));
+    assert_eq!(error.reason, "SignatureFromFuture", "{error:?}");
+    assert!(error.transient, "{error:?}");
+    assert!(error.message.contains("in the future"), "{error:?}");
+    // Of another log, the time is only a claim.
+    let other = Sigstore {
+        log: Sigstore::new().log,
+        ..ours.clone()
+    };
+    let error = refused(other.blob(&signing, COMPONENT));
+    assert_eq!(error.reason, "SignatureUntrusted", "{error:?}");
+    assert!(!error.transient, "{error:?}");
+}
+
+#[test]
+fn what_a_bundle_claims_does_not_hide_what_was_verified_of_another() {
+    let ours = Sigstore::new();
+    let root = root_of(&ours.trusted_root()).expect("a trust root");
+    let who = identity("a@example.com", "https://issuer.example");
+    let signing = |after| Signing {
+        identity: &who,
+        after,
+    };
+    let claim = ours.blob(&signing(60), b"another");
+    let changed = altered(
+        &ours.blob(&signing(60), COMPONENT),
+        "/messageSignature/signature",
+        json!(""),
+    );
+    let expired = ours.blob(&signing(601), COMPONENT);
+    let signed = ours.blob(&signing(60), COMPONENT);
+    // Each is reported rather than those before it, in either order.
+    let bundles = ["junk", &claim, &changed, &expired, &signed];
+    let accepted = accepting(&[identity("b@example.com", "https://issuer.example")]);
+    let reported = |bundles: &[&str]| {
+        let bundles: Vec<Vec<u8>> = bundles.iter().map(|&bundle| bundle.into()).collect();
+        let result = verify(&bundles, Subject::Bytes(COMPONENT), &accepted, Some(&root));
+        std::mem::discriminant(&result.expect_err("refused"))
+    };
+    let alone = bundles.map(|bundle| reported(&[bundle]));
+    for (more, most) in alone.iter().enumerate() {
+        assert!(!alone[..more].contains(most), "{more}");
+        for less in &bundles[..more] {
+            assert_eq!(reported(&[less, bundles[more]]), *most, "{more}");
+            assert_eq!(reported(&[bundles[more], less]), *most, "{more}");
+        }
+    }
 }
