@@ -1,4 +1,4 @@
-//! The RBAC rules for what an action reads, as a manifest to add the rights for its effects to.
+//! The RBAC rules for what an action reads, as a manifest that can be applied beside that of the plugin.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 /// What the component does not say, and the author has to add.
 const EFFECTS: &str = "\
-# Add the rights for what the action does; a component does not declare them:
+# The manifest of the plugin grants what the action does; a component does not declare these rights:
 #   patch       verb patch of the resource, or of its subresource such as pods/status
 #   apply       verbs patch and create
 #   create      verb create
@@ -23,6 +23,8 @@ const EFFECTS: &str = "\
 pub(super) fn manifest(action: &str, namespace: &str, watches: &[Watch]) -> String {
     let action = action.to_lowercase().replace('_', "-");
     let account = scalar(&format!("action-{action}"));
+    // A role of its own: that of the plugin's manifest stays as it is.
+    let role = scalar(&format!("action-{action}-reads"));
     let namespace = scalar(namespace);
     format!(
         "\
@@ -35,16 +37,16 @@ metadata:
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata:
-  name: {account}
+  name: {role}
 {rules}---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata:
-  name: {account}
+  name: {role}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: ClusterRole
-  name: {account}
+  name: {role}
 subjects:
 - kind: ServiceAccount
   name: {account}
