@@ -17,7 +17,7 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
     let code = fs::read_to_string(&source)?;
     let checked = "        pod = target.existing_pod()\n        key, value = annotation(job)\n        operation";
     ensure!(code.contains(checked), "{code}");
-    let wrong = "        if target.name == \"wrong\":\n            print(\"trying\")\n            raise ValueError(\"no such thing\")\n";
+    let wrong = "        if target.name == \"wrong\":\n            print(\"trying\", 1)\n            print(\"and\", \"failing\", end=\"\")\n            raise ValueError(\"no such thing\")\n";
     fs::write(&source, code.replace(checked, &format!("{wrong}{checked}")))?;
     let report = folder.printed(&["build", "--path", "drain-node"])?;
     let lines: Vec<_> = report.lines().collect();
@@ -53,8 +53,9 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
         "  bar  operate-target: failed: PodNotFound: there is no pod \"bar\"\n",
         "UncaughtError: ValueError: no such thing",
         // It has colours before it.
-        " trying ",
-        " action.py:25 in operate_target ",
+        " trying 1 ",
+        " and failing ",
+        " action.py:26 in operate_target ",
     ] {
         assert!(shown.contains(expected), "{expected}\n{shown}");
     }
