@@ -37,13 +37,21 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
     let expected = "Next: operon plugin push drain-node/drain-node.wasm REGISTRY/NAME:TAG";
     assert_eq!(*next, expected);
 
+    let test = || {
+        let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+        test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
+        test.current_dir(folder.path("drain-node"));
+        test
+    };
+    let output = test().arg("--conformance").output()?;
+    let shown = String::from_utf8(output.stdout)?;
+    assert!(shown.ends_with(" scenarios, 0 failures\n"), "{shown}");
+
     let job = folder.path("drain-node/job.yaml");
     let manifest = fs::read_to_string(&job)?;
     let targets = "- name: foo\n    - name: bar\n    - name: wrong";
     fs::write(&job, manifest.replace("- name: foo", targets))?;
-    let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
-    test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
-    let output = test.current_dir(folder.path("drain-node")).output()?;
+    let output = test().output()?;
     let shown = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
     for expected in [
         "  foo  operate-target: 1 effect\n",
