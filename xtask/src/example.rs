@@ -48,7 +48,7 @@ const LANGUAGES: [Language; 2] = [
     Language {
         name: "Python",
         folder: "python",
-        packages: ".venv",
+        packages: "build/venv",
         test: &["python3", "-m", "unittest", "--quiet"],
         component: "annotate_py.wasm",
         variable: "OPERON_PYTHON_VENV",

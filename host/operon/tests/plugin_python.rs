@@ -11,7 +11,7 @@ use package::{Folder, error};
 #[test]
 fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result<()> {
     let folder = Folder::with("drain-node", "python")?;
-    folder.use_installed("OPERON_PYTHON_VENV", "drain-node/.venv")?;
+    folder.use_installed("OPERON_PYTHON_VENV", "drain-node/build/venv")?;
     // What it prints, and what it does not handle, are lines of the host's log.
     let source = folder.path("drain-node/action.py");
     let code = fs::read_to_string(&source)?;
@@ -114,7 +114,7 @@ fn what_a_build_needs_is_said_with_the_way_to_get_it() -> Result<()> {
     assert!(old.starts_with(expected), "{old}");
 
     // The first script asks for the version, the second for the name.
-    let answers = "case \"$2\" in *version_info*) echo 3.12;; *tomllib*) NAME;; *) exit 1;; esac";
+    let answers = "case \"$2\" in *version_info*) echo 3.12;; *tomllib*) NAME;; *) VENV;; esac";
     folder.script(
         "python3",
         &answers.replace("NAME", "echo no such file >&2; exit 1"),
@@ -124,8 +124,14 @@ fn what_a_build_needs_is_said_with_the_way_to_get_it() -> Result<()> {
     assert_eq!(unreadable, expected);
     folder.script("python3", &answers.replace("NAME", "echo"))?;
     assert!(build()?.contains("mine/pyproject.toml has no name of a package"));
-    folder.script("python3", &answers.replace("NAME", "echo mine"))?;
+    // As `python3 -m venv --clear FOLDER`, which then fails.
+    let cleared = "for folder; do :; done; /bin/rm -r \"$folder\"; exit 1";
+    let named = answers.replace("NAME", "echo mine");
+    folder.script("python3", &named.replace("VENV", cleared))?;
+    let own = folder.path("mine/.venv/own");
+    fs::create_dir_all(&own)?;
     let no_venv = build()?;
+    assert!(own.is_dir(), "the author's environment was cleared");
     assert!(
         no_venv.contains("is the package python3-venv of Debian"),
         "{no_venv}"
