@@ -62,7 +62,7 @@ impl Registry {
         Self::start(world, &["--user", USER, "--password", PASSWORD]).await
     }
 
-    /// Starts a registry that the host can reach, and that serves anybody.
+    /// Starts a registry that the host can reach, and that serves every client without credentials.
     pub async fn open(world: &World) -> Self {
         Self::start(world, &[]).await
     }

@@ -3,7 +3,6 @@ What the host calls: the four functions of the contract over the action. `compon
 from `wit/` when it builds the component, so tests import `action.py`. This file stays as it is.
 """
 
-import io
 import json
 import sys
 import time
@@ -36,16 +35,8 @@ def write_log(level: str, message: str) -> None:
 operon.Log.write = staticmethod(write_log)
 
 
-class Printed(io.TextIOBase):
-    """`print` writes lines for the host's log: a component has no standard output."""
-
-    def write(self, text: str) -> int:
-        if text.strip():
-            operon.log.info(text.rstrip("\n"))
-        return len(text)
-
-
-sys.stdout = sys.stderr = Printed()
+# A component has no standard output. Each call ends with a flush, so that no line waits for its end.
+sys.stdout = sys.stderr = operon.Printed()
 
 
 def word(value: Any) -> str:
@@ -190,6 +181,8 @@ def answer(call: Callable[..., Any], target: wit.Target, job: wit.Job) -> Any:
         text = f"{type(error).__name__}: {error}"
         operon.log.error(f"{text}\n{place(error)}")
         raise retry("UncaughtError", text) from None
+    finally:
+        sys.stdout.flush()
 
 
 class Handler(exports.Handler):
@@ -206,6 +199,8 @@ class Handler(exports.Handler):
             return wit.Registration(watches, *schemas, registration.job_label, traits, [])
         except Exception as error:
             raise Err(f"{type(error).__name__}: {error}") from None
+        finally:
+            sys.stdout.flush()
 
     def operate_target(self, target: wit.Target, job: wit.Job) -> wit.Operation:
         return answer(lambda *of: operation(action.operate_target(*of)), target, job)

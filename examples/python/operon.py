@@ -6,6 +6,7 @@ a newer `operon plugin new` writes a newer one. Times are seconds since the Unix
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -462,3 +463,24 @@ class Log:
 
 
 log = Log()
+
+
+class Printed(io.TextIOBase):
+    """The file to which `print` writes in a component: each line is a line of the host's log."""
+
+    def __init__(self) -> None:
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._log(line)
+        return len(text)
+
+    def flush(self) -> None:
+        line, self._line = self._line, ""
+        self._log(line)
+
+    def _log(self, line: str) -> None:
+        if line.strip():
+            log.info(line)

@@ -1,15 +1,15 @@
-//! The examples in other languages, each installed from its language's registry and built in a copy under the target
-//! folder, so that the checkout stays clean. What has not changed is neither installed nor built again.
+//! The examples in other languages, each built by `operon plugin build` in a copy under the target folder, so that the
+//! checkout stays clean. An example that has not changed is not built again.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
-use operon_devcluster::{Progress, find_program};
+use anyhow::{Context as _, Result};
+use operon_devcluster::Progress;
 
-use crate::tools;
+use crate::{host, tools};
 
 /// The files of a folder, by their path in it.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -17,22 +17,18 @@ type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// What the languages' tools make in the folder, wherever it is.
 const MADE: [&str; 4] = ["node_modules", ".venv", "__pycache__", "build"];
 
-/// Where every example leaves its component.
+/// Where builds leave what they make, and the component of every example in it.
+const BUILD: &str = "build";
 const COMPONENT: &str = "build/component.wasm";
 
-/// How the example of a language is installed, built and tested.
+/// How the example of a language is tested.
 #[derive(Debug)]
 struct Language {
     name: &'static str,
     /// Its folder in `examples`, and the one of the copy.
     folder: &'static str,
-    /// The programs that must be there, and how they are installed.
-    needs: (&'static [&'static str], &'static str),
-    /// The file that decides which packages are installed, and the folder that gets them.
-    lock: &'static str,
+    /// Where `operon plugin build` installs its packages.
     packages: &'static str,
-    install: &'static [&'static [&'static str]],
-    build: &'static [&'static str],
     test: &'static [&'static str],
     /// The name of the component among those that tests load.
     component: &'static str,
@@ -44,14 +40,7 @@ const LANGUAGES: [Language; 2] = [
     Language {
         name: "TypeScript",
         folder: "typescript",
-        needs: (
-            &["node", "npm"],
-            "install Node.js 20 or newer, with npm, from https://nodejs.org or as the packages nodejs and npm of Debian",
-        ),
-        lock: "package-lock.json",
         packages: "node_modules",
-        install: &[&["npm", "ci", "--silent"]],
-        build: &["npm", "run", "build", "--silent"],
         test: &["npm", "test", "--silent"],
         component: "annotate_ts.wasm",
         variable: "OPERON_NODE_MODULES",
@@ -59,45 +48,14 @@ const LANGUAGES: [Language; 2] = [
     Language {
         name: "Python",
         folder: "python",
-        needs: (
-            &["python3"],
-            "install Python 3.11 or newer, with venv, from https://www.python.org or as the packages python3 and python3-venv of Debian",
-        ),
-        lock: "requirements.txt",
-        packages: ".venv",
-        install: &[
-            &["python3", "-m", "venv", ".venv"],
-            &[
-                ".venv/bin/python",
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--requirement",
-                "requirements.txt",
-            ],
-        ],
-        build: &[
-            ".venv/bin/componentize-py",
-            "--quiet",
-            "--wit-path",
-            "wit",
-            "--world",
-            "action",
-            "componentize",
-            "--stub-wasi",
-            "--output",
-            COMPONENT,
-            "component",
-        ],
+        packages: "build/venv",
         test: &["python3", "-m", "unittest", "--quiet"],
         component: "annotate_py.wasm",
         variable: "OPERON_PYTHON_VENV",
     },
 ];
 
-/// The copy of an example, with its packages installed and its component built.
+/// The copy of an example, with its component built.
 #[derive(Debug)]
 pub(crate) struct Example {
     language: &'static Language,
@@ -116,21 +74,13 @@ impl Example {
             language,
             folder: tools::target_dir().join(language.folder),
         };
-        let (name, (programs, way_out)) = (language.name, language.needs);
-        if programs.iter().any(|name| find_program(name).is_none()) {
-            bail!(
-                "the example in {name} is built by {}: {way_out}",
-                programs.join(" and ")
-            );
-        }
         example.copy()?;
-        if !example.is_installed() {
-            example.install(progress).context(way_out)?;
-        }
-        if !example.component().is_file() {
-            let what = format!("building the component of the example in {name}");
-            example.create(COMPONENT)?;
-            example.run(progress, &what, language.build)?;
+        let packages = example.folder.join(language.packages);
+        if !example.component().is_file() || !packages.is_dir() {
+            let mut command = Command::new(host::build_program(progress, false)?);
+            command.args(["plugin", "build", "--path"]);
+            let what = format!("operon plugin build of the example in {}", language.name);
+            tools::run(progress, &what, command.arg(&example.folder))?;
         }
         Ok(example)
     }
@@ -138,7 +88,12 @@ impl Example {
     /// Runs the tests that an author of an action gets.
     pub(crate) fn test(&self, progress: &Progress) -> Result<()> {
         let what = format!("tests of the example in {}", self.language.name);
-        self.run(progress, &what, self.language.test)
+        let Some((program, arguments)) = self.language.test.split_first() else {
+            return Ok(());
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&self.folder);
+        tools::run(progress, &what, &mut command)
     }
 
     /// Puts the component beside others, under a name as they have.
@@ -159,29 +114,6 @@ impl Example {
         self.folder.join(COMPONENT)
     }
 
-    /// A copy of the file that decided which packages were installed, written after them.
-    fn installed(&self) -> PathBuf {
-        let Language { packages, lock, .. } = self.language;
-        self.folder.join(packages).join(lock)
-    }
-
-    fn is_installed(&self) -> bool {
-        let wanted = fs::read(self.folder.join(self.language.lock));
-        let installed = fs::read(self.installed());
-        matches!((wanted, installed), (Ok(wanted), Ok(installed)) if wanted == installed)
-    }
-
-    fn install(&self, progress: &Progress) -> Result<()> {
-        self.remove(self.language.packages)?;
-        let what = format!("packages of the example in {}", self.language.name);
-        for command in self.language.install {
-            self.run(progress, &what, command)?;
-        }
-        fs::copy(self.folder.join(self.language.lock), self.installed())
-            .with_context(|| format!("failed to write {}", self.installed().display()))?;
-        Ok(())
-    }
-
     /// Copies the example if it has changed, which removes what was built.
     fn copy(&self) -> Result<()> {
         let examples = tools::workspace_dir().join("examples");
@@ -190,7 +122,7 @@ impl Example {
         if wanted == present {
             return Ok(());
         }
-        self.remove("build")?;
+        self.remove_built()?;
         for path in present.keys().filter(|path| !wanted.contains_key(*path)) {
             let path = self.folder.join(path);
             fs::remove_file(&path)
@@ -213,27 +145,26 @@ impl Example {
         created.with_context(|| format!("failed to create {}", folder.display()))
     }
 
-    fn remove(&self, folder: &str) -> Result<()> {
-        let folder = self.folder.join(folder);
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("failed to remove {}", folder.display()))?;
+    /// Removes what earlier builds have made, but for the packages.
+    fn remove_built(&self) -> Result<()> {
+        let folder = self.folder.join(BUILD);
+        let failed = || format!("failed to remove the files in {}", folder.display());
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&folder).with_context(failed)? {
+            let path = entry.with_context(failed)?.path();
+            if path == self.folder.join(self.language.packages) {
+                continue;
+            }
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.with_context(failed)?;
         }
         Ok(())
-    }
-
-    fn run(&self, progress: &Progress, what: &str, command: &[&str]) -> Result<()> {
-        let Some((program, arguments)) = command.split_first() else {
-            return Ok(());
-        };
-        // A path is one in the folder; a name is found as any program.
-        let mut command = if program.contains('/') {
-            Command::new(self.folder.join(program))
-        } else {
-            Command::new(program)
-        };
-        command.args(arguments).current_dir(&self.folder);
-        tools::run(progress, what, &mut command)
     }
 }
 

@@ -53,7 +53,7 @@ class World:
         return "active"
 
     def reconcile(self, action: Action, name: str) -> Outcome:
-        """One reconcile of one target: operate it, perform the effects, ask for the progress."""
+        """One reconcile of one target: operate it, perform the effects, read the progress."""
 
         def call() -> Outcome:
             operation = action.operate_target(self._target(name), self._job(), self)

@@ -50,7 +50,7 @@ export class World {
     log: { log: (level, message) => { this.logged.push(`${level}: ${message}`); } },
   };
 
-  /** One reconcile of one target: operate it, perform the effects, ask for the progress. */
+  /** One reconcile of one target: operate it, perform the effects, read the progress. */
   reconcile<S, P>(action: Action<S, P>, name: string, options: JobOptions = {}): Outcome {
     const { operateTarget, getOpsProgress } = handlerOf(action, this.imports);
     return this.answer(() => {

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use operon_core::action::{Action, Limits};
 use operon_plugin_registry::oci::{PullRequest, Puller, PullerConfig};
 use operon_plugin_runtime::{ChildLimits, Loader, LoaderConfig};
@@ -29,6 +29,8 @@ const IDLE: &str = "idle";
 
 /// Calls that are measured one by one.
 const CALLS: u32 = 10_000;
+/// Tasks that call at the same time while calls are counted: as many as the goal has processors.
+const CALLERS: u32 = 2;
 /// How long calls are counted.
 const COUNTED: Duration = Duration::from_secs(5);
 /// Loads from the cache.
@@ -108,7 +110,7 @@ fn host_config() -> LoaderConfig {
 async fn typed_calls() -> Result<()> {
     let loader = Loader::new(host_config())?;
     let action = load(&loader, hostile()?, &Limits::default()).await?;
-    let times = times_of_calls(&action, CALLS).await;
+    let times = times_of_calls(&action, CALLS).await?;
     let met = times.at(50) <= CALL;
     let goal = format!("p50 at most {CALL:?}");
     row(
@@ -145,7 +147,7 @@ async fn calls(language: &Language) -> Result<()> {
         effects == 1,
         "the example in {name} answers {effects} effects"
     );
-    let times = times_of_calls(&action, *calls).await;
+    let times = times_of_calls(&action, *calls).await?;
     row(
         &format!("the example in {name}: a call"),
         &times.to_string(),
@@ -162,36 +164,44 @@ async fn calls(language: &Language) -> Result<()> {
     Ok(())
 }
 
-async fn times_of_calls(action: &Arc<dyn Action>, calls: u32) -> Times {
+async fn times_of_calls(action: &Arc<dyn Action>, calls: u32) -> Result<Times> {
     let question = Question::about("web-0");
     let mut times = Times::default();
     for _ in 0..calls {
         let started = Instant::now();
-        black_box(action.operate_target(question.request()).await.is_ok());
+        call(action, &question).await?;
         times.0.push(started.elapsed());
     }
-    times.sorted()
+    Ok(times.sorted())
 }
 
-/// Calls by as many tasks as there are processors.
+/// One call, which must succeed: a call that fails may be faster than the action.
+async fn call(action: &Arc<dyn Action>, question: &Question) -> Result<()> {
+    let answer = action.operate_target(question.request()).await;
+    let operation = answer.map_err(|error| anyhow!("a call failed: {error:?}"))?;
+    black_box(operation);
+    Ok(())
+}
+
+/// Calls by [`CALLERS`] tasks.
 async fn calls_a_second(action: &Arc<dyn Action>) -> Result<u64> {
     let started = Instant::now();
-    let callers = (0..std::thread::available_parallelism()?.get()).map(|_| {
+    let callers = (0..CALLERS).map(|_| {
         let action = Arc::clone(action);
         tokio::spawn(async move {
             let question = Question::about("web-0");
             let mut calls = 0_u64;
             while started.elapsed() < COUNTED {
-                black_box(action.operate_target(question.request()).await.is_ok());
+                call(&action, &question).await?;
                 calls += 1;
             }
-            calls
+            anyhow::Ok(calls)
         })
     });
     let callers: Vec<_> = callers.collect();
     let mut calls = 0;
     for caller in callers {
-        calls += caller.await?;
+        calls += caller.await??;
     }
     Ok(calls / COUNTED.as_secs())
 }
@@ -244,6 +254,11 @@ async fn loads(language: &Language) -> Result<()> {
         .env("MALLOC_ARENA_MAX", "2")
         .stderr(Stdio::inherit())
         .output()?;
+    let status = output.status;
+    ensure!(
+        status.success(),
+        "measuring the memory of idle plugins failed ({status})"
+    );
     let each: u64 = String::from_utf8(output.stdout)?.trim().parse()?;
     let what = format!("the example in {name}: memory of an idle plugin, of {plugins}");
     let rust = *name == "Rust";
@@ -338,7 +353,7 @@ async fn pulls_from(registry: &mut Child, component: &[u8]) -> Result<()> {
                 manifest: None,
             })
             .await
-            .map_err(|error| anyhow::anyhow!("{}: {}", error.reason, error.message))?;
+            .map_err(|error| anyhow!("{}: {}", error.reason, error.message))?;
         ensure!(found.bytes.len() >= PULLED, "{} bytes", found.bytes.len());
         times.0.push(started.elapsed());
     }

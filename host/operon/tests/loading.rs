@@ -157,7 +157,7 @@ async fn compiling_ends_at_its_limits() -> Result<()> {
                 ..normal
             },
             "CompileTimeout",
-            "longer than 0.3 s",
+            "longer than 0.3 s; raise components.compileSeconds of the chart",
         ),
         (
             "output",

@@ -11,13 +11,13 @@ use package::{Folder, error};
 #[test]
 fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result<()> {
     let folder = Folder::with("drain-node", "python")?;
-    folder.use_installed("OPERON_PYTHON_VENV", "drain-node/.venv")?;
+    folder.use_installed("OPERON_PYTHON_VENV", "drain-node/build/venv")?;
     // What it prints, and what it does not handle, are lines of the host's log.
     let source = folder.path("drain-node/action.py");
     let code = fs::read_to_string(&source)?;
     let checked = "        pod = target.existing_pod()\n        key, value = annotation(job)\n        operation";
     ensure!(code.contains(checked), "{code}");
-    let wrong = "        if target.name == \"wrong\":\n            print(\"trying\")\n            raise ValueError(\"no such thing\")\n";
+    let wrong = "        if target.name == \"wrong\":\n            print(\"trying\", 1)\n            print(\"and\", \"failing\", end=\"\")\n            raise ValueError(\"no such thing\")\n";
     fs::write(&source, code.replace(checked, &format!("{wrong}{checked}")))?;
     let report = folder.printed(&["build", "--path", "drain-node"])?;
     let lines: Vec<_> = report.lines().collect();
@@ -37,13 +37,21 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
     let expected = "Next: operon plugin push drain-node/drain-node.wasm REGISTRY/NAME:TAG";
     assert_eq!(*next, expected);
 
+    let test = || {
+        let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+        test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
+        test.current_dir(folder.path("drain-node"));
+        test
+    };
+    let output = test().arg("--conformance").output()?;
+    let shown = String::from_utf8(output.stdout)?;
+    assert!(shown.ends_with(" scenarios, 0 failures\n"), "{shown}");
+
     let job = folder.path("drain-node/job.yaml");
     let manifest = fs::read_to_string(&job)?;
     let targets = "- name: foo\n    - name: bar\n    - name: wrong";
     fs::write(&job, manifest.replace("- name: foo", targets))?;
-    let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
-    test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
-    let output = test.current_dir(folder.path("drain-node")).output()?;
+    let output = test().output()?;
     let shown = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
     for expected in [
         "  foo  operate-target: 1 effect\n",
@@ -53,8 +61,9 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
         "  bar  operate-target: failed: PodNotFound: there is no pod \"bar\"\n",
         "UncaughtError: ValueError: no such thing",
         // It has colours before it.
-        " trying ",
-        " action.py:25 in operate_target ",
+        " trying 1 ",
+        " and failing ",
+        " action.py:26 in operate_target ",
     ] {
         assert!(shown.contains(expected), "{expected}\n{shown}");
     }
@@ -105,7 +114,7 @@ fn what_a_build_needs_is_said_with_the_way_to_get_it() -> Result<()> {
     assert!(old.starts_with(expected), "{old}");
 
     // The first script asks for the version, the second for the name.
-    let answers = "case \"$2\" in *version_info*) echo 3.12;; *tomllib*) NAME;; *) exit 1;; esac";
+    let answers = "case \"$2\" in *version_info*) echo 3.12;; *tomllib*) NAME;; *) VENV;; esac";
     folder.script(
         "python3",
         &answers.replace("NAME", "echo no such file >&2; exit 1"),
@@ -115,8 +124,14 @@ fn what_a_build_needs_is_said_with_the_way_to_get_it() -> Result<()> {
     assert_eq!(unreadable, expected);
     folder.script("python3", &answers.replace("NAME", "echo"))?;
     assert!(build()?.contains("mine/pyproject.toml has no name of a package"));
-    folder.script("python3", &answers.replace("NAME", "echo mine"))?;
+    // As `python3 -m venv --clear FOLDER`, which then fails.
+    let cleared = "for folder; do :; done; /bin/rm -r \"$folder\"; exit 1";
+    let named = answers.replace("NAME", "echo mine");
+    folder.script("python3", &named.replace("VENV", cleared))?;
+    let own = folder.path("mine/.venv/own");
+    fs::create_dir_all(&own)?;
     let no_venv = build()?;
+    assert!(own.is_dir(), "the author's environment was cleared");
     assert!(
         no_venv.contains("is the package python3-venv of Debian"),
         "{no_venv}"

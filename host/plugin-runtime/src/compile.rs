@@ -71,14 +71,14 @@ pub(crate) fn explain(error: &ChildError) -> LoadError {
         ChildError::Refused(text) if cut_off(text) => format!("the component is truncated: {text}"),
         ChildError::Refused(text) => format!("this is not a valid component: {text}"),
         ChildError::Memory { .. } => format!("the compiler {error}; {SMALLER}"),
-        ChildError::CpuTime { .. } => format!(
+        ChildError::CpuTime { .. } | ChildError::WallTime { .. } => format!(
             "the compiler {error}; raise components.compileSeconds of the chart, or {SMALLER}"
         ),
         ChildError::Output { limit } => {
             format!("the compiled component is larger than {} KiB", limit >> 10)
         }
         ChildError::Run { source, .. } => format!("the compiler {error}: {source}"),
-        ChildError::WallTime { .. } | ChildError::Killed | ChildError::Failed { .. } => {
+        ChildError::Killed | ChildError::Failed { .. } => {
             format!("the compiler {error}")
         }
     };

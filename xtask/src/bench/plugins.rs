@@ -90,12 +90,19 @@ fn measure(components: &Path, debug: bool, table: &mut Table, progress: &Progres
     if !output.status.success() {
         bail!("cargo bench failed ({})", output.status);
     }
-    for line in String::from_utf8(output.stdout)?.lines() {
+    add_rows(&String::from_utf8(output.stdout)?, table)
+}
+
+/// Adds the measures that the program prints.
+fn add_rows(printed: &str, table: &mut Table) -> Result<()> {
+    for line in printed.lines() {
         let columns: Vec<_> = line.split('\t').collect();
         match columns.as_slice() {
             [measure, value, "", ""] => table.row(*measure, *value),
-            [measure, value, goal, met] => table.goal(*measure, *value, goal, *met == "met"),
-            _ => {}
+            [measure, value, goal, met @ ("met" | "missed")] => {
+                table.goal(*measure, *value, goal, *met == "met");
+            }
+            _ => bail!("the benchmark printed a line that is no measure: {line:?}"),
         }
     }
     Ok(())
@@ -210,4 +217,27 @@ fn add_plugins(cluster: &Cluster, component: &Path, progress: &Progress) -> Resu
         "--timeout=300s",
     ]);
     output_of(&mut wait).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_of_the_benchmark_is_a_row_or_an_error() -> Result<()> {
+        let mut table = Table::default();
+        add_rows("a\t1\t\t\nb\t2\tat most 3\tmet\n", &mut table)?;
+        let expected = "\
+| measure | value | goal           |
+|---------|-------|----------------|
+| a       | 1     |                |
+| b       | 2     | at most 3: met |
+";
+        assert_eq!(table.markdown(), expected);
+        for line in ["a\t1", "warning", "a\t1\tat most 3\tno", ""] {
+            let added = add_rows(&format!("{line}\n"), &mut table);
+            assert!(added.is_err(), "{line:?}");
+        }
+        Ok(())
+    }
 }

@@ -88,7 +88,7 @@ pub(super) fn ours(requests: &[Request], from: f64, to: f64) -> Vec<Request> {
         .collect()
 }
 
-/// How many writes of anybody the API server carried out within these moments.
+/// How many writes of all clients the API server carried out within these moments.
 pub(super) fn writes_of_all(requests: &[Request], from: f64, to: f64) -> usize {
     requests
         .iter()

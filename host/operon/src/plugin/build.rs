@@ -29,8 +29,8 @@ profile `release` of the crate decides how small it is: `operon plugin new` writ
 In the folder of an npm package, it installs the packages that package-lock.json names, if they are not there yet, runs
 the script `build` of package.json, and copies build/component.wasm.
 
-In a folder with a pyproject.toml, it installs the packages that requirements.txt names into .venv, if they are not there
-yet, and runs componentize-py for the module component.py and the world in wit/.")]
+In a folder with a pyproject.toml, it installs the packages that requirements.txt names into build/venv, if they are not
+there yet, and runs componentize-py for the module component.py and the world in wit/.")]
 pub(super) struct Arguments {
     /// The folder of the crate or package
     #[arg(long, value_name = "DIR", default_value = ".")]

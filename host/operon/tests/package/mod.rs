@@ -48,10 +48,14 @@ impl Folder {
     /// Uses the packages that `cargo xtask test` has installed, and names by a variable. Without them, `operon plugin
     /// build` installs its own.
     pub(crate) fn use_installed(&self, variable: &str, packages: &str) -> Result<()> {
-        match std::env::var_os(variable) {
-            Some(installed) => Ok(symlink(installed, self.path(packages))?),
-            None => Ok(()),
+        let Some(installed) = std::env::var_os(variable) else {
+            return Ok(());
+        };
+        let packages = self.path(packages);
+        if let Some(folder) = packages.parent() {
+            fs::create_dir_all(folder)?;
         }
+        Ok(symlink(installed, packages)?)
     }
 
     /// A program that is a script of the shell, in the folder `programs`.

@@ -184,12 +184,12 @@ impl Measures {
         let events = Writes::among(&self.ours, |r| r.concerns("events"));
         table.row("Events", events.done().to_string());
         let all = report::writes(&self.ours);
-        let told = jobs.all() + statuses.all() + events.all();
+        let counted = jobs.all() + statuses.all() + events.all();
         table.goal(
             "other writes of ours (the Lease's apart)",
-            (all - told).to_string(),
+            (all - counted).to_string(),
             "0",
-            all == told,
+            all == counted,
         );
     }
 

@@ -181,12 +181,12 @@ impl Measures {
             events.done() <= EVENTS * objects,
         );
         let all = report::writes(&self.ours);
-        let told = jobs.all() + statuses.all() + events.all();
+        let counted = jobs.all() + statuses.all() + events.all();
         table.goal(
             "other writes of ours (the Lease's apart)",
-            (all - told).to_string(),
+            (all - counted).to_string(),
             "0",
-            all == told,
+            all == counted,
         );
     }
 

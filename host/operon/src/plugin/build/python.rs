@@ -21,8 +21,8 @@ const NO_PYTHON: &str = "there is no python3: install Python 3.11 or newer from 
 /// What is installed into the folder [`ENVIRONMENT`].
 const REQUIREMENTS: &str = "requirements.txt";
 
-/// The virtual environment.
-const ENVIRONMENT: &str = ".venv";
+/// The virtual environment. It is made anew when the requirements change, so it is not `.venv`, which may be the author's.
+const ENVIRONMENT: &str = "build/venv";
 
 /// The compiler, in the environment.
 const COMPILER: &str = "bin/componentize-py";
@@ -78,7 +78,7 @@ fn name(folder: &Path) -> anyhow::Result<String> {
     Ok(name)
 }
 
-/// What a script prints.
+/// The output of a script.
 fn python(folder: &Path, script: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = tool::command("python3", folder);
     command.args(["-c", script]).args(arguments);

@@ -20,7 +20,7 @@ pub(super) fn command(program: impl AsRef<OsStr>, folder: &Path) -> Command {
     command
 }
 
-/// Runs it.
+/// Runs a command.
 ///
 /// # Errors
 /// `missing` if there is no such program; `NAME failed` otherwise.
@@ -33,10 +33,10 @@ pub(super) fn run(command: &mut Command, name: &str, missing: &str) -> anyhow::R
     Ok(())
 }
 
-/// What it prints.
+/// The standard output of a command.
 ///
 /// # Errors
-/// As of [`run`], with what it has complained about.
+/// As of [`run`], with the last line of its standard error.
 pub(super) fn printed(command: &mut Command, name: &str, missing: &str) -> anyhow::Result<String> {
     let output = match command.output() {
         Err(error) if error.kind() == ErrorKind::NotFound => bail!("{missing}"),

@@ -18,6 +18,7 @@ pub(in super::super) const PYTHON: Example = Example {
         "requirements.txt"
         "tests/__init__.py"
         "tests/test_action.py"
+        "tests/test_operon.py"
         "tests/world.py"
         "wit/action.wit"
     ],
