@@ -256,6 +256,7 @@ fn an_action_that_makes_its_objects_again_or_waits_in_its_own_words_passes() -> 
             "waits-in-its-words",
             "waits-in-its-words: waiting (NotFound)",
         ),
+        ("waits-forever", "waits-forever: waiting (NotDone)"),
     ] {
         let pod = POD.replace("name: foo", &format!("name: {name}"));
         passes(hostile()?, &pod, "", "", end)?;

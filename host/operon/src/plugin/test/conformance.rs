@@ -62,8 +62,11 @@ pub(super) async fn run(
         outcomes(&plain)
     );
     print(&table::plain(&plain, paint))?;
+    let mut tried = plain.calls.clone();
+    tried.retain(|call| call.round <= rounds);
     let mut suite = Suite {
         subject,
+        tried,
         rounds: most,
         plain_end: End::of(&plain, &subject.world),
         plain,
@@ -118,6 +121,8 @@ struct Suite<'a> {
     subject: &'a Subject<'a>,
     rounds: usize,
     plain: Run<'a>,
+    /// The calls of the plain run at which something may go wrong: after it there are rounds left to come to rest.
+    tried: Vec<Call>,
     plain_end: End,
     /// The runs whose job is deleted before a call: the number of the call, the calls, and the end.
     canceled: Vec<(usize, Vec<Call>, End)>,
@@ -129,7 +134,7 @@ struct Suite<'a> {
 impl Suite<'_> {
     /// Deletes the job before each call of `operate-target`.
     async fn cancel(&mut self) {
-        let calls = self.plain.calls.iter().enumerate();
+        let calls = self.tried.iter().enumerate();
         let calls = calls.filter(|(_, call)| call.function == Function::Operate);
         let calls: Vec<_> = calls.map(|(number, _)| number).collect();
         for before in calls {
@@ -141,7 +146,7 @@ impl Suite<'_> {
 
     fn scenarios(&self) -> Vec<Scenario> {
         let has_made = !self.plain.made.is_empty();
-        let calls = &self.plain.calls;
+        let calls = &self.tried;
         let mut all = scenarios::of_operation(Function::Operate, calls, has_made);
         all.extend(scenarios::of_operation(Function::Progress, calls, has_made));
         let canceled = self.canceled.iter();

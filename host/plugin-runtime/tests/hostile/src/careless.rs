@@ -17,13 +17,14 @@ use crate::guest::bindings::{
 const DONE: &str = "done";
 
 /// The mistakes, which are the names of targets.
-const MISTAKES: [&str; 14] = [
+const MISTAKES: [&str; 15] = [
     "creates-twice",
     "follows-the-name",
     "makes-two",
     "writes-always",
     "writes-after-a-conflict",
     "waits-long",
+    "waits-forever",
     "waits-in-its-words",
     "is-always-refused",
     "overwrites-others",
@@ -108,6 +109,7 @@ pub(crate) fn progress(target: &Target, job: &Job) -> Option<Result<ProgressRepo
         "waits-long" if waited < 12 * 60 => {
             (Progress::Processing, failure("NotDone"), Some(60_000))
         }
+        "waits-forever" => (Progress::Processing, failure("NotDone"), Some(60_000)),
         "waits-in-its-words" => (Progress::Processing, failure("NotFound"), None),
         "gives-no-reason" => (Progress::Processing, None, None),
         "ends-after-a-conflict" if had_conflict(target) => {

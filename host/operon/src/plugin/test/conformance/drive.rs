@@ -23,6 +23,8 @@ pub(super) struct Call {
     pub(super) target: String,
     /// How many effects it answered with.
     pub(super) effects: usize,
+    /// The round in which it was made, from 1.
+    pub(super) round: usize,
 }
 
 /// An object that the action created.

@@ -34,6 +34,7 @@ impl Run<'_> {
             function,
             target: target.map_or_else(String::new, |state| state.name.clone()),
             effects: 0,
+            round: self.rounds,
         });
         match self.mishap(number) {
             Some(Mishap::Before(fate)) => self.meet(place, fate),
