@@ -324,6 +324,12 @@ pub(super) fn strategic_merge(target: &mut Value, patch: &Value) {
         return;
     };
     for (key, change) in changes {
+        if change.is_null() {
+            if let Some(fields) = target.as_object_mut() {
+                fields.remove(key);
+            }
+            continue;
+        }
         let is_named = |items: &[Value]| items.iter().all(|item| item["name"].is_string());
         match (&mut target[key], change) {
             (Value::Array(items), Value::Array(changes)) if is_named(changes) => {
@@ -355,6 +361,18 @@ mod tests {
         let containers = json!([{"name": "a", "image": "y"}, {"name": "b"}]);
         assert_eq!(object["spec"]["containers"], containers);
         assert_eq!(object["metadata"]["labels"]["c"], "d");
+    }
+
+    #[test]
+    fn a_strategic_merge_patch_removes_the_keys_that_are_null() {
+        let mut object = json!({"metadata": {"labels": {"a": "b", "c": "d"}},
+            "spec": {"containers": [{"name": "a", "image": "x"}]}});
+        let patch = json!({"metadata": {"labels": {"a": null}},
+            "spec": {"containers": [{"name": "a", "image": null}]}});
+        strategic_merge(&mut object, &patch);
+        let expected =
+            json!({"metadata": {"labels": {"c": "d"}}, "spec": {"containers": [{"name": "a"}]}});
+        assert_eq!(object, expected);
     }
 
     #[test]

@@ -114,11 +114,7 @@ impl FakeCluster {
                 }
                 object
             }
-            ("create", Some(present)) => {
-                let owner = controller(present);
-                if owner.is_some() && owner == controller(&body) {
-                    return Ok(());
-                }
+            ("create", Some(_)) => {
                 let message = format!("there is a {} {:?}", reference.kind, reference.name);
                 return Err(refused("AlreadyExists", &message));
             }
@@ -217,12 +213,6 @@ impl FakeCluster {
     }
 }
 
-fn controller(object: &Value) -> Option<&Value> {
-    let owners = object["metadata"]["ownerReferences"].as_array()?;
-    let controller = owners.iter().find(|owner| owner["controller"] == true)?;
-    controller.get("uid")
-}
-
 fn parsed(body: &str) -> Result<Value, Failure> {
     serde_json::from_str(body).map_err(|error| refused("BadEffect", &error.to_string()))
 }
@@ -315,10 +305,14 @@ mod tests {
     #[test]
     fn a_second_creation_is_refused() {
         let mut world = FakeCluster::new();
-        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "foo"}});
-        let create = [Effect::Create(body.to_string())];
-        world.perform(&create).expect("the name is free");
-        let refusal = world.perform(&create).expect_err("the name is taken");
-        assert_eq!(refusal.reason, "AlreadyExists");
+        let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "bar", "uid": "bar", "controller": true}]);
+        for (name, owners) in [("foo", json!([])), ("owned", owner)] {
+            let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": name, "ownerReferences": owners}});
+            let create = [Effect::Create(body.to_string())];
+            world.perform(&create).expect("the name is free");
+            let refusal = world.perform(&create).expect_err("the name is taken");
+            assert_eq!(refusal.reason, "AlreadyExists");
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Credentials of a registry, as `docker login` keeps them in a file. Only those that are in it: a credential
-//! helper is a program of somebody else, and none is run.
+//! helper is another program, and none is run.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Who pushes, and who says so.
 #[derive(PartialEq, Eq)]
 pub(super) struct Login {
-    /// User and password; nobody if none.
+    /// User and password; none if the push is anonymous.
     user: Option<(String, String)>,
     /// The file, or the option.
     pub(super) source: String,
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// The credentials of a registry in the file of the user; nobody if it has none.
+/// The credentials of a registry in the file of the user; anonymous if it has none.
 ///
 /// # Errors
 /// The file can't be read, or a credential helper has them.
@@ -59,7 +59,7 @@ pub(super) fn of(registry: &str) -> anyhow::Result<Login> {
 fn anonymous() -> Login {
     Login {
         user: None,
-        source: "nobody".to_owned(),
+        source: "no file".to_owned(),
     }
 }
 

@@ -99,7 +99,7 @@ fn create(folder: &Path, files: &[File]) -> anyhow::Result<()> {
     files.iter().try_for_each(|file| write(folder, file))
 }
 
-/// Files of somebody else are never overwritten.
+/// Files that this command did not write are never overwritten.
 fn check_free(folder: &Path) -> anyhow::Result<()> {
     let shown = folder.display();
     match fs::read_dir(folder) {

@@ -43,8 +43,10 @@ With --conformance this is only the plain run. Then the job runs again and again
 one thing goes wrong at one call: it is made twice, the host is killed before, between or after its effects, an effect
 is refused as a conflict, other clients write the objects, the pod is missing, terminating or another one of the same
 name, or the job is deleted. Repetitions must end as the plain run does. No run may end in a trap, without a reason,
-with a second object beside the first, or with a write to another pod. A release must leave nothing behind. The table
-has a line for each function and mishap; the exit code is 0 if all are ok.")]
+with a second object beside the first, or with a write to another pod. After a release, a pod that stays must have no label of the job and no finalizer that
+the action added, and no object that the action created for it may exist. A plain run without an effect in which a
+target does not succeed tests nothing, and is refused. The table has a line for each function and mishap; the exit
+code is 0 if all are ok.")]
 pub(super) struct Arguments {
     /// The component
     file: PathBuf,

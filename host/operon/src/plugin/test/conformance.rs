@@ -12,6 +12,7 @@ mod twist;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use operon_core::action::OpsProgress;
 
 use self::{
     drive::{Call, Run},
@@ -20,13 +21,16 @@ use self::{
     table::Row,
     twist::{Function, Mishap, Twist},
 };
-use super::{changes::Paint, subject::Subject};
+use super::{
+    changes::Paint,
+    subject::{State, Subject},
+};
 use crate::{plugin::load::Loaded, stdout::print};
 
 /// How long a test runs before it says that it does, and then again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Rounds of a run beyond those of the plain one: after a mishap a host needs more.
+/// Rounds of a run beyond those in which the plain one must come to rest: after a mishap a host needs more.
 const MORE_ROUNDS: usize = 5;
 
 /// Runs all scenarios, and shows their table.
@@ -39,14 +43,31 @@ pub(super) async fn run(
     rounds: usize,
     paint: Paint,
 ) -> anyhow::Result<()> {
-    let plain = Run::of(subject.clone(), Twist::default(), rounds).await;
-    if let Some(fault) = verdict(&plain, &subject.world, &plain, None) {
+    // All runs have the same number of rounds: a wait must not end in one of them because it has more time.
+    let most = rounds + MORE_ROUNDS;
+    let plain = Run::of(subject.clone(), Twist::default(), most).await;
+    ensure!(
+        plain.rounds <= rounds || plain.last_change < rounds,
+        "the plain run, in which nothing goes wrong, does not come to rest in {}: raise --rounds, or the action writes in every round",
+        table::count(rounds, "round")
+    );
+    if let Some(fault) = verdict(&plain, &subject.world, &plain, most, None) {
         bail!("the plain run, in which nothing goes wrong: {fault}");
     }
+    let has_effects = plain.calls.iter().any(|call| call.effects > 0);
+    let has_succeeded = |target: &State| target.progress == OpsProgress::Succeeded;
+    ensure!(
+        has_effects || plain.subject.targets.iter().all(has_succeeded),
+        "nothing was tested: the plain run has no effect, and ends as {}: give targets, parameters and objects with which the action acts",
+        outcomes(&plain)
+    );
     print(&table::plain(&plain, paint))?;
+    let mut tried = plain.calls.clone();
+    tried.retain(|call| call.round <= rounds);
     let mut suite = Suite {
         subject,
-        rounds: rounds + MORE_ROUNDS,
+        tried,
+        rounds: most,
         plain_end: End::of(&plain, &subject.world),
         plain,
         canceled: Vec::new(),
@@ -86,11 +107,22 @@ fn setup(subject: &Subject<'_>, again: &Loaded) -> Row {
     }
 }
 
+/// How the run of a case ended.
+enum Tried {
+    /// Its mishap changed nothing: it is no run.
+    Nothing,
+    Good,
+    /// What is wrong with it.
+    Wrong(String),
+}
+
 /// All runs of a test.
 struct Suite<'a> {
     subject: &'a Subject<'a>,
     rounds: usize,
     plain: Run<'a>,
+    /// The calls of the plain run at which something may go wrong: after it there are rounds left to come to rest.
+    tried: Vec<Call>,
     plain_end: End,
     /// The runs whose job is deleted before a call: the number of the call, the calls, and the end.
     canceled: Vec<(usize, Vec<Call>, End)>,
@@ -102,7 +134,7 @@ struct Suite<'a> {
 impl Suite<'_> {
     /// Deletes the job before each call of `operate-target`.
     async fn cancel(&mut self) {
-        let calls = self.plain.calls.iter().enumerate();
+        let calls = self.tried.iter().enumerate();
         let calls = calls.filter(|(_, call)| call.function == Function::Operate);
         let calls: Vec<_> = calls.map(|(number, _)| number).collect();
         for before in calls {
@@ -114,7 +146,7 @@ impl Suite<'_> {
 
     fn scenarios(&self) -> Vec<Scenario> {
         let has_made = !self.plain.made.is_empty();
-        let calls = &self.plain.calls;
+        let calls = &self.tried;
         let mut all = scenarios::of_operation(Function::Operate, calls, has_made);
         all.extend(scenarios::of_operation(Function::Progress, calls, has_made));
         let canceled = self.canceled.iter();
@@ -144,8 +176,13 @@ impl Suite<'_> {
                     elapsed.as_secs()
                 );
             }
-            let Some(wrong) = self.wrong(case).await else {
-                continue;
+            let wrong = match self.tried(case).await {
+                Tried::Nothing => {
+                    row.runs -= 1;
+                    continue;
+                }
+                Tried::Good => continue,
+                Tried::Wrong(wrong) => wrong,
             };
             if row.wrong.is_some() {
                 row.more += 1;
@@ -157,14 +194,18 @@ impl Suite<'_> {
     }
 
     /// What is wrong with the run of a case, and where it differs from a run that goes well.
-    async fn wrong(&self, case: &Case) -> Option<String> {
+    async fn tried(&self, case: &Case) -> Tried {
         let run = self.one(case.twist).await;
+        if !run.has_met {
+            return Tried::Nothing;
+        }
         let untouched;
         let end = match case.like {
             Like::Plain | Like::Nothing => &self.plain_end,
             Like::CanceledBefore(call) => {
                 let mut all = self.canceled.iter();
-                &all.find(|(before, _, _)| *before == call)?.2
+                all.find(|(before, _, _)| *before == call)
+                    .map_or(&self.plain_end, |(_, _, end)| end)
             }
             Like::Untouched => {
                 untouched = End::of(&self.untouched().await, &self.subject.world);
@@ -175,9 +216,12 @@ impl Suite<'_> {
             &run,
             &self.subject.world,
             &self.plain,
+            self.rounds,
             Some((case.like, end)),
-        )?;
-        Some(format!("{wrong} ({})", place(case.twist, &run.calls)))
+        );
+        wrong.map_or(Tried::Good, |wrong| {
+            Tried::Wrong(format!("{wrong} ({})", place(case.twist, &run.calls)))
+        })
     }
 
     /// A run without any call.

@@ -48,7 +48,7 @@ impl<'a> Script<'a> {
         let paint = Paint(color);
         let mut text = format!("\n{}\n", paint.strong(&format!("round {number}")));
         let writes = self.0.world.writes();
-        let before = self.told();
+        let before = self.shown();
         let seen = self.0.look();
         for place in 0..self.0.targets.len() {
             text.push_str(&self.turn(place, &seen, paint).await);
@@ -64,7 +64,7 @@ impl<'a> Script<'a> {
             .filter_map(|state| state.recheck_after);
         let wait = waits.min();
         self.0.world.pass(wait.unwrap_or_default());
-        let changed = self.0.world.writes() != writes || self.told() != before;
+        let changed = self.0.world.writes() != writes || self.shown() != before;
         if changed || wait.is_some() {
             return (text, Course::Goes);
         }
@@ -73,7 +73,7 @@ impl<'a> Script<'a> {
     }
 
     /// What the status would say, and what the pods are.
-    fn told(&self) -> Vec<String> {
+    fn shown(&self) -> Vec<String> {
         let targets = self.0.targets.iter().map(|state| {
             let pod = self.0.world.pod(&state.name);
             format!("{:?} {:?} {:?}", state.extra_info, state.failure, pod)

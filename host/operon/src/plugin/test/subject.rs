@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) progress: OpsProgress,
     pub(super) failure: Option<Failure>,
     pub(super) recheck_after: Option<Duration>,
+    /// The last effects about it were refused: its failure is that of the API server, and not of the action.
+    pub(super) is_refused: bool,
     /// It has failed, and nothing is left to release.
     pub(super) is_released: bool,
 }
@@ -98,6 +100,7 @@ impl<'a> Subject<'a> {
             progress: OpsProgress::Processing,
             failure: None,
             recheck_after: None,
+            is_refused: false,
             is_released: false,
         });
         Self {
@@ -221,6 +224,7 @@ impl<'a> Subject<'a> {
 
 impl State {
     pub(super) fn refuse(&mut self, error: ActionError) {
+        self.is_refused = false;
         match error {
             ActionError::Retry(failure, after) => {
                 self.failure = Some(failure);

@@ -19,6 +19,12 @@ use super::kubelet::Kubelet;
 /// Controllers that give random names to their pods.
 const RANDOM: [&str; 4] = ["DaemonSet", "Job", "ReplicaSet", "ReplicationController"];
 
+/// The key that another client adds to the labels and annotations of objects.
+pub(super) const FOREIGN: &str = "other-client.example/touched";
+
+/// Where another client adds it.
+pub(super) const FOREIGN_MAPS: [&str; 2] = ["labels", "annotations"];
+
 /// The objects, and the clock.
 #[derive(Clone)]
 pub(super) struct World {
@@ -117,13 +123,15 @@ impl World {
         }
     }
 
-    /// Another pod with the same name, as a StatefulSet makes one. A controller that gives random names makes none:
-    /// there it is a pod of another client.
-    pub(super) fn recreate_pod(&mut self, name: &str) {
-        let Some(mut object) = self.cluster.object("v1", "Pod", name).cloned() else {
+    /// Another pod with the same name, as a StatefulSet makes one: from its template, here the pod with which the run
+    /// began. A controller that gives random names makes none: there it is a pod of another client.
+    pub(super) fn recreate_pod(&mut self, name: &str, began: &Self) {
+        let (Some(mut object), Some(pod)) = (
+            began.cluster.object("v1", "Pod", name).cloned(),
+            began.cluster.pod(name),
+        ) else {
             return;
         };
-        let pod = self.cluster.expect_pod(name);
         let is_random = pod
             .controller()
             .is_some_and(|owner| RANDOM.contains(&owner.kind.as_str()));
@@ -144,10 +152,13 @@ impl World {
         self.cluster.put(object);
     }
 
-    /// Every object gets another resource version, as another client's write gives it.
+    /// Another client adds a label and an annotation to every object; their resource versions change with that.
     pub(super) fn touch(&mut self) {
         let objects: Vec<Value> = self.cluster.objects().cloned().collect();
-        for object in objects {
+        for mut object in objects {
+            for map in FOREIGN_MAPS {
+                object["metadata"][map][FOREIGN] = "true".into();
+            }
             self.cluster.put(object);
         }
     }

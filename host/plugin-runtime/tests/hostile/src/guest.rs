@@ -142,8 +142,8 @@ impl Guest for Hostile {
         Ok(careless::operate(&target).unwrap_or_else(|| fine(&target, &job)))
     }
 
-    fn get_ops_progress(target: Target, _job: Job) -> Result<ProgressReport, ActionError> {
-        if let Some(report) = careless::progress(&target) {
+    fn get_ops_progress(target: Target, job: Job) -> Result<ProgressReport, ActionError> {
+        if let Some(report) = careless::progress(&target, &job) {
             return report;
         }
         Ok(ProgressReport {
@@ -165,7 +165,7 @@ impl Guest for Hostile {
         Ok(Operation {
             requirements: Vec::new(),
             limit: None,
-            effects: Vec::new(),
+            effects: careless::release(&target),
             extra_info: Vec::new(),
             unfinished: None,
             extra: Vec::new(),

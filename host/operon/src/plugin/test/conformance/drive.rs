@@ -1,6 +1,10 @@
 //! One run of a job from a fresh world, as the host drives it, with what goes wrong in it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use operon_core::action::{ActionError, Failure, ObjectReference, Operation, OpsProgress};
 
@@ -19,6 +23,8 @@ pub(super) struct Call {
     pub(super) target: String,
     /// How many effects it answered with.
     pub(super) effects: usize,
+    /// The round in which it was made, from 1.
+    pub(super) round: usize,
 }
 
 /// An object that the action created.
@@ -31,6 +37,12 @@ pub(super) struct Made {
 /// A run, and what it has seen so far.
 pub(super) struct Run<'a> {
     pub(super) subject: Subject<'a>,
+    /// The world with which it began.
+    pub(super) began: World,
+    /// Whether the mishap changed anything.
+    pub(super) has_met: bool,
+    /// The uids of the objects that another client has changed.
+    pub(super) touched: BTreeSet<String>,
     pub(super) twist: Twist,
     pub(super) calls: Vec<Call>,
     pub(super) made: Vec<Made>,
@@ -39,6 +51,8 @@ pub(super) struct Run<'a> {
     /// The rules that the action broke.
     pub(super) faults: Vec<String>,
     pub(super) rounds: usize,
+    /// The last round in which something changed, other than the message of a failure.
+    pub(super) last_change: usize,
 }
 
 /// How a call ended.
@@ -53,6 +67,9 @@ impl<'a> Run<'a> {
     /// Drives the job until all its targets have finished, nothing changes any more, or there are no rounds left.
     pub(super) async fn of(subject: Subject<'a>, twist: Twist, rounds: usize) -> Self {
         let mut run = Self {
+            began: subject.world.clone(),
+            has_met: twist.mishap.is_none(),
+            touched: BTreeSet::new(),
             subject,
             twist,
             calls: Vec::new(),
@@ -60,11 +77,12 @@ impl<'a> Run<'a> {
             most: BTreeMap::new(),
             faults: Vec::new(),
             rounds: 0,
+            last_change: 0,
         };
         let mut idle = 0;
         while run.rounds < rounds && idle < 2 && !run.is_over() {
             run.rounds += 1;
-            let before = run.told();
+            let (before, old) = (run.shown(), run.state());
             let saved = run.subject.targets.clone();
             let is_killed = run.round().await == Ended::Killed;
             if is_killed {
@@ -72,7 +90,10 @@ impl<'a> Run<'a> {
             }
             let waits = run.open().filter_map(|state| state.recheck_after).min();
             run.subject.world.pass(waits.unwrap_or_default());
-            idle = if run.told() == before && waits.is_none() && !is_killed {
+            if run.state() != old {
+                run.last_change = run.rounds;
+            }
+            idle = if run.shown() == before && waits.is_none() && !is_killed {
                 idle + 1
             } else {
                 0
@@ -99,20 +120,33 @@ impl<'a> Run<'a> {
         self.open().next().is_none()
     }
 
-    /// What the status would say, and what the world is.
-    fn told(&self) -> Vec<String> {
+    /// Whether the last rounds of so many changed nothing, or nothing is left to do.
+    pub(super) fn is_at_rest(&self, rounds: usize) -> bool {
+        self.last_change < rounds || self.is_over()
+    }
+
+    /// What the status would show, and what the world is.
+    fn shown(&self) -> Vec<String> {
         let targets = self.subject.targets.iter();
-        let told = targets.map(|state| {
+        let messages = targets.map(|state| format!("{:?}", state.failure));
+        messages.chain(self.state()).collect()
+    }
+
+    /// The state without the messages of failures: a message may count the seconds of a wait.
+    fn state(&self) -> Vec<String> {
+        let targets = self.subject.targets.iter();
+        let targets = targets.map(|state| {
             let State {
                 progress,
                 failure,
                 extra_info,
                 ..
             } = state;
-            format!("{progress:?} {failure:?} {extra_info:?}")
+            let reason = failure.as_ref().map(|failure| &failure.reason);
+            format!("{progress:?} {reason:?} {extra_info:?}")
         });
         let objects = self.subject.world.objects();
-        told.chain(objects.map(ToString::to_string)).collect()
+        targets.chain(objects.map(ToString::to_string)).collect()
     }
 
     async fn round(&mut self) -> Ended {

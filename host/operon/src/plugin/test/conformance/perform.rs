@@ -34,23 +34,23 @@ impl Run<'_> {
             function,
             target: target.map_or_else(String::new, |state| state.name.clone()),
             effects: 0,
+            round: self.rounds,
         });
         match self.mishap(number) {
             Some(Mishap::Before(fate)) => self.meet(place, fate),
             Some(Mishap::MadeDeleted) => {
                 for made in self.made.clone() {
+                    self.has_met |= self.stays(&made.object);
                     self.subject.world.delete(&made.object);
                 }
             }
-            None
-            | Some(
-                Mishap::Twice
-                | Mishap::Killed(_)
-                | Mishap::Conflict(_)
-                | Mishap::Meanwhile(_)
-                | Mishap::Touched
-                | Mishap::AskedFirst,
-            ) => return (number, Arc::clone(seen)),
+            Some(Mishap::Twice | Mishap::Killed(_) | Mishap::Conflict(_) | Mishap::AskedFirst) => {
+                self.has_met = true;
+                return (number, Arc::clone(seen));
+            }
+            None | Some(Mishap::Meanwhile(_) | Mishap::Touched) => {
+                return (number, Arc::clone(seen));
+            }
         }
         (number, self.subject.look())
     }
@@ -65,15 +65,26 @@ impl Run<'_> {
             return;
         };
         let world = &mut self.subject.world;
+        let before = world.pod(name);
         match fate {
             Fate::Missing => world.remove_pod(name),
             Fate::Terminating => {
-                if world.pod(name).is_some() {
+                if before.as_ref().is_some_and(|pod| !pod.deleting) {
                     world.delete(&pod(name));
                 }
             }
-            Fate::Recreated => world.recreate_pod(name),
+            Fate::Recreated => world.recreate_pod(name, &self.began),
         }
+        self.has_met |= world.pod(name) != before;
+    }
+
+    /// Another client changes every object.
+    fn touch(&mut self) {
+        self.subject.world.touch();
+        let uids = self.subject.world.objects();
+        let uids = uids.filter_map(|object| object["metadata"]["uid"].as_str());
+        self.touched = uids.map(str::to_owned).collect();
+        self.has_met |= !self.touched.is_empty();
     }
 
     pub(super) fn extra_info(&self, place: usize) -> Attributes {
@@ -108,7 +119,7 @@ impl Run<'_> {
         let mishap = self.mishap(number);
         match mishap {
             Some(Mishap::Meanwhile(fate)) => self.meet(place, fate),
-            Some(Mishap::Touched) => self.subject.world.touch(),
+            Some(Mishap::Touched) => self.touch(),
             Some(Mishap::Killed(performed) | Mishap::Conflict(performed)) => {
                 operation.effects.truncate(performed);
             }
@@ -134,6 +145,7 @@ impl Run<'_> {
             Ok(()) => {
                 state.extra_info = operation.extra_info;
                 state.recheck_after = None;
+                state.is_refused = false;
                 Ended::Done
             }
             Err(failure) => {
@@ -144,6 +156,7 @@ impl Run<'_> {
                     self.faults.push(fault);
                 }
                 state.failure = Some(failure);
+                state.is_refused = true;
                 Ended::Refused
             }
         }
@@ -180,16 +193,15 @@ impl Run<'_> {
         for object in new {
             let kind = object.kind.clone();
             let target = place;
-            self.made.push(Made { target, object });
+            let made = Made { target, object };
+            // It may have been created before, and deleted since.
+            self.made.retain(|known| *known != made);
+            self.made.push(made);
             let stays = |made: &&Made| {
                 made.target == place && made.object.kind == kind && self.stays(&made.object)
             };
-            let mut names: Vec<_> = self.made.iter().filter(stays).collect();
-            names.dedup();
-            let names: Vec<_> = names
-                .into_iter()
-                .map(|made| made.object.name.clone())
-                .collect();
+            let names = self.made.iter().filter(stays);
+            let names: Vec<_> = names.map(|made| made.object.name.clone()).collect();
             let most = self.most.entry((place, kind)).or_default();
             if names.len() > most.len() {
                 *most = names;
@@ -242,6 +254,7 @@ impl Run<'_> {
             state.refuse(error);
         } else if let Some(state) = self.subject.targets.get_mut(place) {
             state.failure = Some(error.failure().clone());
+            state.is_refused = false;
         }
     }
 }

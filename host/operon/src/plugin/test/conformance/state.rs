@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::super::{changes::fields, world::World};
+use super::super::{
+    changes::fields,
+    world::{FOREIGN, FOREIGN_MAPS, World},
+};
 
 /// Fields of an object's metadata that every write changes, or that say nothing about the object.
 const NOISE: [&str; 5] = [
@@ -46,6 +49,7 @@ impl State {
             let mut object = object.clone();
             if let Some(metadata) = object["metadata"].as_object_mut() {
                 metadata.retain(|key, _| !NOISE.contains(&key.as_str()));
+                drop_foreign(metadata);
             }
             words.apply(&mut object, left.now());
             objects.entry(called).or_default().push(object);
@@ -57,11 +61,17 @@ impl State {
     }
 
     /// The first difference from the state that another run has left, in one line.
-    pub(super) fn difference(&self, expected: &Self, other: &str) -> Option<String> {
+    pub(super) fn difference(
+        &self,
+        expected: &Self,
+        other: &str,
+        skipped: &BTreeSet<String>,
+    ) -> Option<String> {
         let names = expected.0.keys().chain(self.0.keys());
         let names: BTreeSet<_> = names.collect();
         names
             .into_iter()
+            .filter(|name| !skipped.contains(*name))
             .find_map(|name| self.difference_of(name, expected, other))
     }
 
@@ -90,6 +100,18 @@ impl State {
             value(&is),
             value(&was)
         ))
+    }
+}
+
+/// Removes what another client has added.
+fn drop_foreign(metadata: &mut Map<String, Value>) {
+    for map in FOREIGN_MAPS {
+        if let Some(Value::Object(fields)) = metadata.get_mut(map) {
+            fields.remove(FOREIGN);
+            if fields.is_empty() {
+                metadata.remove(map);
+            }
+        }
     }
 }
 
@@ -234,7 +256,7 @@ mod tests {
             left("a-1", "2026-01-01T00:00:00Z"),
             left("b-2", "2026-01-02T00:00:00Z"),
         );
-        assert_eq!(one.difference(&other, "there"), None);
+        assert_eq!(one.difference(&other, "there", &BTreeSet::new()), None);
         assert_eq!(one, other);
     }
 
@@ -245,7 +267,8 @@ mod tests {
         let mut more = began.clone();
         more.put(&map("new", &json!({}))).expect("it has a name");
         let more = State::of(&began, &more);
-        let difference = |one: &State, other: &State| one.difference(other, "there");
+        let difference =
+            |one: &State, other: &State| one.difference(other, "there", &BTreeSet::new());
         assert_eq!(
             difference(&more, &same).as_deref(),
             Some("new ConfigMap exists; there it does not")
@@ -265,10 +288,35 @@ mod tests {
         let began =
             world(&[json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "foo"}})]);
         let mut left = began.clone();
-        left.recreate_pod("foo");
-        let difference = State::of(&began, &left).difference(&State::of(&began, &began), "there");
+        left.recreate_pod("foo", &began);
+        let (is, was) = (State::of(&began, &left), State::of(&began, &began));
+        let difference = is.difference(&was, "there", &BTreeSet::new());
         let said = difference.expect("they differ");
         assert!(said.starts_with("Pod foo: metadata.uid is "), "{said}");
+    }
+
+    #[test]
+    fn a_recreated_pod_has_no_mark_and_needs_no_pod_of_now() {
+        let began =
+            world(&[json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "foo"}})]);
+        let mut left = began.clone();
+        let mut marked = left.objects().next().expect("the pod").clone();
+        marked["metadata"]["labels"] = json!({"mark": "yes"});
+        left.put(&marked).expect("it has a name");
+        for _ in 0..2 {
+            left.recreate_pod("foo", &began);
+            let pod = left.pod("foo").expect("there is another pod");
+            assert!(pod.labels.is_empty(), "{:?}", pod.labels);
+            left.remove_pod("foo");
+        }
+    }
+
+    #[test]
+    fn what_another_client_adds_is_no_difference() {
+        let began = world(&[map("old", &json!({}))]);
+        let mut left = began.clone();
+        left.touch();
+        assert_eq!(State::of(&began, &left), State::of(&began, &began));
     }
 
     #[test]
