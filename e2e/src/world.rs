@@ -360,6 +360,20 @@ impl World {
             .collect())
     }
 
+    /// Waits for Events about an object, by its name, with these reasons. They are sent after the status.
+    pub async fn events_about(&self, regarding: &str, reasons: &[&str]) {
+        self.eventually(
+            &format!("Events about {regarding}: {reasons:?}"),
+            async || {
+                let found = self.event_reasons(regarding).await?;
+                let is_there = |reason: &&str| found.iter().any(|found| found == reason);
+                ensure!(reasons.iter().all(is_there), "{found:?}");
+                Ok(())
+            },
+        )
+        .await;
+    }
+
     /// Everything that helps to see what went wrong.
     pub async fn state(&self) -> String {
         let mut text = format!(

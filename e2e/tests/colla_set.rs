@@ -81,19 +81,16 @@ async fn kubectl_scale_brings_pods_and_takes_them_out_of_service_before_they_go(
             .kubectl_says(&["scale", "cls/shop", "--replicas=1"])
             .await;
         let one = world.colla_set_serves("shop", 1).await;
-        let events = world.event_reasons("shop").await.expect("Events");
-        for reason in ["PodsCreated", "ScaledIn"] {
-            assert!(events.contains(&reason.to_owned()), "{events:?}");
-        }
+        world
+            .events_about("shop", &["PodsCreated", "ScaledIn"])
+            .await;
         for pod in five
             .iter()
             .filter(|pod| pod.name_any() != one[0].name_any())
         {
-            let reasons = world.event_reasons(&pod.name_any()).await.expect("Events");
-            assert!(
-                reasons.contains(&"ServiceNotReady".to_owned()),
-                "{reasons:?}"
-            );
+            world
+                .events_about(&pod.name_any(), &["ServiceNotReady"])
+                .await;
         }
         world
             .kubectl_says(&["scale", "cls/shop", "--replicas=2"])
@@ -281,13 +278,9 @@ async fn pod_decorations_are_named_as_not_applied_while_their_kind_exists_and_th
         says_decorated(world, None).await;
         select("shop").await;
         says_decorated(world, Some("sidecar")).await;
-        let reasons = world.event_reasons("shop").await.expect("Events");
-        assert!(
-            reasons
-                .iter()
-                .any(|reason| reason == POD_DECORATIONS_NOT_APPLIED),
-            "{reasons:?}"
-        );
+        world
+            .events_about("shop", &[POD_DECORATIONS_NOT_APPLIED])
+            .await;
         world.kubectl_says(&["delete", crd]).await;
         says_decorated(world, None).await;
         world.colla_set_serves("shop", 1).await;

@@ -53,6 +53,7 @@ async fn the_pods_of_a_deleted_set_leave_service_first_and_one_that_is_held_is_n
             (&pods[0], &["ServiceNotReady", "PodDeletion"][..]),
             (&pods[1], &["PodDeletion"]),
         ] {
+            world.events_about(&pod.name_any(), expected).await;
             let reasons = world.event_reasons(&pod.name_any()).await.expect("Events");
             for reason in ["ServiceNotReady", "PodDeletion"] {
                 let is_reported = reasons.contains(&reason.to_owned());

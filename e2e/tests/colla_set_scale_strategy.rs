@@ -20,11 +20,7 @@ async fn named_pods_leave_service_are_deleted_and_others_are_created() {
         let again = world.colla_set_serves("shop", 2).await;
         assert!(names(&again).contains(&pods[1].name_any()));
         assert_eq!(instance_ids(&again), [0, 1]);
-        let reasons = world.event_reasons(&named).await.expect("Events");
-        assert!(
-            reasons.contains(&"ServiceNotReady".to_owned()),
-            "{reasons:?}"
-        );
+        world.events_about(&named, &["ServiceNotReady"]).await;
         world
             .eventually("the name that fits no pod is said", async || {
                 let conditions = status(&world.get::<CollaSet>("shop").await?).conditions;

@@ -90,8 +90,7 @@ async fn a_job_pauses_after_a_failure_until_it_may_go_on() {
                 job::reason(found, "Stalled").as_deref() == Some("TooManyFailures")
             })
             .await;
-        let reasons = world.event_reasons("opj").await.expect("events");
-        assert!(reasons.contains(&"Blocked".to_owned()), "{reasons:?}");
+        world.events_about("opj", &["Blocked"]).await;
         assert_eq!(
             identities(&world.settled("foo", 1).await),
             identities(&before)
@@ -134,13 +133,7 @@ async fn a_failure_cancels_a_job_and_what_it_has_begun_is_undone() {
         for pod in &before {
             world.assert_untouched(pod).await;
         }
-        world
-            .eventually("an Event says that the job was canceled", async || {
-                let reasons = world.event_reasons("opj").await?;
-                ensure!(reasons.contains(&"Canceled".to_owned()), "{reasons:?}");
-                Ok(())
-            })
-            .await;
+        world.events_about("opj", &["Canceled"]).await;
         // Nothing starts a canceled job again.
         world
             .patch::<OperationJob>(

@@ -90,8 +90,7 @@ async fn two_pods_are_replaced_one_partition_at_a_time() {
             "at least there were {} ready endpoints",
             endpoints.least()
         );
-        let events = world.event_reasons("opj").await.expect("events");
-        assert!(events.contains(&"Succeeded".to_owned()), "{events:?}");
+        world.events_about("opj", &["Succeeded"]).await;
     })
     .await;
 }
