@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fmt::Debug,
     future::Future,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, ListParams, Object},
+    api::{ApiResource, GroupVersionKind, ListParams, Object},
     runtime::reflector::ObjectRef,
 };
 use operon_api::OperationJob;
@@ -26,7 +27,7 @@ use operon_core::operation_job::{
     },
     plan::{Plan, plan},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::OperationJobs;
 use crate::{recent::Recent, status::whole_seconds};
@@ -260,30 +261,16 @@ impl OperationJobs {
         kind: &'static Kind,
         since: Timestamp,
     ) -> Result<Arc<Sizes>, String> {
-        let key = (namespace.to_owned(), kind.plural);
-        if let Some(((at, found), _)) = self.starts.sizes.get(&key)
-            && at >= since
-        {
-            return found;
-        }
-        let resource = ApiResource {
-            group: kind.group.to_owned(),
-            version: kind.version.to_owned(),
-            api_version: match kind.group {
-                "" => kind.version.to_owned(),
-                group => format!("{group}/{}", kind.version),
-            },
-            kind: kind.name.to_owned(),
-            plural: kind.plural.to_owned(),
-        };
+        let named = GroupVersionKind::gvk(kind.group, kind.version, kind.name);
+        let resource = ApiResource::from_gvk_with_plural(&named, kind.plural);
         let api: Api<Sized> = Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let at = whole_seconds((self.clock)());
-        let found = list(kind.name, namespace, api).await.map(|found| {
+        let read = async {
+            let found = list(kind.name, namespace, api).await?;
             let sizes = found.iter().filter_map(|found| size(kind, found));
-            Arc::new(sizes.collect::<Sizes>())
-        });
-        self.starts.sizes.keep(key, (at, found.clone()), LASTS);
-        found
+            Ok(sizes.collect())
+        };
+        let key = (namespace.to_owned(), kind.plural);
+        self.recent(&self.starts.sizes, key, since, read).await
     }
 
     async fn budgets(
@@ -291,37 +278,44 @@ impl OperationJobs {
         namespace: &str,
         since: Timestamp,
     ) -> Result<Arc<Vec<PodDisruptionBudget>>, String> {
-        if let Some(((at, found), _)) = self.starts.budgets.get(namespace)
+        let api: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), namespace);
+        let read = list("PodDisruptionBudget", namespace, api);
+        let key = namespace.to_owned();
+        self.recent(&self.starts.budgets, key, since, read).await
+    }
+
+    /// What was found lately, if not before this time; otherwise what is read now, which is remembered.
+    async fn recent<K: Eq + Hash, T>(
+        &self,
+        found: &Recent<K, Found<T>>,
+        key: K,
+        since: Timestamp,
+        read: impl Future<Output = Result<T, String>>,
+    ) -> Result<Arc<T>, String> {
+        if let Some(((at, known), _)) = found.get(&key)
             && at >= since
         {
-            return found;
+            return known;
         }
-        let api: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), namespace);
         let at = whole_seconds((self.clock)());
-        let found = list("PodDisruptionBudget", namespace, api).await;
-        let found = found.map(Arc::new);
-        let (key, kept) = (namespace.to_owned(), (at, found.clone()));
-        self.starts.budgets.keep(key, kept, LASTS);
-        found
+        let now = read.await.map(Arc::new);
+        found.keep(key, (at, now.clone()), LASTS);
+        now
     }
 }
 
 /// All objects of a kind in a namespace, or a sentence that says why they are not known.
 async fn list<K>(kind: &str, namespace: &str, api: Api<K>) -> Result<Vec<K>, String>
 where
-    K: Clone + Debug + serde::de::DeserializeOwned,
+    K: Clone + Debug + DeserializeOwned,
 {
     let params = ListParams::default();
-    let found = within(api.list(&params)).await;
-    let failed = |why| format!("the {kind}s of namespace {namespace:?} are not known: {why}");
-    found.map(|found| found.items).map_err(failed)
-}
-
-async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
-    match tokio::time::timeout(PATIENCE, request).await {
+    let found = match tokio::time::timeout(PATIENCE, api.list(&params)).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-    }
+    };
+    let failed = |why| format!("the {kind}s of namespace {namespace:?} are not known: {why}");
+    found.map(|found| found.items).map_err(failed)
 }
 
 fn size(kind: &Kind, found: &Sized) -> Option<(Workload, Size)> {

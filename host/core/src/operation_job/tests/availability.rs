@@ -115,11 +115,7 @@ impl Scene {
         let availability = Availability::of(job, &starting, &self.inventory, now);
         let operated = operated(job).chain(self.others.clone());
         self.world.availability = availability.without(operated);
-        let targets = self.world.run().targets.into_iter();
-        targets
-            .filter(|target| matches!(target.step, TargetStep::Start { .. }))
-            .map(|target| target.detail.name)
-            .collect()
+        self.world.run().starting().map(|pod| pod.name).collect()
     }
 
     /// Why others do not.

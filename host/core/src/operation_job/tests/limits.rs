@@ -21,11 +21,7 @@ fn percent(text: &str) -> IntOrString {
 
 /// The names of the targets that start.
 fn starting(world: &World) -> Vec<String> {
-    let targets = world.run().targets.into_iter();
-    targets
-        .filter(|target| matches!(target.step, TargetStep::Start { .. }))
-        .map(|target| target.detail.name)
-        .collect()
+    world.run().starting().map(|pod| pod.name).collect()
 }
 
 #[test]
