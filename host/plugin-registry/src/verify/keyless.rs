@@ -170,7 +170,7 @@ fn identity(certificate: &CertificateInfo) -> Option<Identity> {
 fn claimed(certificate: &CertificateInfo) -> String {
     identity(certificate).map_or_else(
         || "a certificate without issuer and subject".to_owned(),
-        // A certificate may be of anybody until it is verified.
+        // Until a certificate is verified, it proves nothing about its owner.
         |identity| shown::phrase(&identity.to_string()),
     )
 }
