@@ -1,7 +1,7 @@
 //! What the stories are told with: a [`World`](world::World) of their own (a namespace, named after the
 //! test), builders for what they put into it, and `eventually` instead of sleeping.
 //!
-//! The stories themselves are in `tests/`, one file per subject. They run against a cluster in which
+//! The stories themselves are in `tests/stories`, one file per subject. They run against a cluster in which
 //! Operon is installed; `cargo xtask test` makes one and says where it is (see [`environment`]).
 //! Nothing here knows how the host does what it does: stories look at the world only.
 

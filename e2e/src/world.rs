@@ -85,8 +85,8 @@ pub async fn story_named(name: &str, story: impl AsyncFnOnce(&World)) {
 /// The name of the test function that an async closure was written in.
 pub fn test_name<S>() -> &'static str {
     let path = type_name::<S>();
-    let mut parts = path.split("::").filter(|part| !part.starts_with('{'));
-    parts.nth(1).unwrap_or(path)
+    let function = path.split("::{").next().unwrap_or(path);
+    function.rsplit("::").next().unwrap_or(function)
 }
 
 impl World {

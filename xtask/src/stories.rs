@@ -1,9 +1,9 @@
-//! The end-to-end stories of `e2e/tests`: which there are, on which cluster each is told, and how.
+//! The end-to-end stories of `e2e/tests/stories`: which there are, on which cluster each is told, and how.
 //!
 //! Most run on the nodes that were asked for. Some need several nodes, which come and go, and a machine is
 //! only one: theirs are simulated.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -35,73 +35,94 @@ pub(crate) struct With {
     pub(crate) keep: bool,
 }
 
-/// A file of stories, and those of them that are told: all, unless they are named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct File {
+/// A story: a test of the program `stories` of the package `operon-e2e`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Story {
+    /// The name of its file.
+    file: String,
+    /// `file::function`, as the test is called.
     name: String,
-    only: Option<Vec<String>>,
+}
+
+impl Story {
+    fn needs_simulated_nodes(&self) -> bool {
+        SIMULATED.iter().any(|begin| self.file.starts_with(begin))
+    }
+
+    fn runs_hosts(&self) -> bool {
+        ALONE.iter().any(|end| self.file.ends_with(end))
+    }
+
+    fn measures(&self) -> bool {
+        self.file.starts_with(UNDISTURBED)
+    }
 }
 
 /// The stories to tell: all, or those whose name, as `file::story`, holds this text.
-pub(crate) fn choose(text: Option<&str>) -> Result<Vec<File>> {
-    let folder = tools::workspace_dir().join("e2e/tests");
+pub(crate) fn choose(text: Option<&str>) -> Result<Vec<Story>> {
+    let folder = tools::workspace_dir().join("e2e/tests/stories");
     let entries = std::fs::read_dir(&folder)
         .with_context(|| format!("failed to read {}", folder.display()))?;
-    let mut files = Vec::new();
+    let main = source(&folder.join("main.rs"))?;
+    let mut stories = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             continue;
         };
-        let Some(name) = name.strip_suffix(".rs") else {
+        let Some(file) = name.strip_suffix(".rs").filter(|file| *file != "main") else {
             continue;
         };
-        let source = std::fs::read_to_string(&path)
-            .with_context(|| format!("failed to read {}", path.display()))?;
-        files.extend(chosen(name, &source, text));
+        let declaration = format!("mod {file};");
+        if !main.lines().any(|line| line == declaration) {
+            bail!(
+                "{} lacks the line `{declaration}`",
+                folder.join("main.rs").display()
+            );
+        }
+        stories.extend(stories_in(file, &source(&path)?));
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    if files.is_empty() {
+    stories.retain(|story| text.is_none_or(|text| story.name.contains(text)));
+    stories.sort();
+    if stories.is_empty() {
         bail!("there is no such story in {}", folder.display());
     }
-    Ok(files)
+    Ok(stories)
 }
 
-/// The stories of a file that are told, if there are any.
-fn chosen(name: &str, source: &str, text: Option<&str>) -> Option<File> {
-    let only = text.map(|text| {
-        let stories = stories_in(source);
-        let is_meant = |story: &&str| format!("{name}::{story}").contains(text);
-        stories.filter(is_meant).map(str::to_owned).collect()
-    });
-    let file = File {
-        name: name.to_owned(),
-        only,
-    };
-    (file.only != Some(Vec::new())).then_some(file)
+fn source(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
 }
 
-/// The names of the stories in a file: functions that are marked as tests.
-fn stories_in(source: &str) -> impl Iterator<Item = &str> {
+/// The stories of a file: its functions that are marked as tests.
+fn stories_in(file: &str, source: &str) -> Vec<Story> {
     let mut lines = source.lines();
-    std::iter::from_fn(move || {
+    let names = std::iter::from_fn(|| {
         lines.find(|line| line.starts_with("#[tokio::test"))?;
         let function = lines.find_map(|line| line.strip_prefix("async fn "))?;
         function.split_once('(').map(|(name, _)| name)
-    })
+    });
+    names
+        .map(|name| Story {
+            file: file.to_owned(),
+            name: format!("{file}::{name}"),
+        })
+        .collect()
 }
 
 /// Tells these stories: on each kind of nodes that one of them needs, a cluster is brought up, and ended
 /// again.
-pub(crate) fn tell(files: &[File], nodes: Nodes, with: &With, progress: &Progress) -> Result<()> {
-    let nodes_of = |file: &File| {
-        if SIMULATED.iter().any(|begin| file.name.starts_with(begin)) {
-            Nodes::Simulated
-        } else {
-            nodes
-        }
+pub(crate) fn tell(
+    stories: &[Story],
+    nodes: Nodes,
+    with: &With,
+    progress: &Progress,
+) -> Result<()> {
+    let nodes_of = |story: &Story| match story.needs_simulated_nodes() {
+        true => Nodes::Simulated,
+        false => nodes,
     };
     for nodes in [Nodes::Real, Nodes::Simulated] {
-        let here: Vec<_> = files.iter().filter(|f| nodes_of(f) == nodes).collect();
+        let here: Vec<_> = stories.iter().filter(|s| nodes_of(s) == nodes).collect();
         if !here.is_empty() {
             tell_on(nodes, &here, with, progress)?;
         }
@@ -109,7 +130,7 @@ pub(crate) fn tell(files: &[File], nodes: Nodes, with: &With, progress: &Progres
     Ok(())
 }
 
-fn tell_on(nodes: Nodes, files: &[&File], with: &With, progress: &Progress) -> Result<()> {
+fn tell_on(nodes: Nodes, stories: &[&Story], with: &With, progress: &Progress) -> Result<()> {
     let name = format!("test-{nodes}");
     let options = Options {
         services: nodes == Nodes::Real,
@@ -122,7 +143,7 @@ fn tell_on(nodes: Nodes, files: &[&File], with: &With, progress: &Progress) -> R
             host: &host,
             with,
         };
-        stage.tell(files, progress)
+        stage.tell(stories, progress)
     });
     if let Err(error) = &told {
         progress.say(format!("the stories failed: {error:#}"));
@@ -148,12 +169,11 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     /// First those that share the host, then, alone, those that measure, and last those that kill hosts.
-    fn tell(&self, files: &[&File], progress: &Progress) -> Result<()> {
-        let is_alone = |file: &&&File| ALONE.iter().any(|end| file.name.ends_with(end));
-        let (alone, beside_host): (Vec<&File>, Vec<_>) = files.iter().partition(is_alone);
-        let (undisturbed, shared): (Vec<&File>, Vec<_>) = beside_host
-            .into_iter()
-            .partition(|file| file.name.starts_with(UNDISTURBED));
+    fn tell(&self, stories: &[&Story], progress: &Progress) -> Result<()> {
+        let (alone, beside_host): (Vec<&Story>, Vec<_>) =
+            stories.iter().partition(|story| story.runs_hosts());
+        let (undisturbed, shared): (Vec<&Story>, Vec<_>) =
+            beside_host.into_iter().partition(|story| story.measures());
         if !shared.is_empty() {
             let mut stories = self.stories(&shared, AT_A_TIME, progress)?;
             tools::run(progress, "end-to-end stories", &mut stories)?;
@@ -174,24 +194,23 @@ impl Stage<'_> {
     }
 
     /// These stories, so many at a time.
-    fn stories(&self, files: &[&File], at_a_time: usize, progress: &Progress) -> Result<Command> {
+    fn stories(
+        &self,
+        stories: &[&Story],
+        at_a_time: usize,
+        progress: &Progress,
+    ) -> Result<Command> {
         let mut command = self.cargo_test(progress)?;
-        for file in files {
-            command.args(["--test", &file.name]);
-        }
-        command.args(["--", &format!("--test-threads={at_a_time}")]);
-        let only = files.iter().filter_map(|file| file.only.as_ref()).flatten();
-        let only: Vec<_> = only.collect();
-        if !only.is_empty() {
-            command.arg("--exact").args(only);
-        }
+        command
+            .args(["--", "--exact", &format!("--test-threads={at_a_time}")])
+            .args(stories.iter().map(|story| &story.name));
         Ok(command)
     }
 
     fn cargo_test(&self, progress: &Progress) -> Result<Command> {
         let mut command = tools::cargo();
         command
-            .args(["test", "--quiet", "--workspace", "--no-fail-fast"])
+            .args(["test", "--workspace", "--test", "stories"])
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .env("OPERON_NODES", self.cluster.nodes().to_string())
             .env("OPERON_KUBECTL", Tool::Kubectl.ensure(progress)?)
@@ -277,17 +296,25 @@ async fn a_last_helper() {
 
     #[test]
     fn stories_are_the_functions_that_are_marked_as_tests() {
-        let stories: Vec<_> = stories_in(SOURCE).collect();
-        assert_eq!(stories, ["one_thing", "another_thing"]);
+        let stories = stories_in("a_file", SOURCE);
+        let names: Vec<_> = stories.iter().map(|story| story.name.as_str()).collect();
+        assert_eq!(names, ["a_file::one_thing", "a_file::another_thing"]);
     }
 
     #[test]
     fn a_story_is_chosen_by_its_own_name_or_its_files() {
-        let only = |text: Option<&str>| chosen("a_file", SOURCE, text).map(|file| file.only);
-        let names = |names: &[&str]| Some(Some(names.iter().map(|n| (*n).to_owned()).collect()));
-        assert_eq!(only(None), Some(None));
-        assert_eq!(only(Some("one_")), names(&["one_thing"]));
-        assert_eq!(only(Some("a_file")), names(&["one_thing", "another_thing"]));
-        assert_eq!(only(Some("helper")), None);
+        let one = choose(Some("lost_node::")).expect("a file of the project");
+        assert!(
+            !one.is_empty() && one.iter().all(|story| story.file == "lost_node"),
+            "{one:?}"
+        );
+        let all = choose(None).expect("the stories of the project");
+        assert_eq!(
+            all.iter().filter(|story| story.file == "lost_node").count(),
+            one.len()
+        );
+        let name = one[0].name.split_once("::").expect("a name").1;
+        assert!(choose(Some(name)).expect("a story").contains(&one[0]));
+        assert!(choose(Some("there is none of this name")).is_err());
     }
 }

@@ -19,13 +19,13 @@ use operon_e2e::{
 
 /// The manifests of the English and of the Chinese README.
 const READMES: [&str; 2] = [
-    include_str!("../../host/core/src/job_flow/tests/jobflow-en.yaml"),
-    include_str!("../../host/core/src/job_flow/tests/jobflow-zh.yaml"),
+    include_str!("../../../host/core/src/job_flow/tests/jobflow-en.yaml"),
+    include_str!("../../../host/core/src/job_flow/tests/jobflow-zh.yaml"),
 ];
 
-const EXAMPLE: &str = include_str!("../../examples/jobflow/example.yaml");
-const FAILURE: &str = include_str!("../../examples/jobflow/failure.yaml");
-const OPTIONS: &str = include_str!("../../examples/jobflow/options.yaml");
+const EXAMPLE: &str = include_str!("../../../examples/jobflow/example.yaml");
+const FAILURE: &str = include_str!("../../../examples/jobflow/failure.yaml");
+const OPTIONS: &str = include_str!("../../../examples/jobflow/options.yaml");
 
 /// A manifest with an image that the nodes have, the name of one of them, and less sleep.
 async fn adapted(world: &World, manifest: &str) -> String {

@@ -1,8 +1,7 @@
 //! Hosts are killed while ReactiveJobs change, or were not there yet when SAP's operator was: there are
 //! never two Jobs for one change.
 //!
-//! These stories run hosts of their own, so they run alone, after all others:
-//! `cargo test -p operon-e2e --test reactive_job_crash -- --test-threads=1`.
+//! These stories run hosts of their own, so they run alone, after all others.
 
 use std::collections::BTreeSet;
 

@@ -10,7 +10,7 @@ use operon_e2e::{
     prelude::*,
 };
 
-const SEED: &str = include_str!("../../examples/daemonjob/example.yaml");
+const SEED: &str = include_str!("../../../examples/daemonjob/example.yaml");
 
 const NAME: &str = "daemonjob-example";
 

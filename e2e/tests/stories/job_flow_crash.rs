@@ -1,8 +1,7 @@
 //! Hosts are killed at random moments while JobFlows run: no Job is made twice, and every flow ends as it
 //! would have without.
 //!
-//! This story runs hosts of its own, so it runs alone, after all others:
-//! `cargo test -p operon-e2e --test job_flow_crash -- --test-threads=1`.
+//! This story runs hosts of its own, so it runs alone, after all others.
 
 use std::{
     collections::BTreeMap,

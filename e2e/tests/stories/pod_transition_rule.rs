@@ -8,7 +8,7 @@ use operon_e2e::{colla_set, prelude::*, workload::pod_spec};
 use serde_json::Value;
 
 /// The rules of the example.
-const EXAMPLE: &str = include_str!("../../examples/collaset/podtransitionrule.yaml");
+const EXAMPLE: &str = include_str!("../../../examples/collaset/podtransitionrule.yaml");
 
 /// The rules of the pods of one app.
 fn rules(name: &str, app: &str, rules: &Value) -> Value {

@@ -14,7 +14,7 @@ use operon_e2e::{
 
 /// The seed's manifest, with an image that the nodes have.
 fn seed() -> String {
-    let manifest = include_str!("../../examples/reactivejob/reactivejob.yaml");
+    let manifest = include_str!("../../../examples/reactivejob/reactivejob.yaml");
     let (alpine, busybox) = ("image: alpine", "image: localhost/busybox:1.35");
     assert!(manifest.contains(alpine));
     manifest.replace(alpine, busybox)

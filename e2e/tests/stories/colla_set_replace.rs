@@ -11,8 +11,8 @@ use operon_e2e::{
     workload::gated_pod_spec,
 };
 
-const COLLA_SET: &str = include_str!("../../examples/collaset/collaset.yaml");
-const JOB: &str = include_str!("../../examples/replace/operationjob.yaml");
+const COLLA_SET: &str = include_str!("../../../examples/collaset/collaset.yaml");
+const JOB: &str = include_str!("../../../examples/replace/operationjob.yaml");
 
 /// The first words of a row of `kubectl get` whose name is this.
 fn row<'a>(rows: &'a [Vec<&str>], name: &str) -> &'a [&'a str] {

@@ -13,7 +13,7 @@ use operon_e2e::{
     workload::pod_spec,
 };
 
-const EXAMPLE: &str = include_str!("../../examples/collaset/collaset.yaml");
+const EXAMPLE: &str = include_str!("../../../examples/collaset/collaset.yaml");
 
 const AVAILABLE: &str = "podopslifecycle.kusionstack.io/service-available";
 

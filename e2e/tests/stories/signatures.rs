@@ -25,11 +25,12 @@ const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PULL_SECRET: &str = "e2e-signed";
 /// A file, its signature by an identity, and the trust root of that.
 const PUBLIC: &[u8] =
-    include_bytes!("../../host/plugin-registry/src/verify/fixtures/keyless/public.txt");
+    include_bytes!("../../../host/plugin-registry/src/verify/fixtures/keyless/public.txt");
 const PUBLIC_BUNDLE: &str =
-    include_str!("../../host/plugin-registry/src/verify/fixtures/keyless/public.sigstore.json");
-const PUBLIC_ROOT: &str =
-    include_str!("../../host/plugin-registry/src/verify/fixtures/keyless/public.trusted_root.json");
+    include_str!("../../../host/plugin-registry/src/verify/fixtures/keyless/public.sigstore.json");
+const PUBLIC_ROOT: &str = include_str!(
+    "../../../host/plugin-registry/src/verify/fixtures/keyless/public.trusted_root.json"
+);
 const ISSUER: &str = "https://github.com/login/oauth";
 const SUBJECT: &str = "w.vollprecht@gmail.com";
 

@@ -1,8 +1,7 @@
 //! The host itself dies, sleeps or is asked to go in the middle of a Replace; another takes over and
 //! finishes. There is never a serving pod less than there should be, and in the end none too many.
 //!
-//! These stories run hosts of their own, so they run alone, after all others:
-//! `cargo test -p operon-e2e --test crash -- --test-threads=1`.
+//! These stories run hosts of their own, so they run alone, after all others.
 
 use operon_e2e::{
     host::{Host, alone, pair},
