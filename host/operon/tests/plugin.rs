@@ -90,7 +90,7 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Result<Command> {
 #[test]
 fn a_new_crate_passes_its_own_test_outside_of_this_workspace() -> Result<()> {
     let folder = Folder::new()?;
-    let path = crate_of_an_author(&folder, "drain-node")?;
+    let path = crate_of_an_author(&folder, "mark-pod")?;
     let tested = printed(&mut cargo(&path, &["test", "--offline", "--quiet"])?)?;
     assert!(tested.contains("4 passed"), "{tested}");
     Ok(())
@@ -99,40 +99,30 @@ fn a_new_crate_passes_its_own_test_outside_of_this_workspace() -> Result<()> {
 #[test]
 fn a_new_crate_builds_into_a_component_that_fits_a_config_map() -> Result<()> {
     let folder = Folder::new()?;
-    let path = crate_of_an_author(&folder, "drain-node")?;
-    let mut build = folder.command(&[
-        "build",
-        "--path",
-        "drain-node",
-        "--",
-        "--offline",
-        "--quiet",
-    ]);
+    let path = crate_of_an_author(&folder, "mark-pod")?;
+    let mut build = folder.command(&["build", "--path", "mark-pod", "--", "--offline", "--quiet"]);
     let report = printed(build.env("CARGO_TARGET_DIR", target()?))?;
     let lines: Vec<_> = report.lines().collect();
     let [file, size, digest, "", next] = lines.as_slice() else {
         anyhow::bail!("{report}");
     };
-    assert_eq!(*file, "drain-node/drain-node.wasm");
+    assert_eq!(*file, "mark-pod/mark-pod.wasm");
     assert!(
         size.ends_with(" gzipped; a ConfigMap holds it as it is"),
         "{size}"
     );
-    let bytes = fs::read(path.join("drain-node.wasm"))?;
+    let bytes = fs::read(path.join("mark-pod.wasm"))?;
     assert_eq!(
         digest.trim(),
         format!("digest  {}", operon_plugin_registry::digest(&bytes))
     );
-    assert_eq!(
-        *next,
-        "Next: operon plugin inspect drain-node/drain-node.wasm"
-    );
+    assert_eq!(*next, "Next: operon plugin inspect mark-pod/mark-pod.wasm");
     assert!(bytes.len() < 300 << 10, "{} bytes", bytes.len());
-    let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+    let mut test = folder.command(&["test", "mark-pod.wasm", "--target", "pod.yaml"]);
     test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
     let shown = printed(test.current_dir(&path))?;
     assert!(
-        shown.contains("+ metadata.annotations[\"example.com/drain-node\"]: \"true\"\n"),
+        shown.contains("+ metadata.annotations[\"example.com/mark-pod\"]: \"true\"\n"),
         "{shown}"
     );
     Ok(())
@@ -309,23 +299,23 @@ fn a_component_that_no_host_loads_is_refused_with_the_reason_of_its_plugin() -> 
 #[test]
 fn a_new_crate_has_everything_and_says_what_is_next() -> Result<()> {
     let folder = Folder::new()?;
-    let printed = folder.printed(&["new", "drain-node"])?;
+    let printed = folder.printed(&["new", "mark-pod"])?;
     assert!(
-        printed.starts_with("Created drain-node: the action DrainNode\n"),
+        printed.starts_with("Created mark-pod: the action MarkPod\n"),
         "{printed}"
     );
-    let read = |path: &str| fs::read_to_string(folder.path("drain-node").join(path));
+    let read = |path: &str| fs::read_to_string(folder.path("mark-pod").join(path));
     let plugin = read("plugin.yaml")?;
     for line in [
-        "  action: DrainNode\n",
-        "      name: action-drain-node\n",
-        "    key: example.com/drain-node\n",
+        "  action: MarkPod\n",
+        "      name: action-mark-pod\n",
+        "    key: example.com/mark-pod\n",
         "    verbs: [patch]\n",
     ] {
         assert!(plugin.contains(line), "{line}{plugin}");
     }
-    assert!(read("job.yaml")?.contains("  action: DrainNode\n"));
-    assert!(read("src/lib.rs")?.contains("operon_sdk::register!(DrainNode);"));
+    assert!(read("job.yaml")?.contains("  action: MarkPod\n"));
+    assert!(read("src/lib.rs")?.contains("operon_sdk::register!(MarkPod);"));
     assert!(read("Cargo.toml")?.contains("operon-sdk = { path = \"sdk\" }"));
     for file in [
         "README.md",

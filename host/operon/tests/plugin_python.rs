@@ -10,21 +10,21 @@ use package::{Folder, error};
 
 #[test]
 fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result<()> {
-    let folder = Folder::with("drain-node", "python")?;
-    folder.use_installed("OPERON_PYTHON_VENV", "drain-node/build/venv")?;
+    let folder = Folder::with("mark-pod", "python")?;
+    folder.use_installed("OPERON_PYTHON_VENV", "mark-pod/build/venv")?;
     // What it prints, and what it does not handle, are lines of the host's log.
-    let source = folder.path("drain-node/action.py");
+    let source = folder.path("mark-pod/action.py");
     let code = fs::read_to_string(&source)?;
     let checked = "        pod = target.existing_pod()\n        key, value = annotation(job)\n        operation";
     ensure!(code.contains(checked), "{code}");
     let wrong = "        if target.name == \"wrong\":\n            print(\"trying\", 1)\n            print(\"and\", \"failing\", end=\"\")\n            raise ValueError(\"no such thing\")\n";
     fs::write(&source, code.replace(checked, &format!("{wrong}{checked}")))?;
-    let report = folder.printed(&["build", "--path", "drain-node"])?;
+    let report = folder.printed(&["build", "--path", "mark-pod"])?;
     let lines: Vec<_> = report.lines().collect();
     let [file, size, digest, needs, "", next] = lines.as_slice() else {
         anyhow::bail!("{report}");
     };
-    assert_eq!(*file, "drain-node/drain-node.wasm");
+    assert_eq!(*file, "mark-pod/mark-pod.wasm");
     let fits = " gzipped; too large for a ConfigMap, even gzipped: only by OCI";
     assert!(size.ends_with(fits), "{size}");
     let component = fs::read(folder.path(file))?;
@@ -34,20 +34,20 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
         needs.trim().starts_with("needs   components.maxSizeMiB="),
         "{needs}"
     );
-    let expected = "Next: operon plugin push drain-node/drain-node.wasm REGISTRY/NAME:TAG";
+    let expected = "Next: operon plugin push mark-pod/mark-pod.wasm REGISTRY/NAME:TAG";
     assert_eq!(*next, expected);
 
     let test = || {
-        let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+        let mut test = folder.command(&["test", "mark-pod.wasm", "--target", "pod.yaml"]);
         test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
-        test.current_dir(folder.path("drain-node"));
+        test.current_dir(folder.path("mark-pod"));
         test
     };
     let output = test().arg("--conformance").output()?;
     let shown = String::from_utf8(output.stdout)?;
     assert!(shown.ends_with(" scenarios, 0 failures\n"), "{shown}");
 
-    let job = folder.path("drain-node/job.yaml");
+    let job = folder.path("mark-pod/job.yaml");
     let manifest = fs::read_to_string(&job)?;
     let targets = "- name: foo\n    - name: bar\n    - name: wrong";
     fs::write(&job, manifest.replace("- name: foo", targets))?;
@@ -55,8 +55,8 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
     let shown = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
     for expected in [
         "  foo  operate-target: 1 effect\n",
-        "      + metadata.annotations[\"example.com/drain-node\"]: \"true\"\n",
-        "NotAnnotated: the annotation \"example.com/drain-node\" is not there yet\n",
+        "      + metadata.annotations[\"example.com/mark-pod\"]: \"true\"\n",
+        "NotAnnotated: the annotation \"example.com/mark-pod\" is not there yet\n",
         "  foo  get-ops-progress: Succeeded\n",
         "  bar  operate-target: failed: PodNotFound: there is no pod \"bar\"\n",
         "UncaughtError: ValueError: no such thing",

@@ -11,26 +11,23 @@ use package::{Folder, error};
 
 #[test]
 fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result<()> {
-    let folder = Folder::with("drain-node", "typescript")?;
-    folder.use_installed("OPERON_NODE_MODULES", "drain-node/node_modules")?;
-    let report = folder.printed(&["build", "--path", "drain-node"])?;
+    let folder = Folder::with("mark-pod", "typescript")?;
+    folder.use_installed("OPERON_NODE_MODULES", "mark-pod/node_modules")?;
+    let report = folder.printed(&["build", "--path", "mark-pod"])?;
     let lines: Vec<_> = report.lines().collect();
     let [file, size, digest, gzipped, "", next] = lines.as_slice() else {
         anyhow::bail!("{report}");
     };
-    assert_eq!(*file, "drain-node/drain-node.wasm");
+    assert_eq!(*file, "mark-pod/mark-pod.wasm");
     let fits = " gzipped; a ConfigMap holds it only gzipped";
     assert!(size.ends_with(fits), "{size}");
     let component = fs::read(folder.path(file))?;
     let expected = operon_plugin_registry::digest(&component);
     assert_eq!(digest.trim(), format!("digest  {expected}"));
-    let expected = "gzipped drain-node/drain-node.wasm.gz, for a ConfigMap";
+    let expected = "gzipped mark-pod/mark-pod.wasm.gz, for a ConfigMap";
     assert_eq!(gzipped.trim(), expected);
-    assert_eq!(
-        *next,
-        "Next: operon plugin inspect drain-node/drain-node.wasm"
-    );
-    let small = fs::read(folder.path("drain-node/drain-node.wasm.gz"))?;
+    assert_eq!(*next, "Next: operon plugin inspect mark-pod/mark-pod.wasm");
+    let small = fs::read(folder.path("mark-pod/mark-pod.wasm.gz"))?;
     assert!(small.len() < 600 << 10, "{} bytes", small.len());
     let mut unzipped = Vec::new();
     GzDecoder::new(small.as_slice()).read_to_end(&mut unzipped)?;
@@ -44,9 +41,9 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
     ] {
         assert!(shown.contains(expected), "{expected}\n{shown}");
     }
-    let mut test = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+    let mut test = folder.command(&["test", "mark-pod.wasm", "--target", "pod.yaml"]);
     test.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
-    let output = test.current_dir(folder.path("drain-node")).output()?;
+    let output = test.current_dir(folder.path("mark-pod")).output()?;
     let shown = String::from_utf8(output.stdout)?;
     assert_eq!(
         shown,
@@ -56,8 +53,8 @@ setup  reads only the pods of its targets
 round 1
   foo  operate-target: 1 effect
     patch Pod foo
-      + metadata.annotations[\"example.com/drain-node\"]: \"true\"
-  foo  get-ops-progress: Processing: NotAnnotated: the annotation \"example.com/drain-node\" is not there yet
+      + metadata.annotations[\"example.com/mark-pod\"]: \"true\"
+  foo  get-ops-progress: Processing: NotAnnotated: the annotation \"example.com/mark-pod\" is not there yet
 
 round 2
   foo  operate-target: no effect
@@ -65,17 +62,17 @@ round 2
 "
     );
 
-    let mut all = folder.command(&["test", "drain-node.wasm", "--target", "pod.yaml"]);
+    let mut all = folder.command(&["test", "mark-pod.wasm", "--target", "pod.yaml"]);
     all.args(["--job", "job.yaml", "--settings", "plugin.yaml"]);
     let output = all
         .arg("--conformance")
-        .current_dir(folder.path("drain-node"))
+        .current_dir(folder.path("mark-pod"))
         .output()?;
     let shown = String::from_utf8(output.stdout)?;
     assert!(shown.ends_with(" scenarios, 0 failures\n"), "{shown}");
 
     // An error that the action throws is the failure of its target.
-    let job = folder.path("drain-node/job.yaml");
+    let job = folder.path("mark-pod/job.yaml");
     let manifest = fs::read_to_string(&job)?;
     fs::write(&job, manifest.replace("- name: foo", "- name: bar"))?;
     let output = test.output()?;
@@ -85,10 +82,10 @@ round 2
     assert!(shown.contains(expected), "{shown}");
 
     // What the compiler finds is an error, and leaves the component as it was.
-    let source = folder.path("drain-node/src/action.ts");
+    let source = folder.path("mark-pod/src/action.ts");
     let code = fs::read_to_string(&source)?;
     fs::write(&source, code.replace("existingPod", "existingPot"))?;
-    let error = error(&mut folder.command(&["build", "--path", "drain-node"]))?;
+    let error = error(&mut folder.command(&["build", "--path", "mark-pod"]))?;
     let expected = "operon: the component could not be built: npm run failed";
     assert!(error.contains(expected), "{error}");
     assert_eq!(fs::read(folder.path(file))?, component);

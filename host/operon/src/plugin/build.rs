@@ -21,7 +21,7 @@ use crate::stdout::print;
 #[command(after_help = "\
 Example:
   operon plugin build
-  operon plugin build --path drain-node -- --locked
+  operon plugin build --path mark-pod -- --offline
 
 In the folder of a crate, it runs `cargo build --release --target wasm32-wasip2` and copies the component. The
 profile `release` of the crate decides how small it is: `operon plugin new` writes one.

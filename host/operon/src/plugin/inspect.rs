@@ -23,9 +23,9 @@ const SHORT: usize = 100;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  operon plugin inspect drain-node.wasm
-  operon plugin inspect drain-node.wasm --settings plugin.yaml
-  operon plugin inspect drain-node.wasm --rbac > rbac.yaml
+  operon plugin inspect mark-pod.wasm
+  operon plugin inspect mark-pod.wasm --settings plugin.yaml
+  operon plugin inspect mark-pod.wasm --rbac > rbac.yaml
 
 The component is compiled and set up as the host does it, within the same limits. An error begins with the
 reason that the ActionPlugin would have.")]

@@ -71,9 +71,9 @@ const TYPES: [&str; 31] = [
 /// A name in its spellings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
-    /// `drain-node`: of the crate or package, the ActionPlugin and, with `action-` before it, the ServiceAccount.
+    /// `mark-pod`: of the crate or package, the ActionPlugin and, with `action-` before it, the ServiceAccount.
     pub(super) package: String,
-    /// `DrainNode`: what `spec.action` of a job selects, and in Rust the type.
+    /// `MarkPod`: what `spec.action` of a job selects, and in Rust the type.
     pub(super) action: String,
 }
 
@@ -128,7 +128,7 @@ impl Name {
     }
 }
 
-/// `drain-node` is `DrainNode`.
+/// `mark-pod` is `MarkPod`.
 fn camel_case(text: &str) -> String {
     let part = |part: &str| {
         let mut letters = part.chars();
@@ -174,7 +174,7 @@ mod tests {
     fn a_name_is_spelled_as_a_package_and_as_an_action() {
         for (text, action) in [
             ("drain", "Drain"),
-            ("drain-node", "DrainNode"),
+            ("mark-pod", "MarkPod"),
             ("wait-4-it", "Wait4It"),
         ] {
             let name = Name::for_rust(text).expect(text);
@@ -188,8 +188,8 @@ mod tests {
     #[test]
     fn a_name_that_rust_or_kubernetes_refuses_is_refused_with_a_better_one() {
         for (text, better) in [
-            ("DrainNode", "\"drain-node\""),
-            ("drain_node", "\"drain-node\""),
+            ("MarkPod", "\"mark-pod\""),
+            ("mark_pod", "\"mark-pod\""),
             ("4ever", "\"ever\""),
             ("-", "\"my-action\""),
             ("", "\"my-action\""),

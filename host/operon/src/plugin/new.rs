@@ -19,8 +19,8 @@ use crate::stdout::print;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  operon plugin new drain-node
-  cd drain-node
+  operon plugin new mark-pod
+  cd mark-pod
   cargo test
   operon plugin build
 
@@ -28,7 +28,7 @@ In Rust, the SDK is in the folder sdk/ of the new crate, as this program has it,
 dependencies is downloaded. Commit the folder. A newer program writes a newer SDK: create another crate with
 it, and replace the folder. In other languages, one file has all that: src/operon.ts, operon.py.")]
 pub(super) struct Arguments {
-    /// The name of the action, such as drain-node; jobs select it as DrainNode
+    /// The name of the action, such as mark-pod; jobs select it as MarkPod
     name: String,
 
     /// The language of the action

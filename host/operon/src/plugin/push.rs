@@ -36,8 +36,8 @@ const LAYER: &str = "application/wasm";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  operon plugin push drain-node.wasm registry.example.com/actions/drain-node:1.0.0
-  operon plugin push drain-node.wasm localhost:5000/drain-node:dev --plain-http
+  operon plugin push mark-pod.wasm registry.example.com/actions/mark-pod:1.0.0
+  operon plugin push mark-pod.wasm localhost:5000/mark-pod:dev --plain-http
 
 The credentials are those of `docker login`: the section auths of $DOCKER_CONFIG/config.json, or of
 ~/.docker/config.json. Credential helpers are not used: give --username and --password-stdin instead.
@@ -46,7 +46,7 @@ pub(super) struct Arguments {
     /// The component
     file: PathBuf,
 
-    /// Registry, repository and tag, such as registry.example.com/actions/drain-node:1.0.0
+    /// Registry, repository and tag, such as registry.example.com/actions/mark-pod:1.0.0
     reference: String,
 
     /// Speak HTTP without TLS to the registry

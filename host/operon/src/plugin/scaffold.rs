@@ -209,7 +209,7 @@ mod tests {
     const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
     fn name() -> Name {
-        Name::parse("drain-node").expect("a name")
+        Name::parse("mark-pod").expect("a name")
     }
 
     fn rust_files(folder: &Path, found: &mut BTreeSet<PathBuf>) {

@@ -28,10 +28,10 @@ use crate::stdout::{Color, print};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  operon plugin test drain-node.wasm --target pod.yaml
-  operon plugin test drain-node.wasm --target pods.yaml --job job.yaml --settings plugin.yaml
-  operon plugin test drain-node.wasm --target pod.yaml --conformance
-  kubectl get pod foo -o yaml | operon plugin test drain-node.wasm --target /dev/stdin
+  operon plugin test mark-pod.wasm --target pod.yaml
+  operon plugin test mark-pod.wasm --target pods.yaml --job job.yaml --settings plugin.yaml
+  operon plugin test mark-pod.wasm --target pod.yaml --conformance
+  kubectl get pod foo -o yaml | operon plugin test mark-pod.wasm --target /dev/stdin
 
 Each round calls operate-target, performs its effects, and calls get-ops-progress, until every target has finished
 or nothing changes any more; a failed target is released. Between two rounds a second passes, deleted pods

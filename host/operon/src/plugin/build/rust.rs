@@ -121,15 +121,15 @@ mod tests {
     fn of_all_messages_of_cargo_only_a_component_counts() {
         let artifact = |kind: &str, file: &str| {
             serde_json::json!({"reason": "compiler-artifact", "filenames": [file],
-                "target": {"kind": [kind, "rlib"], "name": "drain_node"}})
+                "target": {"kind": [kind, "rlib"], "name": "mark_pod"}})
         };
-        let built = component(&artifact("cdylib", "/t/drain_node.wasm").to_string());
+        let built = component(&artifact("cdylib", "/t/mark_pod.wasm").to_string());
         let built = built.expect("a component");
-        assert_eq!(built.file_name, "drain-node.wasm");
-        assert_eq!(built.path, Path::new("/t/drain_node.wasm"));
+        assert_eq!(built.file_name, "mark-pod.wasm");
+        assert_eq!(built.path, Path::new("/t/mark_pod.wasm"));
         for other in [
             artifact("rlib", "/t/libserde.rlib").to_string(),
-            artifact("cdylib", "/t/libdrain_node.so").to_string(),
+            artifact("cdylib", "/t/libmark_pod.so").to_string(),
             serde_json::json!({"reason": "build-finished"}).to_string(),
             "Compiling".to_owned(),
         ] {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::ensure;
 
-const EXAMPLE: &str = "registry.example.com/actions/drain-node:1.0.0";
+const EXAMPLE: &str = "registry.example.com/actions/mark-pod:1.0.0";
 
 /// `HOST[:PORT]/REPOSITORY:TAG`
 #[derive(Clone, Debug, PartialEq, Eq)]

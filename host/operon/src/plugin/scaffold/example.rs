@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_example_is_left_under_another_name() {
-        let name = Name::parse("drain-node").expect("a name");
+        let name = Name::parse("mark-pod").expect("a name");
         for (_, example) in EXAMPLES {
             let (package, action) = example.name;
             for file in example.files(&name) {
