@@ -1,8 +1,8 @@
 //! Leader election by a Lease: one replica runs the controllers, the others wait.
 //!
 //! The lease has a client of its own, so that a busy controller never delays its renewal. A process that
-//! lost the lease, or slept through its time (a paused machine), exits immediately: it must not write any
-//! more, and a new process begins with fresh caches.
+//! lost the lease, or slept through its time (a paused or suspended machine), exits immediately: it must not write
+//! any more, and a new process begins with fresh caches.
 
 use std::{
     future::ready,
@@ -18,6 +18,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher::watch_object},
 };
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::{sync::watch, task::JoinHandle};
 
 /// How long a lease holds without renewal, and how long before its end it is renewed, in seconds.
@@ -27,6 +28,9 @@ const GRACE: u64 = 10;
 /// How old the last renewal may be, as this process sees it, before it counts as lost: less than the
 /// duration of the lease, so that no other process leads by then.
 const FRESH: Duration = Duration::from_secs(12);
+
+/// How often this process looks at the time since the last renewal.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long to wait after the lease could not be reached.
 const RETRY: Duration = Duration::from_secs(2);
@@ -88,31 +92,34 @@ impl Leadership {
         let mut held = self.held.clone();
         tokio::select! {
             _ = held.wait_for(|leading| !*leading) => {}
-            () = slept() => {}
             () = self.ran_out() => {}
         }
     }
 
     /// Ends when the lease names another holder, or no renewal was seen for too long: a renewal that hangs
-    /// does not count.
+    /// does not count, nor does one that this process finds after it slept.
     async fn ran_out(&self) {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut versions = pin!(watch_object(leases, LEASE).default_backoff());
-        let (mut renewed, mut seen) = (None, Instant::now());
+        let (mut renewed, mut seen) = (None, boot_time());
         loop {
-            let left = FRESH.saturating_sub(seen.elapsed());
-            let spec = match tokio::time::timeout(left, versions.next()).await {
+            let version = tokio::time::timeout(LOOK, versions.next()).await;
+            let now = boot_time();
+            if now.saturating_sub(seen) >= FRESH {
+                return;
+            }
+            let spec = match version {
                 Ok(Some(Ok(lease))) => lease.and_then(|lease| lease.spec),
-                // The watch restarts automatically; the time continues.
-                Ok(Some(Err(_))) => continue,
-                Ok(None) | Err(_) => return,
+                // Nothing is new; or the watch restarts automatically, and the time continues.
+                Err(_) | Ok(Some(Err(_))) => continue,
+                Ok(None) => return,
             };
             let Some(spec) = spec.filter(|s| s.holder_identity.as_ref() == Some(&self.identity))
             else {
                 return;
             };
             if spec.renew_time != renewed {
-                (renewed, seen) = (spec.renew_time, Instant::now());
+                (renewed, seen) = (spec.renew_time, now);
             }
         }
     }
@@ -197,14 +204,9 @@ fn given_up(client: Client, namespace: &str) -> impl Stream<Item = ()> + use<> {
     changes.filter_map(|given_up| ready(given_up.then_some(())))
 }
 
-/// Ends when the process did not run for so long that its lease may be another's.
-async fn slept() {
-    let mut last = Instant::now();
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if last.elapsed() > Duration::from_secs(DURATION) {
-            return;
-        }
-        last = Instant::now();
-    }
+/// The time since this machine started. It counts while the machine is suspended, which `Instant` does not on Linux.
+fn boot_time() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
