@@ -1,7 +1,11 @@
-//! Machine code on disk, so that a restart compiles nothing.
+//! Machine code on disk, so that a restart compiles nothing; and what was refused, so that a restart does not try it
+//! again.
 //!
 //! A file's name and header identify its component. A file that can't be verified is treated as absent: the
 //! caller compiles again and the next write replaces the file. Nothing here is executed; nothing is mapped.
+//! Files that were not used for long are removed, and the least recently used ones when all take too much.
+
+mod sweep;
 
 use std::{
     fs::{DirBuilder, File},
@@ -12,16 +16,19 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
 use rustix::fs::{AtFlags, Mode, OFlags, open, openat, renameat, unlinkat};
 use sha2::{Digest as _, Sha256};
 
-use crate::{CompiledComponent, Key, hex};
+use crate::{ChildError, ChildLimits, CompiledComponent, Key, hex};
 
 /// What every file begins with; the digit is the version of the layout.
 const MAGIC: &[u8; 8] = b"OPERONC1";
-/// Magic, compatibility hash, component's digest, code's digest.
+/// The same of files with a refusal.
+const REFUSAL: &[u8; 8] = b"OPERONR1";
+/// Magic, compatibility hash, component's digest, content's digest.
 const HEADER: usize = 8 + 3 * 32;
 /// No file of ours is larger.
 const MAX_FILE: u64 = 256 << 20;
@@ -84,10 +91,50 @@ impl Cache {
 
     /// The code for this key, if there is a file for it and it can be verified.
     pub fn read(&self, key: &Key) -> Result<Option<CompiledComponent>, CacheError> {
-        let path = self.path(key);
+        let code = self.content(&name(key), MAGIC, key)?;
+        Ok(code.map(|code| CompiledComponent { code }))
+    }
+
+    /// Keeps code for this key. A reader sees the whole file or none.
+    pub fn write(&self, key: &Key, compiled: &CompiledComponent) -> Result<(), CacheError> {
+        self.keep(
+            &name(key),
+            &header(MAGIC, key, &compiled.code),
+            &compiled.code,
+        )
+    }
+
+    /// Why a component can't be compiled within these limits, if that was found before by this version of Operon.
+    pub fn refusal(
+        &self,
+        key: &Key,
+        limits: &ChildLimits,
+    ) -> Result<Option<ChildError>, CacheError> {
+        let text = self.content(&refusal(key), REFUSAL, key)?;
+        let text = text.and_then(|text| String::from_utf8(text).ok());
+        Ok(text.and_then(|text| ChildError::recorded(&text, limits)))
+    }
+
+    /// Keeps why a component can't be compiled, if that stays so.
+    pub fn refuse(&self, key: &Key, error: &ChildError) -> Result<(), CacheError> {
+        let Some(text) = error.record() else {
+            return Ok(());
+        };
+        let text = text.as_bytes();
+        self.keep(&refusal(key), &header(REFUSAL, key, text), text)
+    }
+
+    /// What follows the header of a file, if the file exists and can be verified. The file counts as used now.
+    fn content(
+        &self,
+        name: &str,
+        magic: &[u8; 8],
+        key: &Key,
+    ) -> Result<Option<Vec<u8>>, CacheError> {
+        let path = self.directory.join(name);
         let directory = self.enter()?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = match openat(&directory, name(key), flags, Mode::empty()) {
+        let file = match openat(&directory, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(source) => return Err(access(&path, source.into())),
@@ -97,35 +144,41 @@ impl Cache {
             return Err(CacheError::Unverified { path, what: "size" });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        file.take(MAX_FILE)
+        (&file)
+            .take(MAX_FILE)
             .read_to_end(&mut bytes)
             .map_err(|source| access(&path, source))?;
-        match verify(bytes, key) {
-            Ok(code) => Ok(Some(CompiledComponent { code })),
+        match verify(bytes, magic, key) {
+            Ok(content) => {
+                file.set_modified(SystemTime::now())
+                    .map_err(|source| access(&path, source))?;
+                Ok(Some(content))
+            }
             Err(what) => Err(CacheError::Unverified { path, what }),
         }
     }
 
-    /// Keeps code for this key. A reader sees the whole file or none.
-    pub fn write(&self, key: &Key, compiled: &CompiledComponent) -> Result<(), CacheError> {
+    /// Writes a file, and makes room for it.
+    fn keep(&self, name: &str, header: &[u8], content: &[u8]) -> Result<(), CacheError> {
         static WRITES: AtomicU64 = AtomicU64::new(0);
-        let path = self.path(key);
         let directory = self.enter()?;
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".{}-{number}-{}", std::process::id(), name(key));
+        let temporary = format!(".{}-{number}-{name}", std::process::id());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let written = openat(&directory, &temporary, flags, Mode::RUSR | Mode::WUSR)
             .map_err(std::io::Error::from)
             .and_then(|file| {
                 let mut file = File::from(file);
-                file.write_all(&header(key, &compiled.code))?;
-                file.write_all(&compiled.code)?;
-                Ok(renameat(&directory, &temporary, &directory, name(key))?)
+                file.write_all(header)?;
+                file.write_all(content)?;
+                Ok(renameat(&directory, &temporary, &directory, name)?)
             });
         written.map_err(|source| {
             let _ = unlinkat(&directory, &temporary, AtFlags::empty());
-            access(&path, source)
-        })
+            access(&self.directory.join(name), source)
+        })?;
+        sweep::sweep(&self.directory, &directory, SystemTime::now())
+            .map_err(|source| access(&self.directory, source))
     }
 
     /// Where the code for this key is kept.
@@ -159,42 +212,47 @@ fn ours_alone(path: &Path, file: &File) -> Result<u64, CacheError> {
 }
 
 /// The code behind a header that matches the key and the code; otherwise, the mismatch.
-fn verify(mut bytes: Vec<u8>, key: &Key) -> Result<Vec<u8>, &'static str> {
+fn verify(mut bytes: Vec<u8>, magic: &[u8; 8], key: &Key) -> Result<Vec<u8>, &'static str> {
     if bytes.len() < HEADER {
         return Err("length");
     }
-    let code = bytes.split_off(HEADER);
-    let expected = header(key, &code);
+    let content = bytes.split_off(HEADER);
+    let expected = header(magic, key, &content);
     let parts = [
         (0..8, "layout"),
         (8..40, "engine"),
         (40..72, "component"),
-        (72..104, "code"),
+        (72..104, "content"),
     ];
     match parts
         .into_iter()
         .find(|(range, _)| bytes.get(range.clone()) != expected.get(range.clone()))
     {
-        None => Ok(code),
+        None => Ok(content),
         Some((_, what)) => Err(what),
     }
 }
 
-fn header(key: &Key, code: &[u8]) -> Vec<u8> {
+fn header(magic: &[u8; 8], key: &Key, content: &[u8]) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER);
-    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(magic);
     header.extend_from_slice(&key.compatibility);
     header.extend_from_slice(&key.component);
-    header.extend_from_slice(&Sha256::digest(code));
+    header.extend_from_slice(&Sha256::digest(content));
     header
 }
 
 fn name(key: &Key) -> String {
-    format!(
-        "{}-{}.code",
-        hex(&key.component),
-        hex(&key.compatibility[..8])
-    )
+    format!("{}.code", stem(key))
+}
+
+/// The name of the file with the refusal of a component.
+fn refusal(key: &Key) -> String {
+    format!("{}.refused", stem(key))
+}
+
+fn stem(key: &Key) -> String {
+    format!("{}-{}", hex(&key.component), hex(&key.compatibility[..8]))
 }
 
 fn access(path: &Path, source: std::io::Error) -> CacheError {

@@ -123,6 +123,46 @@ pub enum ChildError {
     },
 }
 
+/// What records begin with: another version of Operon may accept what this one refuses.
+const VERSION: &str = concat!("operon ", env!("CARGO_PKG_VERSION"), "\n");
+
+impl ChildError {
+    /// The error as a text, if the same input meets it again.
+    pub(crate) fn record(&self) -> Option<String> {
+        let text = match self {
+            Self::Refused(text) => format!("refused {text}"),
+            Self::Memory { limit } => format!("memory {limit}"),
+            Self::CpuTime { limit } => format!("cpu {}", limit.as_secs()),
+            Self::Output { limit } => format!("output {limit}"),
+            Self::Run { .. } | Self::WallTime { .. } | Self::Killed | Self::Failed { .. } => {
+                return None;
+            }
+        };
+        Some(format!("{VERSION}{text}"))
+    }
+
+    /// The error of a text, if it was this version that recorded it, and if these limits allow no more than was allowed
+    /// then.
+    pub(crate) fn recorded(text: &str, limits: &ChildLimits) -> Option<Self> {
+        let (what, value) = text.strip_prefix(VERSION)?.split_once(' ')?;
+        let limit = || value.parse().ok();
+        match what {
+            "refused" => Some(Self::Refused(value.to_owned())),
+            "memory" => limit()
+                .filter(|limit| *limit >= limits.memory)
+                .map(|limit| Self::Memory { limit }),
+            "cpu" => limit()
+                .map(Duration::from_secs)
+                .filter(|limit| *limit >= limits.cpu)
+                .map(|limit| Self::CpuTime { limit }),
+            "output" => limit()
+                .filter(|limit| *limit >= limits.output)
+                .map(|limit| Self::Output { limit }),
+            _ => None,
+        }
+    }
+}
+
 /// Compiles a component in a child process.
 ///
 /// Guarantees: the child is dead when this returns or is dropped. Errors: see [`ChildError`].
@@ -233,5 +273,46 @@ fn why(status: ExitStatus, complaint: &str, limits: &ChildLimits) -> ChildError 
             limit: limits.memory,
         },
         _ => ChildError::Failed { status, complaint },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_error_holds_for_the_same_limits_and_for_lower_ones() {
+        let limits = ChildLimits::COMPILE;
+        let more = ChildLimits {
+            memory: limits.memory + 1,
+            cpu: limits.cpu + Duration::from_secs(1),
+            output: limits.output + 1,
+            ..limits
+        };
+        let refused = ChildError::Refused("no such section\nat 3".to_owned());
+        for (error, depends) in [
+            (refused, false),
+            (
+                ChildError::Memory {
+                    limit: limits.memory,
+                },
+                true,
+            ),
+            (ChildError::CpuTime { limit: limits.cpu }, true),
+            (
+                ChildError::Output {
+                    limit: limits.output,
+                },
+                true,
+            ),
+        ] {
+            let text = error.record().expect("it lasts");
+            let again = |limits| ChildError::recorded(&text, &limits).map(|it| it.to_string());
+            assert_eq!(again(limits), Some(error.to_string()));
+            assert_eq!(again(more).is_none(), depends, "{error}");
+        }
+        assert!(ChildError::Killed.record().is_none());
+        assert!(ChildError::recorded("operon 0.0.0\nrefused x", &limits).is_none());
+        assert!(ChildError::recorded("", &limits).is_none());
     }
 }

@@ -10,6 +10,8 @@ use operon_plugin_registry::{
 };
 use operon_plugin_runtime::{CallObserver, ChildLimits, Loader, LoaderConfig};
 
+use crate::memory;
+
 /// How components are found, limited and compiled.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ComponentArguments {
@@ -76,7 +78,12 @@ impl ComponentArguments {
         let component_bytes = usize::try_from(self.max_component_size << 20)
             .context("--max-component-size is larger than this machine's memory")?;
         let cpu = Duration::from_secs(self.compile_timeout);
+        let memory = memory::for_calls();
+        if let Some(bytes) = memory {
+            tracing::info!(mib = bytes >> 20, "memory for the running calls of actions");
+        }
         let loader = Loader::new(LoaderConfig {
+            memory,
             cache_dir: self.cache_dir.clone(),
             compile_limits: ChildLimits {
                 cpu,

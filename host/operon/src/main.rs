@@ -6,6 +6,7 @@ mod components;
 mod crds;
 mod flow;
 mod leader;
+mod memory;
 mod metrics;
 mod optional;
 mod plugin;

@@ -4,17 +4,17 @@
 mod support;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use operon_core::action::{
-    ActionError, ActionLoader as _, Effect, Limits, Mapping, OpsProgress, PatchKind,
+    ActionError, ActionLoader as _, Effect, Limits, Mapping, OpsProgress, PatchKind, Request,
 };
 use operon_plugin_runtime::{Loader, LoaderConfig, Outcome};
 use serde_json::json;
-use support::{Question, Recorder, blame, config, hostile, load};
+use support::{CountingCluster, Question, Recorder, blame, config, hostile, load};
 
 /// Short enough for tests, long enough for a busy machine.
 fn limits() -> Limits {
@@ -388,6 +388,42 @@ async fn more_calls_than_slots_wait_for_each_other() -> Result<()> {
     for call in calls.collect::<Vec<_>>() {
         assert!(call.await?);
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn calls_that_may_take_more_memory_than_there_is_wait_for_each_other() -> Result<()> {
+    let cluster = Arc::new(CountingCluster::default());
+    let loader = Loader::new(LoaderConfig {
+        // Six calls, of which each of the four actions may have two.
+        memory: Some(192 << 20),
+        max_instances: 64,
+        ..config()
+    })?;
+    let limits = Limits {
+        memory: 32 << 20,
+        ..limits()
+    };
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        let action = load(&loader, hostile()?, &limits).await?;
+        for _ in 0..4 {
+            let (action, cluster) = (action.clone(), cluster.clone());
+            calls.push(tokio::spawn(async move {
+                let question = Question::about("read-until-refused");
+                let request = Request {
+                    cluster,
+                    ..question.request()
+                };
+                action.operate_target(request).await.is_ok()
+            }));
+        }
+    }
+    for call in calls {
+        assert!(call.await?);
+    }
+    let most = cluster.most.load(Ordering::Relaxed);
+    assert!((1..=6).contains(&most), "{most} calls at the same time");
     Ok(())
 }
 

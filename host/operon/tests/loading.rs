@@ -220,6 +220,37 @@ async fn a_component_is_compiled_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_component_that_was_refused_is_not_compiled_again() -> Result<()> {
+    let cache = Cache::new()?;
+    let little = ChildLimits {
+        memory: 192 << 20,
+        ..ChildLimits::COMPILE
+    };
+    let loader = |child_program, compile_limits| {
+        Loader::new(LoaderConfig {
+            cache_dir: Some(cache.path()),
+            child_program,
+            compile_limits,
+            ..config()
+        })
+    };
+    let heavy = heavy()?;
+    let garbage = b"\0asm\x0d\0\x01\0garbage";
+    let compiler = config().child_program;
+    // A program that would fail, and is not started.
+    let none = Some(ChildProgram::at("/bin/false"));
+    for (component, reason) in [(heavy.as_slice(), "CompileMemory"), (garbage, "Malformed")] {
+        let first = refusal(&loader(compiler.clone(), little)?, component).await?;
+        assert_eq!(first.reason, reason);
+        let second = refusal(&loader(none.clone(), little)?, component).await?;
+        assert_eq!((second.reason, &second.message), (reason, &first.message));
+    }
+    let more = loader(none, ChildLimits::COMPILE)?;
+    assert_eq!(refusal(&more, &heavy).await?.reason, "CompileFailed");
+    Ok(())
+}
+
+#[tokio::test]
 async fn cached_code_that_was_tampered_with_is_compiled_anew() -> Result<()> {
     let cache = Cache::new()?;
     cache.load().await?;

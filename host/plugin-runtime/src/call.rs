@@ -3,7 +3,7 @@
 //! `tokio`'s timeout ends a call that waits; the epoch ends one that computes and lets others run
 //! meanwhile. The store is dropped whatever happened, so nothing of a call outlives it.
 //!
-//! Each plugin runs a bounded number of calls, so that none can take all instances from the others.
+//! Each plugin runs a bounded number of calls, so that none can take all instances, or all memory, from the others.
 //! Calls that release a target have a bound of their own: a plugin whose other calls never end can
 //! still clean up.
 
@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures::future::BoxFuture;
 use operon_core::action::{ActionError, ClusterView, Limits};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::{Engine, Store};
 
 use crate::{
@@ -33,8 +33,52 @@ pub(crate) struct Runtime {
     pub(crate) slots: Semaphore,
     /// How many of them the calls of one lane may have.
     pub(crate) share: usize,
+    /// The memory of all running calls together; unlimited if none.
+    pub(crate) memory: Option<MemoryBudget>,
     /// Who counts.
     pub(crate) observer: Arc<dyn CallObserver>,
+}
+
+impl Runtime {
+    /// How many calls that may each take so many bytes run in one lane of a plugin.
+    pub(crate) fn lane(&self, bytes: u64) -> usize {
+        let by_memory = self.memory.as_ref().map(|memory| memory.lane(bytes));
+        self.share.min(by_memory.unwrap_or(usize::MAX))
+    }
+}
+
+/// The memory that running calls may take together. Calls wait for each other rather than have the kernel kill the
+/// host.
+pub(crate) struct MemoryBudget {
+    /// A permit for each MiB.
+    free: Semaphore,
+    mib: u32,
+}
+
+impl MemoryBudget {
+    /// A budget of so many bytes, and at least a MiB.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).max(1);
+        Self {
+            free: Semaphore::new(mib as usize),
+            mib,
+        }
+    }
+
+    /// What a call counts that may take so many bytes, in MiB. One that may take more than there is runs alone.
+    fn weight(&self, bytes: u64) -> u32 {
+        let mib = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        mib.clamp(1, self.mib)
+    }
+
+    /// A plugin has two lanes. Each takes at most a third, so that a third is left to others.
+    fn lane(&self, bytes: u64) -> usize {
+        (self.mib / 3 / self.weight(bytes)).max(1) as usize
+    }
+
+    async fn take(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+        self.free.acquire_many(self.weight(bytes)).await.ok()
+    }
 }
 
 /// The subject of a call: what it may read, and the fields of its log lines.
@@ -97,6 +141,10 @@ impl Callable {
         let lane = if context.ending { ending } else { operating };
         let _place = lane.acquire().await.ok();
         let _slot = self.runtime.slots.acquire().await.ok();
+        let _memory = match &self.runtime.memory {
+            Some(memory) => memory.take(self.limits.memory).await,
+            None => None,
+        };
         let started = Instant::now();
         let (outcome, result) = match self.call(function, context, call).await {
             Ok(answer) => {
@@ -175,5 +223,27 @@ fn outcome<T>(result: &Result<T, ActionError>) -> Outcome {
         Ok(_) => Outcome::Ok,
         Err(ActionError::Plugin(_)) => Outcome::ResultTooLarge,
         Err(ActionError::Retry(..) | ActionError::Terminal(_)) => Outcome::ActionError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_count_with_the_memory_that_they_may_take() {
+        // The budget, what a call may take, what it counts, and how many run in a lane.
+        for (budget, call, weight, lane) in [
+            (384, 32, 32, 4),
+            (384, 1, 1, 128),
+            (384, 256, 256, 1),
+            (128, 256, 128, 1),
+            (0, 32, 1, 1),
+        ] {
+            let memory = MemoryBudget::new(budget << 20);
+            assert_eq!(memory.weight(call << 20), weight, "{call} of {budget}");
+            assert_eq!(memory.lane(call << 20), lane, "{call} of {budget}");
+        }
+        assert_eq!(MemoryBudget::new(384 << 20).weight(1), 1);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use operon_compiled_code::{
-    Cache, CacheError, ChildLimits, ChildProgram, CompiledComponent, Key, compile,
+    Cache, CacheError, ChildError, ChildLimits, ChildProgram, CompiledComponent, Key, compile,
 };
 use operon_core::action::{
     Action, ActionError, ActionLoader, Failure, Limits, LoadError, Registration,
@@ -26,7 +26,7 @@ use crate::{
     action::LoadedAction,
     answer,
     bindings::{self, ActionPre},
-    call::{Callable, Context, Lanes, Runtime},
+    call::{Callable, Context, Lanes, MemoryBudget, Runtime},
     compile::explain,
     engine::{self, MAX_MEMORY},
     limits::{COMPONENT_BYTES, MOST_COMPONENT_BYTES, REFUSAL_BYTES},
@@ -53,6 +53,9 @@ pub struct LoaderConfig {
     pub component_bytes: usize,
     /// How many calls run at a time, of all actions together.
     pub max_instances: u32,
+    /// How much memory they may take together, in bytes: a call counts with the memory that it may take. Unlimited if
+    /// none.
+    pub memory: Option<u64>,
     /// Who counts.
     pub observer: Arc<dyn CallObserver>,
 }
@@ -65,6 +68,7 @@ impl Default for LoaderConfig {
             compile_limits: ChildLimits::COMPILE,
             component_bytes: COMPONENT_BYTES,
             max_instances: 64,
+            memory: None,
             observer: Arc::new(NoObserver),
         }
     }
@@ -110,6 +114,7 @@ impl Loader {
             compile_limits,
             component_bytes,
             max_instances,
+            memory,
             observer,
         } = config;
         let max_instances = max_instances.max(1);
@@ -135,6 +140,7 @@ impl Loader {
                 engine,
                 slots: Semaphore::new(max_instances as usize),
                 share: (max_instances / SHARE).max(1) as usize,
+                memory: memory.map(MemoryBudget::new),
                 observer,
             }),
         })
@@ -159,7 +165,7 @@ impl Loader {
             runtime: self.runtime.clone(),
             name: name.to_owned(),
             limits: limits.clone(),
-            lanes: Lanes::new(self.runtime.share),
+            lanes: Lanes::new(self.runtime.lane(limits.memory)),
         };
         let registration = set_up(&component, settings).await?;
         let checker = Checker::new(self.child_program.clone(), Arc::clone(&self.checks));
@@ -191,6 +197,9 @@ impl Loader {
             done(CodeSource::Cache);
             return Ok(executable);
         }
+        if let Some(error) = self.refused(key).await {
+            return Err(explain(&error));
+        }
         // The semaphore is never closed.
         let _turn = self.compilations.acquire().await.ok();
         if let Some(executable) = self.known(&key) {
@@ -203,9 +212,8 @@ impl Loader {
             component,
             &self.compile_limits,
         )
-        .await
-        .map_err(|error| explain(&error))?;
-        self.keep(key, &compiled);
+        .await;
+        let compiled = self.keep(key, compiled).await?;
         let executable = self.link(key, compiled).await?;
         done(CodeSource::Compiler);
         Ok(executable)
@@ -216,38 +224,68 @@ impl Loader {
         loaded.get(&key.component).and_then(Weak::upgrade)
     }
 
-    async fn cached(&self, key: Key) -> Option<CompiledComponent> {
-        let cache = self.cache.clone()?;
-        match tokio::task::spawn_blocking(move || cache.read(&key))
-            .await
-            .ok()?
-        {
-            Ok(compiled) => compiled,
-            Err(error) => {
-                warn!("compiling again: {}", explained(&error));
-                None
-            }
-        }
+    async fn cached(&self, key: Key) -> Option<Arc<CompiledComponent>> {
+        let read = self.in_cache(move |cache| cache.read(&key)).await?;
+        read.unwrap_or_else(|error| {
+            warn!("compiling again: {}", explained(&error));
+            None
+        })
+        .map(Arc::new)
     }
 
-    fn keep(&self, key: Key, compiled: &CompiledComponent) {
-        let written = self
-            .cache
-            .as_ref()
-            .map_or(Ok(()), |cache| cache.write(&key, compiled));
-        if let Err(error) = written {
+    /// Why the component can't be compiled, if that was found before.
+    async fn refused(&self, key: Key) -> Option<ChildError> {
+        let limits = self.compile_limits;
+        let found = self.in_cache(move |cache| cache.refusal(&key, &limits));
+        found.await?.unwrap_or_else(|error| {
+            warn!("compiling again: {}", explained(&error));
+            None
+        })
+    }
+
+    /// Stores what the compiler said, for the next start.
+    async fn keep(
+        &self,
+        key: Key,
+        compiled: Result<CompiledComponent, ChildError>,
+    ) -> Result<Arc<CompiledComponent>, LoadError> {
+        let (written, result) = match compiled {
+            Ok(compiled) => {
+                let compiled = Arc::new(compiled);
+                let kept = Arc::clone(&compiled);
+                let written = self.in_cache(move |cache| cache.write(&key, &kept)).await;
+                (written, Ok(compiled))
+            }
+            Err(error) => {
+                let refusal = explain(&error);
+                let written = self.in_cache(move |cache| cache.refuse(&key, &error)).await;
+                (written, Err(refusal))
+            }
+        };
+        if let Some(Err(error)) = written {
             warn!(
-                "the compiled component can't be stored and is compiled again after a restart: {}",
+                "what the compiler answered can't be stored, so the component is compiled again after a restart: {}",
                 explained(&error)
             );
         }
+        result
+    }
+
+    /// Does this with the cache, if there is one, on a thread that may wait for the disk.
+    async fn in_cache<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Cache) -> Result<T, CacheError> + Send + 'static,
+    ) -> Option<Result<T, CacheError>> {
+        let cache = self.cache.clone()?;
+        // Only a panic ends the task otherwise.
+        tokio::task::spawn_blocking(move || work(&cache)).await.ok()
     }
 
     /// Prepares code to run, checks its world and links it.
     async fn link(
         &self,
         key: Key,
-        compiled: CompiledComponent,
+        compiled: Arc<CompiledComponent>,
     ) -> Result<Arc<ActionPre<State>>, LoadError> {
         let engine = self.runtime.engine.clone();
         let loaded = tokio::task::spawn_blocking(move || compiled.load(&engine)).await;

@@ -6,7 +6,10 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -185,6 +188,40 @@ impl ClusterView for FakeCluster {
 
     fn find_job(&self, _: &str) -> Result<JobState, ReadError> {
         Ok(JobState::Active)
+    }
+}
+
+/// A view that says how many calls read it at the same time. A read takes a while.
+#[derive(Default)]
+pub(crate) struct CountingCluster {
+    now: AtomicUsize,
+    pub(crate) most: AtomicUsize,
+}
+
+impl ClusterView for CountingCluster {
+    fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
+        FakeCluster.get(reference)
+    }
+
+    fn find(
+        &self,
+        api_version: &str,
+        kind: &str,
+        label_selector: &str,
+    ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError> {
+        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(now, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(20));
+        self.now.fetch_sub(1, Ordering::Relaxed);
+        FakeCluster.find(api_version, kind, label_selector)
+    }
+
+    fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError> {
+        FakeCluster.find_pods(label_selector)
+    }
+
+    fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
+        FakeCluster.find_job(uid)
     }
 }
 
