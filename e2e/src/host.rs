@@ -67,7 +67,7 @@ impl Host {
                 SYSTEM,
             ])
             .args(["--instance", &name])
-            .arg("--controllers=collaset,podopslifecycle")
+            .arg("--controllers=reactivejob,jobflow,daemonjob,collaset,podopslifecycle")
             .arg("--cache-dir")
             .arg(folder.join("cache"))
             .args(arguments)

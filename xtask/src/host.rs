@@ -156,7 +156,7 @@ pub(crate) fn spawn(
             NAMESPACE,
         ])
         .args(["--instance", "operon-process"])
-        .arg("--controllers=collaset,podopslifecycle")
+        .arg("--controllers=reactivejob,jobflow,daemonjob,collaset,podopslifecycle")
         .arg("--cache-dir")
         .arg(state.join("compiled"))
         .arg("--plugins-dir")

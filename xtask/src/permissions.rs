@@ -121,6 +121,18 @@ fn tables(progress: &Progress) -> Result<String> {
     Ok(format!("{text}\n"))
 }
 
+/// The chart value that a line of a template tests, as a path.
+fn switch(line: &str) -> Option<String> {
+    let condition = line.trim().strip_prefix("{{- if ")?;
+    if let Some(rest) = condition.strip_prefix(".Values.") {
+        return rest.split([' ', '}']).next().map(str::to_owned);
+    }
+    let enabled = condition.strip_prefix("include \"operon.isEnabled\" ")?;
+    let (_, rest) = enabled.split_once("\"controller\" \"")?;
+    let (controller, _) = rest.split_once('"')?;
+    Some(format!("controllers.{controller}.enabled"))
+}
+
 /// The chart values that templates with roles test, as paths.
 fn switches(templates: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
@@ -131,12 +143,7 @@ fn switches(templates: &Path) -> Result<BTreeSet<String>> {
         let text = fs::read_to_string(&file)
             .with_context(|| format!("failed to read {}", file.display()))?;
         if text.contains("apiGroups:") {
-            found.extend(
-                text.lines()
-                    .filter_map(|line| line.trim().strip_prefix("{{- if .Values."))
-                    .filter_map(|rest| rest.split([' ', '}']).next())
-                    .map(str::to_owned),
-            );
+            found.extend(text.lines().filter_map(switch));
         }
     }
     Ok(found)

@@ -40,3 +40,9 @@ subjects:
     name: {{ .name }}
     namespace: {{ $root.Release.Namespace }}
 {{- end -}}
+
+{{/* "true" if a controller is enabled, otherwise "". The values of an older release, which --reuse-values keeps, may lack
+the controller: it ran there. */}}
+{{- define "operon.isEnabled" -}}
+{{- if dig .controller "enabled" true .root.Values.controllers -}}true{{- end -}}
+{{- end -}}

@@ -119,12 +119,12 @@ async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
         ("", "pods", "delete", None, false),
         ("", "secrets", "get", Some("operon-system"), false),
         ("", "configmaps", "watch", Some("operon-system"), true),
-        ("", "configmaps", "get", Some("default"), true),
+        ("", "configmaps", "get", Some("default"), false),
         ("", "configmaps", "patch", Some("default"), false),
         ("", "secrets", "watch", Some("default"), false),
-        ("", "pods/log", "get", None, true),
+        ("", "pods/log", "get", None, false),
         ("batch.cs.sap.com", "reactivejobs", "watch", None, true),
-        ("batch.cs.sap.com", "reactivejobs", "patch", None, true),
+        ("batch.cs.sap.com", "reactivejobs", "patch", None, false),
         (
             "batch.cs.sap.com",
             "reactivejobs/status",
@@ -134,7 +134,7 @@ async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
         ),
         ("batch.cs.sap.com", "reactivejobs", "delete", None, false),
         ("api.practice.com", "jobflows", "watch", None, true),
-        ("api.practice.com", "jobflows", "delete", None, true),
+        ("api.practice.com", "jobflows", "delete", None, false),
         ("api.practice.com", "jobflows", "patch", None, false),
         ("api.practice.com", "jobflows/status", "patch", None, true),
         ("api.practice.com", "jobtemplates", "list", None, true),
@@ -152,7 +152,8 @@ async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
         ("", "nodes", "watch", None, true),
         ("", "nodes", "patch", None, false),
         ("batch", "jobs", "watch", None, true),
-        ("batch", "jobs", "create", None, true),
+        ("batch", "jobs", "create", None, false),
+        ("batch", "jobs", "delete", None, false),
         ("batch", "jobs", "deletecollection", None, false),
         ("batch", "cronjobs", "create", None, false),
         ("", "serviceaccounts", "list", Some("operon-system"), true),
@@ -180,6 +181,33 @@ async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
         let allowed = may(&client, group, resource, verb, namespace).await;
         assert_eq!(allowed, expected, "{verb} {resource} in {namespace:?}");
     }
+}
+
+#[tokio::test]
+async fn a_controller_that_is_disabled_has_no_account_and_no_rights() {
+    let render = |value: &str| {
+        let rendered = Command::new(environment::helm())
+            .args(["template", "operon", "--set", value])
+            .arg(environment::chart())
+            .output()
+            .expect("helm can be started");
+        assert!(rendered.status.success(), "{rendered:?}");
+        let text = String::from_utf8(rendered.stdout).expect("UTF-8");
+        let is_about = |what: &str| text.contains(what);
+        (
+            is_about("name: operon-jobflow\n"),
+            is_about("resources: [jobflows/"),
+            is_about("--controllers=collaset,podopslifecycle,reactivejob,jobflow,daemonjob\n"),
+        )
+    };
+    assert_eq!(
+        render("controllers.jobFlow.enabled=true"),
+        (true, true, true)
+    );
+    let disabled = render("controllers.jobFlow.enabled=false");
+    assert_eq!(disabled, (false, false, false));
+    // The values of an older release do not have it.
+    assert_eq!(render("controllers.jobFlow=null"), (true, true, true));
 }
 
 #[tokio::test]

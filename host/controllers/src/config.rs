@@ -1,7 +1,7 @@
 //! What ConfigMaps and Secrets hold, as digests: their content is forgotten while it is being read.
 //!
-//! They are watched only while an object refers to them. If the host may not watch a kind, the answer for
-//! that kind is the refusal.
+//! They are watched only while an object refers to them. If `operon-reactivejob` may not watch a
+//! kind, the answer for that kind is the refusal.
 
 mod watches;
 

@@ -201,8 +201,9 @@ impl Performers {
 }
 
 impl Performer {
-    /// A performer that acts as the host, on objects of these kinds.
-    pub fn of_host(
+    /// A performer with this client, on objects of these kinds.
+    #[cfg(test)]
+    pub(crate) fn of_client(
         client: Client,
         manager: &str,
         kinds: impl IntoIterator<Item = ApiResource>,

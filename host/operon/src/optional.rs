@@ -1,4 +1,4 @@
-//! The controllers that run only if they are enabled. Each writes as a ServiceAccount of its own.
+//! CollaSets and the PodOpsLifecycle, which stand down beside KusionStack.
 
 use std::{sync::Arc, time::Duration};
 
@@ -65,7 +65,7 @@ impl Optional<'_> {
     /// What OperationJobs write on pods as the PodOpsLifecycle controller, where that is enabled.
     pub(crate) fn pod_writer(&self, queues: &OptionalQueues) -> anyhow::Result<PodWriter> {
         let performer = match queues.lifecycles {
-            Some(_) => Some(self.performer(keys::POD_OPS_LIFECYCLE_MANAGER)?),
+            Some(_) => Some(performer(self.performers, keys::POD_OPS_LIFECYCLE_MANAGER)?),
             None => None,
         };
         Ok(PodWriter {
@@ -125,7 +125,7 @@ impl Optional<'_> {
                 rules: objects.store.clone(),
                 triggers: Arc::clone(triggers),
             },
-            performer: self.performer(keys::POD_OPS_LIFECYCLE_MANAGER)?,
+            performer: performer(self.performers, keys::POD_OPS_LIFECYCLE_MANAGER)?,
             events: self.events.clone(),
         });
         let guarded = self
@@ -164,8 +164,8 @@ impl Optional<'_> {
                         .await
                         .context("failed to ask the API server whether it can resize pods")?,
                 },
-                performer: self.performer(CollaSets::MANAGER)?,
-                questions: Questions::to(self.client.clone()),
+                performer: performer(self.performers, CollaSets::MANAGER)?,
+                questions: Questions::to(client(self.performers, CollaSets::MANAGER)?),
                 owned,
                 reports: Reports::new(
                     self.client.clone(),
@@ -197,9 +197,7 @@ impl Optional<'_> {
         stores: &CollaSetStores,
     ) -> anyhow::Result<Cache<PodDecoration>> {
         let account = CollaSets::MANAGER;
-        let client = self.performers.client(account);
-        let client = client
-            .map_err(|error| anyhow::anyhow!("failed to build a client of {account}: {error}"))?;
+        let client = client(self.performers, account)?;
         let (triggers, objects) = (Arc::clone(triggers), stores.objects.store.clone());
         let on_change = move |decoration: &PodDecoration, decorations: &_| {
             triggers.decoration_changed(decoration, decorations, &objects);
@@ -212,10 +210,16 @@ impl Optional<'_> {
             &health,
         ))
     }
+}
 
-    fn performer(&self, account: &str) -> anyhow::Result<Performer> {
-        self.performers
-            .of_controller(account)
-            .map_err(|error| anyhow::anyhow!("failed to build a client of {account}: {error}"))
-    }
+/// A client of a controller's ServiceAccount.
+pub(crate) fn client(performers: &Performers, account: &str) -> anyhow::Result<Client> {
+    let client = performers.client(account);
+    client.map_err(|error| anyhow::anyhow!("failed to build a client of {account}: {error}"))
+}
+
+/// Writes as a controller's ServiceAccount.
+pub(crate) fn performer(performers: &Performers, account: &str) -> anyhow::Result<Performer> {
+    let performer = performers.of_controller(account);
+    performer.map_err(|error| anyhow::anyhow!("failed to build a client of {account}: {error}"))
 }

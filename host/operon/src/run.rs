@@ -72,9 +72,19 @@ pub(crate) struct Arguments {
     no_leader_election: bool,
 }
 
-/// A controller that runs only if it is enabled: other operators have controllers of the same kinds.
+/// A controller that runs only if it is enabled. Each writes as a ServiceAccount of its own, which exists only where it
+/// is enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OptionalController {
+    /// ReactiveJobs
+    #[value(name = "reactivejob")]
+    ReactiveJob,
+    /// JobFlows and JobTemplates
+    #[value(name = "jobflow")]
+    JobFlow,
+    /// DaemonJobs
+    #[value(name = "daemonjob")]
+    DaemonJob,
     /// CollaSets
     #[value(name = "collaset")]
     CollaSet,
@@ -100,9 +110,12 @@ pub(crate) enum BesideKusionStack {
 impl BesideKusionStack {
     /// The controllers that run if these optional ones are enabled.
     pub(crate) fn running(enabled: &[OptionalController]) -> Vec<Self> {
-        let optional = enabled.iter().map(|one| match one {
-            OptionalController::CollaSet => Self::CollaSet,
-            OptionalController::PodOpsLifecycle => Self::PodOpsLifecycle,
+        let optional = enabled.iter().filter_map(|one| match one {
+            OptionalController::CollaSet => Some(Self::CollaSet),
+            OptionalController::PodOpsLifecycle => Some(Self::PodOpsLifecycle),
+            OptionalController::ReactiveJob
+            | OptionalController::JobFlow
+            | OptionalController::DaemonJob => None,
         });
         optional.chain([Self::OperationJob]).collect()
     }

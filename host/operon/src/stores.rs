@@ -36,6 +36,8 @@ use operon_controllers::{
     triggers::Triggers,
 };
 
+use crate::run::OptionalController;
+
 /// The receivers of changes.
 pub(crate) struct Listeners {
     pub(crate) catalogue: Arc<Catalogue>,
@@ -64,20 +66,33 @@ pub(crate) struct Stores {
     pub(crate) config_maps: Cache<ConfigMap>,
     /// Those of the operator's namespace.
     pub(crate) accounts: Cache<ServiceAccount>,
-    pub(crate) reactive_jobs: Cache<ReactiveJob>,
-    /// The Jobs that name a ReactiveJob.
-    pub(crate) jobs_of_reactive_jobs: Cache<Job>,
-    pub(crate) job_flows: Cache<JobFlow>,
-    pub(crate) job_templates: Cache<JobTemplate>,
-    pub(crate) daemon_jobs: Cache<DaemonJob>,
-    /// Those of JobFlows and DaemonJobs.
-    pub(crate) jobs_of_owners: Cache<Job>,
+    /// If ReactiveJobs are enabled.
+    pub(crate) reactive_jobs: Option<ReactiveJobStores>,
+    /// If JobFlows are enabled.
+    pub(crate) job_flows: Option<JobFlowStores>,
+    /// If DaemonJobs are enabled.
+    pub(crate) daemon_jobs: Option<Cache<DaemonJob>>,
+    /// Those of JobFlows and DaemonJobs, if one of the two is enabled.
+    pub(crate) jobs_of_owners: Option<Cache<Job>>,
     /// If CollaSets are enabled.
     pub(crate) colla_sets: Option<CollaSetStores>,
     /// If the PodOpsLifecycle is enabled.
     pub(crate) rules: Option<Cache<PodTransitionRule>>,
     pub(crate) nodes: Cache<Node>,
     pub(crate) pods: Cache<Pod>,
+}
+
+/// The caches of ReactiveJobs.
+pub(crate) struct ReactiveJobStores {
+    pub(crate) objects: Cache<ReactiveJob>,
+    /// The Jobs that name a ReactiveJob.
+    pub(crate) jobs: Cache<Job>,
+}
+
+/// The caches of JobFlows and of their templates.
+pub(crate) struct JobFlowStores {
+    pub(crate) objects: Cache<JobFlow>,
+    pub(crate) templates: Cache<JobTemplate>,
 }
 
 /// The caches of CollaSets and of what they own besides pods.
@@ -92,45 +107,39 @@ pub(crate) struct CollaSetStores {
 }
 
 impl Stores {
-    pub(crate) fn start(client: &Client, namespace: &str, listeners: &Listeners) -> Self {
+    pub(crate) fn start(
+        client: &Client,
+        namespace: &str,
+        listeners: &Listeners,
+        enabled: &[OptionalController],
+    ) -> Self {
+        let is_enabled = |one| enabled.contains(&one);
         let plugins = plugins(client, listeners);
         let config_maps = config_maps(client, namespace, listeners, &plugins);
         let health = &listeners.health;
         let accounts = accounts(client, namespace, listeners, &plugins);
-        let reactive_job_triggers = Arc::clone(&listeners.reactive_job_triggers);
-        let on_job = move |job: &Job, jobs: &_| reactive_job_triggers.job_changed(job, jobs);
-        let jobs_of_reactive_jobs = labelled(client, health, keys::CONTROLLER_UID, |_| {}, on_job);
-        let reactive_job_triggers = Arc::clone(&listeners.reactive_job_triggers);
-        let jobs = jobs_of_reactive_jobs.store.clone();
-        let reactive_jobs = all(client, health, move |object, objects| {
-            reactive_job_triggers.object_changed(object, objects, &jobs);
-        });
+        let reactive_jobs = is_enabled(OptionalController::ReactiveJob)
+            .then(|| ReactiveJobStores::start(client, listeners));
+        let job_flows = is_enabled(OptionalController::JobFlow)
+            .then(|| JobFlowStores::start(client, listeners));
         let owner_triggers = Arc::clone(&listeners.owner_triggers);
-        let job_flows: Cache<JobFlow> = all(client, health, move |flow, flows| {
-            owner_triggers.flow_changed(flow, flows);
-        });
-        let (owner_triggers, flows) = (
-            Arc::clone(&listeners.owner_triggers),
-            job_flows.store.clone(),
-        );
-        let job_templates = all(client, health, move |template, _| {
-            owner_triggers.template_changed(template, &flows);
-        });
-        let owner_triggers = Arc::clone(&listeners.owner_triggers);
-        let daemon_jobs: Cache<DaemonJob> = all(client, health, move |object, _| {
-            owner_triggers.daemon_job_changed(object);
+        let daemon_jobs = is_enabled(OptionalController::DaemonJob).then(|| {
+            all(client, health, move |object: &DaemonJob, _| {
+                owner_triggers.daemon_job_changed(object);
+            })
         });
         let owner_triggers = Arc::clone(&listeners.owner_triggers);
         let on_job = move |job: &Job, jobs: &_| owner_triggers.job_changed(job, jobs);
-        let jobs_of_owners = labelled(client, health, keys::OWNER_UID, without_template, on_job);
-        let nodes = nodes(client, listeners, &daemon_jobs);
+        let jobs_of_owners = (job_flows.is_some() || daemon_jobs.is_some())
+            .then(|| labelled(client, health, keys::OWNER_UID, without_template, on_job));
+        let nodes = nodes(client, listeners, daemon_jobs.as_ref());
         let colla_sets = listeners.colla_set_triggers.as_ref();
         let rule_triggers = listeners.rule_triggers.as_ref();
         let colla_sets = colla_sets
             .map(|triggers| CollaSetStores::start(client, health, triggers, rule_triggers));
         let owners = Owners {
-            reactive: &jobs_of_reactive_jobs,
-            owned: &jobs_of_owners,
+            reactive: reactive_jobs.as_ref().map(|stores| &stores.jobs),
+            owned: jobs_of_owners.as_ref(),
             colla_sets: colla_sets.as_ref(),
         };
         let pods = pods(client, listeners, &owners);
@@ -148,9 +157,7 @@ impl Stores {
             config_maps,
             accounts,
             reactive_jobs,
-            jobs_of_reactive_jobs,
             job_flows,
-            job_templates,
             daemon_jobs,
             jobs_of_owners,
             colla_sets,
@@ -168,9 +175,7 @@ impl Stores {
             config_maps,
             accounts,
             reactive_jobs,
-            jobs_of_reactive_jobs,
             job_flows,
-            job_templates,
             daemon_jobs,
             jobs_of_owners,
             colla_sets,
@@ -180,6 +185,18 @@ impl Stores {
         } = self;
         if let Some(rules) = rules {
             rules.ready().await;
+        }
+        if let Some(ReactiveJobStores { objects, jobs }) = reactive_jobs {
+            tokio::join!(objects.ready(), jobs.ready());
+        }
+        if let Some(JobFlowStores { objects, templates }) = job_flows {
+            tokio::join!(objects.ready(), templates.ready());
+        }
+        if let Some(objects) = daemon_jobs {
+            objects.ready().await;
+        }
+        if let Some(jobs) = jobs_of_owners {
+            jobs.ready().await;
         }
         if let Some(stores) = colla_sets {
             let CollaSetStores {
@@ -200,24 +217,51 @@ impl Stores {
             plugins.ready(),
             config_maps.ready(),
             accounts.ready(),
-            reactive_jobs.ready(),
-            jobs_of_reactive_jobs.ready(),
-            job_flows.ready(),
-            job_templates.ready(),
-            daemon_jobs.ready(),
-            jobs_of_owners.ready(),
             nodes.ready(),
             pods.ready(),
         );
         tracing::info!(
             operation_jobs = operation_jobs.store.len(),
-            reactive_jobs = reactive_jobs.store.len(),
-            job_flows = job_flows.store.len(),
-            daemon_jobs = daemon_jobs.store.len(),
+            reactive_jobs = reactive_jobs
+                .as_ref()
+                .map(|stores| stores.objects.store.len()),
+            job_flows = job_flows.as_ref().map(|stores| stores.objects.store.len()),
+            daemon_jobs = daemon_jobs.as_ref().map(|objects| objects.store.len()),
             plugins = plugins.store.len(),
             pods = pods.store.len(),
             "caches are synced"
         );
+    }
+}
+
+impl ReactiveJobStores {
+    fn start(client: &Client, listeners: &Listeners) -> Self {
+        let health = &listeners.health;
+        let triggers = Arc::clone(&listeners.reactive_job_triggers);
+        let on_job = move |job: &Job, jobs: &_| triggers.job_changed(job, jobs);
+        let jobs = labelled(client, health, keys::CONTROLLER_UID, |_| {}, on_job);
+        let triggers = Arc::clone(&listeners.reactive_job_triggers);
+        let known = jobs.store.clone();
+        let objects = all(client, health, move |object, objects| {
+            triggers.object_changed(object, objects, &known);
+        });
+        Self { objects, jobs }
+    }
+}
+
+impl JobFlowStores {
+    fn start(client: &Client, listeners: &Listeners) -> Self {
+        let health = &listeners.health;
+        let triggers = Arc::clone(&listeners.owner_triggers);
+        let objects: Cache<JobFlow> = all(client, health, move |flow, flows| {
+            triggers.flow_changed(flow, flows);
+        });
+        let triggers = Arc::clone(&listeners.owner_triggers);
+        let flows = objects.store.clone();
+        let templates = all(client, health, move |template, _| {
+            triggers.template_changed(template, &flows);
+        });
+        Self { objects, templates }
     }
 }
 
@@ -300,12 +344,18 @@ fn without_template(job: &mut Job) {
 
 /// The nodes, without the images and volumes that kubelets report: they are the largest part of a node, and
 /// no controller needs them.
-fn nodes(client: &Client, listeners: &Listeners, daemon_jobs: &Cache<DaemonJob>) -> Cache<Node> {
-    let (owner_triggers, objects) = (
-        Arc::clone(&listeners.owner_triggers),
-        daemon_jobs.store.clone(),
-    );
-    let on_node = move |node: &Node, nodes: &_| owner_triggers.node_changed(node, nodes, &objects);
+fn nodes(
+    client: &Client,
+    listeners: &Listeners,
+    daemon_jobs: Option<&Cache<DaemonJob>>,
+) -> Cache<Node> {
+    let owner_triggers = Arc::clone(&listeners.owner_triggers);
+    let objects = daemon_jobs.map(|objects| objects.store.clone());
+    let on_node = move |node: &Node, nodes: &_| {
+        if let Some(objects) = &objects {
+            owner_triggers.node_changed(node, nodes, objects);
+        }
+    };
     let shed = |node: &mut Node| {
         if let Some(status) = &mut node.status {
             status.images = None;
@@ -321,8 +371,8 @@ fn nodes(client: &Client, listeners: &Listeners, daemon_jobs: &Cache<DaemonJob>)
 
 /// The objects that pods belong to.
 struct Owners<'a> {
-    reactive: &'a Cache<Job>,
-    owned: &'a Cache<Job>,
+    reactive: Option<&'a Cache<Job>>,
+    owned: Option<&'a Cache<Job>>,
     colla_sets: Option<&'a CollaSetStores>,
 }
 
@@ -335,8 +385,8 @@ fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Po
         Arc::clone(&listeners.reactive_job_triggers),
         Arc::clone(&listeners.owner_triggers),
     );
-    let reactive = owners.reactive.store.clone();
-    let owned = owners.owned.store.clone();
+    let reactive = owners.reactive.map(|jobs| jobs.store.clone());
+    let owned = owners.owned.map(|jobs| jobs.store.clone());
     let colla_sets = owners.colla_sets.map(|stores| stores.objects.store.clone());
     let colla_sets = colla_sets.zip(listeners.colla_set_triggers.clone());
     let lifecycle = listeners.lifecycle_triggers.clone();
@@ -345,8 +395,12 @@ fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Po
         triggers.pod_changed(pod, pods);
         left_behind.pod_changed(pod, pods);
         pods_of_jobs.changed(pod, pods);
-        reactive_job_triggers.pod_changed(pod, &reactive);
-        owner_triggers.pod_changed(pod, &owned);
+        if let Some(reactive) = &reactive {
+            reactive_job_triggers.pod_changed(pod, reactive);
+        }
+        if let Some(owned) = &owned {
+            owner_triggers.pod_changed(pod, owned);
+        }
         if let Some((objects, triggers)) = &colla_sets {
             triggers.pod_changed(pod, pods, objects);
         }

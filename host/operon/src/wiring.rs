@@ -10,7 +10,6 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::{
     Client, Config,
-    core::ApiResource,
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_api::{
@@ -27,7 +26,7 @@ use operon_controllers::{
     config::Configs,
     daemon_job::DaemonJobs,
     driven::{Controller, Driven},
-    effects::{Performer, Performers},
+    effects::Performers,
     events::Events,
     existing_jobs::ExistingJobs,
     fault::Faults,
@@ -60,10 +59,10 @@ use crate::{
     beside::Beside,
     components::ComponentArguments,
     metrics::PluginMetrics,
-    optional::{Optional, OptionalQueues},
+    optional::{self, Optional, OptionalQueues},
     probes::{Phase, Readiness},
     run::{BesideKusionStack, OptionalController},
-    stores::{Listeners, Stores},
+    stores::{JobFlowStores, Listeners, ReactiveJobStores, Stores},
 };
 
 /// The parts of the controllers.
@@ -285,7 +284,7 @@ pub(crate) async fn run_in(
     let queues = Queues::new(&controllers);
     let book = Arc::clone(&running.book);
     let listeners = queues.listeners(&book, &metrics, &health);
-    let stores = Stores::start(&client, &namespace, &listeners);
+    let stores = Stores::start(&client, &namespace, &listeners, &controllers);
     stores.ready().await;
     let enabled = BesideKusionStack::running(&controllers);
     let beside = Beside::watch(&client, &health, &enabled, no_stand_down).await;
@@ -301,6 +300,14 @@ pub(crate) async fn run_in(
     };
     let pod_writer = optional.pod_writer(&queues.optional)?;
     optional.start(running, queues.optional).await?;
+    let kit = Kit {
+        client: &client,
+        performers: &performers,
+        stores: &stores,
+        listeners: &listeners,
+        events: &events,
+    };
+    kit.start(running, queues.jobs)?;
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace,
@@ -323,13 +330,6 @@ pub(crate) async fn run_in(
         metrics: metrics.clone(),
         refused: Mutex::default(),
     });
-    let kit = Kit {
-        client: &client,
-        stores: &stores,
-        listeners: &listeners,
-        events: &events,
-    };
-    kit.start(running, queues.jobs);
     let loading = running.start(action_plugins, &stores.plugins.store, queues.plugins);
     running.loading = Some(loading);
     readiness.set(Phase::Loading);
@@ -398,14 +398,15 @@ fn is_finished(job: &OperationJob) -> bool {
 /// What the controllers that create Jobs have in common.
 struct Kit<'a> {
     client: &'a Client,
+    performers: &'a Performers,
     stores: &'a Stores,
     listeners: &'a Listeners,
     events: &'a Events,
 }
 
 impl Kit<'_> {
-    /// Starts the controllers of Jobs.
-    fn start(&self, running: &mut Running, queues: JobQueues) {
+    /// Starts the controllers of Jobs that are enabled.
+    fn start(&self, running: &mut Running, queues: JobQueues) -> anyhow::Result<()> {
         let JobQueues {
             reactive_jobs,
             orphaned_jobs,
@@ -413,66 +414,74 @@ impl Kit<'_> {
             job_templates,
             daemon_jobs,
         } = queues;
-        let stores = self.stores;
-        let controller = self.reactive_jobs(&reactive_jobs);
-        running.start(controller, &stores.reactive_jobs.store, reactive_jobs);
-        let store = &stores.jobs_of_reactive_jobs.store;
-        running.start(self.orphaned_jobs(), store, orphaned_jobs);
-        let controller = self.job_flows(&job_flows);
-        running.start(controller, &stores.job_flows.store, job_flows);
-        let controller = self.job_templates(&job_templates);
-        running.start(controller, &stores.job_templates.store, job_templates);
-        let controller = self.daemon_jobs(&daemon_jobs);
-        running.start(controller, &stores.daemon_jobs.store, daemon_jobs);
+        if let Some(stores) = &self.stores.reactive_jobs {
+            let controller = self.reactive_jobs(stores, &reactive_jobs)?;
+            running.start(controller, &stores.objects.store, reactive_jobs);
+            let controller = self.orphaned_jobs(stores)?;
+            running.start(controller, &stores.jobs.store, orphaned_jobs);
+        }
+        let Some(jobs) = &self.stores.jobs_of_owners else {
+            return Ok(());
+        };
+        if let Some(stores) = &self.stores.job_flows {
+            let controller = self.job_flows(stores, jobs, &job_flows)?;
+            running.start(controller, &stores.objects.store, job_flows);
+            let controller = self.job_templates(stores, jobs, &job_templates);
+            running.start(controller, &stores.templates.store, job_templates);
+        }
+        if let Some(objects) = &self.stores.daemon_jobs {
+            let controller = self.daemon_jobs(objects, jobs, &daemon_jobs)?;
+            running.start(controller, &objects.store, daemon_jobs);
+        }
+        Ok(())
     }
 
     /// ConfigMaps and Secrets are watched when an object needs them.
-    fn reactive_jobs(&self, queue: &Queue<ReactiveJob>) -> Arc<Driven<ReactiveJobs>> {
+    fn reactive_jobs(
+        &self,
+        stores: &ReactiveJobStores,
+        queue: &Queue<ReactiveJob>,
+    ) -> anyhow::Result<Arc<Driven<ReactiveJobs>>> {
         let triggers = Arc::clone(&self.listeners.reactive_job_triggers);
-        let objects = self.stores.reactive_jobs.store.clone();
+        let objects = stores.objects.store.clone();
         let on_config = move |namespace: &str, reference: &_| {
             triggers.config_changed(namespace, reference, &objects);
         };
         let triggers = Arc::clone(&self.listeners.reactive_job_triggers);
         let on_listed = move || triggers.configs_listed();
         let controller = ReactiveJobs {
-            objects: self.stores.reactive_jobs.clone(),
-            jobs: self.stores.jobs_of_reactive_jobs.clone(),
+            objects: stores.objects.clone(),
+            jobs: stores.jobs.clone(),
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
             triggers: Arc::clone(&self.listeners.reactive_job_triggers),
             configs: Configs::new(
-                self.client.clone(),
+                optional::client(self.performers, ReactiveJobs::MANAGER)?,
                 self.listeners.reactive_job_triggers.watches(),
                 Arc::new(on_config),
                 Arc::new(on_listed),
                 &self.listeners.health,
             ),
         };
-        let stores = self.stores;
-        let (objects, jobs) = (&stores.reactive_jobs, &stores.jobs_of_reactive_jobs);
-        self.driven(controller, objects, jobs, queue)
+        self.driven(controller, &stores.objects, &stores.jobs, queue)
     }
 
-    /// A controller of objects that own Jobs.
+    /// A controller of objects that own Jobs. It reads logs and Events, and writes, as its own ServiceAccount; only the
+    /// status is the host's.
     fn driven<C: Controller>(
         &self,
         controller: C,
         objects: &Cache<C::Object>,
         jobs: &Cache<Job>,
         queue: &Queue<C::Object>,
-    ) -> Arc<Driven<C>> {
-        let kinds = [
-            ApiResource::erase::<Job>(&()),
-            ApiResource::erase::<C::Object>(&()),
-        ];
-        Arc::new(Driven {
+    ) -> anyhow::Result<Arc<Driven<C>>> {
+        Ok(Arc::new(Driven {
             controller,
-            performer: Performer::of_host(self.client.clone(), C::MANAGER, kinds),
-            questions: Questions::to(self.client.clone()),
+            performer: optional::performer(self.performers, C::MANAGER)?,
+            questions: Questions::to(optional::client(self.performers, C::MANAGER)?),
             owned: vec![Arc::new(jobs.clone())],
             reports: self.reports(C::MANAGER, objects, queue),
-        })
+        }))
     }
 
     fn reports<K: Reported>(
@@ -491,44 +500,56 @@ impl Kit<'_> {
         )
     }
 
-    fn orphaned_jobs(&self) -> Arc<OrphanedJobs> {
-        Arc::new(OrphanedJobs {
-            client: self.client.clone(),
-            objects: self.stores.reactive_jobs.clone(),
+    fn orphaned_jobs(&self, stores: &ReactiveJobStores) -> anyhow::Result<Arc<OrphanedJobs>> {
+        Ok(Arc::new(OrphanedJobs {
+            client: optional::client(self.performers, ReactiveJobs::MANAGER)?,
+            objects: stores.objects.clone(),
             triggers: Arc::clone(&self.listeners.reactive_job_triggers),
-        })
+        }))
     }
 
-    fn job_flows(&self, queue: &Queue<JobFlow>) -> Arc<Driven<JobFlows>> {
+    fn job_flows(
+        &self,
+        stores: &JobFlowStores,
+        jobs: &Cache<Job>,
+        queue: &Queue<JobFlow>,
+    ) -> anyhow::Result<Arc<Driven<JobFlows>>> {
         let controller = JobFlows {
-            templates: self.stores.job_templates.clone(),
-            jobs: self.stores.jobs_of_owners.clone(),
+            templates: stores.templates.clone(),
+            jobs: jobs.clone(),
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
             triggers: Arc::clone(&self.listeners.owner_triggers),
         };
-        let (objects, jobs) = (&self.stores.job_flows, &self.stores.jobs_of_owners);
-        self.driven(controller, objects, jobs, queue)
+        self.driven(controller, &stores.objects, jobs, queue)
     }
 
-    fn job_templates(&self, queue: &Queue<JobTemplate>) -> Arc<JobTemplates> {
-        let templates = &self.stores.job_templates;
+    fn job_templates(
+        &self,
+        stores: &JobFlowStores,
+        jobs: &Cache<Job>,
+        queue: &Queue<JobTemplate>,
+    ) -> Arc<JobTemplates> {
         Arc::new(JobTemplates {
-            jobs: self.stores.jobs_of_owners.clone(),
+            jobs: jobs.clone(),
             triggers: Arc::clone(&self.listeners.owner_triggers),
-            reports: self.reports(keys::JOB_TEMPLATE_MANAGER, templates, queue),
+            reports: self.reports(keys::JOB_TEMPLATE_MANAGER, &stores.templates, queue),
         })
     }
 
-    fn daemon_jobs(&self, queue: &Queue<DaemonJob>) -> Arc<Driven<DaemonJobs>> {
+    fn daemon_jobs(
+        &self,
+        objects: &Cache<DaemonJob>,
+        jobs: &Cache<Job>,
+        queue: &Queue<DaemonJob>,
+    ) -> anyhow::Result<Arc<Driven<DaemonJobs>>> {
         let controller = DaemonJobs {
             nodes: self.stores.nodes.clone(),
-            jobs: self.stores.jobs_of_owners.clone(),
+            jobs: jobs.clone(),
             pods: self.stores.pods.clone(),
             pods_of_jobs: Arc::clone(&self.listeners.pods_of_jobs),
             triggers: Arc::clone(&self.listeners.owner_triggers),
         };
-        let (objects, jobs) = (&self.stores.daemon_jobs, &self.stores.jobs_of_owners);
         self.driven(controller, objects, jobs, queue)
     }
 }

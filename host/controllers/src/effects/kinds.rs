@@ -7,6 +7,7 @@ use std::{
 
 use k8s_openapi::api::{
     apps::v1::ControllerRevision,
+    batch::v1::Job,
     core::v1::{PersistentVolumeClaim, Pod},
 };
 use kube::{
@@ -14,7 +15,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind, TypeMeta},
     discovery::{self, Scope},
 };
-use operon_api::{CollaSet, ResourceContext};
+use operon_api::{CollaSet, DaemonJob, JobFlow, ReactiveJob, ResourceContext};
 
 use crate::{apply::within_limit, error::Error};
 
@@ -24,14 +25,18 @@ pub(super) struct Kinds {
     pub(super) known: Mutex<HashMap<(String, String), ApiResource>>,
 }
 
-/// The kinds that controllers write which can be disabled: the API server need not be asked for their plurals.
-pub(super) fn own_kinds() -> [ApiResource; 5] {
+/// The kinds that controllers write: the API server need not be asked for their plurals.
+pub(super) fn own_kinds() -> [ApiResource; 9] {
     [
         ApiResource::erase::<Pod>(&()),
         ApiResource::erase::<PersistentVolumeClaim>(&()),
         ApiResource::erase::<ControllerRevision>(&()),
         ApiResource::erase::<CollaSet>(&()),
         ApiResource::erase::<ResourceContext>(&()),
+        ApiResource::erase::<Job>(&()),
+        ApiResource::erase::<ReactiveJob>(&()),
+        ApiResource::erase::<JobFlow>(&()),
+        ApiResource::erase::<DaemonJob>(&()),
     ]
 }
 

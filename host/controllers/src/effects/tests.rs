@@ -18,7 +18,7 @@ async fn an_eviction_says_which_pod_of_the_name_is_meant_and_how_it_ends() {
         resource_version: Some("7".to_owned()),
         grace_period_seconds: Some(5),
     };
-    let performer = Performer::of_host(client, "operon", []);
+    let performer = Performer::of_client(client, "operon", []);
     performer.perform("shop", &evict).await.expect("evicted");
     let sent = sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let options = &sent["deleteOptions"];
@@ -36,7 +36,7 @@ async fn a_pod_whose_eviction_was_accepted_is_not_evicted_again_before_the_watch
         *requests.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         Some(fake::answer(201, &json!({"status": "Success"})))
     });
-    let performer = Performer::of_host(client, "operon", []);
+    let performer = Performer::of_client(client, "operon", []);
     for uid in ["u1", "u1", "u2"] {
         let evict = Effect::Evict {
             pod: "web-0".to_owned(),

@@ -192,7 +192,7 @@ fn call(
         loaded: Arc::new(Loaded {
             plugin: "act".to_owned(),
             action: Arc::clone(action) as Arc<dyn Action>,
-            performer: Performer::of_host(client.clone(), "action", kinds()),
+            performer: Performer::of_client(client.clone(), "action", kinds()),
             watch: PluginWatch::default(),
             version: Version {
                 signers: Vec::new(),
@@ -225,7 +225,7 @@ fn call(
         service: Service::of(&job, lifecycle),
         writer: PodWriter {
             pods: pods.clone(),
-            performer: Some(Performer::of_host(client.clone(), "lifecycle", kinds())),
+            performer: Some(Performer::of_client(client.clone(), "lifecycle", kinds())),
         },
         pods,
         events: Events::new(client, None),

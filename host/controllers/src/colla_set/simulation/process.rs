@@ -69,7 +69,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
         ApiResource::erase::<PersistentVolumeClaim>(&()),
         ApiResource::erase::<ResourceContext>(&()),
     ];
-    let performer = |manager| Performer::of_host(client.clone(), manager, kinds.clone());
+    let performer = |manager| Performer::of_client(client.clone(), manager, kinds.clone());
     let decisions = PodTransitionRules {
         pods: caches.pods.store.clone(),
         colla_sets: Some(caches.sets.store.clone()),

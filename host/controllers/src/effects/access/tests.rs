@@ -27,7 +27,7 @@ fn forbids(denied: &'static [&'static str]) -> Performer {
         Some(fake::answer(201, &review))
     };
     let pods = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
-    Performer::of_host(fake::client(answer), "test", [pods])
+    Performer::of_client(fake::client(answer), "test", [pods])
 }
 
 fn pod() -> ObjectReference {
@@ -117,7 +117,7 @@ async fn a_rule_that_names_objects_grants_no_creation() {
         Some(fake::answer(201, &review))
     };
     let pods = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
-    let performer = Performer::of_host(fake::client(answer), "test", [pods]);
+    let performer = Performer::of_client(fake::client(answer), "test", [pods]);
     for effect in effects() {
         let error = refused(&performer, &effect).await;
         let is_terminal = matches!(error, ActionError::Terminal(_));
@@ -131,7 +131,7 @@ async fn a_rule_that_names_objects_grants_no_creation() {
 
 #[tokio::test(start_paused = true)]
 async fn an_access_review_without_an_answer_does_not_hold_up_a_call() {
-    let performer = Performer::of_host(
+    let performer = Performer::of_client(
         fake::client(|request| {
             let is_review = request.uri().path().ends_with("selfsubjectaccessreviews");
             let status = json!({"kind": "Status", "status": "Failure", "code": 403});
