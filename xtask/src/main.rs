@@ -9,6 +9,7 @@ mod crds;
 mod demo;
 mod deny;
 mod example;
+mod fuzz;
 mod host;
 mod image;
 mod permissions;
@@ -55,6 +56,8 @@ enum Command {
     Image(image::Command),
     /// Generate the table of rights in docs/permissions.md from the chart's RBAC
     Permissions(permissions::Arguments),
+    /// Load and call mutated components: each is refused, or ends within its limits
+    Fuzz(fuzz::Arguments),
     /// Simulate the controllers: whatever happens in whatever order, what is promised holds
     Simulate(simulate::Arguments),
     /// Run every check there is, or the steps that are named
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Deny => deny::check(&Progress::stderr()),
         Command::Image(command) => image::run(command),
         Command::Permissions(arguments) => permissions::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Ci => test::run(&test::Arguments::default()),
