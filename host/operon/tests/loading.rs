@@ -239,7 +239,7 @@ async fn a_component_that_was_refused_is_not_compiled_again() -> Result<()> {
     let compiler = config().child_program;
     // A program that would fail, and is not started.
     let none = Some(ChildProgram::at("/bin/false"));
-    for (component, reason) in [(heavy.as_slice(), "CompileMemory"), (garbage, "Malformed")] {
+    for (component, reason) in [(heavy.as_slice(), "CompileMemory"), (garbage, "Truncated")] {
         let first = refusal(&loader(compiler.clone(), little)?, component).await?;
         assert_eq!(first.reason, reason);
         let second = refusal(&loader(none.clone(), little)?, component).await?;
