@@ -80,18 +80,19 @@ fn tables(progress: &Progress) -> Result<String> {
     };
     let switches = switches(&chart.join("templates"))?;
     let defaults = keys(&render(&[])?);
+    let all_but = |off: &[&String]| {
+        let values = switches.iter();
+        let values = values.map(|switch| format!("{switch}={}", !off.contains(&switch)));
+        render(&values.collect::<Vec<_>>())
+    };
     let without = |off: &String| {
-        let values: Vec<_> = switches
-            .iter()
-            .map(|switch| format!("{switch}={}", switch != off))
-            .collect();
         // What requires it is off as well: the chart refuses one controller without the other.
         let beside = off.split_once('.').map_or("", |(parent, _)| parent);
-        let alone = values.iter().map(|value| match value.split_once('=') {
-            Some((switch, _)) if switch.starts_with(beside) => format!("{switch}=false"),
-            _ => value.clone(),
-        });
-        let rendered = render(&values).or_else(|_| render(&alone.collect::<Vec<_>>()))?;
+        let mut beside = switches.iter().filter(|switch| switch.starts_with(beside));
+        let rendered = all_but(&[off]).or_else(|refused| {
+            let rendered = beside.find_map(|other| all_but(&[off, other]).ok());
+            rendered.ok_or(refused)
+        })?;
         Ok((off.clone(), keys(&rendered)))
     };
     let without = switches.iter().map(without).collect::<Result<Vec<_>>>()?;
