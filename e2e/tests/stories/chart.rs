@@ -187,7 +187,8 @@ async fn the_hosts_account_may_do_what_the_host_does_and_no_more() {
 async fn a_controller_that_is_disabled_has_no_account_and_no_rights() {
     let render = |value: &str| {
         let rendered = Command::new(environment::helm())
-            .args(["template", "operon", "--set", value])
+            .args(["template", "operon", "--kube-version", "1.34.0"])
+            .args(["--set", value])
             .arg(environment::chart())
             .output()
             .expect("helm can be started");
