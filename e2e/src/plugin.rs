@@ -23,7 +23,7 @@ use crate::{environment, world::World};
 pub const SYSTEM: &str = "operon-system";
 
 /// The label on everything that a world made outside its namespace.
-const LABEL: &str = "e2e.operon.dev/world";
+pub(crate) const LABEL: &str = "e2e.operon.dev/world";
 
 /// What an account of Replace may do to pods.
 pub const REPLACE_VERBS: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
@@ -276,7 +276,7 @@ pub fn digest(plugin: &ActionPlugin) -> Option<String> {
         .and_then(|status| status.digest.clone())
 }
 
-async fn make<K>(api: Api<K>, object: Value)
+pub(crate) async fn make<K>(api: Api<K>, object: Value)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
