@@ -10,10 +10,10 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Resource, ResourceExt as _,
+    Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use operon_api::{ActionPlugin, conditions};
+use operon_api::{ActionPlugin, conditions, keys};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -162,10 +162,18 @@ impl Plugin {
         if let Some(rules) = &self.rules {
             world.account(&self.name, rules).await;
         }
+        let created = self.create_as(world, &world.client).await;
+        created.unwrap_or_else(|error| panic!("failed to create {}: {error}", self.name));
+        self
+    }
+
+    /// What the API server says to this user of creating the ActionPlugin, without what it refers to.
+    pub async fn create_as(&self, world: &World, user: &Client) -> kube::Result<ActionPlugin> {
         let metadata = json!({"name": self.name, "labels": {LABEL: world.namespace}});
         let object = json!({"metadata": metadata, "spec": self.spec});
-        make(Api::<ActionPlugin>::all(world.client.clone()), object).await;
-        self
+        let object = serde_json::from_value(object).expect("an ActionPlugin");
+        let plugins = Api::<ActionPlugin>::all(user.clone());
+        plugins.create(&PostParams::default(), &object).await
     }
 
     /// Installs it, and waits until it serves.
@@ -206,8 +214,9 @@ impl World {
     /// An account of the operator's namespace, with these rights everywhere.
     pub async fn account(&self, name: &str, rules: &Value) {
         let metadata = json!({"name": name, "labels": {LABEL: self.namespace}});
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), SYSTEM);
-        make(accounts, json!({"metadata": metadata})).await;
+        let mut account = json!({"metadata": metadata});
+        account["metadata"]["labels"][keys::ACTION_ACCOUNT] = json!("true");
+        make(self.accounts(), account).await;
         let rights = Api::<ClusterRole>::all(self.client.clone());
         make(rights, json!({"metadata": metadata, "rules": rules})).await;
         let binding = json!({
@@ -224,6 +233,11 @@ impl World {
         let patch = Patch::Merge(json!({"rules": rules}));
         let patched = rights.patch(name, &PatchParams::default(), &patch).await;
         patched.unwrap_or_else(|error| panic!("failed to patch ClusterRole {name}: {error}"));
+    /// The ServiceAccounts of the operator's namespace.
+    pub fn accounts(&self) -> Api<ServiceAccount> {
+        Api::namespaced(self.client.clone(), SYSTEM)
+    }
+
     }
 
     /// Waits until a plugin's condition `Ready` has this status and reason, for its present generation.

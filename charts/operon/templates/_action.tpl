@@ -15,6 +15,7 @@ metadata:
   labels:
     {{- include "operon.labels" $root | nindent 4 }}
     app.kubernetes.io/component: action
+    operon.dev/action-account: "true"
 automountServiceAccountToken: false
 {{- if .rules }}
 ---
@@ -45,7 +46,6 @@ subjects:
     namespace: {{ $root.Release.Namespace }}
 {{- end }}
 ---
-apiVersion: operon.dev/v1alpha1
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata:
@@ -64,6 +64,7 @@ rules:
     resourceNames: [{{ lower .action }}]
     verbs: [use]
 ---
+apiVersion: operon.dev/v1alpha1
 kind: ActionPlugin
 metadata:
   name: {{ .name }}

@@ -27,6 +27,7 @@ use operon_core::{
     operation_job::sooner,
 };
 
+use tokio::sync::OnceCell;
 pub use self::changes::{account_changed, config_map_changed, plugin_changed};
 use crate::{
     catalogue::{Catalogue, Loaded},
@@ -47,8 +48,8 @@ pub struct ActionPlugins {
     pub client: Client,
     /// The operator's namespace.
     pub namespace: String,
-    /// The user that the host itself is.
-    pub host_user: String,
+    /// The user that the host itself is, as far as the API server said; see [`ActionPlugins::host_user`].
+    pub host_user: OnceCell<String>,
     /// All plugins.
     pub plugins: Cache<ActionPlugin>,
     /// The ConfigMaps of the operator's namespace.

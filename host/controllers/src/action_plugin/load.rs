@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::{
     Api, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
@@ -13,6 +13,7 @@ use operon_api::ActionPlugin;
 use operon_core::{
     action::LoadError,
     action_plugin::{
+        account::Named,
         limits::limits,
         source::{Component, ConfigMaps, Objects, Origin, PullSecrets},
         status::Load,
@@ -22,8 +23,7 @@ use operon_core::{
 
 use super::ActionPlugins;
 use crate::{
-    apply::within_limit, catalogue::Loaded, effects::service_account_user, error::Error,
-    plugin_watch::Watcher,
+    access, apply::within_limit, catalogue::Loaded, error::Error, plugin_watch::Watcher,
 };
 
 struct Maps<'a>(&'a Store<ConfigMap>, &'a str);
@@ -49,8 +49,7 @@ impl PullSecrets for Secrets<'_> {
 
     fn of_account(&self, name: &str) -> Vec<String> {
         let Self(plugins) = self;
-        let account = ObjectRef::new(name).within(&plugins.namespace);
-        let account = plugins.accounts.store.get(&account);
+        let account = plugins.account(name);
         let named = account.and_then(|account| account.image_pull_secrets.clone());
         let named = named.into_iter().flatten();
         named.map(|secret| secret.name).collect()
@@ -105,7 +104,7 @@ impl ActionPlugins {
 
     async fn try_load(&self, plugin: &ActionPlugin) -> Result<Origin, LoadError> {
         let account = &plugin.spec.service_account_name;
-        self.check_service_account(account)?;
+        self.check_service_account(account).await?;
         let objects = Objects {
             config_maps: &Maps(&self.config_maps.store, &self.namespace),
             pull_secrets: &Secrets(self),
@@ -122,7 +121,7 @@ impl ActionPlugins {
         }
         match self.load_version(plugin, &component, version.clone()).await {
             Ok(loaded) => {
-                self.publish(plugin, loaded)?;
+                self.publish(plugin, loaded).await?;
                 Ok(component.origin)
             }
             Err(error) => {
@@ -136,11 +135,11 @@ impl ActionPlugins {
     }
 
     /// Lets what was loaded serve, unless it is not what is wanted any more.
-    fn publish(&self, plugin: &ActionPlugin, loaded: Loaded) -> Result<(), LoadError> {
+    async fn publish(&self, plugin: &ActionPlugin, loaded: Loaded) -> Result<(), LoadError> {
         let (action, digest) = (&plugin.spec.action, loaded.version.digest.clone());
         let label = loaded.action.registration().job_label.clone();
         let account = &plugin.spec.service_account_name;
-        let wanted = || self.is_current(plugin) && self.has_account(account);
+        let wanted = || self.is_current(plugin) && self.may_act_as(account);
         if self.catalogue.publish(action, loaded, wanted) {
             tracing::info!(plugin = plugin.name_any(), action, digest, "action loaded");
             self.metrics.plugins_loaded(self.catalogue.count());
@@ -150,7 +149,7 @@ impl ActionPlugins {
                 .action_loaded(action, &name, label.as_deref(), &self.pods.store);
             return Ok(());
         }
-        self.check_service_account(account)?;
+        self.check_service_account(account).await?;
         Err(LoadError {
             reason: "Changed",
             message: "the ActionPlugin was changed or deleted while it was loaded".to_owned(),
@@ -238,32 +237,51 @@ impl ActionPlugins {
         })
     }
 
-    /// What is found here is not remembered: the account's own change brings another pass.
-    fn check_service_account(&self, name: &str) -> Result<(), LoadError> {
-        if self.host_user == service_account_user(&self.namespace, name) {
-            return Err(LoadError {
-                reason: "HostServiceAccount",
-                message: format!(
-                    "spec.serviceAccountName {name:?} is the host's own account; give the action one of its own, with only the rights that it needs"
-                ),
-                transient: false,
-            });
-        }
-        if self.has_account(name) {
-            return Ok(());
-        }
-        Err(LoadError {
-            reason: "ServiceAccountNotFound",
-            message: format!(
-                "spec.serviceAccountName {name:?} does not exist in namespace {:?}",
-                self.namespace
-            ),
-            transient: false,
-        })
+    /// What is found here is not remembered: the account's own change brings another pass, and what is not known
+    /// of the host is asked again.
+    async fn check_service_account(&self, name: &str) -> Result<(), LoadError> {
+        let account = self.account(name);
+        let named = self.named(name, account.as_deref());
+        let host = self.host_user().await?;
+        named.refusal_by_host(host).map_or(Ok(()), Err)
     }
 
-    fn has_account(&self, name: &str) -> bool {
+    /// The user that the host is; none if the API server does not say. What it said does not change.
+    async fn host_user(&self) -> Result<Option<&str>, LoadError> {
+        if let Some(user) = self.host_user.get() {
+            return Ok(Some(user));
+        }
+        let user = access::user(&self.client)
+            .await
+            .map_err(|error| LoadError {
+                reason: "HostUserUnknown",
+                message: format!(
+                    "failed to ask the API server which user the host is: {}",
+                    error.chain()
+                ),
+                transient: true,
+            })?;
+        let Some(user) = user.filter(|user| !user.is_empty()) else {
+            return Ok(None);
+        };
+        Ok(Some(self.host_user.get_or_init(async || user).await))
+    }
+
+    fn may_act_as(&self, name: &str) -> bool {
+        let account = self.account(name);
+        self.named(name, account.as_deref()).refusal().is_none()
+    }
+
+    fn named<'a>(&'a self, name: &'a str, account: Option<&'a ServiceAccount>) -> Named<'a> {
+        Named {
+            namespace: &self.namespace,
+            name,
+            account,
+        }
+    }
+
+    fn account(&self, name: &str) -> Option<Arc<ServiceAccount>> {
         let account = ObjectRef::new(name).within(&self.namespace);
-        self.accounts.store.get(&account).is_some()
+        self.accounts.store.get(&account)
     }
 }
