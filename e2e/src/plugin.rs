@@ -219,6 +219,12 @@ impl World {
         make(self.accounts(), account).await;
         let rights = Api::<ClusterRole>::all(self.client.clone());
         make(rights, json!({"metadata": metadata, "rules": rules})).await;
+        self.bind_account(name).await;
+    }
+
+    /// Gives an account made by [`World::account`] its rights.
+    pub async fn bind_account(&self, name: &str) {
+        let metadata = json!({"name": name, "labels": {LABEL: self.namespace}});
         let binding = json!({
             "metadata": metadata,
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
@@ -227,17 +233,17 @@ impl World {
         make(Api::<ClusterRoleBinding>::all(self.client.clone()), binding).await;
     }
 
+    /// The ServiceAccounts of the operator's namespace.
+    pub fn accounts(&self) -> Api<ServiceAccount> {
+        Api::namespaced(self.client.clone(), SYSTEM)
+    }
+
     /// Sets what an account made by [`World::account`] may do.
     pub async fn set_rules(&self, name: &str, rules: Value) {
         let rights = Api::<ClusterRole>::all(self.client.clone());
         let patch = Patch::Merge(json!({"rules": rules}));
         let patched = rights.patch(name, &PatchParams::default(), &patch).await;
         patched.unwrap_or_else(|error| panic!("failed to patch ClusterRole {name}: {error}"));
-    /// The ServiceAccounts of the operator's namespace.
-    pub fn accounts(&self) -> Api<ServiceAccount> {
-        Api::namespaced(self.client.clone(), SYSTEM)
-    }
-
     }
 
     /// Waits until a plugin's condition `Ready` has this status and reason, for its present generation.

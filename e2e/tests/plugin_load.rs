@@ -1,7 +1,10 @@
 //! Plugins that can't be loaded, or whose account may not do what the action asks for: each says why, and
 //! comes as soon as what was missing does.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{
+    api::rbac::v1::ClusterRoleBinding,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -80,6 +83,39 @@ async fn a_plugin_that_can_not_be_loaded_says_why() {
         world.plugin_until(&late, "True", "Loaded").await;
         world.account(&account, &pod_rules(&["get", "patch"])).await;
         world.plugin_until(&account, "True", "Loaded").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deleted_binding_stops_what_the_action_reads_within_a_minute() {
+    story(async |world: &World| {
+        let plugin = Plugin::replace(world, &REPLACE_VERBS).up(world).await;
+        let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
+        let begin = Instant::now();
+        let deleted = bindings
+            .delete(&plugin.name, &DeleteParams::default())
+            .await;
+        deleted.expect("a binding of our own");
+        let found = world
+            .plugin_until(&plugin.name, "False", "WatchForbidden")
+            .await;
+        let took = begin.elapsed();
+        assert!(took < Duration::from_mins(1), "{took:?}");
+        assert_eq!(digest(&found), None);
+        let pods = Deployment::of("foo", 1).up(world).await;
+        world
+            .create(&Job::of("opj", &plugin.action, &names(&pods)).object())
+            .await;
+        world
+            .job_until("opj", "waits for the action", |found| {
+                job::reason(found, "Stalled").as_deref() == Some("ActionNotReady")
+            })
+            .await;
+        world.bind_account(&plugin.name).await;
+        world.plugin_until(&plugin.name, "True", "Loaded").await;
+        let done = world.finished("opj").await;
+        assert_eq!(job::progress(&done), Progress::Succeeded);
     })
     .await;
 }

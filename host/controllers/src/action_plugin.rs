@@ -18,16 +18,17 @@ use std::{
     time::Duration,
 };
 
+use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
-use kube::{Client, ResourceExt};
+use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{ActionPlugin, action_plugin::OciSource, keys};
 use operon_core::{
     action::{ActionLoader, LoadError, Watch},
     action_plugin::{elect, source::ComponentSource, status::Load, version::Version},
     operation_job::sooner,
 };
-
 use tokio::sync::OnceCell;
+
 pub use self::changes::{account_changed, config_map_changed, plugin_changed};
 use crate::{
     catalogue::{Catalogue, Loaded},
@@ -72,6 +73,8 @@ pub struct ActionPlugins {
     pub left_behind: Arc<LeftBehind>,
     /// Whether the PodOpsLifecycle controller is enabled.
     pub has_lifecycle: bool,
+    /// Gets the plugins that must be reconciled.
+    pub queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     /// Sends Events.
     pub events: Events,
     /// Writes statuses.

@@ -315,6 +315,7 @@ pub(crate) async fn run_in(
         triggers: Arc::clone(&listeners.triggers),
         left_behind: Arc::clone(&listeners.left_behind),
         has_lifecycle: listeners.lifecycle_triggers.is_some(),
+        queue: listeners.plugin_queue.clone(),
         events: events.clone(),
         status: StatusWriter::default(),
         metrics: metrics.clone(),

@@ -21,9 +21,13 @@ use operon_core::{
     },
 };
 
-use super::ActionPlugins;
+use super::{ActionPlugins, changes::stop};
 use crate::{
-    access, apply::within_limit, catalogue::Loaded, error::Error, plugin_watch::Watcher,
+    access,
+    apply::within_limit,
+    catalogue::Loaded,
+    error::Error,
+    plugin_watch::{OnRevoked, Watcher},
 };
 
 struct Maps<'a>(&'a Store<ConfigMap>, &'a str);
@@ -220,6 +224,7 @@ impl ActionPlugins {
             action: &spec.action,
             pods: &self.pods,
             triggers: &self.triggers,
+            on_revoked: self.on_revoked(plugin),
         };
         let watch = watcher.start(action.registration()).await?;
         let performer = self.performers.performer(&name, &spec.service_account_name);
@@ -234,6 +239,26 @@ impl ActionPlugins {
             performer,
             watch,
             version,
+        })
+    }
+
+    /// The account may not read a kind any more that the action declared: what was read of it is dropped with the
+    /// component, which is loaded again as soon as the account may.
+    fn on_revoked(&self, plugin: &ActionPlugin) -> OnRevoked {
+        let catalogue = Arc::clone(&self.catalogue);
+        let triggers = Arc::clone(&self.triggers);
+        let (metrics, queue) = (self.metrics.clone(), self.queue.clone());
+        let (name, reference) = (plugin.name_any(), ObjectRef::from_obj(plugin));
+        let account = plugin.spec.service_account_name.clone();
+        Arc::new(move |why| {
+            let acts_as = |version: &Version| version.service_account == account;
+            let is_meant = |loaded: &Loaded| loaded.plugin == name && acts_as(&loaded.version);
+            tracing::warn!(plugin = name, why, "the action is stopped");
+            stop(&catalogue, &triggers, &metrics, |loaded| {
+                is_meant(loaded).then(|| why.to_owned())
+            });
+            // The queue is closed only when the host ends.
+            let _ = queue.unbounded_send(reference.clone());
         })
     }
 

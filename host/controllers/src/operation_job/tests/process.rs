@@ -157,6 +157,7 @@ impl Process {
             action: name,
             pods: &self.pods,
             triggers: &self.triggers,
+            on_revoked: Arc::new(|_| {}),
         };
         let watch = watcher.start(action.registration()).await;
         Loaded {
