@@ -24,6 +24,7 @@ pub mod pods;
 pub mod reactive_job;
 pub mod registry;
 pub mod traffic;
+pub mod user;
 pub mod workload;
 pub mod world;
 

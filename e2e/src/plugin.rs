@@ -10,10 +10,10 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Resource, ResourceExt as _,
+    Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use operon_api::{ActionPlugin, conditions};
+use operon_api::{ActionPlugin, conditions, keys};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ use crate::{environment, world::World};
 pub const SYSTEM: &str = "operon-system";
 
 /// The label on everything that a world made outside its namespace.
-const LABEL: &str = "e2e.operon.dev/world";
+pub(crate) const LABEL: &str = "e2e.operon.dev/world";
 
 /// What an account of Replace may do to pods.
 pub const REPLACE_VERBS: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
@@ -162,10 +162,18 @@ impl Plugin {
         if let Some(rules) = &self.rules {
             world.account(&self.name, rules).await;
         }
+        let created = self.create_as(world, &world.client).await;
+        created.unwrap_or_else(|error| panic!("failed to create {}: {error}", self.name));
+        self
+    }
+
+    /// What the API server says to this user of creating the ActionPlugin, without what it refers to.
+    pub async fn create_as(&self, world: &World, user: &Client) -> kube::Result<ActionPlugin> {
         let metadata = json!({"name": self.name, "labels": {LABEL: world.namespace}});
         let object = json!({"metadata": metadata, "spec": self.spec});
-        make(Api::<ActionPlugin>::all(world.client.clone()), object).await;
-        self
+        let object = serde_json::from_value(object).expect("an ActionPlugin");
+        let plugins = Api::<ActionPlugin>::all(user.clone());
+        plugins.create(&PostParams::default(), &object).await
     }
 
     /// Installs it, and waits until it serves.
@@ -206,16 +214,28 @@ impl World {
     /// An account of the operator's namespace, with these rights everywhere.
     pub async fn account(&self, name: &str, rules: &Value) {
         let metadata = json!({"name": name, "labels": {LABEL: self.namespace}});
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), SYSTEM);
-        make(accounts, json!({"metadata": metadata})).await;
+        let mut account = json!({"metadata": metadata});
+        account["metadata"]["labels"][keys::ACTION_ACCOUNT] = json!("true");
+        make(self.accounts(), account).await;
         let rights = Api::<ClusterRole>::all(self.client.clone());
         make(rights, json!({"metadata": metadata, "rules": rules})).await;
+        self.bind_account(name).await;
+    }
+
+    /// Gives an account made by [`World::account`] its rights.
+    pub async fn bind_account(&self, name: &str) {
+        let metadata = json!({"name": name, "labels": {LABEL: self.namespace}});
         let binding = json!({
             "metadata": metadata,
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
             "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": SYSTEM}]
         });
         make(Api::<ClusterRoleBinding>::all(self.client.clone()), binding).await;
+    }
+
+    /// The ServiceAccounts of the operator's namespace.
+    pub fn accounts(&self) -> Api<ServiceAccount> {
+        Api::namespaced(self.client.clone(), SYSTEM)
     }
 
     /// Sets what an account made by [`World::account`] may do.
@@ -276,7 +296,7 @@ pub fn digest(plugin: &ActionPlugin) -> Option<String> {
         .and_then(|status| status.digest.clone())
 }
 
-async fn make<K>(api: Api<K>, object: Value)
+pub(crate) async fn make<K>(api: Api<K>, object: Value)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {

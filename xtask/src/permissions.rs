@@ -98,14 +98,13 @@ fn tables(progress: &Progress) -> Result<String> {
     let without = switches.iter().map(without).collect::<Result<Vec<_>>>()?;
     let on: Vec<_> = switches.iter().map(|it| format!("{it}=true")).collect();
     let mut text = String::new();
-    for role in render(&on)? {
+    for (subject, rows) in by_subject(render(&on)?) {
         let _ = write!(
             text,
-            "\n### {}\n| API group | resources | verbs | what for | chart value |\n|---|---|---|---|---|\n",
-            role.subject
+            "\n### {subject}\n| API group | resources | verbs | what for | chart value |\n|---|---|---|---|---|\n"
         );
-        for row in &role.rows {
-            let key = (role.name.clone(), row.clone());
+        for key in rows {
+            let (_, row) = &key;
             let needed: Vec<_> = without
                 .iter()
                 .filter(|(_, keys)| !keys.contains(&key))
@@ -134,6 +133,24 @@ fn switch(line: &str) -> Option<String> {
     Some(format!("controllers.{controller}.enabled"))
 }
 
+/// For each subject, in the order of the roles: the rows of all of its roles, each with its role's name.
+fn by_subject(roles: Vec<Role>) -> Vec<(String, Vec<(String, String)>)> {
+    let mut tables: Vec<(String, Vec<_>)> = Vec::new();
+    for Role {
+        name,
+        subject,
+        rows,
+    } in roles
+    {
+        let rows = rows.into_iter().map(|row| (name.clone(), row));
+        match tables.iter_mut().find(|(known, _)| *known == subject) {
+            Some((_, known)) => known.extend(rows),
+            None => tables.push((subject, rows.collect())),
+        }
+    }
+    tables
+}
+
 /// The chart values that templates with roles test, as paths.
 fn switches(templates: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
@@ -143,7 +160,8 @@ fn switches(templates: &Path) -> Result<BTreeSet<String>> {
         let file = entry?.path();
         let text = fs::read_to_string(&file)
             .with_context(|| format!("failed to read {}", file.display()))?;
-        if text.contains("apiGroups:") {
+        // A role is written out, or is a part of what an action has.
+        if text.contains("apiGroups:") || text.contains("include \"operon.action\"") {
             found.extend(text.lines().filter_map(switch));
         }
     }
@@ -179,6 +197,7 @@ fn roles(manifest: &str) -> Result<Vec<Role>> {
                 .iter()
                 .find_map(|(_, binding)| bound(object, binding))
                 .or_else(|| aggregated(object))
+                .or_else(|| offered(object))
                 .with_context(|| format!("nobody has the role {name:?} of the chart"))?;
             let rows = rows(text, &object["rules"]).with_context(|| format!("role {name:?}"))?;
             roles.push(Role {
@@ -214,6 +233,14 @@ fn aggregated(role: &Value) -> Option<String> {
         .filter_map(|label| label.strip_prefix(prefix))
         .collect();
     (!to.is_empty()).then(|| format!("Users with `{}`, where they have it", to.join("`, `")))
+}
+
+/// Who has a role that the chart only offers: the use of an action that Kubernetes' roles do not include.
+fn offered(role: &Value) -> Option<String> {
+    let labels = &role["metadata"]["labels"];
+    let name = words(&role["metadata"]["name"]);
+    (labels["app.kubernetes.io/component"] == "use")
+        .then(|| format!("Users to whom you bind the ClusterRole `{name}`"))
 }
 
 /// The rules of a role, each with the comment above it.
@@ -284,6 +311,29 @@ subjects: [{kind: ServiceAccount, name: operon}]
         );
         let row = "| core | leases named operon | get, list | Leader election. |";
         assert_eq!(roles[0].rows, [row]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_roles_of_one_subject_share_a_table() -> Result<()> {
+        let role = |name: &str, labels: &str| {
+            format!(
+                "---\nkind: ClusterRole\nmetadata:\n  name: {name}\n  labels: {{{labels}}}\nrules:\n  # Why.\n  - apiGroups: [\"\"]\n    resources: [{name}]\n    verbs: [use]\n"
+            )
+        };
+        let edit = "rbac.authorization.k8s.io/aggregate-to-edit: \"true\"";
+        let use_only = "app.kubernetes.io/component: use";
+        let text = [role("a", edit), role("b", use_only), role("c", edit)].concat();
+        let tables = by_subject(roles(&text)?);
+        let found: Vec<_> = tables
+            .iter()
+            .map(|(subject, rows)| (subject.as_str(), rows.len()))
+            .collect();
+        let wanted = [
+            ("Users with `edit`, where they have it", 2),
+            ("Users to whom you bind the ClusterRole `b`", 1),
+        ];
+        assert_eq!(found, wanted);
         Ok(())
     }
 

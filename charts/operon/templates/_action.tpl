@@ -2,7 +2,7 @@
 A built-in action: the account that it acts as, that account's rights, and the ActionPlugin that joins them
 with the component in the host's image. Called with a dict: root (the chart's context), name (the key in `actions`
 and the name of the ActionPlugin), action (what spec.action of a job selects), rules (RBAC, as YAML; none: the
-account has no rights).
+account has no rights), dangerous (true: Kubernetes' role `edit` does not include its use).
 */}}
 {{- define "operon.action" -}}
 {{- $root := .root }}
@@ -15,6 +15,7 @@ metadata:
   labels:
     {{- include "operon.labels" $root | nindent 4 }}
     app.kubernetes.io/component: action
+    operon.dev/action-account: "true"
 automountServiceAccountToken: false
 {{- if .rules }}
 ---
@@ -44,6 +45,24 @@ subjects:
     name: action-{{ .name }}
     namespace: {{ $root.Release.Namespace }}
 {{- end }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: {{ include "operon.fullname" $root }}-use-{{ .name }}
+  labels:
+    {{- include "operon.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: use
+    {{- if and $root.Values.admissionPolicy.aggregateToEdit (not .dangerous) }}
+    rbac.authorization.k8s.io/aggregate-to-edit: "true"
+    rbac.authorization.k8s.io/aggregate-to-admin: "true"
+    {{- end }}
+rules:
+  # Start targets of OperationJobs with the action {{ .action }}.
+  - apiGroups: [operon.dev]
+    resources: [actionplugins]
+    resourceNames: [{{ lower .action }}]
+    verbs: [use]
 ---
 apiVersion: operon.dev/v1alpha1
 kind: ActionPlugin

@@ -1,7 +1,10 @@
 //! What the API server refuses, changes or lets pass before the host sees it: schema, defaults and rules of
 //! the CustomResourceDefinition, no webhook.
 
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
 use operon_e2e::prelude::*;
 use serde_json::Value;
 
@@ -313,6 +316,127 @@ async fn ten_thousand_targets_are_let_pass_and_looked_at() {
                 job::status(found).total_pod_count == Some(10_000)
             })
             .await;
+    })
+    .await;
+}
+
+/// Everything about OperationJobs, and nothing of actions.
+fn jobs_only() -> Value {
+    json!([{"apiGroups": ["apps.kusionstack.io"], "resources": ["operationjobs"], "verbs": ["*"]}])
+}
+
+/// The OperationJobs of the world, as this user sees them.
+fn jobs_of(world: &World, user: &Client) -> Api<OperationJob> {
+    Api::namespaced(user.clone(), &world.namespace)
+}
+
+/// What the API server says to this user of creating a job of an action, on a pod that does not exist.
+async fn using(world: &World, user: &Client, name: &str, action: &str) -> Result<(), String> {
+    let job = Job::of(name, action, &["absent"]).partition(0).object();
+    let created = jobs_of(world, user).create(&PostParams::default(), &job);
+    let created = created.await;
+    created.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_user_with_edit_uses_the_built_in_actions_but_not_debug_nor_the_actions_of_others() {
+    story(async |world: &World| {
+        let editor = world.user_with("editor", "edit").await;
+        let admin = world.user_with("admin", "admin").await;
+        world
+            .eventually("the role edit has the verb use", async || {
+                using(world, &editor, "first", "Replace")
+                    .await
+                    .map_err(anyhow::Error::msg)
+            })
+            .await;
+        for action in [
+            "Restart", "Recreate", "Evict", "Resize", "Label", "Annotate", "Check",
+        ] {
+            let name = action.to_lowercase();
+            let used = using(world, &editor, &name, action).await;
+            assert_eq!(used, Ok(()), "{action}");
+        }
+        assert_eq!(using(world, &admin, "second", "Replace").await, Ok(()));
+        for action in ["Debug", "Nothing"] {
+            let refusal = using(world, &editor, "refused", action).await;
+            let refusal = refusal.expect_err(action);
+            let said = format!("{} may not use the action {action}", world.named("editor"));
+            assert!(refusal.contains(&said), "{refusal}");
+        }
+        // An administrator of the cluster may use every action.
+        let used = using(world, &world.client, "any", "Nothing").await;
+        assert_eq!(used, Ok(()));
+        // Who has `edit` raises the partition, and the host ends the job: it changes no spec.
+        let patch = Patch::Merge(json!({"spec": {"partition": 1}}));
+        let patched = jobs_of(world, &editor)
+            .patch("first", &PatchParams::default(), &patch)
+            .await;
+        patched.expect("an editor changes a job");
+        let done = world.finished("first").await;
+        assert_eq!(job::progress(&done), Progress::Failed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_without_use_neither_creates_jobs_nor_continues_those_of_others() {
+    story(async |world: &World| {
+        let user = world.user_of("user", jobs_only()).await;
+        let jobs = jobs_of(world, &user);
+        world
+            .eventually("the user has its role", async || {
+                Ok(drop(jobs.list(&kube::api::ListParams::default()).await?))
+            })
+            .await;
+        let refusal = using(world, &user, "own", "Replace").await;
+        let said = "may not use the action Replace";
+        assert!(refusal.is_err_and(|error| error.contains(said)));
+        let pods = Deployment::of("foo", 1).up(world).await;
+        let job = Job::replace("opj", &names(&pods)).partition(0).object();
+        world.create(&job).await;
+        let params = PatchParams::default();
+        for spec in [json!({"partition": 1}), json!({"partition": null})] {
+            let patch = Patch::Merge(json!({"spec": spec}));
+            let refusal = jobs.patch("opj", &params, &patch).await;
+            let refusal = refusal.expect_err("a refusal").to_string();
+            let said = "may not change a job of the action Replace";
+            assert!(refusal.contains(said), "{refusal}");
+        }
+        // What starts no target passes.
+        let patch = Patch::Merge(json!({
+            "metadata": {"annotations": {"example.com/a": "b"}, "labels": {"a": "b"}}
+        }));
+        let patched = jobs.patch("opj", &params, &patch).await;
+        patched.expect("metadata can be changed");
+        assert_eq!(names(&world.settled("foo", 1).await), names(&pods));
+        let deleted = jobs.delete("opj", &DeleteParams::default()).await;
+        deleted.expect("a job can be deleted");
+        world
+            .eventually("the job is gone", async || {
+                ensure!(
+                    world.find::<OperationJob>("opj").await.is_none(),
+                    "it is there"
+                );
+                Ok(())
+            })
+            .await;
+        // The right to use one action is that action's only, and the case of its name does not matter.
+        let mut rules = jobs_only();
+        rules.as_array_mut().expect("rules").push(json!({
+            "apiGroups": ["operon.dev"], "resources": ["actionplugins"],
+            "resourceNames": ["replace"], "verbs": ["use"]
+        }));
+        let granted = world.user_of("granted", rules).await;
+        world
+            .eventually("the other user may use Replace", async || {
+                using(world, &granted, "replace", "Replace")
+                    .await
+                    .map_err(anyhow::Error::msg)
+            })
+            .await;
+        let refusal = using(world, &granted, "restart", "Restart").await;
+        assert!(refusal.is_err_and(|said| said.contains("may not use the action Restart")));
     })
     .await;
 }

@@ -1,11 +1,15 @@
 //! Plugins that can't be loaded, or whose account may not do what the action asks for: each says why, and
 //! comes as soon as what was missing does.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{
+    api::rbac::v1::ClusterRoleBinding,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
+use operon_api::{ActionPlugin, keys};
 use operon_e2e::{
     environment,
     plugin::{Plugin, REPLACE_VERBS, SYSTEM, digest, pod_rules, said},
@@ -79,6 +83,127 @@ async fn a_plugin_that_can_not_be_loaded_says_why() {
         world.plugin_until(&late, "True", "Loaded").await;
         world.account(&account, &pod_rules(&["get", "patch"])).await;
         world.plugin_until(&account, "True", "Loaded").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deleted_binding_stops_what_the_action_reads_within_a_minute() {
+    story(async |world: &World| {
+        let plugin = Plugin::replace(world, &REPLACE_VERBS).up(world).await;
+        let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
+        let begin = Instant::now();
+        let deleted = bindings
+            .delete(&plugin.name, &DeleteParams::default())
+            .await;
+        deleted.expect("a binding of our own");
+        let found = world
+            .plugin_until(&plugin.name, "False", "WatchForbidden")
+            .await;
+        let took = begin.elapsed();
+        assert!(took < Duration::from_mins(1), "{took:?}");
+        assert_eq!(digest(&found), None);
+        let pods = Deployment::of("foo", 1).up(world).await;
+        world
+            .create(&Job::of("opj", &plugin.action, &names(&pods)).object())
+            .await;
+        world
+            .job_until("opj", "waits for the action", |found| {
+                job::reason(found, "Stalled").as_deref() == Some("ActionNotReady")
+            })
+            .await;
+        world.bind_account(&plugin.name).await;
+        world.plugin_until(&plugin.name, "True", "Loaded").await;
+        let done = world.finished("opj").await;
+        assert_eq!(job::progress(&done), Progress::Succeeded);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_is_an_actions_only_if_it_says_so() {
+    story(async |world: &World| {
+        let plugin = Plugin::annotate(world).up(world).await;
+        let label = |value: Value| {
+            let accounts = world.accounts();
+            let labels = json!({"metadata": {"labels": {keys::ACTION_ACCOUNT: value}}});
+            let name = plugin.name.clone();
+            async move {
+                let params = PatchParams::default();
+                let patched = accounts.patch(&name, &params, &Patch::Merge(labels));
+                patched.await.expect("an account of our own");
+            }
+        };
+        label(Value::Null).await;
+        let found = world
+            .plugin_until(&plugin.name, "False", "ServiceAccountNotAllowed")
+            .await;
+        let command = format!(
+            "kubectl --namespace {SYSTEM} label serviceaccount {} {}=true",
+            plugin.name,
+            keys::ACTION_ACCOUNT
+        );
+        assert!(said(&found).contains(&command), "{}", said(&found));
+        assert_eq!(digest(&found), None);
+        label(json!("true")).await;
+        world.plugin_until(&plugin.name, "True", "Loaded").await;
+        // The accounts of controllers do not say so, and have rights that no action shall have.
+        let account = json!({"spec": {"serviceAccountName": "operon-collaset"}});
+        world.patch_plugin(&plugin.name, account).await;
+        world
+            .plugin_until(&plugin.name, "False", "ServiceAccountNotAllowed")
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_installs_a_plugin_may_impersonate_its_account() {
+    story(async |world: &World| {
+        let mine = Plugin::annotate(world);
+        let others = Plugin::annotate(world).named(&world.named("others"));
+        for plugin in [&mine, &others] {
+            world.account(&plugin.name, &json!([])).await;
+        }
+        let rules = json!([
+            {"apiGroups": ["operon.dev"], "resources": ["actionplugins"], "verbs": ["*"]},
+            {"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": [mine.name],
+                "verbs": ["impersonate"]}
+        ]);
+        let user = world.user_everywhere("installer", rules).await;
+        world
+            .eventually("the user may install a plugin of the account", async || {
+                Ok(drop(mine.create_as(world, &user).await?))
+            })
+            .await;
+        let refused = format!(
+            "{} may not let an action act as ServiceAccount {}",
+            world.named("installer"),
+            others.name
+        );
+        let created = others.create_as(world, &user).await;
+        let refusal = created.expect_err("a refusal").to_string();
+        assert!(refusal.contains(&refused), "{refusal}");
+        let plugins: Api<ActionPlugin> = Api::all(user);
+        let patch = async |patch: Value| {
+            let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+            plugins.patch(&mine.name, &params, &patch).await
+        };
+        let patched = patch(json!({"spec": {"serviceAccountName": others.name}})).await;
+        let refusal = patched.expect_err("a refusal").to_string();
+        assert!(refusal.contains(&refused), "{refusal}");
+        // Whoever may not impersonate the account can't choose what runs as it either.
+        world
+            .patch_plugin(
+                &mine.name,
+                json!({"spec": {"serviceAccountName": others.name}}),
+            )
+            .await;
+        let patched = patch(json!({"spec": {"source": {"configMap": {"name": "x"}}}})).await;
+        let refusal = patched.expect_err("a refusal").to_string();
+        assert!(refusal.contains(&refused), "{refusal}");
+        let patched = patch(json!({"metadata": {"annotations": {"a": "b"}}})).await;
+        patched.expect("metadata can be changed");
     })
     .await;
 }

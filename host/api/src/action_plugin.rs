@@ -74,8 +74,8 @@ pub struct ActionPluginSpec {
     #[serde(default)]
     pub enable_pod_ops_lifecycle: bool,
 
-    /// A ServiceAccount of the operator's namespace, but not the host's own. Its RBAC decides what the
-    /// action may read and do.
+    /// A ServiceAccount of the operator's namespace with the label `operon.dev/action-account=true`, but not
+    /// the host's own. Its RBAC decides what the action may read and do.
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: String,
 

@@ -13,6 +13,9 @@ pub const ACTION_PLUGIN_MANAGER: &str = "operon-actionplugin";
 /// The field manager prefix of an action's own effects: `operon-action-<plugin>`.
 pub const ACTION_MANAGER_PREFIX: &str = "operon-action-";
 
+/// On a ServiceAccount of the operator's namespace, a label: an action may act as it. The value is `true`.
+pub const ACTION_ACCOUNT: &str = "operon.dev/action-account";
+
 /// The component name under which Operon's Events appear.
 pub const EVENT_COMPONENT: &str = "operon";
 

@@ -33,18 +33,18 @@ pub(crate) async fn is_granted(
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// The name of the user that the account of the client is; empty if it has none.
+/// The name of the user that the account of the client is; none if the API server does not say.
 ///
 /// # Errors
 /// The API server did not answer, or not in time.
-pub async fn user(client: &Client) -> Result<String, Error> {
+pub(crate) async fn user(client: &Client) -> Result<Option<String>, Error> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let (params, review) = (PostParams::default(), SelfSubjectReview::default());
     let request = reviews.create(&params, &review);
     let object = || "a SelfSubjectReview".to_owned();
     let status = within_limit("create", object, request).await?.status;
     let user = status.and_then(|status| status.user_info);
-    Ok(user.and_then(|user| user.username).unwrap_or_default())
+    Ok(user.and_then(|user| user.username))
 }
 
 #[cfg(test)]

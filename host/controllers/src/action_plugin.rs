@@ -18,14 +18,16 @@ use std::{
     time::Duration,
 };
 
+use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
-use kube::{Client, ResourceExt};
+use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{ActionPlugin, action_plugin::OciSource, keys};
 use operon_core::{
     action::{ActionLoader, LoadError, Watch},
     action_plugin::{elect, source::ComponentSource, status::Load, version::Version},
     operation_job::sooner,
 };
+use tokio::sync::OnceCell;
 
 pub use self::changes::{account_changed, config_map_changed, plugin_changed};
 use crate::{
@@ -47,8 +49,8 @@ pub struct ActionPlugins {
     pub client: Client,
     /// The operator's namespace.
     pub namespace: String,
-    /// The user that the host itself is.
-    pub host_user: String,
+    /// The user that the host itself is, as far as the API server said; see [`ActionPlugins::host_user`].
+    pub host_user: OnceCell<String>,
     /// All plugins.
     pub plugins: Cache<ActionPlugin>,
     /// The ConfigMaps of the operator's namespace.
@@ -71,6 +73,8 @@ pub struct ActionPlugins {
     pub left_behind: Arc<LeftBehind>,
     /// Whether the PodOpsLifecycle controller is enabled.
     pub has_lifecycle: bool,
+    /// Gets the plugins that must be reconciled.
+    pub queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     /// Sends Events.
     pub events: Events,
     /// Writes statuses.

@@ -14,7 +14,7 @@ use crate::error::{Class, Error};
 
 /// The longest time one write may take. Writes are not retried by the client: a failed reconcile is
 /// repeated as a whole.
-const WRITE_LIMIT: Duration = Duration::from_secs(15);
+pub(crate) const WRITE_LIMIT: Duration = Duration::from_secs(15);
 
 /// The longest time without a byte from the API server in answer to a request: longer than a list takes, or
 /// a watch without an event lasts. It ends requests on a connection that died unnoticed.

@@ -138,18 +138,21 @@ impl Catalogue {
         names
     }
 
-    /// A ServiceAccount was deleted: stops the components that act as it. Returns the changed actions.
-    pub fn revoke(&self, account: &str) -> Vec<String> {
+    /// Stops the loaded components for which there is a reason, as the end of a sentence. Returns the changed
+    /// actions.
+    pub fn stop(&self, why: impl Fn(&Loaded) -> Option<String>) -> Vec<String> {
         let mut actions = self.write();
         let mut stopped = Vec::new();
         for (action, entry) in &mut actions.entries {
-            match entry {
-                Entry::Loaded(loaded) if loaded.version.service_account == account => {
-                    let why = format!("its ServiceAccount {account:?} does not exist any more");
-                    *entry = Entry::Loading(stopped_because(&loaded.plugin, loaded, &why));
-                    stopped.push(action.clone());
+            let next = match entry {
+                Entry::Loaded(loaded) => {
+                    why(loaded).map(|why| stopped_because(&loaded.plugin, loaded, &why))
                 }
-                Entry::Loaded(_) | Entry::Loading(_) | Entry::Failed { .. } => {}
+                Entry::Loading(_) | Entry::Failed { .. } => None,
+            };
+            if let Some(next) = next {
+                *entry = Entry::Loading(next);
+                stopped.push(action.clone());
             }
         }
         drop(actions);

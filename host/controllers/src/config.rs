@@ -2,6 +2,9 @@
 //!
 //! They are watched only while an object refers to them. If `operon-reactivejob` may not watch a
 //! kind, the answer for that kind is the refusal.
+//!
+//! Digests are written into Jobs and statuses. That of a Secret is keyed by the uid of the Secret, which only those who
+//! may read the Secret know: others can't find out by trial what it holds.
 
 mod watches;
 
@@ -18,6 +21,7 @@ use operon_core::reactive_job::{
     ConfigState,
     config::{ABSENT, Reference, references},
 };
+use ring::hmac;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 
@@ -27,23 +31,37 @@ use crate::{
     store::{Cache, Cached},
 };
 
-/// The digest of what one field of an object holds; empty if there is no such field.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Digest(String);
+/// The digest of what one field of an object holds; none if there is no such field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Digest(Option<[u8; 32]>);
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let content = Option::<BTreeMap<String, String>>::deserialize(deserializer)?;
         let text = serde_json::to_string(&content.unwrap_or_default());
         let hash = Sha256::digest(text.map_err(serde::de::Error::custom)?);
-        Ok(Self(hash.iter().take(8).fold(
-            String::new(),
-            |mut digits, byte| {
-                let _ = write!(digits, "{byte:02x}");
-                digits
-            },
-        )))
+        Ok(Self(Some(hash.into())))
     }
+}
+
+impl Digest {
+    /// The first bytes, in hexadecimal digits: enough to find a change.
+    fn short(self) -> String {
+        self.0.map_or_else(String::new, |hash| hex(&hash[..8]))
+    }
+
+    /// All bytes, in hexadecimal digits.
+    fn whole(self) -> String {
+        self.0.map_or_else(String::new, |hash| hex(&hash))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 /// A kind with a content that is represented by its digest.
@@ -61,13 +79,14 @@ macro_rules! content {
         }
 
         impl $name {
-            fn digest(&self) -> String {
+            /// Whoever guesses the content can verify the guess by this.
+            fn unkeyed(&self) -> String {
                 let Self {
                     metadata: _,
-                    data: Digest(data),
-                    binary_data: Digest(binary),
+                    data,
+                    binary_data,
                 } = self;
-                format!("{data}{binary}")
+                format!("{}{}", data.short(), binary_data.short())
             }
         }
 
@@ -104,6 +123,27 @@ macro_rules! content {
 
 content!(ConfigMapContent, "ConfigMap", "configmaps");
 content!(SecretContent, "Secret", "secrets");
+
+impl SecretContent {
+    /// Says nothing about the content to whoever does not know the uid.
+    fn keyed(&self) -> String {
+        let uid = self.uid().unwrap_or_default();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, uid.as_bytes());
+        let Self {
+            metadata: _,
+            data,
+            binary_data,
+        } = self;
+        let content = format!("{}/{}", data.whole(), binary_data.whole());
+        hex(&hmac::sign(&key, content.as_bytes()).as_ref()[..16])
+    }
+}
+
+/// What is written of an object, and what older versions of Operon wrote of the same content.
+struct Known {
+    digest: String,
+    before: Option<String>,
+}
 
 /// Called with the namespace and the name of an object that may have changed content.
 pub type OnConfig = Arc<dyn Fn(&str, &Reference) + Send + Sync>;
@@ -150,9 +190,13 @@ impl Configs {
         let mut state = ConfigState::default();
         for reference in references(object) {
             match self.digest(&namespace, &reference) {
-                Ok(digest) => {
-                    let digest = digest.unwrap_or_else(|| ABSENT.to_owned());
+                Ok(Some(Known { digest, before })) => {
+                    let unkeyed = before.map(|before| (reference.to_string(), before));
+                    state.unkeyed.extend(unkeyed);
                     state.known.insert(reference.to_string(), digest);
+                }
+                Ok(None) => {
+                    state.known.insert(reference.to_string(), ABSENT.to_owned());
                 }
                 Err(Unknown::Listing) => state.is_listing = true,
                 Err(Unknown::Unwatched(why)) if !state.unwatched.contains(&why) => {
@@ -164,8 +208,8 @@ impl Configs {
         state
     }
 
-    /// The digest of one object, none if it does not exist.
-    fn digest(&self, namespace: &str, reference: &Reference) -> Result<Option<String>, Unknown> {
+    /// What is known of one object, none if it does not exist.
+    fn digest(&self, namespace: &str, reference: &Reference) -> Result<Option<Known>, Unknown> {
         match reference {
             Reference::ConfigMap(name) => {
                 let to_reference =
@@ -173,14 +217,20 @@ impl Configs {
                 let cache = self.watches.config_maps(|| self.start(to_reference));
                 let cache = known(cache, namespace, "ConfigMaps", "triggers.configMaps")?;
                 let found = cache.store.get(&ObjectRef::new(name).within(namespace));
-                Ok(found.map(|content| content.digest()))
+                Ok(found.map(|content| Known {
+                    digest: content.unkeyed(),
+                    before: None,
+                }))
             }
             Reference::Secret(name) => {
                 let to_reference = |content: &SecretContent| Reference::Secret(content.name_any());
                 let cache = self.watches.secrets(|| self.start(to_reference));
                 let cache = known(cache, namespace, "Secrets", "triggers.secrets")?;
                 let found = cache.store.get(&ObjectRef::new(name).within(namespace));
-                Ok(found.map(|content| content.digest()))
+                Ok(found.map(|content| Known {
+                    digest: content.keyed(),
+                    before: Some(content.unkeyed()),
+                }))
             }
         }
     }
@@ -198,7 +248,9 @@ impl Configs {
         };
         let api = Api::all(self.client.clone());
         let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
-        let cache = Cache::start(api, config, (), on_change, &self.health);
+        // `kubectl apply` keeps the whole content in one of them.
+        let shed = |content: &mut K| content.annotations_mut().clear();
+        let cache = Cache::start_lean(api, config, (), shed, on_change, &self.health);
         let (listed, on_listed) = (cache.listed(), Arc::clone(&self.on_listed));
         // It ends with the cache, which may never be listed.
         tokio::spawn(async move {

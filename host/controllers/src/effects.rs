@@ -23,7 +23,10 @@ use kube::{
     core::{ApiResource, DynamicObject, Request, Status},
 };
 use operon_api::keys;
-use operon_core::action::{Effect, ObjectReference, PatchKind, Propagation};
+use operon_core::{
+    action::{Effect, ObjectReference, PatchKind, Propagation},
+    action_plugin::account::service_account_user,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -39,11 +42,6 @@ use crate::{
     error::Error,
     recent::Recent,
 };
-
-/// The user that a ServiceAccount is.
-pub fn service_account_user(namespace: &str, name: &str) -> String {
-    format!("system:serviceaccount:{namespace}:{name}")
-}
 
 /// How long an accepted eviction is remembered: longer than a watch lags.
 const EVICTION_LAG: Duration = Duration::from_mins(1);

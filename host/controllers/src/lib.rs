@@ -4,7 +4,7 @@
 //! (the only writer of objects), [`status`] (the only writer of statuses), [`events`], [`error`] and
 //! [`run`] (the queue, retries, metrics). A controller is one file of steps on top of them.
 
-pub mod access;
+mod access;
 pub mod action_plugin;
 pub mod apply;
 pub mod ask;

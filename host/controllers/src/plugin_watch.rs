@@ -1,12 +1,12 @@
 //! The objects that a loaded action may read: a cache for every kind that it declared, watched as its own
-//! ServiceAccount. Pods come from the host's own cache, once it is certain that the account may read them.
+//! ServiceAccount. Pods come from the host's own cache, once it is certain that the account may read them. The rights
+//! are checked again as long as the caches exist; see `rights.rs`.
+
+mod rights;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::{
-    authorization::v1::ResourceAttributes,
-    core::v1::{Node, Pod},
-};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, Client,
     core::{ApiResource, DynamicObject},
@@ -17,10 +17,11 @@ use operon_core::{
     action_plugin::registration,
 };
 
+pub use self::rights::OnRevoked;
+use self::rights::Rights;
 use crate::{
-    access::is_granted,
     effects::Performers,
-    store::{Cache, OnChange},
+    store::{AbortOnDrop, Cache, OnChange},
     triggers::{Rule, Triggers},
     view::{Declared, DeclaredKind},
 };
@@ -35,6 +36,8 @@ pub struct PluginWatch {
     pub declared: Declared,
     /// The caches behind it, kept going.
     caches: Vec<Cache<DynamicObject>>,
+    /// Checks the rights to all of it again, and ends with it.
+    _reviews: Option<AbortOnDrop>,
 }
 
 impl PluginWatch {
@@ -56,6 +59,8 @@ pub struct Watcher<'a> {
     pub pods: &'a Cache<Pod>,
     /// The queue that is woken.
     pub triggers: &'a Arc<Triggers>,
+    /// Called when the account may not read a declared kind any more.
+    pub on_revoked: OnRevoked,
 }
 
 impl Watcher<'_> {
@@ -74,13 +79,18 @@ impl Watcher<'_> {
             })?;
         let mut declared = Declared::default();
         let mut caches = Vec::new();
+        let mut rights = Rights {
+            client: client.clone(),
+            service_account: self.service_account.to_owned(),
+            kinds: Vec::new(),
+        };
         for (watch, selector) in registration::watches(self.action, registration)? {
             let key = (watch.api_version.clone(), watch.kind.clone());
             let Some(resource) = self.resource(watch).await? else {
                 declared.absent.insert(key);
                 continue;
             };
-            self.check_access(&client, &resource).await?;
+            rights.add(&resource).await?;
             if (watch.api_version.as_str(), watch.kind.as_str()) == ("v1", "Pod") {
                 declared.pods = Some((self.pods.store.clone(), selector));
                 continue;
@@ -95,7 +105,13 @@ impl Watcher<'_> {
             declared.others.insert(key, kind);
             caches.push(cache);
         }
-        Ok(PluginWatch { declared, caches })
+        let reads = !rights.kinds.is_empty();
+        let reviews = || tokio::spawn(rights.keep_checking(Arc::clone(&self.on_revoked)));
+        Ok(PluginWatch {
+            declared,
+            caches,
+            _reviews: reads.then(|| AbortOnDrop(reviews())),
+        })
     }
 
     /// The API server's name of the kind; none if the kind is optional and not served.
@@ -112,40 +128,6 @@ impl Watcher<'_> {
                 transient: true,
             }),
         }
-    }
-
-    /// Checks with the API server whether the account may list and watch the kind, in all namespaces.
-    async fn check_access(&self, client: &Client, resource: &ApiResource) -> Result<(), LoadError> {
-        for verb in ["list", "watch"] {
-            let attributes = ResourceAttributes {
-                group: Some(resource.group.clone()),
-                resource: Some(resource.plural.clone()),
-                verb: Some(verb.to_owned()),
-                ..ResourceAttributes::default()
-            };
-            let answer = is_granted(client, attributes).await;
-            let granted = answer.map_err(|error| LoadError {
-                reason: "AccessReviewFailed",
-                message: format!(
-                    "failed to check whether ServiceAccount {:?} may {verb} {}: {}",
-                    self.service_account,
-                    resource.plural,
-                    error.chain()
-                ),
-                transient: true,
-            })?;
-            if !granted {
-                return Err(LoadError {
-                    reason: "WatchForbidden",
-                    message: format!(
-                        "ServiceAccount {:?} may not {verb} {} in all namespaces, but the action declares that it reads them; grant the permission with a ClusterRole and a ClusterRoleBinding",
-                        self.service_account, resource.plural
-                    ),
-                    transient: true,
-                });
-            }
-        }
-        Ok(())
     }
 
     async fn cache(

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::{
@@ -17,7 +16,6 @@ use operon_api::{
     operation_job::Progress,
 };
 use operon_controllers::{
-    access,
     action_plugin::ActionPlugins,
     ask::Questions,
     book::Book,
@@ -51,6 +49,7 @@ use operon_controllers::{
 };
 use operon_plugin_registry::Trust;
 use tokio::{
+    sync::OnceCell,
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
@@ -311,9 +310,7 @@ pub(crate) async fn run_in(
     let action_plugins = Arc::new(ActionPlugins {
         client: client.clone(),
         namespace,
-        host_user: access::user(&client)
-            .await
-            .context("failed to ask the API server who this host is")?,
+        host_user: OnceCell::new(),
         plugins: stores.plugins.clone(),
         config_maps: stores.config_maps.clone(),
         accounts: stores.accounts.clone(),
@@ -325,6 +322,7 @@ pub(crate) async fn run_in(
         triggers: Arc::clone(&listeners.triggers),
         left_behind: Arc::clone(&listeners.left_behind),
         has_lifecycle: listeners.lifecycle_triggers.is_some(),
+        queue: listeners.plugin_queue.clone(),
         events: events.clone(),
         status: StatusWriter::default(),
         metrics: metrics.clone(),

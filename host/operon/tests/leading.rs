@@ -128,7 +128,8 @@ fn install(api: &Api, name: &str, component: &[u8]) {
 }
 
 fn account(api: &Api, name: &str) {
-    let metadata = json!({"name": name, "namespace": NAMESPACE});
+    let labels = json!({"operon.dev/action-account": "true"});
+    let metadata = json!({"name": name, "namespace": NAMESPACE, "labels": labels});
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
     api.create("serviceaccounts", account);
 }
@@ -307,6 +308,56 @@ async fn an_account_that_is_replaced_or_deleted_acts_no_more() -> Result<()> {
     plugin_until(&api, "False ServiceAccountNotFound").await?;
     job(&api, "job");
     job_until(&api, "job", "ActionNotReady").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_does_not_say_that_actions_may_act_as_it_is_not_used() -> Result<()> {
+    let (api, _host) = loaded().await?;
+    let unlabelled = json!({"metadata": {"labels": {"operon.dev/action-account": null}}});
+    api.edit("serviceaccounts", "action", &unlabelled)?;
+    let stopped = plugin_until(&api, "False ServiceAccountNotAllowed").await?;
+    let command = format!(
+        "--namespace {NAMESPACE} label serviceaccount action operon.dev/action-account=true"
+    );
+    assert!(ready(&stopped).contains(&command), "{stopped:#}");
+    assert_eq!(stopped["status"].get("digest"), None);
+    job(&api, "job");
+    job_until(&api, "job", "ActionNotReady").await?;
+    let labelled = json!({"metadata": {"labels": {"operon.dev/action-account": "true"}}});
+    api.edit("serviceaccounts", "action", &labelled)?;
+    plugin_until(&api, "True Loaded").await?;
+    job_until(&api, "job", "PodNotFound").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_does_not_know_who_it_is_lets_no_action_act() -> Result<()> {
+    let api = Api::start().await?;
+    api.review("selfsubjectreviews", json!({}));
+    install(&api, "annotate", support::annotate()?);
+    plugin(&api, "annotate");
+    let _host = Host::start(&api)?;
+    plugin_until(&api, "False HostUserUnknown").await?;
+    // It is asked again.
+    let user = json!({"userInfo": {"username": "operon"}});
+    api.review("selfsubjectreviews", user);
+    plugin_until(&api, "True Loaded").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_action_acts_as_the_host() -> Result<()> {
+    let api = Api::start().await?;
+    let user = format!("system:serviceaccount:{NAMESPACE}:action");
+    api.review(
+        "selfsubjectreviews",
+        json!({"userInfo": {"username": user}}),
+    );
+    install(&api, "annotate", support::annotate()?);
+    plugin(&api, "annotate");
+    let _host = Host::start(&api)?;
+    plugin_until(&api, "False HostServiceAccount").await?;
     Ok(())
 }
 

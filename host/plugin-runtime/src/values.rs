@@ -159,6 +159,12 @@ fn mistake(checked: Checked, schema: &Value, value: &Value) -> Option<String> {
     };
     let mistake = validator.validate(value).err()?;
     let place = path(mistake.instance_path().as_str());
+    let mistake = match checked {
+        // Settings may hold what only the administrators of actions shall know, and the text gets into a status, an
+        // Event and the log.
+        Checked::Settings => mistake.masked().to_string(),
+        Checked::Parameters => mistake.to_string(),
+    };
     let text = format!("spec.{}{place}: {mistake}", checked.word());
     Some(one_line(&text, MISTAKE_BYTES))
 }
@@ -201,8 +207,42 @@ mod tests {
             &schema,
             &json!({"steps": [{}, {"seconds": "two"}]}),
         );
-        let message = "spec.settings.steps[1].seconds: \"two\" is not of type \"integer\"";
+        let message = "spec.settings.steps[1].seconds: value is not of type \"integer\"";
         assert_eq!(broken.as_deref(), Some(message));
+    }
+
+    #[test]
+    fn no_value_of_the_settings_is_quoted() {
+        let secret = "s3cret";
+        for schema in [
+            json!({"properties": {"token": {"type": "integer"}}}),
+            json!({"properties": {"token": {"minLength": 100}}}),
+            json!({"properties": {"token": {"maxLength": 1}}}),
+            json!({"properties": {"token": {"pattern": "^[0-9]+$"}}}),
+            json!({"properties": {"token": {"const": "other"}}}),
+            json!({"properties": {"token": {"enum": ["a", "b"]}}}),
+            json!({"properties": {"token": {"not": {"type": "string"}}}}),
+            json!({"properties": {"token": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}),
+            json!({"properties": {"token": {"oneOf": [{"type": "string"}, {"minLength": 1}]}}}),
+            json!({"properties": {"token": false}}),
+            json!({"additionalProperties": false}),
+            json!({"additionalProperties": {"type": "integer"}}),
+            json!({"required": ["other"]}),
+            json!({"maxProperties": 1}),
+            json!({"dependentRequired": {"token": ["other"]}}),
+            json!({"propertyNames": {"maxLength": 2}}),
+            json!({"properties": {"list": {"items": {"type": "integer"}}}}),
+            json!({"properties": {"list": {"contains": {"type": "integer"}}}}),
+            json!({"properties": {"list": {"uniqueItems": true}}}),
+            json!({"properties": {"list": {"maxItems": 1}}}),
+            json!({"unevaluatedProperties": false}),
+        ] {
+            let settings = json!({"token": secret, "list": [secret, secret]});
+            let told = mistake(Checked::Settings, &schema, &settings);
+            let told = told.unwrap_or_default();
+            assert!(told.starts_with("spec.settings"), "{schema}: {told}");
+            assert!(!told.contains(secret), "{schema}: {told}");
+        }
     }
 
     #[test]

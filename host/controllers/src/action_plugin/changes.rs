@@ -10,8 +10,13 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_api::{ActionPlugin, action_plugin::PluginSource};
+use operon_core::action_plugin::account::Named;
 
-use crate::{catalogue::Catalogue, metrics::Metrics, triggers::Triggers};
+use crate::{
+    catalogue::{Catalogue, Loaded},
+    metrics::Metrics,
+    triggers::Triggers,
+};
 
 /// A plugin changed or was deleted: stops what may not serve any more, and says which plugins must be
 /// reconciled.
@@ -34,8 +39,8 @@ pub fn plugin_changed(
     references(store, |other| actions.contains(&other.spec.action))
 }
 
-/// A ServiceAccount of the operator's namespace changed or was deleted: stops what acts as one that does
-/// not exist any more, and says which plugins must be reconciled.
+/// A ServiceAccount of the operator's namespace changed or was deleted: stops what acts as one that no action may
+/// act as any more, and says which plugins must be reconciled.
 pub fn account_changed(
     account: &ServiceAccount,
     accounts: &Store<ServiceAccount>,
@@ -44,14 +49,32 @@ pub fn account_changed(
     triggers: &Triggers,
     metrics: &Metrics,
 ) -> Vec<ObjectRef<ActionPlugin>> {
-    let name = account.name_any();
-    if accounts.get(&ObjectRef::from_obj(account)).is_none() {
-        for action in catalogue.revoke(&name) {
-            triggers.action_changed(&action);
-        }
-        metrics.plugins_loaded(catalogue.count());
+    let (namespace, name) = (account.namespace().unwrap_or_default(), account.name_any());
+    let latest = accounts.get(&ObjectRef::from_obj(account));
+    let named = Named {
+        namespace: &namespace,
+        name: &name,
+        account: latest.as_deref(),
+    };
+    if let Some(refusal) = named.refusal() {
+        let acts_as = |loaded: &Loaded| loaded.version.service_account == name;
+        let why = |loaded: &Loaded| acts_as(loaded).then(|| refusal.message.clone());
+        stop(catalogue, triggers, metrics, why);
     }
     references(plugins, |plugin| plugin.spec.service_account_name == name)
+}
+
+/// Stops the loaded components for which there is a reason, and wakes their jobs.
+pub(super) fn stop(
+    catalogue: &Catalogue,
+    triggers: &Triggers,
+    metrics: &Metrics,
+    why: impl Fn(&Loaded) -> Option<String>,
+) {
+    for action in catalogue.stop(why) {
+        triggers.action_changed(&action);
+    }
+    metrics.plugins_loaded(catalogue.count());
 }
 
 /// A ConfigMap changed: the plugins that take their component, or the certificate authority of a registry, from it

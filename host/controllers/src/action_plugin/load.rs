@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::{
     Api, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
@@ -13,6 +13,7 @@ use operon_api::ActionPlugin;
 use operon_core::{
     action::LoadError,
     action_plugin::{
+        account::Named,
         limits::limits,
         source::{Component, ConfigMaps, Objects, Origin, PullSecrets},
         status::Load,
@@ -20,10 +21,13 @@ use operon_core::{
     },
 };
 
-use super::ActionPlugins;
+use super::{ActionPlugins, changes::stop};
 use crate::{
-    apply::within_limit, catalogue::Loaded, effects::service_account_user, error::Error,
-    plugin_watch::Watcher,
+    access,
+    apply::within_limit,
+    catalogue::Loaded,
+    error::Error,
+    plugin_watch::{OnRevoked, Watcher},
 };
 
 struct Maps<'a>(&'a Store<ConfigMap>, &'a str);
@@ -49,8 +53,7 @@ impl PullSecrets for Secrets<'_> {
 
     fn of_account(&self, name: &str) -> Vec<String> {
         let Self(plugins) = self;
-        let account = ObjectRef::new(name).within(&plugins.namespace);
-        let account = plugins.accounts.store.get(&account);
+        let account = plugins.account(name);
         let named = account.and_then(|account| account.image_pull_secrets.clone());
         let named = named.into_iter().flatten();
         named.map(|secret| secret.name).collect()
@@ -105,7 +108,7 @@ impl ActionPlugins {
 
     async fn try_load(&self, plugin: &ActionPlugin) -> Result<Origin, LoadError> {
         let account = &plugin.spec.service_account_name;
-        self.check_service_account(account)?;
+        self.check_service_account(account).await?;
         let objects = Objects {
             config_maps: &Maps(&self.config_maps.store, &self.namespace),
             pull_secrets: &Secrets(self),
@@ -122,7 +125,7 @@ impl ActionPlugins {
         }
         match self.load_version(plugin, &component, version.clone()).await {
             Ok(loaded) => {
-                self.publish(plugin, loaded)?;
+                self.publish(plugin, loaded).await?;
                 Ok(component.origin)
             }
             Err(error) => {
@@ -136,11 +139,11 @@ impl ActionPlugins {
     }
 
     /// Lets what was loaded serve, unless it is not what is wanted any more.
-    fn publish(&self, plugin: &ActionPlugin, loaded: Loaded) -> Result<(), LoadError> {
+    async fn publish(&self, plugin: &ActionPlugin, loaded: Loaded) -> Result<(), LoadError> {
         let (action, digest) = (&plugin.spec.action, loaded.version.digest.clone());
         let label = loaded.action.registration().job_label.clone();
         let account = &plugin.spec.service_account_name;
-        let wanted = || self.is_current(plugin) && self.has_account(account);
+        let wanted = || self.is_current(plugin) && self.may_act_as(account);
         if self.catalogue.publish(action, loaded, wanted) {
             tracing::info!(plugin = plugin.name_any(), action, digest, "action loaded");
             self.metrics.plugins_loaded(self.catalogue.count());
@@ -150,7 +153,7 @@ impl ActionPlugins {
                 .action_loaded(action, &name, label.as_deref(), &self.pods.store);
             return Ok(());
         }
-        self.check_service_account(account)?;
+        self.check_service_account(account).await?;
         Err(LoadError {
             reason: "Changed",
             message: "the ActionPlugin was changed or deleted while it was loaded".to_owned(),
@@ -221,6 +224,7 @@ impl ActionPlugins {
             action: &spec.action,
             pods: &self.pods,
             triggers: &self.triggers,
+            on_revoked: self.on_revoked(plugin),
         };
         let watch = watcher.start(action.registration()).await?;
         let performer = self.performers.performer(&name, &spec.service_account_name);
@@ -238,32 +242,71 @@ impl ActionPlugins {
         })
     }
 
-    /// What is found here is not remembered: the account's own change brings another pass.
-    fn check_service_account(&self, name: &str) -> Result<(), LoadError> {
-        if self.host_user == service_account_user(&self.namespace, name) {
-            return Err(LoadError {
-                reason: "HostServiceAccount",
-                message: format!(
-                    "spec.serviceAccountName {name:?} is the host's own account; give the action one of its own, with only the rights that it needs"
-                ),
-                transient: false,
+    /// The account may not read a kind any more that the action declared: what was read of it is dropped with the
+    /// component, which is loaded again as soon as the account may.
+    fn on_revoked(&self, plugin: &ActionPlugin) -> OnRevoked {
+        let catalogue = Arc::clone(&self.catalogue);
+        let triggers = Arc::clone(&self.triggers);
+        let (metrics, queue) = (self.metrics.clone(), self.queue.clone());
+        let (name, reference) = (plugin.name_any(), ObjectRef::from_obj(plugin));
+        let account = plugin.spec.service_account_name.clone();
+        Arc::new(move |why| {
+            let acts_as = |version: &Version| version.service_account == account;
+            let is_meant = |loaded: &Loaded| loaded.plugin == name && acts_as(&loaded.version);
+            tracing::warn!(plugin = name, why, "the action is stopped");
+            stop(&catalogue, &triggers, &metrics, |loaded| {
+                is_meant(loaded).then(|| why.to_owned())
             });
-        }
-        if self.has_account(name) {
-            return Ok(());
-        }
-        Err(LoadError {
-            reason: "ServiceAccountNotFound",
-            message: format!(
-                "spec.serviceAccountName {name:?} does not exist in namespace {:?}",
-                self.namespace
-            ),
-            transient: false,
+            // The queue is closed only when the host ends.
+            let _ = queue.unbounded_send(reference.clone());
         })
     }
 
-    fn has_account(&self, name: &str) -> bool {
+    /// What is found here is not remembered: the account's own change brings another pass, and what is not known
+    /// of the host is asked again.
+    async fn check_service_account(&self, name: &str) -> Result<(), LoadError> {
+        let account = self.account(name);
+        let named = self.named(name, account.as_deref());
+        let host = self.host_user().await?;
+        named.refusal_by_host(host).map_or(Ok(()), Err)
+    }
+
+    /// The user that the host is; none if the API server does not say. What it said does not change.
+    async fn host_user(&self) -> Result<Option<&str>, LoadError> {
+        if let Some(user) = self.host_user.get() {
+            return Ok(Some(user));
+        }
+        let user = access::user(&self.client)
+            .await
+            .map_err(|error| LoadError {
+                reason: "HostUserUnknown",
+                message: format!(
+                    "failed to ask the API server which user the host is: {}",
+                    error.chain()
+                ),
+                transient: true,
+            })?;
+        let Some(user) = user.filter(|user| !user.is_empty()) else {
+            return Ok(None);
+        };
+        Ok(Some(self.host_user.get_or_init(async || user).await))
+    }
+
+    fn may_act_as(&self, name: &str) -> bool {
+        let account = self.account(name);
+        self.named(name, account.as_deref()).refusal().is_none()
+    }
+
+    fn named<'a>(&'a self, name: &'a str, account: Option<&'a ServiceAccount>) -> Named<'a> {
+        Named {
+            namespace: &self.namespace,
+            name,
+            account,
+        }
+    }
+
+    fn account(&self, name: &str) -> Option<Arc<ServiceAccount>> {
         let account = ObjectRef::new(name).within(&self.namespace);
-        self.accounts.store.get(&account).is_some()
+        self.accounts.store.get(&account)
     }
 }

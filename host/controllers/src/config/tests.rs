@@ -163,3 +163,51 @@ async fn what_nobody_asks_for_is_not_watched() {
     configs.watches.changed(&none, true);
     assert_eq!(configs.state(&none), ConfigState::default());
 }
+
+fn secret(uid: &str, value: &str) -> SecretContent {
+    let object = json!({
+        "metadata": {"name": "b", "namespace": "default", "uid": uid},
+        "data": {"key": value},
+    });
+    serde_json::from_value(object).expect("a Secret")
+}
+
+#[test]
+fn the_digest_of_a_secret_can_be_verified_only_by_who_knows_its_uid() {
+    let digest = secret("u", "dmFsdWU=").keyed();
+    assert_eq!(secret("u", "dmFsdWU=").keyed(), digest);
+    assert_ne!(secret("u", "b3RoZXI=").keyed(), digest);
+    assert_ne!(secret("v", "dmFsdWU=").keyed(), digest);
+    // What an older version wrote, by which its Jobs are recognized.
+    let unkeyed = hex(&Sha256::digest(r#"{"key":"dmFsdWU="}"#)[..8]);
+    assert_eq!(secret("u", "dmFsdWU=").unkeyed(), unkeyed);
+    assert!(!digest.contains(&unkeyed));
+}
+
+#[tokio::test]
+async fn nothing_of_the_content_is_kept_in_the_cache() {
+    let client = fake::client(|request| {
+        let item = json!({
+            "metadata": {
+                "name": "b", "namespace": "default", "uid": "u", "resourceVersion": "1",
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{\"data\": …}"},
+            },
+            "data": {"key": "dmFsdWU="},
+        });
+        let is_watch = request.uri().to_string().contains("watch=true");
+        (!is_watch).then(|| answer(200, &list("SecretList", &json!([item]))))
+    });
+    let health = Health::new(Metrics::register(&mut Registry::default()));
+    let (on_change, on_listed) = (Arc::new(|_: &str, _: &Reference| {}), Arc::new(|| {}));
+    let configs = Configs::new(client, Arc::default(), on_change, on_listed, &health);
+    let secrets = object(&json!({"secrets": true}));
+    configs.watches.changed(&secrets, true);
+    eventually("the answer", || !configs.state(&secrets).is_listing).await;
+    let cache = configs.watches.secrets(|| unreachable!("it has begun"));
+    let kept = cache.expect("a cache").store.state();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].metadata.annotations, Some(BTreeMap::new()));
+    let state = configs.state(&secrets);
+    assert_eq!(state.known["Secret/b"], secret("u", "dmFsdWU=").keyed());
+    assert_eq!(state.unkeyed["Secret/b"], secret("u", "dmFsdWU=").unkeyed());
+}

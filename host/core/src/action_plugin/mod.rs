@@ -3,6 +3,7 @@
 //! [`elect`] and [`status`](status::status) take all ActionPlugins, because which ActionPlugin serves an
 //! action depends on the others.
 
+pub mod account;
 pub mod artifact;
 pub mod limits;
 pub mod registration;

@@ -264,11 +264,12 @@ fn config_changes(observed: &Observed<'_>, job: &Job) -> Vec<String> {
     let status = observed.object.status.as_ref();
     let before = status
         .and_then(|status| status.current_inputs.as_ref())
-        .and_then(|inputs| inputs.config.as_ref());
+        .and_then(|inputs| inputs.config.clone())
+        .map(|digests| config::renewed(digests, observed.config));
     let now = job.annotations().get(keys::CONFIG);
     let now = now.and_then(|text| serde_json::from_str(text).ok());
     match (before, now) {
-        (Some(before), Some(now)) => config::changed(before, &now)
+        (Some(before), Some(now)) => config::changed(&before, &now)
             .map(|name| format!("{name} changed"))
             .collect(),
         _ => Vec::new(),

@@ -101,6 +101,7 @@ pub(super) fn accepted(
 ) -> Option<BTreeMap<String, String>> {
     let ConfigState {
         known,
+        unkeyed: _,
         is_listing,
         unwatched,
     } = now;
@@ -116,6 +117,22 @@ pub(super) fn accepted(
         accepted.entry(name).or_insert(digest);
     }
     Some(accepted)
+}
+
+/// Digests as they would be written today: that of an older version, without a key, is replaced if the content is
+/// still the same, so that an upgrade is no change.
+pub(super) fn renewed(
+    mut before: BTreeMap<String, String>,
+    now: &ConfigState,
+) -> BTreeMap<String, String> {
+    for (name, digest) in &mut before {
+        if now.unkeyed.get(name) == Some(digest)
+            && let Some(known) = now.known.get(name)
+        {
+            digest.clone_from(known);
+        }
+    }
+    before
 }
 
 /// Whether `spec.triggers` selects any kind.

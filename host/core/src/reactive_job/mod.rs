@@ -90,6 +90,8 @@ struct Observed<'a> {
 pub struct ConfigState {
     /// Each as `ConfigMap/name`, with a digest of its content, or `absent`; those that can be watched.
     pub known: BTreeMap<String, String>,
+    /// The digests that older versions of Operon wrote of the present content of Secrets, without a key.
+    pub unkeyed: BTreeMap<String, String>,
     /// Whether more will be known in a moment: a first list is not complete.
     pub is_listing: bool,
     /// Which kinds can't be watched and why: a sentence each.

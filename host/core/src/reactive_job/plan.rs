@@ -334,8 +334,12 @@ fn stands_for(observed: &Observed<'_>, job: &Job) -> Inputs {
     let uid = job.uid().unwrap_or_default();
     let status = observed.object.status.as_ref();
     let known = status.and_then(|status| status.current_inputs.as_ref());
+    let renewed = |digests| config::renewed(digests, observed.config);
     if let Some(known) = known.filter(|known| known.job_uid == uid) {
-        return known.clone();
+        return Inputs {
+            config: known.config.clone().map(renewed),
+            ..known.clone()
+        };
     }
     let annotation = |key: &str| job.annotations().get(key).cloned();
     Inputs {
@@ -345,7 +349,9 @@ fn stands_for(observed: &Observed<'_>, job: &Job) -> Inputs {
             .or_else(|| annotation(keys::CONTROLLER_HASH))
             .unwrap_or_default(),
         pod_template_hash: annotation(keys::POD_TEMPLATE_HASH).unwrap_or_default(),
-        config: annotation(keys::CONFIG).and_then(|text| serde_json::from_str(&text).ok()),
+        config: annotation(keys::CONFIG)
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .map(renewed),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use kube::core::{ApiResource, GroupVersionKind};
+use operon_api::keys;
 use operon_core::action::Watch;
 use serde_json::json;
 
@@ -33,6 +34,9 @@ kind: ServiceAccount
 metadata:
   name: {account}
   namespace: {namespace}
+  labels:
+    # An action may act as this account.
+    {label}: \"true\"
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -52,6 +56,7 @@ subjects:
   name: {account}
   namespace: {namespace}
 ",
+        label = keys::ACTION_ACCOUNT,
         rules = rules(watches)
     )
 }

@@ -50,6 +50,8 @@ struct Objects {
     found: BTreeMap<(String, String), Value>,
     /// What happened, in order, by plural; the first has version 1.
     events: Vec<(String, Value)>,
+    /// The status of the reviews that a test answers in its own way, by plural.
+    reviews: BTreeMap<String, Value>,
 }
 
 /// What a path names.
@@ -94,6 +96,12 @@ impl Api {
     /// Creates an object.
     pub(crate) fn create(&self, plural: &str, object: Value) {
         self.world.created(plural, object);
+    }
+
+    /// Answers every review of this plural with this status from now on.
+    pub(crate) fn review(&self, plural: &str, status: Value) {
+        let mut objects = self.world.lock();
+        objects.reviews.insert(plural.to_owned(), status);
     }
 
     /// Edits an object by a merge patch; a new spec is a new generation.
@@ -329,22 +337,20 @@ fn query(text: &str) -> HashMap<&str, &str> {
 
 fn create(world: &World, named: &Named, body: &Bytes) -> Response {
     let mut object: Value = serde_json::from_slice(body).unwrap_or_default();
-    match named.plural.as_str() {
-        "selfsubjectreviews" => {
-            object["status"] = json!({"userInfo": {"username": "operon"}});
-            json_of(StatusCode::CREATED, &object)
-        }
-        "selfsubjectaccessreviews" => {
-            object["status"] = json!({"allowed": true});
-            json_of(StatusCode::CREATED, &object)
-        }
-        plural => {
-            if let Some(namespace) = &named.namespace {
-                object["metadata"]["namespace"] = json!(namespace);
-            }
-            json_of(StatusCode::CREATED, &world.created(plural, object))
-        }
+    let review = match named.plural.as_str() {
+        "selfsubjectreviews" => Some(json!({"userInfo": {"username": "operon"}})),
+        "selfsubjectaccessreviews" => Some(json!({"allowed": true})),
+        _ => None,
+    };
+    if let Some(usual) = review {
+        let other = world.lock().reviews.get(&named.plural).cloned();
+        object["status"] = other.unwrap_or(usual);
+        return json_of(StatusCode::CREATED, &object);
     }
+    if let Some(namespace) = &named.namespace {
+        object["metadata"]["namespace"] = json!(namespace);
+    }
+    json_of(StatusCode::CREATED, &world.created(&named.plural, object))
 }
 
 /// `/api/v1/…` or `/apis/GROUP/VERSION/…`; none if nothing follows.

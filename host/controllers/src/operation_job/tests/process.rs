@@ -128,7 +128,8 @@ impl Process {
                 self.catalogue.settle(Vec::new, now);
             }
             Plugin::NotLoaded => {
-                self.catalogue.revoke("plugin");
+                self.catalogue
+                    .stop(|_| Some("its ServiceAccount was deleted".to_owned()));
                 let spec = ActionPluginSpec {
                     action: action.to_owned(),
                     ..ActionPluginSpec::default()
@@ -156,6 +157,7 @@ impl Process {
             action: name,
             pods: &self.pods,
             triggers: &self.triggers,
+            on_revoked: Arc::new(|_| {}),
         };
         let watch = watcher.start(action.registration()).await;
         Loaded {

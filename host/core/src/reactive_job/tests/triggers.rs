@@ -245,6 +245,32 @@ fn to_begin_or_to_stop_looking_runs_nothing() {
     assert_eq!(world.made, 2);
 }
 
+#[test]
+fn digests_with_a_key_are_no_change_of_what_an_older_version_wrote() {
+    let keyed = |digest: &str, before: &str| ConfigState {
+        unkeyed: known(&[("a", before)]).known,
+        ..known(&[("a", digest), ("b", "1")])
+    };
+    for is_status_lost in [false, true] {
+        for (content, changes) in [("1", 0), ("2", 1)] {
+            let mut world = looking(Some(0));
+            if is_status_lost {
+                world.object.status = None;
+            }
+            let made = world.made;
+            world.config = keyed("keyed", content);
+            world.settle();
+            assert_eq!(world.made, made + changes, "{is_status_lost} {content}");
+            if changes == 1 {
+                assert_eq!(world.status().runs[0].changes, ["ConfigMap/a changed"]);
+            }
+            let inputs = world.status().current_inputs.clone();
+            let config = inputs.and_then(|inputs| inputs.config).expect("digests");
+            assert_eq!(config["ConfigMap/a"], "keyed");
+        }
+    }
+}
+
 const UNWATCHED: &str = "Secrets can't be watched";
 
 /// Secrets can't be watched; of the rest this is known.
