@@ -22,8 +22,12 @@ use operon_core::{
 
 use super::ActionPlugins;
 use crate::{
-    apply::within_limit, catalogue::Loaded, effects::service_account_user, error::Error,
+    apply::within_limit,
+    catalogue::Loaded,
+    effects::{Guard, service_account_user},
+    error::Error,
     plugin_watch::Watcher,
+    restraint::Restraint,
 };
 
 struct Maps<'a>(&'a Store<ConfigMap>, &'a str);
@@ -223,7 +227,13 @@ impl ActionPlugins {
             triggers: &self.triggers,
         };
         let watch = watcher.start(action.registration()).await?;
-        let performer = self.performers.performer(&name, &spec.service_account_name);
+        let guard = Guard {
+            finalizers: spec.finalizers.clone(),
+            pods: Some(self.pods.store.clone()),
+        };
+        let performer = self
+            .performers
+            .performer(&name, &spec.service_account_name, guard);
         let performer = performer.map_err(|message| LoadError {
             reason: "InvalidServiceAccount",
             message,
@@ -235,6 +245,16 @@ impl ActionPlugins {
             performer,
             watch,
             version,
+            restraint: self.restraint(plugin),
+        })
+    }
+
+    /// What holds a loaded component back. The status reports when it is set aside, and when it serves again.
+    fn restraint(&self, plugin: &ActionPlugin) -> Restraint {
+        let (queue, plugin) = (self.queue.clone(), ObjectRef::from_obj(plugin));
+        Restraint::new(move || {
+            // A closed queue means that the process ends.
+            let _ = queue.unbounded_send(plugin.clone());
         })
     }
 

@@ -96,8 +96,9 @@ impl Kinds {
             other => other,
         })?;
         if capabilities.scope == Scope::Cluster {
-            return Err(Error::Effect {
-                message: format!("{kind} is not namespaced, so it is outside the job's namespace"),
+            return Err(Error::ClusterScoped {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
             });
         }
         self.known
