@@ -18,8 +18,9 @@ use std::{
     time::Duration,
 };
 
+use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
-use kube::{Client, ResourceExt};
+use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{ActionPlugin, action_plugin::OciSource, keys};
 use operon_core::{
     action::{ActionLoader, LoadError, Watch},
@@ -67,6 +68,8 @@ pub struct ActionPlugins {
     pub catalogue: Arc<Catalogue>,
     /// Wakes the jobs of an action that changed.
     pub triggers: Arc<Triggers>,
+    /// Wakes an ActionPlugin whose action is set aside.
+    pub queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     /// The pods that vanished jobs left behind.
     pub left_behind: Arc<LeftBehind>,
     /// Whether the PodOpsLifecycle controller is enabled.

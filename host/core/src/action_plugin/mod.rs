@@ -4,6 +4,7 @@
 //! action depends on the others.
 
 pub mod artifact;
+pub mod breaker;
 pub mod limits;
 pub mod registration;
 pub mod source;
