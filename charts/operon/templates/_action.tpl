@@ -2,7 +2,8 @@
 A built-in action: the account that it acts as, that account's rights, and the ActionPlugin that joins them
 with the component in the host's image. Called with a dict: root (the chart's context), name (the key in `actions`
 and the name of the ActionPlugin), action (what spec.action of a job selects), rules (RBAC, as YAML; none: the
-account has no rights), dangerous (true: Kubernetes' role `edit` does not include its use).
+account has no rights), finalizers (those that the action may add and remove; none by default), dangerous (true:
+Kubernetes' role `edit` does not include its use).
 */}}
 {{- define "operon.action" -}}
 {{- $root := .root }}
@@ -79,6 +80,10 @@ spec:
   serviceAccountName: action-{{ .name }}
   {{- if $values.enablePodOpsLifecycle }}
   enablePodOpsLifecycle: true
+  {{- end }}
+  {{- with .finalizers }}
+  finalizers:
+    {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with $values.settings }}
   settings:

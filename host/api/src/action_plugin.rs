@@ -79,6 +79,16 @@ pub struct ActionPluginSpec {
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: String,
 
+    /// The finalizers that the action may add and remove. Effects that change others are refused. The action Replace
+    /// removes the one that KusionStack's controllers leave on pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        inner(length(min = 1, max = 317)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub finalizers: Vec<String>,
+
     /// The action's settings, validated against the schema that the action declares.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     #[schemars(schema_with = "any_object")]

@@ -16,6 +16,9 @@ pub const STALLED: &str = "Stalled";
 /// Of an ActionPlugin: pods are marked for OperationJobs that do not exist any more; present only then.
 pub const PODS_LEFT_BEHIND: &str = "PodsLeftBehind";
 
+/// Of an ActionPlugin: its calls fault again and again, so its action is set aside; present only then.
+pub const SUSPENDED: &str = "Suspended";
+
 /// Of an ActionPlugin: the tag of its component names another artifact than the loaded one; present only then.
 pub const TAG_MOVED: &str = "TagMoved";
 

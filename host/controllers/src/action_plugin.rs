@@ -69,12 +69,12 @@ pub struct ActionPlugins {
     pub catalogue: Arc<Catalogue>,
     /// Wakes the jobs of an action that changed.
     pub triggers: Arc<Triggers>,
+    /// Wakes an ActionPlugin whose action is set aside, or may not read any more.
+    pub queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     /// The pods that vanished jobs left behind.
     pub left_behind: Arc<LeftBehind>,
     /// Whether the PodOpsLifecycle controller is enabled.
     pub has_lifecycle: bool,
-    /// Gets the plugins that must be reconciled.
-    pub queue: UnboundedSender<ObjectRef<ActionPlugin>>,
     /// Sends Events.
     pub events: Events,
     /// Writes statuses.

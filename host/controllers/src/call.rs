@@ -31,9 +31,9 @@ use operon_core::{
 use tokio::sync::watch;
 
 use crate::{
+    action_events::ActionEvents,
     catalogue::Loaded,
     effects::{Access, Performed},
-    events::Events,
     fault::contained,
     metrics::Metrics,
     pod_writer::PodWriter,
@@ -68,8 +68,8 @@ pub(crate) struct Call {
     pub(crate) service: Service,
     /// Writes what that needs.
     pub(crate) writer: PodWriter,
-    /// Sends Events.
-    pub(crate) events: Events,
+    /// Sends the action's Events.
+    pub(crate) events: ActionEvents,
     /// Counts effects.
     pub(crate) metrics: Metrics,
     /// Becomes true when the call must not do anything any more.
@@ -119,7 +119,7 @@ impl Call {
         let settled = self.settle().await;
         let answer = match (settled, self.step.clone()) {
             (Err(error), _) => Err(error.into()),
-            (Ok(()), TargetStep::Operate) => self.operate().await,
+            (Ok(()), TargetStep::Operate) => self.restrained().await,
             (Ok(()), TargetStep::Release(cause)) => {
                 if let Some(waits) = self.before_release(cause).await.transpose() {
                     waits
@@ -159,6 +159,25 @@ impl Call {
             }
             Err(error) => Err(performer.action_error(namespace, &[], error).await),
         }
+    }
+
+    /// Operates the target, unless the action is set aside because its calls fault.
+    async fn restrained(&mut self) -> Result<Answer, Ended> {
+        let (loaded, last) = (Arc::clone(&self.loaded), self.target.last_failure.clone());
+        let (restraint, plugin) = (&loaded.restraint, &loaded.plugin);
+        let target = format!("{} {}", self.job.uid, self.target.name);
+        restraint.admit(plugin, &target, last.as_ref())?;
+        let answer = self.operate().await;
+        match &answer {
+            Err(Ended::Stopped) => {}
+            Err(Ended::Failed(ActionError::Plugin(fault)))
+            | Ok(Answer::Error {
+                error: ActionError::Plugin(fault),
+                ..
+            }) => restraint.ended(&target, Some(fault)),
+            Ok(_) | Err(Ended::Failed(_)) => restraint.ended(&target, None),
+        }
+        answer
     }
 
     async fn operate(&mut self) -> Result<Answer, Ended> {
@@ -323,10 +342,9 @@ impl Call {
             message,
         } = effect
         {
-            let subject = &self.subject;
-            self.events
-                .send_about(subject, None, *severity, reason, &self.job.action, message)
-                .await;
+            let event = (*severity, reason.as_str(), message.as_str());
+            let by = (self.loaded.plugin.as_str(), &self.loaded.restraint);
+            self.events.send(by, &self.subject, event, &self.job.action);
             return Ok(());
         }
         let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);

@@ -24,7 +24,7 @@ use operon_core::{
 };
 use tokio::sync::watch;
 
-use crate::{effects::Performer, plugin_watch::PluginWatch};
+use crate::{effects::Performer, plugin_watch::PluginWatch, restraint::Restraint};
 
 /// A loaded action with everything that a reconcile needs to call it.
 pub struct Loaded {
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub watch: PluginWatch,
     /// The version that it was loaded from.
     pub version: Version,
+    /// What holds it back.
+    pub restraint: Restraint,
 }
 
 /// What is known of an action that an ActionPlugin claims.

@@ -1,9 +1,12 @@
 //! Performs the effects of actions.
 //!
 //! Effects are performed as the plugin's own ServiceAccount, so Kubernetes RBAC decides what an action may
-//! do; and always in the job's namespace, whatever namespace the effect names.
+//! do; and always in the job's namespace, whatever namespace the effect names. `guard` refuses what no action may do.
 
 mod access;
+mod answered;
+mod guard;
+mod impersonate;
 mod kinds;
 mod limit;
 mod requirements;
@@ -15,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
@@ -24,14 +26,16 @@ use kube::{
 };
 use operon_api::keys;
 use operon_core::{
-    action::{Effect, ObjectReference, PatchKind, Propagation},
+    action::{Effect, ObjectReference, PatchKind, Propagation, guard::Refused},
     action_plugin::account::service_account_user,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-pub use self::access::Access;
+pub use self::{access::Access, guard::Guard};
 use self::{
+    answered::Asked,
+    impersonate::impersonating,
     kinds::{Kinds, own_kinds},
     limit::Turns,
     requirements::Known,
@@ -87,6 +91,8 @@ pub struct Performer {
     evicted: Arc<Recent<String, ()>>,
     /// Of an action: no one else reads these pods again.
     unanswered: Option<Arc<Unanswered>>,
+    /// Of an action: what it may do beyond what RBAC decides.
+    guard: Option<Arc<Guard>>,
     /// The API server checks the effects and performs none.
     dry_run: bool,
 }
@@ -145,11 +151,7 @@ impl Performers {
             return Ok(client.clone());
         }
         let user = service_account_user(&self.namespace, service_account);
-        let user = HeaderValue::from_str(&user).map_err(|error| error.to_string())?;
-        let mut config = self.config.clone();
-        config
-            .headers
-            .push((HeaderName::from_static("impersonate-user"), user));
+        let config = impersonating(self.config.clone(), &user)?;
         let client = Client::try_from(config).map_err(|error| error.to_string())?;
         clients.insert(service_account.to_owned(), client.clone());
         Ok(client)
@@ -159,10 +161,16 @@ impl Performers {
     ///
     /// # Errors
     /// As [`Performers::client`].
-    pub fn performer(&self, plugin: &str, service_account: &str) -> Result<Performer, String> {
+    pub fn performer(
+        &self,
+        plugin: &str,
+        service_account: &str,
+        guard: Guard,
+    ) -> Result<Performer, String> {
         Ok(Performer {
             manager: manager(plugin),
             unanswered: Some(Arc::default()),
+            guard: Some(Arc::new(guard)),
             ..self.of_controller(service_account)?
         })
     }
@@ -180,6 +188,7 @@ impl Performers {
             turns: Arc::default(),
             evicted: Arc::default(),
             unanswered: None,
+            guard: None,
             dry_run: false,
         })
     }
@@ -214,6 +223,7 @@ impl Performer {
             turns: Arc::default(),
             evicted: Arc::default(),
             unanswered: None,
+            guard: None,
             dry_run: false,
         }
     }
@@ -231,6 +241,7 @@ impl Performer {
 
     /// Performs one effect in `namespace`. Events are not effects on objects; the caller sends them.
     pub async fn perform(&self, namespace: &str, effect: &Effect) -> Result<Performed, Error> {
+        let effect = &*self.guarded(namespace, effect).await?;
         let done = self.perform_once(namespace, effect).await;
         if let (Err(error), Some(unanswered)) = (&done, &self.unanswered) {
             unanswered.note(namespace, effect, error);
@@ -250,8 +261,8 @@ impl Performer {
             } => {
                 let body =
                     with_preconditions(*kind, body, uid.as_deref(), resource_version.as_deref())?;
-                self.patch(namespace, object, subresource.as_deref(), *kind, body)
-                    .await
+                let asked = Asked::new(namespace, object, uid.as_deref());
+                self.patch(asked, subresource.as_deref(), *kind, body).await
             }
             Effect::Apply(body) => self.apply(namespace, body).await,
             Effect::Create(body) => self.create(namespace, body).await,
@@ -275,7 +286,8 @@ impl Performer {
                         Propagation::Foreground => DeleteParams::foreground(),
                     }
                 };
-                self.delete(namespace, object, &params).await
+                let asked = Asked::new(namespace, object, uid.as_deref());
+                self.delete(asked, &params).await
             }
             Effect::Evict {
                 pod,
@@ -296,12 +308,14 @@ impl Performer {
 
     async fn patch(
         &self,
-        namespace: &str,
-        object: &ObjectReference,
+        asked: Asked<'_>,
         subresource: Option<&str>,
         kind: PatchKind,
         body: Value,
     ) -> Result<Performed, Error> {
+        let Asked {
+            namespace, object, ..
+        } = asked;
         subresource.map_or(Ok(()), check_segment)?;
         let api = self.api(namespace, object).await?;
         let params = PatchParams {
@@ -328,7 +342,7 @@ impl Performer {
             }
         };
         let done = within_limit("patch", || named(namespace, object), request).await?;
-        Ok(performed(done))
+        Ok(asked.performed(done))
     }
 
     async fn apply(&self, namespace: &str, body: &Value) -> Result<Performed, Error> {
@@ -342,7 +356,7 @@ impl Performer {
         let request = api.patch(&object.name, &params, &patch);
         within_limit("apply", || named(namespace, &object), request)
             .await
-            .map(performed)
+            .map(|done| Asked::about(namespace, &object, &body).performed(done))
     }
 
     async fn create(&self, namespace: &str, body: &Value) -> Result<Performed, Error> {
@@ -361,7 +375,7 @@ impl Performer {
         let request = self.client.request(request);
         within_limit("create", || named(namespace, &object), request)
             .await
-            .map(performed)
+            .map(|done| Asked::new(namespace, &object, None).performed(done))
     }
 
     /// An object as it is now.
@@ -374,16 +388,16 @@ impl Performer {
         within_limit("get", || named(namespace, object), api.get(&object.name)).await
     }
 
-    async fn delete(
-        &self,
-        namespace: &str,
-        object: &ObjectReference,
-        params: &DeleteParams,
-    ) -> Result<Performed, Error> {
+    async fn delete(&self, asked: Asked<'_>, params: &DeleteParams) -> Result<Performed, Error> {
+        let Asked {
+            namespace, object, ..
+        } = asked;
         let api = self.api(namespace, object).await?;
         let request = api.delete(&object.name, params);
         match within_limit("delete", || named(namespace, object), request).await {
-            Ok(done) => Ok(done.left().map_or(Performed::Nothing, performed)),
+            Ok(done) => Ok(done
+                .left()
+                .map_or(Performed::Nothing, |left| asked.performed(left))),
             Err(Error::Write {
                 source: kube::Error::Api(status),
                 ..
@@ -458,10 +472,6 @@ impl Performer {
     }
 }
 
-fn performed(object: DynamicObject) -> Performed {
-    Performed::Object(Box::new(object))
-}
-
 /// A name becomes a segment of the request's path: it must be exactly one segment, or an effect could reach
 /// an object that it does not name.
 fn check_segment(name: &str) -> Result<(), Error> {
@@ -496,8 +506,11 @@ fn placed(namespace: &str, body: &Value) -> Result<(ObjectReference, Value), Err
     let other = body["metadata"]["namespace"].as_str();
     if let Some(other) = other.filter(|other| *other != namespace) {
         let ObjectReference { kind, name, .. } = &reference;
-        return Err(Error::Effect {
-            message: format!("{kind} {other}/{name} is outside the job's namespace {namespace:?}"),
+        let rule = format!("an effect may not leave the job's namespace {namespace:?}");
+        return Err(Error::EffectRefused {
+            verb: "write",
+            object: describe(kind, Some(other), name),
+            refused: Refused::new("metadata.namespace", rule),
         });
     }
     let mut body = body.clone();

@@ -2,7 +2,7 @@
 
 pub use operon_core::driver::Class;
 use operon_core::{
-    action::{ActionError, Failure},
+    action::{ActionError, Failure, guard::Refused},
     driver::Refusal,
 };
 
@@ -54,6 +54,27 @@ pub enum Error {
         /// The error.
         state: &'static str,
     },
+    /// A kind without namespaces.
+    #[error(
+        "kind {kind:?} of {api_version:?} is not namespaced, so it is outside the job's namespace"
+    )]
+    ClusterScoped {
+        /// `v1`, `apps/v1`
+        api_version: String,
+        /// `Node`
+        kind: String,
+    },
+    /// An effect that the host does not perform, whatever RBAC grants.
+    #[error("the host refuses to {verb} {object}")]
+    EffectRefused {
+        /// `patch`, `create`, …
+        verb: &'static str,
+        /// Kind, namespace and name.
+        object: String,
+        /// The field, and the rule.
+        #[source]
+        refused: Refused,
+    },
     /// An effect that no API server would understand.
     #[error("failed to read the effect: {message}")]
     Effect {
@@ -76,7 +97,10 @@ impl Error {
             | Self::UnknownKind {
                 source: Some(_), ..
             } => Class::Unavailable,
-            Self::UnknownKind { source: None, .. } | Self::Effect { .. } => Class::Invalid,
+            Self::UnknownKind { source: None, .. }
+            | Self::ClusterScoped { .. }
+            | Self::EffectRefused { .. }
+            | Self::Effect { .. } => Class::Invalid,
             Self::Refused(refusal) => refusal.class,
         }
     }
@@ -108,6 +132,7 @@ impl Error {
             Self::Timeout { .. } => "RequestTimeout".to_owned(),
             Self::Requirement { .. } => "Conflict".to_owned(),
             Self::UnknownKind { .. } => "UnknownKind".to_owned(),
+            Self::ClusterScoped { .. } | Self::EffectRefused { .. } => "EffectRefused".to_owned(),
             Self::Effect { .. } => "InvalidEffect".to_owned(),
             Self::Refused(refusal) => refusal.reason.clone(),
         }
@@ -125,6 +150,8 @@ impl Error {
             | Self::Timeout { .. }
             | Self::Requirement { .. }
             | Self::UnknownKind { .. }
+            | Self::ClusterScoped { .. }
+            | Self::EffectRefused { .. }
             | Self::Effect { .. } => Refusal {
                 code: 0,
                 class: self.class(),
@@ -167,6 +194,8 @@ impl Error {
             Self::Write { .. }
             | Self::Timeout { .. }
             | Self::Requirement { .. }
+            | Self::ClusterScoped { .. }
+            | Self::EffectRefused { .. }
             | Self::Effect { .. }
             | Self::Refused(_) => false,
         }
@@ -183,6 +212,8 @@ impl Error {
             Self::UnknownKind { .. }
             | Self::Refused(_)
             | Self::Requirement { .. }
+            | Self::ClusterScoped { .. }
+            | Self::EffectRefused { .. }
             | Self::Effect { .. } => false,
         }
     }
@@ -199,6 +230,8 @@ impl Error {
             | Self::UnknownKind { .. }
             | Self::Refused(_)
             | Self::Requirement { .. }
+            | Self::ClusterScoped { .. }
+            | Self::EffectRefused { .. }
             | Self::Effect { .. } => false,
         }
     }

@@ -5,6 +5,7 @@
 //! [`run`] (the queue, retries, metrics). A controller is one file of steps on top of them.
 
 mod access;
+pub mod action_events;
 pub mod action_plugin;
 pub mod apply;
 pub mod ask;
@@ -40,6 +41,7 @@ pub mod reactive_job;
 mod reads;
 mod recent;
 pub mod report;
+pub mod restraint;
 pub mod run;
 pub mod served_fields;
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub struct Metrics {
     errors: Family<ErrorClass, Counter>,
     queued: Family<Controller, Gauge>,
     effects: Family<EffectKind, Counter>,
+    dropped_events: Family<DroppedEvent, Counter>,
     plugins: Gauge,
     panics: Family<Place, Counter>,
     watches: Family<Kind, Gauge>,
@@ -49,6 +50,13 @@ struct EffectKind {
     result: &'static str,
 }
 
+/// An Event of an action that was not sent: `rate`, the action sends too many; `queue`, there was no room.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DroppedEvent {
+    plugin: String,
+    cause: &'static str,
+}
+
 /// Where a panic was contained: a controller's name, or `watch` and a kind.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Place {
@@ -74,6 +82,7 @@ impl Metrics {
             errors: Family::default(),
             queued: Family::default(),
             effects: Family::default(),
+            dropped_events: Family::default(),
             plugins: Gauge::default(),
             panics: Family::default(),
             watches: Family::default(),
@@ -106,6 +115,11 @@ impl Metrics {
             "action_effects",
             "Effects of actions by kind and result",
             metrics.effects.clone(),
+        );
+        registry.register(
+            "action_events_dropped",
+            "Events of actions that were not sent, by cause",
+            metrics.dropped_events.clone(),
         );
         registry.register(
             "plugins_loaded",
@@ -190,6 +204,13 @@ impl Metrics {
                 kind,
                 result,
             })
+            .inc();
+    }
+
+    pub(crate) fn event_dropped(&self, plugin: &str, cause: &'static str) {
+        let plugin = plugin.to_owned();
+        self.dropped_events
+            .get_or_create(&DroppedEvent { plugin, cause })
             .inc();
     }
 

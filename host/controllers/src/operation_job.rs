@@ -36,6 +36,7 @@ use tokio::sync::mpsc;
 use self::pass::Pass;
 pub use self::starts::Starts;
 use crate::{
+    action_events::ActionEvents,
     apply,
     book::{Book, Turn},
     catalogue::{Catalogue, Loaded},
@@ -98,6 +99,8 @@ pub struct OperationJobs {
     pub triggers: Arc<Triggers>,
     /// Sends Events.
     pub events: Events,
+    /// Sends the Events of actions.
+    pub action_events: ActionEvents,
     /// Writes statuses.
     pub status: StatusWriter,
     /// Counts effects.

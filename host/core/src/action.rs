@@ -4,6 +4,7 @@
 //! The shapes are those of `wit/action.wit`, which defines them; the plugin runtime converts. They
 //! live here so that decisions and controllers do not know WebAssembly.
 
+pub mod guard;
 mod pinned;
 mod pod;
 

@@ -20,6 +20,7 @@ pub mod operation_job;
 pub mod outage;
 pub mod pod_lifecycle;
 mod quantity;
+pub mod rate;
 pub mod reactive_job;
 pub mod selector;
 pub mod stand_down;

@@ -16,6 +16,7 @@ use operon_api::{
     operation_job::Progress,
 };
 use operon_controllers::{
+    action_events::ActionEvents,
     action_plugin::ActionPlugins,
     ask::Questions,
     book::Book,
@@ -94,6 +95,7 @@ pub(crate) struct Running {
     /// What needs no end: a component that is being compiled when the host ends is compiled again.
     loading: Option<AbortHandle>,
     faults: Faults,
+    action_events: ActionEvents,
     health: Health,
     book: Arc<Book>,
     end: Vec<Box<dyn FnOnce() + Send>>,
@@ -109,6 +111,11 @@ impl Running {
                 client: parts.client.clone(),
                 events: Events::new(&parts.client, parts.instance.as_deref()),
             },
+            action_events: ActionEvents::new(
+                &parts.client,
+                parts.instance.as_deref(),
+                parts.metrics.clone(),
+            ),
             health: parts.health.clone(),
             book: Arc::default(),
             end: Vec::new(),
@@ -160,7 +167,7 @@ impl Running {
         {
             tracing::warn!(limit = ?STOP_LIMIT, "some calls of actions did not finish in time and are aborted");
         }
-        self.faults.events.flush().await;
+        tokio::join!(self.faults.events.flush(), self.action_events.flush());
     }
 }
 
@@ -350,6 +357,7 @@ pub(crate) async fn run_in(
         book,
         triggers: listeners.triggers,
         events,
+        action_events: running.action_events.clone(),
         status: StatusWriter::default(),
         metrics,
         clock: Arc::new(Timestamp::now),

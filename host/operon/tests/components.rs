@@ -248,6 +248,7 @@ async fn an_effect_beyond_a_limit_is_an_error_that_names_the_limit() -> Result<(
             "PluginResultTooLarge",
             "65 effects; at most 64",
         ),
+        ("many-events", "PluginResultTooLarge", "3 Events; at most 2"),
     ] {
         let answer = action
             .operate_target(Question::about(behaviour).request())

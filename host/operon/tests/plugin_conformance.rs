@@ -72,7 +72,10 @@ fn conformance(
     command.current_dir(folder.path());
     command.args(["plugin", "test", "action.wasm", "--conformance"]);
     fs::write(folder.path().join("action.wasm"), component)?;
+    // The finalizer of the careless action that keeps it.
+    let plugin = "kind: ActionPlugin\nspec: {finalizers: [operon.example/kept]}\n";
     for (option, name, content) in [
+        ("--settings", "plugin.yaml", plugin),
         ("--target", "pods.yaml", pods),
         ("--objects", "objects.yaml", objects),
         ("--job", "job.yaml", job),

@@ -13,7 +13,7 @@ use crate::{
     bindings::operon::action::types,
     json,
     limits::{
-        API_VERSION_BYTES, EFFECTS, EXTRA_INFO_ENTRIES, EXTRA_INFO_KEY_BYTES,
+        API_VERSION_BYTES, EFFECTS, EVENTS, EXTRA_INFO_ENTRIES, EXTRA_INFO_KEY_BYTES,
         EXTRA_INFO_VALUE_BYTES, FIELDS, JSON_VALUES, KIND_BYTES, LABEL_KEY_BYTES, LONGEST_WAIT,
         MAPPINGS, MESSAGE_BYTES, NAME_BYTES, REASON_BYTES, REQUIREMENTS, SCHEMA_BYTES,
         SCHEMA_VALUES, SHORTEST_WAIT, WATCH_SELECTOR_BYTES, WATCHES,
@@ -46,6 +46,11 @@ pub(crate) fn operation(answer: types::Operation) -> Result<core::Operation, cor
             "{} effects; at most {EFFECTS}",
             effects.len()
         )));
+    }
+    let is_event = |effect: &&types::Effect| matches!(effect, types::Effect::Event(_));
+    let events = effects.iter().filter(is_event).count();
+    if events > EVENTS {
+        return Err(too_large(&format!("{events} Events; at most {EVENTS}")));
     }
     let mut values = JSON_VALUES;
     let effects = effects.into_iter().enumerate();

@@ -143,3 +143,52 @@ impl ResourceLimiter for Budget {
         TABLES_PER_COMPONENT as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_of_the_host_and_a_read_are_counted_up_to_their_numbers() {
+        let mut budget = Budget::new(0, 1);
+        for _ in 0..HOST_CALLS {
+            assert!(budget.host_call().is_ok());
+        }
+        assert!(!budget.host_calls_denied);
+        assert!(budget.host_call().is_err() && budget.host_calls_denied);
+        for _ in 0..READS {
+            assert_eq!(budget.read(), Ok(()));
+        }
+        let refused = budget.read();
+        assert!(refused.is_err_and(|why| why.contains("1000 times")));
+    }
+
+    #[test]
+    fn what_is_read_has_a_sum_that_does_not_wrap() {
+        let mut budget = Budget::new(0, 1);
+        assert_eq!(budget.read_bytes(READ_BYTES), Ok(()));
+        assert!(budget.read_bytes(1).is_err());
+        assert!(budget.read_bytes(usize::MAX).is_err());
+        assert!(budget.read_bytes(1).is_err());
+    }
+
+    #[test]
+    fn memories_and_tables_share_their_limits() -> wasmtime::Result<()> {
+        let mut budget = Budget::new(100, 1);
+        // The sizes before and after; whether it may grow so.
+        for (current, desired, may) in [
+            (0, 60, true),
+            (0, 50, false),
+            (0, 40, true),
+            (40, 41, false),
+        ] {
+            let found = budget.memory_growing(current, desired, None)?;
+            assert_eq!(found, may, "{current} to {desired}");
+        }
+        assert!(budget.memory_denied);
+        for (desired, may) in [(TABLE_ELEMENTS, true), (1, false)] {
+            assert_eq!(budget.table_growing(0, desired, None)?, may, "{desired}");
+        }
+        Ok(())
+    }
+}

@@ -66,9 +66,12 @@ pub(crate) fn live(
 
 /// Standard input, of at most so many bytes.
 pub(crate) fn input(limit: usize) -> Result<Vec<u8>, Complaint> {
+    read(io::stdin(), limit)
+}
+
+fn read(from: impl io::Read, limit: usize) -> Result<Vec<u8>, Complaint> {
     let mut bytes = Vec::new();
-    io::stdin()
-        .take(limit as u64 + 1)
+    from.take(limit as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| ("read the input", error))?;
     if bytes.len() > limit {
@@ -95,4 +98,25 @@ fn limit(arguments: ChildArguments) -> Result<(), Complaint> {
     // If the machine runs out of memory after all, this process is the one to be killed.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{MOST_COMPONENT_BYTES, SCHEMA_BYTES, VALUE_BYTES};
+
+    #[test]
+    fn a_child_reads_no_more_than_its_input_may_have() {
+        for limit in [MOST_COMPONENT_BYTES, SCHEMA_BYTES + VALUE_BYTES] {
+            let endless = || io::repeat(b'x');
+            let most = read(endless().take(limit as u64), limit);
+            assert_eq!(most.map(|bytes| bytes.len()).ok(), Some(limit));
+            let more = read(endless(), limit).err();
+            let (status, text) = more
+                .map(|more| (more.status, more.text))
+                .unwrap_or_default();
+            assert_eq!(status, REFUSED);
+            assert!(text.contains(&limit.to_string()), "{text}");
+        }
+    }
 }

@@ -84,3 +84,22 @@ impl Description {
 fn printable(text: &str) -> String {
     one_line(text, PRODUCER_BYTES)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn producers_are_kept_up_to_a_number_and_their_names_are_shortened() {
+        let mut description = Description::default();
+        for number in 0..1_000 {
+            let name = format!("{number} {}", "n".repeat(1_000));
+            description.add("language", &name, &"v".repeat(1_000));
+        }
+        assert_eq!(description.producers.len(), PRODUCERS);
+        let longest = PRODUCER_BYTES + '…'.len_utf8();
+        for producer in description.producers {
+            assert!(producer.name.len() <= longest && producer.version.len() <= longest);
+        }
+    }
+}

@@ -123,3 +123,22 @@ fn classify(error: &wasmtime::Error, state: &State) -> Outcome {
 fn root(error: &wasmtime::Error) -> String {
     error.root_cause().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{budget::Budget, log::LogLines};
+
+    #[test]
+    fn the_text_of_a_panic_is_short() {
+        let state = State::new(Budget::new(0, 1), None, LogLines::default());
+        let timeout = || Fault::timeout("setup", Duration::ZERO);
+        let long = "p\n".repeat(1 << 20);
+        for (cause, output) in [("trap", long.as_str()), (long.as_str(), "")] {
+            let error = wasmtime::Error::msg(cause.to_owned());
+            let fault = Fault::of(&error, &state, output, 0, timeout);
+            assert_eq!(fault.outcome, Outcome::Trap);
+            assert!(fault.message.len() < PANIC_BYTES + 50 && !fault.message.contains('\n'));
+        }
+    }
+}

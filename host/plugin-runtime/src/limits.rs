@@ -73,6 +73,8 @@ pub(crate) const MISTAKE_BYTES: usize = 300;
 
 /// Effects of an answer. They are performed one after the other, each a request.
 pub(crate) const EFFECTS: usize = 64;
+/// Events of an answer. The host sends them as itself, and each is an object of the API server.
+pub(crate) const EVENTS: usize = 2;
 /// Requirements of an answer. Each is a read of the API server.
 pub(crate) const REQUIREMENTS: usize = 8;
 /// Bytes of a name, a uid, a resource version or a subresource. Names of Kubernetes have 253.
@@ -115,3 +117,6 @@ pub(crate) const PANIC_BYTES: usize = 512;
 pub(crate) const WASI_HANDLES: usize = 128;
 /// Random bytes that the guest may request in one call.
 pub(crate) const RANDOM_BYTES: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests;

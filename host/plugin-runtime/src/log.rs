@@ -119,3 +119,29 @@ pub(crate) fn one_line(text: &str, bytes: usize) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_writes_lines_and_bytes_up_to_their_limits_and_the_rest_is_counted() {
+        let long = "l".repeat(1 << 20);
+        for (line, lines) in [("short", 100), (long.as_str(), 16)] {
+            let mut log = LogLines::default();
+            for _ in 0..1_000 {
+                log.write(Level::Debug, line);
+            }
+            assert_eq!((log.lines, log.dropped), (lines, 1_000 - lines));
+            assert!(log.bytes <= LOG_BYTES + LOG_LINE_BYTES, "{}", log.bytes);
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_line_and_has_an_end() {
+        assert_eq!(one_line("a\nb\u{1b}c", 10), "a b c");
+        assert_eq!(one_line("ääää", 3), "ä…");
+        let line = one_line(&"x".repeat(1 << 20), LOG_LINE_BYTES);
+        assert_eq!(line.len(), LOG_LINE_BYTES + '…'.len_utf8());
+    }
+}

@@ -71,3 +71,18 @@ impl OutputStream for Output {
 impl Pollable for Output {
     async fn ready(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_the_output_is_kept_and_the_rest_is_taken_and_dropped() {
+        let mut output = Output::default();
+        for _ in 0..1_000 {
+            let written = output.write(vec![b'x'; PERMIT].into());
+            assert!(written.is_ok());
+        }
+        assert_eq!(output.text().len(), OUTPUT_BYTES);
+    }
+}

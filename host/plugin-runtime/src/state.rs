@@ -64,3 +64,30 @@ impl WasiView for State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi::p2::bindings::random::random::Host as _;
+
+    use super::*;
+
+    fn state() -> State {
+        State::new(Budget::new(0, 1), None, LogLines::default())
+    }
+
+    #[test]
+    fn a_call_holds_handles_of_wasi_up_to_their_number() {
+        let mut state = state();
+        let held = (0..1_000).map_while(|number| state.handles.push(number).ok());
+        assert_eq!(held.count(), WASI_HANDLES);
+    }
+
+    #[test]
+    fn a_call_is_given_random_bytes_up_to_their_number() {
+        let mut state = state();
+        let random = state.wasi.random();
+        let most = random.get_random_bytes(RANDOM_BYTES);
+        assert!(most.is_ok_and(|bytes| bytes.len() as u64 == RANDOM_BYTES));
+        assert!(random.get_random_bytes(RANDOM_BYTES + 1).is_err());
+    }
+}

@@ -26,8 +26,10 @@ use crate::{
     access,
     apply::within_limit,
     catalogue::Loaded,
+    effects::Guard,
     error::Error,
     plugin_watch::{OnRevoked, Watcher},
+    restraint::Restraint,
 };
 
 struct Maps<'a>(&'a Store<ConfigMap>, &'a str);
@@ -227,7 +229,13 @@ impl ActionPlugins {
             on_revoked: self.on_revoked(plugin),
         };
         let watch = watcher.start(action.registration()).await?;
-        let performer = self.performers.performer(&name, &spec.service_account_name);
+        let guard = Guard {
+            finalizers: spec.finalizers.clone(),
+            pods: Some(self.pods.store.clone()),
+        };
+        let performer = self
+            .performers
+            .performer(&name, &spec.service_account_name, guard);
         let performer = performer.map_err(|message| LoadError {
             reason: "InvalidServiceAccount",
             message,
@@ -239,6 +247,16 @@ impl ActionPlugins {
             performer,
             watch,
             version,
+            restraint: self.restraint(plugin),
+        })
+    }
+
+    /// What holds a loaded component back. The status reports when it is set aside, and when it serves again.
+    fn restraint(&self, plugin: &ActionPlugin) -> Restraint {
+        let (queue, plugin) = (self.queue.clone(), ObjectRef::from_obj(plugin));
+        Restraint::new(move || {
+            // A closed queue means that the process ends.
+            let _ = queue.unbounded_send(plugin.clone());
         })
     }
 

@@ -6,7 +6,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp}
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{
     ActionPlugin,
-    conditions::{self, PODS_LEFT_BEHIND, READY},
+    conditions::{self, PODS_LEFT_BEHIND, READY, SUSPENDED},
     keys,
 };
 use operon_core::{
@@ -41,7 +41,9 @@ impl ActionPlugins {
         };
         let plugin = &*plugin;
         let serving = self.serving(plugin);
+        let fault = serving.as_ref().and_then(|loaded| loaded.restraint.aside());
         let serving = serving.as_ref().map(|loaded| Serving {
+            aside: fault.as_ref(),
             digest: &loaded.version.digest,
             signers: &loaded.version.signers,
             registration: loaded.action.registration(),
@@ -78,8 +80,8 @@ impl ActionPlugins {
         }
     }
 
-    /// An Event if the condition Ready says something else than before, and one if pods are left behind
-    /// since then.
+    /// An Event if the condition Ready says something else than before, and one if pods are left behind, or the action
+    /// is set aside, since then.
     async fn tell(&self, plugin: &ActionPlugin, load: &Load, now: &[Condition]) {
         let before = plugin
             .status
@@ -87,13 +89,15 @@ impl ActionPlugins {
             .map(|s| s.conditions.as_slice())
             .unwrap_or_default();
         let said = |type_: &str| conditions::find(before, type_).map(|c| (&c.status, &c.message));
-        if let Some(left) = conditions::find(now, PODS_LEFT_BEHIND)
-            && said(PODS_LEFT_BEHIND).is_none()
-        {
-            let (reason, message) = (PODS_LEFT_BEHIND, &left.message);
-            self.events
-                .send(plugin, Severity::Warning, reason, "Watch", message)
-                .await;
+        for (reason, action) in [(PODS_LEFT_BEHIND, "Watch"), (SUSPENDED, "Call")] {
+            if let Some(condition) = conditions::find(now, reason)
+                && said(reason).is_none()
+            {
+                let (severity, message) = (Severity::Warning, &condition.message);
+                self.events
+                    .send(plugin, severity, reason, action, message)
+                    .await;
+            }
         }
         let Some(ready) = conditions::find(now, READY) else {
             return;

@@ -180,11 +180,9 @@ impl Unusable {
                 let missing = DiscoveryError::MissingKind(name.clone());
                 unknown(key, Some(kube::Error::Discovery(missing)))
             }
-            Self::ClusterScoped => Error::Effect {
-                message: format!(
-                    "{} is not namespaced, so it is outside the job's namespace",
-                    key.1
-                ),
+            Self::ClusterScoped => Error::ClusterScoped {
+                api_version: key.0.clone(),
+                kind: key.1.clone(),
             },
         }
     }

@@ -62,6 +62,47 @@ impl Performer {
     }
 
     async fn require_one(&self, namespace: &str, requirement: &Requirement) -> Result<(), Error> {
+        self.live(namespace, requirement).await.map(|_| ())
+    }
+
+    /// The metadata of an object that satisfies its requirement.
+    ///
+    /// # Errors
+    /// It could not be read, or does not satisfy the requirement.
+    pub(super) async fn live(
+        &self,
+        namespace: &str,
+        requirement: &Requirement,
+    ) -> Result<ObjectMeta, Error> {
+        let found = self.read(namespace, requirement).await?;
+        match (unmet(requirement, found.as_ref()), found) {
+            (None, Some(found)) => Ok(found),
+            (state, _) => Err(Error::Requirement {
+                object: named(namespace, &requirement.object),
+                state: state.unwrap_or(ABSENT),
+            }),
+        }
+    }
+
+    /// The metadata of an object of this uid, which may be being deleted.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub(super) async fn found(
+        &self,
+        namespace: &str,
+        requirement: &Requirement,
+    ) -> Result<Option<ObjectMeta>, Error> {
+        let found = self.read(namespace, requirement).await?;
+        Ok(found.filter(|found| found.uid.as_ref() == Some(&requirement.uid)))
+    }
+
+    /// The object of this name as it is now, or was in the last second if that satisfies the requirement.
+    async fn read(
+        &self,
+        namespace: &str,
+        requirement: &Requirement,
+    ) -> Result<Option<ObjectMeta>, Error> {
         let object = &requirement.object;
         let slot = self.known.slot(namespace, object);
         let mut read = slot.lock().await;
@@ -69,19 +110,17 @@ impl Performer {
         let serves =
             |read: &&Read| requirement.resource_version.is_none() && read.at.elapsed() < SERVES;
         let known = read.as_ref().filter(serves);
-        if known.is_some_and(|read| unmet(requirement, read.found.as_ref()).is_none()) {
-            return Ok(());
+        if let Some(known) = known.filter(|read| unmet(requirement, read.found.as_ref()).is_none())
+        {
+            return Ok(known.found.clone());
         }
         let at = Instant::now();
         let found = self.metadata(namespace, object).await?;
-        let state = unmet(requirement, found.as_ref());
-        *read = Some(Read { at, found });
-        state.map_or(Ok(()), |state| {
-            Err(Error::Requirement {
-                object: named(namespace, object),
-                state,
-            })
-        })
+        *read = Some(Read {
+            at,
+            found: found.clone(),
+        });
+        Ok(found)
     }
 
     async fn metadata(
@@ -99,6 +138,9 @@ impl Performer {
     }
 }
 
+/// What keeps an object that is not there from meeting a requirement.
+const ABSENT: &str = "does not exist any more";
+
 /// What keeps an object from meeting a requirement.
 fn unmet(requirement: &Requirement, found: Option<&ObjectMeta>) -> Option<&'static str> {
     let Requirement {
@@ -107,7 +149,7 @@ fn unmet(requirement: &Requirement, found: Option<&ObjectMeta>) -> Option<&'stat
         resource_version,
     } = requirement;
     let Some(found) = found else {
-        return Some("does not exist any more");
+        return Some(ABSENT);
     };
     if found.uid.as_ref() != Some(uid) {
         return Some("has been replaced by another object of the same name");

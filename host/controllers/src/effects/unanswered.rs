@@ -10,7 +10,7 @@ use std::{
 use k8s_openapi::api::core::v1::Pod;
 use operon_core::action::{Effect, ObjectReference};
 
-use super::{Performer, reference};
+use super::{Performer, answered::Asked, reference};
 use crate::{
     error::{Class, Error},
     store::Cache,
@@ -78,7 +78,8 @@ impl Performer {
             };
             match self.get(namespace, &object).await {
                 Ok(found) => {
-                    if let Ok(pod) = found.try_parse() {
+                    let is_asked = Asked::new(namespace, &object, None).is(&found);
+                    if let (true, Ok(pod)) = (is_asked, found.try_parse()) {
                         pods.wrote(pod);
                     }
                 }

@@ -77,7 +77,7 @@ impl<'p> Pass<'p> {
             pods: controller.pods.clone(),
             service: Service::of(self.observed.job, self.observed.lifecycle),
             writer: controller.pod_writer.clone(),
-            events: controller.events.clone(),
+            events: controller.action_events.clone(),
             metrics: controller.metrics.clone(),
             stop: ticket.stop.clone(),
         }

@@ -34,7 +34,11 @@ mod starts;
 mod workload;
 
 use crate::{
-    effects::Performers, health::Health, plugin_watch::PluginWatch, served_fields::ServedFields,
+    effects::{Guard, Performers},
+    health::Health,
+    plugin_watch::PluginWatch,
+    restraint::Restraint,
+    served_fields::ServedFields,
 };
 
 /// An action that the beginning of a target's name controls, and that notes its calls.
@@ -223,7 +227,7 @@ fn loaded(performers: &Performers, action: &Arc<Scripted>) -> Loaded {
         plugin: "scripted".to_owned(),
         action: Arc::clone(action) as Arc<dyn Action>,
         performer: performers
-            .performer("scripted", "scripted")
+            .performer("scripted", "scripted", Guard::default())
             .expect("a client"),
         watch: PluginWatch::default(),
         version: Version {
@@ -234,7 +238,9 @@ fn loaded(performers: &Performers, action: &Arc<Scripted>) -> Loaded {
             limits: None,
             service_account: "scripted".to_owned(),
             lifecycle: false,
+            finalizers: Vec::new(),
         },
+        restraint: Restraint::default(),
     }
 }
 
@@ -301,6 +307,7 @@ fn controller(
         catalogue,
         book,
         events: Events::new(&client, None),
+        action_events: ActionEvents::new(&client, None, metrics.clone()),
         status: StatusWriter::default(),
         metrics,
         clock: Arc::new(Timestamp::now),

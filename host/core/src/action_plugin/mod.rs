@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod artifact;
+pub mod breaker;
 pub mod limits;
 pub mod registration;
 pub mod source;

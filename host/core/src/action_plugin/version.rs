@@ -29,6 +29,8 @@ pub struct Version {
     pub service_account: String,
     /// `spec.enablePodOpsLifecycle`
     pub lifecycle: bool,
+    /// `spec.finalizers`
+    pub finalizers: Vec<String>,
 }
 
 impl Version {
@@ -43,6 +45,7 @@ impl Version {
             limits: spec.limits.clone(),
             service_account: spec.service_account_name.clone(),
             lifecycle: spec.enable_pod_ops_lifecycle,
+            finalizers: spec.finalizers.clone(),
         }
     }
 }
@@ -59,6 +62,7 @@ pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
         verify,
         enable_pod_ops_lifecycle,
         service_account_name,
+        finalizers,
         // Until the action has accepted new settings, it uses the settings that it accepted before.
         settings: _,
         // They bound one call, and forbid nothing.
@@ -88,6 +92,10 @@ pub fn rejection(plugin: &ActionPlugin, loaded: &Version) -> Option<String> {
         return Some(format!(
             "spec.serviceAccountName is {service_account_name:?}, but the component acts as {before:?}"
         ));
+    }
+    let mut allowed = loaded.finalizers.iter();
+    if let Some(forbidden) = allowed.find(|name| !finalizers.contains(name)) {
+        return Some(format!("spec.finalizers does not contain {forbidden:?}"));
     }
     (*enable_pod_ops_lifecycle != loaded.lifecycle)
         .then(|| format!("spec.enablePodOpsLifecycle is {enable_pod_ops_lifecycle}"))
@@ -130,6 +138,7 @@ mod tests {
                 ..PluginSource::default()
             },
             service_account_name: "action".to_owned(),
+            finalizers: vec!["example.com/a".to_owned()],
             ..ActionPluginSpec::default()
         };
         let mut plugin = ActionPlugin::new("replace", spec);
@@ -157,6 +166,12 @@ mod tests {
             (
                 |p| p.spec.enable_pod_ops_lifecycle = true,
                 Some("spec.enablePodOpsLifecycle"),
+                true,
+            ),
+            (|p| p.spec.finalizers.clear(), Some("spec.finalizers"), true),
+            (
+                |p| p.spec.finalizers.push("another.example/b".to_owned()),
+                None,
                 true,
             ),
             (

@@ -20,6 +20,8 @@ pub(super) struct Loaded {
     pub(super) component: Component,
     pub(super) action: Arc<dyn Action>,
     pub(super) settings: Value,
+    /// The finalizers that the ActionPlugin declares.
+    pub(super) finalizers: Vec<String>,
 }
 
 /// Loads the component of a file with the settings of another, `{}` if there is none.
@@ -27,7 +29,8 @@ pub(super) struct Loaded {
 /// # Errors
 /// Those of the condition `Ready` of an ActionPlugin, after the file's name.
 pub(super) async fn load(file: &Path, settings: Option<&Path>) -> anyhow::Result<Loaded> {
-    let settings = settings.map_or(Ok(json!({})), settings_of)?;
+    let (settings, finalizers) =
+        settings.map_or_else(|| Ok((json!({}), Vec::new())), settings_of)?;
     let component = Component::read(file)?;
     let loader = Loader::new(LoaderConfig {
         max_instances: 1,
@@ -53,19 +56,24 @@ pub(super) async fn load(file: &Path, settings: Option<&Path>) -> anyhow::Result
         component,
         action,
         settings,
+        finalizers,
     })
 }
 
-/// The settings in a file: those of the ActionPlugin in it, or all of it.
-fn settings_of(file: &Path) -> anyhow::Result<Value> {
+/// The settings in a file, and the declared finalizers: those of the ActionPlugin in it; otherwise all of it are
+/// settings.
+fn settings_of(file: &Path) -> anyhow::Result<(Value, Vec<String>)> {
     let mut documents = manifests::read(file)?;
     let plugin = documents.iter().find(|one| one["kind"] == "ActionPlugin");
     if let Some(plugin) = plugin {
         let settings = plugin["spec"].get("settings").cloned();
-        return Ok(settings.unwrap_or_else(|| json!({})));
+        let finalizers = plugin["spec"]["finalizers"].as_array();
+        let names = finalizers.into_iter().flatten().filter_map(Value::as_str);
+        let finalizers = names.map(str::to_owned).collect();
+        return Ok((settings.unwrap_or_else(|| json!({})), finalizers));
     }
     match (documents.pop(), documents.is_empty()) {
-        (Some(settings), true) if settings.is_object() => Ok(settings),
+        (Some(settings), true) if settings.is_object() => Ok((settings, Vec::new())),
         _ => Err(anyhow!(
             "it must be one object with the settings, or have an ActionPlugin"
         ))

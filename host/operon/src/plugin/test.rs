@@ -3,6 +3,7 @@
 
 mod changes;
 mod conformance;
+mod guard;
 mod kubelet;
 mod round;
 mod shown;
@@ -36,7 +37,8 @@ Examples:
 Each round calls operate-target, performs its effects, and calls get-ops-progress, until every target has finished
 or nothing changes any more; a failed target is released. Between two rounds a second passes, deleted pods
 disappear, ReplicaSets create pods, pending pods become ready, and the kubelet restarts and resizes containers.
-Nothing checks RBAC, admission or the schema of objects: that needs a cluster. The exit code is 0 if every target
+Effects that the host never performs are refused. Nothing checks RBAC, admission or the schema of objects: that
+needs a cluster. The exit code is 0 if every target
 has succeeded.
 
 With --conformance this is only the plain run. Then the job runs again and again from the same objects, and each time
@@ -63,7 +65,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     objects: Vec<PathBuf>,
 
-    /// A file with the settings, or with an ActionPlugin that has them
+    /// A file with the settings, or with an ActionPlugin that has them and the finalizers that the action may change
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 

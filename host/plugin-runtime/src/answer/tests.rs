@@ -429,3 +429,35 @@ fn an_effect_beyond_a_limit_names_the_limit() {
     assert_eq!(failure.reason, "PluginResultTooLarge");
     assert!(failure.message.contains("65 effects; at most 64"));
 }
+
+#[test]
+fn an_answer_has_at_most_two_events_whatever_else_it_has() {
+    let event = || {
+        types::Effect::Event(types::Event {
+            severity: types::Severity::Normal,
+            reason: "Done".into(),
+            message: "m".repeat(5000),
+        })
+    };
+    for (events, taken) in [(2, true), (3, false)] {
+        let mut effects: Vec<_> = (0..events).map(|_| event()).collect();
+        effects.insert(1, types::Effect::Create("{}".into()));
+        let answer = operation(types::Operation {
+            requirements: Vec::new(),
+            limit: None,
+            effects,
+            extra_info: Vec::new(),
+            unfinished: None,
+            extra: Vec::new(),
+        });
+        match answer {
+            Ok(answer) => assert_eq!((answer.effects.len(), taken), (3, true)),
+            Err(core::ActionError::Plugin(failure)) => {
+                assert_eq!(failure.reason, "PluginResultTooLarge");
+                assert!(failure.message.contains("3 Events; at most 2"));
+                assert!(!taken);
+            }
+            Err(error) => unreachable!("{error:?}"),
+        }
+    }
+}

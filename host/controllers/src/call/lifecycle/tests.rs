@@ -20,9 +20,9 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    catalogue::Loaded, effects::Performer, events::Events, existing_jobs::ExistingJobs, fake,
-    health::Health, metrics::Metrics, plugin_watch::PluginWatch, pod_writer::PodWriter,
-    store::Cache, view::View,
+    action_events::ActionEvents, catalogue::Loaded, effects::Performer,
+    existing_jobs::ExistingJobs, fake, health::Health, metrics::Metrics, plugin_watch::PluginWatch,
+    pod_writer::PodWriter, restraint::Restraint, store::Cache, view::View,
 };
 
 /// An action that answers so to every call, and counts how often it was asked how far it is.
@@ -202,7 +202,9 @@ fn call(
                 limits: None,
                 service_account: "act".to_owned(),
                 lifecycle: true,
+                finalizers: Vec::new(),
             },
+            restraint: Restraint::default(),
         }),
         job: Arc::new(JobView {
             namespace: "ns".to_owned(),
@@ -228,7 +230,7 @@ fn call(
             performer: Some(Performer::of_client(client.clone(), "lifecycle", kinds())),
         },
         pods,
-        events: Events::new(client, None),
+        events: ActionEvents::new(client, None, metrics.clone()),
         metrics,
         stop: watch::channel(false).1,
     }

@@ -8,8 +8,11 @@ use operon_api::{ActionPlugin, action_plugin::ActionPluginSpec};
 
 use super::*;
 use crate::{
+    action_events::ActionEvents,
+    effects::Guard,
     fault::Faults,
     plugin_watch::Watcher,
+    restraint::Restraint,
     run,
     served_fields::ServedFields,
     simulation::{Counted, Server},
@@ -79,6 +82,7 @@ impl Process {
         pods.ready().await;
         jobs.ready().await;
         let events = Events::new(&client, None);
+        let action_events = ActionEvents::new(&client, None, metrics.clone());
         let clock = Arc::clone(&server);
         let controller = OperationJobs {
             client: client.clone(),
@@ -96,6 +100,7 @@ impl Process {
             book,
             triggers: Arc::clone(&triggers),
             events: events.clone(),
+            action_events,
             status: StatusWriter::default(),
             metrics,
             clock: Arc::new(move || clock.now()),
@@ -160,12 +165,16 @@ impl Process {
             on_revoked: Arc::new(|_| {}),
         };
         let watch = watcher.start(action.registration()).await;
+        let guard = Guard {
+            finalizers: Vec::new(),
+            pods: Some(self.pods.store.clone()),
+        };
         Loaded {
             plugin: "plugin".to_owned(),
             action,
             performer: self
                 .performers
-                .performer("plugin", ACCOUNT)
+                .performer("plugin", ACCOUNT, guard)
                 .expect("a client"),
             watch: watch.expect("what the action declares can be watched"),
             version: Version {
@@ -176,7 +185,9 @@ impl Process {
                 limits: None,
                 service_account: ACCOUNT.to_owned(),
                 lifecycle: false,
+                finalizers: Vec::new(),
             },
+            restraint: Restraint::default(),
         }
     }
 }

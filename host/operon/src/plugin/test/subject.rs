@@ -77,6 +77,7 @@ impl<'a> Subject<'a> {
         let uid = metadata.and_then(|metadata| metadata.uid.clone());
         let uid = uid.unwrap_or_else(|| UID.to_owned());
         world.add_job(&uid);
+        world.finalizers.clone_from(&loaded.finalizers);
         let parameters = spec.map_or(json!({}), |spec| spec.parameters.clone().into());
         let name = metadata.and_then(|metadata| metadata.name.clone());
         let job = JobView {

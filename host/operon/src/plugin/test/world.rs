@@ -14,7 +14,7 @@ use operon_core::{
 use operon_sdk::{self as sdk, Cluster as _, testing::FakeCluster};
 use serde_json::{Value, json};
 
-use super::kubelet::Kubelet;
+use super::{guard, kubelet::Kubelet};
 
 /// Controllers that give random names to their pods.
 const RANDOM: [&str; 4] = ["DaemonSet", "Job", "ReplicaSet", "ReplicationController"];
@@ -30,6 +30,8 @@ pub(super) const FOREIGN_MAPS: [&str; 2] = ["labels", "annotations"];
 pub(super) struct World {
     cluster: FakeCluster,
     kubelet: Kubelet,
+    /// The finalizers that the action may add and remove.
+    pub(super) finalizers: Vec<String>,
 }
 
 impl World {
@@ -40,6 +42,7 @@ impl World {
         Self {
             cluster,
             kubelet: Kubelet::default(),
+            finalizers: Vec::new(),
         }
     }
 
@@ -169,13 +172,24 @@ impl World {
         operation: &Operation,
         target: &Target,
     ) -> Result<(), Failure> {
-        let mut operation = operation.clone();
-        for effect in &mut operation.effects {
-            *effect = effect.pinned(target);
-        }
         let before = self.cluster.clone();
-        let performed = self.cluster.perform_operation(&answer(&operation));
+        let mut rest = Some(operation.clone());
+        let mut performed = Ok(());
+        while let (Ok(()), Some(operation)) = (&performed, rest) {
+            let (one, after) = split(operation, target);
+            performed = self.perform_one(&one);
+            rest = after;
+        }
         self.count_generations(&before);
+        performed
+    }
+
+    /// Performs an operation with at most one effect.
+    fn perform_one(&mut self, operation: &Operation) -> Result<(), Failure> {
+        for effect in &operation.effects {
+            guard::check(self, effect, &self.finalizers)?;
+        }
+        let performed = self.cluster.perform_operation(&answer(operation));
         performed.map_err(|failure| Failure::new(failure.reason, failure.message))
     }
 
@@ -207,6 +221,22 @@ impl World {
             }
         }
     }
+}
+
+/// The first effect of an operation, pinned to the target, with all that is checked before it; and the others.
+fn split(mut operation: Operation, target: &Target) -> (Operation, Option<Operation>) {
+    let mut effects = operation.effects.into_iter();
+    operation.effects = effects
+        .next()
+        .map(|effect| effect.pinned(target))
+        .into_iter()
+        .collect();
+    let rest: Vec<Effect> = effects.collect();
+    let rest = (!rest.is_empty()).then(|| Operation {
+        effects: rest,
+        ..Operation::default()
+    });
+    (operation, rest)
 }
 
 fn pod_view(object: &Value) -> Option<PodView> {

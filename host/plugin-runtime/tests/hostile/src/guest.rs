@@ -1,5 +1,5 @@
 //! The guest: one function per misbehaviour, chosen by `target.name` in `operate-target`. Every target
-//! whose name begins with `endless-loop` loops.
+//! whose name begins with `endless-loop` loops, and with `panic` panics.
 //!
 //! `release-target` sleeps by way of WASI and `get-ops-progress` answers in full, so that each
 //! function of the contract is called by some test.
@@ -28,7 +28,7 @@ use bindings::{
     },
 };
 
-use crate::careless;
+use crate::{careless, forbidden};
 
 struct Hostile;
 
@@ -73,7 +73,7 @@ impl Guest for Hostile {
             "deep-recursion" => {
                 black_box(recurse(0));
             }
-            "panic" => panic!("boom on purpose"),
+            name if name.starts_with("panic") => panic!("boom on purpose"),
             "host-call-flood" => host_call_flood(),
             "log-flood" => log_flood(100_000_000),
             "log-much" => log_flood(1_000),
@@ -139,7 +139,8 @@ impl Guest for Hostile {
             "crooked-name" => return Ok(crooked_name()),
             _ => {}
         }
-        Ok(careless::operate(&target).unwrap_or_else(|| fine(&target, &job)))
+        let wrong = careless::operate(&target).or_else(|| forbidden::operate(&target));
+        Ok(wrong.unwrap_or_else(|| fine(&target, &job)))
     }
 
     fn get_ops_progress(target: Target, job: Job) -> Result<ProgressReport, ActionError> {

@@ -7,4 +7,6 @@
 #[cfg(target_family = "wasm")]
 mod careless;
 #[cfg(target_family = "wasm")]
+mod forbidden;
+#[cfg(target_family = "wasm")]
 mod guest;
