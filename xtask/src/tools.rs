@@ -85,11 +85,19 @@ pub(crate) fn run(progress: &Progress, what: &str, command: &mut Command) -> Res
     Ok(())
 }
 
-/// A command as it would be typed, without the variables that it is given or not given.
+/// How many words of a command an error shows: some name hundreds of stories.
+const WORDS: usize = 20;
+
+/// A command as it would be typed, or its beginning, without the variables that it is given or not given.
 fn typed(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-    words.join(" ")
+    let shown = words.iter().take(WORDS).map(|word| word.as_ref());
+    let shown = shown.collect::<Vec<_>>().join(" ");
+    match words.len().saturating_sub(WORDS) {
+        0 => shown,
+        more => format!("{shown} … ({more} more words)"),
+    }
 }
 
 /// A Rust program in this version; installed into our cache if it is not there yet.
