@@ -173,7 +173,8 @@ async fn whoever_installs_a_plugin_may_impersonate_its_account() {
         let user = world.user_everywhere("installer", rules).await;
         world
             .eventually("the user may install a plugin of the account", async || {
-                Ok(drop(mine.create_as(world, &user).await?))
+                mine.create_as(world, &user).await?;
+                Ok(())
             })
             .await;
         let refused = format!(
