@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
 
 use super::{
-    Observed, RELEASE_LIMIT, RELEASED,
+    Observed, RELEASE_LIMIT, RELEASED, events,
     failures::{canceled, deadline_exceeded, deleted, release_abandoned},
     lifecycle,
     plan::{Cause, TargetPlan, TargetPlans, TargetStep, release_failed},
@@ -74,7 +74,7 @@ pub struct JobEvent {
     pub severity: Severity,
     /// One CamelCase word.
     pub reason: &'static str,
-    /// The target of the Event: Events of one reason about different targets are different Events.
+    /// The only target of the Event.
     pub target: Option<String>,
     /// A sentence.
     pub message: String,
@@ -125,6 +125,7 @@ pub fn conclude(observed: &Observed<'_>, run: &TargetPlans, answers: &Answers) -
     let counts = Counts::of(&details);
     let mut events = lifecycle::events(observed, run);
     events.extend(status::failures(observed.job, &details));
+    let mut events = events::aggregated(events);
     size::shorten(observed.job, &mut details);
     let goes_on = |answer: &Answer| matches!(answer, Answer::Releasing { .. });
     let news = if has_failed_release {
