@@ -26,6 +26,11 @@ use crate::action::{
 pub enum Answer {
     /// The action's report.
     Report(ProgressReport),
+    /// Effects were performed. The action reports in the next call, which sees what they changed.
+    Acted {
+        /// The target's extra-info from now on.
+        extra_info: Attributes,
+    },
     /// The action has succeeded, and the target's pod has to be brought back into service.
     Operated {
         /// The target's extra-info from now on.
@@ -279,6 +284,11 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
                 ..Next::settled(detail)
             }
         }
+        // What the target waits for is reported by the next call, which follows immediately.
+        Answer::Acted { extra_info } => {
+            record(&mut detail, extra_info);
+            Next::settled(detail)
+        }
         Answer::Operated { extra_info } => {
             record(&mut detail, extra_info);
             detail.operated_time = Some(now);
@@ -410,6 +420,7 @@ fn released(
             return Next::settled(detail);
         }
         Answer::Report(_)
+        | Answer::Acted { .. }
         | Answer::Operated { .. }
         | Answer::Tried { .. }
         | Answer::Released { .. }
@@ -464,7 +475,10 @@ fn released(
                 ..Next::held(detail)
             }
         }
-        Answer::Report(_) | Answer::Operated { .. } | Answer::Tried { .. } => Next {
+        Answer::Report(_)
+        | Answer::Acted { .. }
+        | Answer::Operated { .. }
+        | Answer::Tried { .. } => Next {
             retry: true,
             ..Next::held(detail)
         },
