@@ -20,7 +20,7 @@ use operon_core::operation_job::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::reads::{Change, Reads};
+use crate::reads::{Change, Limited, Reads};
 
 /// The pages of all jobs.
 pub struct Book {
@@ -35,6 +35,8 @@ pub struct Book {
 #[derive(Default)]
 struct Pages {
     targets: HashMap<String, Page>,
+    /// When the action was last called about a target that waits for a limit of pods, by digests of the limits.
+    probed: HashMap<u64, Instant>,
     /// Since when the job is being deleted and its action is not loaded.
     blocked: Option<Instant>,
 }
@@ -102,6 +104,8 @@ enum Finding {
     Turn(Turn),
     /// What was read by these questions is different now. When the call follows depends on who else asked them.
     Read(Vec<u64>),
+    /// It waits for room below a limit of pods, which others may take.
+    Limited(Limited),
 }
 
 /// A call that began: it is running until this is dropped.
@@ -149,16 +153,21 @@ impl Book {
         };
         let findings: Vec<_> = targets.iter().map(finding).collect();
         let mut readers = None;
+        let mut rooms = pages.rooms(targets, &findings, now);
         let turn = |(plan, finding): (&TargetPlan, Finding)| {
-            let questions = match finding {
+            let (questions, limit) = match finding {
                 Finding::Turn(turn) => return turn,
-                Finding::Read(questions) => questions,
+                Finding::Read(questions) => (questions, None),
+                Finding::Limited(limited) => (limited.changed, Some(limited.limit)),
             };
             let readers = readers.get_or_insert_with(|| pages.readers());
             let is_alone = |question: &u64| readers.get(question).is_none_or(|count| *count <= 1);
             let is_direct = questions.iter().any(is_alone);
             let page = pages.targets.entry(plan.detail.name.clone()).or_default();
-            page.turn_of_reads(is_direct, now)
+            match limit.and_then(|limit| rooms.get_mut(&limit)) {
+                Some(room) if !is_direct => room.turn(page.number),
+                Some(_) | None => page.turn_of_reads(is_direct, now),
+            }
         };
         targets.iter().zip(findings).map(turn).collect()
     }
@@ -170,6 +179,11 @@ impl Book {
         let pages = jobs.entry(job.to_owned()).or_default();
         let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let page = pages.targets.entry(plan.detail.name.clone()).or_default();
+        if let Basis::Reads(reads) = &page.basis
+            && let Some(limit) = reads.limit()
+        {
+            pages.probed.insert(limit, Instant::now());
+        }
         let has_acted = matches!(page.basis, Basis::Nothing(CallCause::Effect));
         let has_to_report = has_acted && page.step.as_ref() == Some(&plan.step);
         page.number = number;
@@ -279,7 +293,58 @@ impl Book {
     }
 }
 
+/// The room below a limit of pods.
+struct Room {
+    /// For how many targets there is room.
+    left: usize,
+    /// The number of the call that was the longest ago.
+    oldest: u64,
+    /// How long the targets wait for a call if there is no room. None: one of them is called about.
+    waits: Option<Duration>,
+}
+
+impl Room {
+    /// The turn of a target that waits for it, after a call with this number.
+    fn turn(&mut self, number: u64) -> Turn {
+        if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            return Turn::Free(number, CallCause::Room);
+        }
+        match self.waits {
+            Some(wait) => Turn::Waits(wait),
+            None if number == self.oldest => Turn::Free(number, CallCause::Recheck),
+            None => Turn::Settled,
+        }
+    }
+}
+
 impl Pages {
+    /// The room below each limit that targets wait for.
+    fn rooms(
+        &mut self,
+        targets: &[TargetPlan],
+        findings: &[Finding],
+        now: Instant,
+    ) -> HashMap<u64, Room> {
+        let mut rooms = HashMap::new();
+        for (plan, finding) in targets.iter().zip(findings) {
+            let Finding::Limited(limited) = finding else {
+                continue;
+            };
+            let page = self.targets.get(&plan.detail.name);
+            let number = page.map_or(0, |page| page.number);
+            let probed = *self.probed.entry(limited.limit).or_insert(now);
+            let room = rooms.entry(limited.limit).or_insert_with(|| Room {
+                left: 0,
+                oldest: number,
+                waits: turns::probing(now.saturating_duration_since(probed)),
+            });
+            room.left = room.left.max(limited.room);
+            room.oldest = room.oldest.min(number);
+        }
+        rooms
+    }
+
     /// How many targets asked each question.
     fn readers(&self) -> HashMap<u64, usize> {
         let reads = self.targets.values().filter_map(|page| match &page.basis {
@@ -330,6 +395,7 @@ impl Page {
         Finding::Turn(match change(reads) {
             Change::Target => free(CallCause::Target),
             Change::Reads(questions) => return Finding::Read(questions),
+            Change::Limited(limited) => return Finding::Limited(limited),
             Change::None if self.answer.is_some() => Turn::Answered,
             Change::None => match self.recheck.map(|at| at.saturating_duration_since(now)) {
                 None => Turn::Settled,

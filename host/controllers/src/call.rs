@@ -39,6 +39,7 @@ use crate::{
     fault::contained,
     metrics::Metrics,
     pod_writer::PodWriter,
+    reads::Recorder,
     store::Cache,
 };
 
@@ -59,6 +60,8 @@ pub(crate) struct Call {
     pub(crate) step: TargetStep,
     /// What the action may read.
     pub(crate) view: Arc<dyn ClusterView>,
+    /// Remembers what the call depends on.
+    pub(crate) recorder: Arc<Recorder>,
     /// The subject of the action's Events: the target's pod, or the job if there is none.
     pub(crate) subject: EventSubject,
     /// The number of targets with performed effects in this reconcile. Failed targets do not count: they
@@ -190,7 +193,12 @@ impl Call {
             .computing(loaded.action.get_ops_progress(self.request()))
             .await
         {
-            Ok(report) => Ok(self.reported(report)),
+            Ok(report) => {
+                if let Some(limit) = operation.limit.filter(|_| operation.effects.is_empty()) {
+                    self.recorder.note_limit(limit);
+                }
+                Ok(self.reported(report))
+            }
             Err(Ended::Stopped) => Err(Ended::Stopped),
             Err(Ended::Failed(error)) => Ok(Answer::Error {
                 error,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use operon_core::action::{ClusterView, JobState, ObjectReference, PodView, ReadError};
+use operon_core::action::{ClusterView, JobState, ObjectReference, PodLimit, PodView, ReadError};
 use serde_json::Value;
 
 use crate::{digests::digest, view::View};
@@ -57,6 +57,8 @@ pub struct Reads {
     own: Option<u64>,
     /// What was read, each with the digest of the answer.
     reads: BTreeMap<Read, u64>,
+    /// The limit of pods that the target waits for: there was no room below it.
+    limit: Option<PodLimit>,
 }
 
 /// What has changed since a call of what it depended on.
@@ -68,6 +70,19 @@ pub enum Change {
     Target,
     /// Something that the call read: digests of these questions.
     Reads(Vec<u64>),
+    /// The target waits for room below a limit of pods.
+    Limited(Limited),
+}
+
+/// A target that waits for room below a limit of pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// A digest of the limit.
+    pub limit: u64,
+    /// How many such targets there is room for.
+    pub room: usize,
+    /// What the call read that has changed nevertheless: digests of the questions.
+    pub changed: Vec<u64>,
 }
 
 impl Reads {
@@ -90,11 +105,25 @@ impl Reads {
         let differ = self.reads.iter();
         let differ = differ.filter(|(read, known)| view.digest(read) != **known);
         let differ: Vec<_> = differ.map(|(read, _)| digest(read)).collect();
+        if let Some(limit) = &self.limit
+            && let Some(room) = view.room(limit)
+        {
+            return Change::Limited(Limited {
+                limit: digest(limit),
+                room,
+                changed: differ,
+            });
+        }
         if differ.is_empty() {
             Change::None
         } else {
             Change::Reads(differ)
         }
+    }
+
+    /// A digest of the limit of pods that the target waits for.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.limit.as_ref().map(digest)
     }
 
     /// Digests of all questions.
@@ -117,6 +146,7 @@ pub(crate) struct Recorder {
 #[derive(Default)]
 struct Known {
     own: Option<u64>,
+    limit: Option<PodLimit>,
     reads: BTreeMap<Read, u64>,
 }
 
@@ -138,6 +168,7 @@ impl Recorder {
             target: self.seen.target,
             last_failures: [last_failure.clone(), last_failure.clone()],
             own: known.own,
+            limit: known.limit.clone(),
             reads: known.reads.clone(),
         })
     }
@@ -145,6 +176,12 @@ impl Recorder {
     /// The target's own pod is read, though this view does not have it.
     pub(crate) fn note_own(&self, pod: Option<&Pod>) {
         self.known().own = Some(own_digest(pod, &self.view));
+    }
+
+    /// The target waits until there is room below this limit, if there is none.
+    pub(crate) fn note_limit(&self, limit: PodLimit) {
+        let is_full = self.view.room(&limit) == Some(0);
+        self.known().limit = Some(limit).filter(|_| is_full);
     }
 
     /// The digest comes before the answer, so it never belongs to a newer one.
@@ -314,6 +351,40 @@ mod tests {
         ] {
             assert_eq!(reads.change(&failed(reason), &view), change, "{reason:?}");
         }
+    }
+
+    #[test]
+    fn a_target_that_waits_for_a_limit_depends_on_the_room_below_it() {
+        let limit = PodLimit {
+            label_selector: "app=x".to_owned(),
+            pods: 2,
+        };
+        // The pods of app `x` before and after, and the room.
+        for (before, after, room) in [(2, 2, 0), (2, 1, 1), (3, 2, 0), (3, 0, 2)] {
+            let names = ["a", "b", "c"];
+            let with = |count: usize| {
+                let pods: Vec<_> = names[..count].iter().map(|name| (*name, "x")).collect();
+                store(&pods)
+            };
+            let recorder = Recorder::new(view(&with(before)), target(7));
+            recorder.note_limit(limit.clone());
+            let reads = recorder.reads().expect("few reads");
+            let limited = Change::Limited(Limited {
+                limit: digest(&limit),
+                room,
+                changed: Vec::new(),
+            });
+            let now = view(&with(after));
+            assert_eq!(reads.change(&target(7), &now), limited, "{before} {after}");
+            assert_eq!(reads.change(&target(8), &now), Change::Target);
+        }
+        let recorder = Recorder::new(view(&store(&[("a", "x")])), target(7));
+        recorder.note_limit(limit);
+        assert_eq!(
+            recorder.reads().and_then(|reads| reads.limit()),
+            None,
+            "there is room"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_core::{
-    action::{ClusterView, JobState, ObjectReference, PodView, ReadError},
+    action::{ClusterView, JobState, ObjectReference, PodLimit, PodView, ReadError},
     selector::Selector,
 };
 use serde_json::Value;
@@ -102,6 +102,17 @@ impl View {
             digests.insert(read.clone(), digest);
         }
         digest
+    }
+
+    /// How many pods more may match the selector of a limit; none if the action may not read pods.
+    pub(crate) fn room(&self, limit: &PodLimit) -> Option<usize> {
+        let selector = Selector::parse(&limit.label_selector).ok()?;
+        let pods = self.selected_pods(&selector).ok()?;
+        let counts = pods
+            .iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let most = usize::try_from(limit.pods).unwrap_or(usize::MAX);
+        Some(most.saturating_sub(counts.count()))
     }
 
     /// The digests of objects.

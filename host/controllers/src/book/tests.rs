@@ -2,8 +2,9 @@
 
 use operon_api::operation_job::TargetDetail;
 use operon_core::{
-    action::{ActionError, Failure, OpsProgress, ProgressReport},
+    action::{ActionError, Failure, OpsProgress, PodLimit, ProgressReport},
     operation_job::plan::Cause,
+    selector::Selector,
 };
 
 use super::*;
@@ -242,6 +243,64 @@ async fn changes_of_what_several_targets_read_are_gathered() {
         .end(Some(good()), reads(&["shared", "a"]));
     tokio::time::advance(second).await;
     assert_eq!(after(&["shared"])[0], Turn::Waits(half), "of the next call");
+}
+
+/// What a call depends on whose target waits for room below a limit.
+fn limited_reads() -> Reads {
+    let pods =
+        kube::runtime::reflector::store::Writer::<k8s_openapi::api::core::v1::Pod>::default();
+    let declared = Declared {
+        pods: Some((pods.as_reader(), Selector::default())),
+        ..Declared::default()
+    };
+    let view = Arc::new(View::new("ns", declared, Arc::default()));
+    let recorder = Recorder::new(view, Seen::default());
+    recorder.note_limit(PodLimit {
+        label_selector: "app=x".to_owned(),
+        pods: 0,
+    });
+    recorder.reads().expect("few reads")
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_wait_for_a_limit_are_called_when_there_is_room_and_one_of_them_now_and_then()
+{
+    let book = Arc::new(Book::default());
+    let targets = ["a", "b", "c"].map(operate);
+    let call = |target: &TargetPlan| {
+        book.begin(JOB, target)
+            .end(Some(good()), Some(limited_reads()));
+        let (number, _) = book.answer(JOB, target).expect("an answer");
+        book.written(JOB, &[(target.detail.name.clone(), number)]);
+    };
+    targets.iter().for_each(call);
+    let turns = |room: usize| {
+        book.turns(JOB, &targets, |_, reads| {
+            Change::Limited(Limited {
+                limit: reads.limit().expect("a limit"),
+                room,
+                changed: Vec::new(),
+            })
+        })
+    };
+    let (waits, free) = (Turn::Waits(Duration::from_secs(5)), |number| {
+        Turn::Free(number, CallCause::Room)
+    });
+    assert_eq!(turns(0), [waits; 3]);
+    assert_eq!(turns(2), [free(1), free(2), waits]);
+    assert_eq!(turns(9), [free(1), free(2), free(3)]);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let probe = Turn::Free(1, CallCause::Recheck);
+    assert_eq!(turns(0), [probe, Turn::Settled, Turn::Settled]);
+    call(&targets[0]);
+    assert_eq!(turns(0), [waits; 3]);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let probe = Turn::Free(2, CallCause::Recheck);
+    assert_eq!(
+        turns(0),
+        [Turn::Settled, probe, Turn::Settled],
+        "the longest ago"
+    );
 }
 
 fn acted(remembered: &[(&str, &str)]) -> Answer {

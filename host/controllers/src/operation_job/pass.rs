@@ -74,6 +74,7 @@ impl<'p> Pass<'p> {
                 pod: pod.filter(|_| target.pod.is_some()).cloned(),
             }),
             target,
+            recorder: Arc::clone(recorder),
             subject,
             changed: Arc::clone(&self.changed),
             pods: controller.pods.clone(),

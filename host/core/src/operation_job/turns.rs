@@ -16,6 +16,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 /// otherwise every change of one pod would cause a call about each of its siblings.
 const GATHERED: Duration = Duration::from_millis(500);
 
+/// How often the action is called about one of the targets that wait for the same limit of pods while there is no room: it
+/// may see that those that take the room never leave it.
+const PROBED: Duration = Duration::from_secs(5);
+
 /// Why the action is called about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallCause {
@@ -34,6 +38,8 @@ pub enum CallCause {
     Read,
     /// Something changed that other targets read as well.
     SharedRead,
+    /// There is room below the limit of pods that the target waits for.
+    Room,
     /// The previous answer holds for no time: that of a release, or one for which too much was read.
     Unsettled,
 }
@@ -49,6 +55,7 @@ impl CallCause {
             Self::Recheck => "recheck",
             Self::Read => "read",
             Self::SharedRead => "shared_read",
+            Self::Room => "room",
             Self::Unsettled => "unsettled",
         }
     }
@@ -133,6 +140,12 @@ pub fn unsettled(answer: &Answer) -> CallCause {
 /// same. None if it need not wait.
 pub fn gathering(since: Duration) -> Option<Duration> {
     GATHERED.checked_sub(since).filter(|left| !left.is_zero())
+}
+
+/// How long the targets that wait for one limit of pods are left alone, this long after the last call about one of
+/// them. None if one is called about now.
+pub fn probing(since: Duration) -> Option<Duration> {
+    PROBED.checked_sub(since).filter(|left| !left.is_zero())
 }
 
 /// How soon after a failed call a change of the target's dependencies may cause the next call. The first

@@ -21,9 +21,18 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    catalogue::Loaded, effects::Performer, events::Events, existing_jobs::ExistingJobs, fake,
-    health::Health, metrics::Metrics, plugin_watch::PluginWatch, pod_writer::PodWriter,
-    store::Cache, view::View,
+    catalogue::Loaded,
+    effects::Performer,
+    events::Events,
+    existing_jobs::ExistingJobs,
+    fake,
+    health::Health,
+    metrics::Metrics,
+    plugin_watch::PluginWatch,
+    pod_writer::PodWriter,
+    reads::{Recorder, Seen},
+    store::Cache,
+    view::{Declared, View},
 };
 
 /// An action that answers so to every call, and counts how often it was asked how far it is.
@@ -201,6 +210,8 @@ fn call(
         is_enabled: true,
         removes,
     };
+    let existing = Arc::new(ExistingJobs::default());
+    let view = Arc::new(View::new("ns", Declared::default(), existing));
     Call {
         loaded: Arc::new(Loaded {
             plugin: "act".to_owned(),
@@ -228,11 +239,8 @@ fn call(
         target,
         progress: Progress::Processing,
         step,
-        view: Arc::new(View::new(
-            "ns",
-            crate::view::Declared::default(),
-            Arc::new(ExistingJobs::default()),
-        )),
+        view: Arc::clone(&view) as Arc<dyn operon_core::action::ClusterView>,
+        recorder: Arc::new(Recorder::new(view, Seen::default())),
         subject: EventSubject::default(),
         changed: Arc::default(),
         service: Service::of(&job, lifecycle),

@@ -12,7 +12,8 @@ use crate::{
     operation_job::{
         plan::TargetStep,
         turns::{
-            CallCause, again, gathering, in_turn, reported, soonest_after_change, unsettled, wait,
+            CallCause, again, gathering, in_turn, probing, reported, soonest_after_change,
+            unsettled, wait,
         },
     },
 };
@@ -146,6 +147,13 @@ fn what_others_read_too_is_gathered_for_half_a_second() {
     assert_eq!(after(0), Some(Duration::from_millis(500)));
     assert_eq!(after(400), Some(Duration::from_millis(100)));
     assert_eq!([after(500), after(9_000)], [None, None]);
+}
+
+#[test]
+fn one_of_the_targets_that_wait_for_a_limit_is_called_about_every_five_seconds() {
+    let after = |seconds| probing(Duration::from_secs(seconds));
+    assert_eq!(after(0), Some(Duration::from_secs(5)));
+    assert_eq!([after(5), after(60)], [None, None]);
 }
 
 #[test]
