@@ -35,8 +35,8 @@ pub trait Action: Sized {
         Ok(Registration::default())
     }
 
-    /// What to do with the target now; called until the target has finished, whenever the target, or an object that a
-    /// watch maps to it, has changed, and when `recheck_after` has passed.
+    /// What to do with the target now; called until the target has finished, whenever the target, or something that the
+    /// last call read, has changed, after effects, and when `recheck_after` has passed.
     fn operate_target(
         &self,
         target: &Target,

@@ -46,7 +46,8 @@ impl Operation {
         self
     }
 
-    /// The effects are performed only while fewer pods than this match the label selector.
+    /// The effects are performed only while fewer pods than this match the label selector. Without effects, the target
+    /// waits until that is so.
     #[must_use]
     pub fn limited_to(mut self, pods: u32, label_selector: &str) -> Self {
         self.limit = Some(PodLimit {

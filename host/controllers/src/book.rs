@@ -16,11 +16,11 @@ use std::{
 use operon_core::operation_job::{
     conclude::Answer,
     plan::{TargetPlan, TargetStep},
-    turns,
+    turns::{self, CallCause},
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::reads::Reads;
+use crate::reads::{Change, Limited, Reads};
 
 /// The pages of all jobs.
 pub struct Book {
@@ -35,6 +35,8 @@ pub struct Book {
 #[derive(Default)]
 struct Pages {
     targets: HashMap<String, Page>,
+    /// When the action was last called about a target that waits for a limit of pods, by digests of the limits.
+    probed: HashMap<u64, Instant>,
     /// Since when the job is being deleted and its action is not loaded.
     blocked: Option<Instant>,
 }
@@ -54,10 +56,26 @@ struct Page {
     answer: Option<(u64, Answer)>,
     /// Something that the target depends on changed after its last call had begun.
     changed: bool,
-    /// What the call that ended last depended on, if its answer holds until that changes.
-    reads: Option<Reads>,
+    /// Until when the answer of the call that ended last holds.
+    basis: Basis,
     /// When the action asked to be called again even if nothing changes.
     recheck: Option<Instant>,
+    /// Since when is known that something changed that this target and others read.
+    gathers: Option<Instant>,
+}
+
+/// Until when an answer holds.
+enum Basis {
+    /// Until one of these changes.
+    Reads(Reads),
+    /// It does not hold: the next call has this cause.
+    Nothing(CallCause),
+}
+
+impl Default for Basis {
+    fn default() -> Self {
+        Self::Nothing(CallCause::Step)
+    }
 }
 
 struct UnderWay {
@@ -68,8 +86,8 @@ struct UnderWay {
 /// Whether the action can be called about a target now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It can; the number is that of the previous call.
-    Free(u64),
+    /// It can, for this cause; the number is that of the previous call.
+    Free(u64, CallCause),
     /// Not while this call is running.
     UnderWay,
     /// Not before it has waited for this time.
@@ -80,12 +98,24 @@ pub enum Turn {
     Settled,
 }
 
+/// Whether the action can be called, as far as a target's own page says.
+enum Finding {
+    /// This is known.
+    Turn(Turn),
+    /// What was read by these questions is different now. When the call follows depends on who else asked them.
+    Read(Vec<u64>),
+    /// It waits for room below a limit of pods, which others may take.
+    Limited(Limited),
+}
+
 /// A call that began: it is running until this is dropped.
 pub struct Ticket {
     book: Arc<Book>,
     job: String,
     target: String,
     number: u64,
+    /// The previous call performed effects and did not report, so this one has to report.
+    pub has_to_report: bool,
     /// Becomes true when the call must not do anything any more.
     pub stop: watch::Receiver<bool>,
 }
@@ -102,24 +132,44 @@ impl Default for Book {
 
 impl Book {
     /// The targets that may have a turn, in the order of `targets`. Stops every call that the plan no
-    /// longer contains: a target is never released while a call that operates it is running. `holds` says whether
-    /// what a call about a target depended on is still the same.
+    /// longer contains: a target is never released while a call that operates it is running. `change` says what has
+    /// changed of what a call about a target depended on.
     pub fn turns(
         &self,
         job: &str,
         targets: &[TargetPlan],
-        holds: impl Fn(&TargetPlan, &Reads) -> bool,
+        change: impl Fn(&TargetPlan, &Reads) -> Change,
     ) -> Vec<Turn> {
-        let jobs = self.lock();
-        let pages = jobs.get(job);
+        let mut jobs = self.lock();
+        let Some(pages) = jobs.get_mut(job) else {
+            return vec![Turn::Free(0, CallCause::Step); targets.len()];
+        };
         let now = Instant::now();
-        let turn = |plan: &TargetPlan| {
-            let page = pages.and_then(|pages| pages.targets.get(&plan.detail.name));
-            page.map_or(Turn::Free(0), |page| {
-                page.turn(&plan.step, now, |reads| holds(plan, reads))
+        let finding = |plan: &TargetPlan| {
+            let page = pages.targets.get(&plan.detail.name);
+            page.map_or(Finding::Turn(Turn::Free(0, CallCause::Step)), |page| {
+                page.finding(plan, now, |reads| change(plan, reads))
             })
         };
-        targets.iter().map(turn).collect()
+        let findings: Vec<_> = targets.iter().map(finding).collect();
+        let mut readers = None;
+        let mut rooms = pages.rooms(targets, &findings, now);
+        let turn = |(plan, finding): (&TargetPlan, Finding)| {
+            let (questions, limit) = match finding {
+                Finding::Turn(turn) => return turn,
+                Finding::Read(questions) => (questions, None),
+                Finding::Limited(limited) => (limited.changed, Some(limited.limit)),
+            };
+            let readers = readers.get_or_insert_with(|| pages.readers());
+            let is_alone = |question: &u64| readers.get(question).is_none_or(|count| *count <= 1);
+            let is_direct = questions.iter().any(is_alone);
+            let page = pages.targets.entry(plan.detail.name.clone()).or_default();
+            match limit.and_then(|limit| rooms.get_mut(&limit)) {
+                Some(room) if !is_direct => room.turn(page.number),
+                Some(_) | None => page.turn_of_reads(is_direct, now),
+            }
+        };
+        targets.iter().zip(findings).map(turn).collect()
     }
 
     /// A call begins. The target must be free.
@@ -129,8 +179,16 @@ impl Book {
         let pages = jobs.entry(job.to_owned()).or_default();
         let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let page = pages.targets.entry(plan.detail.name.clone()).or_default();
+        if let Basis::Reads(reads) = &page.basis
+            && let Some(limit) = reads.limit()
+        {
+            pages.probed.insert(limit, Instant::now());
+        }
+        let has_acted = matches!(page.basis, Basis::Nothing(CallCause::Effect));
+        let has_to_report = has_acted && page.step.as_ref() == Some(&plan.step);
         page.number = number;
         page.changed = false;
+        page.gathers = None;
         page.under_way = Some(UnderWay {
             step: plan.step.clone(),
             stop,
@@ -141,6 +199,7 @@ impl Book {
             job: job.to_owned(),
             target: plan.detail.name.clone(),
             number,
+            has_to_report,
             stop: stopped,
         }
     }
@@ -187,7 +246,7 @@ impl Book {
         {
             page.failures = 0;
             page.due = None;
-            page.reads = None;
+            page.basis = Basis::Nothing(CallCause::Target);
         }
     }
 
@@ -234,31 +293,140 @@ impl Book {
     }
 }
 
+/// The room below a limit of pods.
+struct Room {
+    /// For how many targets there is room.
+    left: usize,
+    /// The number of the call that was the longest ago.
+    oldest: u64,
+    /// How long the targets wait for a call if there is no room. None: one of them is called about.
+    waits: Option<Duration>,
+}
+
+impl Room {
+    /// The turn of a target that waits for it, after a call with this number.
+    fn turn(&mut self, number: u64) -> Turn {
+        if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            return Turn::Free(number, CallCause::Room);
+        }
+        match self.waits {
+            Some(wait) => Turn::Waits(wait),
+            None if number == self.oldest => Turn::Free(number, CallCause::Recheck),
+            None => Turn::Settled,
+        }
+    }
+}
+
+impl Pages {
+    /// The room below each limit that targets wait for.
+    fn rooms(
+        &mut self,
+        targets: &[TargetPlan],
+        findings: &[Finding],
+        now: Instant,
+    ) -> HashMap<u64, Room> {
+        let mut rooms = HashMap::new();
+        for (plan, finding) in targets.iter().zip(findings) {
+            let Finding::Limited(limited) = finding else {
+                continue;
+            };
+            let page = self.targets.get(&plan.detail.name);
+            let number = page.map_or(0, |page| page.number);
+            let probed = *self.probed.entry(limited.limit).or_insert(now);
+            let room = rooms.entry(limited.limit).or_insert_with(|| Room {
+                left: 0,
+                oldest: number,
+                waits: turns::probing(now.saturating_duration_since(probed)),
+            });
+            room.left = room.left.max(limited.room);
+            room.oldest = room.oldest.min(number);
+        }
+        rooms
+    }
+
+    /// How many targets asked each question.
+    fn readers(&self) -> HashMap<u64, usize> {
+        let reads = self.targets.values().filter_map(|page| match &page.basis {
+            Basis::Reads(reads) => Some(reads),
+            Basis::Nothing(_) => None,
+        });
+        let mut readers = HashMap::new();
+        for question in reads.flat_map(Reads::questions) {
+            *readers.entry(question).or_default() += 1;
+        }
+        readers
+    }
+}
+
 impl Page {
-    fn turn(&self, step: &TargetStep, now: Instant, holds: impl Fn(&Reads) -> bool) -> Turn {
+    fn finding(
+        &self,
+        plan: &TargetPlan,
+        now: Instant,
+        change: impl Fn(&Reads) -> Change,
+    ) -> Finding {
+        let step = &plan.step;
         if let Some(call) = &self.under_way {
             // A step that only waits for the action leaves it alone: it may be the same one again.
             if call.step.question() != step.question() && !matches!(step, TargetStep::Await(_)) {
                 self.stop();
             }
-            return Turn::UnderWay;
+            return Finding::Turn(Turn::UnderWay);
         }
+        let free = |cause| Turn::Free(self.number, cause);
         if self.step.as_ref() != Some(step) {
-            return Turn::Free(self.number);
+            return Finding::Turn(free(CallCause::Step));
         }
         let left = self.due.map(|due| due.saturating_duration_since(now));
-        match left.filter(|left| !left.is_zero()) {
-            Some(left) => Turn::Waits(left),
-            None if self.answer.is_some() && !self.changed => Turn::Answered,
-            None if !self.changed && self.reads.as_ref().is_some_and(holds) => {
-                match self.recheck.map(|at| at.saturating_duration_since(now)) {
-                    None => Turn::Settled,
-                    Some(left) if left.is_zero() => Turn::Free(self.number),
-                    Some(left) => Turn::Waits(left),
-                }
-            }
-            None => Turn::Free(self.number),
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            return Finding::Turn(Turn::Waits(left));
         }
+        let reads = match &self.basis {
+            Basis::Reads(reads) => reads,
+            Basis::Nothing(CallCause::Effect) if !self.has_to_remember(plan) => {
+                return Finding::Turn(free(CallCause::Effect));
+            }
+            Basis::Nothing(_) if self.answer.is_some() && !self.changed => {
+                return Finding::Turn(Turn::Answered);
+            }
+            Basis::Nothing(cause) => return Finding::Turn(free(*cause)),
+        };
+        Finding::Turn(match change(reads) {
+            Change::Target => free(CallCause::Target),
+            Change::Reads(questions) => return Finding::Read(questions),
+            Change::Limited(limited) => return Finding::Limited(limited),
+            Change::None if self.answer.is_some() => Turn::Answered,
+            Change::None => match self.recheck.map(|at| at.saturating_duration_since(now)) {
+                None => Turn::Settled,
+                Some(left) if left.is_zero() => free(CallCause::Recheck),
+                Some(left) => Turn::Waits(left),
+            },
+        })
+    }
+
+    /// Whether the answer has something to remember that the status does not have yet.
+    fn has_to_remember(&self, plan: &TargetPlan) -> bool {
+        let answer = self.answer.as_ref();
+        answer.is_some_and(|(_, answer)| match answer {
+            Answer::Acted { extra_info } => *extra_info != plan.detail.extra_info,
+            Answer::Report(_)
+            | Answer::Operated { .. }
+            | Answer::Tried { .. }
+            | Answer::Released { .. }
+            | Answer::Releasing { .. }
+            | Answer::Error { .. } => false,
+        })
+    }
+
+    /// The turn of a target that read something that is different now. What others read as well is gathered.
+    fn turn_of_reads(&mut self, is_direct: bool, now: Instant) -> Turn {
+        if is_direct {
+            return Turn::Free(self.number, CallCause::Read);
+        }
+        let since = *self.gathers.get_or_insert(now);
+        let left = turns::gathering(now.saturating_duration_since(since));
+        left.map_or(Turn::Free(self.number, CallCause::SharedRead), Turn::Waits)
     }
 
     fn stop(&self) {
@@ -282,8 +450,11 @@ impl Page {
         self.due = wait.map(|wait| now + wait);
         self.ended = Some(now);
         let again = turns::again(&step, &answer);
-        self.reads = reads.filter(|_| again.is_some());
         self.recheck = again.flatten().map(|after| now + after);
+        self.basis = match (again, reads) {
+            (Some(_), Some(reads)) => Basis::Reads(reads.reporting(turns::reported(&answer))),
+            (Some(_), None) | (None, _) => Basis::Nothing(turns::unsettled(&answer)),
+        };
         self.step = Some(step);
         self.answer = Some((number, answer));
     }

@@ -16,6 +16,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ObjectReference as EventSubject, Pod};
+use kube::runtime::reflector::ObjectRef;
 use operon_api::operation_job::Progress;
 use operon_core::{
     action::{
@@ -26,6 +27,7 @@ use operon_core::{
         dry_run,
         lifecycle::Service,
         plan::{Cause, TargetStep},
+        turns::CallCause,
     },
 };
 use tokio::sync::watch;
@@ -37,6 +39,7 @@ use crate::{
     fault::contained,
     metrics::Metrics,
     pod_writer::PodWriter,
+    reads::Recorder,
     store::Cache,
 };
 
@@ -57,6 +60,8 @@ pub(crate) struct Call {
     pub(crate) step: TargetStep,
     /// What the action may read.
     pub(crate) view: Arc<dyn ClusterView>,
+    /// Remembers what the call depends on.
+    pub(crate) recorder: Arc<Recorder>,
     /// The subject of the action's Events: the target's pod, or the job if there is none.
     pub(crate) subject: EventSubject,
     /// The number of targets with performed effects in this reconcile. Failed targets do not count: they
@@ -70,8 +75,13 @@ pub(crate) struct Call {
     pub(crate) writer: PodWriter,
     /// Sends the action's Events.
     pub(crate) events: ActionEvents,
-    /// Counts effects.
+    /// Counts calls and effects.
     pub(crate) metrics: Metrics,
+    /// Why the action is called.
+    pub(crate) cause: CallCause,
+    /// The action has to report also after effects, as it did not report last time. So an action with effects in
+    /// every answer finishes its targets.
+    pub(crate) has_to_report: bool,
     /// Becomes true when the call must not do anything any more.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -191,13 +201,23 @@ impl Call {
         if let Some(waits) = self.before_removal(&operation).await? {
             return Ok(waits);
         }
-        self.perform(&operation).await?;
+        let is_changed = self.perform(&operation).await?;
         self.target.extra_info = operation.extra_info;
+        if is_changed && !self.has_to_report {
+            // What the action would report now is outdated: it does not see its effects yet.
+            let extra_info = self.target.extra_info.clone();
+            return Ok(Answer::Acted { extra_info });
+        }
         match self
             .computing(loaded.action.get_ops_progress(self.request()))
             .await
         {
-            Ok(report) => Ok(self.reported(report)),
+            Ok(report) => {
+                if let Some(limit) = operation.limit.filter(|_| operation.effects.is_empty()) {
+                    self.recorder.note_limit(limit);
+                }
+                Ok(self.reported(report))
+            }
             Err(Ended::Stopped) => Err(Ended::Stopped),
             Err(Ended::Failed(error)) => Ok(Answer::Error {
                 error,
@@ -285,6 +305,7 @@ impl Call {
 
     /// Awaits the action, which can be abandoned at any time.
     async fn computing<T>(&self, call: BoxFuture<'_, Result<T, ActionError>>) -> Result<T, Ended> {
+        self.metrics.called(&self.loaded.plugin, self.cause);
         let mut stop = self.stop.clone();
         tokio::select! {
             answer = call => Ok(answer?),
@@ -292,10 +313,11 @@ impl Call {
         }
     }
 
-    /// Performs the effects of one answer, in order; the first that fails ends the list.
-    async fn perform(&self, operation: &Operation) -> Result<(), Ended> {
+    /// Performs the effects of one answer, in order; the first that fails ends the list. Returns whether they changed
+    /// anything, as far as the host knows.
+    async fn perform(&self, operation: &Operation) -> Result<bool, Ended> {
         if operation.effects.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
         let requirements = &operation.requirements;
@@ -308,6 +330,7 @@ impl Call {
             Some(limit) => Some(performer.turn(namespace, limit, &self.pods.store).await?),
             None => None,
         };
+        let mut is_changed = false;
         for effect in &operation.effects {
             if *self.stop.borrow() {
                 return Err(Ended::Stopped);
@@ -326,13 +349,13 @@ impl Call {
                 result = word,
                 "effect"
             );
-            result?;
+            is_changed |= result?;
         }
         self.changed.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(is_changed)
     }
 
-    async fn perform_one(&self, effect: &Effect) -> Result<(), ActionError> {
+    async fn perform_one(&self, effect: &Effect) -> Result<bool, ActionError> {
         if effect.removes() || effect.gives_to_controller() {
             fresh(self.pods.stale().or_else(|| self.loaded.watch.stale()))?;
         }
@@ -345,10 +368,11 @@ impl Call {
             let event = (*severity, reason.as_str(), message.as_str());
             let by = (self.loaded.plugin.as_str(), &self.loaded.restraint);
             self.events.send(by, &self.subject, event, &self.job.action);
-            return Ok(());
+            return Ok(false);
         }
         let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
         let effect = effect.pinned(&self.target);
+        let before = self.version_before(&effect);
         let done = match performer.perform(namespace, &effect).await {
             Ok(done) => done,
             Err(error) => {
@@ -359,11 +383,29 @@ impl Call {
         if let Performed::Object(object) = done
             && let Some(types) = &object.types
             && (types.api_version.as_str(), types.kind.as_str()) == ("v1", "Pod")
-            && let Ok(pod) = object.try_parse()
+            && let Ok(pod) = object.try_parse::<Pod>()
         {
+            let is_same = before.is_some() && pod.metadata.resource_version == before;
             self.pods.wrote(pod);
+            return Ok(!is_same);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The version of the pod that an effect edits, as the cache has it. The API server keeps the version of an object
+    /// if an edit changes nothing.
+    fn version_before(&self, effect: &Effect) -> Option<String> {
+        let name = match effect {
+            Effect::Patch { object, .. } => object.name.as_str(),
+            Effect::Apply(body) => body["metadata"]["name"].as_str()?,
+            Effect::Create(_)
+            | Effect::Delete { .. }
+            | Effect::Evict { .. }
+            | Effect::Event { .. } => return None,
+        };
+        let reference = ObjectRef::new(name).within(&self.job.namespace);
+        let pod = self.pods.store.get(&reference)?;
+        pod.metadata.resource_version.clone()
     }
 }
 

@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod colla_set;
 pub mod config;
 pub mod daemon_job;
+mod digests;
 pub mod driven;
 pub mod effects;
 pub mod error;

@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use operon_core::operation_job::turns::CallCause;
+
 use crate::error::Class;
 
 /// Every metric of the controllers; clones share them.
@@ -17,6 +19,7 @@ pub struct Metrics {
     durations: Family<Controller, Histogram, fn() -> Histogram>,
     errors: Family<ErrorClass, Counter>,
     queued: Family<Controller, Gauge>,
+    calls: Family<Caused, Counter>,
     effects: Family<EffectKind, Counter>,
     dropped_events: Family<DroppedEvent, Counter>,
     plugins: Gauge,
@@ -41,6 +44,12 @@ struct Reconcile {
 struct ErrorClass {
     controller: &'static str,
     class: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Caused {
+    plugin: String,
+    cause: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -81,6 +90,7 @@ impl Metrics {
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             errors: Family::default(),
             queued: Family::default(),
+            calls: Family::default(),
             effects: Family::default(),
             dropped_events: Family::default(),
             plugins: Gauge::default(),
@@ -110,6 +120,11 @@ impl Metrics {
             "queue_depth",
             "Objects that wait to be reconciled",
             metrics.queued.clone(),
+        );
+        registry.register(
+            "action_calls_by_cause",
+            "Calls of actions about targets by the cause of the call",
+            metrics.calls.clone(),
         );
         registry.register(
             "action_effects",
@@ -195,6 +210,15 @@ impl Metrics {
         self.standing_down
             .get_or_create(&Controller { controller })
             .set(i64::from(is_down));
+    }
+
+    pub(crate) fn called(&self, plugin: &str, cause: CallCause) {
+        self.calls
+            .get_or_create(&Caused {
+                plugin: plugin.to_owned(),
+                cause: cause.as_str(),
+            })
+            .inc();
     }
 
     pub(crate) fn effect(&self, plugin: &str, kind: &'static str, result: &'static str) {

@@ -23,12 +23,12 @@ use operon_core::{
     node::not_ready,
     operation_job::{
         ActionState, Observed,
-        conclude::{Answers, Conclusion, JobEvent, conclude},
+        conclude::{Answer, Answers, Conclusion, JobEvent, conclude},
         lifecycle::Lifecycle,
         parameters::{self, Parameters},
         plan::{Plan, TargetPlan, TargetPlans},
         selection, sooner,
-        turns::in_turn,
+        turns::{CallCause, in_turn},
     },
 };
 use tokio::sync::mpsc;
@@ -45,7 +45,7 @@ use crate::{
     existing_jobs::ExistingJobs,
     metrics::Metrics,
     pod_writer::PodWriter,
-    reads::{Reads, Recorder},
+    reads::{Change, Reads, Recorder},
     run::{Next, Reconciler, pace_of},
     served_fields::ServedFields,
     status::{StatusWriter, Written, whole_seconds},
@@ -280,10 +280,17 @@ impl OperationJobs {
             .iter()
             .zip(turns)
             .filter_map(|(plan, turn)| match turn {
-                Turn::Free(number) => plan.step.question().map(|_| (*number, plan)),
+                Turn::Free(number, _) => plan.step.question().map(|_| (*number, plan)),
                 Turn::UnderWay | Turn::Waits(_) | Turn::Answered | Turn::Settled => None,
             });
         let mut free = in_turn(free.collect()).into_iter();
+        let causes = run.targets.iter().zip(turns);
+        let causes: HashMap<usize, CallCause> = causes
+            .filter_map(|(plan, turn)| match turn {
+                Turn::Free(_, cause) => Some((plan.index, *cause)),
+                Turn::UnderWay | Turn::Waits(_) | Turn::Answered | Turn::Settled => None,
+            })
+            .collect();
         let (ended, mut ends) = mpsc::unbounded_channel();
         let over = tokio::time::sleep(if slow == 0 { PATIENCE } else { LITTLE_PATIENCE });
         let mut over = std::pin::pin!(over);
@@ -294,7 +301,8 @@ impl OperationJobs {
                 && pass.changed.load(Ordering::Relaxed) < TARGETS_CHANGED
                 && let Some(plan) = free.next()
             {
-                self.begin(pass, plan, ended.clone());
+                let cause = causes.get(&plan.index).copied();
+                self.begin(pass, plan, cause.unwrap_or(CallCause::Step), ended.clone());
                 begun.insert(plan.index);
                 under_way += 1;
             }
@@ -312,17 +320,24 @@ impl OperationJobs {
         begun
     }
 
-    /// Begins the call about one target, as a task of its own.
-    fn begin(&self, pass: &Pass<'_>, plan: &TargetPlan, ended: mpsc::UnboundedSender<()>) {
+    /// Begins the call about one target, as a task of its own. If it performs effects, another call follows.
+    fn begin(
+        &self,
+        pass: &Pass<'_>,
+        plan: &TargetPlan,
+        cause: CallCause,
+        ended: mpsc::UnboundedSender<()>,
+    ) {
         let ticket = self.book.begin(&pass.job.uid, plan);
-        let recorder = Arc::new(Recorder::new(Arc::clone(&pass.view), pass.digest(plan)));
-        let call = pass.call(plan, self, &ticket, &recorder);
+        let recorder = Arc::new(Recorder::new(Arc::clone(&pass.view), pass.seen(plan)));
+        let call = pass.call(plan, self, &ticket, cause, &recorder);
         let triggers = Arc::clone(&self.triggers);
         let job = ObjectRef::from_obj(pass.observed.job);
         tokio::spawn(async move {
             let answer = call.run().await;
+            let has_acted = matches!(answer, Some(Answer::Acted { .. }));
             ticket.end(answer, recorder.reads());
-            if ended.send(()).is_err() {
+            if ended.send(()).is_err() || has_acted {
                 triggers.wake(job);
             }
         });
@@ -331,10 +346,11 @@ impl OperationJobs {
     /// The targets that may have a turn. One that the action was called about, and about which nothing changed that it
     /// read, has none: so the number of calls grows with what changes, not with the number of reconciles.
     fn turns(&self, pass: Option<&Pass<'_>>, uid: &str, run: &TargetPlans) -> Vec<Turn> {
-        let holds = |plan: &TargetPlan, reads: &Reads| {
-            pass.is_none_or(|pass| reads.are_same(pass.digest(plan), &pass.view))
+        let change = |plan: &TargetPlan, reads: &Reads| match pass {
+            Some(pass) => reads.change(&pass.seen(plan), &pass.view),
+            None => Change::None,
         };
-        self.book.turns(uid, &run.targets, holds)
+        self.book.turns(uid, &run.targets, change)
     }
 
     /// The answers that no status has yet, and the targets with a pending answer. A target in neither had
@@ -356,7 +372,7 @@ impl OperationJobs {
             if let Turn::Waits(left) = turn {
                 acted.due = sooner(acted.due, Some(*left));
             }
-            let waits = full || !matches!(turn, Turn::Free(_));
+            let waits = full || !matches!(turn, Turn::Free(..));
             if !waits && !begun.contains(&plan.index) {
                 continue;
             }

@@ -1,18 +1,19 @@
 //! What a call of an action read. The action is called again only when the answer may be another one: when the target
 //! or something that the call read has changed, or when the time has come that the action asked for.
 //!
-//! Everything is compared by uids and resource versions, so it costs much less than a call.
+//! Everything is compared by value ([`digests`](crate::digests)), each version of an object once: so it costs much less
+//! than a call, and a heartbeat that the action cannot see is no change.
 
 use std::{
     collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use operon_core::action::{ClusterView, JobState, ObjectReference, PodView, ReadError};
+use k8s_openapi::api::core::v1::Pod;
+use operon_core::action::{ClusterView, JobState, ObjectReference, PodLimit, PodView, ReadError};
 use serde_json::Value;
 
-use crate::view::View;
+use crate::{digests::digest, view::View};
 
 /// How much a call may read for its reads to be remembered. One that reads more is called whenever it may be.
 const MOST: usize = 16;
@@ -28,67 +29,172 @@ pub(crate) enum Read {
         kind: String,
         selector: String,
     },
+    /// The pods that a label selector matches, as typed records.
+    FindPods(String),
     /// The state of the OperationJob with this uid.
     FindJob(String),
+}
+
+/// A target as the action sees it in a call, or would see it now.
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    /// A digest of all of it but its last failure.
+    pub(crate) target: u64,
+    /// The reason of its last failure.
+    pub(crate) last_failure: Option<String>,
+    /// Its pod, of which the digest has only what the typed record has.
+    pub(crate) pod: Option<Arc<Pod>>,
 }
 
 /// What a call depended on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reads {
-    /// The target, as the action saw it.
     target: u64,
+    /// The reason of the target's last failure, as the call saw it, and as the action reported it: what the action
+    /// itself reported is no news to it.
+    last_failures: [Option<String>; 2],
+    /// The digest of the target's whole pod, if the action read it beside the typed record.
+    own: Option<u64>,
     /// What was read, each with the digest of the answer.
     reads: BTreeMap<Read, u64>,
+    /// The limit of pods that the target waits for: there was no room below it.
+    limit: Option<PodLimit>,
+}
+
+/// What has changed since a call of what it depended on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// The target.
+    Target,
+    /// Something that the call read: digests of these questions.
+    Reads(Vec<u64>),
+    /// The target waits for room below a limit of pods.
+    Limited(Limited),
+}
+
+/// A target that waits for room below a limit of pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// A digest of the limit.
+    pub limit: u64,
+    /// How many such targets there is room for.
+    pub room: usize,
+    /// What the call read that has changed nevertheless: digests of the questions.
+    pub changed: Vec<u64>,
 }
 
 impl Reads {
-    /// Whether nothing that the call depended on has changed, according to a newer view.
-    pub(crate) fn are_same(&self, target: u64, view: &View) -> bool {
-        let mut reads = self.reads.iter();
-        self.target == target && reads.all(|(read, digest)| view.digest(read) == *digest)
+    /// The same, of a call whose answer has this reason.
+    #[must_use]
+    pub(crate) fn reporting(mut self, reason: Option<&str>) -> Self {
+        self.last_failures[1] = reason.map(str::to_owned);
+        self
+    }
+
+    /// What has changed, according to a newer view.
+    pub(crate) fn change(&self, now: &Seen, view: &View) -> Change {
+        let own = self.own.map(|_| own_digest(now.pod.as_deref(), view));
+        if self.target != now.target
+            || !self.last_failures.contains(&now.last_failure)
+            || self.own != own
+        {
+            return Change::Target;
+        }
+        let differ = self.reads.iter();
+        let differ = differ.filter(|(read, known)| view.digest(read) != **known);
+        let differ: Vec<_> = differ.map(|(read, _)| digest(read)).collect();
+        if let Some(limit) = &self.limit
+            && let Some(room) = view.room(limit)
+        {
+            return Change::Limited(Limited {
+                limit: digest(limit),
+                room,
+                changed: differ,
+            });
+        }
+        if differ.is_empty() {
+            Change::None
+        } else {
+            Change::Reads(differ)
+        }
+    }
+
+    /// A digest of the limit of pods that the target waits for.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.limit.as_ref().map(digest)
+    }
+
+    /// Digests of all questions.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = u64> {
+        self.reads.keys().map(digest)
     }
 }
 
-/// A digest of anything.
-pub(crate) fn digest(value: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
+fn own_digest(pod: Option<&Pod>, view: &View) -> u64 {
+    digest(pod.map(|pod| view.digests().whole(pod)))
 }
 
 /// A view that remembers what is read of it.
 pub(crate) struct Recorder {
     view: Arc<View>,
-    target: u64,
-    reads: Mutex<BTreeMap<Read, u64>>,
+    seen: Seen,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    own: Option<u64>,
+    limit: Option<PodLimit>,
+    reads: BTreeMap<Read, u64>,
 }
 
 impl Recorder {
     /// Remembers what is read of a view in a call about this target.
-    pub(crate) fn new(view: Arc<View>, target: u64) -> Self {
+    pub(crate) fn new(view: Arc<View>, seen: Seen) -> Self {
         Self {
             view,
-            target,
-            reads: Mutex::default(),
+            seen,
+            known: Mutex::default(),
         }
     }
 
     /// What the call depended on until now, unless that is too much.
     pub(crate) fn reads(&self) -> Option<Reads> {
-        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        (reads.len() <= MOST).then(|| Reads {
-            target: self.target,
-            reads: reads.clone(),
+        let known = self.known();
+        let last_failure = &self.seen.last_failure;
+        (known.reads.len() <= MOST).then(|| Reads {
+            target: self.seen.target,
+            last_failures: [last_failure.clone(), last_failure.clone()],
+            own: known.own,
+            limit: known.limit.clone(),
+            reads: known.reads.clone(),
         })
+    }
+
+    /// The target's own pod is read, though this view does not have it.
+    pub(crate) fn note_own(&self, pod: Option<&Pod>) {
+        self.known().own = Some(own_digest(pod, &self.view));
+    }
+
+    /// The target waits until there is room below this limit, if there is none.
+    pub(crate) fn note_limit(&self, limit: PodLimit) {
+        let is_full = self.view.room(&limit) == Some(0);
+        self.known().limit = Some(limit).filter(|_| is_full);
     }
 
     /// The digest comes before the answer, so it never belongs to a newer one.
     fn note(&self, read: Read) {
-        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        if reads.len() <= MOST && !reads.contains_key(&read) {
+        let mut known = self.known();
+        if known.reads.len() <= MOST && !known.reads.contains_key(&read) {
             let digest = self.view.digest(&read);
-            reads.insert(read, digest);
+            known.reads.insert(read, digest);
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,11 +219,7 @@ impl ClusterView for Recorder {
     }
 
     fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError> {
-        self.note(Read::Find {
-            api_version: "v1".to_owned(),
-            kind: "Pod".to_owned(),
-            selector: label_selector.to_owned(),
-        });
+        self.note(Read::FindPods(label_selector.to_owned()));
         self.view.find_pods(label_selector)
     }
 
@@ -144,6 +246,13 @@ mod tests {
         serde_json::from_value(json!({"metadata": metadata})).expect("a pod")
     }
 
+    fn target(target: u64) -> Seen {
+        Seen {
+            target,
+            ..Seen::default()
+        }
+    }
+
     fn view(writer: &Writer<Pod>) -> Arc<View> {
         let pods = Some((writer.as_reader(), Selector::default()));
         let declared = Declared {
@@ -153,41 +262,134 @@ mod tests {
         Arc::new(View::new("ns", declared, Arc::default()))
     }
 
-    #[test]
-    fn a_call_depends_on_what_it_read_and_on_nothing_else() {
-        // What changes, and whether the call that read pod `a` and the pods of app `x` depends on it.
-        for (event, depends) in [
-            (Event::Apply(pod("c", "y", "9")), false),
-            (Event::Apply(pod("a", "y", "9")), true),
-            (Event::Apply(pod("b", "x", "9")), true),
-            (Event::Apply(pod("d", "x", "9")), true),
-            (Event::Delete(pod("b", "x", "1")), true),
-            (Event::Delete(pod("c", "y", "1")), false),
-        ] {
-            let mut writer = Writer::<Pod>::default();
-            for (name, app) in [("a", "y"), ("b", "x"), ("c", "y")] {
-                writer.apply_watcher_event(&Event::Apply(pod(name, app, "1")));
-            }
-            let recorder = Recorder::new(view(&writer), 7);
-            let a = ObjectReference {
-                api_version: "v1".to_owned(),
-                kind: "Pod".to_owned(),
-                name: "a".to_owned(),
-            };
-            assert!(recorder.get(&a).expect("pods").is_some());
-            assert_eq!(recorder.find_pods("app=x").expect("pods").len(), 1);
-            assert_eq!(recorder.find_job("job"), Ok(JobState::Absent));
-            let reads = recorder.reads().expect("few reads");
-            assert!(reads.are_same(7, &view(&writer)));
-            assert!(!reads.are_same(8, &view(&writer)), "another target");
-            writer.apply_watcher_event(&event);
-            assert_eq!(reads.are_same(7, &view(&writer)), !depends, "{event:?}");
+    /// A store with these pods, each in its first version.
+    fn store(pods: &[(&str, &str)]) -> Writer<Pod> {
+        let mut writer = Writer::<Pod>::default();
+        for (name, app) in pods {
+            writer.apply_watcher_event(&Event::Apply(pod(name, app, "1")));
+        }
+        writer
+    }
+
+    fn named(name: &str) -> ObjectReference {
+        ObjectReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: name.to_owned(),
         }
     }
 
     #[test]
+    fn a_call_depends_on_what_it_read_and_on_nothing_else() {
+        let find = Read::FindPods("app=x".to_owned());
+        let get = Read::Get(named("a"));
+        // What changes, and which of the reads of pod `a` and of the pods of app `x` give another answer.
+        for (event, differ) in [
+            (Event::Apply(pod("c", "z", "9")), vec![]),
+            (Event::Apply(pod("a", "y", "9")), vec![]),
+            (Event::Apply(pod("b", "x", "9")), vec![]),
+            (Event::Apply(pod("a", "z", "9")), vec![&get]),
+            (Event::Apply(pod("a", "x", "9")), vec![&get, &find]),
+            (Event::Apply(pod("d", "x", "9")), vec![&find]),
+            (Event::Delete(pod("b", "x", "1")), vec![&find]),
+            (Event::Delete(pod("c", "y", "1")), vec![]),
+        ] {
+            let mut writer = store(&[("a", "y"), ("b", "x"), ("c", "y")]);
+            let recorder = Recorder::new(view(&writer), target(7));
+            assert!(recorder.get(&named("a")).expect("pods").is_some());
+            assert_eq!(recorder.find_pods("app=x").expect("pods").len(), 1);
+            assert_eq!(recorder.find_job("job"), Ok(JobState::Absent));
+            let reads = recorder.reads().expect("few reads");
+            assert_eq!(reads.change(&target(7), &view(&writer)), Change::None);
+            assert_eq!(reads.change(&target(8), &view(&writer)), Change::Target);
+            writer.apply_watcher_event(&event);
+            let wanted = match differ.as_slice() {
+                [] => Change::None,
+                differ => Change::Reads(differ.iter().map(digest).collect()),
+            };
+            let change = reads.change(&target(7), &view(&writer));
+            assert_eq!(change, wanted, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_pod_shows_more_than_a_typed_one() {
+        let with_priority = |priority: i32| {
+            let mut pod = pod("a", "x", &priority.to_string());
+            let spec = json!({"containers": [], "priority": priority});
+            pod.spec = serde_json::from_value(spec).expect("a spec");
+            Arc::new(pod)
+        };
+        let own = |priority: i32| Seen {
+            pod: Some(with_priority(priority)),
+            ..target(7)
+        };
+        let view = view(&Writer::default());
+        let recorder = Recorder::new(Arc::clone(&view), own(1));
+        let change =
+            |recorder: &Recorder| recorder.reads().map(|reads| reads.change(&own(2), &view));
+        assert_eq!(change(&recorder), Some(Change::None));
+        recorder.note_own(own(1).pod.as_deref());
+        assert_eq!(change(&recorder), Some(Change::Target));
+    }
+
+    #[test]
+    fn the_reason_that_the_action_reported_is_no_news_to_it() {
+        let failed = |reason: Option<&str>| Seen {
+            last_failure: reason.map(str::to_owned),
+            ..target(7)
+        };
+        let view = view(&Writer::default());
+        let recorder = Recorder::new(Arc::clone(&view), failed(Some("Busy")));
+        let reads = recorder.reads().expect("few reads");
+        let reads = reads.reporting(Some("Waiting"));
+        for (reason, change) in [
+            (Some("Busy"), Change::None),
+            (Some("Waiting"), Change::None),
+            (Some("Forbidden"), Change::Target),
+            (None, Change::Target),
+        ] {
+            assert_eq!(reads.change(&failed(reason), &view), change, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_waits_for_a_limit_depends_on_the_room_below_it() {
+        let limit = PodLimit {
+            label_selector: "app=x".to_owned(),
+            pods: 2,
+        };
+        // The pods of app `x` before and after, and the room.
+        for (before, after, room) in [(2, 2, 0), (2, 1, 1), (3, 2, 0), (3, 0, 2)] {
+            let names = ["a", "b", "c"];
+            let with = |count: usize| {
+                let pods: Vec<_> = names[..count].iter().map(|name| (*name, "x")).collect();
+                store(&pods)
+            };
+            let recorder = Recorder::new(view(&with(before)), target(7));
+            recorder.note_limit(limit.clone());
+            let reads = recorder.reads().expect("few reads");
+            let limited = Change::Limited(Limited {
+                limit: digest(&limit),
+                room,
+                changed: Vec::new(),
+            });
+            let now = view(&with(after));
+            assert_eq!(reads.change(&target(7), &now), limited, "{before} {after}");
+            assert_eq!(reads.change(&target(8), &now), Change::Target);
+        }
+        let recorder = Recorder::new(view(&store(&[("a", "x")])), target(7));
+        recorder.note_limit(limit);
+        assert_eq!(
+            recorder.reads().and_then(|reads| reads.limit()),
+            None,
+            "there is room"
+        );
+    }
+
+    #[test]
     fn a_call_that_reads_very_much_depends_on_everything() {
-        let recorder = Recorder::new(view(&Writer::default()), 7);
+        let recorder = Recorder::new(view(&Writer::default()), target(7));
         for number in 0..=MOST {
             assert!(recorder.reads().is_some());
             let selector = format!("app={number}");

@@ -26,6 +26,7 @@ use crate::{
     error::{Class, Error},
     fault::{Faults, contained},
     health::Health,
+    store::AbortOnDrop,
 };
 
 /// Reconciles objects of kind `K`.
@@ -103,7 +104,7 @@ pub async fn run<R: Reconciler>(
         |object,
          runner: Arc<Runner<R>>|
          -> BoxFuture<'static, Result<Action, std::convert::Infallible>> {
-            async move { Ok(runner.pass(object).await) }.boxed()
+            passed(runner, object).boxed()
         },
         |_, never, _| match *never {},
         runner,
@@ -120,6 +121,19 @@ pub async fn run<R: Reconciler>(
         })
         .await;
     stopped.reconciler.stop().await;
+}
+
+/// One pass as a task of its own: what it computes delays no other, on a host with several threads. It ends when this
+/// is dropped.
+async fn passed<R: Reconciler>(
+    runner: Arc<Runner<R>>,
+    object: Arc<R::Object>,
+) -> Result<Action, std::convert::Infallible> {
+    let pass = async move { runner.pass(object).await };
+    let mut task = AbortOnDrop(tokio::spawn(pass));
+    // Panics of a reconcile are contained in the pass; a task is cancelled only with its runtime.
+    let action = (&mut task.0).await;
+    Ok(action.unwrap_or_else(|_| Action::requeue(BACKOFF.0)))
 }
 
 struct Runner<R> {

@@ -8,19 +8,20 @@ use std::{
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Resource, ResourceExt,
+    ResourceExt,
     core::{ApiResource, DynamicObject},
     runtime::reflector::{ObjectRef, Store},
 };
 use operon_core::{
-    action::{ClusterView, JobState, ObjectReference, PodView, ReadError},
+    action::{ClusterView, JobState, ObjectReference, PodLimit, PodView, ReadError},
     selector::Selector,
 };
 use serde_json::Value;
 
 use crate::{
+    digests::{Digests, digest},
     existing_jobs::{ExistingJobs, States},
-    reads::{Read, digest},
+    reads::{Read, Recorder},
 };
 
 /// The stores of the kinds that an action declared.
@@ -32,6 +33,8 @@ pub struct Declared {
     pub others: HashMap<(String, String), DeclaredKind>,
     /// The optional kinds that the API server does not serve, by `apiVersion` and kind.
     pub absent: HashSet<(String, String)>,
+    /// The digests of what is in these stores.
+    pub(crate) digests: Arc<Digests>,
 }
 
 /// A kind that an action declared.
@@ -86,7 +89,7 @@ impl View {
         }
     }
 
-    /// A digest of the answer to a question: of uids and resource versions.
+    /// A digest of the answer to a question, by value.
     pub(crate) fn digest(&self, read: &Read) -> u64 {
         let known = |digests: &HashMap<Read, u64>| digests.get(read).copied();
         let lock = || self.digests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,36 +104,65 @@ impl View {
         digest
     }
 
+    /// How many pods more may match the selector of a limit; none if the action may not read pods.
+    pub(crate) fn room(&self, limit: &PodLimit) -> Option<usize> {
+        let selector = Selector::parse(&limit.label_selector).ok()?;
+        let pods = self.selected_pods(&selector).ok()?;
+        let counts = pods
+            .iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let most = usize::try_from(limit.pods).unwrap_or(usize::MAX);
+        Some(most.saturating_sub(counts.count()))
+    }
+
+    /// The digests of objects.
+    pub(crate) fn digests(&self) -> &Digests {
+        &self.declared.digests
+    }
+
     fn computed_digest(&self, read: &Read) -> u64 {
+        let digests = &self.declared.digests;
         match read {
             Read::FindJob(uid) => digest(self.find_job(uid).ok()),
             Read::Get(reference) if is_pod(&reference.api_version, &reference.kind) => {
                 let pods = self.pods().ok();
                 let pod = pods.and_then(|pods| pods.get(&reference.name));
-                digest(pod.map(|pod| stamp(&**pod)))
+                digest(pod.map(|pod| digests.whole(&**pod)))
             }
-            Read::Get(reference) => digest(
-                self.object(reference)
-                    .ok()
-                    .flatten()
-                    .map(|one| stamp(&*one)),
-            ),
+            Read::Get(reference) => {
+                let object = self.object(reference).ok().flatten();
+                digest(object.map(|object| digests.whole(&*object)))
+            }
+            Read::FindPods(selector) => {
+                let pods = self.pods_matching(selector);
+                digest_of_all(pods.iter().map(|pod| digests.typed(pod)))
+            }
+            Read::Find {
+                api_version,
+                kind,
+                selector,
+            } if is_pod(api_version, kind) => {
+                let pods = self.pods_matching(selector);
+                digest_of_all(pods.iter().map(|pod| digests.whole(&**pod)))
+            }
             Read::Find {
                 api_version,
                 kind,
                 selector,
             } => {
-                let Ok(selector) = Selector::parse(selector) else {
-                    return 0;
-                };
-                if is_pod(api_version, kind) {
-                    let pods = self.selected_pods(&selector).unwrap_or_default();
-                    return digest_of_all(pods.iter().map(|pod| stamp(&**pod)));
-                }
-                let objects = self.objects(api_version, kind, &selector);
-                digest_of_all(objects.unwrap_or_default().iter().map(|one| stamp(&**one)))
+                let selector = Selector::parse(selector).ok();
+                let objects = selector.map(|selector| self.objects(api_version, kind, &selector));
+                let objects = objects.and_then(Result::ok).unwrap_or_default();
+                digest_of_all(objects.iter().map(|object| digests.whole(&**object)))
             }
         }
+    }
+
+    /// The pods that a selector matches; none if it can't be read, or pods may not be.
+    fn pods_matching(&self, selector: &str) -> Vec<Arc<Pod>> {
+        let selector = Selector::parse(selector).ok();
+        let pods = selector.map(|selector| self.selected_pods(&selector));
+        pods.and_then(Result::ok).unwrap_or_default()
     }
 
     fn pods(&self) -> Result<&BTreeMap<String, Arc<Pod>>, ReadError> {
@@ -207,12 +239,6 @@ impl View {
     }
 }
 
-/// A digest of what tells one version of an object from all others.
-fn stamp(object: &impl Resource) -> u64 {
-    let metadata = object.meta();
-    digest((&metadata.uid, &metadata.resource_version))
-}
-
 /// A digest that does not depend on the order.
 fn digest_of_all(stamps: impl Iterator<Item = u64>) -> u64 {
     stamps.fold(1, u64::wrapping_add)
@@ -272,8 +298,8 @@ impl ClusterView for View {
 /// The view of a call about one target: the pod of the target can be read though pods were not declared, or only
 /// others.
 pub(crate) struct ViewOfTarget {
-    /// The view of the reconcile.
-    pub(crate) view: Arc<dyn ClusterView>,
+    /// The view of the reconcile, which remembers what is read.
+    pub(crate) view: Arc<Recorder>,
     /// The name of the target.
     pub(crate) name: String,
     /// The pod with which the target started, if it exists.
@@ -285,8 +311,9 @@ impl ClusterView for ViewOfTarget {
         let is_own = is_pod(&reference.api_version, &reference.kind) && reference.name == self.name;
         match self.view.get(reference) {
             Ok(None) | Err(ReadError::NotDeclared(_)) if is_own => {
-                let pod = self.pod.as_ref();
-                Ok(pod.and_then(|pod| whole(&**pod, "v1", "Pod")))
+                let pod = self.pod.as_deref();
+                self.view.note_own(pod);
+                Ok(pod.and_then(|pod| whole(pod, "v1", "Pod")))
             }
             read => read,
         }
@@ -326,6 +353,7 @@ fn whole(object: &impl serde::Serialize, api_version: &str, kind: &str) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reads::Seen;
     use kube::runtime::{reflector::store::Writer, watcher::Event};
     use operon_api::OperationJob;
     use serde_json::json;
@@ -368,6 +396,11 @@ mod tests {
         }
     }
 
+    fn recorder(declared: Declared) -> Arc<Recorder> {
+        let view = Arc::new(View::new("ns", declared, Arc::default()));
+        Arc::new(Recorder::new(view, Seen::default()))
+    }
+
     #[test]
     fn the_own_pod_is_read_though_the_declared_selector_excludes_it() {
         let mut writer = Writer::<Pod>::default();
@@ -382,7 +415,7 @@ mod tests {
             ..Declared::default()
         };
         let view = ViewOfTarget {
-            view: Arc::new(View::new("ns", declared, Arc::default())),
+            view: recorder(declared),
             name: "own".to_owned(),
             pod: writer.as_reader().get(&ObjectRef::new("own").within("ns")),
         };
@@ -465,7 +498,7 @@ mod tests {
     fn the_pod_of_the_target_and_no_other_is_read_though_pods_were_not_declared() {
         let pod = json!({"metadata": {"namespace": "ns", "name": "a"}, "spec": {"nodeName": "n"}});
         let view = ViewOfTarget {
-            view: Arc::new(View::new("ns", Declared::default(), Arc::default())),
+            view: recorder(Declared::default()),
             name: "a".to_owned(),
             pod: Some(Arc::new(serde_json::from_value(pod).expect("a pod"))),
         };

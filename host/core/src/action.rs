@@ -380,7 +380,7 @@ impl Effect {
 }
 
 /// A limit of pods that match a label selector in the job's namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PodLimit {
     /// Which pods count, unless they are being deleted.
     pub label_selector: String,
@@ -393,7 +393,7 @@ pub struct PodLimit {
 pub struct Operation {
     /// Checked before the first effect: these objects exist and are not being deleted.
     pub requirements: Vec<Requirement>,
-    /// Checked as well: fewer pods than this match.
+    /// Checked as well: fewer pods than this match. Without effects, the target waits until that is so.
     pub limit: Option<PodLimit>,
     /// Performed in this order; the first that fails ends the list.
     pub effects: Vec<Effect>,

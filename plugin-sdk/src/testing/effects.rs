@@ -39,7 +39,11 @@ impl FakeCluster {
             }
         }
         let matching = |limit: &PodLimit| self.find_pods(&limit.label_selector);
-        if let Some(limit) = &operation.limit {
+        if let Some(limit) = operation
+            .limit
+            .as_ref()
+            .filter(|_| !operation.effects.is_empty())
+        {
             let pods =
                 matching(limit).map_err(|_| refused("BadSelector", &limit.label_selector))?;
             let staying = pods.iter().filter(|pod| !pod.deleting).count();

@@ -1,12 +1,13 @@
 //! The host's own metrics and readiness, read over HTTP; its metrics once before and once after what is measured.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use anyhow::{Context as _, Result};
 
 /// What the host counted so far.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
     /// Passes of one controller.
     pub(super) passes: f64,
@@ -16,6 +17,8 @@ pub(super) struct Counted {
     pub(super) calls: f64,
     /// Their time in seconds.
     pub(super) call_time: f64,
+    /// Those about targets, by their cause.
+    pub(super) causes: BTreeMap<String, f64>,
 }
 
 impl Counted {
@@ -36,12 +39,19 @@ impl Counted {
             pass_time: passes("sum"),
             calls: calls("count"),
             call_time: calls("sum"),
+            causes: by_label(&text, "operon_action_calls_by_cause_total", "cause"),
         })
     }
 
     /// What was counted since `earlier`.
-    pub(super) fn since(self, earlier: Self) -> Self {
+    pub(super) fn since(self, earlier: &Self) -> Self {
+        let earlier_of = |cause: &str| earlier.causes.get(cause).copied().unwrap_or(0.0);
+        let causes = self.causes.into_iter().map(|(cause, count)| {
+            let count = count - earlier_of(&cause);
+            (cause, count)
+        });
         Self {
+            causes: causes.collect(),
             passes: self.passes - earlier.passes,
             pass_time: self.pass_time - earlier.pass_time,
             calls: self.calls - earlier.calls,
@@ -61,6 +71,22 @@ pub(super) fn get(address: &str, path: &str) -> Result<String> {
         .read_to_string(&mut text)
         .context("the host's answer can't be read")?;
     Ok(text)
+}
+
+/// The sums of the samples of this name by the value of this label.
+fn by_label(text: &str, name: &str, label: &str) -> BTreeMap<String, f64> {
+    let start = format!("{label}=\"");
+    let value_of = |line: &str| {
+        let labels = line.strip_prefix(name)?.strip_prefix('{')?;
+        let (_, rest) = labels.split_once(&start)?;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    let values: Vec<String> = text.lines().filter_map(value_of).collect();
+    let sum_of = |value: String| {
+        let sum = sum(text, name, &format!("{start}{value}\""));
+        (value, sum)
+    };
+    values.into_iter().map(sum_of).collect()
 }
 
 /// The sum of the samples of this name whose labels hold this.
@@ -93,5 +119,11 @@ x_count{a=\"2\"} 7
 x_counted{a=\"1\"} 11
 ";
         assert!((sum(text, "x_count", "a=\"1\"") - 5.5).abs() < 1e-9);
+        let sums = by_label(text, "x_count", "a");
+        let sums: Vec<_> = sums
+            .iter()
+            .map(|(value, sum)| format!("{value} {sum}"))
+            .collect();
+        assert_eq!(sums, ["1 5.5", "2 7"]);
     }
 }

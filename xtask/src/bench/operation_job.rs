@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use self::measures::{Measures, Run};
 use super::load;
+use super::table::Table;
 use super::test_bed::{LINE, NAMESPACE, NODES, PATIENCE, Setup, TestBed};
 
 /// How long nothing happens.
@@ -23,9 +24,9 @@ const IDLE: Duration = Duration::from_secs(15);
 /// How large the bench is.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// How many pods are replaced
-    #[arg(long, default_value_t = 1000)]
-    targets: usize,
+    /// How many pods are replaced; several numbers, as in 500,1000,2000, each on a cluster of its own
+    #[arg(long, value_delimiter = ',', default_value = "1000")]
+    targets: Vec<usize>,
     /// How many Deployments they belong to
     #[arg(long, default_value_t = 20)]
     deployments: usize,
@@ -40,22 +41,40 @@ pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
         deployments,
         setup,
     } = arguments;
-    if *deployments == 0 || !targets.is_multiple_of(*deployments) {
+    if *deployments == 0 || !targets.iter().all(|n| n.is_multiple_of(*deployments)) {
         bail!("--targets must be a multiple of --deployments: each has the same number of pods");
     }
-    let command = format!("operationjob --targets {targets} --deployments {deployments}");
+    let sizes: Vec<_> = targets.iter().map(usize::to_string).collect();
+    let sizes = sizes.join(",");
+    let command = format!("operationjob --targets {sizes} --deployments {deployments}");
     let prepared = setup.prepare(&command, progress)?;
-    let (headline, measures) =
-        prepared.on_a_new_cluster("", NODES, |bed| Bench { arguments, bed }.run())?;
-    println!("{headline}\n");
-    println!("{}", measures.table().markdown());
-    println!("{}", measures.requests());
+    let mut tables = Vec::new();
+    for targets in targets {
+        let bench = |bed: &TestBed<'_>| {
+            let (targets, deployments) = (*targets, *deployments);
+            Bench {
+                targets,
+                deployments,
+                bed,
+            }
+            .run()
+        };
+        let (headline, measures) = prepared.on_a_new_cluster("", NODES, bench)?;
+        println!("{headline}\n");
+        println!("{}", measures.table().markdown());
+        println!("{}", measures.requests());
+        tables.push((targets.to_string(), measures.table()));
+    }
+    if tables.len() > 1 {
+        println!("{}", Table::side_by_side(&tables));
+    }
     Ok(())
 }
 
 /// A bench under way.
 struct Bench<'a> {
-    arguments: &'a Arguments,
+    targets: usize,
+    deployments: usize,
     bed: &'a TestBed<'a>,
 }
 
@@ -86,11 +105,11 @@ impl Bench<'_> {
 
     /// Makes the Deployments and waits until all pods are Ready; returns how long that took.
     fn deploy(&self) -> Result<Duration> {
-        let Arguments {
+        let Self {
             targets,
             deployments,
             ..
-        } = self.arguments;
+        } = self;
         let begin = Instant::now();
         let items: Vec<Value> = (0..*deployments)
             .map(|number| deployment(number, targets / deployments))

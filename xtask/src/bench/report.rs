@@ -36,16 +36,28 @@ impl Spent {
     pub(super) fn passes(&self) -> String {
         let Counted {
             passes, pass_time, ..
-        } = self.counted;
-        number_and_mean(passes, pass_time)
+        } = &self.counted;
+        number_and_mean(*passes, *pass_time)
     }
 
     /// How often actions were called, and how long that took.
     pub(super) fn calls(&self) -> String {
         let Counted {
             calls, call_time, ..
-        } = self.counted;
-        number_and_mean(calls, call_time)
+        } = &self.counted;
+        number_and_mean(*calls, *call_time)
+    }
+
+    /// Calls of actions about targets for each of so many things, all and by their cause.
+    pub(super) fn calls_by_cause(&self, number: usize) -> String {
+        let causes = &self.counted.causes;
+        let per_one = |calls: f64| calls / count(number);
+        let all = per_one(causes.values().sum());
+        let each = causes.iter().filter(|(_, calls)| **calls > 0.0);
+        let each: Vec<_> = each
+            .map(|(cause, calls)| format!("{cause} {:.1}", per_one(*calls)))
+            .collect();
+        format!("{all:.1} ({})", each.join(", "))
     }
 
     /// Processor time and memory: for `all` of something, of which there were `number`, each `one`.

@@ -175,7 +175,7 @@ impl TestBed<'_> {
         let counted = Counted::ask(&self.metrics, controller)?;
         let done = work()?;
         self.until_quiet()?;
-        let counted = Counted::ask(&self.metrics, controller)?.since(counted);
+        let counted = Counted::ask(&self.metrics, controller)?.since(&counted);
         let spent = Spent {
             before,
             after: self.usage()?,

@@ -2,13 +2,14 @@
 
 use operon_api::operation_job::TargetDetail;
 use operon_core::{
-    action::{ActionError, Failure, OpsProgress, ProgressReport},
+    action::{ActionError, Failure, OpsProgress, PodLimit, ProgressReport},
     operation_job::plan::Cause,
+    selector::Selector,
 };
 
 use super::*;
 use crate::{
-    reads::Recorder,
+    reads::{Read, Recorder, Seen},
     view::{Declared, View},
 };
 
@@ -51,7 +52,7 @@ fn good() -> Answer {
 }
 
 fn turn(book: &Book, plan: &TargetPlan) -> Turn {
-    book.turns(JOB, std::slice::from_ref(plan), |_, _| true)[0]
+    book.turns(JOB, std::slice::from_ref(plan), |_, _| Change::None)[0]
 }
 
 /// A whole call, whose answer gets into a status.
@@ -73,10 +74,10 @@ fn a_target_that_failed_waits_by_itself_and_longer_each_time() {
         };
         let most = Duration::from_secs_f64(seconds);
         assert!(left <= most && left > most / 2, "{left:?} of {most:?}");
-        assert_eq!(turn(&book, &well), Turn::Free(1));
+        assert_eq!(turn(&book, &well), Turn::Free(1, CallCause::Unsettled));
     }
     call(&book, &sick, good());
-    assert!(matches!(turn(&book, &sick), Turn::Free(_)));
+    assert!(matches!(turn(&book, &sick), Turn::Free(..)));
 }
 
 #[test]
@@ -91,11 +92,11 @@ fn a_wait_ends_for_another_step_a_change_of_the_target_or_of_the_action() {
     book.changed(JOB, "another");
     assert!(matches!(turn(&book, &operate("a")), Turn::Waits(_)));
     book.changed(JOB, "a");
-    assert!(matches!(turn(&book, &operate("a")), Turn::Free(_)));
+    assert!(matches!(turn(&book, &operate("a")), Turn::Free(..)));
     let book = waits();
     book.action_changed(JOB);
-    assert!(matches!(turn(&book, &operate("a")), Turn::Free(_)));
-    assert!(matches!(turn(&waits(), &release("a")), Turn::Free(_)));
+    assert!(matches!(turn(&book, &operate("a")), Turn::Free(..)));
+    assert!(matches!(turn(&waits(), &release("a")), Turn::Free(..)));
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn a_call_under_way_is_stopped_when_another_question_is_asked() {
     assert_eq!(turn(&book, &release("a")), Turn::UnderWay, "until it ends");
     assert!(*ticket.stop.borrow());
     ticket.end(None, None);
-    assert_eq!(turn(&book, &release("a")), Turn::Free(1));
+    assert_eq!(turn(&book, &release("a")), Turn::Free(1, CallCause::Step));
     assert_eq!(book.answer(JOB, &release("a")), None);
 }
 
@@ -151,66 +152,218 @@ fn a_target_is_not_called_again_before_a_status_has_its_answer_unless_something_
     book.begin(JOB, &a).end(Some(good()), None);
     assert_eq!(turn(&book, &a), Turn::Answered);
     book.written(JOB, &[("a".to_owned(), 1)]);
-    assert_eq!(turn(&book, &a), Turn::Free(1));
+    assert_eq!(turn(&book, &a), Turn::Free(1, CallCause::Unsettled));
     let ticket = book.begin(JOB, &a);
     book.changed(JOB, "a");
     ticket.end(Some(good()), None);
-    assert_eq!(turn(&book, &a), Turn::Free(2));
+    assert_eq!(turn(&book, &a), Turn::Free(2, CallCause::Unsettled));
+}
+
+/// A view in which nothing exists, and what a call depends on that asked it these questions.
+fn reads(selectors: &[&str]) -> Option<Reads> {
+    let view = Arc::new(View::new("ns", Declared::default(), Arc::default()));
+    let recorder = Recorder::new(view, Seen::default());
+    for selector in selectors {
+        let _ = operon_core::action::ClusterView::find_pods(&recorder, selector);
+    }
+    recorder.reads()
+}
+
+fn question(selector: &str) -> u64 {
+    crate::digests::digest(Read::FindPods(selector.to_owned()))
 }
 
 #[test]
 fn a_target_is_called_again_only_when_something_changes_that_its_last_call_depended_on() {
-    let view = Arc::new(View::new("ns", Declared::default(), Arc::default()));
-    let reads = || Recorder::new(Arc::clone(&view), 7).reads();
-    let holds = |book: &Book, holds: bool| {
+    let after = |book: &Book, change: Change| {
         let a = operate("a");
-        book.turns(JOB, std::slice::from_ref(&a), |_, _| holds)[0]
+        book.turns(JOB, std::slice::from_ref(&a), |_, _| change.clone())[0]
     };
     let answered = |answer: Answer| {
         let book = Arc::new(Book::default());
         let a = operate("a");
-        book.begin(JOB, &a).end(Some(answer), reads());
+        book.begin(JOB, &a).end(Some(answer), reads(&["own"]));
         book.written(JOB, &[("a".to_owned(), 1)]);
         book
     };
     let book = answered(good());
-    assert_eq!(holds(&book, true), Turn::Settled);
-    assert_eq!(holds(&book, false), Turn::Free(1));
-    assert!(matches!(turn(&book, &release("a")), Turn::Free(_)));
+    assert_eq!(after(&book, Change::None), Turn::Settled);
+    let direct = Turn::Free(1, CallCause::Target);
+    assert_eq!(after(&book, Change::Target), direct);
+    let read = Change::Reads(vec![question("own")]);
+    assert_eq!(after(&book, read), Turn::Free(1, CallCause::Read));
+    assert!(matches!(turn(&book, &release("a")), Turn::Free(..)));
     book.changed(JOB, "a");
-    assert_eq!(holds(&book, true), Turn::Free(1), "a watch says so");
-    let book = answered(good());
+    assert_eq!(
+        after(&book, Change::None),
+        Turn::Settled,
+        "nothing that was read"
+    );
     book.action_changed(JOB);
-    assert_eq!(holds(&book, true), Turn::Free(1));
+    assert_eq!(after(&book, Change::None), direct);
     let book = answered(error());
     book.changed(JOB, "a");
-    assert_eq!(holds(&book, true), Turn::Free(1));
+    assert_eq!(
+        after(&book, Change::None),
+        Turn::Free(1, CallCause::Failure)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_what_several_targets_read_are_gathered() {
+    let book = Arc::new(Book::default());
+    let targets = [operate("a"), operate("b")];
+    for (number, target) in (1..).zip(&targets) {
+        let name = &target.detail.name;
+        let asked = reads(&["shared", name]);
+        book.begin(JOB, target).end(Some(good()), asked);
+        book.written(JOB, &[(name.clone(), number)]);
+    }
+    let after = |questions: &[&str]| {
+        let changed: Vec<_> = questions.iter().map(|asked| question(asked)).collect();
+        book.turns(JOB, &targets, |_, _| match changed.as_slice() {
+            [] => Change::None,
+            changed => Change::Reads(changed.to_vec()),
+        })
+    };
+    let (half, second) = (Duration::from_millis(500), Duration::from_secs(1));
+    assert_eq!(after(&["shared"]), [Turn::Waits(half); 2]);
+    tokio::time::advance(half / 2).await;
+    assert_eq!(
+        after(&["shared"]),
+        [Turn::Waits(half / 2); 2],
+        "from the first change on"
+    );
+    let [one, two] = [1, 2].map(|number| Turn::Free(number, CallCause::Read));
+    assert_eq!(after(&["shared", "a"]), [one, two], "no other reads it");
+    tokio::time::advance(half / 2).await;
+    let both = [1, 2].map(|number| Turn::Free(number, CallCause::SharedRead));
+    assert_eq!(after(&["shared"]), both);
+    book.begin(JOB, &targets[0])
+        .end(Some(good()), reads(&["shared", "a"]));
+    tokio::time::advance(second).await;
+    assert_eq!(after(&["shared"])[0], Turn::Waits(half), "of the next call");
+}
+
+/// What a call depends on whose target waits for room below a limit.
+fn limited_reads() -> Reads {
+    let pods =
+        kube::runtime::reflector::store::Writer::<k8s_openapi::api::core::v1::Pod>::default();
+    let declared = Declared {
+        pods: Some((pods.as_reader(), Selector::default())),
+        ..Declared::default()
+    };
+    let view = Arc::new(View::new("ns", declared, Arc::default()));
+    let recorder = Recorder::new(view, Seen::default());
+    recorder.note_limit(PodLimit {
+        label_selector: "app=x".to_owned(),
+        pods: 0,
+    });
+    recorder.reads().expect("few reads")
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_wait_for_a_limit_are_called_when_there_is_room_and_one_of_them_now_and_then()
+{
+    let book = Arc::new(Book::default());
+    let targets = ["a", "b", "c"].map(operate);
+    let call = |target: &TargetPlan| {
+        book.begin(JOB, target)
+            .end(Some(good()), Some(limited_reads()));
+        let (number, _) = book.answer(JOB, target).expect("an answer");
+        book.written(JOB, &[(target.detail.name.clone(), number)]);
+    };
+    targets.iter().for_each(call);
+    let turns = |room: usize| {
+        book.turns(JOB, &targets, |_, reads| {
+            Change::Limited(Limited {
+                limit: reads.limit().expect("a limit"),
+                room,
+                changed: Vec::new(),
+            })
+        })
+    };
+    let (waits, free) = (Turn::Waits(Duration::from_secs(5)), |number| {
+        Turn::Free(number, CallCause::Room)
+    });
+    assert_eq!(turns(0), [waits; 3]);
+    assert_eq!(turns(2), [free(1), free(2), waits]);
+    assert_eq!(turns(9), [free(1), free(2), free(3)]);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let probe = Turn::Free(1, CallCause::Recheck);
+    assert_eq!(turns(0), [probe, Turn::Settled, Turn::Settled]);
+    call(&targets[0]);
+    assert_eq!(turns(0), [waits; 3]);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let probe = Turn::Free(2, CallCause::Recheck);
+    assert_eq!(
+        turns(0),
+        [Turn::Settled, probe, Turn::Settled],
+        "the longest ago"
+    );
+}
+
+fn acted(remembered: &[(&str, &str)]) -> Answer {
+    let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    Answer::Acted {
+        extra_info: remembered.iter().map(pair).collect(),
+    }
+}
+
+#[test]
+fn a_call_follows_immediately_on_effects_and_has_to_report() {
+    let book = Arc::new(Book::default());
+    let a = operate("a");
+    let ticket = book.begin(JOB, &a);
+    assert!(!ticket.has_to_report);
+    ticket.end(Some(acted(&[])), reads(&[]));
+    assert_eq!(turn(&book, &a), Turn::Free(1, CallCause::Effect));
+    let ticket = book.begin(JOB, &a);
+    assert!(ticket.has_to_report);
+    ticket.end(Some(good()), reads(&[]));
+    book.written(JOB, &[("a".to_owned(), 2)]);
+    assert_eq!(turn(&book, &a), Turn::Settled);
+    assert!(!book.begin(JOB, &a).has_to_report);
+}
+
+#[test]
+fn what_an_action_remembers_beside_its_effects_is_in_a_status_before_its_next_call() {
+    let book = Arc::new(Book::default());
+    let a = operate("a");
+    book.begin(JOB, &a)
+        .end(Some(acted(&[("k", "v")])), reads(&[]));
+    assert_eq!(turn(&book, &a), Turn::Answered);
+    book.written(JOB, &[("a".to_owned(), 1)]);
+    assert_eq!(turn(&book, &a), Turn::Free(1, CallCause::Effect));
+    // What it saw is outdated anyway.
+    let ticket = book.begin(JOB, &a);
+    book.changed(JOB, "a");
+    ticket.end(Some(acted(&[("k", "v")])), reads(&[]));
+    assert_eq!(turn(&book, &a), Turn::Free(2, CallCause::Effect));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_target_is_called_again_when_its_action_asked_for_it() {
     let book = Arc::new(Book::default());
     let (a, second) = (operate("a"), Duration::from_secs(1));
-    let view = Arc::new(View::new("ns", Declared::default(), Arc::default()));
-    let reads = Recorder::new(view, 7).reads();
     let answer = Answer::Report(ProgressReport {
         progress: OpsProgress::Processing,
         failure: None,
         extra_info: std::collections::BTreeMap::default(),
         recheck_after: Some(second),
     });
-    book.begin(JOB, &a).end(Some(answer), reads);
+    book.begin(JOB, &a).end(Some(answer), reads(&[]));
     book.written(JOB, &[("a".to_owned(), 1)]);
     assert_eq!(turn(&book, &a), Turn::Waits(second));
     tokio::time::advance(second).await;
-    assert_eq!(turn(&book, &a), Turn::Free(1));
+    assert_eq!(turn(&book, &a), Turn::Free(1, CallCause::Recheck));
 }
 
 #[test]
 fn a_call_that_ends_in_no_way_at_all_is_over_nevertheless() {
     let book = Arc::new(Book::default());
     drop(book.begin(JOB, &operate("a")));
-    assert_eq!(turn(&book, &operate("a")), Turn::Free(1));
+    assert_eq!(turn(&book, &operate("a")), Turn::Free(1, CallCause::Step));
 }
 
 #[test]
@@ -235,7 +388,7 @@ async fn the_end_of_the_process_waits_for_calls_to_stop() {
         stopped
     });
     book.stop().await;
-    assert!(turn(&book, &operate("a")) == Turn::Free(1));
+    assert_eq!(turn(&book, &operate("a")), Turn::Free(1, CallCause::Step));
     assert!(call.await.expect("no panic"));
 }
 

@@ -89,7 +89,7 @@ impl Call {
             Ok(Answer::Report(_) | Answer::Operated { .. } | Answer::Tried { .. }) => true,
             Ok(Answer::Released { .. }) => false,
             Err(Ended::Failed(_)) if cause == Cause::Overdue => false,
-            Ok(Answer::Releasing { .. } | Answer::Error { .. })
+            Ok(Answer::Acted { .. } | Answer::Releasing { .. } | Answer::Error { .. })
             | Err(Ended::Stopped | Ended::Failed(_)) => return answer,
         };
         let pod = self.pod();

@@ -5,8 +5,8 @@ use std::sync::{Arc, atomic::AtomicUsize};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Resource, ResourceExt};
 use operon_core::{
-    action::{ClusterView, ContainerKind, Failure, JobView, PodView, Target},
-    operation_job::{Observed, lifecycle::Service, plan::TargetPlan},
+    action::{ContainerKind, Failure, JobView, PodView, Target},
+    operation_job::{Observed, lifecycle::Service, plan::TargetPlan, turns::CallCause},
 };
 
 use super::OperationJobs;
@@ -14,8 +14,9 @@ use crate::{
     book::Ticket,
     call::Call,
     catalogue::Loaded,
+    digests::digest,
     existing_jobs::ExistingJobs,
-    reads::{Recorder, digest},
+    reads::{Recorder, Seen},
     view::{View, ViewOfTarget},
 };
 
@@ -53,6 +54,7 @@ impl<'p> Pass<'p> {
         plan: &TargetPlan,
         controller: &OperationJobs,
         ticket: &Ticket,
+        cause: CallCause,
         recorder: &Arc<Recorder>,
     ) -> Call {
         let target = self.target(plan);
@@ -67,11 +69,12 @@ impl<'p> Pass<'p> {
             progress: plan.detail.progress,
             step: plan.step.clone(),
             view: Arc::new(ViewOfTarget {
-                view: Arc::clone(recorder) as Arc<dyn ClusterView>,
+                view: Arc::clone(recorder),
                 name: plan.detail.name.clone(),
                 pod: pod.filter(|_| target.pod.is_some()).cloned(),
             }),
             target,
+            recorder: Arc::clone(recorder),
             subject,
             changed: Arc::clone(&self.changed),
             pods: controller.pods.clone(),
@@ -79,27 +82,33 @@ impl<'p> Pass<'p> {
             writer: controller.pod_writer.clone(),
             events: controller.action_events.clone(),
             metrics: controller.metrics.clone(),
+            cause,
+            has_to_report: ticket.has_to_report,
             stop: ticket.stop.clone(),
         }
     }
 
-    /// A digest of the target as the action sees it, and of the action.
-    pub(super) fn digest(&self, plan: &TargetPlan) -> u64 {
+    /// The target as the action sees it, with the version of the action in its digest.
+    pub(super) fn seen(&self, plan: &TargetPlan) -> Seen {
         let detail = &plan.detail;
-        let pod = self.pod(plan).map(|pod| &pod.metadata.resource_version);
+        let pod = self.pod(plan);
+        let declared = &self.loaded.watch.declared;
+        let value = pod.map(|pod| declared.digests.typed(pod));
         let deadline = self.observed.job.spec.active_deadline_seconds;
-        let last_failure = detail.error.as_ref().map(|error| &error.reason);
-        let seen = (&detail.pod_uid, &detail.extra_info, pod, last_failure);
+        let target = (&detail.pod_uid, &detail.extra_info, value);
         let asked = (self.named(plan), deadline);
         let version = &self.loaded.version;
-        let absent = self.loaded.watch.declared.absent.len();
         let action = (
             &version.digest,
             &version.settings,
             self.observed.lifecycle.is_wanted,
-            absent,
+            declared.absent.len(),
         );
-        digest((seen, asked, action))
+        Seen {
+            target: digest((target, asked, action)),
+            last_failure: detail.error.as_ref().map(|error| error.reason.clone()),
+            pod: pod.cloned(),
+        }
     }
 
     /// The pod of a target: the one with the recorded uid, or none.

@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::*;
+mod calls;
 mod moody;
 mod native;
 mod process;
@@ -370,7 +371,12 @@ async fn a_target_that_backs_off_is_not_called_because_of_its_neighbours() {
     let (next, _) = world.reconcile().await;
     assert!(!next.retry && next.requeue_after.is_some(), "{next:?}");
     for calls in 2..5 {
-        world.controller.book.changed("uid", "fine-0");
+        let pod = json!({"metadata": {
+            "namespace": "ns", "name": "fine-0", "uid": "fine-0", "resourceVersion": calls.to_string(),
+            "labels": {"calls": calls.to_string()},
+        }});
+        let pod = serde_json::from_value(pod).expect("a pod");
+        world.controller.pods.wrote(pod);
         world.reconcile().await;
         assert_eq!(world.action.calls("fine-0"), calls);
         assert_eq!(world.action.calls("broken-0"), 1);

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 use super::Attributes;
 
 /// An owner of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerView {
     /// `v1`, `apps/v1`
     pub api_version: String,
@@ -24,7 +24,7 @@ pub struct OwnerView {
 }
 
 /// Where a container is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContainerPhase {
     /// Not started yet, or between two runs.
     Waiting,
@@ -35,7 +35,7 @@ pub enum ContainerPhase {
 }
 
 /// How a pod names a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContainerKind {
     /// In `spec.containers`.
     Ordinary,
@@ -48,7 +48,7 @@ pub enum ContainerKind {
 }
 
 /// A container of the pod, with its state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContainerView {
     /// The container's name.
     pub name: String,
@@ -75,7 +75,7 @@ pub struct ContainerView {
 }
 
 /// A condition in the status of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConditionView {
     /// The type.
     pub name: String,
@@ -93,7 +93,7 @@ pub struct ConditionView {
 pub const MESSAGE: usize = 1024;
 
 /// What an action mostly needs of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PodView {
     /// The pod's name.
     pub name: String,

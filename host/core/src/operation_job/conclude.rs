@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
 
 use super::{
-    Observed, RELEASE_LIMIT, RELEASED,
+    Observed, RELEASE_LIMIT, RELEASED, events,
     failures::{canceled, deadline_exceeded, deleted, release_abandoned},
     lifecycle,
     plan::{Cause, TargetPlan, TargetPlans, TargetStep, release_failed},
@@ -26,6 +26,11 @@ use crate::action::{
 pub enum Answer {
     /// The action's report.
     Report(ProgressReport),
+    /// Effects were performed. The action reports in the next call, which sees what they changed.
+    Acted {
+        /// The target's extra-info from now on.
+        extra_info: Attributes,
+    },
     /// The action has succeeded, and the target's pod has to be brought back into service.
     Operated {
         /// The target's extra-info from now on.
@@ -74,7 +79,7 @@ pub struct JobEvent {
     pub severity: Severity,
     /// One CamelCase word.
     pub reason: &'static str,
-    /// The target of the Event: Events of one reason about different targets are different Events.
+    /// The only target of the Event.
     pub target: Option<String>,
     /// A sentence.
     pub message: String,
@@ -125,6 +130,7 @@ pub fn conclude(observed: &Observed<'_>, run: &TargetPlans, answers: &Answers) -
     let counts = Counts::of(&details);
     let mut events = lifecycle::events(observed, run);
     events.extend(status::failures(observed.job, &details));
+    let mut events = events::aggregated(events);
     size::shorten(observed.job, &mut details);
     let goes_on = |answer: &Answer| matches!(answer, Answer::Releasing { .. });
     let news = if has_failed_release {
@@ -278,6 +284,11 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
                 ..Next::settled(detail)
             }
         }
+        // What the target waits for is reported by the next call, which follows immediately.
+        Answer::Acted { extra_info } => {
+            record(&mut detail, extra_info);
+            Next::settled(detail)
+        }
         Answer::Operated { extra_info } => {
             record(&mut detail, extra_info);
             detail.operated_time = Some(now);
@@ -409,6 +420,7 @@ fn released(
             return Next::settled(detail);
         }
         Answer::Report(_)
+        | Answer::Acted { .. }
         | Answer::Operated { .. }
         | Answer::Tried { .. }
         | Answer::Released { .. }
@@ -463,7 +475,10 @@ fn released(
                 ..Next::held(detail)
             }
         }
-        Answer::Report(_) | Answer::Operated { .. } | Answer::Tried { .. } => Next {
+        Answer::Report(_)
+        | Answer::Acted { .. }
+        | Answer::Operated { .. }
+        | Answer::Tried { .. } => Next {
             retry: true,
             ..Next::held(detail)
         },

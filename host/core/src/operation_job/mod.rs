@@ -10,6 +10,7 @@
 pub mod availability;
 pub mod conclude;
 pub mod dry_run;
+mod events;
 mod failures;
 pub mod lifecycle;
 mod limits;

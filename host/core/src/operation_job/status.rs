@@ -338,9 +338,6 @@ fn some_count(count: usize) -> Option<i32> {
     (count > 0).then(|| i32::try_from(count).unwrap_or(i32::MAX))
 }
 
-/// The most Events of one reconcile about targets.
-const TOLD: usize = 20;
-
 /// One Event per target that failed since the job's present status, or that was not released in time.
 /// `details` are all there are, not shortened.
 pub(super) fn failures(job: &OperationJob, details: &[TargetDetail]) -> Vec<JobEvent> {
@@ -361,7 +358,6 @@ pub(super) fn failures(job: &OperationJob, details: &[TargetDetail]) -> Vec<JobE
     details
         .iter()
         .filter(|detail| detail.progress == Progress::Failed && is_new(detail))
-        .take(TOLD)
         .map(|detail| {
             let error = detail.error.clone().unwrap_or_default();
             let (severity, reason) = match error.reason.as_str() {

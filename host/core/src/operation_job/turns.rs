@@ -12,6 +12,55 @@ use crate::action::ActionError;
 /// The first and the longest wait after a failed call.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
+/// For how long changes of what several targets read are gathered before the action is called about these targets:
+/// otherwise every change of one pod would cause a call about each of its siblings.
+const GATHERED: Duration = Duration::from_millis(500);
+
+/// How often the action is called about one of the targets that wait for the same limit of pods while there is no room: it
+/// may see that those that take the room never leave it.
+const PROBED: Duration = Duration::from_secs(5);
+
+/// Why the action is called about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallCause {
+    /// The step is a new one: the target starts, or is released.
+    Step,
+    /// The target is another one for the action: its pod, its extra-info or its last failure; or the job's spec or the
+    /// version of the action changed.
+    Target,
+    /// Effects of the previous call were performed.
+    Effect,
+    /// The previous call failed.
+    Failure,
+    /// The action asked to be called at this time.
+    Recheck,
+    /// Something changed that this target alone read.
+    Read,
+    /// Something changed that other targets read as well.
+    SharedRead,
+    /// There is room below the limit of pods that the target waits for.
+    Room,
+    /// The previous answer holds for no time: that of a release, or one for which too much was read.
+    Unsettled,
+}
+
+impl CallCause {
+    /// The cause in `snake_case`, as metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Target => "target",
+            Self::Effect => "effect",
+            Self::Failure => "failure",
+            Self::Recheck => "recheck",
+            Self::Read => "read",
+            Self::SharedRead => "shared_read",
+            Self::Room => "room",
+            Self::Unsettled => "unsettled",
+        }
+    }
+}
+
 /// The order in which targets are called about; each comes with the number of its previous call, 0 if
 /// there was none.
 ///
@@ -41,6 +90,7 @@ pub fn wait(answer: &Answer, failures: u32) -> Option<Duration> {
             }
         }),
         Answer::Report(_)
+        | Answer::Acted { .. }
         | Answer::Operated { .. }
         | Answer::Tried { .. }
         | Answer::Released { .. }
@@ -55,6 +105,47 @@ pub fn again(step: &TargetStep, answer: &Answer) -> Option<Option<Duration>> {
         (TargetStep::Operate, Answer::Report(report)) => Some(report.recheck_after),
         _ => None,
     }
+}
+
+/// The reason that the action reports, which the status then has as the target's last failure.
+pub fn reported(answer: &Answer) -> Option<&str> {
+    match answer {
+        Answer::Report(report) => report
+            .failure
+            .as_ref()
+            .map(|failure| failure.reason.as_str()),
+        Answer::Acted { .. }
+        | Answer::Operated { .. }
+        | Answer::Tried { .. }
+        | Answer::Released { .. }
+        | Answer::Releasing { .. }
+        | Answer::Error { .. } => None,
+    }
+}
+
+/// Why the action is called again after an answer that does not hold until something changes.
+pub fn unsettled(answer: &Answer) -> CallCause {
+    match answer {
+        Answer::Acted { .. } => CallCause::Effect,
+        Answer::Error { .. } => CallCause::Failure,
+        Answer::Report(_)
+        | Answer::Operated { .. }
+        | Answer::Tried { .. }
+        | Answer::Released { .. }
+        | Answer::Releasing { .. } => CallCause::Unsettled,
+    }
+}
+
+/// How long a target waits for its next call if something that it read changed this long ago, and if others read the
+/// same. None if it need not wait.
+pub fn gathering(since: Duration) -> Option<Duration> {
+    GATHERED.checked_sub(since).filter(|left| !left.is_zero())
+}
+
+/// How long the targets that wait for one limit of pods are left alone, this long after the last call about one of
+/// them. None if one is called about now.
+pub fn probing(since: Duration) -> Option<Duration> {
+    PROBED.checked_sub(since).filter(|left| !left.is_zero())
 }
 
 /// How soon after a failed call a change of the target's dependencies may cause the next call. The first

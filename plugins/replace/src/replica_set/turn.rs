@@ -1,8 +1,6 @@
 //! The release of a pod, when it is its turn: no more of a `ReplicaSet`'s pods are released at the same time
 //! than the settings allow, and those of a job that vanished do not take a turn for ever.
 
-use std::time::Duration;
-
 use operon_sdk::{Cluster, Job, Pod, ReadError};
 
 use super::{ReplicaSet, room, substitute::seconds_left, undo};
@@ -65,7 +63,7 @@ fn wait_for_turn(
         released.len(),
         replica_set.name
     );
-    let plan = Plan::wait("WaitingForTurn", message).recheck_after(Duration::from_secs(5));
+    let plan = Plan::wait("WaitingForTurn", message);
     for pod in released {
         let Some(mark) = Mark::of(pod) else { continue };
         if cluster.job_exists(&mark.job)? {
@@ -84,5 +82,6 @@ fn wait_for_turn(
             ..plan::remove(pod, &new_pod, job, cluster)?
         });
     }
-    Ok(plan)
+    let selector = format!("{}={}", keys::RELEASED_FROM, replica_set.uid);
+    Ok(plan.limited_to(most, &selector))
 }

@@ -280,6 +280,7 @@ mod tests {
                     pass_time: 0.02,
                     calls: 0.0,
                     call_time: 0.0,
+                    ..Counted::default()
                 },
             },
         }

@@ -208,6 +208,10 @@ impl Measures {
         let Run { spent, targets, .. } = &self.run;
         table.row("passes over the job, mean time of one", spent.passes());
         table.row("calls of the action, mean time of one", spent.calls());
+        table.row(
+            "calls of the action per target, by cause",
+            spent.calls_by_cause(*targets),
+        );
         spent.process_rows(table, "the job", "target", *targets);
     }
 

@@ -12,6 +12,7 @@ use operon_core::{
     operation_job::{
         lifecycle::{Lifecycle, Service},
         plan::TargetStep,
+        turns::CallCause,
     },
 };
 use prometheus_client::registry::Registry;
@@ -20,9 +21,19 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    action_events::ActionEvents, catalogue::Loaded, effects::Performer,
-    existing_jobs::ExistingJobs, fake, health::Health, metrics::Metrics, plugin_watch::PluginWatch,
-    pod_writer::PodWriter, restraint::Restraint, store::Cache, view::View,
+    action_events::ActionEvents,
+    catalogue::Loaded,
+    effects::Performer,
+    existing_jobs::ExistingJobs,
+    fake,
+    health::Health,
+    metrics::Metrics,
+    plugin_watch::PluginWatch,
+    pod_writer::PodWriter,
+    reads::{Recorder, Seen},
+    restraint::Restraint,
+    store::Cache,
+    view::{Declared, View},
 };
 
 /// An action that answers so to every call, and counts how often it was asked how far it is.
@@ -93,9 +104,21 @@ const UNDO: &str = "undo-operation-type.podopslifecycle.kusionstack.io/opj-job";
 impl World {
     /// A call of this step about a pod with these labels besides that of the control.
     fn new(step: TargetStep, removes: bool, effects: Vec<Effect>, labels: &[&str]) -> Self {
+        Self::writing("1", step, removes, effects, labels)
+    }
+
+    /// The same where the pod has this version after every write; the first one is 1.
+    fn writing(
+        version: &str,
+        step: TargetStep,
+        removes: bool,
+        effects: Vec<Effect>,
+        labels: &[&str],
+    ) -> Self {
         let sent: Arc<Mutex<Vec<Sent>>> = Arc::default();
         let pod = pod(labels);
-        let (requests, answered) = (Arc::clone(&sent), json!(pod));
+        let (requests, mut answered) = (Arc::clone(&sent), json!(pod));
+        answered["metadata"]["resourceVersion"] = json!(version);
         let client = fake::client(move |request| {
             let body: Value = serde_json::from_str(request.body()).unwrap_or_default();
             let query = request.uri().query().unwrap_or_default();
@@ -188,6 +211,8 @@ fn call(
         is_enabled: true,
         removes,
     };
+    let existing = Arc::new(ExistingJobs::default());
+    let view = Arc::new(View::new("ns", Declared::default(), existing));
     Call {
         loaded: Arc::new(Loaded {
             plugin: "act".to_owned(),
@@ -217,11 +242,8 @@ fn call(
         target,
         progress: Progress::Processing,
         step,
-        view: Arc::new(View::new(
-            "ns",
-            crate::view::Declared::default(),
-            Arc::new(ExistingJobs::default()),
-        )),
+        view: Arc::clone(&view) as Arc<dyn operon_core::action::ClusterView>,
+        recorder: Arc::new(Recorder::new(view, Seen::default())),
         subject: EventSubject::default(),
         changed: Arc::default(),
         service: Service::of(&job, lifecycle),
@@ -232,6 +254,8 @@ fn call(
         pods,
         events: ActionEvents::new(client, None, metrics.clone()),
         metrics,
+        cause: CallCause::Step,
+        has_to_report: false,
         stop: watch::channel(false).1,
     }
 }
@@ -298,6 +322,38 @@ async fn an_operation_that_removes_another_pod_is_not_held() {
     assert!(matches!(answer, Answer::Report(_)), "{answer:?}");
     assert_eq!((sent.len(), asked), (1, 1));
     assert_eq!(sent[0].2, "action");
+}
+
+#[tokio::test]
+async fn the_action_does_not_report_before_it_can_see_its_effects() {
+    let event = || Effect::Event {
+        severity: operon_core::action::Severity::Normal,
+        reason: "Marked".to_owned(),
+        message: "it is marked".to_owned(),
+    };
+    let delete = || delete("another");
+    // The effects, the version of the pod after them, whether the previous call did not report either, and whether this
+    // one does.
+    for (effects, version, has_to_report, reports) in [
+        (vec![], "1", false, true),
+        (vec![mark()], "2", false, false),
+        (vec![mark()], "2", true, true),
+        (vec![mark(), event()], "2", false, false),
+        // The pod is as before, and nobody sees an Event.
+        (vec![mark(), event()], "1", false, true),
+        // What became of another object is not known.
+        (vec![delete()], "1", false, false),
+        (vec![delete()], "1", true, true),
+    ] {
+        let told = format!("{effects:?} {version} {has_to_report}");
+        let labels = [OPERATING, OPERATE];
+        let mut world = World::writing(version, TargetStep::Operate, false, effects, &labels);
+        world.call.has_to_report = has_to_report;
+        let (answer, _, asked) = world.run().await;
+        assert_eq!(asked, usize::from(reports), "{told}");
+        let has_acted = matches!(answer, Answer::Acted { .. });
+        assert_eq!(has_acted, !reports, "{told}: {answer:?}");
+    }
 }
 
 #[tokio::test]

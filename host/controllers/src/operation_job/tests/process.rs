@@ -2,9 +2,13 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use k8s_openapi::api::{apps::v1::ReplicaSet, policy::v1::PodDisruptionBudget};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    policy::v1::PodDisruptionBudget,
+};
 use kube::core::ApiResource;
 use operon_api::{ActionPlugin, action_plugin::ActionPluginSpec};
+use prometheus_client::encoding::text::encode;
 
 use super::*;
 use crate::{
@@ -44,6 +48,7 @@ pub(super) struct Process {
     performers: Performers,
     pods: Cache<Pod>,
     acting: Acting,
+    registry: Registry,
 }
 
 impl Process {
@@ -62,7 +67,8 @@ impl Process {
             Arc::clone(&catalogue),
             Arc::clone(&book),
         ));
-        let metrics = Metrics::register(&mut Registry::default());
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
         let health = Health::new(metrics.clone());
         let (config, listener) = (watcher::Config::default(), Arc::clone(&triggers));
         let on_pod = move |pod: &Pod, pods: &_| listener.pod_changed(pod, pods);
@@ -113,6 +119,7 @@ impl Process {
         tokio::spawn(run::run(reconciler, jobs.store, queued, health, faults));
         let kinds = [
             ApiResource::erase::<Pod>(&()),
+            ApiResource::erase::<Deployment>(&()),
             ApiResource::erase::<ReplicaSet>(&()),
             ApiResource::erase::<PodDisruptionBudget>(&()),
         ];
@@ -122,7 +129,21 @@ impl Process {
             performers: Performers::of_client(client, ACCOUNT, kinds),
             pods,
             acting,
+            registry,
         }
+    }
+
+    /// How often the action was called, by the cause of the calls.
+    pub(super) fn calls(&self) -> BTreeMap<String, usize> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("metrics");
+        let of_cause = |line: &str| {
+            let sample = line.strip_prefix("operon_action_calls_by_cause_total{")?;
+            let (_, rest) = sample.split_once("cause=\"")?;
+            let (cause, count) = rest.split_once("\"} ")?;
+            Some((cause.to_owned(), count.parse().ok()?))
+        };
+        text.lines().filter_map(of_cause).collect()
     }
 
     /// The watch of ActionPlugins reports this.

@@ -7,8 +7,8 @@ use operon_api::operation_job::{Progress, TargetDetail};
 use serde_json::json;
 
 use super::world::{
-    START, World, attributes, failed, not_found, pending, plugin, processing, report, retry, said,
-    terminal, time,
+    START, World, acted, attributes, failed, not_found, pending, plugin, processing, report, retry,
+    said, terminal, time,
 };
 use crate::{
     action::{ActionError, Failure, OpsProgress, ProgressReport},
@@ -84,6 +84,8 @@ fn each_answer_about_an_operated_target_means_this() {
             false,
             None,
         ),
+        // What it waits for is reported by the next call.
+        (acted(), on, Some(old.clone()), false, None),
         (retry("later", None), on, Some(busy.clone()), true, None),
         (retry("later", Some(7)), on, Some(busy), false, Some(7)),
         (plugin("oops"), on, Some(said("Trap", "oops")), true, None),
@@ -177,6 +179,7 @@ fn extra_info_is_replaced_whole_by_what_the_action_says_and_kept_if_it_says_noth
             attributes(&[("NewPod", "new")]),
         ),
         (told, attributes(&[("NewPod", "new")])),
+        (acted(), attributes(&[("NewPod", "new")])),
         (
             Answer::Error {
                 error: error(),

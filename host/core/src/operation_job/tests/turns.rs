@@ -4,10 +4,18 @@ use std::time::Duration;
 
 use operon_api::operation_job::TargetDetail;
 
-use super::world::{World, attributes, clean, plugin, processing, report, retry, said, terminal};
+use super::world::{
+    World, acted, attributes, clean, plugin, processing, report, retry, said, terminal,
+};
 use crate::{
-    action::OpsProgress,
-    operation_job::turns::{in_turn, soonest_after_change, wait},
+    action::{Failure, OpsProgress},
+    operation_job::{
+        plan::TargetStep,
+        turns::{
+            CallCause, again, gathering, in_turn, probing, reported, soonest_after_change,
+            unsettled, wait,
+        },
+    },
 };
 
 /// The order of these targets, each with the number of its previous call.
@@ -107,9 +115,45 @@ fn a_target_waits_twice_as_long_after_each_failure_up_to_a_minute() {
         assert_eq!(half_seconds(terminal("no"), failures), Some(wanted));
         assert_eq!(half_seconds(retry("busy", Some(7)), failures), Some(14));
     }
-    for answer in [clean(), report(OpsProgress::Processing, None)] {
+    for answer in [clean(), acted(), report(OpsProgress::Processing, None)] {
         assert_eq!(wait(&answer, 1), None);
     }
+}
+
+#[test]
+fn only_a_report_holds_until_something_changes() {
+    let operate = TargetStep::Operate;
+    let waits = report(
+        OpsProgress::Processing,
+        Some(Failure::new("Waiting", "not yet")),
+    );
+    assert_eq!(again(&operate, &waits), Some(None));
+    assert_eq!(reported(&waits), Some("Waiting"));
+    for (answer, cause) in [
+        (acted(), CallCause::Effect),
+        (plugin("trap"), CallCause::Failure),
+        (retry("busy", Some(7)), CallCause::Failure),
+        (clean(), CallCause::Unsettled),
+    ] {
+        assert_eq!(again(&operate, &answer), None, "{answer:?}");
+        assert_eq!(unsettled(&answer), cause, "{answer:?}");
+        assert_eq!(reported(&answer), None, "{answer:?}");
+    }
+}
+
+#[test]
+fn what_others_read_too_is_gathered_for_half_a_second() {
+    let after = |milliseconds| gathering(Duration::from_millis(milliseconds));
+    assert_eq!(after(0), Some(Duration::from_millis(500)));
+    assert_eq!(after(400), Some(Duration::from_millis(100)));
+    assert_eq!([after(500), after(9_000)], [None, None]);
+}
+
+#[test]
+fn one_of_the_targets_that_wait_for_a_limit_is_called_about_every_five_seconds() {
+    let after = |seconds| probing(Duration::from_secs(seconds));
+    assert_eq!(after(0), Some(Duration::from_secs(5)));
+    assert_eq!([after(5), after(60)], [None, None]);
 }
 
 #[test]

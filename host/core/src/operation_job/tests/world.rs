@@ -280,6 +280,13 @@ pub(super) fn report(progress: OpsProgress, failure: Option<Failure>) -> Answer 
     })
 }
 
+/// Effects, with `NewPod` as the extra-info.
+pub(super) fn acted() -> Answer {
+    Answer::Acted {
+        extra_info: attributes(&[("NewPod", "new")]),
+    }
+}
+
 pub(super) fn retry(message: &str, after: Option<u64>) -> Answer {
     error(ActionError::Retry(
         Failure::new("Busy", message),
