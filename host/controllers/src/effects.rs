@@ -5,7 +5,7 @@
 
 mod access;
 mod kinds;
-mod limit;
+pub(crate) mod limit;
 mod requirements;
 mod unanswered;
 
