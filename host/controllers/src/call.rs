@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use crate::{
     action_events::ActionEvents,
     catalogue::Loaded,
-    effects::{Access, Performed},
+    effects::{Access, Performed, limit},
     fault::contained,
     metrics::Metrics,
     pod_writer::PodWriter,
@@ -92,6 +92,17 @@ enum Ended {
     Stopped,
     /// It failed.
     Failed(ActionError),
+}
+
+/// What became of effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// They changed something, as far as the host knows.
+    Changed,
+    /// They changed nothing.
+    Unchanged,
+    /// None was performed, because their limit of pods is reached.
+    LimitReached,
 }
 
 impl From<ActionError> for Ended {
@@ -201,9 +212,13 @@ impl Call {
         if let Some(waits) = self.before_removal(&operation).await? {
             return Ok(waits);
         }
-        let is_changed = self.perform(&operation).await?;
+        let done = self.perform(&operation).await?;
+        if let (Done::LimitReached, Some(limit)) = (done, &operation.limit) {
+            self.recorder.note_limit(limit.clone());
+            return Ok(self.waiting(limit::reached(limit), Some(limit::AGAIN)));
+        }
         self.target.extra_info = operation.extra_info;
-        if is_changed && !self.has_to_report {
+        if done == Done::Changed && !self.has_to_report {
             // What the action would report now is outdated: it does not see its effects yet.
             let extra_info = self.target.extra_info.clone();
             return Ok(Answer::Acted { extra_info });
@@ -214,7 +229,7 @@ impl Call {
         {
             Ok(report) => {
                 if let Some(limit) = operation.limit.filter(|_| operation.effects.is_empty()) {
-                    self.recorder.note_limit(limit);
+                    self.recorder.note_limit_if_full(limit);
                 }
                 Ok(self.reported(report))
             }
@@ -284,7 +299,12 @@ impl Call {
         let operation = self
             .computing(loaded.action.release_target(self.request()))
             .await?;
-        self.perform(&operation).await?;
+        if let (Done::LimitReached, Some(limit)) =
+            (self.perform(&operation).await?, &operation.limit)
+        {
+            let reached = limit::reached(limit);
+            return Err(ActionError::Retry(reached, Some(limit::AGAIN)).into());
+        }
         let extra_info = operation.extra_info;
         Ok(match operation.unfinished {
             Some(unfinished) => Answer::Releasing {
@@ -313,11 +333,10 @@ impl Call {
         }
     }
 
-    /// Performs the effects of one answer, in order; the first that fails ends the list. Returns whether they changed
-    /// anything, as far as the host knows.
-    async fn perform(&self, operation: &Operation) -> Result<bool, Ended> {
+    /// Performs the effects of one answer, in order; the first that fails ends the list.
+    async fn perform(&self, operation: &Operation) -> Result<Done, Ended> {
         if operation.effects.is_empty() {
-            return Ok(false);
+            return Ok(Done::Unchanged);
         }
         let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
         let requirements = &operation.requirements;
@@ -327,7 +346,13 @@ impl Call {
             return Err(error.into());
         }
         let _turn = match &operation.limit {
-            Some(limit) => Some(performer.turn(namespace, limit, &self.pods.store).await?),
+            Some(limit) => {
+                let turn = performer.turn(namespace, limit, &self.pods.store);
+                let Some(turn) = turn.await? else {
+                    return Ok(Done::LimitReached);
+                };
+                Some(turn)
+            }
             None => None,
         };
         let mut is_changed = false;
@@ -352,7 +377,11 @@ impl Call {
             is_changed |= result?;
         }
         self.changed.fetch_add(1, Ordering::Relaxed);
-        Ok(is_changed)
+        Ok(if is_changed {
+            Done::Changed
+        } else {
+            Done::Unchanged
+        })
     }
 
     async fn perform_one(&self, effect: &Effect) -> Result<bool, ActionError> {

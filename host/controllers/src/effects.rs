@@ -8,7 +8,7 @@ mod answered;
 mod guard;
 mod impersonate;
 mod kinds;
-mod limit;
+pub(crate) mod limit;
 mod requirements;
 mod unanswered;
 

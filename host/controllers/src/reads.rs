@@ -178,10 +178,16 @@ impl Recorder {
         self.known().own = Some(own_digest(pod, &self.view));
     }
 
-    /// The target waits until there is room below this limit, if there is none.
+    /// The target waits until there is room below this limit.
     pub(crate) fn note_limit(&self, limit: PodLimit) {
-        let is_full = self.view.room(&limit) == Some(0);
-        self.known().limit = Some(limit).filter(|_| is_full);
+        self.known().limit = Some(limit);
+    }
+
+    /// As [`Recorder::note_limit`], unless there is room already.
+    pub(crate) fn note_limit_if_full(&self, limit: PodLimit) {
+        if self.view.room(&limit) == Some(0) {
+            self.note_limit(limit);
+        }
     }
 
     /// The digest comes before the answer, so it never belongs to a newer one.
@@ -367,7 +373,7 @@ mod tests {
                 store(&pods)
             };
             let recorder = Recorder::new(view(&with(before)), target(7));
-            recorder.note_limit(limit.clone());
+            recorder.note_limit_if_full(limit.clone());
             let reads = recorder.reads().expect("few reads");
             let limited = Change::Limited(Limited {
                 limit: digest(&limit),
@@ -379,11 +385,17 @@ mod tests {
             assert_eq!(reads.change(&target(8), &now), Change::Target);
         }
         let recorder = Recorder::new(view(&store(&[("a", "x")])), target(7));
-        recorder.note_limit(limit);
+        recorder.note_limit_if_full(limit.clone());
         assert_eq!(
             recorder.reads().and_then(|reads| reads.limit()),
             None,
             "there is room"
+        );
+        recorder.note_limit(limit);
+        assert!(
+            recorder
+                .reads()
+                .is_some_and(|reads| reads.limit().is_some())
         );
     }
 

@@ -108,7 +108,7 @@ impl Call {
         self.writer.pod(&self.job.namespace, &self.target.name, uid)
     }
 
-    fn waiting(&self, failure: Failure, again: Option<Duration>) -> Answer {
+    pub(super) fn waiting(&self, failure: Failure, again: Option<Duration>) -> Answer {
         Answer::Report(ProgressReport {
             progress: OpsProgress::Processing,
             failure: Some(failure),

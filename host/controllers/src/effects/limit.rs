@@ -17,8 +17,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Performer;
 
-/// When a target that reached the limit is tried again, unless a change wakes its job earlier.
-const AGAIN: Duration = Duration::from_secs(2);
+/// When a target that reached the limit is tried again if its action may not read the pods that count.
+pub(crate) const AGAIN: Duration = Duration::from_secs(2);
 
 /// A lock for each namespace and selector in use.
 #[derive(Default)]
@@ -37,16 +37,17 @@ impl Turns {
 }
 
 impl Performer {
-    /// Waits for the turn of an operation with this limit. The turn ends when the answer is dropped.
+    /// Waits for the turn of an operation with this limit. The turn ends when the answer is dropped; there is none if
+    /// the limit is reached.
     ///
     /// # Errors
-    /// The limit is reached, or its selector can't be read.
+    /// The limit's selector can't be read.
     pub async fn turn(
         &self,
         namespace: &str,
         limit: &PodLimit,
         pods: &Store<Pod>,
-    ) -> Result<OwnedMutexGuard<()>, ActionError> {
+    ) -> Result<Option<OwnedMutexGuard<()>>, ActionError> {
         let selector = Selector::parse(&limit.label_selector).map_err(|part| {
             let message = format!("the label selector of a limit can't be read at {part:?}");
             ActionError::Terminal(Failure::new("BadSelector", message))
@@ -54,18 +55,19 @@ impl Performer {
         let turn = self.turns.of(namespace, &limit.label_selector);
         let turn = turn.lock_owned().await;
         let most = usize::try_from(limit.pods).unwrap_or(usize::MAX);
-        if matching(namespace, &selector, pods) < most {
-            return Ok(turn);
-        }
-        let message = format!(
-            "waiting until fewer than {most} pods match {:?}",
-            limit.label_selector
-        );
-        Err(ActionError::Retry(
-            Failure::new("LimitReached", message),
-            Some(AGAIN),
-        ))
+        let is_free = matching(namespace, &selector, pods) < most;
+        Ok(is_free.then_some(turn))
     }
+}
+
+/// What a target waits for that reached a limit.
+pub(crate) fn reached(limit: &PodLimit) -> Failure {
+    let PodLimit {
+        label_selector,
+        pods,
+    } = limit;
+    let message = format!("waiting until fewer than {pods} pods match {label_selector:?}");
+    Failure::new("LimitReached", message)
 }
 
 /// How many pods count.
