@@ -56,7 +56,7 @@ pub struct Reads {
     /// The digest of the target's whole pod, if the action read it beside the typed record.
     own: Option<u64>,
     /// What was read, each with the digest of the answer.
-    reads: BTreeMap<Read, u64>,
+    answers: BTreeMap<Read, u64>,
     /// The limit of pods that the target waits for: there was no room below it.
     limit: Option<PodLimit>,
 }
@@ -102,7 +102,7 @@ impl Reads {
         {
             return Change::Target;
         }
-        let differ = self.reads.iter();
+        let differ = self.answers.iter();
         let differ = differ.filter(|(read, known)| view.digest(read) != **known);
         let differ: Vec<_> = differ.map(|(read, _)| digest(read)).collect();
         if let Some(limit) = &self.limit
@@ -128,7 +128,7 @@ impl Reads {
 
     /// Digests of all questions.
     pub(crate) fn questions(&self) -> impl Iterator<Item = u64> {
-        self.reads.keys().map(digest)
+        self.answers.keys().map(digest)
     }
 }
 
@@ -169,7 +169,7 @@ impl Recorder {
             last_failures: [last_failure.clone(), last_failure.clone()],
             own: known.own,
             limit: known.limit.clone(),
-            reads: known.reads.clone(),
+            answers: known.reads.clone(),
         })
     }
 
@@ -289,16 +289,17 @@ mod tests {
     fn a_call_depends_on_what_it_read_and_on_nothing_else() {
         let find = Read::FindPods("app=x".to_owned());
         let get = Read::Get(named("a"));
-        // What changes, and which of the reads of pod `a` and of the pods of app `x` give another answer.
-        for (event, differ) in [
-            (Event::Apply(pod("c", "z", "9")), vec![]),
-            (Event::Apply(pod("a", "y", "9")), vec![]),
-            (Event::Apply(pod("b", "x", "9")), vec![]),
-            (Event::Apply(pod("a", "z", "9")), vec![&get]),
-            (Event::Apply(pod("a", "x", "9")), vec![&get, &find]),
-            (Event::Apply(pod("d", "x", "9")), vec![&find]),
-            (Event::Delete(pod("b", "x", "1")), vec![&find]),
-            (Event::Delete(pod("c", "y", "1")), vec![]),
+        // The pod that changes, its app from then on (none: it is deleted), and which of the reads of pod `a` and of the
+        // pods of app `x` give another answer.
+        for (name, app, differ) in [
+            ("c", Some("z"), vec![]),
+            ("a", Some("y"), vec![]),
+            ("b", Some("x"), vec![]),
+            ("a", Some("z"), vec![&get]),
+            ("a", Some("x"), vec![&get, &find]),
+            ("d", Some("x"), vec![&find]),
+            ("b", None, vec![&find]),
+            ("c", None, vec![]),
         ] {
             let mut writer = store(&[("a", "y"), ("b", "x"), ("c", "y")]);
             let recorder = Recorder::new(view(&writer), target(7));
@@ -308,13 +309,16 @@ mod tests {
             let reads = recorder.reads().expect("few reads");
             assert_eq!(reads.change(&target(7), &view(&writer)), Change::None);
             assert_eq!(reads.change(&target(8), &view(&writer)), Change::Target);
-            writer.apply_watcher_event(&event);
+            writer.apply_watcher_event(&match app {
+                Some(app) => Event::Apply(pod(name, app, "9")),
+                None => Event::Delete(pod(name, "x", "1")),
+            });
             let wanted = match differ.as_slice() {
                 [] => Change::None,
                 differ => Change::Reads(differ.iter().map(digest).collect()),
             };
             let change = reads.change(&target(7), &view(&writer));
-            assert_eq!(change, wanted, "{event:?}");
+            assert_eq!(change, wanted, "{name} {app:?}");
         }
     }
 

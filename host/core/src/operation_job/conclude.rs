@@ -284,11 +284,6 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
                 ..Next::settled(detail)
             }
         }
-        // What the target waits for is reported by the next call, which follows immediately.
-        Answer::Acted { extra_info } => {
-            record(&mut detail, extra_info);
-            Next::settled(detail)
-        }
         Answer::Operated { extra_info } => {
             record(&mut detail, extra_info);
             detail.operated_time = Some(now);
@@ -300,7 +295,9 @@ fn operated(mut detail: TargetDetail, now: Time, answer: &Answer) -> Next {
             succeed(&mut detail, now);
             Next::settled(detail)
         }
-        Answer::Released { extra_info }
+        // After effects, the next call reports what the target waits for.
+        Answer::Acted { extra_info }
+        | Answer::Released { extra_info }
         | Answer::Releasing {
             unfinished: _,
             extra_info,

@@ -26,16 +26,13 @@ pub(super) fn aggregated(events: Vec<JobEvent>) -> Vec<JobEvent> {
 
 fn together(group: Vec<JobEvent>) -> Option<JobEvent> {
     let count = group.len();
-    let names: Vec<_> = group
-        .iter()
-        .filter_map(|event| event.target.as_deref())
-        .collect();
-    let named = names[..names.len().min(NAMED)].join(", ");
-    let more = match names.len().saturating_sub(NAMED) {
+    let targets = group.iter().filter_map(|event| event.target.as_deref());
+    let listed: Vec<_> = targets.take(NAMED).collect();
+    let more = match count.saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let several = format!("{count} targets: {named}{more}; ");
+    let several = format!("{count} targets: {}{more}; ", listed.join(", "));
     let first = group.into_iter().next()?;
     if count == 1 {
         return Some(first);
