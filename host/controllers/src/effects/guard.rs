@@ -48,11 +48,9 @@ impl Performer {
             refused,
         };
         let is_guarded = guarded(effect).map_err(refused)?;
-        match self.kinds.find(&object.api_version, &object.kind).await {
-            Err(error @ Error::ClusterScoped { .. }) => {
-                return Err(refused(Refused::new("kind", error.to_string())));
-            }
-            Ok(_) | Err(_) => {}
+        let kind = self.kinds.find(&object.api_version, &object.kind).await;
+        if let Err(error @ Error::ClusterScoped { .. }) = kind {
+            return Err(refused(Refused::new("kind", error.to_string())));
         }
         let (before, sent) = match is_guarded {
             Guarded::No => return Ok(Cow::Borrowed(effect)),

@@ -4,6 +4,8 @@
 //! [`guarded`] says whether an effect concerns these fields at all. If so, [`Change::of`] compares the object before
 //! and after it. The host reads the new owners, and sends the effect over the version that it judged.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{Selector, SelectorExt as _};
 use serde_json::Value;
@@ -75,7 +77,7 @@ pub fn guarded(effect: &Effect) -> Result<Guarded, Refused> {
             check_subresource(subresource.as_deref())?;
             let is_guarded = match kind {
                 PatchKind::Merge => names_guarded(body),
-                PatchKind::Json => steps(body).any(|step| step_is_guarded(step)),
+                PatchKind::Json => steps(body).any(step_is_guarded),
                 PatchKind::Strategic if names_guarded(body) || has_directives(body) => {
                     return Err(Refused::new(
                         "metadata",
@@ -225,7 +227,10 @@ impl NewController {
             return false;
         };
         // An empty one selects everything.
-        let is_empty = selector.match_labels.as_ref().is_none_or(|l| l.is_empty())
+        let is_empty = selector
+            .match_labels
+            .as_ref()
+            .is_none_or(BTreeMap::is_empty)
             && selector
                 .match_expressions
                 .as_ref()

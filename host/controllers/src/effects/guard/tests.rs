@@ -148,7 +148,7 @@ fn owners(owners: &[Value]) -> Value {
     json!({"metadata": {"ownerReferences": owners}})
 }
 
-fn create(metadata: Value) -> Value {
+fn create(metadata: &Value) -> Value {
     let mut object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "made"}});
     json_merge(&mut object, &json!({ "metadata": metadata }));
     object
@@ -191,7 +191,7 @@ async fn an_effect_that_no_action_may_do_fails_its_target_and_nothing_is_sent() 
             *kind = its;
         }
     }
-    let mut elsewhere = create(json!({}));
+    let mut elsewhere = create(&json!({}));
     elsewhere["metadata"]["namespace"] = "other".into();
     for (effect, names) in [
         (patch("Pod", "owned", Some("proxy"), json!({})), "\"proxy\""),
@@ -225,8 +225,8 @@ async fn an_effect_that_no_action_may_do_fails_its_target_and_nothing_is_sent() 
         ),
         (json_patch, "example.com/theirs"),
         (strategic, "metadata"),
-        (Effect::Create(create(theirs.clone())), "example.com/theirs"),
-        (Effect::Apply(create(theirs)), "example.com/theirs"),
+        (Effect::Create(create(&theirs)), "example.com/theirs"),
+        (Effect::Apply(create(&theirs)), "example.com/theirs"),
         (pod("owned", owners(&[other(true)])), "ReplicaSet \"other\""),
         (
             pod("orphan", owners(&[other(true)])),
@@ -239,7 +239,7 @@ async fn an_effect_that_no_action_may_do_fails_its_target_and_nothing_is_sent() 
         ),
         (pod("orphan", owners(&[node])), "not namespaced"),
         (
-            Effect::Create(create(owners(&[set(true)])["metadata"].clone())),
+            Effect::Create(create(&owners(&[set(true)])["metadata"])),
             "ReplicaSet \"set\"",
         ),
     ] {
@@ -279,9 +279,9 @@ async fn an_effect_within_the_rules_is_sent_over_the_version_that_was_judged() {
             pod("orphan", owners(&[owner("ReplicaSet", "other", false)])),
             Some("7"),
         ),
-        (Effect::Create(create(json!({"finalizers": [OURS]}))), None),
+        (Effect::Create(create(&json!({"finalizers": [OURS]}))), None),
         (
-            Effect::Create(create(owners(&[set(false)])["metadata"].clone())),
+            Effect::Create(create(&owners(&[set(false)])["metadata"])),
             None,
         ),
     ] {
@@ -306,8 +306,8 @@ async fn an_owner_that_is_not_there_is_not_given_and_the_target_is_tried_again()
         let metadata = owners(std::slice::from_ref(&new))["metadata"].clone();
         for effect in [
             pod("orphan", owners(std::slice::from_ref(&new))),
-            Effect::Create(create(metadata.clone())),
-            Effect::Apply(create(metadata)),
+            Effect::Create(create(&metadata)),
+            Effect::Apply(create(&metadata)),
         ] {
             let (done, writes) = outcome(&effect, true).await;
             let is_conflict = matches!(&done, Err(ActionError::Retry(failure, None)) if failure.reason == "Conflict");
@@ -339,7 +339,7 @@ async fn what_the_account_may_not_read_is_not_judged_and_so_refused() {
     for effect in [
         pod("held", json!({"metadata": {"finalizers": []}})),
         Effect::Create(create(
-            owners(&[owner("ReplicaSet", "set", false)])["metadata"].clone(),
+            &owners(&[owner("ReplicaSet", "set", false)])["metadata"].clone(),
         )),
     ] {
         let (done, writes) = outcome(&effect, false).await;
@@ -362,7 +362,7 @@ async fn the_host_itself_may_give_finalizers_and_owners() {
     let performer = Performer::of_host(client, "operon", [ApiResource::erase::<Pod>(&())]);
     let metadata = json!({"finalizers": ["operon.dev/any"], "ownerReferences": [owner("ReplicaSet", "set", true)]});
     let done = performer
-        .perform("shop", &Effect::Create(create(metadata)))
+        .perform("shop", &Effect::Create(create(&metadata)))
         .await;
     assert!(matches!(done, Ok(Performed::Object(_))), "{done:?}");
 }

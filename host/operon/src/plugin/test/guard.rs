@@ -14,7 +14,7 @@ use super::world::World;
 /// # Errors
 /// `EffectRefused`, or `Conflict` if an object is not as the effect expects it.
 pub(super) fn check(world: &World, effect: &Effect, finalizers: &[String]) -> Result<(), Failure> {
-    let before = match (guarded(effect).map_err(refused)?, effect) {
+    let before = match (guarded(effect).map_err(|why| refused(&why))?, effect) {
         (Guarded::No, _) => return Ok(()),
         (Guarded::Patched, Effect::Patch { object, .. }) => match world.object(object) {
             Some(found) => found.clone(),
@@ -24,7 +24,7 @@ pub(super) fn check(world: &World, effect: &Effect, finalizers: &[String]) -> Re
         (Guarded::Patched | Guarded::Whole, _) => Value::Null,
     };
     let change = Change::of(effect, &before, finalizers).map_err(|unfit| match unfit {
-        Unfit::Refused(why) => refused(why),
+        Unfit::Refused(why) => refused(&why),
         Unfit::Outdated => conflict("the object is not as the JSON patch expects it"),
     })?;
     for owner in &change.owners {
@@ -37,7 +37,7 @@ pub(super) fn check(world: &World, effect: &Effect, finalizers: &[String]) -> Re
         }
     }
     match &change.controller {
-        Some(controller) if !may_control(world, controller) => Err(refused(controller.refused())),
+        Some(controller) if !may_control(world, controller) => Err(refused(&controller.refused())),
         Some(_) | None => Ok(()),
     }
 }
@@ -63,7 +63,7 @@ fn metadata(object: &Value) -> ObjectMeta {
     serde_json::from_value(object["metadata"].clone()).unwrap_or_default()
 }
 
-fn refused(refused: Refused) -> Failure {
+fn refused(refused: &Refused) -> Failure {
     Failure::new("EffectRefused", refused.to_string())
 }
 
