@@ -333,8 +333,9 @@ fn jobs_of(world: &World, user: &Client) -> Api<OperationJob> {
 /// What the API server says to this user of creating a job of an action, on a pod that does not exist.
 async fn using(world: &World, user: &Client, name: &str, action: &str) -> Result<(), String> {
     let job = Job::of(name, action, &["absent"]).partition(0).object();
-    let created = jobs_of(world, user).create(&PostParams::default(), &job);
-    let created = created.await;
+    let created = jobs_of(world, user)
+        .create(&PostParams::default(), &job)
+        .await;
     created.map(drop).map_err(|error| error.to_string())
 }
 

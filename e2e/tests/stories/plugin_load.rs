@@ -129,9 +129,9 @@ async fn an_account_is_an_actions_only_if_it_says_so() {
             let labels = json!({"metadata": {"labels": {keys::ACTION_ACCOUNT: value}}});
             let name = plugin.name.clone();
             async move {
-                let params = PatchParams::default();
-                let patched = accounts.patch(&name, &params, &Patch::Merge(labels));
-                patched.await.expect("an account of our own");
+                let (params, patch) = (PatchParams::default(), Patch::Merge(labels));
+                let patched = accounts.patch(&name, &params, &patch).await;
+                patched.expect("an account of our own");
             }
         };
         label(Value::Null).await;
