@@ -117,9 +117,12 @@ pub(crate) fn tell(
     with: &With,
     progress: &Progress,
 ) -> Result<()> {
-    let nodes_of = |story: &Story| match story.needs_simulated_nodes() {
-        true => Nodes::Simulated,
-        false => nodes,
+    let nodes_of = |story: &Story| {
+        if story.needs_simulated_nodes() {
+            Nodes::Simulated
+        } else {
+            nodes
+        }
     };
     for nodes in [Nodes::Real, Nodes::Simulated] {
         let here: Vec<_> = stories.iter().filter(|s| nodes_of(s) == nodes).collect();

@@ -92,7 +92,7 @@ const WORDS: usize = 20;
 fn typed(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-    let shown = words.iter().take(WORDS).map(|word| word.as_ref());
+    let shown = words.iter().take(WORDS).map(std::convert::AsRef::as_ref);
     let shown = shown.collect::<Vec<_>>().join(" ");
     match words.len().saturating_sub(WORDS) {
         0 => shown,

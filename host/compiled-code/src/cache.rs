@@ -25,9 +25,9 @@ use sha2::{Digest as _, Sha256};
 use crate::{ChildError, ChildLimits, CompiledComponent, Key, hex};
 
 /// What every file begins with; the digit is the version of the layout.
-const MAGIC: &[u8; 8] = b"OPERONC1";
+const MAGIC: [u8; 8] = *b"OPERONC1";
 /// The same of files with a refusal.
-const REFUSAL: &[u8; 8] = b"OPERONR1";
+const REFUSAL: [u8; 8] = *b"OPERONR1";
 /// Magic, compatibility hash, component's digest, content's digest.
 const HEADER: usize = 8 + 3 * 32;
 /// No file of ours is larger.
@@ -128,7 +128,7 @@ impl Cache {
     fn content(
         &self,
         name: &str,
-        magic: &[u8; 8],
+        magic: [u8; 8],
         key: &Key,
     ) -> Result<Option<Vec<u8>>, CacheError> {
         let path = self.directory.join(name);
@@ -212,7 +212,7 @@ fn ours_alone(path: &Path, file: &File) -> Result<u64, CacheError> {
 }
 
 /// The code behind a header that matches the key and the code; otherwise, the mismatch.
-fn verify(mut bytes: Vec<u8>, magic: &[u8; 8], key: &Key) -> Result<Vec<u8>, &'static str> {
+fn verify(mut bytes: Vec<u8>, magic: [u8; 8], key: &Key) -> Result<Vec<u8>, &'static str> {
     if bytes.len() < HEADER {
         return Err("length");
     }
@@ -233,9 +233,9 @@ fn verify(mut bytes: Vec<u8>, magic: &[u8; 8], key: &Key) -> Result<Vec<u8>, &'s
     }
 }
 
-fn header(magic: &[u8; 8], key: &Key, content: &[u8]) -> Vec<u8> {
+fn header(magic: [u8; 8], key: &Key, content: &[u8]) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER);
-    header.extend_from_slice(magic);
+    header.extend_from_slice(&magic);
     header.extend_from_slice(&key.compatibility);
     header.extend_from_slice(&key.component);
     header.extend_from_slice(&Sha256::digest(content));

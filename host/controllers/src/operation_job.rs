@@ -334,7 +334,7 @@ impl OperationJobs {
         let triggers = Arc::clone(&self.triggers);
         let job = ObjectRef::from_obj(pass.observed.job);
         tokio::spawn(async move {
-            let answer = call.run().await;
+            let answer = Box::pin(call.run()).await;
             let has_acted = matches!(answer, Some(Answer::Acted { .. }));
             ticket.end(answer, recorder.reads());
             if ended.send(()).is_err() || has_acted {

@@ -26,7 +26,7 @@ impl Bucket {
     /// Takes a token; returns whether there was one.
     pub fn take(&mut self, now: Duration) -> bool {
         let full = self.full.max(now) + self.interval;
-        if full - now > self.interval * self.size {
+        if full.saturating_sub(now) > self.interval * self.size {
             return false;
         }
         self.full = full;

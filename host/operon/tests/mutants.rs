@@ -70,8 +70,7 @@ async fn a_mutated_component_is_refused_or_its_calls_end_within_their_limits() -
 
 /// How a mutant ends, in words.
 async fn end_of(loader: &Loader, mutant: &[u8], limits: &Limits) -> Result<String> {
-    let loaded = loader.load("mutant", mutant, &json!({}), limits).await;
-    let action = match loaded {
+    let action = match loader.load("mutant", mutant, &json!({}), limits).await {
         Ok(action) => action,
         Err(error) => {
             let length = error.message.len();

@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_call_writes_lines_and_bytes_up_to_their_limits_and_the_rest_is_counted() {
-        let long = "l".repeat(1 << 20);
-        for (line, lines) in [("short", 100), (long.as_str(), 16)] {
+        let much = "l".repeat(1 << 20);
+        for (line, lines) in [("short", 100), (much.as_str(), 16)] {
             let mut log = LogLines::default();
             for _ in 0..1_000 {
                 log.write(Level::Debug, line);

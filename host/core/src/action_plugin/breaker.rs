@@ -72,8 +72,9 @@ impl Breaker {
         }
         let is_suspect = self.suspects.iter().any(|suspect| suspect == target);
         let due = aside.next + if is_suspect { SUSPECT } else { Duration::ZERO };
-        if now < due {
-            return Err(due - now);
+        let left = due.saturating_sub(now);
+        if !left.is_zero() {
+            return Err(left);
         }
         aside.trying = Some((target.to_owned(), now));
         Ok(())

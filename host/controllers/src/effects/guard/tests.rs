@@ -359,7 +359,7 @@ async fn what_the_account_may_not_read_is_not_judged_and_so_refused() {
 #[tokio::test]
 async fn the_host_itself_may_give_finalizers_and_owners() {
     let client = fake::client(|_| Some(fake::answer(201, &stored("Pod", "made"))));
-    let performer = Performer::of_host(client, "operon", [ApiResource::erase::<Pod>(&())]);
+    let performer = Performer::of_client(client, "operon", [ApiResource::erase::<Pod>(&())]);
     let metadata = json!({"finalizers": ["operon.dev/any"], "ownerReferences": [owner("ReplicaSet", "set", true)]});
     let done = performer
         .perform("shop", &Effect::Create(create(&metadata)))

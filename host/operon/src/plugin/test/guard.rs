@@ -109,7 +109,7 @@ mod tests {
             uid: None,
             resource_version: None,
         };
-        let owned = |owner: Value| patch(None, json!({"ownerReferences": [owner]}));
+        let owned_by = |owner: Value| patch(None, json!({"ownerReferences": [owner]}));
         let no_finalizer = || patch(None, json!({"finalizers": []}));
         let declared = ["a/held".to_owned()];
         for (effect, finalizers, reason) in [
@@ -117,13 +117,13 @@ mod tests {
             (patch(Some("proxy"), json!({})), &[], Some("EffectRefused")),
             (no_finalizer(), &[], Some("EffectRefused")),
             (no_finalizer(), &declared, None),
-            (owned(owner("Deployment", "web")), &[], None),
+            (owned_by(owner("Deployment", "web")), &[], None),
             (
-                owned(owner("ReplicaSet", "other")),
+                owned_by(owner("ReplicaSet", "other")),
                 &[],
                 Some("EffectRefused"),
             ),
-            (owned(owner("ReplicaSet", "gone")), &[], Some("Conflict")),
+            (owned_by(owner("ReplicaSet", "gone")), &[], Some("Conflict")),
         ] {
             let checked = check(&world, &effect, finalizers);
             let found = checked.err().map(|failure| failure.reason);
