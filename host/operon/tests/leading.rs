@@ -40,6 +40,7 @@ impl Host {
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let child = Command::new(env!("CARGO_BIN_EXE_operon"))
             .args(["run", "--log-format=text", "--instance=one"])
+            .arg("--controllers=reactivejob,jobflow,daemonjob")
             .arg(format!("--namespace={NAMESPACE}"))
             .arg(format!("--listen={listen}"))
             .env_clear()
