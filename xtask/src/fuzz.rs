@@ -21,7 +21,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut command = tools::cargo();
     command
-        .args(["test", "--quiet", "--workspace", "--test", "mutants"])
+        .args(["test", "--quiet", "--workspace", "--exclude", "operon-e2e"])
+        .args(["--test", "mutants"])
         .args(["--", "--nocapture"])
         .env("OPERON_MUTANTS_FIRST", arguments.first.to_string())
         .env("OPERON_MUTANTS", arguments.components.to_string());

@@ -44,8 +44,12 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
         test
     };
     let output = test().arg("--conformance").output()?;
-    let shown = String::from_utf8(output.stdout)?;
-    assert!(shown.ends_with(" scenarios, 0 failures\n"), "{shown}");
+    let (shown, errors) = (String::from_utf8(output.stdout)?, output.stderr);
+    let errors = String::from_utf8(errors)?;
+    assert!(
+        shown.ends_with(" scenarios, 0 failures\n"),
+        "{shown}{errors}"
+    );
 
     let job = folder.path("mark-pod/job.yaml");
     let manifest = fs::read_to_string(&job)?;
