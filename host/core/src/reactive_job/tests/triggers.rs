@@ -261,7 +261,8 @@ fn digests_with_a_key_are_no_change_of_what_an_older_version_wrote() {
             world.config = keyed("keyed", content);
             world.settle();
             assert_eq!(world.made, made + changes, "{is_status_lost} {content}");
-            if changes == 1 {
+            // What changed is read from the status.
+            if changes == 1 && !is_status_lost {
                 assert_eq!(world.status().runs[0].changes, ["ConfigMap/a changed"]);
             }
             let inputs = world.status().current_inputs.clone();
