@@ -132,6 +132,14 @@ pub(crate) fn config() -> LoaderConfig {
     }
 }
 
+/// Short enough for tests, long enough for a busy machine.
+pub(crate) fn limits() -> Limits {
+    Limits {
+        call_timeout: Duration::from_millis(1500),
+        ..Limits::default()
+    }
+}
+
 /// Loads a component without settings.
 pub(crate) async fn load(
     loader: &Loader,
