@@ -15,8 +15,8 @@ use crate::{host, tools};
 /// Files whose names begin with one of these run on simulated nodes.
 const SIMULATED: [&str; 2] = ["daemon_job", "lost_node"];
 
-/// Files whose names end so run hosts of their own: they are told last, and alone.
-const ALONE: [&str; 2] = ["crash", "kusionstack"];
+/// A story that has a line which begins so ends the chart's host and runs its own: it is told last, and alone.
+const ALONE: &str = "\n    alone(async";
 
 /// Files whose names begin so measure what clients of pods notice: they run alone, beside the chart's
 /// host.
@@ -42,15 +42,13 @@ pub(crate) struct Story {
     file: String,
     /// `file::function`, as the test is called.
     name: String,
+    /// Whether it ends the chart's host and runs its own.
+    runs_hosts: bool,
 }
 
 impl Story {
     fn needs_simulated_nodes(&self) -> bool {
         SIMULATED.iter().any(|begin| self.file.starts_with(begin))
-    }
-
-    fn runs_hosts(&self) -> bool {
-        ALONE.iter().any(|end| self.file.ends_with(end))
     }
 
     fn measures(&self) -> bool {
@@ -95,16 +93,17 @@ fn source(path: &Path) -> Result<String> {
 
 /// The stories of a file: its functions that are marked as tests.
 fn stories_in(file: &str, source: &str) -> Vec<Story> {
-    let mut lines = source.lines();
-    let names = std::iter::from_fn(|| {
-        lines.find(|line| line.starts_with("#[tokio::test"))?;
-        let function = lines.find_map(|line| line.strip_prefix("async fn "))?;
-        function.split_once('(').map(|(name, _)| name)
-    });
-    names
-        .map(|name| Story {
-            file: file.to_owned(),
-            name: format!("{file}::{name}"),
+    let tests = source.split("\n#[tokio::test").skip(1);
+    tests
+        .filter_map(|test| {
+            let (_, function) = test.split_once("\nasync fn ")?;
+            let (name, rest) = function.split_once('(')?;
+            let body = rest.split("\n}").next()?;
+            Some(Story {
+                file: file.to_owned(),
+                name: format!("{file}::{name}"),
+                runs_hosts: body.contains(ALONE),
+            })
         })
         .collect()
 }
@@ -174,7 +173,7 @@ impl Stage<'_> {
     /// First those that share the host, then, alone, those that measure, and last those that kill hosts.
     fn tell(&self, stories: &[&Story], progress: &Progress) -> Result<()> {
         let (alone, beside_host): (Vec<&Story>, Vec<_>) =
-            stories.iter().partition(|story| story.runs_hosts());
+            stories.iter().partition(|story| story.runs_hosts);
         let (undisturbed, shared): (Vec<&Story>, Vec<_>) =
             beside_host.into_iter().partition(|story| story.measures());
         if !shared.is_empty() {
@@ -291,9 +290,14 @@ mod tests {
 async fn a_helper(world: &World) {}
 #[tokio::test]
 async fn one_thing() {
+    story(async |world: &World| {});
+}
 #[tokio::test(flavor = \"multi_thread\")]
 #[expect(clippy::x)]
 async fn another_thing() {
+    let arguments = [];
+    alone(async |world: &World| {});
+}
 async fn a_last_helper() {
 ";
 
@@ -302,6 +306,16 @@ async fn a_last_helper() {
         let stories = stories_in("a_file", SOURCE);
         let names: Vec<_> = stories.iter().map(|story| story.name.as_str()).collect();
         assert_eq!(names, ["a_file::one_thing", "a_file::another_thing"]);
+    }
+
+    #[test]
+    fn a_story_that_ends_the_charts_host_is_told_apart() {
+        let stories = stories_in("a_file", SOURCE);
+        let alone: Vec<_> = stories.iter().map(|story| story.runs_hosts).collect();
+        assert_eq!(alone, [false, true]);
+        let all = choose(None).expect("the stories of the project");
+        let signatures = all.iter().filter(|story| story.file == "signatures");
+        assert_eq!(signatures.filter(|story| story.runs_hosts).count(), 1);
     }
 
     #[test]
