@@ -140,6 +140,15 @@ fn what_a_build_needs_is_said_with_the_way_to_get_it() -> Result<()> {
         no_venv.contains("is the package python3-venv of Debian"),
         "{no_venv}"
     );
+    let other = folder.path("mine/build/venv/other");
+    fs::create_dir_all(&other)?;
+    let refused = build()?;
+    assert!(
+        other.is_dir(),
+        "a folder that is no environment was cleared"
+    );
+    let expected = "operon: mine/build/venv is not a virtual environment, because it has no pyvenv.cfg: remove or rename it";
+    assert!(refused.starts_with(expected), "{refused}");
     let mut release = folder.command(&["build", "--path", "mine", "--profile", "dev"]);
     assert!(error(&mut release)?.contains("--profile is for Cargo"));
     Ok(())

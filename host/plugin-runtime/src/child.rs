@@ -20,6 +20,9 @@ pub struct ChildArguments {
     pub cpu_seconds: u64,
 }
 
+/// By how much a child's priority is lower than the host's, as in `nice -n 10`.
+const NICENESS: i32 = 10;
+
 /// Why a child ends without an answer.
 pub(crate) struct Complaint {
     status: u8,
@@ -95,6 +98,8 @@ fn limit(arguments: ChildArguments) -> Result<(), Complaint> {
     setrlimit(Resource::As, hard(arguments.memory)).map_err(|e| ("limit the memory", e))?;
     setrlimit(Resource::Cpu, cpu).map_err(|e| ("limit the processor time", e))?;
     setrlimit(Resource::Core, hard(0)).map_err(|e| ("limit the core file", e))?;
+    // The host's own work goes first: reconciles do not wait for a compilation.
+    rustix::process::nice(NICENESS).map_err(|e| ("lower the priority", e))?;
     // If the machine runs out of memory after all, this process is the one to be killed.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())

@@ -24,6 +24,9 @@ const REQUIREMENTS: &str = "requirements.txt";
 /// The virtual environment. It is made anew when the requirements change, so it is not `.venv`, which may be the author's.
 const ENVIRONMENT: &str = "build/venv";
 
+/// The file by which Python knows a virtual environment.
+const MARK: &str = "pyvenv.cfg";
+
 /// The compiler, in the environment.
 const COMPILER: &str = "bin/componentize-py";
 
@@ -96,6 +99,7 @@ fn install(folder: &Path) -> anyhow::Result<()> {
     if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
+    check_replaceable(&folder.join(ENVIRONMENT))?;
     eprintln!("Installing the packages of {REQUIREMENTS} into {ENVIRONMENT}");
     let mut venv = tool::command("python3", folder);
     venv.args(["-m", "venv", "--clear", ENVIRONMENT]);
@@ -114,6 +118,17 @@ fn install(folder: &Path) -> anyhow::Result<()> {
     tool::run(&mut pip, "pip install", NO_PYTHON).context("the packages could not be installed")?;
     fs::write(&installed, wanted)
         .with_context(|| format!("failed to write {}", installed.display()))
+}
+
+/// Whether the folder may be cleared: it is missing, empty, or a virtual environment.
+fn check_replaceable(environment: &Path) -> anyhow::Result<()> {
+    let entries = fs::read_dir(environment).into_iter().flatten();
+    ensure!(
+        entries.count() == 0 || environment.join(MARK).is_file(),
+        "{} is not a virtual environment, because it has no {MARK}: remove or rename it, so that the build can make one there",
+        environment.display()
+    );
+    Ok(())
 }
 
 fn componentize(folder: &Path, more: &[OsString]) -> anyhow::Result<()> {
