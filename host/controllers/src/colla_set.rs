@@ -16,10 +16,7 @@ use k8s_openapi::{
     },
     jiff::Timestamp,
 };
-use kube::{
-    Client, Resource, ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Client, Resource, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{CollaSet, PodDecoration, ResourceContext, keys, resource_context::OWNER};
 use operon_core::{
     colla_set::{Driven, Seen, may_adopt, may_take},
@@ -32,7 +29,7 @@ use crate::{
     error::Error,
     index::Index,
     run::pace_of,
-    store::{Cache, Cached},
+    store::{Cache, Cached, Store},
 };
 
 /// How much each pod adds to the time between two reconciles.

@@ -6,12 +6,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use kube::{
-    ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::OperationJob;
 use operon_core::{action::JobState, operation_job::job_state};
+
+use crate::store::Store;
 
 /// The states of jobs, by uid.
 pub type States = HashMap<String, JobState>;
@@ -68,7 +67,8 @@ impl ExistingJobs {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use crate::store::Writer;
+    use kube::runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;

@@ -5,12 +5,9 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use kube::{
-    Resource,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Resource, runtime::reflector::ObjectRef};
 
-use crate::store::Cached;
+use crate::store::{Cached, Store};
 
 /// The keys of an object; it is found by each of them.
 pub type Keys<K> = fn(&K) -> BTreeSet<String>;

@@ -11,13 +11,11 @@ use std::{
 
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{ActionPlugin, OperationJob};
 
 use crate::existing_jobs::{ExistingJobs, States};
+use crate::store::Store;
 
 /// Which pods were left behind.
 pub struct LeftBehind {
@@ -158,8 +156,9 @@ fn name_of(pod: &Pod) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::Writer;
     use futures::channel::mpsc::{UnboundedReceiver, unbounded};
-    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use kube::runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;

@@ -10,14 +10,12 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Node, Pod},
 };
-use kube::{
-    Resource, ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{DaemonJob, JobFlow, JobTemplate, keys};
 use operon_core::job_flow::template::made_from;
 use serde_json::json;
 
+use crate::store::Store;
 use crate::{index::Index, jobs::job_of_pod};
 
 /// Wakes the objects that a change concerns.
@@ -205,8 +203,9 @@ fn traits(node: &Node) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::Writer;
     use futures::channel::mpsc::{UnboundedReceiver, unbounded};
-    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use kube::runtime::watcher::Event;
     use serde_json::Value;
 
     use super::*;

@@ -13,7 +13,7 @@ use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSe
 use kube::{
     Resource, ResourceExt,
     core::{Selector, SelectorExt as _},
-    runtime::reflector::{ObjectRef, Store},
+    runtime::reflector::ObjectRef,
 };
 use operon_api::{CollaSet, PodTransitionRule, keys};
 use operon_core::{
@@ -31,6 +31,7 @@ use crate::{
     report::Reports,
     run::{Next, Reconciler},
     status::whole_seconds,
+    store::Store,
 };
 
 /// The controller's parts.

@@ -8,10 +8,7 @@ use k8s_openapi::{
     api::{batch::v1::Job, core::v1::Pod},
     jiff::Timestamp,
 };
-use kube::{
-    ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{ReactiveJob, keys};
 use operon_core::reactive_job::{
     Driven, Hashes, Seen,
@@ -25,7 +22,7 @@ use crate::{
     index::Index,
     jobs::{PodsOfJobs, job_of_pod},
     status::whole_seconds,
-    store::Cache,
+    store::{Cache, Store},
 };
 
 /// What ReactiveJobs are decided from.

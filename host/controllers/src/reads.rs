@@ -237,8 +237,9 @@ impl ClusterView for Recorder {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::Writer;
     use k8s_openapi::api::core::v1::Pod;
-    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use kube::runtime::watcher::Event;
     use operon_core::selector::Selector;
     use serde_json::json;
 

@@ -9,12 +9,16 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, channel::mpsc::UnboundedReceiver, future::BoxFuture};
+use futures::{
+    StreamExt,
+    channel::mpsc::{UnboundedReceiver, unbounded},
+    stream::{self, FuturesUnordered},
+};
 use kube::{
     Resource, ResourceExt,
     runtime::{
-        controller::{self, Action},
-        reflector::{ObjectRef, Store},
+        reflector::ObjectRef,
+        scheduler::{ScheduleRequest, scheduler},
     },
 };
 use serde::Serialize;
@@ -26,7 +30,7 @@ use crate::{
     error::{Class, Error},
     fault::{Faults, contained},
     health::Health,
-    store::AbortOnDrop,
+    store::{AbortOnDrop, Store},
 };
 
 /// Reconciles objects of kind `K`.
@@ -77,7 +81,7 @@ pub(crate) fn pace_of(parts: usize, each: Duration) -> Duration {
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
 /// How many objects are reconciled at the same time.
-const CONCURRENCY: u16 = 16;
+const CONCURRENCY: usize = 16;
 
 /// Runs a controller until its queue ends, then waits for the running reconciles.
 pub async fn run<R: Reconciler>(
@@ -94,46 +98,60 @@ pub async fn run<R: Reconciler>(
         objects: Mutex::default(),
         waiting: Mutex::default(),
     });
-    let (asked, told) = (Arc::clone(&runner), Arc::clone(&runner));
-    let stopped = Arc::clone(&runner);
-    let queue = queue.map(move |object| {
-        asked.waits(object.namespace.clone(), object.name.clone(), true);
-        Ok::<_, std::convert::Infallible>(object)
+    let (again, repeated) = unbounded();
+    let asked = queue.map(|object| {
+        runner.waits(object.namespace.clone(), object.name.clone(), true);
+        Some(due(object, Duration::ZERO))
     });
-    let passes = controller::applier(
-        |object,
-         runner: Arc<Runner<R>>|
-         -> BoxFuture<'static, Result<Action, std::convert::Infallible>> {
-            passed(runner, object).boxed()
-        },
-        |_, never, _| match *never {},
-        runner,
-        store,
-        queue,
-        controller::Config::default().concurrency(CONCURRENCY),
-    );
-    passes
-        .for_each(|pass| {
-            if let Err(controller::Error::ObjectNotFound(vanished)) = pass {
-                told.waits(vanished.namespace.clone(), vanished.name.clone(), false);
+    // The end of the queue ends all requests, also those of objects that wait for another reconcile.
+    let asked = asked.chain(stream::iter([None]));
+    let requests = stream::select(asked, repeated.map(Some));
+    let requests = requests.take_while(|request| std::future::ready(request.is_some()));
+    let requests = requests.filter_map(std::future::ready);
+    let mut requests = std::pin::pin!(scheduler(requests));
+    let (mut passes, mut running) = (FuturesUnordered::new(), HashSet::new());
+    loop {
+        let is_free = |object: &ObjectRef<_>| !running.contains(object);
+        let mut requests = requests.as_mut().hold_unless(is_free);
+        tokio::select! {
+            Some((object, wait)) = passes.next() => {
+                running.remove(&object);
+                if let Some(wait) = wait {
+                    // The receiver is in this function.
+                    let _ = again.unbounded_send(due(object, wait));
+                }
             }
-            std::future::ready(())
-        })
-        .await;
-    stopped.reconciler.stop().await;
+            request = requests.next(), if running.len() < CONCURRENCY => {
+                let Some(named) = request else { break };
+                let Some(object) = store.get(&named) else {
+                    runner.waits(named.namespace, named.name, false);
+                    continue;
+                };
+                running.insert(named.clone());
+                let pass = passed(Arc::clone(&runner), object);
+                passes.push(async move { (named, pass.await) });
+            }
+        }
+    }
+    while passes.next().await.is_some() {}
+    runner.reconciler.stop().await;
+}
+
+/// The request for a reconcile after a while.
+fn due<K: Resource>(object: ObjectRef<K>, after: Duration) -> ScheduleRequest<ObjectRef<K>> {
+    ScheduleRequest {
+        message: object,
+        run_at: Instant::now() + after,
+    }
 }
 
 /// One pass as a task of its own: what it computes delays no other, on a host with several threads. It ends when this
-/// is dropped.
-async fn passed<R: Reconciler>(
-    runner: Arc<Runner<R>>,
-    object: Arc<R::Object>,
-) -> Result<Action, std::convert::Infallible> {
+/// is dropped. Returns after which time another one is due.
+async fn passed<R: Reconciler>(runner: Arc<Runner<R>>, object: Arc<R::Object>) -> Option<Duration> {
     let pass = async move { runner.pass(object).await };
     let mut task = AbortOnDrop(tokio::spawn(pass));
     // Panics of a reconcile are contained in the pass; a task is cancelled only with its runtime.
-    let action = (&mut task.0).await;
-    Ok(action.unwrap_or_else(|_| Action::requeue(BACKOFF.0)))
+    (&mut task.0).await.unwrap_or(Some(BACKOFF.0))
 }
 
 struct Runner<R> {
@@ -166,10 +184,11 @@ impl Pacing {
 }
 
 impl<R: Reconciler> Runner<R> {
-    async fn pass(&self, object: Arc<R::Object>) -> Action {
+    /// One pass; returns after which time another one is due.
+    async fn pass(&self, object: Arc<R::Object>) -> Option<Duration> {
         let key = object.uid().unwrap_or_default();
         if let Some(wait) = self.too_soon(&key, R::pace(&object)) {
-            return Action::requeue(wait);
+            return Some(wait);
         }
         self.waits(object.namespace(), object.name_any(), false);
         let started = Instant::now();
@@ -178,30 +197,29 @@ impl<R: Reconciler> Runner<R> {
         metrics.reconciled(R::NAME, outcome(&result), started.elapsed());
         let result = match result {
             Ok(result) => result,
-            Err(panic) => return self.panicked(key, started, &object, &panic).await,
+            Err(panic) => return Some(self.panicked(key, started, &object, &panic).await),
         };
         match result {
             Ok(next) if !next.retry => {
                 self.note(key, started, None);
                 next.requeue_after
-                    .map_or_else(Action::await_change, Action::requeue)
             }
             Ok(next) => {
                 let wait = self.note(key, started, Some(BACKOFF.0));
-                Action::requeue(next.requeue_after.map_or(wait, |after| after.min(wait)))
+                Some(next.requeue_after.map_or(wait, |after| after.min(wait)))
             }
-            Err(error) => self.failed(key, started, &object, &error),
+            Err(error) => Some(self.failed(key, started, &object, &error)),
         }
     }
 
-    /// A panic ends this reconcile alone. Others of the object follow, with backoff.
+    /// A panic ends this reconcile alone. Others of the object follow, with backoff: the first after this time.
     async fn panicked(
         &self,
         key: String,
         started: Instant,
         object: &R::Object,
         panic: &str,
-    ) -> Action {
+    ) -> Duration {
         self.health.metrics().panicked(R::NAME);
         let wait = self.note(key, started, Some(BACKOFF.0));
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
@@ -218,9 +236,9 @@ impl<R: Reconciler> Runner<R> {
         let report = self.faults.report(object, R::STATUS_MANAGER, panic);
         let written = contained(report).await;
         let error = match written {
-            Ok(Ok(())) => return Action::requeue(wait),
+            Ok(Ok(())) => return wait,
             // The next reconcile has the other version, and panics on it or does not.
-            Ok(Err(error)) if error.class() == Class::Conflict => return Action::requeue(wait),
+            Ok(Err(error)) if error.class() == Class::Conflict => return wait,
             Ok(Err(error)) => error.chain(),
             Err(panic) => panic,
         };
@@ -232,10 +250,11 @@ impl<R: Reconciler> Runner<R> {
             error,
             "the panic could not be reported on the object"
         );
-        Action::requeue(wait)
+        wait
     }
 
-    fn failed(&self, key: String, started: Instant, object: &R::Object, error: &Error) -> Action {
+    /// The reconcile failed; returns after which time the next one is due.
+    fn failed(&self, key: String, started: Instant, object: &R::Object, error: &Error) -> Duration {
         let class = error.class();
         self.health.metrics().failed(R::NAME, class);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
@@ -251,12 +270,12 @@ impl<R: Reconciler> Runner<R> {
                     "changed meanwhile"
                 );
                 // The cache has the other version in a moment, and that wakes the object too.
-                Action::requeue(self.note(key, started, Some(PACE)))
+                self.note(key, started, Some(PACE))
             }
             Class::Unavailable | Class::Denied | Class::Invalid => {
                 let wait = self.note(key, started, Some(BACKOFF.0));
                 self.log_failure(&namespace, &name, error, wait);
-                Action::requeue(wait)
+                wait
             }
         }
     }
@@ -331,8 +350,9 @@ fn outcome(result: &Result<Result<Next, Error>, String>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::Writer;
     use futures::channel::mpsc::unbounded;
-    use kube::runtime::{reflector::store::Writer, watcher};
+    use kube::runtime::watcher;
     use operon_api::JobFlow;
     use operon_core::driver::Refusal;
     use prometheus_client::{encoding::text::encode, registry::Registry};

@@ -20,10 +20,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, ResourceExt,
     api::ListParams,
-    runtime::{
-        reflector::{ObjectRef, Store},
-        watcher,
-    },
+    runtime::{reflector::ObjectRef, watcher},
 };
 use operon_core::stand_down::{LEASE, Presence, Signs, WEBHOOKS};
 use tokio::{
@@ -39,7 +36,7 @@ use crate::{
     health::Health,
     metrics::Metrics,
     run::{Next, Reconciler},
-    store::{AbortOnDrop, Cache},
+    store::{AbortOnDrop, Cache, Store},
 };
 
 /// How long the first look at the signs may take. The controllers run as configured if it takes longer.

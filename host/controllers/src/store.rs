@@ -5,9 +5,11 @@
 //! follows a write always sees it, and nothing is done twice because a cache lagged.
 //!
 //! Whatever ends a watch, an error or a panic of ours, it begins again with a list. This file is what readers
-//! and writers use; `keeper.rs` is the content and its changes, `watch.rs` the task that lists and watches.
+//! and writers use; `objects.rs` is the content, `keeper.rs` its changes, and `watch.rs` the task that lists and
+//! watches.
 
 mod keeper;
+mod objects;
 mod watch;
 
 use std::{
@@ -17,18 +19,13 @@ use std::{
     time::Duration,
 };
 
-use kube::{
-    Api, Resource,
-    core::DeserializeGuard,
-    runtime::{
-        reflector::{self, Store},
-        watcher,
-    },
-};
+use kube::{Api, Resource, core::DeserializeGuard, runtime::watcher};
 use operon_core::freshness::Freshness;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch::channel};
 
+pub use self::objects::Store;
+pub(crate) use self::objects::Writer;
 use self::{
     keeper::{Keeper, Kept, Shed},
     watch::{Reading, Watch, readable, watch_seconds},
@@ -179,7 +176,7 @@ impl<K: Cached> Cache<K> {
         on_change: OnChange<K>,
         health: &Health,
     ) -> Self {
-        let writer = reflector::store::Writer::new(dyntype.clone());
+        let writer = Writer::default();
         let store = writer.as_reader();
         let kind = kind_of::<K>(&dyntype);
         let config = config.timeout(watch_seconds(&kind));

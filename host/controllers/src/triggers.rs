@@ -10,10 +10,7 @@ use std::{
 
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Resource, ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::OperationJob;
 use operon_core::{
     action::{Mapping, Watch},
@@ -24,6 +21,7 @@ use operon_core::{
 use crate::{
     book::Book,
     catalogue::Catalogue,
+    store::Store,
     target_index::{Entry, Found, Key, PodFacts, TargetIndex},
 };
 

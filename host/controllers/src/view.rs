@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     ResourceExt,
     core::{ApiResource, DynamicObject},
-    runtime::reflector::{ObjectRef, Store},
+    runtime::reflector::ObjectRef,
 };
 use operon_core::{
     action::{ClusterView, JobState, ObjectReference, PodLimit, PodView, ReadError},
@@ -22,6 +22,7 @@ use crate::{
     digests::{Digests, digest},
     existing_jobs::{ExistingJobs, States},
     reads::{Read, Recorder},
+    store::Store,
 };
 
 /// The stores of the kinds that an action declared.
@@ -170,11 +171,9 @@ impl View {
         let (store, selector) =
             declared.ok_or_else(|| ReadError::NotDeclared("v1/Pod".to_owned()))?;
         Ok(self.pods.get_or_init(|| {
-            let pods = store.state_filter(|pod| {
-                pod.metadata.namespace.as_deref() == Some(&self.namespace)
-                    && selector.matches(pod.labels())
-            });
-            pods.into_iter().map(|pod| (pod.name_any(), pod)).collect()
+            let pods = store.within(Some(&self.namespace)).into_iter();
+            let pods = pods.filter(|pod| selector.matches(pod.labels()));
+            pods.map(|pod| (pod.name_any(), pod)).collect()
         }))
     }
 
@@ -233,9 +232,9 @@ impl View {
     ) -> Result<Vec<Arc<DynamicObject>>, ReadError> {
         let kind = self.others(api_version, kind)?;
         let namespace = (!kind.is_cluster_scoped).then_some(self.namespace.as_str());
-        Ok(kind.store.state_filter(|object| {
-            object.metadata.namespace.as_deref() == namespace && selector.matches(object.labels())
-        }))
+        let objects = kind.store.within(namespace).into_iter();
+        let selected = objects.filter(|object| selector.matches(object.labels()));
+        Ok(selected.collect())
     }
 }
 
@@ -354,7 +353,8 @@ fn whole(object: &impl serde::Serialize, api_version: &str, kind: &str) -> Optio
 mod tests {
     use super::*;
     use crate::reads::Seen;
-    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use crate::store::Writer;
+    use kube::runtime::watcher::Event;
     use operon_api::OperationJob;
     use serde_json::json;
 
@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn an_object_is_read_by_its_name_in_the_namespace_alone() {
         let resource = ApiResource::erase::<k8s_openapi::api::apps::v1::ReplicaSet>(&());
-        let mut writer = Writer::<DynamicObject>::new(resource.clone());
+        let mut writer = Writer::<DynamicObject>::default();
         for (namespace, name) in [("ns", "a"), ("other", "b")] {
             let object = json!({"metadata": {"namespace": namespace, "name": name}});
             let object = serde_json::from_value(object).expect("an object");
@@ -527,7 +527,7 @@ mod tests {
     #[test]
     fn a_node_is_read_in_every_namespace() {
         let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Node>(&());
-        let mut writer = Writer::<DynamicObject>::new(resource.clone());
+        let mut writer = Writer::<DynamicObject>::default();
         let node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
         writer.apply_watcher_event(&Event::Apply(node));
         let kind = DeclaredKind {

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use kube::{Client, runtime::reflector::Store};
+use kube::Client;
 use operon_controllers::{
     health::Health,
     run::Reconciler,
     stand_down::{Guarded, KusionStack},
+    store::Store,
 };
 
 use crate::{run::BesideKusionStack, wiring::Queue};

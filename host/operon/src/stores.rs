@@ -10,10 +10,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource,
-    runtime::{
-        reflector::{ObjectRef, Store},
-        watcher,
-    },
+    runtime::{reflector::ObjectRef, watcher},
 };
 use operon_api::{
     ActionPlugin, CollaSet, DaemonJob, JobFlow, JobTemplate, OperationJob, PodTransitionRule,
@@ -32,7 +29,7 @@ use operon_controllers::{
     pod_ops_lifecycle::LifecycleTriggers,
     pod_transition_rule::RuleTriggers,
     reactive_job::ReactiveJobTriggers,
-    store::{Cache, Cached},
+    store::{Cache, Cached, Store},
     triggers::Triggers,
 };
 

@@ -7,10 +7,7 @@ use std::{
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
-use kube::{
-    Client, Config,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Client, Config, runtime::reflector::ObjectRef};
 use operon_api::{
     ActionPlugin, DaemonJob, JobFlow, JobTemplate, OperationJob, ReactiveJob, keys,
     operation_job::Progress,
@@ -45,7 +42,7 @@ use operon_controllers::{
     served_fields::ServedFields,
     stand_down::Notice,
     status::StatusWriter,
-    store::Cache,
+    store::{Cache, Store},
     triggers::Triggers,
 };
 use operon_plugin_registry::Trust;

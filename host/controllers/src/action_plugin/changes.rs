@@ -5,16 +5,14 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, ServiceAccount},
     jiff::Timestamp,
 };
-use kube::{
-    ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{ActionPlugin, action_plugin::PluginSource};
 use operon_core::action_plugin::account::Named;
 
 use crate::{
     catalogue::{Catalogue, Loaded},
     metrics::Metrics,
+    store::Store,
     triggers::Triggers,
 };
 
@@ -114,8 +112,9 @@ fn references(
 mod tests {
     use std::sync::Arc;
 
+    use crate::store::Writer;
     use futures::channel::mpsc::unbounded;
-    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use kube::runtime::watcher::Event;
     use operon_api::action_plugin::ActionPluginSpec;
     use prometheus_client::{encoding::text::encode, registry::Registry};
 

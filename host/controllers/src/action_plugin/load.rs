@@ -5,10 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
-use kube::{
-    Api, ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::ActionPlugin;
 use operon_core::{
     action::LoadError,
@@ -30,6 +27,7 @@ use crate::{
     error::Error,
     plugin_watch::{OnRevoked, Watcher},
     restraint::Restraint,
+    store::Store,
 };
 
 struct Maps<'a>(&'a Store<ConfigMap>, &'a str);

@@ -247,8 +247,7 @@ async fn changes_of_what_several_targets_read_are_gathered() {
 
 /// What a call depends on whose target waits for room below a limit.
 fn limited_reads() -> Reads {
-    let pods =
-        kube::runtime::reflector::store::Writer::<k8s_openapi::api::core::v1::Pod>::default();
+    let pods = crate::store::Writer::<k8s_openapi::api::core::v1::Pod>::default();
     let declared = Declared {
         pods: Some((pods.as_reader(), Selector::default())),
         ..Declared::default()

@@ -4,14 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::runtime::{
-    reflector::{ObjectRef, store},
-    watcher,
-};
+use kube::runtime::{reflector::ObjectRef, watcher};
 use operon_api::{CollaSet, PodDecoration, ResourceContext, keys};
 use serde_json::{Value, json};
 
 use super::{CollaSetTriggers, without_foreign};
+
+use crate::store::Writer;
 
 fn colla_set(name: &str, spec: &Value) -> CollaSet {
     let mut object = json!({
@@ -42,15 +41,15 @@ fn pod(labels: &Value, owner: Option<(&str, &str)>) -> Pod {
 struct Scene {
     triggers: CollaSetTriggers,
     queue: UnboundedReceiver<ObjectRef<CollaSet>>,
-    objects: store::Writer<CollaSet>,
-    pods: store::Writer<Pod>,
+    objects: Writer<CollaSet>,
+    pods: Writer<Pod>,
 }
 
 impl Scene {
     fn new() -> Self {
         let (sender, queue) = unbounded();
         let triggers = CollaSetTriggers::new(sender);
-        let mut objects = store::Writer::default();
+        let mut objects = Writer::default();
         let by_expression = json!({"selector": {"matchExpressions": [
             {"key": "tier", "operator": "In", "values": ["web"]},
         ]}});
@@ -68,7 +67,7 @@ impl Scene {
             triggers,
             queue,
             objects,
-            pods: store::Writer::default(),
+            pods: Writer::default(),
         };
         scene.woken();
         scene
@@ -116,7 +115,7 @@ fn a_set_whose_pod_loses_owner_and_labels_is_woken() {
 #[test]
 fn a_claim_wakes_the_set_that_owns_or_uses_it_or_may_take_it_and_no_other() {
     let mut scene = Scene::new();
-    let mut claims = store::Writer::default();
+    let mut claims = Writer::default();
     let mut changed = |metadata: &Value| {
         let mut claim = json!({"metadata": {"name": "claim", "namespace": "ns"}});
         for (key, value) in metadata.as_object().into_iter().flatten() {
@@ -172,7 +171,7 @@ fn a_context_wakes_the_sets_that_keep_their_ids_in_it_and_no_other() {
 #[test]
 fn a_pod_decoration_wakes_the_sets_of_its_namespace() {
     let mut scene = Scene::new();
-    let mut decorations = store::Writer::<PodDecoration>::default();
+    let mut decorations = Writer::<PodDecoration>::default();
     let mut changed = |namespace: &str| {
         let object = json!({"metadata": {"name": "sidecar", "namespace": namespace}, "spec": {}});
         let object: PodDecoration = serde_json::from_value(object).expect("a PodDecoration");

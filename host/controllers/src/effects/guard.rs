@@ -7,10 +7,7 @@
 use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    ResourceExt as _,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 use operon_core::action::{
     Effect, ObjectReference, PatchKind,
     guard::{Change, Guarded, NewController, Refused, Unfit, guarded},
@@ -19,6 +16,8 @@ use serde_json::Value;
 
 use super::{Performer, answered::Asked, named, reference};
 use crate::error::Error;
+
+use crate::store::Store;
 
 /// What an action may do beyond what RBAC decides.
 #[derive(Default)]

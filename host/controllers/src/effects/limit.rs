@@ -8,7 +8,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt, runtime::reflector::Store};
+use kube::ResourceExt;
 use operon_core::{
     action::{ActionError, Failure, PodLimit},
     selector::Selector,
@@ -16,6 +16,8 @@ use operon_core::{
 use tokio::sync::OwnedMutexGuard;
 
 use super::Performer;
+
+use crate::store::Store;
 
 /// When a target that reached the limit is tried again if its action may not read the pods that count.
 pub(crate) const AGAIN: Duration = Duration::from_secs(2);
@@ -72,17 +74,17 @@ pub(crate) fn reached(limit: &PodLimit) -> Failure {
 
 /// How many pods count.
 fn matching(namespace: &str, selector: &Selector, pods: &Store<Pod>) -> usize {
-    let counts = |pod: &Pod| {
-        pod.metadata.namespace.as_deref() == Some(namespace)
-            && pod.metadata.deletion_timestamp.is_none()
-            && selector.matches(pod.labels())
+    let counts = |pod: &Arc<Pod>| {
+        pod.metadata.deletion_timestamp.is_none() && selector.matches(pod.labels())
     };
-    pods.state_filter(counts).len()
+    let near = pods.within(Some(namespace));
+    near.into_iter().filter(counts).count()
 }
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use crate::store::Writer;
+    use kube::runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;

@@ -48,7 +48,7 @@ async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Process {
     let triggers = Arc::new(OwnerTriggers::new(flows, queue.clone(), daemon_jobs));
     let health = Health::new(Metrics::register(&mut Registry::default()));
     let config = watcher::Config::default();
-    let no_flows = kube::runtime::reflector::store::Writer::default().as_reader();
+    let no_flows = crate::store::Writer::default().as_reader();
     let listener = Arc::clone(&triggers);
     let on_template = move |template: &_, _: &_| listener.template_changed(template, &no_flows);
     let all = Api::all(client.clone());

@@ -1,7 +1,7 @@
 //! The targets of a job with `spec.targetSelector`. Which pods these are is decided in
 //! `operon_core::operation_job::selection`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use kube::{
@@ -86,10 +86,8 @@ impl OperationJobs {
             return Err(Unknown::Behind(Failure::new("CacheBehind", message)));
         }
         let namespace = job.metadata.namespace.as_deref();
-        let is_near = |pod: &Arc<_>| ResourceExt::namespace(&**pod).as_deref() == namespace;
-        let pods = self.pods.store.state().into_iter().filter(is_near);
         Ok(Candidates {
-            pods: pods.collect(),
+            pods: self.pods.store.within(namespace),
             replica_sets,
         })
     }

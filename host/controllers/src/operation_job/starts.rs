@@ -184,11 +184,10 @@ impl OperationJobs {
         let plan = if availability == Availability::Unlimited {
             plan(observed, &availability)
         } else {
-            let all = self.jobs.store.state();
-            let near = all
+            let near = self.jobs.store.within(job.metadata.namespace.as_deref());
+            let others = near
                 .iter()
-                .filter(|other| other.metadata.namespace == job.metadata.namespace);
-            let others = near.filter(|other| other.metadata.uid.as_ref() != Some(&uid));
+                .filter(|other| other.metadata.uid.as_ref() != Some(&uid));
             let others = others.flat_map(|other| operated(other));
             let about_to = starting.values().flat_map(|starting| &starting.pods);
             let all = operated(job).chain(others).chain(about_to.cloned());
@@ -245,10 +244,8 @@ impl OperationJobs {
             self.budgets(&namespace, since)
         );
         let (sizes, budgets) = (sizes?, budgets?);
-        let pods = self.pods.store.state().into_iter();
-        let pods = pods.filter(|pod| pod.metadata.namespace == job.metadata.namespace);
         Ok(Inventory {
-            pods: pods.collect(),
+            pods: self.pods.store.within(Some(&namespace)),
             sizes,
             budgets,
         })

@@ -1,7 +1,8 @@
 //! Which objects a pod wakes, and which pods an object wakes.
 
+use crate::store::Writer;
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
-use kube::runtime::{reflector::store::Writer, watcher::Event};
+use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;

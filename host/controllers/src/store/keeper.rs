@@ -8,15 +8,12 @@ use std::{
 
 use kube::{
     Resource, ResourceExt,
-    runtime::{
-        reflector::{self, ObjectRef, Store},
-        watcher,
-    },
+    runtime::{reflector::ObjectRef, watcher},
 };
 use operon_core::freshness::{Freshness, Stamp};
 use tokio::sync::{Notify, watch};
 
-use super::{Cached, OnChange};
+use super::{Cached, OnChange, Store, Writer};
 use crate::{fault::contain, health::WatchHealth};
 
 /// Takes off an object what nobody here reads.
@@ -53,7 +50,7 @@ impl<K: Cached> Kept<K> {
 
 /// Keeps a cache: the one place where it changes.
 pub(super) struct Keeper<K: Cached> {
-    pub(super) writer: reflector::store::Writer<K>,
+    pub(super) writer: Writer<K>,
     /// Reports that the first list is complete.
     pub(super) listed: watch::Sender<bool>,
     pub(super) store: Store<K>,
@@ -72,31 +69,29 @@ pub(super) struct Keeper<K: Cached> {
 
 impl<K: Cached> Keeper<K> {
     pub(super) fn watched(&mut self, event: watcher::Event<K>) {
-        let event = event.modify(|object| self.lighten(object));
-        match &event {
+        match event.modify(|object| self.lighten(object)) {
             watcher::Event::Apply(object) => {
-                let known = self.known(object);
+                let known = self.known(&object);
                 let before = known.as_ref().map(|known| version(&**known));
-                if self.freshness.watched(before, version(object)) {
-                    self.writer.apply_watcher_event(&event);
-                    self.tell_of(known.as_deref(), object);
+                if self.freshness.watched(before, version(&object)) {
+                    self.put(known.as_deref(), object);
                 }
             }
             watcher::Event::Delete(object) => {
-                let known = self.known(object).map(|known| stamp(&*known));
-                if self.freshness.deleted(known.as_ref(), &stamp(object)) {
-                    self.writer.apply_watcher_event(&event);
-                    self.tell(object);
+                let known = self.known(&object).map(|known| stamp(&*known));
+                if self.freshness.deleted(known.as_ref(), &stamp(&object)) {
+                    self.writer.remove(&object);
+                    self.tell(&object);
                 }
             }
             watcher::Event::Init => {
                 self.is_broken = false;
                 self.freshness.list_begins();
-                self.writer.apply_watcher_event(&event);
+                self.writer.list_begins();
             }
             watcher::Event::InitApply(object) => {
-                self.freshness.listed(self.key(object), version(object));
-                self.writer.apply_watcher_event(&event);
+                self.freshness.listed(self.key(&object), version(&object));
+                self.writer.list_has(Arc::new(object));
             }
             // A list that was not read to its end is no content; another one follows.
             watcher::Event::InitDone if self.is_broken => {}
@@ -113,10 +108,9 @@ impl<K: Cached> Keeper<K> {
         let versions = versions.map(|(key, object)| (key.clone(), version(&**object)));
         let merge = self.freshness.list_ends(versions);
         for object in merge.keep.iter().filter_map(|key| before.get(key)) {
-            let kept = watcher::Event::InitApply(K::clone(object));
-            self.writer.apply_watcher_event(&kept);
+            self.writer.list_has(Arc::clone(object));
         }
-        self.writer.apply_watcher_event(&watcher::Event::InitDone);
+        self.writer.list_ends();
         self.listed.send_replace(true);
         self.health.up();
         for object in merge.vanished.iter().filter_map(|key| before.get(key)) {
@@ -147,11 +141,14 @@ impl<K: Cached> Keeper<K> {
             return;
         }
         self.lighten(&mut object);
-        let event = watcher::Event::Apply(object);
-        self.writer.apply_watcher_event(&event);
-        if let watcher::Event::Apply(object) = &event {
-            self.tell_of(known.as_deref(), object);
-        }
+        self.put(known.as_deref(), object);
+    }
+
+    /// An object takes the place of what was known before.
+    fn put(&mut self, known: Option<&K>, object: K) {
+        let object = Arc::new(object);
+        self.writer.put(Arc::clone(&object));
+        self.tell_of(known, &object);
     }
 
     /// Passes on that an object took the place of what was known before. An earlier object of its name was

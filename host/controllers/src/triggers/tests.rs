@@ -1,8 +1,9 @@
 //! The index as it ships: stores, triggers and the queue that they fill.
 
+use crate::store::Writer;
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::{reflector::store::Writer, watcher::Event};
+use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;

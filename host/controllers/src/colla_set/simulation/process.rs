@@ -10,10 +10,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client,
     core::ApiResource,
-    runtime::{
-        reflector::{ObjectRef, Store},
-        watcher,
-    },
+    runtime::{reflector::ObjectRef, watcher},
 };
 use operon_api::{CollaSet, PodDecoration, PodTransitionRule, ResourceContext, keys};
 use operon_core::pod_lifecycle::pod::takes_part;
@@ -34,7 +31,7 @@ use crate::{
     run::{self, Reconciler},
     simulation::{Counted, Server},
     stand_down::{Guarded, KusionStack, Notice},
-    store::Cache,
+    store::{Cache, Store},
 };
 
 /// Nothing: the process does everything by itself.
