@@ -18,9 +18,9 @@ const SIMULATED: [&str; 2] = ["daemon_job", "lost_node"];
 /// A story that has a line which begins so ends the chart's host and runs its own: it is told last, and alone.
 const ALONE: &str = "\n    alone(async";
 
-/// Files whose names begin so measure what clients of pods notice: they run alone, beside the chart's
-/// host.
-const UNDISTURBED: &str = "traffic";
+/// Files whose names begin so measure what clients of pods notice, or take every node of the cluster: their stories
+/// are told one by one, beside the chart's host.
+const UNDISTURBED: [&str; 2] = ["traffic", "daemon_job_seed"];
 
 /// How many stories are told at a time.
 const AT_A_TIME: usize = 4;
@@ -51,8 +51,8 @@ impl Story {
         SIMULATED.iter().any(|begin| self.file.starts_with(begin))
     }
 
-    fn measures(&self) -> bool {
-        self.file.starts_with(UNDISTURBED)
+    fn is_undisturbed(&self) -> bool {
+        UNDISTURBED.iter().any(|begin| self.file.starts_with(begin))
     }
 }
 
@@ -170,12 +170,13 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// First those that share the host, then, alone, those that measure, and last those that kill hosts.
+    /// First those that share the host, then, one by one, those that nothing may disturb, and last those that kill hosts.
     fn tell(&self, stories: &[&Story], progress: &Progress) -> Result<()> {
         let (alone, beside_host): (Vec<&Story>, Vec<_>) =
             stories.iter().partition(|story| story.runs_hosts);
-        let (undisturbed, shared): (Vec<&Story>, Vec<_>) =
-            beside_host.into_iter().partition(|story| story.measures());
+        let (undisturbed, shared): (Vec<&Story>, Vec<_>) = beside_host
+            .into_iter()
+            .partition(|story| story.is_undisturbed());
         if !shared.is_empty() {
             let mut stories = self.stories(&shared, AT_A_TIME, progress)?;
             tools::run(progress, "end-to-end stories", &mut stories)?;
@@ -183,7 +184,7 @@ impl Stage<'_> {
         if !undisturbed.is_empty() {
             let mut stories = self.stories(&undisturbed, 1, progress)?;
             stories.arg("--nocapture");
-            let what = "end-to-end stories that measure";
+            let what = "end-to-end stories that are told one by one";
             tools::run(progress, what, &mut stories)?;
         }
         if !alone.is_empty() {

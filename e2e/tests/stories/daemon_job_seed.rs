@@ -1,5 +1,5 @@
 //! The manifest of job-deploy-operator's documents, unchanged, on a cluster with the nodes that they speak
-//! of. It takes every node of the cluster, so it is in a file of its own: files are told one after another.
+//! of. It takes every node of the cluster, so nothing else is told beside it.
 
 use k8s_openapi::api::{batch::v1::Job as BatchJob, core::v1::Pod};
 use kube::api::ListParams;
