@@ -80,7 +80,7 @@ impl LeftBehind {
         };
         known.marks.insert(action.to_owned(), mark);
         // Under the lock: a later version of a pod comes through `pod_changed`.
-        for pod in pods.state_filter(|pod| pod.labels().contains_key(label)) {
+        for pod in pods.labelled(label) {
             let jobs = self.jobs.states(&pod.namespace().unwrap_or_default());
             known.look_at(&name_of(&pod), Some(&pod), &jobs);
         }

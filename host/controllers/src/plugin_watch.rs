@@ -147,7 +147,7 @@ impl Watcher<'_> {
             Arc::new(move |object, _| triggers.object_changed(&rule, object));
         let shed = shed_all_but(watch.fields.clone());
         let health = self.pods.optional_health();
-        let cache = Cache::start_lean(api, config, resource.clone(), shed, on_change, &health);
+        let cache = Cache::start_packed(api, config, resource.clone(), shed, on_change, &health);
         if cache.ready_within(LIST_LIMIT).await {
             return Ok(cache);
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use operon_core::action::{ClusterView, JobState, ObjectReference, PodLimit, PodView, ReadError};
+use operon_core::action::{ClusterView, FoundPods, JobState, ObjectReference, PodLimit, ReadError};
 use serde_json::Value;
 
 use crate::{digests::digest, view::View};
@@ -224,7 +224,7 @@ impl ClusterView for Recorder {
         self.view.find(api_version, kind, label_selector)
     }
 
-    fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError> {
+    fn find_pods(&self, label_selector: &str) -> Result<FoundPods<'_>, ReadError> {
         self.note(Read::FindPods(label_selector.to_owned()));
         self.view.find_pods(label_selector)
     }
@@ -305,7 +305,7 @@ mod tests {
             let mut writer = store(&[("a", "y"), ("b", "x"), ("c", "y")]);
             let recorder = Recorder::new(view(&writer), target(7));
             assert!(recorder.get(&named("a")).expect("pods").is_some());
-            assert_eq!(recorder.find_pods("app=x").expect("pods").len(), 1);
+            assert_eq!(recorder.find_pods("app=x").expect("pods").count(), 1);
             assert_eq!(recorder.find_job("job"), Ok(JobState::Absent));
             let reads = recorder.reads().expect("few reads");
             assert_eq!(reads.change(&target(7), &view(&writer)), Change::None);

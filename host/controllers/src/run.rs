@@ -3,7 +3,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt::Debug,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -30,13 +29,13 @@ use crate::{
     error::{Class, Error},
     fault::{Faults, contained},
     health::Health,
-    store::{AbortOnDrop, Store},
+    store::{AbortOnDrop, Cached, Store},
 };
 
 /// Reconciles objects of kind `K`.
 pub trait Reconciler: Send + Sync + 'static {
     /// The kind.
-    type Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + Send + Sync + 'static;
+    type Object: Cached + Resource<DynamicType = ()> + Serialize;
 
     /// The controller's name, in logs and metrics.
     const NAME: &'static str;

@@ -5,11 +5,13 @@
 //! follows a write always sees it, and nothing is done twice because a cache lagged.
 //!
 //! Whatever ends a watch, an error or a panic of ours, it begins again with a list. This file is what readers
-//! and writers use; `objects.rs` is the content, `keeper.rs` its changes, and `watch.rs` the task that lists and
-//! watches.
+//! and writers use; `objects.rs` is the content, `entry.rs` and `packing.rs` how an object is kept, `keeper.rs` the
+//! changes, and `watch.rs` the task that lists and watches.
 
+mod entry;
 mod keeper;
 mod objects;
+mod packing;
 mod watch;
 
 use std::{
@@ -21,13 +23,17 @@ use std::{
 
 use kube::{Api, Resource, core::DeserializeGuard, runtime::watcher};
 use operon_core::freshness::Freshness;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Notify, watch::channel};
 
-pub use self::objects::Store;
 pub(crate) use self::objects::Writer;
+pub use self::{
+    entry::{Entry, Labels},
+    objects::Store,
+};
 use self::{
     keeper::{Keeper, Kept, Shed},
+    packing::ToJson,
     watch::{Reading, Watch, readable, watch_seconds},
 };
 use crate::health::Health;
@@ -80,6 +86,18 @@ impl<K: Cached> Clone for Cache<K> {
     }
 }
 
+/// How the objects of a kind are kept.
+struct Kind<K: Cached> {
+    dyntype: K::DynamicType,
+    shed: Shed<K>,
+    /// If they are compressed.
+    json: Option<ToJson<K>>,
+}
+
+fn json<K: Serialize>(object: &K) -> Option<Vec<u8>> {
+    serde_json::to_vec(object).ok()
+}
+
 /// Ends a task when this is dropped.
 pub(crate) struct AbortOnDrop<T = ()>(pub(crate) tokio::task::JoinHandle<T>);
 
@@ -110,22 +128,36 @@ impl<K: Cached> Cache<K> {
         on_change: OnChange<K>,
         health: &Health,
     ) -> Self {
-        let reading = Reading {
-            read: Some,
-            may_be_absent: false,
-        };
-        Self::start_with(
-            api,
-            reading,
-            config,
+        let kind = Kind {
             dyntype,
-            Arc::new(shed),
-            on_change,
-            health,
-        )
+            shed: Arc::new(shed),
+            json: None,
+        };
+        Self::start_with(api, Reading::all(), config, kind, on_change, health)
     }
 
-    /// As [`Cache::start`], of a kind whose objects may have been stored before its schema was what it
+    /// As [`Cache::start_lean`], for a kind of which a cluster has many objects: one that was not read for a while is
+    /// compressed until it is read.
+    pub fn start_packed(
+        api: Api<K>,
+        config: watcher::Config,
+        dyntype: K::DynamicType,
+        shed: impl Fn(&mut K) + Send + Sync + 'static,
+        on_change: OnChange<K>,
+        health: &Health,
+    ) -> Self
+    where
+        K: Serialize,
+    {
+        let kind = Kind {
+            dyntype,
+            shed: Arc::new(shed),
+            json: Some(json),
+        };
+        Self::start_with(api, Reading::all(), config, kind, on_change, health)
+    }
+
+    /// As [`Cache::start_packed`], of a kind whose objects may have been stored before its schema was what it
     /// is now. One that can't be read is left out, with a warning: it must not keep all others away.
     pub fn start_guarded(
         api: Api<DeserializeGuard<K>>,
@@ -133,20 +165,20 @@ impl<K: Cached> Cache<K> {
         dyntype: K::DynamicType,
         on_change: OnChange<K>,
         health: &Health,
-    ) -> Self {
+    ) -> Self
+    where
+        K: Serialize,
+    {
         let reading = Reading {
             read: readable,
             may_be_absent: false,
         };
-        Self::start_with(
-            api,
-            reading,
-            config,
+        let kind = Kind {
             dyntype,
-            Arc::new(|_| {}),
-            on_change,
-            health,
-        )
+            shed: Arc::new(|_| {}),
+            json: Some(json),
+        };
+        Self::start_with(api, reading, config, kind, on_change, health)
     }
 
     /// As [`Cache::start_guarded`], of a kind that the API server may not serve, now or later. While it does not,
@@ -162,21 +194,29 @@ impl<K: Cached> Cache<K> {
             read: readable,
             may_be_absent: true,
         };
+        let kind = Kind {
+            dyntype,
+            shed: Arc::new(|_| {}),
+            json: None,
+        };
         let config = watcher::Config::default();
-        let shed = Arc::new(|_: &mut K| {});
-        Self::start_with(api, reading, config, dyntype, shed, on_change, health)
+        Self::start_with(api, reading, config, kind, on_change, health)
     }
 
     fn start_with<R: Cached<DynamicType = K::DynamicType>>(
         api: Api<R>,
         reading: Reading<R, K>,
         config: watcher::Config,
-        dyntype: K::DynamicType,
-        shed: Shed<K>,
+        kind: Kind<K>,
         on_change: OnChange<K>,
         health: &Health,
     ) -> Self {
-        let writer = Writer::default();
+        let Kind {
+            dyntype,
+            shed,
+            json,
+        } = kind;
+        let writer = Writer::new(json);
         let store = writer.as_reader();
         let kind = kind_of::<K>(&dyntype);
         let config = config.timeout(watch_seconds(&kind));

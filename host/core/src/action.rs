@@ -70,6 +70,9 @@ pub trait ActionLoader: Send + Sync {
     ) -> BoxFuture<'a, Result<Arc<dyn Action>, LoadError>>;
 }
 
+/// Pods that a label selector matches.
+pub type FoundPods<'a> = Box<dyn Iterator<Item = Arc<PodView>> + 'a>;
+
 /// What an action may read of the cluster. Implemented by the controllers' stores.
 pub trait ClusterView: Send + Sync {
     /// One object of the view's namespace, as JSON.
@@ -82,8 +85,8 @@ pub trait ClusterView: Send + Sync {
         kind: &str,
         label_selector: &str,
     ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError>;
-    /// All pods that a label selector matches, shared by all callers.
-    fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError>;
+    /// All pods that a label selector matches, each when its turn comes. A pod is shared by all that find it.
+    fn find_pods(&self, label_selector: &str) -> Result<FoundPods<'_>, ReadError>;
     /// The state of the OperationJob with this uid.
     fn find_job(&self, uid: &str) -> Result<JobState, ReadError>;
 }

@@ -33,6 +33,8 @@ use operon_controllers::{
     triggers::Triggers,
 };
 
+use serde::Serialize;
+
 use crate::run::OptionalController;
 
 /// The receivers of changes.
@@ -295,7 +297,7 @@ impl CollaSetStores {
         let (api, config) = (Api::all(client.clone()), watcher::Config::default());
         let on_revision = Arc::new(on_revision);
         let revisions =
-            Cache::start_lean(api, config, (), without_foreign_data, on_revision, health);
+            Cache::start_packed(api, config, (), without_foreign_data, on_revision, health);
         Self {
             objects,
             revisions,
@@ -312,7 +314,7 @@ fn all<K>(
     on_change: impl Fn(&K, &Store<K>) + Send + Sync + 'static,
 ) -> Cache<K>
 where
-    K: Cached + Resource<DynamicType = ()>,
+    K: Cached + Resource<DynamicType = ()> + Serialize,
 {
     let api = Api::all(client.clone());
     let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
@@ -329,7 +331,7 @@ fn labelled(
 ) -> Cache<Job> {
     let api = Api::all(client.clone());
     let config = watcher::Config::default().labels(label);
-    Cache::start_lean(api, config, (), shed, Arc::new(on_change), health)
+    Cache::start_packed(api, config, (), shed, Arc::new(on_change), health)
 }
 
 /// The annotations of a step's or a node's Job name what it was created from.
@@ -410,7 +412,7 @@ fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Po
     };
     let api = Api::all(client.clone());
     let (config, on_pod) = (watcher::Config::default(), Arc::new(on_pod));
-    Cache::start(api, config, (), on_pod, &listeners.health)
+    Cache::start_packed(api, config, (), |_| {}, on_pod, &listeners.health)
 }
 
 /// All PodTransitionRules.

@@ -96,14 +96,13 @@ impl State {
             .find_pods(label_selector)
             .map_err(convert::read_error)?;
         let budget = &mut self.budget;
-        pods.iter()
-            .map(|pod| {
-                budget
-                    .read_bytes(convert::pod_size(pod))
-                    .map_err(ReadError::TooMuch)?;
-                Ok(convert::pod(pod.clone()))
-            })
-            .collect()
+        pods.map(|pod| {
+            budget
+                .read_bytes(convert::pod_size(&pod))
+                .map_err(ReadError::TooMuch)?;
+            Ok(convert::pod(core::PodView::clone(&pod)))
+        })
+        .collect()
     }
 
     fn read_job(&mut self, uid: &str) -> Result<JobState, ReadError> {

@@ -8,7 +8,6 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use operon_core::{
     action::{ActionError, Failure, PodLimit},
     selector::Selector,
@@ -74,11 +73,9 @@ pub(crate) fn reached(limit: &PodLimit) -> Failure {
 
 /// How many pods count.
 fn matching(namespace: &str, selector: &Selector, pods: &Store<Pod>) -> usize {
-    let counts = |pod: &Arc<Pod>| {
-        pod.metadata.deletion_timestamp.is_none() && selector.matches(pod.labels())
-    };
-    let near = pods.within(Some(namespace));
-    near.into_iter().filter(counts).count()
+    let near = pods.entries(Some(namespace)).into_iter();
+    let counts = near.filter(|pod| !pod.is_being_deleted() && pod.is_selected(selector));
+    counts.count()
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use kube::{
     Resource, ResourceExt,
     runtime::{reflector::ObjectRef, watcher},
 };
-use operon_core::freshness::{Freshness, Stamp};
+use operon_core::freshness::Freshness;
 use tokio::sync::{Notify, watch};
 
-use super::{Cached, OnChange, Store, Writer};
+use super::{Cached, Entry, OnChange, Store, Writer};
 use crate::{fault::contain, health::WatchHealth};
 
 /// Takes off an object what nobody here reads.
@@ -71,17 +71,20 @@ impl<K: Cached> Keeper<K> {
     pub(super) fn watched(&mut self, event: watcher::Event<K>) {
         match event.modify(|object| self.lighten(object)) {
             watcher::Event::Apply(object) => {
-                let known = self.known(&object);
-                let before = known.as_ref().map(|known| version(&**known));
-                if self.freshness.watched(before, version(&object)) {
-                    self.put(known.as_deref(), object);
+                let (namespace, entry) = entry_of(object);
+                let known = self.store.entry(namespace.as_deref(), entry.name());
+                let before = known.as_ref().map(|known| known.stamp().version);
+                if self.freshness.watched(before, entry.stamp().version) {
+                    self.put(known.as_deref(), namespace.as_deref(), entry);
                 }
             }
             watcher::Event::Delete(object) => {
-                let known = self.known(&object).map(|known| stamp(&*known));
-                if self.freshness.deleted(known.as_ref(), &stamp(&object)) {
-                    self.writer.remove(&object);
-                    self.tell(&object);
+                let (namespace, entry) = entry_of(object);
+                let known = self.store.entry(namespace.as_deref(), entry.name());
+                let stamp = known.as_ref().map(|known| known.stamp());
+                if self.freshness.deleted(stamp.as_ref(), &entry.stamp()) {
+                    self.writer.remove(namespace.as_deref(), entry.name());
+                    self.tell(&entry.get());
                 }
             }
             watcher::Event::Init => {
@@ -90,8 +93,12 @@ impl<K: Cached> Keeper<K> {
                 self.writer.list_begins();
             }
             watcher::Event::InitApply(object) => {
-                self.freshness.listed(self.key(&object), version(&object));
-                self.writer.list_has(Arc::new(object));
+                let key = self.key(&object);
+                let (namespace, entry) = entry_of(object);
+                self.freshness.listed(key, entry.stamp().version);
+                // Most objects of a list are never read.
+                self.store.pack(&entry);
+                self.writer.list_has(namespace.as_deref(), entry);
             }
             // A list that was not read to its end is no content; another one follows.
             watcher::Event::InitDone if self.is_broken => {}
@@ -102,30 +109,51 @@ impl<K: Cached> Keeper<K> {
     /// A list is complete: it becomes the content, but for what is newer here. Only what it changed is
     /// passed on.
     fn listed(&mut self) {
-        let before = self.store.state().into_iter();
-        let before: HashMap<_, _> = before.map(|object| (self.key(&*object), object)).collect();
+        let before: HashMap<_, _> = self.by_key().collect();
         let versions = before.iter();
-        let versions = versions.map(|(key, object)| (key.clone(), version(&**object)));
+        let versions = versions.map(|(key, entry)| (key.clone(), entry.stamp().version));
         let merge = self.freshness.list_ends(versions);
-        for object in merge.keep.iter().filter_map(|key| before.get(key)) {
-            self.writer.list_has(Arc::clone(object));
+        for key in &merge.keep {
+            if let Some(entry) = before.get(key) {
+                let namespace = key.namespace.as_deref();
+                self.writer.list_has(namespace, Arc::clone(entry));
+            }
         }
         self.writer.list_ends();
         self.listed.send_replace(true);
         self.health.up();
-        for object in merge.vanished.iter().filter_map(|key| before.get(key)) {
-            self.tell(object);
+        for entry in merge.vanished.iter().filter_map(|key| before.get(key)) {
+            self.tell(&entry.get());
         }
-        let changed = if std::mem::take(&mut self.tell_all) {
-            self.store.state()
+        let changed: Vec<_> = if std::mem::take(&mut self.tell_all) {
+            self.by_key().collect()
         } else {
-            let changed = merge.changed.iter();
-            changed.filter_map(|key| self.store.get(key)).collect()
+            let changed = merge.changed.into_iter();
+            changed
+                .filter_map(|key| {
+                    let entry = self.store.entry(key.namespace.as_deref(), &key.name)?;
+                    Some((key, entry))
+                })
+                .collect()
         };
-        for object in changed {
-            let known = before.get(&self.key(&*object));
-            self.tell_of(known.map(|known| &**known), &object);
+        for (key, entry) in changed {
+            let known = before.get(&key).map(|known| &**known);
+            self.tell_of(known, &entry);
+            self.store.pack(&entry);
         }
+    }
+
+    /// The entries, by key.
+    fn by_key(&self) -> impl Iterator<Item = (ObjectRef<K>, Arc<Entry<K>>)> + use<K> {
+        let dyntype = self.dyntype.clone();
+        self.store
+            .placed()
+            .into_iter()
+            .map(move |(namespace, entry)| {
+                let mut key = ObjectRef::new_with(entry.name(), dyntype.clone());
+                key.namespace = namespace;
+                (key, entry)
+            })
     }
 
     /// The API server does not serve the kind: there are no objects.
@@ -135,29 +163,29 @@ impl<K: Cached> Keeper<K> {
     }
 
     pub(super) fn written(&mut self, mut object: K) {
-        let (key, known) = (self.key(&object), self.known(&object));
-        let before = known.as_ref().map(|known| version(&**known));
-        if !self.freshness.written(&key, before, version(&object)) {
-            return;
-        }
         self.lighten(&mut object);
-        self.put(known.as_deref(), object);
+        let key = self.key(&object);
+        let (namespace, entry) = entry_of(object);
+        let known = self.store.entry(namespace.as_deref(), entry.name());
+        let before = known.as_ref().map(|known| known.stamp().version);
+        if self.freshness.written(&key, before, entry.stamp().version) {
+            self.put(known.as_deref(), namespace.as_deref(), entry);
+        }
     }
 
     /// An object takes the place of what was known before.
-    fn put(&mut self, known: Option<&K>, object: K) {
-        let object = Arc::new(object);
-        self.writer.put(Arc::clone(&object));
-        self.tell_of(known, &object);
+    fn put(&mut self, known: Option<&Entry<K>>, namespace: Option<&str>, entry: Arc<Entry<K>>) {
+        self.writer.put(namespace, Arc::clone(&entry));
+        self.tell_of(known, &entry);
     }
 
-    /// Passes on that an object took the place of what was known before. An earlier object of its name was
-    /// deleted, which nothing else reports.
-    fn tell_of(&mut self, known: Option<&K>, object: &K) {
-        if let Some(known) = known.filter(|known| known.meta().uid != object.meta().uid) {
-            self.tell(known);
+    /// Passes on that an object took the place of what was known before. Nothing else reports that an earlier object of
+    /// its name was deleted. An object may have been of concern to somebody by a label or an owner that it has no more.
+    fn tell_of(&mut self, known: Option<&Entry<K>>, entry: &Entry<K>) {
+        if let Some(known) = known.filter(|known| known.is_found_otherwise(entry)) {
+            self.tell(&known.get());
         }
-        self.tell(object);
+        self.tell(&entry.get());
     }
 
     /// Passes a change on. If whoever listens panics, that concerns this change alone.
@@ -184,32 +212,17 @@ impl<K: Cached> Keeper<K> {
     }
 
     fn lighten(&self, object: &mut K) {
-        object.managed_fields_mut().clear();
+        object.meta_mut().managed_fields = None;
         (self.shed)(object);
     }
 
     fn key(&self, object: &K) -> ObjectRef<K> {
         ObjectRef::from_obj_with(object, self.dyntype.clone())
     }
-
-    fn known(&self, object: &K) -> Option<Arc<K>> {
-        self.store.get(&self.key(object))
-    }
 }
 
-fn stamp<K: Resource>(object: &K) -> Stamp<Option<String>, u128> {
-    Stamp {
-        uid: object.meta().uid.clone(),
-        version: version(object),
-    }
-}
-
-/// An object's version as a number: the API server's versions of one kind are ordered that way.
-fn version<K: Resource>(object: &K) -> u128 {
-    object
-        .meta()
-        .resource_version
-        .as_deref()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(0)
+/// The entry of an object, and the namespace where it is found.
+fn entry_of<K: Resource>(object: K) -> (Option<String>, Arc<Entry<K>>) {
+    let namespace = object.meta().namespace.clone();
+    (namespace, Arc::new(Entry::new(object)))
 }

@@ -1,15 +1,28 @@
 //! The objects of a cache, by namespace and name: those of a namespace are found without a look at others.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::{self, Debug},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use kube::{Resource, runtime::reflector::ObjectRef};
+#[cfg(test)]
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{
+    entry::{Entry, Named},
+    packing::{Packing, ToJson},
+};
 
 /// The readable side of a cache. A clone reads the same objects.
-pub struct Store<K>(Arc<RwLock<Objects<K>>>);
+pub struct Store<K>(Arc<Content<K>>);
+
+struct Content<K> {
+    objects: RwLock<Objects<K>>,
+    packing: Packing<K>,
+}
 
 /// The writable side of a cache.
 pub(crate) struct Writer<K> {
@@ -19,7 +32,7 @@ pub(crate) struct Writer<K> {
 }
 
 /// Objects by namespace, which is empty for those of a cluster-scoped kind, and name.
-struct Objects<K>(HashMap<Box<str>, HashMap<Box<str>, Arc<K>>>);
+struct Objects<K>(HashMap<Box<str>, HashSet<Named<K>>>);
 
 impl<K> Clone for Store<K> {
     fn clone(&self) -> Self {
@@ -34,42 +47,47 @@ impl<K> Debug for Store<K> {
 }
 
 impl<K> Store<K> {
-    /// The object of this name, as it is now.
-    pub fn get(&self, named: &ObjectRef<K>) -> Option<Arc<K>>
-    where
-        K: Resource,
-    {
-        let namespace = named.namespace.as_deref().unwrap_or_default();
-        let objects = self.read();
-        objects.0.get(namespace)?.get(&*named.name).cloned()
-    }
-
-    /// The objects of a namespace, or of a cluster-scoped kind, as they are now, in no order.
-    pub fn within(&self, namespace: Option<&str>) -> Vec<Arc<K>> {
+    /// The entries of a namespace, or of a cluster-scoped kind, as they are now, in no order. None of them changes
+    /// when its object does: they are a view of this moment.
+    pub fn entries(&self, namespace: Option<&str>) -> Vec<Arc<Entry<K>>> {
         let objects = self.read();
         let objects = objects.0.get(namespace.unwrap_or_default());
         objects
             .into_iter()
-            .flat_map(HashMap::values)
-            .cloned()
+            .flatten()
+            .map(|named| Arc::clone(&named.0))
             .collect()
     }
 
-    /// All objects, as they are now, in no order.
-    pub fn state(&self) -> Vec<Arc<K>> {
-        self.state_filter(|_| true)
+    /// The entry of the object of this name, as it is now.
+    pub(super) fn entry(&self, namespace: Option<&str>, name: &str) -> Option<Arc<Entry<K>>> {
+        let objects = self.read();
+        let objects = objects.0.get(namespace.unwrap_or_default())?;
+        objects.get(name).map(|named| Arc::clone(&named.0))
     }
 
-    /// All objects for which this holds, as they are now, in no order.
-    pub fn state_filter(&self, is_wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+    /// All entries, as they are now.
+    fn all(&self) -> Vec<Arc<Entry<K>>> {
         let objects = self.read();
-        let all = objects.0.values().flat_map(HashMap::values);
-        all.filter(|object| is_wanted(object)).cloned().collect()
+        let all = objects.0.values().flatten();
+        all.map(|named| Arc::clone(&named.0)).collect()
+    }
+
+    /// All entries with the namespaces of their objects, as they are now.
+    pub(super) fn placed(&self) -> Vec<(Option<String>, Arc<Entry<K>>)> {
+        let objects = self.read();
+        let namespaced = objects.0.iter().flat_map(|(namespace, objects)| {
+            let namespace = (!namespace.is_empty()).then(|| namespace.to_string());
+            objects
+                .iter()
+                .map(move |named| (namespace.clone(), Arc::clone(&named.0)))
+        });
+        namespaced.collect()
     }
 
     /// How many objects there are.
     pub fn len(&self) -> usize {
-        self.read().0.values().map(HashMap::len).sum()
+        self.read().0.values().map(HashSet::len).sum()
     }
 
     /// Whether there are none.
@@ -78,11 +96,65 @@ impl<K> Store<K> {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Objects<K>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .objects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Objects<K>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .objects
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: DeserializeOwned> Store<K> {
+    /// The object of this name, as it is now.
+    pub fn get(&self, named: &ObjectRef<K>) -> Option<Arc<K>>
+    where
+        K: Resource,
+    {
+        let entry = self.entry(named.namespace.as_deref(), &named.name)?;
+        Some(entry.get())
+    }
+
+    /// The objects of a namespace, or of a cluster-scoped kind, as they are now, in no order.
+    pub fn within(&self, namespace: Option<&str>) -> Vec<Arc<K>> {
+        let entries = self.entries(namespace);
+        entries.iter().map(|entry| entry.get()).collect()
+    }
+
+    /// All objects, as they are now, in no order. For kinds of which there are few.
+    pub fn state(&self) -> Vec<Arc<K>> {
+        self.all().iter().map(|entry| entry.get()).collect()
+    }
+
+    /// All objects for which this holds, as they are now, in no order. For kinds of which there are few.
+    pub fn state_filter(&self, is_wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        let mut objects = self.state();
+        objects.retain(|object| is_wanted(object));
+        objects
+    }
+
+    /// The objects that have this label, as they are now, in no order.
+    pub fn labelled(&self, label: &str) -> Vec<Arc<K>> {
+        let labelled = self.all().into_iter();
+        let labelled = labelled.filter(|entry| entry.labels().get(label).is_some());
+        labelled.map(|entry| entry.peek()).collect()
+    }
+
+    /// Compresses the objects that were not read since the previous call.
+    pub(super) fn settle(&self) {
+        for entry in self.all() {
+            entry.settle(&self.0.packing);
+        }
+    }
+
+    /// Compresses an object.
+    pub(super) fn pack(&self, entry: &Entry<K>) {
+        entry.pack(&self.0.packing);
     }
 }
 
@@ -92,15 +164,19 @@ impl<K> Default for Objects<K> {
     }
 }
 
-impl<K: Resource> Objects<K> {
-    fn put(&mut self, object: Arc<K>) {
-        let (namespace, name) = place(&*object);
-        let (namespace, name) = (namespace.into(), name.into());
-        self.0.entry(namespace).or_default().insert(name, object);
+impl<K> Objects<K> {
+    fn put(&mut self, namespace: Option<&str>, entry: Arc<Entry<K>>) {
+        let namespace = namespace.unwrap_or_default();
+        if !self.0.contains_key(namespace) {
+            self.0.insert(namespace.into(), HashSet::new());
+        }
+        if let Some(objects) = self.0.get_mut(namespace) {
+            objects.replace(Named(entry));
+        }
     }
 
-    fn remove(&mut self, object: &K) {
-        let (namespace, name) = place(object);
+    fn remove(&mut self, namespace: Option<&str>, name: &str) {
+        let namespace = namespace.unwrap_or_default();
         if let Some(objects) = self.0.get_mut(namespace) {
             objects.remove(name);
             if objects.is_empty() {
@@ -110,35 +186,39 @@ impl<K: Resource> Objects<K> {
     }
 }
 
-fn place<K: Resource>(object: &K) -> (&str, &str) {
-    let metadata = object.meta();
-    let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    (namespace, metadata.name.as_deref().unwrap_or_default())
-}
-
-impl<K> Default for Writer<K> {
+#[cfg(test)]
+impl<K: Serialize> Default for Writer<K> {
     fn default() -> Self {
-        Self {
-            store: Store(Arc::default()),
-            list: Objects::default(),
-        }
+        Self::new(Some(|object| serde_json::to_vec(object).ok()))
     }
 }
 
-impl<K: Resource> Writer<K> {
+impl<K> Writer<K> {
+    /// No objects yet. They are packed if there is a way to write them.
+    pub(super) fn new(json: Option<ToJson<K>>) -> Self {
+        let content = Content {
+            objects: RwLock::new(Objects::default()),
+            packing: Packing::new(json),
+        };
+        Self {
+            store: Store(Arc::new(content)),
+            list: Objects::default(),
+        }
+    }
+
     /// What readers see.
     pub(crate) fn as_reader(&self) -> Store<K> {
         self.store.clone()
     }
 
     /// An object is new or changed.
-    pub(super) fn put(&mut self, object: Arc<K>) {
-        self.store.write().put(object);
+    pub(super) fn put(&mut self, namespace: Option<&str>, entry: Arc<Entry<K>>) {
+        self.store.write().put(namespace, entry);
     }
 
     /// An object is gone.
-    pub(super) fn remove(&mut self, object: &K) {
-        self.store.write().remove(object);
+    pub(super) fn remove(&mut self, namespace: Option<&str>, name: &str) {
+        self.store.write().remove(namespace, name);
     }
 
     /// A list begins: nothing changes until its end.
@@ -147,8 +227,8 @@ impl<K: Resource> Writer<K> {
     }
 
     /// An object is in the list.
-    pub(super) fn list_has(&mut self, object: Arc<K>) {
-        self.list.put(object);
+    pub(super) fn list_has(&mut self, namespace: Option<&str>, entry: Arc<Entry<K>>) {
+        self.list.put(namespace, entry);
     }
 
     /// The list is complete, and becomes the content.
@@ -160,14 +240,20 @@ impl<K: Resource> Writer<K> {
     #[cfg(test)]
     pub(crate) fn apply_watcher_event(&mut self, event: &kube::runtime::watcher::Event<K>)
     where
-        K: Clone,
+        K: Resource + Clone,
     {
         use kube::runtime::watcher::Event;
+        let entry = |object: &K| Arc::new(Entry::new(object.clone()));
         match event {
-            Event::Apply(object) => self.put(Arc::new(object.clone())),
-            Event::Delete(object) => self.remove(object),
+            Event::Apply(object) => self.put(object.meta().namespace.as_deref(), entry(object)),
+            Event::Delete(object) => {
+                let (namespace, entry) = (object.meta().namespace.as_deref(), entry(object));
+                self.remove(namespace, entry.name());
+            }
             Event::Init => self.list_begins(),
-            Event::InitApply(object) => self.list_has(Arc::new(object.clone())),
+            Event::InitApply(object) => {
+                self.list_has(object.meta().namespace.as_deref(), entry(object));
+            }
             Event::InitDone => self.list_ends(),
         }
     }

@@ -326,3 +326,87 @@ fn the_watches_of_all_kinds_do_not_end_together() {
     let limits: std::collections::BTreeSet<_> = kinds.into_iter().map(watch_seconds).collect();
     assert!(limits.len() > 3, "{limits:?}");
 }
+
+fn labelled(version: u64, label: Option<&str>) -> ConfigMap {
+    let mut object = written("a", version);
+    if let Some(label) = label {
+        object.labels_mut().insert(label.to_owned(), "x".to_owned());
+    }
+    object
+}
+
+#[tokio::test]
+async fn an_object_that_loses_a_label_is_passed_on_as_it_was_too() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&seen);
+    let cache = start(client(|_| config_maps(7, &[])), move |object, _| {
+        let labels: Vec<_> = object.labels().keys().cloned().collect();
+        let mut seen = listener.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.push(labels.join(","));
+    });
+    cache.ready().await;
+    cache.wrote(labelled(8, Some("mark")));
+    cache.wrote(labelled(9, Some("mark")));
+    cache.wrote(labelled(10, None));
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(*seen, ["mark", "mark", "mark", ""]);
+}
+
+fn is_packed(cache: &Cache<ConfigMap>) -> Vec<bool> {
+    let entries = cache.store.entries(Some("default"));
+    entries.iter().map(|entry| entry.is_packed()).collect()
+}
+
+#[tokio::test]
+async fn what_is_not_read_is_compressed_until_it_is() {
+    let api = Api::all(client(|_| config_maps(7, &["a", "b"])));
+    let (config, on_change) = (watcher::Config::default(), Arc::new(|_: &_, _: &_| {}));
+    let cache: Cache<ConfigMap> =
+        Cache::start_packed(api, config, (), |_| {}, on_change, &health());
+    cache.ready().await;
+    assert_eq!(is_packed(&cache), [true, true]);
+    let a = ObjectRef::new("a").within("default");
+    assert_eq!(cache.store.get(&a).as_deref(), Some(&written("a", 7)));
+    let packed = is_packed(&cache).iter().filter(|packed| **packed).count();
+    assert_eq!(packed, 1, "what was read stays whole");
+    for entry in cache.store.entries(Some("default")) {
+        assert_eq!(*entry.peek(), written(entry.name(), 7));
+    }
+    cache.store.settle();
+    let packed = is_packed(&cache).iter().filter(|packed| **packed).count();
+    assert_eq!(packed, 1, "it was read a moment ago");
+    cache.store.settle();
+    assert_eq!(is_packed(&cache), [true, true]);
+    cache.wrote(labelled(8, Some("mark")));
+    assert_eq!(
+        cache.store.labelled("mark"),
+        [Arc::new(labelled(8, Some("mark")))]
+    );
+    cache.store.settle();
+    cache.store.settle();
+    assert_eq!(is_packed(&cache), [true, true]);
+    assert_eq!(
+        cache.store.get(&a).as_deref(),
+        Some(&labelled(8, Some("mark")))
+    );
+}
+
+#[test]
+fn an_object_that_would_not_be_the_same_stays_whole() {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let json = |_: &ConfigMap| {
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let object = json!({"metadata": {"name": number.to_string()}});
+        Some(object.to_string().into_bytes())
+    };
+    let mut writer = Writer::new(Some(json));
+    writer.apply_watcher_event(&Event::Apply(written("a", 7)));
+    let store = writer.as_reader();
+    for _ in 0..3 {
+        store.settle();
+    }
+    let entries = store.entries(Some("default"));
+    assert!(!entries[0].is_packed());
+    assert_eq!(*entries[0].get(), written("a", 7));
+    assert_eq!(NUMBER.load(Ordering::SeqCst), 2, "it is tried once");
+}

@@ -40,6 +40,9 @@ pub(super) fn watch_seconds(kind: &str) -> u32 {
     least + sum % (most - least + 1)
 }
 
+/// How often what was not read is compressed: an object is whole for one to two of these after it was read.
+const SETTLE: Duration = Duration::from_secs(30);
+
 /// How long the API server may take to answer whether it serves a kind.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -62,6 +65,16 @@ pub(super) struct Reading<R, K> {
     pub(super) may_be_absent: bool,
 }
 
+impl<K> Reading<K, K> {
+    /// Every object is read as it is, of a kind that the API server serves.
+    pub(super) fn all() -> Self {
+        Self {
+            read: Some,
+            may_be_absent: false,
+        }
+    }
+}
+
 impl<R, K> Clone for Reading<R, K> {
     fn clone(&self) -> Self {
         *self
@@ -74,13 +87,28 @@ impl<R, K> Copy for Reading<R, K> {}
 pub(super) struct Watch<K: Cached>(pub(super) Arc<Kept<K>>);
 
 impl<K: Cached> Watch<K> {
-    /// Watches for ever. Each turn is a watch of its own, which begins with a list.
+    /// Watches for ever, and keeps small what is not read.
     pub(super) async fn run<R: Cached>(
         self,
         api: Api<R>,
         reading: Reading<R, K>,
         config: watcher::Config,
     ) {
+        tokio::join!(self.watch(api, reading, config), self.settle());
+    }
+
+    async fn settle(&self) {
+        let store = self.0.lock().store.clone();
+        loop {
+            tokio::time::sleep(SETTLE).await;
+            let store = store.clone();
+            // What it panics on stays whole.
+            let _ = tokio::task::spawn_blocking(move || store.settle()).await;
+        }
+    }
+
+    /// Each turn is a watch of its own, which begins with a list.
+    async fn watch<R: Cached>(&self, api: Api<R>, reading: Reading<R, K>, config: watcher::Config) {
         let (mut failures, mut panics) = (Pauses::default(), Pauses::default());
         loop {
             let turn = self.turn(

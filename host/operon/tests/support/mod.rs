@@ -17,8 +17,8 @@ use anyhow::{Context as _, Result, ensure};
 use operon_core::{
     action::{
         Action, ActionError, ActionLoader as _, Attributes, ClusterView, ConditionView,
-        ContainerKind, ContainerPhase, ContainerView, JobState, JobView, Limits, LoadError,
-        ObjectReference, OwnerView, PodView, ReadError, Request, Target,
+        ContainerKind, ContainerPhase, ContainerView, FoundPods, JobState, JobView, Limits,
+        LoadError, ObjectReference, OwnerView, PodView, ReadError, Request, Target,
     },
     selector::Selector,
 };
@@ -190,8 +190,8 @@ impl ClusterView for FakeCluster {
         Ok(Box::new(std::iter::once(object())))
     }
 
-    fn find_pods(&self, _: &str) -> Result<Arc<[PodView]>, ReadError> {
-        Ok([pod("one")].into())
+    fn find_pods(&self, _: &str) -> Result<FoundPods<'_>, ReadError> {
+        Ok(Box::new(std::iter::once(Arc::new(pod("one")))))
     }
 
     fn find_job(&self, _: &str) -> Result<JobState, ReadError> {
@@ -224,7 +224,7 @@ impl ClusterView for CountingCluster {
         FakeCluster.find(api_version, kind, label_selector)
     }
 
-    fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError> {
+    fn find_pods(&self, label_selector: &str) -> Result<FoundPods<'_>, ReadError> {
         FakeCluster.find_pods(label_selector)
     }
 

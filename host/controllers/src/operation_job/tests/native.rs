@@ -99,7 +99,7 @@ impl sdk::Cluster for Seen {
 
     fn find_pods(&self, label_selector: &str) -> Result<Vec<sdk::Pod>, sdk::ReadError> {
         let found = self.0.find_pods(label_selector).map_err(read_error)?;
-        Ok(found.iter().map(pod).collect())
+        Ok(found.map(|found| pod(&found)).collect())
     }
 
     fn find_job(&self, uid: &str) -> Result<sdk::JobState, sdk::ReadError> {

@@ -6,8 +6,8 @@ use anyhow::ensure;
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_core::{
     action::{
-        ClusterView, Effect, Failure, JobState, ObjectReference, Operation, PatchKind, PodView,
-        ReadError, Requirement, Severity, Target, Watch,
+        ClusterView, Effect, Failure, FoundPods, JobState, ObjectReference, Operation, PatchKind,
+        PodView, ReadError, Requirement, Severity, Target, Watch,
     },
     selector::Selector,
 };
@@ -310,9 +310,12 @@ impl ClusterView for View {
         Ok(Box::new(found.into_iter()))
     }
 
-    fn find_pods(&self, label_selector: &str) -> Result<Arc<[PodView]>, ReadError> {
+    fn find_pods(&self, label_selector: &str) -> Result<FoundPods<'_>, ReadError> {
         let found = self.matching("v1", "Pod", label_selector)?;
-        Ok(found.iter().filter_map(pod_view).collect())
+        let pods = found.into_iter();
+        Ok(Box::new(
+            pods.filter_map(|pod| pod_view(&pod).map(Arc::new)),
+        ))
     }
 
     fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
