@@ -11,6 +11,7 @@ pub mod availability;
 pub mod conclude;
 pub mod dry_run;
 mod events;
+mod extra_info;
 mod failures;
 pub mod lifecycle;
 mod limits;

@@ -4,6 +4,7 @@ mod availability;
 mod conclude;
 mod deletion;
 mod dry_run;
+mod extra_info;
 mod lifecycle;
 mod limits;
 mod parameters;
