@@ -21,7 +21,7 @@ use super::{
     lifecycle,
     limits::{Limits, is_canceled},
     parameters::{self, Parameters},
-    remaining, size, sooner,
+    remaining, size, sooner, suspension,
 };
 use crate::action::{Effect, Failure};
 
@@ -47,7 +47,7 @@ pub struct TargetPlans {
 
 impl TargetPlans {
     /// The targets that start.
-    fn starts(&mut self) -> impl Iterator<Item = &mut TargetPlan> {
+    pub(super) fn starts(&mut self) -> impl Iterator<Item = &mut TargetPlan> {
         let all = self.targets.iter_mut();
         all.filter(|target| matches!(target.step, TargetStep::Start { .. }))
     }
@@ -216,6 +216,7 @@ fn run(observed: &Observed<'_>, availability: &Availability, ttl: Option<Duratio
         requeue_after,
     };
     if run.starts().next().is_some() {
+        suspension::hold(observed, &mut run);
         within_availability(availability, &mut run);
         within_window(observed.job, &limits, &mut run);
     }

@@ -14,5 +14,6 @@ mod release;
 mod selection;
 mod size;
 mod status;
+mod suspension;
 mod turns;
 mod world;
