@@ -9,6 +9,7 @@ mod daemon_job;
 mod job_flow;
 mod load;
 mod machine;
+mod memory;
 mod metrics;
 mod operation_job;
 mod plugins;
@@ -59,6 +60,10 @@ enum Bench {
     /// some minutes.
     #[command(name = "collaset")]
     CollaSet(colla_set::Arguments),
+    /// What the host holds in memory of many pods and ReplicaSets that nobody operates on
+    ///
+    /// On a cluster of its own with simulated nodes, which ends with it; ten minutes and more.
+    Memory(memory::Arguments),
     /// What a call of an action costs in each language, an idle plugin, loading and pulling one; the start of a host
     ///
     /// The start of a host is measured on a cluster of its own, which ends with it; some minutes, and an optimised
@@ -80,6 +85,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Some(Bench::JobFlow(arguments)) => job_flow::run(&arguments, &progress),
         Some(Bench::DaemonJob(arguments)) => daemon_job::run(&arguments, &progress),
         Some(Bench::CollaSet(arguments)) => colla_set::run(&arguments, &progress),
+        Some(Bench::Memory(arguments)) => memory::run(&arguments, &progress),
         Some(Bench::Plugins(arguments)) => plugins::run(&arguments, &progress),
     }
 }

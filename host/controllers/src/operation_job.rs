@@ -120,6 +120,9 @@ impl Reconciler for OperationJobs {
             return self.select(&api, &job, selector).await; // (client)
         }
         let (action, loaded) = self.catalogue.find(&job.spec.action);
+        let suspended = loaded
+            .as_deref()
+            .and_then(|loaded| loaded.restraint.suspended(&loaded.plugin));
         let pods = self.target_pods(&job);
         let unready_nodes = self.unready_nodes(&pods);
         let now = whole_seconds((self.clock)());
@@ -137,6 +140,7 @@ impl Reconciler for OperationJobs {
             pods: &pods,
             unready_nodes: &unready_nodes,
             action: &action,
+            suspended: suspended.as_ref(),
             lacking: lacking.as_ref(),
             lifecycle: self.lifecycle(&job, loaded.as_deref()),
             parameters: &parameters,

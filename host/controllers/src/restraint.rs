@@ -9,6 +9,7 @@ use std::{
 use operon_core::{
     action::{ActionError, Failure},
     action_plugin::breaker::{Breaker, suspended},
+    operation_job::Suspended,
     rate::Bucket,
 };
 use tokio::time::Instant;
@@ -76,6 +77,17 @@ impl Restraint {
     pub fn aside(&self) -> Option<Failure> {
         let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         breaker.aside().cloned()
+    }
+
+    /// That the action of this plugin is set aside, if it is.
+    pub(crate) fn suspended(&self, plugin: &str) -> Option<Suspended> {
+        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let (fault, wait) = breaker.wait(self.began.elapsed())?;
+        Some(Suspended {
+            plugin: plugin.to_owned(),
+            fault: fault.clone(),
+            wait,
+        })
     }
 
     /// Whether the action may send one more Event now.

@@ -1,4 +1,4 @@
-//! Many patches from a plain client: to change many objects at once, and to learn how many patches a
+//! Many requests from a plain client: to create and change many objects, and to learn how many patches a
 //! second the API server takes, the physical limit that a throughput is compared with.
 //!
 //! The client is curl, with several requests in flight; it talks to the cluster on loopback only.
@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use operon_devcluster::{Cluster, find_program, output_of};
+use serde_json::Value;
 
 /// How many requests are in flight at once.
 pub(super) const CLIENTS: usize = 16;
@@ -49,6 +50,24 @@ pub(super) fn patches_per_second(
 
 /// Sends the same merge patch to the objects at all these paths.
 pub(super) fn patch_all(cluster: &Cluster, paths: &[String], body: &str) -> Result<()> {
+    let media = "application/merge-patch+json";
+    send_all(cluster, paths, ["PATCH", media, body], "200")
+}
+
+/// Creates so many objects that are alike but for their names, which are generated.
+pub(super) fn create(cluster: &Cluster, path: &str, count: usize, object: &Value) -> Result<()> {
+    let paths = vec![path.to_owned(); count];
+    let body = object.to_string();
+    send_all(cluster, &paths, ["POST", "application/json", &body], "201")
+}
+
+/// Sends the same body to all these paths, and expects the same code from each.
+fn send_all(
+    cluster: &Cluster,
+    paths: &[String],
+    [method, media, body]: [&str; 3],
+    code: &str,
+) -> Result<()> {
     let state = cluster
         .state_dir()
         .context("the cluster has no state folder")?;
@@ -79,8 +98,8 @@ pub(super) fn patch_all(cluster: &Cluster, paths: &[String], body: &str) -> Resu
     ])
     .args(["--parallel-immediate", "--parallel-max"])
     .arg(CLIENTS.to_string())
-    .args(["--request", "PATCH", "--data", body])
-    .args(["--header", "Content-Type: application/merge-patch+json"])
+    .args(["--request", method, "--data", body])
+    .args(["--header", &format!("Content-Type: {media}")])
     .args(["--write-out", "%{http_code}\n"])
     .arg("--cacert")
     .arg(certificates.join("ca.crt"))
@@ -91,10 +110,10 @@ pub(super) fn patch_all(cluster: &Cluster, paths: &[String], body: &str) -> Resu
     .arg("--config")
     .arg(&file);
     let codes = output_of(&mut curl).context("the plain client failed")?;
-    let done = codes.lines().filter(|code| *code == "200").count();
+    let done = codes.lines().filter(|found| *found == code).count();
     if done < paths.len() {
         bail!(
-            "the API server took only {done} of {} patches of the plain client",
+            "the API server took only {done} of {} requests of the plain client",
             paths.len()
         );
     }

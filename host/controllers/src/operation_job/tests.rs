@@ -32,6 +32,7 @@ mod replace;
 mod replaced;
 mod simulation;
 mod starts;
+mod suspended;
 mod workload;
 
 use crate::{

@@ -55,6 +55,16 @@ struct Aside {
     trying: Option<(String, Duration)>,
 }
 
+impl Aside {
+    /// How long a call waits now that may try the action so much later than others.
+    fn left(&self, later: Duration, now: Duration) -> Duration {
+        match &self.trying {
+            Some((_, since)) if now.saturating_sub(*since) < LOST => WHILE_TRIED,
+            Some(_) | None => (self.next + later).saturating_sub(now),
+        }
+    }
+}
+
 impl Breaker {
     /// Whether the action may be called about this target now; otherwise, how long the target waits. If the action is
     /// set aside, this call is the one that tries it.
@@ -65,19 +75,21 @@ impl Breaker {
         let Some(aside) = &mut self.aside else {
             return Ok(());
         };
-        if let Some((_, since)) = &aside.trying
-            && now.saturating_sub(*since) < LOST
-        {
-            return Err(WHILE_TRIED);
-        }
         let is_suspect = self.suspects.iter().any(|suspect| suspect == target);
-        let due = aside.next + if is_suspect { SUSPECT } else { Duration::ZERO };
-        let left = due.saturating_sub(now);
+        let later = if is_suspect { SUSPECT } else { Duration::ZERO };
+        let left = aside.left(later, now);
         if !left.is_zero() {
             return Err(left);
         }
         aside.trying = Some((target.to_owned(), now));
         Ok(())
+    }
+
+    /// The last fault before the action was set aside, if it is, and how long a call waits now whose target did not
+    /// fault.
+    pub fn wait(&self, now: Duration) -> Option<(&Failure, Duration)> {
+        let aside = self.aside.as_ref()?;
+        Some((&aside.fault, aside.left(Duration::ZERO, now)))
     }
 
     /// Notes the end of a call about this target, and its fault if it had one. Returns whether the action was set
@@ -213,6 +225,23 @@ mod tests {
         assert_eq!(breaker.admit("good", second(now + 300)), Ok(()));
         assert!(breaker.ended("good", None, second(now + 300)));
         assert_eq!(breaker, Breaker::default());
+    }
+
+    #[test]
+    fn how_long_a_call_would_wait_is_known_without_making_it() {
+        let mut breaker = faulted(FAULTS - 1);
+        assert_eq!(breaker.wait(second(0)), None);
+        breaker.ended("bad", Some(&fault()), second(0));
+        for (now, wait) in [(0, 5), (4, 1), (5, 0), (600, 0)] {
+            let known = breaker.clone();
+            assert_eq!(breaker.wait(second(now)), Some((&fault(), second(wait))));
+            assert_eq!(breaker, known, "it is no call");
+        }
+        assert_eq!(breaker.admit("good", second(5)), Ok(()));
+        assert_eq!(breaker.wait(second(6)), Some((&fault(), WHILE_TRIED)));
+        assert_eq!(breaker.wait(second(65)), Some((&fault(), second(0))));
+        breaker.ended("good", None, second(65));
+        assert_eq!(breaker.wait(second(65)), None);
     }
 
     #[test]

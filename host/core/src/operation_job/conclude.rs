@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail, TargetError};
 
 use super::{
-    Observed, RELEASE_LIMIT, RELEASED, events,
+    Observed, RELEASE_LIMIT, RELEASED, events, extra_info,
     failures::{canceled, deadline_exceeded, deleted, release_abandoned},
     lifecycle,
     plan::{Cause, TargetPlan, TargetPlans, TargetStep, release_failed},
@@ -108,8 +108,11 @@ pub fn conclude(observed: &Observed<'_>, run: &TargetPlans, answers: &Answers) -
     let mut released = true;
     let mut has_failed_release = false;
     let mut details = Vec::with_capacity(run.targets.len());
+    let refused = extra_info::refused(observed, run, answers);
     for target in &run.targets {
-        let next = conclude_target(observed, target, answers.given.get(&target.index));
+        let index = &target.index;
+        let answer = refused.get(index).or_else(|| answers.given.get(index));
+        let next = conclude_target(observed, target, answer);
         requeue_after = sooner(requeue_after, next.requeue_after);
         retry |= next.retry;
         released &= !next.holds;

@@ -11,6 +11,7 @@ pub mod availability;
 pub mod conclude;
 pub mod dry_run;
 mod events;
+mod extra_info;
 mod failures;
 pub mod lifecycle;
 mod limits;
@@ -19,6 +20,7 @@ pub mod plan;
 pub mod selection;
 mod size;
 pub mod status;
+mod suspension;
 #[cfg(test)]
 mod tests;
 pub mod turns;
@@ -28,6 +30,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_api::{OperationJob, operation_job::Progress};
 
+pub use self::suspension::Suspended;
 use self::{lifecycle::Lifecycle, parameters::Parameters};
 use crate::action::{Failure, JobState};
 
@@ -41,6 +44,8 @@ pub struct Observed<'a> {
     pub unready_nodes: &'a HashMap<String, String>,
     /// Whether the job's action can be called.
     pub action: &'a ActionState,
+    /// That it is set aside because its calls fault.
+    pub suspended: Option<&'a Suspended>,
     /// Why no target may start or go on, if the API server does not know all fields of the job.
     pub lacking: Option<&'a Failure>,
     /// Whether it takes part in the PodOpsLifecycle.

@@ -21,7 +21,7 @@ use super::{
     lifecycle,
     limits::{Limits, is_canceled},
     parameters::{self, Parameters},
-    remaining, size, sooner,
+    remaining, size, sooner, suspension,
 };
 use crate::action::{Effect, Failure};
 
@@ -47,7 +47,7 @@ pub struct TargetPlans {
 
 impl TargetPlans {
     /// The targets that start.
-    fn starts(&mut self) -> impl Iterator<Item = &mut TargetPlan> {
+    pub(super) fn starts(&mut self) -> impl Iterator<Item = &mut TargetPlan> {
         let all = self.targets.iter_mut();
         all.filter(|target| matches!(target.step, TargetStep::Start { .. }))
     }
@@ -216,6 +216,7 @@ fn run(observed: &Observed<'_>, availability: &Availability, ttl: Option<Duratio
         requeue_after,
     };
     if run.starts().next().is_some() {
+        suspension::hold(observed, &mut run);
         within_availability(availability, &mut run);
         within_window(observed.job, &limits, &mut run);
     }
@@ -279,13 +280,11 @@ fn within_availability(availability: &Availability, run: &mut TargetPlans) {
 /// Holds back targets that `spec.maxConcurrent` does not allow or that the status has no room for: they start
 /// when others have finished.
 fn within_window(job: &OperationJob, limits: &Result<Limits, Failure>, run: &mut TargetPlans) {
-    let under_way = run
-        .targets
-        .iter()
-        .filter(|target| size::is_under_way(&target.detail))
-        .count();
+    let details = run.targets.iter().map(|target| &target.detail);
+    let under_way = details.filter(|detail| size::is_under_way(detail));
     let most = limits.as_ref().map_or(0, Limits::concurrent);
-    let window = size::window(job).map(|window| window.min(most).saturating_sub(under_way));
+    let free = most.saturating_sub(under_way.clone().count());
+    let window = size::window(job, under_way).map(|window| window.min(free));
     for (rank, target) in run.starts().enumerate() {
         match &window {
             Ok(free) if rank < *free => {}

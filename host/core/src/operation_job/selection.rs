@@ -162,7 +162,7 @@ impl Outcome {
         let mut selecting = job.clone();
         let status = selecting.status.get_or_insert_default();
         status.targets.clone_from(&targets);
-        match size::window(&selecting) {
+        match size::window(&selecting, std::iter::empty()) {
             Ok(_) => Self::Selected(targets),
             Err(too_large) => Self::Fails(too_large),
         }

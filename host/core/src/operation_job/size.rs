@@ -1,5 +1,5 @@
-//! The capacity of one object: how many targets may be in progress at the same time, and what the status
-//! leaves out when it has no room. Pure, and a function of the spec and the details alone.
+//! The capacity of one object: how many targets may be in progress at the same time, what they may record, and what
+//! the status leaves out when it has no room. Pure, and a function of the spec and the details alone.
 //!
 //! An API server stores no object of more than 1.5 MiB. A target's name takes room three times: in the
 //! spec, in `metadata.managedFields` and in the status. So the length of the names limits a job: 10,000
@@ -26,8 +26,15 @@ const COMFORT: usize = 512 << 10;
 /// A finished target that is shortened as far as can be, besides its name.
 const FINISHED: usize = 36;
 
-/// The additional bytes of a target in progress, besides the name of one other pod in its extra-info.
-const UNDER_WAY: usize = 256;
+/// The additional bytes of a target in progress, besides its extra-info: times, and the uid of its pod.
+const UNDER_WAY: usize = 176;
+
+/// The bytes of extra-info, as JSON, that every target in progress has room for: the names of two pods and more.
+pub(super) const EXTRA_INFO: usize = 256;
+
+/// So many quarters of the room are for targets that start. The rest is for those that record more than
+/// [`EXTRA_INFO`].
+const QUARTERS: usize = 3;
 
 /// The bytes of a target that are never shortened, besides two names.
 const USUAL: usize = 220;
@@ -41,26 +48,50 @@ const SHORT_MESSAGE: usize = 128;
 /// This number of failed targets keep their message and reason, whatever the others lose.
 const EXPLAINED: usize = 20;
 
-/// How many targets may be in progress at the same time, so that the status has room for what must not be
-/// lost of them. A job of ordinary size has no limit.
+/// How many more targets may start, so that the status has room for what must not be lost of them. A job of
+/// ordinary size has no limit.
 ///
 /// # Errors
 /// The job has no room for its own status.
-pub(super) fn window(job: &OperationJob) -> Result<usize, Failure> {
+pub(super) fn window<'a>(
+    job: &OperationJob,
+    under_way: impl Iterator<Item = &'a TargetDetail>,
+) -> Result<usize, Failure> {
+    let count = job.targets().len();
+    let room = spare(job) / 4 * QUARTERS;
+    let each = UNDER_WAY + EXTRA_INFO;
+    if count > 0 && room < each {
+        let message = format!(
+            "the names of {count} targets leave no room for their status in one object; split them into several OperationJobs"
+        );
+        return Err(Failure::new("JobTooLarge", message));
+    }
+    Ok(room.saturating_sub(taken(under_way)) / each)
+}
+
+/// The bytes that are left for targets that record more than they have room for already.
+pub(super) fn left<'a>(
+    job: &OperationJob,
+    under_way: impl Iterator<Item = &'a TargetDetail>,
+) -> usize {
+    spare(job).saturating_sub(taken(under_way))
+}
+
+/// The bytes of extra-info that a target in progress has room for, whatever the others record.
+pub(super) fn kept(detail: &TargetDetail) -> usize {
+    bytes(&detail.extra_info).max(EXTRA_INFO)
+}
+
+/// The bytes that a job has for targets in progress, if all others have finished.
+fn spare(job: &OperationJob) -> usize {
     let targets = job.targets();
     let names: usize = targets.iter().map(|target| target.name.len()).sum();
-    let finished = names + targets.len() * FINISHED;
-    let each = UNDER_WAY + names.checked_div(targets.len()).unwrap_or_default();
-    match room(job).saturating_sub(finished) / each {
-        0 if !targets.is_empty() => Err(Failure::new(
-            "JobTooLarge",
-            format!(
-                "the names of {} targets leave no room for their status in one object; split them into several OperationJobs",
-                targets.len()
-            ),
-        )),
-        window => Ok(window),
-    }
+    room(job).saturating_sub(names + targets.len() * FINISHED)
+}
+
+/// The bytes of it that these targets take.
+fn taken<'a>(under_way: impl Iterator<Item = &'a TargetDetail>) -> usize {
+    under_way.map(|detail| UNDER_WAY + kept(detail)).sum()
 }
 
 /// Whether a target holds a place in the window: its status is needed to continue.
@@ -217,6 +248,6 @@ fn managed(target: &PodTarget) -> usize {
 }
 
 /// The length of a value as JSON. What can't be written takes nothing.
-fn bytes(value: &(impl Serialize + ?Sized)) -> usize {
+pub(super) fn bytes(value: &(impl Serialize + ?Sized)) -> usize {
     serde_json::to_vec(value).map_or(0, |json| json.len())
 }

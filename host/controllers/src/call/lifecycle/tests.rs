@@ -1,5 +1,7 @@
 //! Calls about a pod whose action takes part in the PodOpsLifecycle: what is written, as whom, and in which order.
 
+mod restrained;
+
 use std::sync::{Mutex, PoisonError, atomic::AtomicUsize};
 
 use futures::future::BoxFuture;

@@ -37,6 +37,7 @@ fn decide(controller: &OperationJobs, job: &OperationJob) -> TargetPlans {
         pods: &pods,
         unready_nodes: &HashMap::new(),
         action: &ActionState::Loaded,
+        suspended: None,
         lacking: None,
         lifecycle: Lifecycle::default(),
         parameters: &Parameters::Accepted,

@@ -1,42 +1,53 @@
 //! A large job's object, in each of its worst moments, is one that an API server stores.
 
-use operon_api::operation_job::{Progress, TargetDetail};
+use operon_api::{
+    OperationJob,
+    operation_job::{Progress, TargetDetail},
+};
 use serde_json::{Map, Value, json};
 
 use super::world::{
     World, attributes, condition, failed, pending, plugin, processing, released, said, succeeded,
     terminal,
 };
-use crate::operation_job::{
-    plan::{Cause, TargetStep},
-    size::{is_under_way, window},
+use crate::{
+    action::Failure,
+    operation_job::{
+        plan::{Cause, TargetStep},
+        size::{self, is_under_way},
+    },
 };
 
 /// The most bytes of an object.
-const OBJECT: usize = 1_572_864;
+pub(super) const OBJECT: usize = 1_572_864;
 
 /// How a user creates the job: that determines the rest of `metadata`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Made {
+pub(super) enum Made {
     ByServerSideApply,
     ByClientSideApply,
 }
 
 /// So many names of this length.
-fn names(count: usize, length: usize) -> Vec<String> {
+pub(super) fn names(count: usize, length: usize) -> Vec<String> {
     let stem = "a".repeat(length - 5);
     (0..count)
         .map(|number| format!("{stem}{number:05}"))
         .collect()
 }
 
-fn world(names: &[String], detail: impl Fn(&str) -> TargetDetail) -> World {
+pub(super) fn world(names: &[String], detail: impl Fn(&str) -> TargetDetail) -> World {
     let details: Vec<_> = names.iter().map(|name| detail(name)).collect();
     let mut world = World::with(&details);
     for name in names {
         world.add_pod(name, UID);
     }
     world
+}
+
+/// How many targets of a job may be in progress, of which none is.
+fn window(job: &OperationJob) -> Result<usize, Failure> {
+    size::window(job, std::iter::empty())
 }
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -62,7 +73,7 @@ fn full(detail: TargetDetail) -> TargetDetail {
 }
 
 /// The size of the job as it is stored, with the field managers that its maker leaves.
-fn stored(world: &World, made: Made) -> usize {
+pub(super) fn stored(world: &World, made: Made) -> usize {
     let mut job = serde_json::to_value(&world.job).expect("JSON");
     let targets: Map<String, Value> = world
         .job

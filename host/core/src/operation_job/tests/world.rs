@@ -18,7 +18,7 @@ use operon_api::{
 use crate::{
     action::{ActionError, Attributes, Failure, OpsProgress, ProgressReport, Unfinished},
     operation_job::{
-        ActionState, Observed,
+        ActionState, Observed, Suspended,
         availability::Availability,
         conclude::{Answer, Answers, Conclusion, conclude},
         lifecycle::Lifecycle,
@@ -46,6 +46,7 @@ pub(super) struct World {
     pub(super) pods: HashMap<String, Arc<Pod>>,
     pub(super) unready_nodes: HashMap<String, String>,
     pub(super) action: ActionState,
+    pub(super) suspended: Option<Suspended>,
     pub(super) lacking: Option<Failure>,
     pub(super) lifecycle: Lifecycle,
     pub(super) parameters: Parameters,
@@ -78,6 +79,7 @@ impl World {
             pods: HashMap::new(),
             unready_nodes: HashMap::new(),
             action: ActionState::Loaded,
+            suspended: None,
             lacking: None,
             lifecycle: Lifecycle::default(),
             parameters: Parameters::Accepted,
@@ -120,6 +122,7 @@ impl World {
             pods: &self.pods,
             unready_nodes: &self.unready_nodes,
             action: &self.action,
+            suspended: self.suspended.as_ref(),
             lacking: self.lacking.as_ref(),
             lifecycle: self.lifecycle,
             parameters: &self.parameters,
