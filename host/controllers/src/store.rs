@@ -86,6 +86,10 @@ impl<K: Cached> Clone for Cache<K> {
     }
 }
 
+/// How many objects a list reads at a time. What a page takes while it is read, the process keeps for good: objects
+/// are many times as large then as they are afterwards, and several kinds are listed at the same time.
+const PAGE: u32 = 100;
+
 /// How the objects of a kind are kept.
 struct Kind<K: Cached> {
     dyntype: K::DynamicType,
@@ -219,7 +223,7 @@ impl<K: Cached> Cache<K> {
         let writer = Writer::new(json);
         let store = writer.as_reader();
         let kind = kind_of::<K>(&dyntype);
-        let config = config.timeout(watch_seconds(&kind));
+        let config = config.timeout(watch_seconds(&kind)).page_size(PAGE);
         let health = Arc::new(health.begin(kind));
         let (listed, is_listed) = channel(false);
         let keeper = Keeper {
