@@ -183,8 +183,11 @@ async fn an_effect_that_no_action_may_do_fails_its_target_and_nothing_is_sent() 
     let steps = json!([{"op": "remove", "path": "/metadata/finalizers/1"}]);
     let mut json_patch = pod("held", steps);
     let mut strategic = pod("held", json!({"metadata": {"finalizers": [OURS]}}));
+    let doubles = json!([{"op": "copy", "from": "/metadata", "path": "/metadata/a"}]);
+    let mut bomb = pod("orphan", doubles);
     for (effect, its) in [
         (&mut json_patch, PatchKind::Json),
+        (&mut bomb, PatchKind::Json),
         (&mut strategic, PatchKind::Strategic),
     ] {
         if let Effect::Patch { kind, .. } = effect {
@@ -238,6 +241,7 @@ async fn an_effect_that_no_action_may_do_fails_its_target_and_nothing_is_sent() 
             "at most one controller",
         ),
         (pod("orphan", owners(&[node])), "not namespaced"),
+        (bomb, "copies nothing"),
         (
             Effect::Create(create(&owners(&[set(true)])["metadata"])),
             "ReplicaSet \"set\"",
