@@ -1,5 +1,6 @@
-//! Which effects the host refuses, whatever RBAC grants: those that connect to an object, and those that change its
-//! finalizers, its owners or its controller beyond what an action may decide. RBAC decides everything else. Pure.
+//! Which effects the host refuses, whatever RBAC grants: those that connect to an object, those that write who set its
+//! fields, and those that change its finalizers, its owners or its controller beyond what an action may decide. RBAC
+//! decides everything else. Pure.
 //!
 //! [`guarded`] says whether an effect concerns these fields at all. If so, [`Change::of`] compares the object before
 //! and after it. The host reads the new owners, and sends the effect over the version that it judged.
@@ -12,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{Selector, SelectorExt as _};
 use serde_json::Value;
 
-use self::fields::{copies, has_directives, names_judged, reaches_judged};
+use self::fields::{copies, has_directives, names_judged, reaches_judged, writes_managed};
 use super::{Attributes, Effect, ObjectReference, PatchKind, Requirement};
 
 /// Subresources that connect the caller to what runs in or behind an object. A request to `proxy` is passed on with
@@ -70,6 +71,12 @@ pub enum Guarded {
 /// # Errors
 /// It is refused whatever the object is.
 pub fn guarded(effect: &Effect) -> Result<Guarded, Refused> {
+    if writes_managed(effect) {
+        return Err(Refused::new(
+            "metadata.managedFields",
+            "an action may not say who set a field: an apply removes what its manager set before",
+        ));
+    }
     match effect {
         Effect::Patch {
             subresource,

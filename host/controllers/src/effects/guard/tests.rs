@@ -243,6 +243,10 @@ async fn an_effect_that_no_action_may_do_fails_its_target_and_nothing_is_sent() 
         (pod("orphan", owners(&[node])), "not namespaced"),
         (bomb, "copies nothing"),
         (
+            pod("orphan", json!({"metadata": {"managedFields": []}})),
+            "metadata.managedFields",
+        ),
+        (
             Effect::Create(create(&owners(&[set(true)])["metadata"])),
             "ReplicaSet \"set\"",
         ),

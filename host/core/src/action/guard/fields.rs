@@ -2,10 +2,15 @@
 
 use serde_json::Value;
 
+use super::super::{Effect, PatchKind};
+
 /// What is judged by the object that has it.
 pub(super) const JUDGED: [&str; 2] = ["finalizers", OWNERS];
 
 const OWNERS: &str = "ownerReferences";
+
+/// Who set which field. By it the API server decides which fields an `apply` removes.
+const MANAGED: &str = "managedFields";
 
 /// Whether an object, or a merge patch of one, has judged fields, or metadata that may hide some.
 pub(super) fn names_judged(body: &Value) -> bool {
@@ -14,6 +19,31 @@ pub(super) fn names_judged(body: &Value) -> bool {
         Some(Value::Object(metadata)) => JUDGED.iter().any(|field| metadata.contains_key(*field)),
         Some(_) => true,
     }
+}
+
+/// Whether an effect writes `metadata.managedFields`.
+pub(super) fn writes_managed(effect: &Effect) -> bool {
+    match effect {
+        Effect::Patch {
+            kind: PatchKind::Json,
+            body,
+            ..
+        } => writes(body).any(step_writes_managed),
+        Effect::Patch { body, .. } | Effect::Apply(body) | Effect::Create(body) => {
+            body["metadata"].get(MANAGED).is_some()
+        }
+        Effect::Delete { .. } | Effect::Evict { .. } | Effect::Event { .. } => false,
+    }
+}
+
+fn step_writes_managed(step: &Value) -> bool {
+    let value = &step["value"];
+    pointers(step).any(|pointer| match parts(pointer) {
+        (None, _) => value["metadata"].get(MANAGED).is_some(),
+        (Some("metadata"), None) => value.get(MANAGED).is_some(),
+        (Some("metadata"), Some(field)) => field == MANAGED,
+        (Some(_), _) => false,
+    })
 }
 
 /// Whether a JSON patch can write judged fields: a step names one, or something around them.
