@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{Selector, SelectorExt as _};
 use serde_json::Value;
 
+pub(super) use self::fields::reaches_owners;
 use self::fields::{copies, has_directives, names_judged, reaches_judged, writes_managed};
 use super::{Attributes, Effect, ObjectReference, PatchKind, Requirement};
 

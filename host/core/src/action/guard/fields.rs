@@ -51,6 +51,11 @@ pub(super) fn reaches_judged(body: &Value) -> bool {
     writes(body).any(|step| reaches(step, &JUDGED))
 }
 
+/// Whether a JSON patch can write owner references.
+pub(in crate::action) fn reaches_owners(body: &Value) -> bool {
+    writes(body).any(|step| reaches(step, &[OWNERS]))
+}
+
 fn reaches(step: &Value, fields: &[&str]) -> bool {
     pointers(step).any(|pointer| match parts(pointer) {
         (None, _) => true,
