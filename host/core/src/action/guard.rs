@@ -21,6 +21,9 @@ use super::{Attributes, Effect, ObjectReference, PatchKind, Requirement};
 /// its body, and its answer may be anything.
 const CONNECTING: [&str; 4] = ["attach", "exec", "portforward", "proxy"];
 
+/// How many owners an object gets by one effect. Each is read before the effect is sent, one after the other.
+const NEW_OWNERS: usize = 8;
+
 /// Why an effect is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {rule}")]
@@ -181,6 +184,13 @@ impl Change {
             && !owners.contains(to)
         {
             owners.push(to.clone());
+        }
+        if owners.len() > NEW_OWNERS {
+            return Err(Refused::new(
+                "metadata.ownerReferences",
+                format!("an effect gives an object at most {NEW_OWNERS} owners, because each is read before"),
+            )
+            .into());
         }
         Ok(Self { owners, controller })
     }

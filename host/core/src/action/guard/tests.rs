@@ -309,3 +309,25 @@ fn a_controller_takes_an_object_without_one_only_if_it_selects_it() {
     let metadata = ObjectMeta::default();
     assert!(!controller.is_of_the_same_family(None, &metadata));
 }
+
+#[test]
+fn an_effect_gives_an_object_a_few_owners_and_no_more() {
+    let owners = |count: usize| -> Vec<Value> {
+        (0..count)
+            .map(|one| owner(&one.to_string(), false))
+            .collect()
+    };
+    let merge = |owners: &[Value]| merge(json!({"metadata": {"ownerReferences": owners}}));
+    for (before, effect, allowed) in [
+        (pod(&[], &[]), merge(&owners(8)), true),
+        (pod(&[], &[]), merge(&owners(9)), false),
+        (pod(&[], &[]), merge(&owners(100)), false),
+        // Those that the object has already are not read.
+        (pod(&[], &owners(95)), merge(&owners(100)), true),
+        (Value::Null, Effect::Create(pod(&[], &owners(9))), false),
+        (Value::Null, Effect::Apply(pod(&[], &owners(9))), false),
+    ] {
+        let found = Change::of(&effect, &before, &[]);
+        assert_eq!(found.is_ok(), allowed, "{effect:?}");
+    }
+}
