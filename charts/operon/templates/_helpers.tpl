@@ -65,3 +65,8 @@ operon.dev/signature-identities: {{ toJson . | quote }}
 operon.dev/trusted-root: {{ . | quote }}
 {{- end }}
 {{- end -}}
+
+{{/* Where KusionStack is installed, if it is. The values of an older release, which --reuse-values keeps, may lack it. */}}
+{{- define "operon.kusionStackNamespace" -}}
+{{ .Values.kusionStackNamespace | default "kusionstack-system" }}
+{{- end -}}

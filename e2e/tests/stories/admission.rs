@@ -322,7 +322,8 @@ async fn ten_thousand_targets_are_let_pass_and_looked_at() {
 
 /// Everything about OperationJobs, and nothing of actions.
 fn jobs_only() -> Value {
-    json!([{"apiGroups": ["apps.kusionstack.io"], "resources": ["operationjobs"], "verbs": ["*"]}])
+    json!([{"apiGroups": ["apps.kusionstack.io"], "resources": ["operationjobs", "operationjobs/status"],
+        "verbs": ["*"]}])
 }
 
 /// The OperationJobs of the world, as this user sees them.
@@ -439,6 +440,55 @@ async fn a_user_without_use_neither_creates_jobs_nor_continues_those_of_others()
             .await;
         let refusal = using(world, &granted, "restart", "Restart").await;
         assert!(refusal.is_err_and(|said| said.contains("may not use the action Restart")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_without_use_adds_no_pods_to_a_job_by_its_status() {
+    story(async |world: &World| {
+        let user = world.user_of("user", jobs_only()).await;
+        let mut rules = jobs_only();
+        rules.as_array_mut().expect("rules").push(json!({
+            "apiGroups": ["operon.dev"], "resources": ["actionplugins"],
+            "resourceNames": ["replace"], "verbs": ["use"]
+        }));
+        let granted = world.user_of("granted", rules).await;
+        let pods = Deployment::of("foo", 1).up(world).await;
+        let other = Deployment::of("bar", 1).up(world).await;
+        let mut object = valid();
+        object["spec"] = json!({"action": "Replace", "partition": 0, "targetSelector": {"owner": "deployment/foo"}});
+        creating(world, object).await.expect("valid");
+        // The host writes the status although nobody granted it the action.
+        let targets = |job: &OperationJob| {
+            let targets = job.targets().iter();
+            targets.map(|target| target.name.clone()).collect::<Vec<_>>()
+        };
+        let has_selected = |job: &OperationJob| targets(job) == names(&pods);
+        world.job_until("opj", "has selected", has_selected).await;
+        let writing = async |user: &Client, status: Value| {
+            let jobs = jobs_of(world, user);
+            let patch = Patch::Merge(json!({"status": status}));
+            let patched = jobs.patch_status("opj", &PatchParams::default(), &patch).await;
+            patched.map(drop).map_err(|error| error.to_string())
+        };
+        world
+            .eventually("the other user has its role", async || {
+                let written = writing(&granted, json!({"progress": "Pending"})).await;
+                written.map_err(anyhow::Error::msg)
+            })
+            .await;
+        let added: Vec<_> = names(&other).iter().map(|name| json!({"name": name})).collect();
+        for status in [json!({"targets": added}), json!({"targetDetails": null})] {
+            let refusal = writing(&user, status.clone()).await;
+            let said = "may not change a job of the action Replace";
+            assert!(
+                refusal.as_ref().is_err_and(|error| error.contains(said)),
+                "{status}: {refusal:?}"
+            );
+        }
+        let job = world.job("opj").await.expect("the job");
+        assert_eq!(targets(&job), names(&pods));
     })
     .await;
 }

@@ -160,10 +160,8 @@ impl Cache {
 
     /// Writes a file, and makes room for it.
     fn keep(&self, name: &str, header: &[u8], content: &[u8]) -> Result<(), CacheError> {
-        static WRITES: AtomicU64 = AtomicU64::new(0);
         let directory = self.enter()?;
-        let number = WRITES.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".{}-{number}-{name}", std::process::id());
+        let temporary = temporary(name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let written = openat(&directory, &temporary, flags, Mode::RUSR | Mode::WUSR)
             .map_err(std::io::Error::from)
@@ -251,6 +249,16 @@ fn refusal(key: &Key) -> String {
     format!("{}.refused", stem(key))
 }
 
+/// A name for a file that is being written, which no other write has: not of this process, nor of one that was killed. In
+/// a container all processes of the host have the same number, so the time is a part of it.
+fn temporary(name: &str) -> String {
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = since.unwrap_or_default().as_nanos();
+    format!(".{now}-{}-{number}-{name}", std::process::id())
+}
+
 fn stem(key: &Key) -> String {
     format!("{}-{}", hex(&key.component), hex(&key.compatibility[..8]))
 }
@@ -261,3 +269,6 @@ fn access(path: &Path, source: std::io::Error) -> CacheError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests;

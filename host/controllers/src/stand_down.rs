@@ -54,8 +54,14 @@ pub struct KusionStack {
 
 impl KusionStack {
     /// Watches the signs, and returns when they were read for the first time, or could not be. `controllers` are
-    /// the names of those that stand down; with none of them nothing is watched.
-    pub async fn watch(client: &Client, health: &Health, controllers: Vec<&'static str>) -> Self {
+    /// the names of those that stand down; with none of them nothing is watched. A Lease is a sign only in this
+    /// namespace.
+    pub async fn watch(
+        client: &Client,
+        health: &Health,
+        controllers: Vec<&'static str>,
+        namespace: &str,
+    ) -> Self {
         let (sender, presence) = watch::channel(Presence::Absent);
         if controllers.is_empty() {
             return Self {
@@ -63,7 +69,7 @@ impl KusionStack {
                 _task: None,
             };
         }
-        let watched = Watched::start(client, health);
+        let watched = Watched::start(client, health, namespace);
         watched.first_look().await;
         let report = Report {
             controllers,
@@ -87,7 +93,7 @@ impl KusionStack {
 
 /// The signs, and what tells of their changes.
 struct Watched {
-    client: Client,
+    lease: Api<Lease>,
     known: Arc<Known>,
     leases: Cache<Lease>,
     webhooks: Vec<Cache<MutatingWebhookConfiguration>>,
@@ -121,7 +127,9 @@ impl Known {
 }
 
 impl Watched {
-    fn start(client: &Client, health: &Health) -> Self {
+    fn start(client: &Client, health: &Health, namespace: &str) -> Self {
+        // Each user with Kubernetes' role `edit` in a namespace may write Leases there.
+        let lease: Api<Lease> = Api::namespaced(client.clone(), namespace);
         let known = Arc::new(Known {
             signs: Mutex::default(),
             changed: Notify::new(),
@@ -135,13 +143,7 @@ impl Watched {
                 known.lease(latest.as_deref().unwrap_or(lease), latest.is_some());
             }
         };
-        let leases = Cache::start(
-            Api::all(client.clone()),
-            named(LEASE),
-            (),
-            Arc::new(on_lease),
-            &health,
-        );
+        let leases = Cache::start(lease.clone(), named(LEASE), (), Arc::new(on_lease), &health);
         let webhook = |name: &'static str| {
             let known = Arc::clone(&known);
             let on_webhook = move |one: &MutatingWebhookConfiguration, all: &Store<_>| {
@@ -152,7 +154,7 @@ impl Watched {
             Cache::start_lean(api, named(name), (), without_webhooks, on_webhook, &health)
         };
         Self {
-            client: client.clone(),
+            lease,
             leases,
             webhooks: WEBHOOKS.into_iter().map(webhook).collect(),
             known,
@@ -195,9 +197,8 @@ impl Watched {
     /// The watch has reported no renewal of a Lease for too long: the API server is asked, because a watch may be
     /// dead unnoticed.
     async fn confirm(&self) {
-        let leases: Api<Lease> = Api::all(self.client.clone());
         let params = ListParams::default().fields(&format!("metadata.name={LEASE}"));
-        match tokio::time::timeout(QUESTION, leases.list(&params)).await {
+        match tokio::time::timeout(QUESTION, self.lease.list(&params)).await {
             Ok(Ok(found)) => {
                 for lease in &found.items {
                     self.known.lease(lease, true);
@@ -257,7 +258,7 @@ impl Report {
     }
 }
 
-/// The object of this name, in any namespace.
+/// The object of this name.
 fn named(name: &str) -> watcher::Config {
     watcher::Config::default().fields(&format!("metadata.name={name}"))
 }

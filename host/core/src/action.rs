@@ -7,6 +7,8 @@
 pub mod guard;
 mod pinned;
 mod pod;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -359,10 +361,17 @@ impl Effect {
         }
     }
 
-    /// Whether it gives an object to a controller, which may remove another one that is too many then.
+    /// Whether it may give an object to a controller, which may remove another one that is too many then. A JSON patch
+    /// may if it writes owner references, because its outcome depends on the object.
     pub fn gives_to_controller(&self) -> bool {
-        let (Self::Patch { body, .. } | Self::Apply(body)) = self else {
-            return false;
+        let body = match self {
+            Self::Patch {
+                kind: PatchKind::Json,
+                body,
+                ..
+            } => return guard::reaches_owners(body),
+            Self::Patch { body, .. } | Self::Apply(body) | Self::Create(body) => body,
+            Self::Delete { .. } | Self::Evict { .. } | Self::Event { .. } => return false,
         };
         let owners = body["metadata"]["ownerReferences"].as_array();
         let mut owners = owners.into_iter().flatten();

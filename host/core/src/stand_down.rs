@@ -22,7 +22,8 @@ pub const WEBHOOKS: [&str; 2] = [
     "controller-manager-mutating",
 ];
 
-/// The name of KusionStack's Lease, in the namespace that KusionStack was installed in.
+/// The name of KusionStack's Lease, in the namespace that KusionStack was installed in. In others it is no sign: users
+/// may write Leases there.
 pub const LEASE: &str = "kusionstack-controller-manager";
 
 /// After how many durations of the Lease without a renewal it has no holder any more: another replica of

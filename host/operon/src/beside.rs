@@ -23,18 +23,19 @@ pub(crate) struct Beside {
 
 impl Beside {
     /// Finds out whether KusionStack's controllers run. `running` are the controllers of its kinds that are
-    /// enabled, `forced` those that do not stand down.
+    /// enabled, `forced` those that do not stand down. KusionStack is installed in `namespace`, if it is.
     pub(crate) async fn watch(
         client: &Client,
         health: &Health,
         running: &[BesideKusionStack],
         forced: Vec<BesideKusionStack>,
+        namespace: &str,
     ) -> Self {
         let guarded = running.iter().filter(|one| !forced.contains(one));
         let names = guarded.map(|one| one.name()).collect();
         Self {
-            kusion_stack: KusionStack::watch(client, health, names).await,
-            absent: KusionStack::watch(client, health, Vec::new()).await,
+            kusion_stack: KusionStack::watch(client, health, names, namespace).await,
+            absent: KusionStack::watch(client, health, Vec::new(), namespace).await,
             forced,
         }
     }

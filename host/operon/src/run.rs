@@ -63,6 +63,14 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OPERON_NO_STAND_DOWN", value_enum, value_delimiter = ',')]
     no_stand_down: Vec<BesideKusionStack>,
 
+    /// The namespace of KusionStack's controllers, if they are installed: their Lease counts only there
+    #[arg(
+        long,
+        env = "OPERON_KUSIONSTACK_NAMESPACE",
+        default_value = "kusionstack-system"
+    )]
+    kusionstack_namespace: String,
+
     /// Run OperationJobs even if the API server does not know all of their fields: their CustomResourceDefinition is not Operon's
     #[arg(long)]
     allow_foreign_crds: bool,
@@ -238,6 +246,7 @@ async fn host(arguments: Arguments, trust: Trust) -> anyhow::Result<()> {
         trust,
         controllers: arguments.controllers,
         no_stand_down: arguments.no_stand_down,
+        kusionstack_namespace: arguments.kusionstack_namespace,
         allow_foreign_crds: arguments.allow_foreign_crds,
         metrics,
         health,

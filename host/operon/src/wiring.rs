@@ -72,6 +72,7 @@ pub(crate) struct Parts {
     pub(crate) trust: Trust,
     pub(crate) controllers: Vec<OptionalController>,
     pub(crate) no_stand_down: Vec<BesideKusionStack>,
+    pub(crate) kusionstack_namespace: String,
     pub(crate) allow_foreign_crds: bool,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
@@ -278,6 +279,7 @@ pub(crate) async fn run_in(
         trust,
         controllers,
         no_stand_down,
+        kusionstack_namespace,
         allow_foreign_crds,
         metrics,
         health,
@@ -290,7 +292,14 @@ pub(crate) async fn run_in(
     let stores = Stores::start(&client, &namespace, &listeners, &controllers);
     stores.ready().await;
     let enabled = BesideKusionStack::running(&controllers);
-    let beside = Beside::watch(&client, &health, &enabled, no_stand_down).await;
+    let beside = Beside::watch(
+        &client,
+        &health,
+        &enabled,
+        no_stand_down,
+        &kusionstack_namespace,
+    );
+    let beside = beside.await;
     let events = running.faults.events.clone();
     let performers = Performers::new(config, client.clone(), namespace.clone());
     let optional = Optional {

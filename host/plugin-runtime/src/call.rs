@@ -49,10 +49,21 @@ impl Runtime {
 
 /// The memory that running calls may take together. Calls wait for each other rather than have the kernel kill the
 /// host.
+///
+/// Calls wait for `free` in their order, so one that waits delays all later ones. A heavy one could keep all memory from
+/// the others while it waits for another heavy one to end: so only one of them at a time runs, or waits for `free`.
 pub(crate) struct MemoryBudget {
     /// A permit for each MiB.
     free: Semaphore,
     mib: u32,
+    /// One permit, for the calls that take more than a third.
+    heavy: Semaphore,
+}
+
+/// The part of a budget that a running call has.
+struct Taken<'a> {
+    _memory: Option<SemaphorePermit<'a>>,
+    _heavy: Option<SemaphorePermit<'a>>,
 }
 
 impl MemoryBudget {
@@ -62,6 +73,7 @@ impl MemoryBudget {
         Self {
             free: Semaphore::new(mib as usize),
             mib,
+            heavy: Semaphore::new(1),
         }
     }
 
@@ -71,13 +83,24 @@ impl MemoryBudget {
         mib.clamp(1, self.mib)
     }
 
-    /// A plugin has two lanes. Each takes at most a third, so that a third is left to others.
+    /// A plugin has two lanes. Each takes at most a third, so that a third is left to others, or one heavy call.
     fn lane(&self, bytes: u64) -> usize {
         (self.mib / 3 / self.weight(bytes)).max(1) as usize
     }
 
-    async fn take(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
-        self.free.acquire_many(self.weight(bytes)).await.ok()
+    /// Waits until there is memory for a call that may take so many bytes.
+    async fn take(&self, bytes: u64) -> Taken<'_> {
+        let weight = self.weight(bytes);
+        // Semaphores are never closed.
+        let heavy = if weight > self.mib / 3 {
+            self.heavy.acquire().await.ok()
+        } else {
+            None
+        };
+        Taken {
+            _memory: self.free.acquire_many(weight).await.ok(),
+            _heavy: heavy,
+        }
     }
 }
 
@@ -142,7 +165,7 @@ impl Callable {
         let _place = lane.acquire().await.ok();
         let _slot = self.runtime.slots.acquire().await.ok();
         let _memory = match &self.runtime.memory {
-            Some(memory) => memory.take(self.limits.memory).await,
+            Some(memory) => Some(memory.take(self.limits.memory).await),
             None => None,
         };
         let started = Instant::now();
@@ -228,6 +251,10 @@ fn outcome<T>(result: &Result<T, ActionError>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -245,5 +272,29 @@ mod tests {
             assert_eq!(memory.lane(call << 20), lane, "{call} of {budget}");
         }
         assert_eq!(MemoryBudget::new(384 << 20).weight(1), 1);
+    }
+
+    #[test]
+    fn a_heavy_call_that_waits_for_a_heavy_one_delays_no_other() {
+        let memory = MemoryBudget::new(384 << 20);
+        let take = |mib: u64| memory.take(mib << 20);
+        let first = take(256).now_or_never().expect("there is room");
+        let mut second = pin!(take(256));
+        assert!(second.as_mut().now_or_never().is_none(), "it waits");
+        let others: Vec<_> = [32, 64, 32]
+            .into_iter()
+            .map(|mib| take(mib).now_or_never().expect("they do not"))
+            .collect();
+        assert!(take(1).now_or_never().is_none(), "all of it is in use");
+        drop(first);
+        let second = second.now_or_never().expect("it is the next");
+        assert!(take(1).now_or_never().is_none(), "all of it is in use");
+        drop((second, others));
+        // One that takes more than there is runs alone, and gives all of it back.
+        for _ in 0..2 {
+            let all = take(1024).now_or_never().expect("there is room");
+            assert!(take(1).now_or_never().is_none(), "all of it is in use");
+            drop(all);
+        }
     }
 }

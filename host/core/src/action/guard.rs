@@ -1,8 +1,11 @@
-//! Which effects the host refuses, whatever RBAC grants: those that connect to an object, and those that change its
-//! finalizers, its owners or its controller beyond what an action may decide. RBAC decides everything else. Pure.
+//! Which effects the host refuses, whatever RBAC grants: those that connect to an object, those that write who set its
+//! fields, and those that change its finalizers, its owners or its controller beyond what an action may decide. RBAC
+//! decides everything else. Pure.
 //!
 //! [`guarded`] says whether an effect concerns these fields at all. If so, [`Change::of`] compares the object before
 //! and after it. The host reads the new owners, and sends the effect over the version that it judged.
+
+mod fields;
 
 use std::collections::BTreeMap;
 
@@ -10,11 +13,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{Selector, SelectorExt as _};
 use serde_json::Value;
 
+pub(super) use self::fields::reaches_owners;
+use self::fields::{copies, has_directives, names_judged, reaches_judged, writes_managed};
 use super::{Attributes, Effect, ObjectReference, PatchKind, Requirement};
 
 /// Subresources that connect the caller to what runs in or behind an object. A request to `proxy` is passed on with
 /// its body, and its answer may be anything.
 const CONNECTING: [&str; 4] = ["attach", "exec", "portforward", "proxy"];
+
+/// How many owners an object gets by one effect. Each is read before the effect is sent, one after the other.
+const NEW_OWNERS: usize = 8;
 
 /// Why an effect is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +75,12 @@ pub enum Guarded {
 /// # Errors
 /// It is refused whatever the object is.
 pub fn guarded(effect: &Effect) -> Result<Guarded, Refused> {
+    if writes_managed(effect) {
+        return Err(Refused::new(
+            "metadata.managedFields",
+            "an action may not say who set a field: an apply removes what its manager set before",
+        ));
+    }
     match effect {
         Effect::Patch {
             subresource,
@@ -76,9 +90,9 @@ pub fn guarded(effect: &Effect) -> Result<Guarded, Refused> {
         } => {
             check_subresource(subresource.as_deref())?;
             let is_guarded = match kind {
-                PatchKind::Merge => names_guarded(body),
-                PatchKind::Json => steps(body).any(step_is_guarded),
-                PatchKind::Strategic if names_guarded(body) || has_directives(body) => {
+                PatchKind::Merge => names_judged(body),
+                PatchKind::Json => reaches_judged(body),
+                PatchKind::Strategic if names_judged(body) || has_directives(body) => {
                     return Err(Refused::new(
                         "metadata",
                         "a strategic merge patch may not change finalizers or owner references, and may not have \
@@ -87,13 +101,20 @@ pub fn guarded(effect: &Effect) -> Result<Guarded, Refused> {
                 }
                 PatchKind::Strategic => false,
             };
+            if is_guarded && *kind == PatchKind::Json && copies(body) {
+                // Each copy of what holds an earlier copy doubles the object, and the host applies the patch.
+                return Err(Refused::new(
+                    "body",
+                    "a JSON patch of finalizers or owner references copies nothing and moves nothing",
+                ));
+            }
             Ok(if is_guarded {
                 Guarded::Patched
             } else {
                 Guarded::No
             })
         }
-        Effect::Apply(body) | Effect::Create(body) if names_guarded(body) => Ok(Guarded::Whole),
+        Effect::Apply(body) | Effect::Create(body) if names_judged(body) => Ok(Guarded::Whole),
         Effect::Apply(_)
         | Effect::Create(_)
         | Effect::Delete { .. }
@@ -110,47 +131,6 @@ fn check_subresource(subresource: Option<&str>) -> Result<(), Refused> {
         )),
         Some(_) | None => Ok(()),
     }
-}
-
-/// Whether an object, or a merge patch of one, has guarded fields, or metadata that may hide some.
-fn names_guarded(body: &Value) -> bool {
-    match body.get("metadata") {
-        None => false,
-        Some(Value::Object(metadata)) => GUARDED.iter().any(|field| metadata.contains_key(*field)),
-        Some(_) => true,
-    }
-}
-
-const GUARDED: [&str; 2] = ["finalizers", "ownerReferences"];
-
-/// Whether a strategic merge patch has directives that can reach guarded fields.
-fn has_directives(body: &Value) -> bool {
-    let of = |value: Option<&Value>| {
-        let fields = value.and_then(Value::as_object);
-        fields.is_some_and(|fields| fields.keys().any(|field| field.starts_with('$')))
-    };
-    of(Some(body)) || of(body.get("metadata"))
-}
-
-fn steps(body: &Value) -> impl Iterator<Item = &Value> {
-    body.as_array().into_iter().flatten()
-}
-
-/// Whether a step of a JSON patch can write guarded fields: it names one, or something around them.
-fn step_is_guarded(step: &Value) -> bool {
-    if step["op"] == "test" {
-        return false;
-    }
-    let around = |pointer: &str| {
-        let mut parts = pointer.split('/').skip(1);
-        match (parts.next(), parts.next()) {
-            (None, _) => true,
-            (Some("metadata"), field) => field.is_none_or(|field| GUARDED.contains(&field)),
-            (Some(_), _) => false,
-        }
-    };
-    let pointers = ["path", "from"].map(|key| step[key].as_str());
-    pointers.into_iter().flatten().any(around)
 }
 
 /// What an effect changes of owners. Its finalizers are allowed.
@@ -204,6 +184,13 @@ impl Change {
             && !owners.contains(to)
         {
             owners.push(to.clone());
+        }
+        if owners.len() > NEW_OWNERS {
+            return Err(Refused::new(
+                "metadata.ownerReferences",
+                format!("an effect gives an object at most {NEW_OWNERS} owners, because each is read before"),
+            )
+            .into());
         }
         Ok(Self { owners, controller })
     }

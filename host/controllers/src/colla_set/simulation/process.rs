@@ -52,7 +52,7 @@ pub(super) async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Proc
     let names = vec![Driven::<CollaSets>::NAME, PodOpsLifecycle::NAME];
     let process = Parts {
         passes,
-        kusion_stack: KusionStack::watch(&client, &health, names).await,
+        kusion_stack: KusionStack::watch(&client, &health, names, "kusionstack-system").await,
         health,
         faults: Faults {
             client: client.clone(),

@@ -183,8 +183,14 @@ async fn an_effect_that_no_action_may_do_fails_its_target_and_nothing_is_sent() 
     let steps = json!([{"op": "remove", "path": "/metadata/finalizers/1"}]);
     let mut json_patch = pod("held", steps);
     let mut strategic = pod("held", json!({"metadata": {"finalizers": [OURS]}}));
+    let doubles = json!([{"op": "copy", "from": "/metadata", "path": "/metadata/a"}]);
+    let mut bomb = pod("orphan", doubles);
+    let many: Vec<_> = (0..100)
+        .map(|one| owner("ReplicaSet", &format!("absent-{one}"), false))
+        .collect();
     for (effect, its) in [
         (&mut json_patch, PatchKind::Json),
+        (&mut bomb, PatchKind::Json),
         (&mut strategic, PatchKind::Strategic),
     ] {
         if let Effect::Patch { kind, .. } = effect {
@@ -238,6 +244,13 @@ async fn an_effect_that_no_action_may_do_fails_its_target_and_nothing_is_sent() 
             "at most one controller",
         ),
         (pod("orphan", owners(&[node])), "not namespaced"),
+        // Not one of them is read: they do not exist, which would be another error.
+        (pod("orphan", owners(&many)), "at most 8"),
+        (bomb, "copies nothing"),
+        (
+            pod("orphan", json!({"metadata": {"managedFields": []}})),
+            "metadata.managedFields",
+        ),
         (
             Effect::Create(create(&owners(&[set(true)])["metadata"])),
             "ReplicaSet \"set\"",

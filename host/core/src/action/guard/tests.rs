@@ -1,5 +1,7 @@
 //! What is refused, and what is not, as tables.
 
+mod never;
+
 use serde_json::json;
 
 use super::*;
@@ -122,7 +124,6 @@ fn an_effect_that_names_no_finalizer_and_no_owner_needs_no_read() {
         (step("remove", "/metadata/ownerReferences"), patched.clone()),
         (step("replace", "/metadata"), patched.clone()),
         (step("replace", ""), patched.clone()),
-        (from("/metadata/finalizers/0"), patched.clone()),
         (from("/spec/y"), no.clone()),
         (Effect::Create(none()), no.clone()),
         (Effect::Create(pod(&[], &[])), whole.clone()),
@@ -307,4 +308,26 @@ fn a_controller_takes_an_object_without_one_only_if_it_selects_it() {
     }
     let metadata = ObjectMeta::default();
     assert!(!controller.is_of_the_same_family(None, &metadata));
+}
+
+#[test]
+fn an_effect_gives_an_object_a_few_owners_and_no_more() {
+    let owners = |count: usize| -> Vec<Value> {
+        (0..count)
+            .map(|one| owner(&one.to_string(), false))
+            .collect()
+    };
+    let merge = |owners: &[Value]| merge(json!({"metadata": {"ownerReferences": owners}}));
+    for (before, effect, allowed) in [
+        (pod(&[], &[]), merge(&owners(8)), true),
+        (pod(&[], &[]), merge(&owners(9)), false),
+        (pod(&[], &[]), merge(&owners(100)), false),
+        // Those that the object has already are not read.
+        (pod(&[], &owners(95)), merge(&owners(100)), true),
+        (Value::Null, Effect::Create(pod(&[], &owners(9))), false),
+        (Value::Null, Effect::Apply(pod(&[], &owners(9))), false),
+    ] {
+        let found = Change::of(&effect, &before, &[]);
+        assert_eq!(found.is_ok(), allowed, "{effect:?}");
+    }
 }
