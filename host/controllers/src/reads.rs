@@ -15,8 +15,11 @@ use serde_json::Value;
 
 use crate::{digests::digest, view::View};
 
-/// How much a call may read for its reads to be remembered. One that reads more is called whenever it may be.
+/// How many questions a call may ask for them to be remembered. A call that asks more is repeated whenever it may be.
 const MOST: usize = 16;
+
+/// Bytes of all these questions. The memory is kept for each target of a job, and a job may have 10,000.
+const BYTES: usize = 4 << 10;
 
 /// A question to a view.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +36,26 @@ pub(crate) enum Read {
     FindPods(String),
     /// The state of the OperationJob with this uid.
     FindJob(String),
+}
+
+impl Read {
+    /// The bytes of its texts.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Get(ObjectReference {
+                api_version,
+                kind,
+                name,
+            }) => api_version.len() + kind.len() + name.len(),
+            Self::Find {
+                api_version,
+                kind,
+                selector,
+            } => api_version.len() + kind.len() + selector.len(),
+            Self::FindPods(selector) => selector.len(),
+            Self::FindJob(uid) => uid.len(),
+        }
+    }
 }
 
 /// A target as the action sees it in a call, or would see it now.
@@ -148,6 +171,10 @@ struct Known {
     own: Option<u64>,
     limit: Option<PodLimit>,
     reads: BTreeMap<Read, u64>,
+    /// The bytes of these questions.
+    bytes: usize,
+    /// More was read than is remembered.
+    is_too_much: bool,
 }
 
 impl Recorder {
@@ -164,7 +191,7 @@ impl Recorder {
     pub(crate) fn reads(&self) -> Option<Reads> {
         let known = self.known();
         let last_failure = &self.seen.last_failure;
-        (known.reads.len() <= MOST).then(|| Reads {
+        (!known.is_too_much).then(|| Reads {
             target: self.seen.target,
             last_failures: [last_failure.clone(), last_failure.clone()],
             own: known.own,
@@ -190,13 +217,21 @@ impl Recorder {
         }
     }
 
-    /// The digest comes before the answer, so it never belongs to a newer one.
+    /// The digest comes before the answer, so it never belongs to a newer one. What is too much is forgotten at once,
+    /// before the view remembers it.
     fn note(&self, read: Read) {
         let mut known = self.known();
-        if known.reads.len() <= MOST && !known.reads.contains_key(&read) {
-            let digest = self.view.digest(&read);
-            known.reads.insert(read, digest);
+        if known.is_too_much || known.reads.contains_key(&read) {
+            return;
         }
+        known.bytes = known.bytes.saturating_add(read.bytes());
+        if known.reads.len() == MOST || known.bytes > BYTES {
+            known.is_too_much = true;
+            known.reads.clear();
+            return;
+        }
+        let digest = self.view.digest(&read);
+        known.reads.insert(read, digest);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -413,5 +448,29 @@ mod tests {
             assert!(recorder.find_pods(&selector).is_ok());
         }
         assert_eq!(recorder.reads(), None);
+    }
+
+    #[test]
+    fn long_questions_are_not_remembered_and_the_call_depends_on_everything() {
+        let long = "x".repeat(1 << 20);
+        let ask: [&dyn Fn(&Recorder); 4] = [
+            &|recorder| assert_eq!(recorder.find_job(&long), Ok(JobState::Absent)),
+            &|recorder| assert!(recorder.get(&named(&long)).is_ok()),
+            &|recorder| assert!(recorder.find_pods(&long).is_err()),
+            &|recorder| assert!(recorder.find(&long, "Thing", "").is_err()),
+        ];
+        for (number, ask) in ask.into_iter().enumerate() {
+            let recorder = Recorder::new(view(&Writer::default()), target(7));
+            ask(&recorder);
+            assert!(recorder.reads().is_none(), "{number}");
+            assert!(recorder.known().reads.is_empty(), "{number}");
+        }
+        // Many of them are as much as a long one.
+        let recorder = Recorder::new(view(&Writer::default()), target(7));
+        for number in 0..8 {
+            let selector = format!("app=x{number}{}", "x".repeat(BYTES / 8));
+            assert!(recorder.find_pods(&selector).is_ok());
+            assert_eq!(recorder.reads().is_some(), number < 7, "{number}");
+        }
     }
 }
