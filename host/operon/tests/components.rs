@@ -264,7 +264,7 @@ async fn a_read_beyond_a_limit_is_refused_before_it_costs_anything() -> Result<(
             "long-name-of-a-read",
             "a name of 1048576 bytes; at most 253",
         ),
-        ("long-selector", "bytes; at most 4096"),
+        ("long-selector", "bytes; at most 1024"),
         ("endless-find", "one call may read 8 MiB"),
     ] {
         let operation = action
