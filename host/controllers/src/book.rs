@@ -5,7 +5,7 @@
 //! lives no longer than the process that remembers it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -41,7 +41,8 @@ pub struct Book {
 #[derive(Default)]
 struct Pages {
     targets: HashMap<String, Page>,
-    /// When the action was last called about a target that waits for a limit of pods, by digests of the limits.
+    /// When the action was last called about a target that waits for a limit of pods, by digests of the limits. Limits
+    /// that no target waits for any more are dropped once there are more than targets.
     probed: HashMap<u64, Instant>,
     /// Since when the job is being deleted and its action is not loaded.
     blocked: Option<Instant>,
@@ -383,6 +384,11 @@ impl Pages {
             });
             room.left = room.left.max(limited.room);
             room.oldest = room.oldest.min(number);
+        }
+        if self.probed.len() > self.targets.len() {
+            let limits = self.reads().filter_map(|reads| reads.limit());
+            let limits: HashSet<u64> = limits.collect();
+            self.probed.retain(|limit, _| limits.contains(limit));
         }
         rooms
     }

@@ -470,3 +470,23 @@ fn a_call_that_ends_while_what_the_previous_one_read_is_compared_has_its_answer(
     });
     assert_eq!(found, [Turn::Answered]);
 }
+
+#[test]
+fn limits_that_no_target_waits_for_any_more_are_forgotten() {
+    let (book, a) = (Arc::new(Book::default()), operate("a"));
+    let limited = |reads: &Reads| {
+        Change::Limited(Limited {
+            limit: reads.limit().expect("a limit"),
+            room: 1,
+            changed: Vec::new(),
+        })
+    };
+    for number in 0..1_000 {
+        let reads = limited_reads(&format!("app=x{number}"));
+        book.begin(JOB, &a).end(Some(good()), Some(reads));
+        book.written(JOB, &[("a".to_owned(), number + 1)]);
+        let found = turns(&book, std::slice::from_ref(&a), |_, reads| limited(reads));
+        assert_eq!(found, [Turn::Free(number + 1, CallCause::Room)]);
+    }
+    assert_eq!(book.lock()[JOB].probed.len(), 1);
+}
