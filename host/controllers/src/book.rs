@@ -5,7 +5,7 @@
 //! lives no longer than the process that remembers it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -22,6 +22,12 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::reads::{Change, Limited, Reads};
 
+/// For how long what calls read is compared before other tasks have their turn.
+const SLICE: Duration = Duration::from_millis(1);
+
+/// What a call depended on, and what has changed of it.
+type Compared = (Arc<Reads>, Change);
+
 /// The pages of all jobs.
 pub struct Book {
     jobs: Mutex<HashMap<String, Pages>>,
@@ -35,7 +41,8 @@ pub struct Book {
 #[derive(Default)]
 struct Pages {
     targets: HashMap<String, Page>,
-    /// When the action was last called about a target that waits for a limit of pods, by digests of the limits.
+    /// When the action was last called about a target that waits for a limit of pods, by digests of the limits. Limits
+    /// that no target waits for any more are dropped once there are more than targets.
     probed: HashMap<u64, Instant>,
     /// Since when the job is being deleted and its action is not loaded.
     blocked: Option<Instant>,
@@ -67,7 +74,7 @@ struct Page {
 /// Until when an answer holds.
 enum Basis {
     /// Until one of these changes.
-    Reads(Reads),
+    Reads(Arc<Reads>),
     /// It does not hold: the next call has this cause.
     Nothing(CallCause),
 }
@@ -133,35 +140,71 @@ impl Default for Book {
 impl Book {
     /// The targets that may have a turn, in the order of `targets`. Stops every call that the plan no
     /// longer contains: a target is never released while a call that operates it is running. `change` says what has
-    /// changed of what a call about a target depended on.
-    pub fn turns(
+    /// changed of what a call about a target depended on. That takes its time, so nothing else waits for it: neither
+    /// who uses the book, nor other tasks.
+    pub async fn turns(
         &self,
         job: &str,
-        targets: &[TargetPlan],
+        targets: &[&TargetPlan],
         change: impl Fn(&TargetPlan, &Reads) -> Change,
+    ) -> Vec<Turn> {
+        let now = Instant::now();
+        let mut changes = Vec::with_capacity(targets.len());
+        let mut since = now;
+        for (plan, reads) in targets.iter().zip(self.bases(job, targets, now)) {
+            if !changes.is_empty() && since.elapsed() >= SLICE {
+                tokio::task::yield_now().await;
+                since = Instant::now();
+            }
+            changes.push(reads.map(|reads| {
+                let change = change(plan, &reads);
+                (reads, change)
+            }));
+        }
+        self.turns_after(job, targets, changes, now)
+    }
+
+    /// What decides whether the action is called about each target again, where that is what its last call read.
+    fn bases(&self, job: &str, targets: &[&TargetPlan], now: Instant) -> Vec<Option<Arc<Reads>>> {
+        let jobs = self.lock();
+        let pages = jobs.get(job);
+        let basis = |plan: &&TargetPlan| {
+            let page = pages?.targets.get(&plan.detail.name)?;
+            page.basis(plan, now).ok().map(Arc::clone)
+        };
+        targets.iter().map(basis).collect()
+    }
+
+    fn turns_after(
+        &self,
+        job: &str,
+        targets: &[&TargetPlan],
+        changes: Vec<Option<Compared>>,
+        now: Instant,
     ) -> Vec<Turn> {
         let mut jobs = self.lock();
         let Some(pages) = jobs.get_mut(job) else {
             return vec![Turn::Free(0, CallCause::Step); targets.len()];
         };
-        let now = Instant::now();
-        let finding = |plan: &TargetPlan| {
+        let finding = |(plan, change): (&&TargetPlan, Option<Compared>)| {
             let page = pages.targets.get(&plan.detail.name);
             page.map_or(Finding::Turn(Turn::Free(0, CallCause::Step)), |page| {
-                page.finding(plan, now, |reads| change(plan, reads))
+                page.finding(plan, now, change)
             })
         };
-        let findings: Vec<_> = targets.iter().map(finding).collect();
+        let findings: Vec<_> = targets.iter().zip(changes).map(finding).collect();
         let mut readers = None;
         let mut rooms = pages.rooms(targets, &findings, now);
-        let turn = |(plan, finding): (&TargetPlan, Finding)| {
+        let turn = |(plan, finding): (&&TargetPlan, Finding)| {
             let (questions, limit) = match finding {
                 Finding::Turn(turn) => return turn,
                 Finding::Read(questions) => (questions, None),
                 Finding::Limited(limited) => (limited.changed, Some(limited.limit)),
             };
-            let readers = readers.get_or_insert_with(|| pages.readers());
-            let is_alone = |question: &u64| readers.get(question).is_none_or(|count| *count <= 1);
+            let is_alone = |question: &u64| {
+                let readers = readers.get_or_insert_with(|| pages.readers());
+                readers.get(question).is_none_or(|count| *count <= 1)
+            };
             let is_direct = questions.iter().any(is_alone);
             let page = pages.targets.entry(plan.detail.name.clone()).or_default();
             match limit.and_then(|limit| rooms.get_mut(&limit)) {
@@ -322,7 +365,7 @@ impl Pages {
     /// The room below each limit that targets wait for.
     fn rooms(
         &mut self,
-        targets: &[TargetPlan],
+        targets: &[&TargetPlan],
         findings: &[Finding],
         now: Instant,
     ) -> HashMap<u64, Room> {
@@ -342,17 +385,26 @@ impl Pages {
             room.left = room.left.max(limited.room);
             room.oldest = room.oldest.min(number);
         }
+        if self.probed.len() > self.targets.len() {
+            let limits = self.reads().filter_map(|reads| reads.limit());
+            let limits: HashSet<u64> = limits.collect();
+            self.probed.retain(|limit, _| limits.contains(limit));
+        }
         rooms
+    }
+
+    /// What the last calls about the targets read.
+    fn reads(&self) -> impl Iterator<Item = &Arc<Reads>> {
+        self.targets.values().filter_map(|page| match &page.basis {
+            Basis::Reads(reads) => Some(reads),
+            Basis::Nothing(_) => None,
+        })
     }
 
     /// How many targets asked each question.
     fn readers(&self) -> HashMap<u64, usize> {
-        let reads = self.targets.values().filter_map(|page| match &page.basis {
-            Basis::Reads(reads) => Some(reads),
-            Basis::Nothing(_) => None,
-        });
         let mut readers = HashMap::new();
-        for question in reads.flat_map(Reads::questions) {
+        for question in self.reads().flat_map(|reads| reads.questions()) {
             *readers.entry(question).or_default() += 1;
         }
         readers
@@ -360,46 +412,53 @@ impl Pages {
 }
 
 impl Page {
-    fn finding(
-        &self,
-        plan: &TargetPlan,
-        now: Instant,
-        change: impl Fn(&Reads) -> Change,
-    ) -> Finding {
+    /// What the last call read, if that decides whether another one follows.
+    ///
+    /// # Errors
+    /// Something else decides: this turn.
+    fn basis(&self, plan: &TargetPlan, now: Instant) -> Result<&Arc<Reads>, Turn> {
         let step = &plan.step;
         if let Some(call) = &self.under_way {
             // A step that only waits for the action leaves it alone: it may be the same one again.
             if call.step.question() != step.question() && !matches!(step, TargetStep::Await(_)) {
                 self.stop();
             }
-            return Finding::Turn(Turn::UnderWay);
+            return Err(Turn::UnderWay);
         }
         let free = |cause| Turn::Free(self.number, cause);
         if self.step.as_ref() != Some(step) {
-            return Finding::Turn(free(CallCause::Step));
+            return Err(free(CallCause::Step));
         }
         let left = self.due.map(|due| due.saturating_duration_since(now));
         if let Some(left) = left.filter(|left| !left.is_zero()) {
-            return Finding::Turn(Turn::Waits(left));
+            return Err(Turn::Waits(left));
         }
-        let reads = match &self.basis {
-            Basis::Reads(reads) => reads,
+        match &self.basis {
+            Basis::Reads(reads) => Ok(reads),
             Basis::Nothing(CallCause::Effect) if !self.has_to_remember(plan) => {
-                return Finding::Turn(free(CallCause::Effect));
+                Err(free(CallCause::Effect))
             }
-            Basis::Nothing(_) if self.answer.is_some() && !self.changed => {
-                return Finding::Turn(Turn::Answered);
-            }
-            Basis::Nothing(cause) => return Finding::Turn(free(*cause)),
+            Basis::Nothing(_) if self.answer.is_some() && !self.changed => Err(Turn::Answered),
+            Basis::Nothing(cause) => Err(free(*cause)),
+        }
+    }
+
+    fn finding(&self, plan: &TargetPlan, now: Instant, compared: Option<Compared>) -> Finding {
+        let reads = match self.basis(plan, now) {
+            Ok(reads) => reads,
+            Err(turn) => return Finding::Turn(turn),
         };
-        Finding::Turn(match change(reads) {
-            Change::Target => free(CallCause::Target),
+        // If a call has ended meanwhile, its end wakes the job, and what it read is compared then.
+        let compared = compared.filter(|(compared, _)| Arc::ptr_eq(compared, reads));
+        let change = compared.map_or(Change::None, |(_, change)| change);
+        Finding::Turn(match change {
+            Change::Target => Turn::Free(self.number, CallCause::Target),
             Change::Reads(questions) => return Finding::Read(questions),
             Change::Limited(limited) => return Finding::Limited(limited),
             Change::None if self.answer.is_some() => Turn::Answered,
             Change::None => match self.recheck.map(|at| at.saturating_duration_since(now)) {
                 None => Turn::Settled,
-                Some(left) if left.is_zero() => free(CallCause::Recheck),
+                Some(left) if left.is_zero() => Turn::Free(self.number, CallCause::Recheck),
                 Some(left) => Turn::Waits(left),
             },
         })
@@ -452,7 +511,9 @@ impl Page {
         let again = turns::again(&step, &answer);
         self.recheck = again.flatten().map(|after| now + after);
         self.basis = match (again, reads) {
-            (Some(_), Some(reads)) => Basis::Reads(reads.reporting(turns::reported(&answer))),
+            (Some(_), Some(reads)) => {
+                Basis::Reads(Arc::new(reads.reporting(turns::reported(&answer))))
+            }
             (Some(_), None) | (None, _) => Basis::Nothing(turns::unsettled(&answer)),
         };
         self.step = Some(step);

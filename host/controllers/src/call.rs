@@ -187,16 +187,16 @@ impl Call {
         let (loaded, last) = (Arc::clone(&self.loaded), self.target.last_failure.clone());
         let (restraint, plugin) = (&loaded.restraint, &loaded.plugin);
         let target = format!("{} {}", self.job.uid, self.target.name);
-        restraint.admit(plugin, &target, last.as_ref())?;
+        let admitted = restraint.admit(plugin, &target, last.as_ref())?;
         let answer = self.operate().await;
         match &answer {
-            Err(Ended::Stopped) => {}
+            Err(Ended::Stopped) => drop(admitted),
             Err(Ended::Failed(ActionError::Plugin(fault)))
             | Ok(Answer::Error {
                 error: ActionError::Plugin(fault),
                 ..
-            }) => restraint.ended(&target, Some(fault)),
-            Ok(_) | Err(Ended::Failed(_)) => restraint.ended(&target, None),
+            }) => admitted.ended(Some(fault)),
+            Ok(_) | Err(Ended::Failed(_)) => admitted.ended(None),
         }
         answer
     }

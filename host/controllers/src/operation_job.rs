@@ -31,7 +31,7 @@ use operon_core::{
         turns::{CallCause, in_turn},
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use self::pass::Pass;
 pub use self::starts::Starts;
@@ -262,12 +262,23 @@ impl OperationJobs {
         let pass = loaded
             .filter(|_| matches!(observed.action, ActionState::Loaded))
             .map(|loaded| Pass::new(observed, loaded, &self.existing));
-        let turns = self.turns(pass.as_ref(), &uid, run);
+        let all: Vec<_> = run.targets.iter().collect();
+        let mut turns = self.turns(pass.as_ref(), &uid, &all).await;
+        let since = Instant::now();
         let mut begun = HashSet::new();
         if let Some(pass) = &pass {
             begun = self.call(pass, run, &turns).await;
         }
-        let acted = self.collect(pass.as_ref(), &uid, run, &begun);
+        let called = |(plan, turn): &(&TargetPlan, &mut Turn)| {
+            begun.contains(&plan.index) || **turn == Turn::UnderWay
+        };
+        let called = all.iter().copied().zip(&mut turns).filter(called);
+        let (called, turns_before): (Vec<_>, Vec<_>) = called.unzip();
+        let turns_now = self.turns(pass.as_ref(), &uid, &called).await;
+        for (before, now) in turns_before.into_iter().zip(turns_now) {
+            *before = now;
+        }
+        let acted = self.collect(&uid, run, &turns, &begun, since.elapsed());
         let latest = self.jobs.store.get(&ObjectRef::from_obj(observed.job));
         if latest.is_none_or(|job| job.uid() != observed.job.uid()) {
             self.book.forget(&uid);
@@ -349,32 +360,38 @@ impl OperationJobs {
 
     /// The targets that may have a turn. One that the action was called about, and about which nothing changed that it
     /// read, has none: so the number of calls grows with what changes, not with the number of reconciles.
-    fn turns(&self, pass: Option<&Pass<'_>>, uid: &str, run: &TargetPlans) -> Vec<Turn> {
+    async fn turns(
+        &self,
+        pass: Option<&Pass<'_>>,
+        uid: &str,
+        targets: &[&TargetPlan],
+    ) -> Vec<Turn> {
         let change = |plan: &TargetPlan, reads: &Reads| match pass {
             Some(pass) => reads.change(&pass.seen(plan), &pass.view),
             None => Change::None,
         };
-        self.book.turns(uid, &run.targets, change)
+        self.book.turns(uid, targets, change).await
     }
 
     /// The answers that no status has yet, and the targets with a pending answer. A target in neither had
-    /// no turn.
+    /// no turn. The turns are those of targets without a call as they were this long ago, and of the others as they
+    /// are now.
     fn collect(
         &self,
-        pass: Option<&Pass<'_>>,
         uid: &str,
         run: &TargetPlans,
+        turns: &[Turn],
         begun: &HashSet<usize>,
+        ago: Duration,
     ) -> Acted {
         let mut acted = Acted::default();
-        let turns = self.turns(pass, uid, run);
         let under_way = turns.iter().filter(|turn| **turn == Turn::UnderWay);
         let full = under_way.count() >= TARGETS_AT_ONCE;
-        let all = run.targets.iter().zip(&turns);
+        let all = run.targets.iter().zip(turns);
         let asked = all.filter(|(plan, _)| plan.step.question().is_some());
         for (plan, turn) in asked {
             if let Turn::Waits(left) = turn {
-                acted.due = sooner(acted.due, Some(*left));
+                acted.due = sooner(acted.due, Some(left.saturating_sub(ago)));
             }
             let waits = full || !matches!(turn, Turn::Free(..));
             if !waits && !begun.contains(&plan.index) {

@@ -15,8 +15,18 @@ use serde_json::Value;
 
 use crate::{digests::digest, view::View};
 
-/// How much a call may read for its reads to be remembered. One that reads more is called whenever it may be.
+/// How many questions a call may ask for them to be remembered. A call that asks more is repeated whenever it may be.
 const MOST: usize = 16;
+
+/// Bytes of all these questions. The memory is kept for each target of a job, and a job may have 10,000.
+const BYTES: usize = 4 << 10;
+
+/// Comparisons of labels that answer these questions once more. The answers are compared in each reconcile, for each
+/// target: this takes some milliseconds.
+const COMPARISONS: usize = 1 << 18;
+
+/// Comparisons of labels for all reads of one call; some tenths of a second.
+const COMPARISONS_OF_A_CALL: usize = 1 << 22;
 
 /// A question to a view.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +43,26 @@ pub(crate) enum Read {
     FindPods(String),
     /// The state of the OperationJob with this uid.
     FindJob(String),
+}
+
+impl Read {
+    /// The bytes of its texts.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Get(ObjectReference {
+                api_version,
+                kind,
+                name,
+            }) => api_version.len() + kind.len() + name.len(),
+            Self::Find {
+                api_version,
+                kind,
+                selector,
+            } => api_version.len() + kind.len() + selector.len(),
+            Self::FindPods(selector) => selector.len(),
+            Self::FindJob(uid) => uid.len(),
+        }
+    }
 }
 
 /// A target as the action sees it in a call, or would see it now.
@@ -148,6 +178,27 @@ struct Known {
     own: Option<u64>,
     limit: Option<PodLimit>,
     reads: BTreeMap<Read, u64>,
+    /// The bytes of these questions, and the comparisons that answer them.
+    bytes: usize,
+    comparisons: usize,
+    /// More was read than is remembered.
+    is_too_much: bool,
+    /// The comparisons of all reads, those included that are not remembered.
+    spent: usize,
+}
+
+impl Known {
+    /// Whether a question is to be remembered; what is too much is forgotten at once.
+    fn takes(&mut self, bytes: usize, comparisons: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.comparisons = self.comparisons.saturating_add(comparisons);
+        if self.bytes > BYTES || self.comparisons > COMPARISONS || self.reads.len() > MOST {
+            self.is_too_much = true;
+            self.reads.clear();
+            self.limit = None;
+        }
+        !self.is_too_much
+    }
 }
 
 impl Recorder {
@@ -164,7 +215,7 @@ impl Recorder {
     pub(crate) fn reads(&self) -> Option<Reads> {
         let known = self.known();
         let last_failure = &self.seen.last_failure;
-        (known.reads.len() <= MOST).then(|| Reads {
+        (!known.is_too_much).then(|| Reads {
             target: self.seen.target,
             last_failures: [last_failure.clone(), last_failure.clone()],
             own: known.own,
@@ -180,7 +231,14 @@ impl Recorder {
 
     /// The target waits until there is room below this limit.
     pub(crate) fn note_limit(&self, limit: PodLimit) {
-        self.known().limit = Some(limit);
+        let read = Read::FindPods(limit.label_selector.clone());
+        // The view has then sorted its pods by the label of the selector.
+        self.view.room(&limit);
+        let comparisons = self.view.comparisons(&read);
+        let mut known = self.known();
+        if known.takes(read.bytes(), comparisons) {
+            known.limit = Some(limit);
+        }
     }
 
     /// As [`Recorder::note_limit`], unless there is room already.
@@ -190,13 +248,31 @@ impl Recorder {
         }
     }
 
-    /// The digest comes before the answer, so it never belongs to a newer one.
-    fn note(&self, read: Read) {
+    /// Remembers a question with a digest of its answer, and then has it answered. So the digest never belongs to a
+    /// newer answer. A question that is too long is forgotten before the view remembers it.
+    fn read<'a, T>(
+        &'a self,
+        read: Read,
+        answer: impl FnOnce(&'a View) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
         let mut known = self.known();
-        if known.reads.len() <= MOST && !known.reads.contains_key(&read) {
-            let digest = self.view.digest(&read);
-            known.reads.insert(read, digest);
+        if known.spent > COMPARISONS_OF_A_CALL {
+            let most = "the selectors of one call's reads may be compared with";
+            let message = format!("{most} {COMPARISONS_OF_A_CALL} labels of objects");
+            return Err(ReadError::TooMuch(message));
         }
+        let is_new = !known.is_too_much && !known.reads.contains_key(&read);
+        if is_new && known.takes(read.bytes(), 0) {
+            let digest = self.view.digest(&read);
+            known.reads.insert(read.clone(), digest);
+        }
+        let answer = answer(&self.view);
+        let comparisons = self.view.comparisons(&read);
+        known.spent = known.spent.saturating_add(comparisons);
+        if is_new {
+            known.takes(0, comparisons);
+        }
+        answer
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -206,8 +282,8 @@ impl Recorder {
 
 impl ClusterView for Recorder {
     fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
-        self.note(Read::Get(reference.clone()));
-        self.view.get(reference)
+        let read = Read::Get(reference.clone());
+        self.read(read, |view| view.get(reference))
     }
 
     fn find(
@@ -216,22 +292,22 @@ impl ClusterView for Recorder {
         kind: &str,
         label_selector: &str,
     ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError> {
-        self.note(Read::Find {
+        let read = Read::Find {
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),
             selector: label_selector.to_owned(),
-        });
-        self.view.find(api_version, kind, label_selector)
+        };
+        self.read(read, |view| view.find(api_version, kind, label_selector))
     }
 
     fn find_pods(&self, label_selector: &str) -> Result<FoundPods<'_>, ReadError> {
-        self.note(Read::FindPods(label_selector.to_owned()));
-        self.view.find_pods(label_selector)
+        let read = Read::FindPods(label_selector.to_owned());
+        self.read(read, |view| view.find_pods(label_selector))
     }
 
     fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
-        self.note(Read::FindJob(uid.to_owned()));
-        self.view.find_job(uid)
+        let read = Read::FindJob(uid.to_owned());
+        self.read(read, |view| view.find_job(uid))
     }
 }
 
@@ -413,5 +489,91 @@ mod tests {
             assert!(recorder.find_pods(&selector).is_ok());
         }
         assert_eq!(recorder.reads(), None);
+    }
+
+    #[test]
+    fn long_questions_are_not_remembered_and_the_call_depends_on_everything() {
+        let long = "x".repeat(1 << 20);
+        let ask: [&dyn Fn(&Recorder); 4] = [
+            &|recorder| assert_eq!(recorder.find_job(&long), Ok(JobState::Absent)),
+            &|recorder| assert!(recorder.get(&named(&long)).is_ok()),
+            &|recorder| assert!(recorder.find_pods(&long).is_err()),
+            &|recorder| assert!(recorder.find(&long, "Thing", "").is_err()),
+        ];
+        for (number, ask) in ask.into_iter().enumerate() {
+            let recorder = Recorder::new(view(&Writer::default()), target(7));
+            ask(&recorder);
+            assert!(recorder.reads().is_none(), "{number}");
+            assert!(recorder.known().reads.is_empty(), "{number}");
+        }
+        // Many of them are as much as a long one.
+        let recorder = Recorder::new(view(&Writer::default()), target(7));
+        for number in 0..8 {
+            let selector = format!("app=x{number}{}", "x".repeat(BYTES / 8));
+            assert!(recorder.find_pods(&selector).is_ok());
+            assert_eq!(recorder.reads().is_some(), number < 7, "{number}");
+        }
+    }
+
+    /// A store with so many pods of an app.
+    fn many(count: usize) -> Writer<Pod> {
+        let mut writer = Writer::<Pod>::default();
+        for number in 0..count {
+            writer.apply_watcher_event(&Event::Apply(pod(&number.to_string(), "x", "1")));
+        }
+        writer
+    }
+
+    /// A selector that selects nothing, and that is compared with each pod up to its end.
+    fn expensive(number: usize) -> String {
+        let absent: Vec<_> = (0..100).map(|other| format!("!a{other}")).collect();
+        format!("{},x{number} in (p,q)", absent.join(","))
+    }
+
+    #[test]
+    fn a_call_whose_reads_are_expensive_to_compare_depends_on_everything() {
+        let cheap = "app=none".to_owned();
+        let with_exact = |number: usize| format!("app=x,{}", expensive(number));
+        // The number of pods, two selectors, and whether it is remembered that they were read.
+        for (pods, selectors, is_remembered) in [
+            (1_500, [expensive(0), cheap.clone()], true),
+            (1_500, [expensive(0), expensive(1)], false),
+            (2_700, [expensive(0), cheap.clone()], false),
+            (2_700, [with_exact(0), cheap.clone()], false),
+            (2_700, [format!("app=y,{}", expensive(0)), cheap], true),
+        ] {
+            let recorder = Recorder::new(view(&many(pods)), target(7));
+            for selector in &selectors {
+                assert!(
+                    recorder
+                        .find_pods(selector)
+                        .is_ok_and(|pods| pods.is_empty())
+                );
+            }
+            assert_eq!(
+                recorder.reads().is_some(),
+                is_remembered,
+                "{pods} {selectors:?}"
+            );
+        }
+        let recorder = Recorder::new(view(&many(2_700)), target(7));
+        recorder.note_limit(PodLimit {
+            label_selector: expensive(0),
+            pods: 1,
+        });
+        assert!(recorder.reads().is_none(), "the limit is compared as well");
+    }
+
+    #[test]
+    fn reads_by_expensive_selectors_have_a_limit_for_each_call() {
+        let view = view(&many(700));
+        let recorder = Recorder::new(Arc::clone(&view), target(7));
+        let reads = (0..200).map(|number| recorder.find_pods(&expensive(number)).is_ok());
+        let read = reads.take_while(|is_read| *is_read).count();
+        assert!((50..70).contains(&read), "{read}");
+        assert!(recorder.find("v1", "Pod", "app=x").is_err());
+        assert!(recorder.get(&named("1")).is_err());
+        let next = Recorder::new(view, target(7));
+        assert!(next.find_pods("app=x").is_ok());
     }
 }

@@ -2,7 +2,7 @@
 //! core's; this is their memory, of one loaded component. It is a cache: a component that is loaded again starts anew.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -47,36 +47,33 @@ impl Restraint {
     ///
     /// # Errors
     /// The action is set aside, and the target waits.
-    pub(crate) fn admit(
-        &self,
+    pub(crate) fn admit<'r>(
+        &'r self,
         plugin: &str,
-        target: &str,
+        target: &'r str,
         last: Option<&Failure>,
-    ) -> Result<(), ActionError> {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        let admitted = breaker.admit(target, self.began.elapsed());
-        admitted.map_err(|wait| {
+    ) -> Result<Admitted<'r>, ActionError> {
+        let mut breaker = self.breaker();
+        if let Err(wait) = breaker.admit(target, self.began.elapsed()) {
             let fault = breaker.aside().cloned();
             let fault = fault.unwrap_or_else(|| Failure::new("PluginTrapped", ""));
-            ActionError::Retry(suspended(plugin, &fault, last), Some(wait))
+            let why = suspended(plugin, &fault, last);
+            return Err(ActionError::Retry(why, Some(wait)));
+        }
+        Ok(Admitted {
+            restraint: self,
+            target,
+            has_ended: false,
         })
     }
 
-    /// Notes the end of a call that operated this target, and its fault if it had one.
-    pub(crate) fn ended(&self, target: &str, fault: Option<&Failure>) {
-        let now = self.began.elapsed();
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_changed = breaker.ended(target, fault, now);
-        drop(breaker);
-        if has_changed {
-            (self.changed)();
-        }
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last fault before the action was set aside, if it is.
     pub fn aside(&self) -> Option<Failure> {
-        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        breaker.aside().cloned()
+        self.breaker().aside().cloned()
     }
 
     /// That the action of this plugin is set aside, if it is.
@@ -94,5 +91,61 @@ impl Restraint {
     pub(crate) fn takes_event(&self) -> bool {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events.take(self.began.elapsed())
+    }
+}
+
+/// A call that operates a target. One that is dropped without an end was stopped, and says nothing about the action.
+pub(crate) struct Admitted<'r> {
+    restraint: &'r Restraint,
+    target: &'r str,
+    has_ended: bool,
+}
+
+impl Admitted<'_> {
+    /// The call ended, with this fault if it had one.
+    pub(crate) fn ended(mut self, fault: Option<&Failure>) {
+        self.has_ended = true;
+        let now = self.restraint.began.elapsed();
+        let has_changed = self.restraint.breaker().ended(self.target, fault, now);
+        if has_changed {
+            (self.restraint.changed)();
+        }
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.restraint.breaker().stopped(self.target);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use operon_core::action_plugin::breaker::FAULTS;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_stopped_leaves_its_turn_to_try_the_action_to_the_next() {
+        let restraint = Restraint::default();
+        for _ in 0..FAULTS {
+            let admitted = restraint.admit("act", "bad", None);
+            let fault = Failure::new("PluginTrapped", "boom");
+            admitted.expect("it serves").ended(Some(&fault));
+        }
+        assert!(restraint.admit("act", "good", None).is_err());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let tries = restraint.admit("act", "good", None).expect("it tries");
+        assert!(
+            restraint.admit("act", "other", None).is_err(),
+            "one at a time"
+        );
+        drop(tries);
+        let tries = restraint.admit("act", "other", None).expect("it tries");
+        tries.ended(None);
+        assert!(restraint.aside().is_none());
+        assert!(restraint.admit("act", "bad", None).is_ok());
     }
 }

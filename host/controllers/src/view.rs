@@ -1,6 +1,8 @@
 //! An action's view of the cluster in one reconcile: the job's namespace, as the stores had it at the first
 //! read. All targets have the same view, so that targets that share an object agree on it.
 
+mod cost;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, OnceLock, PoisonError},

@@ -196,6 +196,9 @@ pub enum ReadError {
     /// The label selector can't be used.
     #[error("failed to read the label selector")]
     BadSelector(#[source] SelectorError),
+    /// The call read too much.
+    #[error("{0}")]
+    TooMuch(String),
 }
 
 /// An object in the namespace of the job.

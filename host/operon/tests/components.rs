@@ -260,7 +260,11 @@ async fn a_read_beyond_a_limit_is_refused_before_it_costs_anything() -> Result<(
     let loader = Loader::new(config())?;
     let action = load(&loader, hostile()?, &limits()).await?;
     for (behaviour, message) in [
-        ("long-selector", "bytes; at most 4096"),
+        (
+            "long-name-of-a-read",
+            "a name of 1048576 bytes; at most 253",
+        ),
+        ("long-selector", "bytes; at most 1024"),
         ("endless-find", "one call may read 8 MiB"),
     ] {
         let operation = action

@@ -1,9 +1,13 @@
 //! The host's side of the import `cluster`: forwards to the view of the job's namespace.
 //!
-//! The view decides what may be read; this file only limits how much. Reading beyond the budget is an
-//! answer to the guest (`too-much`); going on regardless ends the call.
+//! The view decides what may be read; this file only limits how much, and how long a question is: the host
+//! remembers the questions. Reading beyond the budget is an answer to the guest (`too-much`); going on
+//! regardless ends the call.
 
-use operon_core::action as core;
+use operon_core::{
+    action as core,
+    selector::{MAX_BYTES, SelectorError},
+};
 use serde_json::Value;
 
 use crate::{
@@ -12,6 +16,7 @@ use crate::{
         types,
     },
     convert,
+    limits::{API_VERSION_BYTES, KIND_BYTES, NAME_BYTES},
     state::State,
 };
 
@@ -58,6 +63,8 @@ impl State {
             kind,
             name,
         } = object;
+        check_kind(&api_version, &kind)?;
+        check_name("name", &name)?;
         let Some(cluster) = &self.cluster else {
             return Err(nothing_yet(&kind));
         };
@@ -78,6 +85,8 @@ impl State {
         label_selector: &str,
     ) -> Result<Vec<String>, ReadError> {
         self.budget.read().map_err(ReadError::TooMuch)?;
+        check_kind(api_version, kind)?;
+        check_selector(label_selector)?;
         let Some(cluster) = &self.cluster else {
             return Err(nothing_yet(kind));
         };
@@ -89,6 +98,7 @@ impl State {
 
     fn read_pods(&mut self, label_selector: &str) -> Result<Vec<types::Pod>, ReadError> {
         self.budget.read().map_err(ReadError::TooMuch)?;
+        check_selector(label_selector)?;
         let Some(cluster) = &self.cluster else {
             return Err(nothing_yet("Pod"));
         };
@@ -107,6 +117,7 @@ impl State {
 
     fn read_job(&mut self, uid: &str) -> Result<JobState, ReadError> {
         self.budget.read().map_err(ReadError::TooMuch)?;
+        check_name("uid", uid)?;
         let Some(cluster) = &self.cluster else {
             return Err(nothing_yet("OperationJob"));
         };
@@ -123,7 +134,133 @@ impl State {
     }
 }
 
+/// A kind with longer names exists nowhere, and can't be declared.
+fn check_kind(api_version: &str, kind: &str) -> Result<(), ReadError> {
+    for (what, text, most) in [
+        ("an apiVersion", api_version, API_VERSION_BYTES),
+        ("a kind", kind, KIND_BYTES),
+    ] {
+        if text.len() > most {
+            let message = format!("{what} of {} bytes; at most {most}", text.len());
+            return Err(ReadError::NotDeclared(message));
+        }
+    }
+    Ok(())
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), ReadError> {
+    if name.len() > NAME_BYTES {
+        let message = format!("a {what} of {} bytes; at most {NAME_BYTES}", name.len());
+        return Err(ReadError::TooMuch(message));
+    }
+    Ok(())
+}
+
+fn check_selector(selector: &str) -> Result<(), ReadError> {
+    if selector.len() > MAX_BYTES {
+        let error = SelectorError::TooLong(selector.len()).to_string();
+        return Err(ReadError::BadSelector(error));
+    }
+    Ok(())
+}
+
 /// There is no view during setup, while the action declares what it reads.
 fn nothing_yet(kind: &str) -> ReadError {
     ReadError::NotDeclared(format!("{kind}: setup can't read objects"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{budget::Budget, log::LogLines};
+
+    /// A view in which nothing exists. It is not to see texts beyond these bytes.
+    struct Nothing(usize);
+
+    impl Nothing {
+        fn see(&self, texts: &[&str]) {
+            for text in texts {
+                assert!(text.len() <= self.0, "{} bytes", text.len());
+            }
+        }
+    }
+
+    impl core::ClusterView for Nothing {
+        fn get(&self, object: &core::ObjectReference) -> Result<Option<Value>, core::ReadError> {
+            self.see(&[&object.api_version, &object.kind, &object.name]);
+            Ok(None)
+        }
+
+        fn find(
+            &self,
+            api_version: &str,
+            kind: &str,
+            label_selector: &str,
+        ) -> Result<Box<dyn Iterator<Item = Value>>, core::ReadError> {
+            self.see(&[api_version, kind, label_selector]);
+            Ok(Box::new(std::iter::empty()))
+        }
+
+        fn find_pods(&self, selector: &str) -> Result<Arc<[core::PodView]>, core::ReadError> {
+            self.see(&[selector]);
+            Ok(Arc::from([]))
+        }
+
+        fn find_job(&self, uid: &str) -> Result<core::JobState, core::ReadError> {
+            self.see(&[uid]);
+            Ok(core::JobState::Absent)
+        }
+    }
+
+    #[test]
+    fn a_read_with_a_text_beyond_its_limit_is_refused_before_anything_sees_it() {
+        let refusals = |version: usize, kind: usize, name: usize, selector: usize| {
+            let cluster = Some(Arc::new(Nothing(MAX_BYTES)) as Arc<dyn core::ClusterView>);
+            let mut state = State::new(Budget::new(0, 1), cluster, LogLines::default());
+            let text = |bytes: usize| "x".repeat(bytes);
+            let object = types::ObjectReference {
+                api_version: text(version),
+                kind: text(kind),
+                name: text(name),
+            };
+            [
+                state.read_one(object).err(),
+                state.read_job(&text(name)).err(),
+                state
+                    .read_all(&text(version), &text(kind), &text(selector))
+                    .err(),
+                state.read_pods(&text(selector)).err(),
+            ]
+            .map(|error| match error {
+                None => "read",
+                Some(ReadError::NotDeclared(_)) => "not declared",
+                Some(ReadError::NotServed(_)) => "not served",
+                Some(ReadError::BadSelector(_)) => "bad selector",
+                Some(ReadError::TooMuch(_)) => "too much",
+            })
+        };
+        let (version, kind, name) = (API_VERSION_BYTES, KIND_BYTES, NAME_BYTES);
+        let undeclared = ["not declared", "read", "not declared", "read"];
+        assert_eq!(refusals(version, kind, name, MAX_BYTES), ["read"; 4]);
+        for (beyond, wanted) in [
+            (refusals(version + 1, kind, name, MAX_BYTES), undeclared),
+            (refusals(version, kind + 1, name, MAX_BYTES), undeclared),
+            (
+                refusals(version, kind, name + 1, MAX_BYTES),
+                ["too much", "too much", "read", "read"],
+            ),
+            (
+                refusals(version, kind, name, MAX_BYTES + 1),
+                ["read", "read", "bad selector", "bad selector"],
+            ),
+            (
+                refusals(1 << 20, 1 << 20, 1 << 20, 1 << 20),
+                ["not declared", "too much", "not declared", "bad selector"],
+            ),
+        ] {
+            assert_eq!(beyond, wanted);
+        }
+    }
 }

@@ -138,6 +138,7 @@ pub(crate) fn read_error(error: core::ReadError) -> ReadError {
         core::ReadError::NotDeclared(kind) => ReadError::NotDeclared(kind),
         core::ReadError::NotServed(kind) => ReadError::NotServed(kind),
         core::ReadError::BadSelector(error) => ReadError::BadSelector(error.to_string()),
+        core::ReadError::TooMuch(what) => ReadError::TooMuch(what),
     }
 }
 

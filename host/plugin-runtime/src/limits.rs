@@ -95,7 +95,8 @@ pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// The longest of them, so that a slip of the pen does not stop a target for weeks.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-// Requests of a call to the host. The selectors of reads: `operon_core::selector::MAX_BYTES`.
+// Requests of a call to the host. Names, uids, kinds and `apiVersion`s of reads have the limits of those in
+// answers; selectors of reads: `operon_core::selector::MAX_BYTES`.
 
 /// Calls of `cluster` and `log` that one call may make before it is ended.
 pub(crate) const HOST_CALLS: u32 = 20_000;

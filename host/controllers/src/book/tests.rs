@@ -1,5 +1,6 @@
 //! Turns, waits and answers of targets, through calls that begin and end.
 
+use futures::FutureExt as _;
 use operon_api::operation_job::TargetDetail;
 use operon_core::{
     action::{ActionError, Failure, OpsProgress, PodLimit, ProgressReport},
@@ -51,8 +52,18 @@ fn good() -> Answer {
     })
 }
 
+fn turns(
+    book: &Book,
+    targets: &[TargetPlan],
+    change: impl Fn(&TargetPlan, &Reads) -> Change,
+) -> Vec<Turn> {
+    let targets: Vec<_> = targets.iter().collect();
+    let turns = book.turns(JOB, &targets, change).now_or_never();
+    turns.expect("others run only between two targets, and after a while")
+}
+
 fn turn(book: &Book, plan: &TargetPlan) -> Turn {
-    book.turns(JOB, std::slice::from_ref(plan), |_, _| Change::None)[0]
+    turns(book, std::slice::from_ref(plan), |_, _| Change::None)[0]
 }
 
 /// A whole call, whose answer gets into a status.
@@ -177,7 +188,7 @@ fn question(selector: &str) -> u64 {
 fn a_target_is_called_again_only_when_something_changes_that_its_last_call_depended_on() {
     let after = |book: &Book, change: Change| {
         let a = operate("a");
-        book.turns(JOB, std::slice::from_ref(&a), |_, _| change.clone())[0]
+        turns(book, std::slice::from_ref(&a), |_, _| change.clone())[0]
     };
     let answered = |answer: Answer| {
         let book = Arc::new(Book::default());
@@ -221,7 +232,7 @@ async fn changes_of_what_several_targets_read_are_gathered() {
     }
     let after = |questions: &[&str]| {
         let changed: Vec<_> = questions.iter().map(|asked| question(asked)).collect();
-        book.turns(JOB, &targets, |_, _| match changed.as_slice() {
+        turns(&book, &targets, |_, _| match changed.as_slice() {
             [] => Change::None,
             changed => Change::Reads(changed.to_vec()),
         })
@@ -246,7 +257,7 @@ async fn changes_of_what_several_targets_read_are_gathered() {
 }
 
 /// What a call depends on whose target waits for room below a limit.
-fn limited_reads() -> Reads {
+fn limited_reads(selector: &str) -> Reads {
     let pods = crate::store::Writer::<k8s_openapi::api::core::v1::Pod>::default();
     let declared = Declared {
         pods: Some((pods.as_reader(), Selector::default())),
@@ -255,7 +266,7 @@ fn limited_reads() -> Reads {
     let view = Arc::new(View::new("ns", declared, Arc::default()));
     let recorder = Recorder::new(view, Seen::default());
     recorder.note_limit(PodLimit {
-        label_selector: "app=x".to_owned(),
+        label_selector: selector.to_owned(),
         pods: 0,
     });
     recorder.reads().expect("few reads")
@@ -268,13 +279,13 @@ async fn targets_that_wait_for_a_limit_are_called_when_there_is_room_and_one_of_
     let targets = ["a", "b", "c"].map(operate);
     let call = |target: &TargetPlan| {
         book.begin(JOB, target)
-            .end(Some(good()), Some(limited_reads()));
+            .end(Some(good()), Some(limited_reads("app=x")));
         let (number, _) = book.answer(JOB, target).expect("an answer");
         book.written(JOB, &[(target.detail.name.clone(), number)]);
     };
     targets.iter().for_each(call);
     let turns = |room: usize| {
-        book.turns(JOB, &targets, |_, reads| {
+        turns(&book, &targets, |_, reads| {
             Change::Limited(Limited {
                 limit: reads.limit().expect("a limit"),
                 room,
@@ -403,4 +414,79 @@ fn a_job_is_blocked_from_the_first_time_that_it_is_found_so() {
     }
     book.blocked(JOB, false);
     assert!(book.blocked(JOB, true) < last, "it begins anew");
+}
+
+#[test]
+fn others_use_the_book_while_what_a_call_read_is_compared() {
+    let (book, a) = (Arc::new(Book::default()), operate("a"));
+    book.begin(JOB, &a).end(Some(good()), reads(&["own"]));
+    let (done, is_done) = std::sync::mpsc::channel();
+    let others = std::cell::Cell::new(None);
+    let found = turns(&book, std::slice::from_ref(&a), |_, _| {
+        let (book, done) = (Arc::clone(&book), done.clone());
+        std::thread::spawn(move || {
+            book.changed("another job", "b");
+            done.send(())
+        });
+        others.set(is_done.recv_timeout(Duration::from_secs(10)).ok());
+        Change::None
+    });
+    assert_eq!(others.get(), Some(()));
+    assert_eq!(found, [Turn::Answered]);
+}
+
+#[tokio::test]
+async fn other_tasks_run_while_what_calls_read_is_compared() {
+    let book = Arc::new(Book::default());
+    let targets = ["a", "b", "c"].map(operate);
+    for target in &targets {
+        book.begin(JOB, target).end(Some(good()), reads(&["own"]));
+    }
+    let has_run = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (runs, seen) = (Arc::clone(&has_run), Mutex::new(Vec::new()));
+    let other = tokio::spawn(async move { runs.store(true, Ordering::Relaxed) });
+    let compare = |_: &TargetPlan, _: &Reads| {
+        std::thread::sleep(SLICE);
+        let mut seen = seen.lock().expect("no panic");
+        seen.push(has_run.load(Ordering::Relaxed));
+        Change::None
+    };
+    let targets: Vec<_> = targets.iter().collect();
+    let found = book.turns(JOB, &targets, compare).await;
+    assert_eq!(found, [Turn::Answered; 3]);
+    assert_eq!(*seen.lock().expect("no panic"), [false, true, true]);
+    other.await.expect("no panic");
+}
+
+#[test]
+fn a_call_that_ends_while_what_the_previous_one_read_is_compared_has_its_answer() {
+    let (book, a) = (Arc::new(Book::default()), operate("a"));
+    book.begin(JOB, &a).end(Some(good()), reads(&["own"]));
+    book.written(JOB, &[("a".to_owned(), 1)]);
+    let found = turns(&book, std::slice::from_ref(&a), |_, _| {
+        book.begin(JOB, &a).end(Some(error()), reads(&["new"]));
+        book.begin(JOB, &a).end(Some(good()), reads(&["new"]));
+        Change::Target
+    });
+    assert_eq!(found, [Turn::Answered]);
+}
+
+#[test]
+fn limits_that_no_target_waits_for_any_more_are_forgotten() {
+    let (book, a) = (Arc::new(Book::default()), operate("a"));
+    let limited = |reads: &Reads| {
+        Change::Limited(Limited {
+            limit: reads.limit().expect("a limit"),
+            room: 1,
+            changed: Vec::new(),
+        })
+    };
+    for number in 0..1_000 {
+        let reads = limited_reads(&format!("app=x{number}"));
+        book.begin(JOB, &a).end(Some(good()), Some(reads));
+        book.written(JOB, &[("a".to_owned(), number + 1)]);
+        let found = turns(&book, std::slice::from_ref(&a), |_, reads| limited(reads));
+        assert_eq!(found, [Turn::Free(number + 1, CallCause::Room)]);
+    }
+    assert_eq!(book.lock()[JOB].probed.len(), 1);
 }

@@ -129,6 +129,14 @@ impl Breaker {
         }
     }
 
+    /// Notes that a call about this target was stopped, which says nothing about the action: if it tried the action,
+    /// the next call does.
+    pub fn stopped(&mut self, target: &str) {
+        if let Some(aside) = &mut self.aside {
+            aside.trying.take_if(|(trying, _)| trying == target);
+        }
+    }
+
     /// The last fault before the action was set aside, if it is.
     pub fn aside(&self) -> Option<&Failure> {
         self.aside.as_ref().map(|aside| &aside.fault)
@@ -259,6 +267,17 @@ mod tests {
         assert_eq!(breaker.admit("good", second(5)), Ok(()));
         assert_eq!(breaker.admit("other", second(64)), Err(WHILE_TRIED));
         assert_eq!(breaker.admit("other", second(65)), Ok(()));
+    }
+
+    #[test]
+    fn a_trying_call_that_is_stopped_is_followed_by_another_immediately() {
+        let mut breaker = faulted(FAULTS);
+        assert_eq!(breaker.admit("good", second(5)), Ok(()));
+        breaker.stopped("other");
+        assert_eq!(breaker.admit("other", second(5)), Err(WHILE_TRIED));
+        breaker.stopped("good");
+        assert_eq!(breaker.admit("other", second(5)), Ok(()));
+        assert!(breaker.aside().is_some(), "it says nothing");
     }
 
     #[test]

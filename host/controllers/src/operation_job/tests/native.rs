@@ -117,6 +117,7 @@ fn read_error(error: core::ReadError) -> sdk::ReadError {
         core::ReadError::NotDeclared(kind) => sdk::ReadError::NotDeclared(kind),
         core::ReadError::NotServed(kind) => sdk::ReadError::NotServed(kind),
         core::ReadError::BadSelector(error) => sdk::ReadError::BadSelector(error.to_string()),
+        core::ReadError::TooMuch(what) => sdk::ReadError::TooMuch(what),
     }
 }
 

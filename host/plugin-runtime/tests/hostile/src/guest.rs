@@ -129,6 +129,7 @@ impl Guest for Hostile {
                     extra: Vec::new(),
                 });
             }
+            "long-name-of-a-read" => return Ok(long_name()),
             "long-selector" => return Ok(long_selector()),
             "endless-find" => return Ok(endless_find()),
             "retry" => return Err(ActionError::Retry((failure(), Some(u32::MAX)))),
@@ -355,6 +356,16 @@ fn log_flood(lines: u32) {
 fn long_selector() -> Operation {
     let selector = format!("name in ({})", vec!["x"; 500_000].join(","));
     answered(cluster::find("v1", "ConfigMap", &selector).map(|found| found.len()))
+}
+
+/// Reads an object with a name above the limit, and reports the answer.
+fn long_name() -> Operation {
+    let object = ObjectReference {
+        api_version: "v1".into(),
+        kind: "ConfigMap".into(),
+        name: "x".repeat(1 << 20),
+    };
+    answered(cluster::get(&object).map(|found| found.map_or(0, |object| object.len())))
 }
 
 /// Reads more objects than the memory has room for.
