@@ -203,9 +203,9 @@ mod tests {
             Ok(Box::new(std::iter::empty()))
         }
 
-        fn find_pods(&self, selector: &str) -> Result<Arc<[core::PodView]>, core::ReadError> {
+        fn find_pods(&self, selector: &str) -> Result<core::FoundPods<'_>, core::ReadError> {
             self.see(&[selector]);
-            Ok(Arc::from([]))
+            Ok(Box::new(std::iter::empty()))
         }
 
         fn find_job(&self, uid: &str) -> Result<core::JobState, core::ReadError> {

@@ -30,7 +30,7 @@ impl View {
         let compared = match of_objects {
             None => self.candidates(&selector),
             Some((api_version, kind)) => {
-                let all = self.objects(api_version, kind, &Selector::default());
+                let all = self.others_of(api_version, kind);
                 all.map_or(0, |all| all.len())
             }
         };

@@ -33,9 +33,11 @@ async fn targets_start_when_their_action_serves_again() {
     let world = World::pending(&names("fine", 3));
     let loaded = world.controller.catalogue.loaded("Scripted");
     let loaded = loaded.expect("it is loaded");
+    let call = || loaded.restraint.admit("scripted", "another job", None).ok();
+    let fine = call().expect("the action serves");
     for _ in 0..FAULTS {
         let fault = Failure::new("PluginTrapped", "boom");
-        loaded.restraint.ended("another job", Some(&fault));
+        call().expect("the action serves").ended(Some(&fault));
     }
     let (next, _) = world.reconcile().await;
     assert_eq!(world.started(), 0);
@@ -44,7 +46,7 @@ async fn targets_start_when_their_action_serves_again() {
     assert_eq!(world.errors().len(), 3);
     let again = next.requeue_after.expect("it looks again");
     assert!(again <= Duration::from_secs(5), "{again:?}");
-    loaded.restraint.ended("another job", None);
+    fine.ended(None);
     let begin = Instant::now();
     while world.started() < 3 {
         world.reconcile().await;
