@@ -252,7 +252,7 @@ impl Recorder {
     /// newer answer. A question that is too long is forgotten before the view remembers it.
     fn read<'a, T>(
         &'a self,
-        read: Read,
+        read: &Read,
         answer: impl FnOnce(&'a View) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         let mut known = self.known();
@@ -261,13 +261,13 @@ impl Recorder {
             let message = format!("{most} {COMPARISONS_OF_A_CALL} labels of objects");
             return Err(ReadError::TooMuch(message));
         }
-        let is_new = !known.is_too_much && !known.reads.contains_key(&read);
+        let is_new = !known.is_too_much && !known.reads.contains_key(read);
         if is_new && known.takes(read.bytes(), 0) {
-            let digest = self.view.digest(&read);
+            let digest = self.view.digest(read);
             known.reads.insert(read.clone(), digest);
         }
         let answer = answer(&self.view);
-        let comparisons = self.view.comparisons(&read);
+        let comparisons = self.view.comparisons(read);
         known.spent = known.spent.saturating_add(comparisons);
         if is_new {
             known.takes(0, comparisons);
@@ -283,7 +283,7 @@ impl Recorder {
 impl ClusterView for Recorder {
     fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
         let read = Read::Get(reference.clone());
-        self.read(read, |view| view.get(reference))
+        self.read(&read, |view| view.get(reference))
     }
 
     fn find(
@@ -297,17 +297,17 @@ impl ClusterView for Recorder {
             kind: kind.to_owned(),
             selector: label_selector.to_owned(),
         };
-        self.read(read, |view| view.find(api_version, kind, label_selector))
+        self.read(&read, |view| view.find(api_version, kind, label_selector))
     }
 
     fn find_pods(&self, label_selector: &str) -> Result<FoundPods<'_>, ReadError> {
         let read = Read::FindPods(label_selector.to_owned());
-        self.read(read, |view| view.find_pods(label_selector))
+        self.read(&read, |view| view.find_pods(label_selector))
     }
 
     fn find_job(&self, uid: &str) -> Result<JobState, ReadError> {
         let read = Read::FindJob(uid.to_owned());
-        self.read(read, |view| view.find_job(uid))
+        self.read(&read, |view| view.find_job(uid))
     }
 }
 
