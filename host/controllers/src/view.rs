@@ -60,6 +60,9 @@ type PodEntry = Arc<Entry<Pod>>;
 /// An object of another kind as it was at the first read of that kind.
 type ObjectEntry = Arc<Entry<DynamicObject>>;
 
+/// Objects by name.
+type ObjectEntries = BTreeMap<Arc<str>, ObjectEntry>;
+
 /// Pods by the values that they have of one label.
 type ByValue = HashMap<String, Vec<PodEntry>>;
 
@@ -71,13 +74,13 @@ pub struct View {
     /// The states of the namespace's jobs.
     job_states: OnceLock<Arc<States>>,
     /// The namespace's pods, by name.
-    pods: OnceLock<BTreeMap<String, PodEntry>>,
+    pods: OnceLock<BTreeMap<Arc<str>, PodEntry>>,
     /// The objects of other declared kinds, by name.
-    objects: Mutex<HashMap<(String, String), Arc<BTreeMap<String, ObjectEntry>>>>,
+    objects: Mutex<HashMap<(String, String), Arc<ObjectEntries>>>,
     /// The same by the requested labels: an action reads this way for every target.
     by_label: Mutex<HashMap<String, ByValue>>,
     /// Of pods that were found, what an action sees: once, however many selectors find them.
-    views: Mutex<HashMap<String, Arc<PodView>>>,
+    views: Mutex<HashMap<Arc<str>, Arc<PodView>>>,
     /// The digests of answers: targets that share an object read the same.
     digests: Mutex<HashMap<Read, u64>>,
 }
@@ -133,7 +136,7 @@ impl View {
             Read::FindJob(uid) => digest(self.find_job(uid).ok()),
             Read::Get(reference) if is_pod(&reference.api_version, &reference.kind) => {
                 let pods = self.pods().ok();
-                let pod = pods.and_then(|pods| pods.get(&reference.name));
+                let pod = pods.and_then(|pods| pods.get(&*reference.name));
                 digest(pod.map(|pod| digests.whole(&*pod.peek())))
             }
             Read::Get(reference) => {
@@ -172,14 +175,14 @@ impl View {
         pods.and_then(Result::ok).unwrap_or_default()
     }
 
-    fn pods(&self) -> Result<&BTreeMap<String, PodEntry>, ReadError> {
+    fn pods(&self) -> Result<&BTreeMap<Arc<str>, PodEntry>, ReadError> {
         let declared = self.declared.pods.as_ref();
         let (store, selector) =
             declared.ok_or_else(|| ReadError::NotDeclared("v1/Pod".to_owned()))?;
         Ok(self.pods.get_or_init(|| {
             let pods = store.entries(Some(&self.namespace)).into_iter();
             let pods = pods.filter(|pod| pod.is_selected(selector));
-            pods.map(|pod| (pod.name().to_owned(), pod)).collect()
+            pods.map(|pod| (Arc::clone(pod.name()), pod)).collect()
         }))
     }
 
@@ -216,7 +219,7 @@ impl View {
             return Arc::clone(seen);
         }
         let seen = Arc::new(PodView::from(&*pod.peek()));
-        lock().insert(pod.name().to_owned(), Arc::clone(&seen));
+        lock().insert(Arc::clone(pod.name()), Arc::clone(&seen));
         seen
     }
 
@@ -231,18 +234,14 @@ impl View {
     }
 
     /// The objects of a kind that is not pods.
-    fn others_of(
-        &self,
-        api_version: &str,
-        kind: &str,
-    ) -> Result<Arc<BTreeMap<String, ObjectEntry>>, ReadError> {
+    fn others_of(&self, api_version: &str, kind: &str) -> Result<Arc<ObjectEntries>, ReadError> {
         let declared = self.others(api_version, kind)?;
         let key = (api_version.to_owned(), kind.to_owned());
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         let of_kind = objects.entry(key).or_insert_with(|| {
             let namespace = (!declared.is_cluster_scoped).then_some(self.namespace.as_str());
             let objects = declared.store.entries(namespace).into_iter();
-            let named = objects.map(|object| (object.name().to_owned(), object));
+            let named = objects.map(|object| (Arc::clone(object.name()), object));
             Arc::new(named.collect())
         });
         Ok(Arc::clone(of_kind))
@@ -251,7 +250,7 @@ impl View {
     /// An object that is no pod.
     fn object(&self, reference: &ObjectReference) -> Result<Option<ObjectEntry>, ReadError> {
         let objects = self.others_of(&reference.api_version, &reference.kind)?;
-        Ok(objects.get(&reference.name).cloned())
+        Ok(objects.get(&*reference.name).cloned())
     }
 
     /// Objects that are no pods.
@@ -277,7 +276,7 @@ fn digest_of_all(stamps: impl Iterator<Item = u64>) -> u64 {
 impl ClusterView for View {
     fn get(&self, reference: &ObjectReference) -> Result<Option<Value>, ReadError> {
         if is_pod(&reference.api_version, &reference.kind) {
-            let pod = self.pods()?.get(&reference.name);
+            let pod = self.pods()?.get(&*reference.name);
             return Ok(pod.and_then(|pod| whole(&*pod.peek(), "v1", "Pod")));
         }
         let object = self.object(reference)?;

@@ -13,6 +13,22 @@ use operon_controllers::{
 
 use crate::{run::BesideKusionStack, wiring::Queue};
 
+/// When controllers stand down.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StandDown {
+    /// The controllers that run even if KusionStack's controllers run in the cluster, separated by commas [default: none]
+    #[arg(long, env = "OPERON_NO_STAND_DOWN", value_enum, value_delimiter = ',')]
+    no_stand_down: Vec<BesideKusionStack>,
+
+    /// The namespace of KusionStack's controllers, if they are installed: their Lease counts only there
+    #[arg(
+        long,
+        env = "OPERON_KUSIONSTACK_NAMESPACE",
+        default_value = "kusionstack-system"
+    )]
+    kusionstack_namespace: String,
+}
+
 /// Guards controllers.
 pub(crate) struct Beside {
     kusion_stack: KusionStack,
@@ -23,19 +39,22 @@ pub(crate) struct Beside {
 
 impl Beside {
     /// Finds out whether KusionStack's controllers run. `running` are the controllers of its kinds that are
-    /// enabled, `forced` those that do not stand down. KusionStack is installed in `namespace`, if it is.
+    /// enabled.
     pub(crate) async fn watch(
         client: &Client,
         health: &Health,
         running: &[BesideKusionStack],
-        forced: Vec<BesideKusionStack>,
-        namespace: &str,
+        stand_down: StandDown,
     ) -> Self {
+        let StandDown {
+            no_stand_down: forced,
+            kusionstack_namespace: namespace,
+        } = stand_down;
         let guarded = running.iter().filter(|one| !forced.contains(one));
         let names = guarded.map(|one| one.name()).collect();
         Self {
-            kusion_stack: KusionStack::watch(client, health, names, namespace).await,
-            absent: KusionStack::watch(client, health, Vec::new(), namespace).await,
+            kusion_stack: KusionStack::watch(client, health, names, &namespace).await,
+            absent: KusionStack::watch(client, health, Vec::new(), &namespace).await,
             forced,
         }
     }

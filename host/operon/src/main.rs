@@ -32,7 +32,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the host with all controllers, in the cluster of its pod or of KUBECONFIG
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Print the CustomResourceDefinitions as YAML, or write them to a folder, one file per kind
     Crds(crds::Arguments),
     /// Show a JobFlow
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Flow(arguments) => flow::run(arguments),
         Command::Plugin(arguments) => plugin::run(arguments),
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(*arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    beside::StandDown,
     components::ComponentArguments,
     leader::Leadership,
     metrics::PluginMetrics,
@@ -59,17 +60,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OPERON_CONTROLLERS", value_enum, value_delimiter = ',')]
     controllers: Vec<OptionalController>,
 
-    /// The controllers that run even if KusionStack's controllers run in the cluster, separated by commas [default: none]
-    #[arg(long, env = "OPERON_NO_STAND_DOWN", value_enum, value_delimiter = ',')]
-    no_stand_down: Vec<BesideKusionStack>,
-
-    /// The namespace of KusionStack's controllers, if they are installed: their Lease counts only there
-    #[arg(
-        long,
-        env = "OPERON_KUSIONSTACK_NAMESPACE",
-        default_value = "kusionstack-system"
-    )]
-    kusionstack_namespace: String,
+    #[command(flatten)]
+    stand_down: StandDown,
 
     /// Run OperationJobs even if the API server does not know all of their fields: their CustomResourceDefinition is not Operon's
     #[arg(long)]
@@ -245,8 +237,7 @@ async fn host(arguments: Arguments, trust: Trust) -> anyhow::Result<()> {
         components: arguments.components,
         trust,
         controllers: arguments.controllers,
-        no_stand_down: arguments.no_stand_down,
-        kusionstack_namespace: arguments.kusionstack_namespace,
+        stand_down: arguments.stand_down,
         allow_foreign_crds: arguments.allow_foreign_crds,
         metrics,
         health,

@@ -53,7 +53,7 @@ use tokio::{
 };
 
 use crate::{
-    beside::Beside,
+    beside::{Beside, StandDown},
     components::ComponentArguments,
     metrics::PluginMetrics,
     optional::{self, Optional, OptionalQueues},
@@ -71,8 +71,7 @@ pub(crate) struct Parts {
     pub(crate) components: ComponentArguments,
     pub(crate) trust: Trust,
     pub(crate) controllers: Vec<OptionalController>,
-    pub(crate) no_stand_down: Vec<BesideKusionStack>,
-    pub(crate) kusionstack_namespace: String,
+    pub(crate) stand_down: StandDown,
     pub(crate) allow_foreign_crds: bool,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
@@ -278,8 +277,7 @@ pub(crate) async fn run_in(
         components,
         trust,
         controllers,
-        no_stand_down,
-        kusionstack_namespace,
+        stand_down,
         allow_foreign_crds,
         metrics,
         health,
@@ -292,14 +290,7 @@ pub(crate) async fn run_in(
     let stores = Stores::start(&client, &namespace, &listeners, &controllers);
     stores.ready().await;
     let enabled = BesideKusionStack::running(&controllers);
-    let beside = Beside::watch(
-        &client,
-        &health,
-        &enabled,
-        no_stand_down,
-        &kusionstack_namespace,
-    );
-    let beside = beside.await;
+    let beside = Beside::watch(&client, &health, &enabled, stand_down).await;
     let events = running.faults.events.clone();
     let performers = Performers::new(config, client.clone(), namespace.clone());
     let optional = Optional {

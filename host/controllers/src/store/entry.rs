@@ -2,7 +2,6 @@
 //! cluster are never read. What it is found by can always be read.
 
 use std::{
-    borrow::Borrow,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -15,7 +14,8 @@ use super::packing::{Packed, Packing};
 
 /// One version of an object.
 pub struct Entry<K> {
-    name: Box<str>,
+    /// Shared with the place where the entry is found.
+    name: Arc<str>,
     labels: Labels,
     /// A digest of the owner references.
     owners: u64,
@@ -91,7 +91,7 @@ impl<K: Resource> Entry<K> {
 
 impl<K> Entry<K> {
     /// The object's name.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
@@ -196,26 +196,3 @@ fn unpacked<K: DeserializeOwned>(packed: &Packed) -> Option<K> {
     let json = packed.json().ok()?;
     serde_json::from_slice(&json).ok()
 }
-
-/// An entry as it is found by its name.
-pub(super) struct Named<K>(pub(super) Arc<Entry<K>>);
-
-impl<K> Borrow<str> for Named<K> {
-    fn borrow(&self) -> &str {
-        &self.0.name
-    }
-}
-
-impl<K> Hash for Named<K> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name.hash(state);
-    }
-}
-
-impl<K> PartialEq for Named<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
-}
-
-impl<K> Eq for Named<K> {}

@@ -75,7 +75,7 @@ impl<K: Cached> Keeper<K> {
                 let known = self.store.entry(namespace.as_deref(), entry.name());
                 let before = known.as_ref().map(|known| known.stamp().version);
                 if self.freshness.watched(before, entry.stamp().version) {
-                    self.put(known.as_deref(), namespace.as_deref(), entry);
+                    self.put(known.as_deref(), namespace.as_deref(), &entry);
                 }
             }
             watcher::Event::Delete(object) => {
@@ -169,14 +169,14 @@ impl<K: Cached> Keeper<K> {
         let known = self.store.entry(namespace.as_deref(), entry.name());
         let before = known.as_ref().map(|known| known.stamp().version);
         if self.freshness.written(&key, before, entry.stamp().version) {
-            self.put(known.as_deref(), namespace.as_deref(), entry);
+            self.put(known.as_deref(), namespace.as_deref(), &entry);
         }
     }
 
     /// An object takes the place of what was known before.
-    fn put(&mut self, known: Option<&Entry<K>>, namespace: Option<&str>, entry: Arc<Entry<K>>) {
-        self.writer.put(namespace, Arc::clone(&entry));
-        self.tell_of(known, &entry);
+    fn put(&mut self, known: Option<&Entry<K>>, namespace: Option<&str>, entry: &Arc<Entry<K>>) {
+        self.writer.put(namespace, Arc::clone(entry));
+        self.tell_of(known, entry);
     }
 
     /// Passes on that an object took the place of what was known before. Nothing else reports that an earlier object of

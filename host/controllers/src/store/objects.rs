@@ -1,7 +1,7 @@
 //! The objects of a cache, by namespace and name: those of a namespace are found without a look at others.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt::{self, Debug},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    entry::{Entry, Named},
+    entry::Entry,
     packing::{Packing, ToJson},
 };
 
@@ -32,7 +32,9 @@ pub(crate) struct Writer<K> {
 }
 
 /// Objects by namespace, which is empty for those of a cluster-scoped kind, and name.
-struct Objects<K>(HashMap<Box<str>, HashSet<Named<K>>>);
+struct Objects<K>(HashMap<Box<str>, ByName<K>>);
+
+type ByName<K> = HashMap<Arc<str>, Arc<Entry<K>>>;
 
 impl<K> Clone for Store<K> {
     fn clone(&self) -> Self {
@@ -52,25 +54,22 @@ impl<K> Store<K> {
     pub fn entries(&self, namespace: Option<&str>) -> Vec<Arc<Entry<K>>> {
         let objects = self.read();
         let objects = objects.0.get(namespace.unwrap_or_default());
-        objects
-            .into_iter()
-            .flatten()
-            .map(|named| Arc::clone(&named.0))
-            .collect()
+        let entries = objects.into_iter().flat_map(HashMap::values);
+        entries.cloned().collect()
     }
 
     /// The entry of the object of this name, as it is now.
     pub(super) fn entry(&self, namespace: Option<&str>, name: &str) -> Option<Arc<Entry<K>>> {
         let objects = self.read();
         let objects = objects.0.get(namespace.unwrap_or_default())?;
-        objects.get(name).map(|named| Arc::clone(&named.0))
+        objects.get(name).cloned()
     }
 
     /// All entries, as they are now.
     fn all(&self) -> Vec<Arc<Entry<K>>> {
         let objects = self.read();
-        let all = objects.0.values().flatten();
-        all.map(|named| Arc::clone(&named.0)).collect()
+        let all = objects.0.values().flat_map(HashMap::values);
+        all.cloned().collect()
     }
 
     /// All entries with the namespaces of their objects, as they are now.
@@ -79,15 +78,15 @@ impl<K> Store<K> {
         let namespaced = objects.0.iter().flat_map(|(namespace, objects)| {
             let namespace = (!namespace.is_empty()).then(|| namespace.to_string());
             objects
-                .iter()
-                .map(move |named| (namespace.clone(), Arc::clone(&named.0)))
+                .values()
+                .map(move |entry| (namespace.clone(), Arc::clone(entry)))
         });
         namespaced.collect()
     }
 
     /// How many objects there are.
     pub fn len(&self) -> usize {
-        self.read().0.values().map(HashSet::len).sum()
+        self.read().0.values().map(HashMap::len).sum()
     }
 
     /// Whether there are none.
@@ -168,10 +167,10 @@ impl<K> Objects<K> {
     fn put(&mut self, namespace: Option<&str>, entry: Arc<Entry<K>>) {
         let namespace = namespace.unwrap_or_default();
         if !self.0.contains_key(namespace) {
-            self.0.insert(namespace.into(), HashSet::new());
+            self.0.insert(namespace.into(), HashMap::new());
         }
         if let Some(objects) = self.0.get_mut(namespace) {
-            objects.replace(Named(entry));
+            objects.insert(Arc::clone(entry.name()), entry);
         }
     }
 

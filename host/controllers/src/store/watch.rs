@@ -65,7 +65,7 @@ pub(super) struct Reading<R, K> {
     pub(super) may_be_absent: bool,
 }
 
-impl<K> Reading<K, K> {
+impl<O> Reading<O, O> {
     /// Every object is read as it is, of a kind that the API server serves.
     pub(super) fn all() -> Self {
         Self {
