@@ -3,9 +3,10 @@
 //! The objects are created by a plain client, as those of many workloads. The host is started anew before each
 //! measurement, so that what it holds is what it listed.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use operon_devcluster::{Cluster, Process, Progress, output_of};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use super::machine::{self, Usage};
 use super::metrics;
 use super::operation_job::containers;
 use super::table::Table;
-use super::test_bed::{NAMESPACE, NODES, Setup};
+use super::test_bed::{LINE, NAMESPACE, NODES, PATIENCE, Setup};
 use crate::host;
 
 /// How many objects of a kind are alike, because they belong to one workload.
@@ -70,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
 struct Bench<'a> {
     cluster: &'a mut Cluster,
     built: &'a host::Built,
-    kubeconfig: &'a std::path::Path,
+    kubeconfig: &'a Path,
     process: Process,
     progress: &'a Progress,
     table: Table,
@@ -85,6 +86,7 @@ impl Bench<'_> {
         self.table.row("resident memory without pods", mib(&empty));
 
         self.create("/api/v1", "pods", pods, pod)?;
+        self.until_running()?;
         let with_pods = self.measured()?;
         let of_pods = format!("with {pods} pods");
         self.table.row(of_pods.clone(), mib(&with_pods));
@@ -126,18 +128,38 @@ impl Bench<'_> {
     ) -> Result<()> {
         let path = format!("{api}/namespaces/{NAMESPACE}/{resource}");
         let mut done = 0;
-        let mut line = std::time::Instant::now();
+        let mut line = Instant::now();
         while done < count {
             let some = ALIKE.min(count - done);
             load::create(self.cluster, &path, some, &object(done / ALIKE))?;
             done += some;
-            if line.elapsed() > super::test_bed::LINE {
+            if line.elapsed() > LINE {
                 self.progress
                     .say(format!("{done} of {count} {resource} are created"));
-                line = std::time::Instant::now();
+                line = Instant::now();
             }
         }
         Ok(())
+    }
+
+    /// Waits until the simulated nodes have written the statuses of all pods: what changes is not compressed.
+    fn until_running(&self) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            let mut get = self.cluster.kubectl(self.progress)?;
+            get.args(["--namespace", NAMESPACE, "get", "pods", "--output=name"]);
+            let pending = output_of(get.arg("--field-selector=status.phase=Pending"))?;
+            let pending = pending.lines().count();
+            if pending == 0 {
+                return Ok(());
+            }
+            self.process.expect_alive()?;
+            if begin.elapsed() > PATIENCE {
+                bail!("{pending} pods are still Pending");
+            }
+            self.progress.say(format!("{pending} pods are Pending"));
+            std::thread::sleep(LINE);
+        }
     }
 
     /// What a host uses that was started a while ago.
