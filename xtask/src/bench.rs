@@ -60,7 +60,7 @@ enum Bench {
     /// some minutes.
     #[command(name = "collaset")]
     CollaSet(colla_set::Arguments),
-    /// What the host holds in memory of many pods and ReplicaSets that nobody operates on
+    /// What the host holds in memory of many pods and ReplicaSets that no job concerns
     ///
     /// On a cluster of its own with simulated nodes, which ends with it; ten minutes and more.
     Memory(memory::Arguments),

@@ -188,7 +188,7 @@ struct Known {
 }
 
 impl Known {
-    /// Whether a question is to be remembered; what is too much is forgotten at once.
+    /// Whether a question is to be remembered; what is too much is forgotten immediately.
     fn takes(&mut self, bytes: usize, comparisons: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
         self.comparisons = self.comparisons.saturating_add(comparisons);

@@ -78,7 +78,7 @@ impl Restraint {
 
     /// That the action of this plugin is set aside, if it is.
     pub(crate) fn suspended(&self, plugin: &str) -> Option<Suspended> {
-        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let breaker = self.breaker();
         let (fault, wait) = breaker.wait(self.began.elapsed())?;
         Some(Suspended {
             plugin: plugin.to_owned(),

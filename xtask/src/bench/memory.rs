@@ -168,7 +168,7 @@ impl Bench<'_> {
         let (process, address) =
             host::spawn(self.cluster, self.built, self.kubeconfig, self.progress)?;
         self.process = process;
-        while !metrics::get(&address, "/readyz").is_ok_and(|text| text.contains(" 200 ")) {
+        while !metrics::is_ready(&address) {
             self.process.expect_alive()?;
             std::thread::sleep(Duration::from_millis(100));
         }

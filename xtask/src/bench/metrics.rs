@@ -60,6 +60,11 @@ impl Counted {
     }
 }
 
+/// Whether the host at this address says that it is ready for jobs.
+pub(super) fn is_ready(address: &str) -> bool {
+    get(address, "/readyz").is_ok_and(|text| text.contains(" 200 "))
+}
+
 /// What the host answers to a request: status, headers and text.
 pub(super) fn get(address: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address)

@@ -149,7 +149,7 @@ fn starts(components: &Path, setup: &Setup, table: &mut Table, progress: &Progre
 
 /// Whether the host has loaded all plugins, and is ready for jobs.
 fn serves_all(address: &str) -> bool {
-    let is_ready = metrics::get(address, "/readyz").is_ok_and(|text| text.contains(" 200 "));
+    let is_ready = metrics::is_ready(address);
     let loaded = metrics::get(address, "/metrics").ok().and_then(|text| {
         let line = |line: &str| {
             line.strip_prefix("operon_plugins_loaded ")?

@@ -180,7 +180,7 @@ impl<K: Cached> Keeper<K> {
     }
 
     /// Passes on that an object took the place of what was known before. Nothing else reports that an earlier object of
-    /// its name was deleted. An object may have been of concern to somebody by a label or an owner that it has no more.
+    /// its name was deleted. An object may have concerned a job by a label or an owner that it has no more.
     fn tell_of(&mut self, known: Option<&Entry<K>>, entry: &Entry<K>) {
         if let Some(known) = known.filter(|known| known.is_found_otherwise(entry)) {
             self.tell(&known.get());
