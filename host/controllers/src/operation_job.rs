@@ -17,12 +17,15 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, Client, Resource, ResourceExt, api::DeleteParams, runtime::reflector::ObjectRef};
-use operon_api::{OperationJob, keys, operation_job::Progress};
+use operon_api::{
+    OperationJob, keys,
+    operation_job::{Progress, TargetDetail},
+};
 use operon_core::{
     action::{Failure, Severity},
     node::not_ready,
     operation_job::{
-        ActionState, Observed,
+        ActionState, Observed, TargetPods,
         conclude::{Answer, Answers, Conclusion, JobEvent, conclude},
         lifecycle::Lifecycle,
         parameters::{self, Parameters},
@@ -49,7 +52,7 @@ use crate::{
     run::{Next, Reconciler, pace_of},
     served_fields::ServedFields,
     status::{StatusWriter, Written, whole_seconds},
-    store::Cache,
+    store::{Cache, Entry},
     triggers::Triggers,
 };
 
@@ -124,7 +127,7 @@ impl Reconciler for OperationJobs {
             .as_deref()
             .and_then(|loaded| loaded.restraint.suspended(&loaded.plugin));
         let pods = self.target_pods(&job);
-        let unready_nodes = self.unready_nodes(&pods);
+        let unready_nodes = self.unready_nodes(&job, &pods);
         let now = whole_seconds((self.clock)());
         let blocked = job.metadata.deletion_timestamp.is_some()
             && matches!(action, ActionState::NotLoaded { .. });
@@ -187,29 +190,32 @@ impl OperationJobs {
         self.pod_writer.lifecycle(loaded)
     }
 
-    fn target_pods(&self, job: &OperationJob) -> HashMap<String, Arc<Pod>> {
-        let namespace = job.namespace().unwrap_or_default();
-        let pod = |name: &str| {
-            let reference = ObjectRef::new(name).within(&namespace);
-            self.pods
-                .store
-                .get(&reference)
-                .map(|pod| (name.to_owned(), pod))
-        };
-        job.targets()
-            .iter()
-            .filter_map(|target| pod(&target.name))
-            .collect()
+    fn target_pods(&self, job: &OperationJob) -> PodEntries {
+        let namespace = job.namespace();
+        let entries = job.targets().iter().filter_map(|target| {
+            let entry = self.pods.store.entry(namespace.as_deref(), &target.name)?;
+            Some((Arc::clone(entry.name()), entry))
+        });
+        PodEntries(entries.collect())
     }
 
-    fn unready_nodes(&self, pods: &HashMap<String, Arc<Pod>>) -> HashMap<String, String> {
-        let names = pods
-            .values()
-            .filter_map(|pod| pod.spec.as_ref()?.node_name.as_ref());
-        let names: HashSet<&String> = names.collect();
+    /// The nodes that are not Ready, of the pods of targets that are under way or wait for something.
+    fn unready_nodes(&self, job: &OperationJob, pods: &PodEntries) -> HashMap<String, String> {
+        let details = job.status.iter().flat_map(|status| &status.target_details);
+        let waits = |detail: &&TargetDetail| match detail.progress {
+            Progress::Processing => true,
+            Progress::Pending => detail.error.is_some(),
+            Progress::Failed | Progress::Succeeded => false,
+        };
+        let pods = details
+            .filter(waits)
+            .filter_map(|detail| pods.get(&detail.name));
+        let names: HashSet<String> = pods
+            .filter_map(|pod| pod.spec.as_ref()?.node_name.clone())
+            .collect();
         let nodes = names.into_iter().filter_map(|name| {
-            let node = self.nodes.store.get(&ObjectRef::new(name))?;
-            Some((name.clone(), not_ready(&node)?))
+            let node = self.nodes.store.get(&ObjectRef::new(&name))?;
+            Some((name, not_ready(&node)?))
         });
         nodes.collect()
     }
@@ -477,6 +483,20 @@ impl OperationJobs {
                 .await;
         }
         None
+    }
+}
+
+/// The pods of targets as they are in the cache, by name: unpacked only when they are read.
+struct PodEntries(HashMap<Arc<str>, Arc<Entry<Pod>>>);
+
+impl TargetPods for PodEntries {
+    fn uid(&self, name: &str) -> Option<String> {
+        let entry = self.0.get(name)?;
+        Some(entry.uid().unwrap_or_default().to_owned())
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<Pod>> {
+        self.0.get(name).map(|entry| entry.get())
     }
 }
 

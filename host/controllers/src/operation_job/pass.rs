@@ -59,7 +59,8 @@ impl<'p> Pass<'p> {
     ) -> Call {
         let target = self.target(plan);
         let pod = self.observed.pods.get(&plan.detail.name);
-        let subject = pod.filter(|_| target.pod.is_some()).map_or_else(
+        let pod = pod.filter(|_| target.pod.is_some());
+        let subject = pod.as_ref().map_or_else(
             || self.observed.job.object_ref(&()),
             |pod| pod.object_ref(&()),
         );
@@ -71,7 +72,7 @@ impl<'p> Pass<'p> {
             view: Arc::new(ViewOfTarget {
                 view: Arc::clone(recorder),
                 name: plan.detail.name.clone(),
-                pod: pod.filter(|_| target.pod.is_some()).cloned(),
+                pod,
             }),
             target,
             recorder: Arc::clone(recorder),
@@ -93,7 +94,7 @@ impl<'p> Pass<'p> {
         let detail = &plan.detail;
         let pod = self.pod(plan);
         let declared = &self.loaded.watch.declared;
-        let value = pod.map(|pod| declared.digests.typed(pod));
+        let value = pod.as_ref().map(|pod| declared.digests.typed(pod));
         let deadline = self.observed.job.spec.active_deadline_seconds;
         let target = (&detail.pod_uid, &detail.extra_info, value);
         let asked = (self.named(plan), deadline);
@@ -107,15 +108,15 @@ impl<'p> Pass<'p> {
         Seen {
             target: digest((target, asked, action)),
             last_failure: detail.error.as_ref().map(|error| error.reason.clone()),
-            pod: pod.cloned(),
+            pod,
         }
     }
 
     /// The pod of a target: the one with the recorded uid, or none.
-    fn pod(&self, plan: &TargetPlan) -> Option<&Arc<Pod>> {
-        let detail = &plan.detail;
-        let pod = self.observed.pods.get(&detail.name);
-        pod.filter(|pod| detail.pod_uid.is_some() && pod.metadata.uid == detail.pod_uid)
+    fn pod(&self, plan: &TargetPlan) -> Option<Arc<Pod>> {
+        let uid = plan.detail.pod_uid.as_ref()?;
+        let pod = self.observed.pods.get(&plan.detail.name);
+        pod.filter(|pod| pod.metadata.uid.as_ref() == Some(uid))
     }
 
     /// The containers that the job names of a target.
@@ -131,7 +132,7 @@ impl<'p> Pass<'p> {
     /// The target as the action sees it.
     fn target(&self, plan: &TargetPlan) -> Target {
         let detail = &plan.detail;
-        let pod = self.pod(plan).map(|pod| PodView::from(&**pod));
+        let pod = self.pod(plan).map(|pod| PodView::from(&*pod));
         let named = self.named(plan).cloned();
         let containers = named.filter(|names| !names.is_empty()).unwrap_or_else(|| {
             let all = pod.iter().flat_map(|pod| &pod.containers);

@@ -163,7 +163,7 @@ impl OperationJobs {
         {
             let names: Vec<_> = run.starting().map(|pod| pod.name).collect();
             let pods = names.iter().filter_map(|name| observed.pods.get(name));
-            let pods: Vec<_> = pods.cloned().collect();
+            let pods: Vec<_> = pods.collect();
             if !pods.is_empty() {
                 availability = self.availability(observed, &pods).await;
             }

@@ -105,6 +105,11 @@ impl<K> Entry<K> {
         selector.matches_by(|key| self.labels.get(key))
     }
 
+    /// The object's uid.
+    pub fn uid(&self) -> Option<&str> {
+        self.uid.as_deref()
+    }
+
     /// Whether the object has a deletion timestamp.
     pub fn is_being_deleted(&self) -> bool {
         self.is_being_deleted

@@ -59,7 +59,7 @@ impl<K> Store<K> {
     }
 
     /// The entry of the object of this name, as it is now.
-    pub(super) fn entry(&self, namespace: Option<&str>, name: &str) -> Option<Arc<Entry<K>>> {
+    pub fn entry(&self, namespace: Option<&str>, name: &str) -> Option<Arc<Entry<K>>> {
         let objects = self.read();
         let objects = objects.0.get(namespace.unwrap_or_default())?;
         objects.get(name).cloned()

@@ -373,16 +373,19 @@ fn is_overdue(observed: &Observed<'_>) -> bool {
 /// What a target waits for may never come while the node of its pod is not Ready, so the message adds that. Of a
 /// pod that is being deleted it is the reason: no kubelet confirms that the pod has terminated.
 fn add_node(observed: &Observed<'_>, detail: &mut TargetDetail) {
-    let pod = observed.pods.get(&detail.name);
-    let node = pod.and_then(|pod| pod.spec.as_ref()?.node_name.as_ref());
-    let trouble = node.and_then(|node| observed.unready_nodes.get(node));
-    if let (false, Some(error), Some(trouble)) = (
-        detail.progress.is_finished(),
-        detail.error.as_mut(),
-        trouble,
-    ) {
+    if detail.progress.is_finished() {
+        return;
+    }
+    let Some(error) = detail.error.as_mut() else {
+        return;
+    };
+    let Some(pod) = observed.pods.get(&detail.name) else {
+        return;
+    };
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+    if let Some(trouble) = node.and_then(|node| observed.unready_nodes.get(node)) {
         error.message = format!("{}; {trouble}", error.message);
-        if pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) {
+        if pod.metadata.deletion_timestamp.is_some() {
             "NodeLost".clone_into(&mut error.reason);
         }
     }

@@ -66,14 +66,16 @@ pub(super) fn is_operated(detail: &TargetDetail) -> bool {
 }
 
 /// What a target waits for before it starts: other operations on its pod.
-pub(super) fn before_start(observed: &Observed<'_>, pod: &Pod) -> Option<Failure> {
+pub(super) fn before_start(observed: &Observed<'_>, detail: &TargetDetail) -> Option<Failure> {
     let Lifecycle {
         is_wanted, removes, ..
     } = observed.lifecycle;
-    if !is_wanted || removes || pod.metadata.deletion_timestamp.is_some() {
+    if !is_wanted || removes {
         return None;
     }
-    Service::of(observed.job, observed.lifecycle).blocked(pod, observed.now)
+    let pod = observed.pods.get(&detail.name);
+    let pod = pod.filter(|pod| pod.metadata.deletion_timestamp.is_none())?;
+    Service::of(observed.job, observed.lifecycle).blocked(&pod, observed.now)
 }
 
 /// The step of a target that has started and was not operated, of an action that can be called; and when
@@ -90,14 +92,14 @@ pub(super) fn step_of_started(
     }
     let service = Service::of(observed.job, observed.lifecycle);
     let pod = own_pod(observed, detail);
-    let has_begun = pod.is_some_and(|pod| service.has_begun(pod));
+    let has_begun = pod.as_deref().is_some_and(|pod| service.has_begun(pod));
     if removes || !(is_wanted || has_begun) {
         return (TargetStep::Operate, None);
     }
     let Some(pod) = pod else {
         return (TargetStep::Fail(pod_gone(observed.job, detail)), None);
     };
-    match service.turn(pod, observed.now) {
+    match service.turn(&pod, observed.now) {
         Turn::Act => (TargetStep::Operate, None),
         Turn::Begin(_, waits) => (TargetStep::Wait(waits), None),
         Turn::Wait(waits, again) => (TargetStep::Wait(waits), again),
@@ -108,7 +110,7 @@ pub(super) fn step_of_started(
 pub(super) fn step_of_operated(observed: &Observed<'_>, detail: &TargetDetail) -> TargetStep {
     let service = Service::of(observed.job, observed.lifecycle);
     let pod = own_pod(observed, detail);
-    match pod.and_then(|pod| service.returning(pod)) {
+    match pod.and_then(|pod| service.returning(&pod)) {
         Some(waits) if observed.lifecycle.is_enabled => TargetStep::Wait(waits),
         Some(_) => TargetStep::Wait(not_enabled()),
         None => TargetStep::Succeed,
@@ -128,12 +130,12 @@ pub(super) fn write(
     let service = Service::of(observed.job, observed.lifecycle);
     let is_operated = is_operated(detail);
     match step {
-        TargetStep::Wait(_) if !is_operated => match service.turn(pod, observed.now) {
+        TargetStep::Wait(_) if !is_operated => match service.turn(&pod, observed.now) {
             Turn::Begin(begin, _) => Some(begin),
             Turn::Act | Turn::Wait(..) => None,
         },
         TargetStep::Wait(_) | TargetStep::Succeed | TargetStep::Fail(_) => {
-            service.give_back(pod, is_operated)
+            service.give_back(&pod, is_operated)
         }
         TargetStep::Keep
         | TargetStep::Start { .. }
@@ -149,6 +151,7 @@ pub(super) fn serves_on(observed: &Observed<'_>, detail: &TargetDetail) -> Optio
         return None;
     }
     let pod = own_pod(observed, detail)?;
+    let pod = &*pod;
     let name = pod.name_any();
     if !takes_part(pod) {
         return Some(format!(
@@ -182,9 +185,10 @@ pub(super) fn events(observed: &Observed<'_>, run: &TargetPlans) -> Vec<JobEvent
 }
 
 /// The pod with which the target started.
-fn own_pod<'a>(observed: &Observed<'a>, detail: &TargetDetail) -> Option<&'a Pod> {
-    let pod = observed.pods.get(&detail.name).map(Arc::as_ref);
-    pod.filter(|pod| detail.pod_uid.is_some() && pod.metadata.uid == detail.pod_uid)
+fn own_pod(observed: &Observed<'_>, detail: &TargetDetail) -> Option<Arc<Pod>> {
+    let uid = detail.pod_uid.as_ref()?;
+    let pod = observed.pods.get(&detail.name);
+    pod.filter(|pod| pod.metadata.uid.as_ref() == Some(uid))
 }
 
 fn pod_gone(job: &OperationJob, detail: &TargetDetail) -> Failure {

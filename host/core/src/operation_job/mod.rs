@@ -39,8 +39,9 @@ pub struct Observed<'a> {
     /// The job.
     pub job: &'a OperationJob,
     /// The pods that have the name of a target.
-    pub pods: &'a HashMap<String, Arc<Pod>>,
-    /// The nodes of these pods that are not Ready, by name, each with a sentence about it.
+    pub pods: &'a dyn TargetPods,
+    /// The nodes of the pods of targets that are under way, or wait for something, if they are not Ready: by name,
+    /// each with a sentence about it.
     pub unready_nodes: &'a HashMap<String, String>,
     /// Whether the job's action can be called.
     pub action: &'a ActionState,
@@ -56,6 +57,29 @@ pub struct Observed<'a> {
     pub blocked: Duration,
     /// The clock at the start of the reconcile, in whole seconds.
     pub now: Timestamp,
+}
+
+/// The pods that have the name of a target, as they are at the start of a reconcile.
+///
+/// Most targets of a large job wait or are finished. Nothing is decided from their pods but that a pod exists, so a
+/// cache need not unpack those pods.
+pub trait TargetPods: Sync {
+    /// The uid of the pod of this name, if there is one.
+    fn uid(&self, name: &str) -> Option<String>;
+
+    /// The pod of this name, if there is one.
+    fn get(&self, name: &str) -> Option<Arc<Pod>>;
+}
+
+impl TargetPods for HashMap<String, Arc<Pod>> {
+    fn uid(&self, name: &str) -> Option<String> {
+        let pod = HashMap::get(self, name)?;
+        Some(pod.metadata.uid.clone().unwrap_or_default())
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<Pod>> {
+        HashMap::get(self, name).cloned()
+    }
 }
 
 /// Whether an action can be called.

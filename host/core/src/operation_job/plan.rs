@@ -238,7 +238,9 @@ fn identify(observed: &Observed<'_>, detail: &mut TargetDetail) {
         return;
     }
     let pod = observed.pods.get(&detail.name);
-    let created = pod.and_then(|pod| pod.metadata.creation_timestamp.as_ref());
+    let created = pod
+        .as_ref()
+        .and_then(|pod| pod.metadata.creation_timestamp.as_ref());
     let started = detail.start_time.as_ref();
     let later = created
         .zip(started)
@@ -438,12 +440,11 @@ fn step_of_pending(
     if let Some(blocked) = blocked_by_parameters(observed) {
         return blocked;
     }
-    if let Some(pod) = observed.pods.get(&detail.name) {
-        if let Some(waits) = lifecycle::before_start(observed, pod) {
-            return (TargetStep::Wait(waits), None);
-        }
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
-        return (TargetStep::Start { uid }, None);
+    if let Some(uid) = observed.pods.uid(&detail.name) {
+        return match lifecycle::before_start(observed, detail) {
+            Some(waits) => (TargetStep::Wait(waits), None),
+            None => (TargetStep::Start { uid }, None),
+        };
     }
     match remaining(started(observed), POD_GRACE, observed.now) {
         Some(left) => (TargetStep::Keep, Some(left)),

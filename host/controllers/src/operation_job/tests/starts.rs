@@ -31,7 +31,7 @@ fn pod(name: &str) -> Arc<Pod> {
 /// The plan of a job, of which the workload can spare one pod.
 fn decide(controller: &OperationJobs, job: &OperationJob) -> TargetPlans {
     let all = [pod("db-0"), pod("db-1")];
-    let pods = all.clone().map(|pod| (pod.name_any(), pod)).into();
+    let pods: HashMap<_, _> = all.clone().map(|pod| (pod.name_any(), pod)).into();
     let observed = Observed {
         job,
         pods: &pods,

@@ -10,6 +10,7 @@ mod limits;
 mod parameters;
 mod passes;
 mod plan;
+mod pods;
 mod release;
 mod selection;
 mod size;
