@@ -2,7 +2,11 @@
 //! is kept by the watches of jobs and pods, and holds nothing that they do not say. Finding the targets
 //! of a key costs the same however many jobs there are.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash, Hasher as _},
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -13,18 +17,31 @@ use operon_api::{
 use operon_core::operation_job::RELEASED;
 
 /// Something that leads from an object to targets of its namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Key {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key<'a> {
     /// The name of a target that is not finished and released.
-    Name(String),
+    Name(&'a str),
     /// An entry of a started target's extra-info.
-    ExtraInfo(String, String),
+    ExtraInfo(&'a str, &'a str),
     /// A label of a started target's pod.
-    PodLabel(String, String),
+    PodLabel(&'a str, &'a str),
     /// Any started target of this action.
-    Started(String),
+    Started(&'a str),
     /// The node of a started target's pod.
-    Node(String),
+    Node(&'a str),
+}
+
+/// What is kept of a [`Key`]: 8 bytes, however long its texts are. Two keys may have the same one; then a change
+/// concerns one target more than it should, and the action is asked about that target for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fingerprint(u64);
+
+impl From<Key<'_>> for Fingerprint {
+    fn from(key: Key<'_>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 /// A target that was found.
@@ -46,9 +63,9 @@ pub(crate) struct TargetIndex {
 
 #[derive(Default)]
 struct Namespace {
-    jobs: HashMap<String, Entry>,
-    /// The names of jobs and of their targets.
-    keys: HashMap<Key, HashSet<(String, String)>>,
+    jobs: HashMap<Arc<str>, Entry>,
+    /// Each key with the names of a job and of its target.
+    keys: BTreeSet<(Fingerprint, Arc<str>, Arc<str>)>,
 }
 
 /// An unfinished job.
@@ -56,35 +73,36 @@ pub(crate) struct Entry {
     uid: String,
     action: String,
     /// Targets that are not finished and released.
-    targets: HashMap<String, Target>,
+    targets: HashMap<Arc<str>, Target>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Target {
     started: bool,
-    keys: HashSet<Key>,
+    /// The keys that the job says.
+    keys: Vec<Fingerprint>,
+    /// The keys of a started target's pod.
+    pod_keys: Vec<Fingerprint>,
+}
+
+impl Target {
+    fn all_keys(&self) -> impl Iterator<Item = Fingerprint> {
+        self.keys.iter().chain(&self.pod_keys).copied()
+    }
 }
 
 /// What of a pod leads to the target.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PodFacts {
-    labels: BTreeMap<String, String>,
-    node: Option<String>,
-}
+pub(crate) struct PodFacts(Vec<Fingerprint>);
 
 impl PodFacts {
     /// Those of a pod.
     pub(crate) fn of(pod: &Pod) -> Self {
-        Self {
-            labels: pod.labels().clone(),
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-        }
-    }
-
-    fn keys(&self) -> impl Iterator<Item = Key> {
-        let labels = self.labels.iter();
-        let labels = labels.map(|(label, value)| Key::PodLabel(label.clone(), value.clone()));
-        labels.chain(self.node.clone().map(Key::Node))
+        let labels = pod.labels().iter();
+        let labels = labels.map(|(label, value)| Key::PodLabel(label, value));
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let keys = labels.chain(node.map(Key::Node));
+        Self(keys.map(Fingerprint::from).collect())
     }
 }
 
@@ -92,21 +110,18 @@ impl TargetIndex {
     /// Sets what is known of a job; none drops it.
     pub(crate) fn set(&mut self, namespace: &str, job: &str, entry: Option<Entry>) {
         let known = self.namespaces.entry(namespace.to_owned()).or_default();
-        let old = known.jobs.remove(job);
-        let target = |entry: &Option<Entry>, name: &str| -> HashSet<Key> {
-            let target = entry.as_ref().and_then(|entry| entry.targets.get(name));
-            target.map(|target| target.keys.clone()).unwrap_or_default()
-        };
-        let names = |entry: &Option<Entry>| -> Vec<String> {
-            let targets = entry.iter().flat_map(|entry| entry.targets.keys());
-            targets.cloned().collect()
-        };
-        let all: HashSet<_> = names(&old).into_iter().chain(names(&entry)).collect();
-        for name in all {
-            known.move_keys(job, &name, &target(&old, &name), &target(&entry, &name));
+        let job: Arc<str> = job.into();
+        let mut old = known.jobs.remove(&job).map(|entry| entry.targets);
+        let new = entry.iter().flat_map(|entry| &entry.targets);
+        for (name, target) in new {
+            let old = old.as_mut().and_then(|targets| targets.remove(name));
+            known.replace(&job, name, &old.unwrap_or_default(), target);
+        }
+        for (name, target) in old.into_iter().flatten() {
+            known.replace(&job, &name, &target, &Target::default());
         }
         if let Some(entry) = entry {
-            known.jobs.insert(job.to_owned(), entry);
+            known.jobs.insert(job, entry);
         }
         if known.jobs.is_empty() {
             self.namespaces.remove(namespace);
@@ -126,41 +141,40 @@ impl TargetIndex {
     }
 
     /// A pod changed, or was deleted.
-    pub(crate) fn set_facts(&mut self, namespace: &str, pod: &str, facts: Option<&PodFacts>) {
+    pub(crate) fn set_facts(&mut self, namespace: &str, pod: &str, facts: Option<PodFacts>) {
         let Some(known) = self.namespaces.get_mut(namespace) else {
             return;
         };
+        let PodFacts(keys) = facts.unwrap_or_default();
         for job in known.started(pod) {
             let entry = known.jobs.get_mut(&job);
             let Some(target) = entry.and_then(|entry| entry.targets.get_mut(pod)) else {
                 continue;
             };
-            let others = target
-                .keys
-                .iter()
-                .filter(|key| !matches!(key, Key::PodLabel(..) | Key::Node(_)));
-            let facts = facts.into_iter().flat_map(PodFacts::keys);
-            let keys: HashSet<Key> = others.cloned().chain(facts).collect();
-            let old = std::mem::replace(&mut target.keys, keys.clone());
-            known.move_keys(&job, pod, &old, &keys);
+            let new = Target {
+                pod_keys: keys.clone(),
+                ..target.clone()
+            };
+            let old = std::mem::replace(target, new.clone());
+            known.replace(&job, &pod.into(), &old, &new);
         }
     }
 
     /// The targets of a key; only those of one action, where one is named.
-    pub(crate) fn find(&self, namespace: &str, key: &Key, action: Option<&str>) -> Vec<Found> {
+    pub(crate) fn find(&self, namespace: &str, key: Key<'_>, action: Option<&str>) -> Vec<Found> {
         let Some(known) = self.namespaces.get(namespace) else {
             return Vec::new();
         };
-        let targets = known.keys.get(key).into_iter().flatten();
-        targets
+        known
+            .places(key)
             .filter_map(|(job, target)| {
                 let entry = known.jobs.get(job)?;
                 action
                     .is_none_or(|action| entry.action == action)
                     .then(|| Found {
-                        job: job.clone(),
+                        job: job.to_string(),
                         uid: entry.uid.clone(),
-                        target: target.clone(),
+                        target: target.to_string(),
                     })
             })
             .collect()
@@ -175,7 +189,7 @@ impl TargetIndex {
                 .map(move |(job, entry)| (namespace, job, entry))
         });
         jobs.filter(|(_, _, entry)| entry.action == action)
-            .map(|(namespace, job, entry)| (namespace.clone(), job.clone(), entry.uid.clone()))
+            .map(|(namespace, job, entry)| (namespace.clone(), job.to_string(), entry.uid.clone()))
             .collect()
     }
 
@@ -187,11 +201,20 @@ impl TargetIndex {
 }
 
 impl Namespace {
+    /// The names of the jobs and of the targets that a key leads to.
+    fn places(&self, key: Key<'_>) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        let key = Fingerprint::from(key);
+        let first = (key, Arc::from(""), Arc::from(""));
+        let places = self.keys.range(first..);
+        places
+            .take_while(move |(found, ..)| *found == key)
+            .map(|(_, job, target)| (job, target))
+    }
+
     /// The jobs in which the target of this name has started.
-    fn started(&self, target: &str) -> Vec<String> {
-        let named = self.keys.get(&Key::Name(target.to_owned()));
-        let jobs = named.into_iter().flatten().map(|(job, _)| job);
-        let has_started = |job: &&String| {
+    fn started(&self, target: &str) -> Vec<Arc<str>> {
+        let jobs = self.places(Key::Name(target)).map(|(job, _)| job);
+        let has_started = |job: &&Arc<str>| {
             let entry = self.jobs.get(*job);
             entry
                 .and_then(|entry| entry.targets.get(target))
@@ -200,21 +223,15 @@ impl Namespace {
         jobs.filter(has_started).cloned().collect()
     }
 
-    fn move_keys(&mut self, job: &str, target: &str, old: &HashSet<Key>, new: &HashSet<Key>) {
-        let place = (job.to_owned(), target.to_owned());
-        for key in old.difference(new) {
-            if let Some(targets) = self.keys.get_mut(key) {
-                targets.remove(&place);
-                if targets.is_empty() {
-                    self.keys.remove(key);
-                }
-            }
+    /// The keys of a target are others now.
+    fn replace(&mut self, job: &Arc<str>, target: &Arc<str>, old: &Target, new: &Target) {
+        let place = |key| (key, Arc::clone(job), Arc::clone(target));
+        let is_in = |target: &Target, key| target.all_keys().any(|other| other == key);
+        for key in old.all_keys().filter(|key| !is_in(new, *key)) {
+            self.keys.remove(&place(key));
         }
-        for key in new.difference(old) {
-            self.keys
-                .entry(key.clone())
-                .or_default()
-                .insert(place.clone());
+        for key in new.all_keys().filter(|key| !is_in(old, *key)) {
+            self.keys.insert(place(key));
         }
     }
 }
@@ -227,13 +244,13 @@ impl Entry {
         let known: HashMap<&str, &TargetDetail> = details
             .map(|detail| (detail.name.as_str(), detail))
             .collect();
-        let targets: HashMap<String, Target> = job
+        let targets: HashMap<Arc<str>, Target> = job
             .targets()
             .iter()
             .filter_map(|target| {
                 let name = target.name.as_str();
                 let entry = Target::of(name, known.get(name).copied(), &job.spec.action, &facts)?;
-                Some((name.to_owned(), entry))
+                Some((name.into(), entry))
             })
             .collect();
         if targets.is_empty() && job.metadata.deletion_timestamp.is_none() {
@@ -255,22 +272,21 @@ impl Target {
         facts: impl Fn(&str) -> Option<PodFacts>,
     ) -> Option<Self> {
         let mut target = Self::default();
-        target.keys.insert(Key::Name(name.to_owned()));
+        target.keys.push(Key::Name(name).into());
         let Some(detail) = detail.filter(|detail| detail.progress != Progress::Pending) else {
             return Some(target);
         };
         if is_closed(detail) {
             return None;
         }
-        let extra_info = detail.extra_info.clone().into_iter();
-        target
-            .keys
-            .extend(extra_info.map(|(key, value)| Key::ExtraInfo(key, value)));
-        target
-            .keys
-            .extend(facts(name).iter().flat_map(PodFacts::keys));
-        target.keys.insert(Key::Started(action.to_owned()));
         target.started = true;
+        target.keys.push(Key::Started(action).into());
+        let extra_info = detail.extra_info.iter();
+        let extra_info =
+            extra_info.map(|(key, value)| Fingerprint::from(Key::ExtraInfo(key, value)));
+        target.keys.extend(extra_info);
+        let PodFacts(keys) = facts(name).unwrap_or_default();
+        target.pod_keys = keys;
         Some(target)
     }
 }

@@ -54,33 +54,28 @@ impl Rule {
     }
 
     /// The keys of the targets that an object concerns.
-    fn keys(&self, object: &impl Resource) -> Vec<Key> {
+    fn keys<'a>(&'a self, object: &'a impl Resource) -> Vec<Key<'a>> {
         if !self.selector.matches(object.labels()) {
             return Vec::new();
         }
-        let controller = controller(object);
+        let name = object.meta().name.as_deref().unwrap_or_default();
         let uids = || {
             let own = object.meta().uid.iter();
-            own.chain(controller.map(|owner| &owner.uid))
+            own.chain(controller(object).map(|owner| &owner.uid))
         };
-        let keys = |mapping: &Mapping| -> Vec<Key> {
+        let keys = |mapping: &'a Mapping| -> Vec<Key<'a>> {
             match mapping {
                 Mapping::Label(label) => {
                     let target = object.labels().get(label);
-                    target
-                        .map(|target| Key::Name(target.clone()))
-                        .into_iter()
-                        .collect()
+                    target.map(|target| Key::Name(target)).into_iter().collect()
                 }
-                Mapping::ExtraInfo(key) => vec![Key::ExtraInfo(key.clone(), object.name_any())],
-                Mapping::UidInLabel(label) => uids()
-                    .map(|uid| Key::PodLabel(label.clone(), uid.clone()))
-                    .collect(),
-                Mapping::UidInExtraInfo(key) => uids()
-                    .map(|uid| Key::ExtraInfo(key.clone(), uid.clone()))
-                    .collect(),
-                Mapping::Namespace => vec![Key::Started(self.action.clone())],
-                Mapping::Node => vec![Key::Node(object.name_any())],
+                Mapping::ExtraInfo(key) => vec![Key::ExtraInfo(key, name)],
+                Mapping::UidInLabel(label) => uids().map(|uid| Key::PodLabel(label, uid)).collect(),
+                Mapping::UidInExtraInfo(key) => {
+                    uids().map(|uid| Key::ExtraInfo(key, uid)).collect()
+                }
+                Mapping::Namespace => vec![Key::Started(&self.action)],
+                Mapping::Node => vec![Key::Node(name)],
             }
         };
         self.mappings.iter().flat_map(keys).collect()
@@ -174,7 +169,7 @@ impl Triggers {
         let name = pod.name_any();
         self.set_facts(&namespace, &name, pods);
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = index.find(&namespace, &Key::Name(name), None);
+        let mut found = index.find(&namespace, Key::Name(&name), None);
         let rules = self
             .pod_rules
             .read()
@@ -193,7 +188,7 @@ impl Triggers {
         if started {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             let now = pods.get(&ObjectRef::new(pod).within(namespace));
-            index.set_facts(namespace, pod, now.map(|pod| PodFacts::of(&pod)).as_ref());
+            index.set_facts(namespace, pod, now.map(|pod| PodFacts::of(&pod)));
         }
     }
 
@@ -243,7 +238,7 @@ fn of_rule(
     let keys = rule.keys(object);
     let targets = keys
         .iter()
-        .flat_map(|key| index.find(namespace, key, Some(&rule.action)));
+        .flat_map(|key| index.find(namespace, *key, Some(&rule.action)));
     targets.collect()
 }
 
