@@ -25,6 +25,10 @@ pub(crate) const TABLES_PER_COMPONENT: u32 = 16;
 /// Entries of all tables of a component: about as many as it has functions.
 pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 
+/// Up to so many bytes, a table is cleared in place. To give its pages back takes a call of the kernel, which interrupts
+/// the other processors, and the next instance has the pages mapped again.
+const TABLE_RESIDENT: usize = 16 << 10;
+
 const STACK: usize = 512 << 10;
 const ASYNC_STACK: usize = 1 << 20;
 
@@ -35,7 +39,9 @@ fn shared() -> Config {
         .wasm_component_model(true)
         .epoch_interruption(true)
         .memory_init_cow(true)
-        .memory_reservation(MAX_MEMORY)
+        // For a debugger of machine code; wasmtime's own traces do not need it.
+        .native_unwind_info(false)
+        .generate_address_map(false)
         .max_wasm_stack(STACK)
         .async_stack_size(ASYNC_STACK)
         .wasm_backtrace_max_frames(NonZeroUsize::new(TRACE_FRAMES));
@@ -65,7 +71,7 @@ pub(crate) fn running(instances: u32) -> wasmtime::Result<Engine> {
         .max_memory_size(usize::try_from(MAX_MEMORY).unwrap_or(usize::MAX))
         .table_elements(TABLE_ELEMENTS)
         .linear_memory_keep_resident(0)
-        .table_keep_resident(0);
+        .table_keep_resident(TABLE_RESIDENT);
     let mut config = shared();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     let engine = Engine::new(&config)?;
