@@ -126,15 +126,18 @@ pub(super) fn write(
     if detail.progress == Progress::Pending {
         return None;
     }
-    let pod = own_pod(observed, detail)?;
     let service = Service::of(observed.job, observed.lifecycle);
     let is_operated = is_operated(detail);
     match step {
-        TargetStep::Wait(_) if !is_operated => match service.turn(&pod, observed.now) {
-            Turn::Begin(begin, _) => Some(begin),
-            Turn::Act | Turn::Wait(..) => None,
-        },
+        TargetStep::Wait(_) if !is_operated => {
+            let pod = own_pod(observed, detail)?;
+            match service.turn(&pod, observed.now) {
+                Turn::Begin(begin, _) => Some(begin),
+                Turn::Act | Turn::Wait(..) => None,
+            }
+        }
         TargetStep::Wait(_) | TargetStep::Succeed | TargetStep::Fail(_) => {
+            let pod = own_pod(observed, detail)?;
             service.give_back(&pod, is_operated)
         }
         TargetStep::Keep
