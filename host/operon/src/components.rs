@@ -56,6 +56,16 @@ pub(crate) struct ComponentArguments {
         value_parser = value_parser!(u64).range(1..=120)
     )]
     compile_timeout: u64,
+
+    /// The memory that the host takes with its caches, in MiB: running calls share what the memory limit leaves beside it and a compilation
+    #[arg(
+        long,
+        env = "OPERON_HOST_MEMORY",
+        value_name = "MIB",
+        default_value_t = 128,
+        value_parser = value_parser!(u64).range(32..=1 << 20)
+    )]
+    host_memory: u64,
 }
 
 /// What finds components, and what loads them.
@@ -78,7 +88,7 @@ impl ComponentArguments {
         let component_bytes = usize::try_from(self.max_component_size << 20)
             .context("--max-component-size is larger than this machine's memory")?;
         let cpu = Duration::from_secs(self.compile_timeout);
-        let memory = memory::for_calls();
+        let memory = memory::for_calls(self.host_memory << 20);
         if let Some(bytes) = memory {
             tracing::info!(mib = bytes >> 20, "memory for the running calls of actions");
         }

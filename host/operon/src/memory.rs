@@ -4,8 +4,6 @@ use std::fs;
 
 use operon_plugin_runtime::ChildLimits;
 
-/// What the host itself takes.
-const HOST: u64 = 128 << 20;
 /// The least that calls get: one call of an action with default limits.
 const LEAST: u64 = 32 << 20;
 
@@ -15,10 +13,11 @@ const FILES: [&str; 2] = [
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 ];
 
-/// What all running calls may take together, in bytes; `None` if nothing limits the memory of this process.
-pub(crate) fn for_calls() -> Option<u64> {
+/// What all running calls may take together, in bytes, if the host itself takes `host` bytes; `None` if nothing limits the
+/// memory of this process.
+pub(crate) fn for_calls(host: u64) -> Option<u64> {
     let found = FILES.iter().find_map(|file| fs::read_to_string(file).ok());
-    limit(&found?).map(left_by)
+    limit(&found?).map(|limit| left_by(limit, host))
 }
 
 /// The limit in such a file. Without a limit there is the word `max`, or a number near the largest one.
@@ -28,9 +27,10 @@ fn limit(text: &str) -> Option<u64> {
 }
 
 /// What a limit leaves beside the host and a compilation.
-fn left_by(limit: u64) -> u64 {
+fn left_by(limit: u64, host: u64) -> u64 {
     limit
-        .saturating_sub(HOST + ChildLimits::COMPILE.memory)
+        .saturating_sub(host)
+        .saturating_sub(ChildLimits::COMPILE.memory)
         .max(LEAST)
 }
 
@@ -40,11 +40,13 @@ mod tests {
 
     #[test]
     fn calls_get_what_the_limit_leaves_beside_the_host_and_a_compilation() {
-        let mib = |text: &str| limit(text).map(|bytes| left_by(bytes) >> 20);
+        let mib = |text: &str| limit(text).map(|bytes| left_by(bytes, 128 << 20) >> 20);
         assert_eq!(mib("1073741824\n"), Some(384));
         assert_eq!(mib("268435456\n"), Some(32));
         assert_eq!(mib("max\n"), None);
         assert_eq!(mib("9223372036854771712\n"), None);
         assert_eq!(mib(""), None);
+        assert_eq!(left_by(1 << 30, 256 << 20), 256 << 20);
+        assert_eq!(left_by(1 << 30, u64::MAX), LEAST);
     }
 }
