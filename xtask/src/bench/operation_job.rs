@@ -27,9 +27,9 @@ pub(crate) struct Arguments {
     /// How many pods are replaced; several numbers, as in 500,1000,2000, each on a cluster of its own
     #[arg(long, value_delimiter = ',', default_value = "1000")]
     targets: Vec<usize>,
-    /// How many Deployments they belong to
-    #[arg(long, default_value_t = 20)]
-    deployments: usize,
+    /// How many pods each Deployment has: an action reads the siblings of a target
+    #[arg(long, default_value_t = 50)]
+    siblings: usize,
     #[command(flatten)]
     setup: Setup,
 }
@@ -38,20 +38,20 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
     let Arguments {
         targets,
-        deployments,
+        siblings,
         setup,
     } = arguments;
-    if *deployments == 0 || !targets.iter().all(|n| n.is_multiple_of(*deployments)) {
-        bail!("--targets must be a multiple of --deployments: each has the same number of pods");
+    if *siblings == 0 || !targets.iter().all(|n| n.is_multiple_of(*siblings)) {
+        bail!("--targets must be a multiple of --siblings: each Deployment has the same number of pods");
     }
     let sizes: Vec<_> = targets.iter().map(usize::to_string).collect();
     let sizes = sizes.join(",");
-    let command = format!("operationjob --targets {sizes} --deployments {deployments}");
+    let command = format!("operationjob --targets {sizes} --siblings {siblings}");
     let prepared = setup.prepare(&command, progress)?;
     let mut tables = Vec::new();
     for targets in targets {
         let bench = |bed: &TestBed<'_>| {
-            let (targets, deployments) = (*targets, *deployments);
+            let (targets, deployments) = (*targets, targets / siblings);
             Bench {
                 targets,
                 deployments,

@@ -25,7 +25,7 @@ mod suspension;
 mod tests;
 pub mod turns;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, hash::BuildHasher, sync::Arc, time::Duration};
 
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_api::{OperationJob, operation_job::Progress};
@@ -71,7 +71,7 @@ pub trait TargetPods: Sync {
     fn get(&self, name: &str) -> Option<Arc<Pod>>;
 }
 
-impl TargetPods for HashMap<String, Arc<Pod>> {
+impl<S: BuildHasher + Sync> TargetPods for HashMap<String, Arc<Pod>, S> {
     fn uid(&self, name: &str) -> Option<String> {
         let pod = HashMap::get(self, name)?;
         Some(pod.metadata.uid.clone().unwrap_or_default())

@@ -179,9 +179,16 @@ impl Measures {
     }
 
     fn reads(&self, table: &mut Table) {
-        let reads = report::reads(&self.ours);
+        let ours = self.ours.iter().cloned();
+        let is_fresh = |r: &Request| r.verb == "get" && r.acting_as.is_some();
+        let (fresh, others): (Vec<_>, Vec<_>) = ours.partition(is_fresh);
+        table.row(
+            "GETs as an action, beside its effects, per target",
+            format!("{:.2}", self.per_target(report::reads(&fresh))),
+        );
+        let reads = report::reads(&others);
         table.goal(
-            "GETs and LISTs of ours, caches being full",
+            "other GETs and LISTs of ours, caches being full",
             reads.to_string(),
             "0",
             reads == 0,
