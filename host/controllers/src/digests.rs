@@ -13,7 +13,9 @@ use std::{
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use operon_core::action::PodView;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::store::Entry;
 
 /// How many digests one generation has. There are two: what was not used for a whole generation is forgotten.
 const GENERATION: usize = 16_384;
@@ -59,6 +61,27 @@ impl Digests {
                 Err(_) => digest((&object.meta().uid, version)),
             }
         })
+    }
+
+    /// The same as [`Self::typed`] of a pod in a cache, which is unpacked only if its digest is not known.
+    pub(crate) fn typed_entry(&self, pod: &Entry<Pod>) -> u64 {
+        let known = self.known(Form::Typed, pod);
+        known.unwrap_or_else(|| self.typed(&pod.peek()))
+    }
+
+    /// The same as [`Self::whole`] of an object in a cache, which is unpacked only if its digest is not known.
+    pub(crate) fn whole_entry<K>(&self, object: &Entry<K>) -> u64
+    where
+        K: Resource + Clone + Serialize + DeserializeOwned,
+    {
+        let known = self.known(Form::Whole, object);
+        known.unwrap_or_else(|| self.whole(&*object.peek()))
+    }
+
+    fn known<K>(&self, form: Form, entry: &Entry<K>) -> Option<u64> {
+        let (uid, version) = entry.identity()?;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(digest((form, uid, version.to_string())))
     }
 
     fn known_or(&self, form: Form, object: &impl Resource, compute: impl FnOnce() -> u64) -> u64 {
@@ -185,6 +208,37 @@ mod tests {
                     "{what}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_cached_object_has_the_digest_of_the_object() {
+        let digests = Digests::default();
+        for version in ["1", "2", "not a number"] {
+            let pod = pod(version, |pod| {
+                pod["metadata"]["labels"]["app"] = json!(version);
+            });
+            let entry = Entry::new(pod.clone());
+            let known = (
+                digests.known(Form::Typed, &entry),
+                digests.known(Form::Whole, &entry),
+            );
+            assert_eq!(known, (None, None), "{version}");
+            // The second time the digests are known.
+            for _ in 0..2 {
+                assert_eq!(
+                    digests.typed_entry(&entry),
+                    digests.typed(&pod),
+                    "{version}"
+                );
+                assert_eq!(
+                    digests.whole_entry(&entry),
+                    digests.whole(&pod),
+                    "{version}"
+                );
+            }
+            let is_known = digests.known(Form::Whole, &entry).is_some();
+            assert_eq!(is_known, version != "not a number", "{version}");
         }
     }
 

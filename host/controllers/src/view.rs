@@ -137,15 +137,15 @@ impl View {
             Read::Get(reference) if is_pod(&reference.api_version, &reference.kind) => {
                 let pods = self.pods().ok();
                 let pod = pods.and_then(|pods| pods.get(&*reference.name));
-                digest(pod.map(|pod| digests.whole(&*pod.peek())))
+                digest(pod.map(|pod| digests.whole_entry(pod)))
             }
             Read::Get(reference) => {
                 let object = self.object(reference).ok().flatten();
-                digest(object.map(|object| digests.whole(&*object.peek())))
+                digest(object.map(|object| digests.whole_entry(&object)))
             }
             Read::FindPods(selector) => {
                 let pods = self.pods_matching(selector);
-                digest_of_all(pods.iter().map(|pod| digests.typed(&pod.peek())))
+                digest_of_all(pods.iter().map(|pod| digests.typed_entry(pod)))
             }
             Read::Find {
                 api_version,
@@ -153,7 +153,7 @@ impl View {
                 selector,
             } if is_pod(api_version, kind) => {
                 let pods = self.pods_matching(selector);
-                digest_of_all(pods.iter().map(|pod| digests.whole(&*pod.peek())))
+                digest_of_all(pods.iter().map(|pod| digests.whole_entry(pod)))
             }
             Read::Find {
                 api_version,
@@ -163,7 +163,7 @@ impl View {
                 let selector = Selector::parse(selector).ok();
                 let objects = selector.map(|selector| self.objects(api_version, kind, &selector));
                 let objects = objects.and_then(Result::ok).unwrap_or_default();
-                digest_of_all(objects.iter().map(|object| digests.whole(&*object.peek())))
+                digest_of_all(objects.iter().map(|object| digests.whole_entry(object)))
             }
         }
     }

@@ -42,7 +42,9 @@ pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
         setup,
     } = arguments;
     if *siblings == 0 || !targets.iter().all(|n| n.is_multiple_of(*siblings)) {
-        bail!("--targets must be a multiple of --siblings: each Deployment has the same number of pods");
+        bail!(
+            "--targets must be a multiple of --siblings: each Deployment has the same number of pods"
+        );
     }
     let sizes: Vec<_> = targets.iter().map(usize::to_string).collect();
     let sizes = sizes.join(",");

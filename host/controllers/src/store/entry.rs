@@ -55,7 +55,7 @@ impl Labels {
 }
 
 impl<K: Resource> Entry<K> {
-    pub(super) fn new(object: K) -> Self {
+    pub(crate) fn new(object: K) -> Self {
         let labels = object
             .labels()
             .iter()
@@ -108,6 +108,12 @@ impl<K> Entry<K> {
     /// The object's uid.
     pub fn uid(&self) -> Option<&str> {
         self.uid.as_deref()
+    }
+
+    /// The object's uid, and its version as a number; none if one of them is missing or no number.
+    pub(crate) fn identity(&self) -> Option<(&str, u128)> {
+        let version = (self.version > 0).then_some(self.version);
+        self.uid.as_deref().zip(version)
     }
 
     /// Whether the object has a deletion timestamp.
