@@ -310,6 +310,7 @@ fn controller(
         book,
         events: Events::new(&client, None),
         action_events: ActionEvents::new(&client, None, metrics.clone()),
+        effects: Shares::new(EFFECTS_AT_ONCE),
         status: StatusWriter::default(),
         metrics,
         clock: Arc::new(Timestamp::now),

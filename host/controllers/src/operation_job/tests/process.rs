@@ -107,6 +107,7 @@ impl Process {
             triggers: Arc::clone(&triggers),
             events: events.clone(),
             action_events,
+            effects: Shares::new(EFFECTS_AT_ONCE),
             status: StatusWriter::default(),
             metrics,
             clock: Arc::new(move || clock.now()),
