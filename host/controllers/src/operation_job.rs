@@ -134,7 +134,7 @@ impl Reconciler for OperationJobs {
         let unready_nodes = self.unready_nodes(&pods);
         let now = whole_seconds((self.clock)());
         let blocked = job.metadata.deletion_timestamp.is_some()
-            && matches!(action, ActionState::NotLoaded { .. });
+            && self.catalogue.has_failed(&job.spec.action);
         let uid = job.uid().unwrap_or_default();
         let lacking = if is_over(&job) {
             None

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use super::*;
 mod calls;
+mod loading;
 mod moody;
 mod native;
 mod process;

@@ -163,6 +163,8 @@ impl Process {
                 };
                 let there = || vec![Arc::new(ActionPlugin::new("plugin", spec))];
                 self.catalogue.settle(there, now);
+                let why = "its ServiceAccount does not exist";
+                self.catalogue.fail(action, "", why, || true);
             }
             Plugin::Loaded => {
                 let loaded = self.load().await;
