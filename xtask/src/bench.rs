@@ -11,6 +11,7 @@ mod load;
 mod machine;
 mod memory;
 mod metrics;
+mod neighbours;
 mod operation_job;
 mod plugins;
 mod reactive_job;
@@ -60,6 +61,10 @@ enum Bench {
     /// some minutes.
     #[command(name = "collaset")]
     CollaSet(colla_set::Arguments),
+    /// How soon a Replace job reacts on an idle host, and beside sixteen jobs of an action whose calls never end
+    ///
+    /// On a cluster of its own with simulated nodes, which ends with it; some minutes.
+    Neighbours(neighbours::Arguments),
     /// What the host holds in memory of many pods and ReplicaSets that no job concerns
     ///
     /// On a cluster of its own with simulated nodes, which ends with it; ten minutes and more.
@@ -85,6 +90,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Some(Bench::JobFlow(arguments)) => job_flow::run(&arguments, &progress),
         Some(Bench::DaemonJob(arguments)) => daemon_job::run(&arguments, &progress),
         Some(Bench::CollaSet(arguments)) => colla_set::run(&arguments, &progress),
+        Some(Bench::Neighbours(arguments)) => neighbours::run(&arguments, &progress),
         Some(Bench::Memory(arguments)) => memory::run(&arguments, &progress),
         Some(Bench::Plugins(arguments)) => plugins::run(&arguments, &progress),
     }

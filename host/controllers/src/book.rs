@@ -44,7 +44,7 @@ struct Pages {
     /// When the action was last called about a target that waits for a limit of pods, by digests of the limits. Limits
     /// that no target waits for any more are dropped once there are more than targets.
     probed: HashMap<u64, Instant>,
-    /// Since when the job is being deleted and its action is not loaded.
+    /// Since when the job is being deleted and its action could not be loaded.
     blocked: Option<Instant>,
 }
 
@@ -293,7 +293,7 @@ impl Book {
         }
     }
 
-    /// For how long a job that is being deleted has been found `blocked`, its action not loaded.
+    /// For how long a job that is being deleted has been found `blocked`: its action could not be loaded.
     pub fn blocked(&self, job: &str, blocked: bool) -> Duration {
         let mut jobs = self.lock();
         if !blocked {

@@ -29,6 +29,7 @@ use operon_core::{
         plan::{Cause, TargetStep},
         turns::CallCause,
     },
+    shares::{Claim, Place, Shares},
 };
 use tokio::sync::watch;
 
@@ -75,6 +76,8 @@ pub(crate) struct Call {
     pub(crate) writer: PodWriter,
     /// Sends the action's Events.
     pub(crate) events: ActionEvents,
+    /// The effects in flight, of all actions.
+    pub(crate) effects: Shares,
     /// Counts calls and effects.
     pub(crate) metrics: Metrics,
     /// Why the action is called.
@@ -257,6 +260,7 @@ impl Call {
         }
         let (performer, namespace) = (self.loaded.performer.of_dry_run(), &self.job.namespace);
         let requirements = &operation.requirements;
+        let _in_flight = self.effect().await?;
         if let Err(error) = performer.require(namespace, requirements).await {
             let (needed, is_decision) = (Access::to_check(requirements), error.is_decision());
             let error = performer.action_error(namespace, &needed, error).await;
@@ -326,9 +330,20 @@ impl Call {
     /// Awaits the action, which can be abandoned at any time.
     async fn computing<T>(&self, call: BoxFuture<'_, Result<T, ActionError>>) -> Result<T, Ended> {
         self.metrics.called(&self.loaded.plugin, self.cause);
+        Ok(self.until_stopped(call).await??)
+    }
+
+    /// Waits until one more effect may be in flight.
+    async fn effect(&self) -> Result<Place, Ended> {
+        let (owner, part) = (&self.loaded.plugin, &self.job.uid);
+        let place = self.effects.take(owner, part, Claim::ONE);
+        self.until_stopped(place).await
+    }
+
+    async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Result<T, Ended> {
         let mut stop = self.stop.clone();
         tokio::select! {
-            answer = call => Ok(answer?),
+            done = future => Ok(done),
             Ok(_) = stop.wait_for(|stop| *stop) => Err(Ended::Stopped),
         }
     }
@@ -340,11 +355,13 @@ impl Call {
         }
         let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
         let requirements = &operation.requirements;
+        let in_flight = self.effect().await?;
         if let Err(error) = performer.require(namespace, requirements).await {
             let needed = Access::to_check(requirements);
             let error = performer.action_error(namespace, &needed, error).await;
             return Err(error.into());
         }
+        drop(in_flight);
         let _turn = match &operation.limit {
             Some(limit) => {
                 let turn = performer.turn(namespace, limit, &self.pods.store);
@@ -357,6 +374,7 @@ impl Call {
         };
         let mut is_changed = false;
         for effect in &operation.effects {
+            let _in_flight = self.effect().await?;
             if *self.stop.borrow() {
                 return Err(Ended::Stopped);
             }

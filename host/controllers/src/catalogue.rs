@@ -112,6 +112,15 @@ impl Catalogue {
         }
     }
 
+    /// Whether the action can't be called because its component could not be loaded. While it is being loaded, others may
+    /// have their turn.
+    pub fn has_failed(&self, action: &str) -> bool {
+        match self.read().entries.get(action) {
+            Some(Entry::Failed { .. }) => true,
+            Some(Entry::Loading(_) | Entry::Loaded(_)) | None => false,
+        }
+    }
+
     /// How many actions can be called.
     pub fn count(&self) -> usize {
         let loaded = |entry: &&Entry| matches!(entry, Entry::Loaded(_));

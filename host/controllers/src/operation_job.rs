@@ -33,6 +33,7 @@ use operon_core::{
         selection, sooner,
         turns::{CallCause, in_turn},
     },
+    shares::Shares,
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -58,6 +59,10 @@ use crate::{
 
 /// How many calls of one job are under way at the same time.
 const TARGETS_AT_ONCE: usize = 16;
+
+/// How many effects of all actions are in flight: requests that change objects, and those that check what a change
+/// requires. One action has at most the half of them.
+pub const EFFECTS_AT_ONCE: usize = 64;
 
 /// After effects on this many targets a reconcile makes no further calls: the next one, which follows
 /// immediately, sees the results. So a large job is never decided from a view that is many seconds old, and
@@ -104,6 +109,8 @@ pub struct OperationJobs {
     pub events: Events,
     /// Sends the Events of actions.
     pub action_events: ActionEvents,
+    /// The effects in flight, of all actions: [`EFFECTS_AT_ONCE`].
+    pub effects: Shares,
     /// Writes statuses.
     pub status: StatusWriter,
     /// Counts effects.
@@ -130,7 +137,7 @@ impl Reconciler for OperationJobs {
         let unready_nodes = self.unready_nodes(&job, &pods);
         let now = whole_seconds((self.clock)());
         let blocked = job.metadata.deletion_timestamp.is_some()
-            && matches!(action, ActionState::NotLoaded { .. });
+            && self.catalogue.has_failed(&job.spec.action);
         let uid = job.uid().unwrap_or_default();
         let lacking = if is_over(&job) {
             None
@@ -172,6 +179,10 @@ impl Reconciler for OperationJobs {
 
     fn pace(job: &OperationJob) -> Duration {
         pace_of(job.targets().len(), PER_TARGET)
+    }
+
+    fn owner(job: &OperationJob) -> &str {
+        &job.spec.action
     }
 
     fn leave(&self, job: &OperationJob) {

@@ -1,5 +1,5 @@
-//! The loop that all controllers share: a queue of objects, one reconcile at a time per object, retries
-//! with backoff, metrics, and an end that waits for the running reconciles.
+//! The loop that all controllers share: a queue of objects, one reconcile at a time per object, fair shares of the
+//! reconciles, retries with backoff, metrics, and an end that waits for the running reconciles.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,6 +24,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 pub use operon_core::driver::Next;
+use operon_core::shares::{Claim, Place, Shares};
 
 use crate::{
     error::{Class, Error},
@@ -56,6 +57,15 @@ pub trait Reconciler: Send + Sync + 'static {
         PACE
     }
 
+    /// Whose share of the reconciles an object takes: slow reconciles of one owner leave places for those of others.
+    #[expect(
+        clippy::unnecessary_literal_bound,
+        reason = "others return a part of the object"
+    )]
+    fn owner(_object: &Self::Object) -> &str {
+        ""
+    }
+
     /// The controller stands down: what was started for an object ends, and what is remembered of it is forgotten.
     fn leave(&self, _object: &Self::Object) {}
 
@@ -79,8 +89,9 @@ pub(crate) fn pace_of(parts: usize, each: Duration) -> Duration {
 /// The first and the longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
-/// How many objects are reconciled at the same time.
+/// How many objects of one owner are reconciled at the same time, and of all owners.
 const CONCURRENCY: usize = 16;
+const CONCURRENCY_OF_ALL: usize = 2 * CONCURRENCY;
 
 /// Runs a controller until its queue ends, then waits for the running reconciles.
 pub async fn run<R: Reconciler>(
@@ -108,6 +119,8 @@ pub async fn run<R: Reconciler>(
     let requests = requests.take_while(|request| std::future::ready(request.is_some()));
     let requests = requests.filter_map(std::future::ready);
     let mut requests = std::pin::pin!(scheduler(requests));
+    let places = Shares::new(CONCURRENCY_OF_ALL);
+    let (mut starts, mut starting) = (FuturesUnordered::new(), HashSet::new());
     let (mut passes, mut running) = (FuturesUnordered::new(), HashSet::new());
     loop {
         let is_free = |object: &ObjectRef<_>| !running.contains(object);
@@ -120,18 +133,32 @@ pub async fn run<R: Reconciler>(
                     let _ = again.unbounded_send(due(object, wait));
                 }
             }
-            request = requests.next(), if running.len() < CONCURRENCY => {
-                let Some(named) = request else { break };
+            Some((named, place)) = starts.next() => {
+                starting.remove(&named);
+                // As it is now: the wait may have been long.
                 let Some(object) = store.get(&named) else {
                     runner.waits(named.namespace, named.name, false);
                     continue;
                 };
                 running.insert(named.clone());
-                let pass = passed(Arc::clone(&runner), object);
+                let pass = passed(Arc::clone(&runner), object, place);
                 passes.push(async move { (named, pass.await) });
+            }
+            request = requests.next() => {
+                let Some(named) = request else { break };
+                let Some(object) = store.get(&named) else {
+                    runner.waits(named.namespace, named.name, false);
+                    continue;
+                };
+                if starting.insert(named.clone()) {
+                    let (places, owner) = (places.clone(), R::owner(&object).to_owned());
+                    let place = async move { places.take(&owner, "", Claim::ONE).await };
+                    starts.push(async move { (named, place.await) });
+                }
             }
         }
     }
+    drop(starts);
     while passes.next().await.is_some() {}
     runner.reconciler.stop().await;
 }
@@ -144,10 +171,18 @@ fn due<K: Resource>(object: ObjectRef<K>, after: Duration) -> ScheduleRequest<Ob
     }
 }
 
-/// One pass as a task of its own: what it computes delays no other, on a host with several threads. It ends when this
-/// is dropped. Returns after which time another one is due.
-async fn passed<R: Reconciler>(runner: Arc<Runner<R>>, object: Arc<R::Object>) -> Option<Duration> {
-    let pass = async move { runner.pass(object).await };
+/// One pass as a task of its own, which has this place: what it computes delays no other, on a host with several
+/// threads. It ends when this is dropped. Returns after which time another one is due.
+async fn passed<R: Reconciler>(
+    runner: Arc<Runner<R>>,
+    object: Arc<R::Object>,
+    place: Place,
+) -> Option<Duration> {
+    let pass = async move {
+        let wait = runner.pass(object).await;
+        drop(place);
+        wait
+    };
     let mut task = AbortOnDrop(tokio::spawn(pass));
     // Panics of a reconcile are contained in the pass; a task is cancelled only with its runtime.
     (&mut task.0).await.unwrap_or(Some(BACKOFF.0))
@@ -373,17 +408,26 @@ mod tests {
         const NAME: &'static str = "jobflow";
         const STATUS_MANAGER: Option<&'static str> = Some("operon-jobflow");
 
+        fn owner(flow: &JobFlow) -> &str {
+            owner_of(flow.metadata.name.as_deref().unwrap_or_default())
+        }
+
         async fn reconcile(&self, flow: Arc<JobFlow>) -> Result<Next, Error> {
             let name = flow.name_any();
-            let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.push(name.clone());
+            let is_first = {
+                let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.push(name.clone());
+                seen.iter().filter(|seen| **seen == name).count() == 1
+            };
             assert_ne!(name, "bad", "this flow can't be reconciled");
-            let is_first = seen.iter().filter(|seen| **seen == name).count() == 1;
             if name == "refused" && is_first {
                 let status = json!({"code": 404, "reason": "NotFound"});
                 let status = serde_json::from_value(status).expect("a Status");
                 let refusal = Refusal::answered("failed to patch Job default/a", &status);
                 return Err(refusal.into());
+            }
+            if name.starts_with("slow") {
+                tokio::time::sleep(Duration::from_mins(1)).await;
             }
             if name == "stale" {
                 return Err(Error::Refused(Refusal {
@@ -395,6 +439,11 @@ mod tests {
             }
             Ok(Next::default())
         }
+    }
+
+    /// A flow's owner is the part of its name before a dash.
+    fn owner_of(name: &str) -> &str {
+        name.split('-').next().unwrap_or_default()
     }
 
     fn flow(name: &str) -> JobFlow {
@@ -499,24 +548,81 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_object_whose_cache_lags_behind_is_reconciled_less_and_less_often() {
+    /// A controller of flows with these names.
+    fn controller(
+        names: &[String],
+    ) -> (
+        Arc<Flows>,
+        futures::channel::mpsc::UnboundedSender<ObjectRef<JobFlow>>,
+        tokio::task::JoinHandle<()>,
+    ) {
         let health = Health::new(Metrics::register(&mut Registry::default()));
         let client = fake::client(|_| None);
         let events = Events::new(&client, None);
         let faults = Faults { client, events };
         let mut writer = Writer::<JobFlow>::default();
         writer.apply_watcher_event(&watcher::Event::Init);
-        writer.apply_watcher_event(&watcher::Event::InitApply(flow("stale")));
+        for name in names {
+            writer.apply_watcher_event(&watcher::Event::InitApply(flow(name)));
+        }
         writer.apply_watcher_event(&watcher::Event::InitDone);
         let (queue, queued) = unbounded();
         let flows = Arc::new(Flows::default());
         let store = writer.as_reader();
-        let running = run(Arc::clone(&flows), store, queued, health, faults);
-        let running = tokio::spawn(running);
+        let running = tokio::spawn(run(Arc::clone(&flows), store, queued, health, faults));
+        (flows, queue, running)
+    }
+
+    fn seen(flows: &Flows) -> Vec<String> {
+        let seen = flows.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_reconciles_of_one_owner_hold_up_no_other_owner() {
+        let mut names: Vec<_> = (0..100).map(|number| format!("slow-{number}")).collect();
+        names.push("other".to_owned());
+        let (flows, queue, running) = controller(&names);
+        let wake_all = || {
+            for name in &names {
+                let object = ObjectRef::new(name).within("default");
+                queue.unbounded_send(object).expect("the controller runs");
+            }
+        };
+        wake_all();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let first = seen(&flows);
+        assert!(first.contains(&"other".to_owned()), "{first:?}");
+        let slow = first.iter().filter(|name| owner_of(name) == "slow");
+        assert_eq!(slow.count(), CONCURRENCY);
+        // Those that wait have one turn, however often they are woken.
+        wake_all();
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        let again = CONCURRENCY + 1;
+        assert_eq!(seen(&flows).len(), names.len() + again);
+        running.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reconciles_that_have_not_begun_do_not_begin_when_the_queue_ends() {
+        let names: Vec<_> = (0..100).map(|number| format!("slow-{number}")).collect();
+        let (flows, queue, running) = controller(&names);
+        for name in &names {
+            let object = ObjectRef::new(name).within("default");
+            queue.unbounded_send(object).expect("the controller runs");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(queue);
+        assert!(running.await.is_ok());
+        assert_eq!(seen(&flows).len(), CONCURRENCY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_whose_cache_lags_behind_is_reconciled_less_and_less_often() {
+        let (flows, queue, running) = controller(&["stale".to_owned()]);
         let stale = ObjectRef::new("stale").within("default");
         queue.unbounded_send(stale).expect("the controller runs");
-        let times = || flows.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let times = || seen(&flows).len();
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!((4..=7).contains(&times()), "{} in a second", times());
         tokio::time::sleep(Duration::from_mins(1)).await;

@@ -1,9 +1,9 @@
 //! The decisions of Operon: pure functions from the observation to the actions.
 //!
 //! Nothing here holds a client, reads a clock or does I/O; `now` is an argument. Only [`driver`] is async,
-//! over a port that does the I/O. One folder per kind. The traits of [`action`] connect the neighbouring
-//! layers: the plugin runtime implements [`action::Action`] and [`action::ActionLoader`], the controllers
-//! [`action::ClusterView`].
+//! over a port that does the I/O, and [`shares`], where others wait. One folder per kind. The traits of [`action`]
+//! connect the neighbouring layers: the plugin runtime implements [`action::Action`] and [`action::ActionLoader`], the
+//! controllers [`action::ClusterView`].
 
 pub mod action;
 pub mod action_plugin;
@@ -23,4 +23,5 @@ mod quantity;
 pub mod rate;
 pub mod reactive_job;
 pub mod selector;
+pub mod shares;
 pub mod stand_down;

@@ -31,7 +31,7 @@ use operon_controllers::{
     job_template::JobTemplates,
     left_behind::LeftBehind,
     metrics::Metrics,
-    operation_job::{OperationJobs, Starts},
+    operation_job::{EFFECTS_AT_ONCE, OperationJobs, Starts},
     orphaned_job::OrphanedJobs,
     owner_triggers::OwnerTriggers,
     pod_ops_lifecycle::LifecycleTriggers,
@@ -45,6 +45,7 @@ use operon_controllers::{
     store::{Cache, Store},
     triggers::Triggers,
 };
+use operon_core::shares::Shares;
 use operon_plugin_registry::Trust;
 use tokio::{
     sync::OnceCell,
@@ -355,6 +356,7 @@ pub(crate) async fn run_in(
         triggers: listeners.triggers,
         events,
         action_events: running.action_events.clone(),
+        effects: Shares::new(EFFECTS_AT_ONCE),
         status: StatusWriter::default(),
         metrics,
         clock: Arc::new(Timestamp::now),

@@ -1,4 +1,4 @@
-//! Calls share what the host has: instances, memory, and the places of each action.
+//! Calls share what the host has: instances, memory, the places of each action, and the processors.
 
 mod support;
 
@@ -8,9 +8,10 @@ use std::{
 };
 
 use anyhow::Result;
-use operon_core::action::{Limits, Request};
+use operon_core::action::{Action, Limits, Request};
 use operon_plugin_runtime::{Loader, LoaderConfig};
-use support::{CountingCluster, Question, config, hostile, limits, load};
+use support::{CountingCluster, Question, config, hostile, limits, load, load_as};
+use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_calls_than_slots_wait_for_each_other() -> Result<()> {
@@ -46,8 +47,8 @@ async fn calls_that_may_take_more_memory_than_there_is_wait_for_each_other() -> 
         ..limits()
     };
     let mut calls = Vec::new();
-    for _ in 0..4 {
-        let action = load(&loader, hostile()?, &limits).await?;
+    for plugin in ["a", "b", "c", "d"] {
+        let action = load_as(&loader, plugin, hostile()?, &limits).await?;
         for _ in 0..4 {
             let (action, cluster) = (action.clone(), cluster.clone());
             calls.push(tokio::spawn(async move {
@@ -68,33 +69,117 @@ async fn calls_that_may_take_more_memory_than_there_is_wait_for_each_other() -> 
     Ok(())
 }
 
+/// Limits of a call that computes until the test ends.
+fn for_ever() -> Limits {
+    Limits {
+        call_timeout: Duration::from_secs(30),
+        ..limits()
+    }
+}
+
+/// Begins so many calls that compute until their time is over. They are stopped when they are dropped.
+fn loops(action: &Arc<dyn Action>, job: &str, calls: usize) -> JoinSet<bool> {
+    let call = |number: usize| {
+        let (action, mut question) = (
+            Arc::clone(action),
+            Question::about(&format!("endless-loop-{number}")),
+        );
+        job.clone_into(&mut question.job.uid);
+        async move { action.operate_target(question.request()).await.is_ok() }
+    };
+    (0..calls).map(call).collect()
+}
+
+/// A question of a release.
+fn release(target: &str) -> Question {
+    let mut ending = Question::about(target);
+    ending.job.ending = true;
+    ending
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_action_whose_calls_never_end_leaves_others_their_room_and_can_release() -> Result<()> {
     let loader = Loader::new(config())?;
-    let for_ever = Limits {
-        call_timeout: Duration::from_secs(30),
-        ..limits()
-    };
-    let looping = load(&loader, hostile()?, &for_ever).await?;
-    let other = load(&loader, hostile()?, &limits()).await?;
-    let calls = (0..20).map(|number| {
-        let looping = looping.clone();
-        tokio::spawn(async move {
-            let question = Question::about(&format!("endless-loop-{number}"));
-            looping.operate_target(question.request()).await.is_ok()
-        })
-    });
-    let calls: Vec<_> = calls.collect();
+    let looping = load_as(&loader, "looping", hostile()?, &for_ever()).await?;
+    let other = load_as(&loader, "other", hostile()?, &limits()).await?;
+    let _calls = loops(&looping, "job", 20);
     let begin = Instant::now();
     let question = Question::about("web-0");
     assert!(other.operate_target(question.request()).await.is_ok());
-    let mut ending = Question::about("endless-loop-0");
-    ending.job.ending = true;
+    let ending = release("endless-loop-0");
     assert!(looping.release_target(ending.request()).await.is_ok());
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
-    for call in calls {
-        call.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_succeeds_in_time_beside_plugins_that_take_all_they_can_get() -> Result<()> {
+    let loader = Loader::new(LoaderConfig {
+        max_instances: 64,
+        ..config()
+    })?;
+    let mut calls = Vec::new();
+    for number in 0..8 {
+        let plugin = format!("looping-{number}");
+        let looping = load_as(&loader, &plugin, hostile()?, &for_ever()).await?;
+        calls.push(loops(&looping, "job", 16));
     }
+    let other = load_as(&loader, "other", hostile()?, &limits()).await?;
+    for _ in 0..5 {
+        let begin = Instant::now();
+        let ending = release("web-0");
+        assert!(other.release_target(ending.request()).await.is_ok());
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_does_not_wait_for_all_calls_of_another_one_of_its_action() -> Result<()> {
+    // One call of an action at a time.
+    let loader = Loader::new(config())?;
+    let slow = Limits {
+        call_timeout: Duration::from_millis(300),
+        ..limits()
+    };
+    let action = load(&loader, hostile()?, &slow).await?;
+    let _calls = loops(&action, "large", 40);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begin = Instant::now();
+    let mut question = Question::about("web-0");
+    "small".clone_into(&mut question.job.uid);
+    assert!(action.operate_target(question.request()).await.is_ok());
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_compute_leave_a_thread_to_the_host() -> Result<()> {
+    let loader = Loader::new(LoaderConfig {
+        max_instances: 64,
+        computing: Some(1),
+        ..config()
+    })?;
+    let looping = load(&loader, hostile()?, &for_ever()).await?;
+    let _calls = loops(&looping, "job", 16);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // What a reconcile does: it waits for a moment, and for other tasks.
+    let step = async || -> Result<()> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::spawn(async {}).await?;
+        Ok(())
+    };
+    let steps = tokio::spawn(async move {
+        let begin = Instant::now();
+        for _ in 0..50 {
+            step().await?;
+        }
+        anyhow::Ok(begin.elapsed())
+    });
+    let took = steps.await??;
+    assert!(took < Duration::from_secs(1), "{took:?}");
     Ok(())
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     answer,
-    call::{Callable, Context},
+    call::{Callable, Context, Lane},
     convert,
     log::LogLines,
     values::Checker,
@@ -27,7 +27,12 @@ impl LoadedAction {
         Context {
             cluster: Some(request.cluster.clone()),
             log,
-            ending: request.job.ending,
+            job: request.job.uid.clone(),
+            lane: if request.job.ending {
+                Lane::Release
+            } else {
+                Lane::Operate
+            },
         }
     }
 }

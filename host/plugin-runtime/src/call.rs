@@ -1,17 +1,19 @@
 //! One call of a component: a store of its own, an instance of its own, and an end.
 //!
-//! `tokio`'s timeout ends a call that waits; the epoch ends one that computes and lets others run
+//! A timeout ends a call that waits (`slices`); the epoch ends one that computes and lets others run
 //! meanwhile. The store is dropped whatever happened, so nothing of a call outlives it.
 //!
-//! Each plugin runs a bounded number of calls, so that none can take all instances, or all memory, from the others.
-//! Calls that release a target have a bound of their own: a plugin whose other calls never end can
+//! Each plugin runs a bounded number of calls, so that none can take all instances, or all memory, from the others; its
+//! jobs take turns. Calls that release a target have a bound of their own: a plugin whose other calls never end can
 //! still clean up.
 
 use std::{sync::Arc, time::Instant};
 
 use futures::future::BoxFuture;
-use operon_core::action::{ActionError, ClusterView, Limits};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use operon_core::{
+    action::{ActionError, ClusterView, Limits},
+    shares::{Claim, Shares},
+};
 use wasmtime::{Engine, Store};
 
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
     limits::HANDED_BYTES,
     log::LogLines,
     observer::{CallObserver, Outcome},
+    slices::{Guest, Slices},
     state::State,
 };
 
@@ -29,77 +32,56 @@ use crate::{
 pub(crate) struct Runtime {
     /// Where instances live.
     pub(crate) engine: Engine,
-    /// As many permits as the engine has room for instances.
-    pub(crate) slots: Semaphore,
-    /// How many of them the calls of one lane may have.
-    pub(crate) share: usize,
-    /// The memory of all running calls together; unlimited if none.
-    pub(crate) memory: Option<MemoryBudget>,
+    /// The places of running calls.
+    pub(crate) calls: CallPlaces,
+    /// The processors, for the calls that compute.
+    pub(crate) slices: Slices,
     /// Who counts.
     pub(crate) observer: Arc<dyn CallObserver>,
 }
 
-impl Runtime {
-    /// How many calls that may each take so many bytes run in one lane of a plugin.
-    pub(crate) fn lane(&self, bytes: u64) -> usize {
-        let by_memory = self.memory.as_ref().map(|memory| memory.lane(bytes));
-        self.share.min(by_memory.unwrap_or(usize::MAX))
-    }
+/// The part of all calls that the calls of one lane of a plugin may have.
+const SHARE: usize = 8;
+
+/// The places of running calls: the memory that they may take together, so that calls wait for each other rather than
+/// have the kernel kill the host.
+pub(crate) struct CallPlaces {
+    shares: Shares,
+    /// How many places there are: a MiB each, or a call each if memory is unlimited.
+    all: usize,
+    /// How many calls run at a time; there is room for as many instances.
+    calls: usize,
+    counts_memory: bool,
 }
 
-/// The memory that running calls may take together. Calls wait for each other rather than have the kernel kill the
-/// host.
-///
-/// Calls wait for `free` in their order, so one that waits delays all later ones. A heavy one could keep all memory from
-/// the others while it waits for another heavy one to end: so only one of them at a time runs, or waits for `free`.
-pub(crate) struct MemoryBudget {
-    /// A permit for each MiB.
-    free: Semaphore,
-    mib: u32,
-    /// One permit, for the calls that take more than a third.
-    heavy: Semaphore,
-}
-
-/// The part of a budget that a running call has.
-struct Taken<'a> {
-    _memory: Option<SemaphorePermit<'a>>,
-    _heavy: Option<SemaphorePermit<'a>>,
-}
-
-impl MemoryBudget {
-    /// A budget of so many bytes, and at least a MiB.
-    pub(crate) fn new(bytes: u64) -> Self {
-        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).max(1);
+impl CallPlaces {
+    /// Places for so many calls, which may take so many bytes together.
+    pub(crate) fn new(calls: usize, memory: Option<u64>) -> Self {
+        let mib = memory.map(|bytes| usize::try_from(bytes >> 20).unwrap_or(usize::MAX));
+        let calls = calls.max(1);
+        let all = mib.unwrap_or(calls).max(1);
         Self {
-            free: Semaphore::new(mib as usize),
-            mib,
-            heavy: Semaphore::new(1),
+            shares: Shares::new(all),
+            all,
+            calls,
+            counts_memory: mib.is_some(),
         }
     }
 
-    /// What a call counts that may take so many bytes, in MiB. One that may take more than there is runs alone.
-    fn weight(&self, bytes: u64) -> u32 {
-        let mib = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX);
-        mib.clamp(1, self.mib)
-    }
-
-    /// A plugin has two lanes. Each takes at most a third, so that a third is left to others, or one heavy call.
-    fn lane(&self, bytes: u64) -> usize {
-        (self.mib / 3 / self.weight(bytes)).max(1) as usize
-    }
-
-    /// Waits until there is memory for a call that may take so many bytes.
-    async fn take(&self, bytes: u64) -> Taken<'_> {
-        let weight = self.weight(bytes);
-        // Semaphores are never closed.
-        let heavy = if weight > self.mib / 3 {
-            self.heavy.acquire().await.ok()
+    /// What a call takes that may take so many bytes. One that may take more than there is runs alone. A lane has at
+    /// most a third, so that of two lanes a third is left to others, or one call at least.
+    fn claim(&self, bytes: u64) -> Claim {
+        let mib = usize::try_from(bytes.div_ceil(1 << 20)).unwrap_or(usize::MAX);
+        let least = self.all.div_ceil(self.calls);
+        let places = if self.counts_memory {
+            mib.clamp(least, self.all)
         } else {
-            None
+            least
         };
-        Taken {
-            _memory: self.free.acquire_many(weight).await.ok(),
-            _heavy: heavy,
+        let calls = (self.calls / SHARE).max(1);
+        Claim {
+            places,
+            most: places.saturating_mul(calls).min(self.all / 3),
         }
     }
 }
@@ -110,23 +92,32 @@ pub(crate) struct Context {
     pub(crate) cluster: Option<Arc<dyn ClusterView>>,
     /// Carries the action, the job and the target.
     pub(crate) log: LogLines,
-    /// The call is a part of a release.
-    pub(crate) ending: bool,
+    /// The uid of the job, which takes turns with the plugin's others.
+    pub(crate) job: String,
+    /// What the call is for.
+    pub(crate) lane: Lane,
 }
 
-/// The calls that one plugin may run at a time.
-pub(crate) struct Lanes {
-    operating: Semaphore,
-    ending: Semaphore,
+/// What the calls of a plugin are for. Each of these has a share of its own of the places for calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// The component sets up.
+    Load,
+    /// A target is operated.
+    Operate,
+    /// A target is released.
+    Release,
 }
 
-impl Lanes {
-    /// Lanes of so many calls each.
-    pub(crate) fn new(share: usize) -> Self {
-        Self {
-            operating: Semaphore::new(share),
-            ending: Semaphore::new(share),
-        }
+impl Lane {
+    /// The owner of the places of this plugin's calls. Names of plugins have no space.
+    fn owner(self, plugin: &str) -> String {
+        let lane = match self {
+            Self::Load => "load",
+            Self::Operate => "operate",
+            Self::Release => "release",
+        };
+        format!("{plugin} {lane}")
     }
 }
 
@@ -136,7 +127,6 @@ pub(crate) struct Callable {
     pub(crate) component: Arc<ActionPre<State>>,
     pub(crate) name: String,
     pub(crate) limits: Limits,
-    pub(crate) lanes: Lanes,
 }
 
 impl Callable {
@@ -158,16 +148,9 @@ impl Callable {
     where
         A: Send,
     {
-        // Semaphores are never closed; without a permit the pool itself would refuse. The plugin's own
-        // comes first: its waiting calls do not delay those of other plugins.
-        let Lanes { operating, ending } = &self.lanes;
-        let lane = if context.ending { ending } else { operating };
-        let _place = lane.acquire().await.ok();
-        let _slot = self.runtime.slots.acquire().await.ok();
-        let _memory = match &self.runtime.memory {
-            Some(memory) => Some(memory.take(self.limits.memory).await),
-            None => None,
-        };
+        let (places, owner) = (&self.runtime.calls, context.lane.owner(&self.name));
+        let claim = places.claim(self.limits.memory);
+        let _place = places.shares.take(&owner, &context.job, claim).await;
         let started = Instant::now();
         let (outcome, result) = match self.call(function, context, call).await {
             Ok(answer) => {
@@ -195,25 +178,32 @@ impl Callable {
     where
         A: Send,
     {
+        let (lane, job) = (context.lane, context.job.clone());
         let mut store = self.store(context);
         let Limits {
             memory,
             call_timeout,
         } = self.limits;
-        let answer = tokio::time::timeout(call_timeout, async {
+        let work = async {
             let instance = self.component.instantiate_async(&mut store).await?;
             call(&mut store, &instance).await
-        })
-        .await;
+        };
+        let guest = Guest {
+            plugin: &self.name,
+            job: &job,
+            lane,
+            limit: call_timeout,
+        };
+        let answer = self.runtime.slices.run(guest, work).await;
         let state = store.data();
         let output = state.output.text();
         let result = match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => {
                 let timeout = || Fault::timeout(function, call_timeout);
                 Err(Fault::of(&error, state, &output, memory, timeout))
             }
-            Err(_elapsed) => Err(Fault::timeout(function, call_timeout)),
+            None => Err(Fault::timeout(function, call_timeout)),
         };
         state.log.conclude(function, &output, result.as_ref().err());
         result
@@ -223,7 +213,8 @@ impl Callable {
         let Context {
             cluster,
             log,
-            ending: _,
+            job: _,
+            lane: _,
         } = context;
         let ticks = self
             .limits
@@ -251,50 +242,32 @@ fn outcome<T>(result: &Result<T, ActionError>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-
-    use futures::FutureExt as _;
-
     use super::*;
 
     #[test]
     fn calls_count_with_the_memory_that_they_may_take() {
         // The budget, what a call may take, what it counts, and how many run in a lane.
-        for (budget, call, weight, lane) in [
+        for (budget, call, places, lane) in [
             (384, 32, 32, 4),
-            (384, 1, 1, 128),
+            (384, 1, 6, 8),
             (384, 256, 256, 1),
             (128, 256, 128, 1),
+            (2432, 32, 38, 8),
             (0, 32, 1, 1),
         ] {
-            let memory = MemoryBudget::new(budget << 20);
-            assert_eq!(memory.weight(call << 20), weight, "{call} of {budget}");
-            assert_eq!(memory.lane(call << 20), lane, "{call} of {budget}");
+            let calls = CallPlaces::new(64, Some(budget << 20));
+            let claim = calls.claim(call << 20);
+            assert_eq!(claim.places, places, "{call} of {budget}");
+            let in_lane = (claim.most / claim.places).max(1);
+            assert_eq!(in_lane, lane, "{call} of {budget}");
         }
-        assert_eq!(MemoryBudget::new(384 << 20).weight(1), 1);
     }
 
     #[test]
-    fn a_heavy_call_that_waits_for_a_heavy_one_delays_no_other() {
-        let memory = MemoryBudget::new(384 << 20);
-        let take = |mib: u64| memory.take(mib << 20);
-        let first = take(256).now_or_never().expect("there is room");
-        let mut second = pin!(take(256));
-        assert!(second.as_mut().now_or_never().is_none(), "it waits");
-        let others: Vec<_> = [32, 64, 32]
-            .into_iter()
-            .map(|mib| take(mib).now_or_never().expect("they do not"))
-            .collect();
-        assert!(take(1).now_or_never().is_none(), "all of it is in use");
-        drop(first);
-        let second = second.now_or_never().expect("it is the next");
-        assert!(take(1).now_or_never().is_none(), "all of it is in use");
-        drop((second, others));
-        // One that takes more than there is runs alone, and gives all of it back.
-        for _ in 0..2 {
-            let all = take(1024).now_or_never().expect("there is room");
-            assert!(take(1).now_or_never().is_none(), "all of it is in use");
-            drop(all);
+    fn calls_count_alike_where_memory_is_unlimited() {
+        for (calls, lane) in [(64, 8), (8, 1), (1, 0), (0, 0)] {
+            let claim = CallPlaces::new(calls, None).claim(256 << 20);
+            assert_eq!((claim.places, claim.most), (1, lane), "{calls}");
         }
     }
 }

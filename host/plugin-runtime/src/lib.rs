@@ -2,8 +2,8 @@
 //!
 //! [`Loader`] turns bytes into an [`Action`](operon_core::action::Action): it has them compiled in a child
 //! process (`compile`), checks what the component imports and exports (`world`), calls its setup, and
-//! validates its settings (`schema`, `values`). Each call then runs in a store of its own (`call`),
-//! within a budget of memory, time, host calls and data (`budget`). Reads and log lines of the component go
+//! validates its settings (`schema`, `values`). Each call then runs in a store of its own (`call`), in its share of the
+//! processors (`slices`), within a budget of memory, time, host calls and data (`budget`). Reads and log lines of the component go
 //! through `cluster` and `log`; its answers are checked and shortened where they enter (`answer`, `json`).
 //! Every limit is in `limits`. Nothing here talks to Kubernetes or decides what happens to a target.
 
@@ -26,6 +26,7 @@ mod log;
 mod observer;
 mod output;
 mod schema;
+mod slices;
 mod state;
 mod symbols;
 mod values;

@@ -17,6 +17,7 @@ use operon_compiled_code::{
 use operon_core::action::{
     Action, ActionError, ActionLoader, Failure, Limits, LoadError, Registration,
 };
+use operon_core::shares::Shares;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tracing::warn;
@@ -26,19 +27,17 @@ use crate::{
     action::LoadedAction,
     answer,
     bindings::{self, ActionPre},
-    call::{Callable, Context, Lanes, MemoryBudget, Runtime},
+    call::{CallPlaces, Callable, Context, Lane, Runtime},
     compile::explain,
     engine::{self, MAX_MEMORY},
     limits::{COMPONENT_BYTES, MOST_COMPONENT_BYTES, REFUSAL_BYTES},
     log::{LogLines, one_line},
     observer::{CallObserver, CodeSource, NoObserver},
+    slices::Slices,
     state::State,
     values::Checker,
     world,
 };
-
-/// The part of all instances that the calls of one plugin may have, and again those that release.
-const SHARE: u32 = 8;
 
 /// How a loader works.
 #[derive(Clone)]
@@ -53,6 +52,9 @@ pub struct LoaderConfig {
     pub component_bytes: usize,
     /// How many calls run at a time, of all actions together.
     pub max_instances: u32,
+    /// How many of them compute at the same time; one fewer than processors if none is given, so that the host has one
+    /// for itself.
+    pub computing: Option<usize>,
     /// How much memory they may take together, in bytes: a call counts with the memory that it may take. Unlimited if
     /// none.
     pub memory: Option<u64>,
@@ -68,6 +70,7 @@ impl Default for LoaderConfig {
             compile_limits: ChildLimits::COMPILE,
             component_bytes: COMPONENT_BYTES,
             max_instances: 64,
+            computing: None,
             memory: None,
             observer: Arc::new(NoObserver),
         }
@@ -98,8 +101,8 @@ pub struct Loader {
     component_bytes: usize,
     /// One compilation at a time.
     compilations: Semaphore,
-    /// One check of a value at a time: jobs wait for it, so it does not wait for compilations.
-    checks: Arc<Semaphore>,
+    /// One check of a value at a time: jobs wait for it, so it does not wait for compilations. Plugins take turns.
+    checks: Shares,
     loaded: Mutex<HashMap<[u8; 32], Weak<ActionPre<State>>>>,
 }
 
@@ -114,6 +117,7 @@ impl Loader {
             compile_limits,
             component_bytes,
             max_instances,
+            computing,
             memory,
             observer,
         } = config;
@@ -134,13 +138,12 @@ impl Loader {
             compile_limits,
             component_bytes: component_bytes.min(MOST_COMPONENT_BYTES),
             compilations: Semaphore::new(1),
-            checks: Arc::new(Semaphore::new(1)),
+            checks: Shares::new(1),
             loaded: Mutex::default(),
             runtime: Arc::new(Runtime {
                 engine,
-                slots: Semaphore::new(max_instances as usize),
-                share: (max_instances / SHARE).max(1) as usize,
-                memory: memory.map(MemoryBudget::new),
+                calls: CallPlaces::new(max_instances as usize, memory),
+                slices: Slices::new(computing),
                 observer,
             }),
         })
@@ -165,10 +168,9 @@ impl Loader {
             runtime: self.runtime.clone(),
             name: name.to_owned(),
             limits: limits.clone(),
-            lanes: Lanes::new(self.runtime.lane(limits.memory)),
         };
         let registration = set_up(&component, settings).await?;
-        let checker = Checker::new(self.child_program.clone(), Arc::clone(&self.checks));
+        let checker = Checker::new(name, self.child_program.clone(), self.checks.clone());
         let schema = &registration.settings_schema;
         checker.check_settings(schema, settings).await?;
         Ok(LoadedAction {
@@ -334,7 +336,8 @@ async fn set_up(component: &Callable, settings: &Value) -> Result<Registration, 
     let context = Context {
         cluster: None,
         log: LogLines::of_action(&component.name),
-        ending: false,
+        job: String::new(),
+        lane: Lane::Load,
     };
     let refused = |message: String| {
         ActionError::Terminal(Failure::new(

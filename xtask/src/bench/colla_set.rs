@@ -70,7 +70,7 @@ impl Bench<'_> {
         bed.until_quiet()?;
         let out = self.phase("created", "collasets/status", || self.scale_out())?;
         let replaced = self.phase("replaced", "operationjobs/status", || {
-            let status = replace(bed, &pods(bed)?)?;
+            let status = replace(bed, "bench", &pods(bed)?, None)?;
             Ok(usize::try_from(number(&status, "succeededPodCount"))?)
         })?;
         let updated = self.phase("updated in place", "collasets/status", || self.update())?;

@@ -95,7 +95,7 @@ fn by_label(text: &str, name: &str, label: &str) -> BTreeMap<String, f64> {
 }
 
 /// The sum of the samples of this name whose labels hold this.
-fn sum(text: &str, name: &str, label: &str) -> f64 {
+pub(super) fn sum(text: &str, name: &str, label: &str) -> f64 {
     let value = |line: &str| {
         let (labels, value) = line
             .strip_prefix(name)?

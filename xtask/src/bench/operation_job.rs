@@ -3,7 +3,7 @@
 //! The cluster is new, its nodes are simulated, and the host is installed by its chart. What the host
 //! asked of the API server is read off the audit log afterwards, so measuring it costs it nothing.
 
-mod measures;
+pub(super) mod measures;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -83,11 +83,12 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn run(&self) -> Result<Measures> {
         let bed = self.bed;
-        let scale_out = self.deploy()?;
+        let scale_out = deploy(bed, self.targets, self.deployments)?;
         bed.until_quiet()?;
         let idle = bed.idle(IDLE)?;
         let pods = pods(bed)?;
-        let (status, spent) = bed.spending("operationjob", || replace(bed, &pods))?;
+        let job = || replace(bed, "bench", &pods, None);
+        let (status, spent) = bed.spending("operationjob", job)?;
         bed.progress.say(format!(
             "a plain client patches pods, {} requests at once",
             load::CLIENTS
@@ -104,68 +105,60 @@ impl Bench<'_> {
         };
         Measures::take(&bed.requests()?, run)
     }
-
-    /// Makes the Deployments and waits until all pods are Ready; returns how long that took.
-    fn deploy(&self) -> Result<Duration> {
-        let Self {
-            targets,
-            deployments,
-            ..
-        } = self;
-        let begin = Instant::now();
-        let items: Vec<Value> = (0..*deployments)
-            .map(|number| deployment(number, targets / deployments))
-            .collect();
-        self.bed.create(
-            "bench-deployments.json",
-            &json!({"apiVersion": "v1", "kind": "List", "items": items}),
-        )?;
-        self.bed.until(
-            &format!("{targets} pods of {deployments} Deployments to be Ready"),
-            Duration::from_secs(1),
-            || {
-                let ready = self.bed.get(&[
-                    "deployments",
-                    "--output=jsonpath={.items[*].status.readyReplicas}",
-                ])?;
-                let ready = ready
-                    .split_whitespace()
-                    .filter_map(|count| count.parse::<usize>().ok())
-                    .sum::<usize>();
-                Ok((ready == *targets, format!("{ready} pods are Ready")))
-            },
-        )?;
-        Ok(begin.elapsed())
-    }
 }
 
-/// Creates the job `bench` that replaces these pods, and waits for its end; returns its status.
-pub(super) fn replace(bed: &TestBed<'_>, pods: &[String]) -> Result<Value> {
-    let targets: Vec<Value> = pods.iter().map(|name| json!({"name": name})).collect();
-    let job = json!({
-        "apiVersion": "apps.kusionstack.io/v1alpha1",
-        "kind": "OperationJob",
-        "metadata": {"name": "bench", "namespace": NAMESPACE},
-        "spec": {"action": "Replace", "targets": targets}
-    });
+/// Makes Deployments with so many pods together, and waits until all are Ready; returns how long that took.
+pub(super) fn deploy(bed: &TestBed<'_>, targets: usize, deployments: usize) -> Result<Duration> {
+    let begin = Instant::now();
+    let items: Vec<Value> = (0..deployments)
+        .map(|number| deployment(number, targets / deployments))
+        .collect();
+    bed.create(
+        "bench-deployments.json",
+        &json!({"apiVersion": "v1", "kind": "List", "items": items}),
+    )?;
+    bed.until(
+        &format!("{targets} pods of {deployments} Deployments to be Ready"),
+        Duration::from_secs(1),
+        || {
+            let ready = bed.get(&[
+                "deployments",
+                "--output=jsonpath={.items[*].status.readyReplicas}",
+            ])?;
+            let ready = ready
+                .split_whitespace()
+                .filter_map(|count| count.parse::<usize>().ok())
+                .sum::<usize>();
+            Ok((ready == targets, format!("{ready} pods are Ready")))
+        },
+    )?;
+    Ok(begin.elapsed())
+}
+
+/// Creates a job of this name that replaces these pods, so many at the same time, and waits for its end; returns its
+/// status.
+pub(super) fn replace(
+    bed: &TestBed<'_>,
+    name: &str,
+    pods: &[String],
+    concurrent: Option<usize>,
+) -> Result<Value> {
+    let mut job = job(name, "Replace", pods);
+    if let Some(concurrent) = concurrent {
+        job["spec"]["maxConcurrent"] = json!(concurrent);
+    }
     bed.create("bench-operationjob.json", &job)?;
+    let object = format!("operationjob/{name}");
     // A watch: asking again and again would take part in the measurement.
     let path = "{.status.endTimestamp}";
     let begin = Instant::now();
     loop {
         let mut wait = bed.kubectl()?;
-        wait.args([
-            "wait",
-            "operationjob/bench",
-            &format!("--for=jsonpath={path}"),
-        ]);
+        wait.args(["wait", &object, &format!("--for=jsonpath={path}")]);
         if output_of(wait.arg(format!("--timeout={}s", LINE.as_secs()))).is_ok() {
             break;
         }
-        let counts = bed.get(&[
-            "operationjob/bench",
-            "--output=jsonpath={.status.succeededPodCount}",
-        ])?;
+        let counts = bed.get(&[&object, "--output=jsonpath={.status.succeededPodCount}"])?;
         let usage = bed.usage()?;
         bed.progress.say(format!(
             "{} of {} targets succeeded; the host used {:.1} s of a processor and has {:.0} MiB",
@@ -182,13 +175,30 @@ pub(super) fn replace(bed: &TestBed<'_>, pods: &[String]) -> Result<Value> {
         }
     }
     bed.progress.say("the job has ended");
-    let job: Value = serde_json::from_str(&bed.get(&["operationjob/bench", "--output=json"])?)?;
+    let job: Value = serde_json::from_str(&bed.get(&[&object, "--output=json"])?)?;
     Ok(job["status"].clone())
+}
+
+/// A job of this name and action over these pods.
+pub(super) fn job(name: &str, action: &str, pods: &[String]) -> Value {
+    let targets: Vec<Value> = pods.iter().map(|name| json!({"name": name})).collect();
+    json!({
+        "apiVersion": "apps.kusionstack.io/v1alpha1",
+        "kind": "OperationJob",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"action": action, "targets": targets}
+    })
 }
 
 /// The names of all pods.
 pub(super) fn pods(bed: &TestBed<'_>) -> Result<Vec<String>> {
-    let names = bed.get(&["pods", "--output=jsonpath={.items[*].metadata.name}"])?;
+    names(bed, &["pods"])
+}
+
+/// The names of all objects that kubectl gets with these arguments.
+pub(super) fn names(bed: &TestBed<'_>, what: &[&str]) -> Result<Vec<String>> {
+    let path = "--output=jsonpath={.items[*].metadata.name}";
+    let names = bed.get(&[what, &[path]].concat())?;
     Ok(names.split_whitespace().map(str::to_owned).collect())
 }
 
@@ -224,7 +234,7 @@ pub(super) fn containers(version: &str) -> Value {
 }
 
 /// New pods and the pods that they replaced, as the job's status tells.
-fn origins(status: &Value) -> HashMap<String, String> {
+pub(super) fn origins(status: &Value) -> HashMap<String, String> {
     let details = status["targetDetails"].as_array().into_iter().flatten();
     let pair = |detail: &Value| {
         let new_pod = detail["extraInfo"]["NewPod"].as_str()?;

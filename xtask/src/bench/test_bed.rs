@@ -155,7 +155,7 @@ pub(super) struct TestBed<'a> {
     pub(super) progress: &'a Progress,
     process: Process,
     /// Where the host's metrics are.
-    metrics: String,
+    pub(super) metrics: String,
 }
 
 impl TestBed<'_> {

@@ -82,6 +82,7 @@ impl<'p> Pass<'p> {
             service: Service::of(self.observed.job, self.observed.lifecycle),
             writer: controller.pod_writer.clone(),
             events: controller.action_events.clone(),
+            effects: controller.effects.clone(),
             metrics: controller.metrics.clone(),
             cause,
             has_to_report: ticket.has_to_report,

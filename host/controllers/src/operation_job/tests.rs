@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use super::*;
 mod calls;
+mod loading;
 mod moody;
 mod native;
 mod process;
@@ -310,6 +311,7 @@ fn controller(
         book,
         events: Events::new(&client, None),
         action_events: ActionEvents::new(&client, None, metrics.clone()),
+        effects: Shares::new(EFFECTS_AT_ONCE),
         status: StatusWriter::default(),
         metrics,
         clock: Arc::new(Timestamp::now),

@@ -53,7 +53,7 @@ pub struct Observed<'a> {
     pub lifecycle: Lifecycle,
     /// Whether it accepts the parameters of the job.
     pub parameters: &'a Parameters,
-    /// For how long this process has found a job that is being deleted, and its action not loaded.
+    /// For how long this process has found a job that is being deleted, and that its action could not be loaded.
     pub blocked: Duration,
     /// The clock at the start of the reconcile, in whole seconds.
     pub now: Timestamp,

@@ -361,8 +361,9 @@ fn step(
 ///
 /// A release is given up only after a call that failed: the limit counts from the first failure, which the
 /// status keeps, so neither an outage of the host nor a clock that differs from the API server's shortens
-/// it, and a restart of the host does not reset it. An action that is not loaded is waited for as long as
-/// this process has found it so: a process that has just started can't have loaded it.
+/// it, and a restart of the host does not reset it. An action that could not be loaded is waited for as long as
+/// this process has found it so: a process that has just started can't have loaded it, and one that still loads it may
+/// load others first.
 fn step_of_deleted(
     observed: &Observed<'_>,
     detail: &TargetDetail,

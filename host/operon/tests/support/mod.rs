@@ -146,7 +146,17 @@ pub(crate) async fn load(
     component: &[u8],
     limits: &Limits,
 ) -> Result<Arc<dyn Action>, LoadError> {
-    loader.load("hostile", component, &json!({}), limits).await
+    load_as(loader, "hostile", component, limits).await
+}
+
+/// The same, as a plugin of this name.
+pub(crate) async fn load_as(
+    loader: &Loader,
+    plugin: &str,
+    component: &[u8],
+    limits: &Limits,
+) -> Result<Arc<dyn Action>, LoadError> {
+    loader.load(plugin, component, &json!({}), limits).await
 }
 
 /// The error of a load that must fail.

@@ -10,21 +10,29 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use operon_compiled_code::ChildProgram;
-use operon_core::action::LoadError;
+use operon_core::{
+    action::LoadError,
+    shares::{Claim, Shares},
+};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use super::{Checked, check};
 
 /// Checks values in child processes, one at a time, and remembers the outcomes of parameters: jobs are reconciled
 /// many times.
 pub(crate) struct Checker {
-    /// The program that checks.
-    program: ChildProgram,
-    /// One child at a time, of all actions together.
-    children: Arc<Semaphore>,
+    children: Arc<Children>,
     /// The checks of parameters, finished or not.
     known: Mutex<HashMap<String, Outcome>>,
+}
+
+/// The children of one plugin.
+struct Children {
+    plugin: String,
+    /// The program that checks.
+    program: ChildProgram,
+    /// One child at a time, of all plugins together.
+    places: Shares,
 }
 
 /// How many parameters a checker remembers, and how many it checks or has in its queue.
@@ -34,11 +42,14 @@ const KNOWN: usize = 64;
 type Outcome = Shared<BoxFuture<'static, Result<(), LoadError>>>;
 
 impl Checker {
-    /// A checker that starts this program, whenever it has a turn.
-    pub(crate) fn new(program: ChildProgram, children: Arc<Semaphore>) -> Self {
+    /// A checker of this plugin that starts this program, whenever there is a place for it.
+    pub(crate) fn new(plugin: &str, program: ChildProgram, places: Shares) -> Self {
         Self {
-            program,
-            children,
+            children: Arc::new(Children {
+                plugin: plugin.to_owned(),
+                program,
+                places,
+            }),
             known: Mutex::default(),
         }
     }
@@ -51,8 +62,8 @@ impl Checker {
         schema: &Value,
         value: &Value,
     ) -> Result<(), LoadError> {
-        let children = Arc::clone(&self.children);
-        check_in_turn(&self.program, &children, Checked::Settings, schema, value).await
+        let children = &self.children;
+        children.check(Checked::Settings, schema, value).await
     }
 
     /// Checks parameters, unless the outcome is known. A check that has begun goes on when this is dropped, and the
@@ -93,9 +104,10 @@ impl Checker {
 
     /// Begins a check of parameters as a task of its own.
     fn begin(&self, schema: Value, value: Value) -> Outcome {
-        let (program, children) = (self.program.clone(), Arc::clone(&self.children));
+        let children = Arc::clone(&self.children);
         let check = tokio::spawn(async move {
-            check_in_turn(&program, &children, Checked::Parameters, &schema, &value).await
+            let checked = Checked::Parameters;
+            children.check(checked, &schema, &value).await
         });
         let ended = check.map(|ended| ended.unwrap_or_else(|_| Err(unfinished("it was stopped"))));
         ended.boxed().shared()
@@ -110,19 +122,20 @@ fn unfinished(why: &str) -> LoadError {
     }
 }
 
-async fn check_in_turn(
-    program: &ChildProgram,
-    children: &Semaphore,
-    checked: Checked,
-    schema: &Value,
-    value: &Value,
-) -> Result<(), LoadError> {
-    if accepts_all(schema) {
-        return Ok(());
+impl Children {
+    async fn check(
+        &self,
+        checked: Checked,
+        schema: &Value,
+        value: &Value,
+    ) -> Result<(), LoadError> {
+        if accepts_all(schema) {
+            return Ok(());
+        }
+        let part = checked.failed();
+        let _place = self.places.take(&self.plugin, part, Claim::ONE).await;
+        check(&self.program, checked, schema, value).await
     }
-    // The semaphore is never closed.
-    let _turn = children.acquire().await.ok();
-    check(program, checked, schema, value).await
 }
 
 fn accepts_all(schema: &Value) -> bool {
@@ -160,7 +173,7 @@ mod tests {
 
         fn checker(&self) -> Checker {
             let program = ChildProgram::at(self.0.join("check"));
-            Checker::new(program, Arc::new(Semaphore::new(1)))
+            Checker::new("act", program, Shares::new(1))
         }
 
         fn runs(&self) -> usize {

@@ -232,8 +232,11 @@ impl Measures {
     }
 }
 
-/// How long origins were deleted after their new pods were Ready, and after they were claimed as well.
-fn reactions(requests: &[Request], origins: &HashMap<String, String>) -> (Vec<f64>, Vec<f64>) {
+/// How long origins were deleted, or evicted, after their new pods were Ready, and after they were claimed as well.
+pub(in crate::bench) fn reactions(
+    requests: &[Request],
+    origins: &HashMap<String, String>,
+) -> (Vec<f64>, Vec<f64>) {
     let mut ready: HashMap<&str, f64> = HashMap::new();
     let mut claimed: HashMap<&str, f64> = HashMap::new();
     let mut deleted: HashMap<&str, f64> = HashMap::new();
@@ -251,7 +254,7 @@ fn reactions(requests: &[Request], origins: &HashMap<String, String>) -> (Vec<f6
             ("patch", "pods", true) => {
                 claimed.entry(name).or_insert(request.answered);
             }
-            ("delete", "pods", true) => {
+            ("delete", "pods", true) | ("create", "pods/eviction", true) => {
                 deleted.entry(name).or_insert(request.received);
             }
             _ => {}

@@ -1,5 +1,6 @@
 //! Calls about a pod whose action takes part in the PodOpsLifecycle: what is written, as whom, and in which order.
 
+mod in_flight;
 mod restrained;
 
 use std::sync::{Mutex, PoisonError, atomic::AtomicUsize};
@@ -16,6 +17,7 @@ use operon_core::{
         plan::TargetStep,
         turns::CallCause,
     },
+    shares::Shares,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -255,6 +257,7 @@ fn call(
         },
         pods,
         events: ActionEvents::new(client, None, metrics.clone()),
+        effects: Shares::new(1),
         metrics,
         cause: CallCause::Step,
         has_to_report: false,

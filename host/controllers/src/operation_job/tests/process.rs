@@ -107,6 +107,7 @@ impl Process {
             triggers: Arc::clone(&triggers),
             events: events.clone(),
             action_events,
+            effects: Shares::new(EFFECTS_AT_ONCE),
             status: StatusWriter::default(),
             metrics,
             clock: Arc::new(move || clock.now()),
@@ -162,6 +163,8 @@ impl Process {
                 };
                 let there = || vec![Arc::new(ActionPlugin::new("plugin", spec))];
                 self.catalogue.settle(there, now);
+                let why = "its ServiceAccount does not exist";
+                self.catalogue.fail(action, "", why, || true);
             }
             Plugin::Loaded => {
                 let loaded = self.load().await;

@@ -1,5 +1,5 @@
 //! The guest: one function per misbehaviour, chosen by `target.name` in `operate-target`. Every target
-//! whose name begins with `endless-loop` loops, and with `panic` panics.
+//! whose name begins with `endless-loop` loops, with `panic` panics, and with `restless` is asked about again and again.
 //!
 //! `release-target` sleeps by way of WASI and `get-ops-progress` answers in full, so that each
 //! function of the contract is called by some test.
@@ -29,6 +29,9 @@ use bindings::{
 };
 
 use crate::{careless, forbidden};
+
+/// How the name of a target begins that the action wants to be asked about without pause.
+const RESTLESS: &str = "restless";
 
 struct Hostile;
 
@@ -69,6 +72,7 @@ impl Guest for Hostile {
     fn operate_target(target: Target, job: Job) -> Result<Operation, ActionError> {
         match target.name.as_str() {
             name if name.starts_with("endless-loop") => endless_loop(),
+            name if name.starts_with(RESTLESS) => return Ok(nothing()),
             "memory-bomb" => memory_bomb(),
             "deep-recursion" => {
                 black_box(recurse(0));
@@ -148,6 +152,7 @@ impl Guest for Hostile {
         if let Some(report) = careless::progress(&target, &job) {
             return report;
         }
+        let is_restless = target.name.starts_with(RESTLESS);
         Ok(ProgressReport {
             progress: Progress::Processing,
             failure: Some(Failure {
@@ -155,7 +160,7 @@ impl Guest for Hostile {
                 message: "line\nline".into(),
             }),
             extra_info: target.extra_info,
-            recheck_after: Some(u32::MAX),
+            recheck_after: Some(if is_restless { 0 } else { u32::MAX }),
             extra: Vec::new(),
         })
     }
@@ -292,6 +297,17 @@ fn evict(target: &Target) -> Effect {
         resource_version: None,
         grace_period_seconds: Some(1),
     })
+}
+
+fn nothing() -> Operation {
+    Operation {
+        requirements: Vec::new(),
+        limit: None,
+        effects: Vec::new(),
+        extra_info: Vec::new(),
+        unfinished: None,
+        extra: Vec::new(),
+    }
 }
 
 fn operation(body: String) -> Operation {
