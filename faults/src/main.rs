@@ -54,6 +54,9 @@ struct Arguments {
     /// No faults: one host and random load for these minutes, and what the host holds
     #[arg(long, requires = "minutes")]
     soak: bool,
+    /// Print what each step leads to without a fault
+    #[arg(long)]
+    show: bool,
     /// What chooses the faults and their order
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -163,6 +166,9 @@ async fn faults(arguments: Arguments) -> Result<bool> {
     });
     let courses = futures::future::try_join_all(first).await;
     let courses: Arc<[(Scenario, Course)]> = courses.map_err(|error: anyhow::Error| error)?.into();
+    if arguments.show {
+        show(&courses);
+    }
     let cases = cases(&courses, &arguments);
     let points: usize = courses.iter().map(|(_, course)| course.writes.len()).sum();
     // The end of the cluster's parts is for last.
@@ -188,6 +194,17 @@ async fn faults(arguments: Arguments) -> Result<bool> {
         begin.elapsed().as_secs()
     );
     Ok(divergent == 0)
+}
+
+fn show(courses: &[(Scenario, Course)]) {
+    for (scenario, course) in courses {
+        for point in &course.writes {
+            println!("{}: {point}", scenario.name());
+        }
+        for (step, state) in course.states.iter().enumerate() {
+            println!("{}, step {}:\n{state}", scenario.name(), step + 1);
+        }
+    }
 }
 
 /// The runs to make, in an order that the seed gives.

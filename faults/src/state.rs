@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -99,6 +100,12 @@ async fn observe(api: Api<DynamicObject>, kind: String, seen: Arc<Mutex<Seen>>) 
                     .remove(object.meta().uid.as_deref().unwrap_or_default());
             }
         }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("\n"))
     }
 }
 
