@@ -35,7 +35,7 @@ pub(crate) enum Scenario {
     /// A DaemonJob on three nodes, two at a time
     #[value(name = "daemonjob")]
     DaemonJob,
-    /// A CollaSet is made, updated, scaled in and deleted
+    /// A CollaSet is made, updated, scaled to none and deleted
     #[value(name = "collaset")]
     CollaSet,
 }
@@ -98,10 +98,7 @@ impl Scenario {
                     .make::<JobTemplate>(job_flow::template("shared"))
                     .await;
             }
-            Self::DaemonJob => {
-                world.add_nodes(["a", "b", "c"]).await;
-            }
-            Self::ReactiveJob | Self::CollaSet => {}
+            Self::ReactiveJob | Self::DaemonJob | Self::CollaSet => {}
         }
     }
 
@@ -132,8 +129,10 @@ impl Scenario {
             }
             (Self::JobFlow, _) => world.delete::<JobFlow>("jf").await,
             (Self::DaemonJob, 0) => {
-                let daemon = Daemon::of(world, "dj").rollout("parallelism", json!(2));
-                daemon.apply(world).await;
+                // Nodes that come and go would take pods of other scenarios with them.
+                let nodes = json!({"matchLabels": {"operon.dev/simulated": "true"}});
+                let daemon = Daemon::of(world, "dj").nodes("selector", nodes);
+                daemon.rollout("parallelism", json!(2)).apply(world).await;
             }
             (Self::DaemonJob, _) => world.delete::<DaemonJob>("dj").await,
             (Self::CollaSet, 0) => {
@@ -149,7 +148,7 @@ impl Scenario {
             }
             (Self::CollaSet, 2) => {
                 world
-                    .patch::<CollaSet>("cs", json!({"spec": {"replicas": 1}}))
+                    .patch::<CollaSet>("cs", json!({"spec": {"replicas": 0}}))
                     .await;
             }
             (Self::CollaSet, _) => world.delete::<CollaSet>("cs").await,
@@ -173,7 +172,7 @@ impl Scenario {
             Self::DaemonJob if is_last => world.gone::<DaemonJob>("dj").await,
             Self::DaemonJob => drop(world.daemon_comes_to("dj", FlowState::Succeed).await),
             Self::CollaSet if is_last => world.gone::<CollaSet>("cs").await,
-            Self::CollaSet => colla_set_done(world, if step == 2 { 1 } else { 2 }).await,
+            Self::CollaSet => colla_set_done(world, if step == 2 { 0 } else { 2 }).await,
         }
     }
 }

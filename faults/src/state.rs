@@ -115,8 +115,14 @@ impl State {
         let only = |a: &Self, b: &Self, sign: &str| -> String {
             let objects = a.0.iter().filter(|object| !b.0.contains(object));
             let others: BTreeSet<_> = b.0.iter().flat_map(|object| object.lines()).collect();
-            let lines = objects.flat_map(|object| object.lines());
-            let lines = lines.filter(|line| line.starts_with("# ") || !others.contains(line));
+            let is_known = |line: &str| !line.starts_with("# ") && others.contains(line);
+            let lines = objects.flat_map(|object| {
+                // The same lines may be in another order.
+                let is_all_known = object.lines().skip(1).all(is_known);
+                object
+                    .lines()
+                    .filter(move |line| is_all_known || !is_known(line))
+            });
             lines.fold(String::new(), |text, line| text + sign + " " + line + "\n")
         };
         only(self, found, "-") + &only(found, self, "+")
@@ -130,7 +136,8 @@ const VARYING: [(&str, &str); 4] = [
         "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         "<uid>",
     ),
-    ("simulated-[0-9]+", "<node>"),
+    // Nanoseconds since 1970.
+    ("1[0-9]{18}", "<time>"),
     ("[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+", "<address>"),
 ];
 
@@ -159,10 +166,7 @@ const DROPPED: [(&str, &[&str]); 5] = [
             "podIPs",
         ],
     ),
-    (
-        "/metadata/annotations",
-        &["kubectl.kubernetes.io/last-applied-configuration"],
-    ),
+    ("/metadata/annotations", &["operon.dev/creation"]),
     ("", &["apiVersion"]),
 ];
 
@@ -186,6 +190,11 @@ fn normalised<'a>(
             if let Some(map) = object.pointer_mut(place).and_then(Value::as_object_mut) {
                 map.retain(|field, _| !fields.contains(&field.as_str()));
             }
+        }
+        // Several write conditions of one pod, in any order.
+        let conditions = object.pointer_mut("/status/conditions");
+        if let Some(conditions) = conditions.and_then(Value::as_array_mut) {
+            conditions.sort_by_cached_key(|condition| condition["type"].to_string());
         }
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
         let mut text = serde_yaml_ng::to_string(&object).unwrap_or_default();
