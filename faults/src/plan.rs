@@ -63,7 +63,7 @@ pub(crate) enum Fault {
     /// A watch ends with 410
     #[value(name = "410")]
     Gone,
-    /// A watch ends with 410, and the list that follows is as it was two writes before
+    /// A watch ends with 410 before the write, and the list that follows is answered after it, as it was before it
     Stale,
     /// The leader does not reach its Lease any more
     Lease,

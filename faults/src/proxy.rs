@@ -2,19 +2,18 @@
 //! namespace, and does to the requests what the plan says.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
     convert::Infallible,
     future::pending,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header,
     http::request::Parts,
@@ -27,7 +26,7 @@ use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
     process::Command,
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -42,8 +41,11 @@ pub(crate) type Content = UnsyncBoxBody<Bytes, anyhow::Error>;
 
 type Answer = Response<Content>;
 
-/// How many writes a stale list is behind.
-const BEHIND: usize = 2;
+/// How long a write waits for the list that is to miss it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Lists of the watch that ended have begun in this time after the first.
+const GATHER: Duration = Duration::from_millis(300);
 
 /// One fault, and what it is about.
 #[derive(Clone, Debug)]
@@ -71,17 +73,11 @@ struct Shared {
     plan: Mutex<Plan>,
     struck: watch::Sender<bool>,
     kills: mpsc::UnboundedSender<Kill>,
-    lists: Mutex<Lists>,
+    /// A list has been read that the next write is to miss.
+    listed: Notify,
+    /// That write was made.
+    written: watch::Sender<bool>,
     times: Mutex<Vec<Instant>>,
-}
-
-/// The lists that may be answered as they were.
-#[derive(Default)]
-struct Lists {
-    /// By their address.
-    known: BTreeMap<String, HeaderMap>,
-    /// The newest last.
-    before: VecDeque<BTreeMap<String, Bytes>>,
 }
 
 impl Proxy {
@@ -105,7 +101,8 @@ impl Proxy {
             strike,
             struck: watch::Sender::new(false),
             kills,
-            lists: Mutex::default(),
+            listed: Notify::new(),
+            written: watch::Sender::new(false),
             times: Mutex::default(),
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -179,14 +176,14 @@ impl Shared {
         if let Some(path) = about.narrowed(parts.uri.path(), &self.namespace) {
             parts.uri = format!("{path}?{query}").parse()?;
         }
-        if let Some(list) = self.stale_list(&about, &parts) {
-            return Ok(json_answer(StatusCode::OK, list));
+        if self.is_to_be_stale(&about) {
+            let list = whole(self.forward(&parts, body).await?).await?;
+            self.listed.notify_one();
+            self.written.subscribe().wait_for(|is| *is).await?;
+            return Ok(list);
         }
         let act = lock(&self.plan).next(&about);
         let is_write = about.is_write_in(&self.namespace);
-        if is_write {
-            self.snapshot().await;
-        }
         match act {
             Act::Hang => Ok(hang().await),
             Act::Strike(fault) => self.strike(fault, &parts, body).await,
@@ -203,7 +200,7 @@ impl Shared {
     async fn strike(&self, fault: Fault, parts: &Parts, body: Bytes) -> Result<Answer> {
         let mut made = None;
         match fault {
-            Fault::KillAfter | Fault::Lose | Fault::Gone | Fault::Stale => {
+            Fault::KillAfter | Fault::Lose | Fault::Gone => {
                 made = Some(whole(self.forward(parts, body.clone()).await?).await?);
             }
             Fault::Etcd => restart("etcd").await?,
@@ -218,10 +215,22 @@ impl Shared {
                 refusal(fault)
             }
             Fault::Partition => Ok(hang().await),
+            Fault::Stale => {
+                // Without such a list the write is made all the same.
+                if tokio::time::timeout(PATIENCE, self.listed.notified())
+                    .await
+                    .is_ok()
+                {
+                    tokio::time::sleep(GATHER).await;
+                }
+                let made = self.forward(parts, body).await;
+                let made = async { whole(made?).await }.await;
+                self.written.send_replace(true);
+                made
+            }
             Fault::Freeze
             | Fault::Delay
             | Fault::Gone
-            | Fault::Stale
             | Fault::Lease
             | Fault::Etcd
             | Fault::Apiserver => match made {
@@ -271,51 +280,15 @@ impl Shared {
         answer.map(|body| disturbed(body, strike.fault, self.struck.subscribe()))
     }
 
-    /// The list as it was before, if this list is the first after the fault.
-    fn stale_list(&self, about: &About, parts: &Parts) -> Option<Bytes> {
-        let strike = self.strike.as_ref()?;
-        let is_of_it = strike.fault == Fault::Stale
-            && about.verb == Verb::List
-            && about.resource == strike.watch;
-        if !is_of_it {
-            return None;
-        }
-        let address = parts.uri.to_string();
-        let mut lists = lock(&self.lists);
-        if *self.struck.borrow() {
-            return lists.before.front_mut()?.remove(&address);
-        }
-        lists.known.insert(address, parts.headers.clone());
-        None
-    }
-
-    /// Keeps the known lists as they are now, a few writes long.
-    async fn snapshot(&self) {
-        let known = lock(&self.lists).known.clone();
-        if known.is_empty() || *self.struck.borrow() {
-            return;
-        }
-        let mut now = BTreeMap::new();
-        for (address, headers) in known {
-            if let Ok(list) = self.list(&address, headers).await {
-                now.insert(address, list);
-            }
-        }
-        let mut lists = lock(&self.lists);
-        lists.before.push_back(now);
-        if lists.before.len() > BEHIND + 1 {
-            lists.before.pop_front();
-        }
-    }
-
-    async fn list(&self, address: &str, headers: HeaderMap) -> Result<Bytes> {
-        let mut request = Request::new(());
-        *request.method_mut() = Method::GET;
-        *request.uri_mut() = address.parse::<Uri>()?;
-        *request.headers_mut() = headers;
-        let (parts, ()) = request.into_parts();
-        let answer = self.forward(&parts, Bytes::new()).await?;
-        Ok(answer.into_body().collect().await?.to_bytes())
+    /// Whether this list is to be answered as it was before the write that waits for it.
+    fn is_to_be_stale(&self, about: &About) -> bool {
+        let is_of_it = |strike: &Strike| {
+            strike.fault == Fault::Stale
+                && about.verb == Verb::List
+                && about.resource == strike.watch
+        };
+        let is_written = *self.written.borrow();
+        self.strike.as_ref().is_some_and(is_of_it) && *self.struck.borrow() && !is_written
     }
 }
 
