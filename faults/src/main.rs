@@ -41,7 +41,7 @@ struct Arguments {
     fault: Vec<Fault>,
     /// Only at this write, as a failure prints it: "patch pods 2"
     #[arg(long)]
-    at: Option<Point>,
+    at: Vec<Point>,
     /// Only of the watch of this resource
     #[arg(long, value_name = "RESOURCE")]
     watch: Option<String>,
@@ -215,11 +215,17 @@ fn cases(courses: &[(Scenario, Course)], arguments: &Arguments) -> Vec<Case> {
         what(&mut hasher);
         hasher.finish()
     };
-    let mut points: Vec<_> = courses
-        .iter()
-        .flat_map(|(scenario, course)| course.writes.iter().map(move |point| (*scenario, point)))
-        .filter(|(_, point)| arguments.at.as_ref().is_none_or(|at| at == *point))
-        .collect();
+    let points = courses.iter().flat_map(|(scenario, course)| {
+        // What is given may be a write that not every run makes.
+        let points = &arguments.at;
+        let points = if points.is_empty() {
+            &course.writes
+        } else {
+            points
+        };
+        points.iter().map(move |point| (*scenario, point))
+    });
+    let mut points: Vec<_> = points.collect();
     points.sort_by_cached_key(|(scenario, point)| {
         hash(&|hasher| (scenario.name(), point.to_string()).hash(hasher))
     });
@@ -227,7 +233,11 @@ fn cases(courses: &[(Scenario, Course)], arguments: &Arguments) -> Vec<Case> {
     let mut cases = Vec::new();
     for (place, (scenario, point)) in points.into_iter().enumerate() {
         for (number, fault) in Fault::value_variants().iter().enumerate() {
-            let is_wanted = arguments.fault.is_empty() || arguments.fault.contains(fault);
+            let is_wanted = if arguments.fault.is_empty() {
+                is_due(*fault, place)
+            } else {
+                arguments.fault.contains(fault)
+            };
             if !is_wanted {
                 continue;
             }
@@ -245,6 +255,15 @@ fn cases(courses: &[(Scenario, Course)], arguments: &Arguments) -> Vec<Case> {
     }
     cases.sort_by_cached_key(|case| hash(&|hasher| case.command().hash(hasher)));
     cases
+}
+
+/// Whether a fault is one of those at this place: of those that nothing runs beside, two take turns.
+fn is_due(fault: Fault, place: usize) -> bool {
+    match fault {
+        Fault::Lease | Fault::Etcd => place.is_multiple_of(2),
+        Fault::Partition | Fault::Apiserver => !place.is_multiple_of(2),
+        _ => true,
+    }
 }
 
 /// Makes the runs of a group; none begins that would end after `until`.

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// Leave the cluster up
     #[arg(long)]
     keep: bool,
-    /// What to pass on: --scenario, --fault, --at, --watch, --points, --minutes, --seed; `-- --help` explains them
+    /// What to pass on: --scenario, --fault, --at, --watch, --points, --minutes, --seed; `--help` after `--` explains them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     which: Vec<String>,
 }
@@ -52,13 +52,16 @@ pub(crate) fn make(which: &[&str], keep: bool, progress: &Progress) -> Result<()
     // As in the build of the host.
     cargo.args(["build", "--quiet", "--workspace", "--bin", "operon-faults"]);
     tools::run(progress, "building the faults", &mut cargo)?;
+    let program = tools::target_dir().join("debug/operon-faults");
+    if which.contains(&"--help") {
+        return tools::run(progress, "help", Command::new(program).arg("--help"));
+    }
     let mut cluster = Cluster::up(&Options::new(CLUSTER, Nodes::Simulated), progress)?;
     let made = host::install(&mut cluster, &built, progress).and_then(|host| {
         // It has shown that the chart is installed; every run has a host of its own.
         let process = host.process.context("the host does not run as a process")?;
         process.end(Duration::from_secs(20))?;
-        let program = tools::target_dir().join("debug/operon-faults");
-        let mut faults = Command::new(program);
+        let mut faults = Command::new(&program);
         faults
             .args(which)
             .env("KUBECONFIG", cluster.kubeconfig())
