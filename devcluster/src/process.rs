@@ -78,7 +78,9 @@ impl Process {
 
     /// Whether this very process still runs.
     pub fn is_alive(&self) -> bool {
-        stat(self.pid).is_some_and(|stat| stat.started == self.started && stat.state != 'Z')
+        stat(self.pid).is_some_and(|stat| {
+            stat.started == self.started && (stat.state != 'Z' || has_threads(self.pid))
+        })
     }
 
     /// Fails if the process has ended, naming its log and quoting the end of it.
@@ -130,6 +132,12 @@ impl Process {
 struct Stat {
     state: char,
     started: u64,
+}
+
+/// Whether a process that has ended still has threads: until they end too, its files and ports are open.
+fn has_threads(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads.is_ok_and(|threads| threads.count() > 1)
 }
 
 /// State and start time of a process, if there is one of that id.
