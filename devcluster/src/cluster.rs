@@ -225,6 +225,20 @@ impl Cluster {
         Ok(process)
     }
 
+    /// Kills a process of a cluster with simulated nodes, `etcd` or `kube-apiserver` for example, and starts it again. Does
+    /// not wait until it serves.
+    pub fn restart(&mut self, component: &str) -> Result<()> {
+        let Some(record) = self.record.as_mut().filter(|record| record.real.is_none()) else {
+            bail!("only a cluster with simulated nodes has processes that can be restarted");
+        };
+        let mut processes = record.processes.iter_mut();
+        let process = processes
+            .find(|process| process.component == component)
+            .with_context(|| format!("the cluster has no process {component:?}"))?;
+        *process = process.restart()?;
+        record.save()
+    }
+
     /// Gives the real node an image, as [`crate::image_from_rootfs`] writes it.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 //! A pid alone is not an identity: after a reboot it may belong to somebody else. Nothing
 //! here signals a process whose start time differs from the recorded one.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -59,9 +61,26 @@ impl Process {
         })
     }
 
+    /// Kills the process, and starts its program again as it was started.
+    pub(crate) fn restart(&self) -> Result<Self> {
+        let line = fs::read(format!("/proc/{}/cmdline", self.pid))
+            .with_context(|| format!("{} does not run", self.component))?;
+        let words = line.split(|byte| *byte == 0).map(OsStr::from_bytes);
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+        let (program, arguments) = words
+            .split_first()
+            .with_context(|| format!("{} has ended", self.component))?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.end(Duration::ZERO)?;
+        Self::start(&self.component, &mut command, &self.log)
+    }
+
     /// Whether this very process still runs.
     pub fn is_alive(&self) -> bool {
-        stat(self.pid).is_some_and(|stat| stat.started == self.started && stat.state != 'Z')
+        stat(self.pid).is_some_and(|stat| {
+            stat.started == self.started && (stat.state != 'Z' || has_threads(self.pid))
+        })
     }
 
     /// Fails if the process has ended, naming its log and quoting the end of it.
@@ -113,6 +132,12 @@ impl Process {
 struct Stat {
     state: char,
     started: u64,
+}
+
+/// Whether a process that has ended still has threads: until they end too, its files and ports are open.
+fn has_threads(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads.is_ok_and(|threads| threads.count() > 1)
 }
 
 /// State and start time of a process, if there is one of that id.
@@ -184,6 +209,19 @@ mod tests {
         assert!(process.is_alive() && !other.is_alive());
         assert!(!other.end(Duration::ZERO)? && process.is_alive());
         assert!(process.end(Duration::from_secs(1))? && !process.is_alive());
+        Ok(())
+    }
+
+    #[test]
+    fn a_process_that_is_restarted_is_another_with_the_same_command() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut command = Command::new("sleep");
+        let first = Process::start("sleep", command.arg("61"), &folder.path().join("log"))?;
+        let second = first.restart()?;
+        assert!(second.is_alive() && !first.is_alive());
+        let line = fs::read_to_string(format!("/proc/{}/cmdline", second.pid))?;
+        assert_eq!(line, "sleep\0".to_owned() + "61\0");
+        second.end(Duration::ZERO)?;
         Ok(())
     }
 }

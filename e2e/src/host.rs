@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::{Duration, SystemTime},
 };
@@ -50,14 +50,27 @@ impl Host {
 
     /// Starts a host with more arguments.
     pub fn start_with(world: &World, name: &str, arguments: &[&str]) -> Self {
+        let (kubeconfig, cache) = (environment::host_kubeconfig(), folder(world).join("cache"));
+        Self::start_as(world, name, &kubeconfig, &cache, free_port(), arguments)
+    }
+
+    /// Starts a host that reaches the API server by this kubeconfig, keeps compiled components in this folder, and
+    /// serves its metrics on this port.
+    pub fn start_as(
+        world: &World,
+        name: &str,
+        kubeconfig: &Path,
+        cache: &Path,
+        port: u16,
+        arguments: &[&str],
+    ) -> Self {
         let name = world.named(name);
-        let folder = std::env::temp_dir().join(world.named("operon-e2e"));
+        let folder = folder(world);
         std::fs::create_dir_all(&folder)
             .unwrap_or_else(|error| panic!("failed to create {}: {error}", folder.display()));
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log)
             .unwrap_or_else(|error| panic!("failed to create {}: {error}", log.display()));
-        let port = free_port();
         let child = Command::new(environment::binary())
             .args([
                 "run",
@@ -69,9 +82,9 @@ impl Host {
             .args(["--instance", &name])
             .arg("--controllers=reactivejob,jobflow,daemonjob,collaset,podopslifecycle")
             .arg("--cache-dir")
-            .arg(folder.join("cache"))
+            .arg(cache)
             .args(arguments)
-            .env("KUBECONFIG", environment::host_kubeconfig())
+            .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)
@@ -103,17 +116,24 @@ impl Host {
         let _ = self.child.wait().await;
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        let pid = self.child.id();
+        pid.unwrap_or_else(|| panic!("host {} has ended:\n{}", self.name, self.log()))
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let Some(pid) = pid else {
-            panic!("host {} has ended:\n{}", self.name, self.log())
-        };
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let pid = pid.unwrap_or_else(|| panic!("host {} has no process id", self.name));
         kill_process(pid, signal)
             .unwrap_or_else(|error| panic!("failed to signal host {}: {error}", self.name));
+    }
+
+    /// Waits, however long, until it has ended by itself.
+    pub async fn exit(&mut self) -> ExitStatus {
+        let ended = self.child.wait().await;
+        ended.unwrap_or_else(|error| panic!("failed to wait for host {}: {error}", self.name))
     }
 
     /// Waits until it has ended by itself.
@@ -152,6 +172,11 @@ impl Drop for Host {
             eprintln!("--- the last of host {} ---\n{}", self.name, self.log());
         }
     }
+}
+
+/// Where the hosts of a world write their logs.
+pub fn folder(world: &World) -> PathBuf {
+    std::env::temp_dir().join(world.named("operon-e2e"))
 }
 
 /// A port without a listener.

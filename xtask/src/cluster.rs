@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use operon_devcluster::{Cluster, Nodes, Options, Progress, Record};
 
@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Down(Down),
     /// List the clusters on this machine
     Status,
+    /// Kill a process of a cluster with simulated nodes, and start it again
+    Restart(Restart),
     /// Run kubectl against a cluster
     Kubectl(Kubectl),
 }
@@ -58,6 +60,15 @@ pub(crate) struct Down {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Restart {
+    /// The process, as `cargo xtask cluster status` names it: etcd, kube-apiserver, …
+    component: String,
+    /// The cluster's name
+    #[arg(long, default_value = "dev")]
+    name: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Kubectl {
     /// The cluster's name
     #[arg(long, default_value = "dev")]
@@ -90,6 +101,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Up(arguments) => up(&arguments),
         Command::Down(arguments) => down(&arguments),
         Command::Status => status(),
+        Command::Restart(arguments) => open(&arguments.name)?.restart(&arguments.component),
         Command::Kubectl(arguments) => kubectl(&arguments),
     }
 }
@@ -222,14 +234,15 @@ fn print_record(record: &Record) {
     }
 }
 
+fn open(name: &str) -> Result<Cluster> {
+    Cluster::open(name)?.with_context(|| {
+        let flag = name_flag(name);
+        format!("cluster {name} is not up; bring it up with: cargo xtask cluster up{flag}")
+    })
+}
+
 fn kubectl(arguments: &Kubectl) -> Result<()> {
-    let Some(cluster) = Cluster::open(&arguments.name)? else {
-        bail!(
-            "cluster {} is not up; bring it up with: cargo xtask cluster up{}",
-            arguments.name,
-            name_flag(&arguments.name)
-        );
-    };
+    let cluster = open(&arguments.name)?;
     let mut command = cluster.kubectl(&Progress::stderr())?;
     // Its own input again: `kubectl apply -f -` reads it.
     let status = command

@@ -9,6 +9,7 @@ mod crds;
 mod demo;
 mod deny;
 mod example;
+mod faults;
 mod fuzz;
 mod host;
 mod image;
@@ -56,10 +57,14 @@ enum Command {
     Image(image::Command),
     /// Generate the table of rights in docs/permissions.md from the chart's RBAC
     Permissions(permissions::Arguments),
+    /// Make faults at every write of a scenario of each kind: all must come to the same end
+    Faults(faults::Arguments),
     /// Load and call mutated components: each is refused, or ends within its limits
     Fuzz(fuzz::Arguments),
     /// Simulate the controllers: whatever happens in whatever order, what is promised holds
     Simulate(simulate::Arguments),
+    /// Load one host with all kinds for an hour: its memory and its open files must not grow
+    Soak(faults::Soak),
     /// Run every check there is, or the steps that are named
     Test(test::Arguments),
     /// Run every check there is, as the public CI does
@@ -85,8 +90,10 @@ fn main() -> ExitCode {
         Command::Deny => deny::check(&Progress::stderr()),
         Command::Image(command) => image::run(command),
         Command::Permissions(arguments) => permissions::run(&arguments),
+        Command::Faults(arguments) => faults::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Soak(arguments) => faults::soak(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Ci => test::run(&test::Arguments::default()),
         Command::Wasm(arguments) => wasm::run(&arguments),

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use operon_devcluster::{Progress, Tool};
 
 use crate::example::Example;
-use crate::{cluster, crds, demo, deny, host, permissions, stories, tools};
+use crate::{cluster, crds, demo, deny, faults, host, permissions, stories, tools};
 
 /// Which checks to run, and where.
 #[derive(Debug, Default, Args)]
@@ -46,11 +46,13 @@ enum Step {
     Chart,
     /// Stories on a real control plane, the host installed by its chart
     E2e,
+    /// Faults at some writes of every kind, for some minutes
+    Faults,
     /// The demo
     Demo,
 }
 
-const ALL: [Step; 8] = [
+const ALL: [Step; 9] = [
     Step::Format,
     Step::Lint,
     Step::Generated,
@@ -58,8 +60,12 @@ const ALL: [Step; 8] = [
     Step::Deny,
     Step::Chart,
     Step::E2e,
+    Step::Faults,
     Step::Demo,
 ];
+
+/// How long faults are made here; the nightly run makes all.
+const FAULT_MINUTES: &str = "5";
 
 /// Components that tests load, by package.
 const COMPONENTS: [&str; 11] = [
@@ -132,6 +138,7 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
         Step::Deny => deny::check(progress),
         Step::Chart => lint_chart(progress),
         Step::E2e => end_to_end(arguments, progress),
+        Step::Faults => faults::make(&["--minutes", FAULT_MINUTES], arguments.keep, progress),
         Step::Demo => demo::check(arguments.nodes),
     }
 }
