@@ -58,7 +58,7 @@ impl Launcher<'_> {
         command
     }
 
-    /// Starts `command` and writes it into the record at once, so that `down` finds it whatever happens next.
+    /// Starts `command` and writes it into the record immediately, so that `down` finds it whatever happens next.
     pub(crate) fn start(&mut self, component: &str, command: &mut Command) -> Result<()> {
         let log = self.state.join("logs").join(format!("{component}.log"));
         let process = Process::start(component, command, &log)?;
@@ -66,7 +66,7 @@ impl Launcher<'_> {
         self.record.save()
     }
 
-    /// Repeats `check` until it holds. Fails at once if a process of the cluster ends meanwhile.
+    /// Repeats `check` until it holds. Fails immediately if a process of the cluster ends meanwhile.
     pub(crate) fn wait_until(&self, what: &str, check: impl Fn() -> bool) -> Result<()> {
         let began = Instant::now();
         let mut said = Instant::now();

@@ -55,7 +55,7 @@ mod tests {
             connection.read_to_string(&mut text)?;
             connection.write_all(text.to_uppercase().as_bytes())
         });
-        // The port is free again once its listener is dropped; nobody else asks for it meanwhile.
+        // The port is free again once its listener is dropped; no other process takes it meanwhile.
         let from = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         thread::spawn(move || forward(from, to));
         let mut client = loop {

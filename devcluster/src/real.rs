@@ -344,7 +344,7 @@ fn kubelet_config(launcher: &Launcher<'_>, node: &RealNode) -> String {
         "failSwapOn": false,
         "makeIPTablesUtilChains": false,
         "resolvConf": "",
-        // There is no DNS in this cluster. Like this a lookup fails at once, and no pod gets a warning about it.
+        // There is no DNS in this cluster. So a lookup fails immediately, and no pod gets a warning about it.
         "clusterDNS": ["127.0.0.1"],
         "clusterDomain": "cluster.local",
         "serializeImagePulls": false,

@@ -166,7 +166,7 @@ impl Tool {
             .join(self.name()))
     }
 
-    /// Builds it into the cache. The finished program appears under its name at once or not at all.
+    /// Builds it into the cache. The finished program appears under its name whole or not at all.
     fn build(self, progress: &Progress) -> Result<PathBuf> {
         let target = self.cached()?;
         let folder = target.parent().context("the cache has no parent folder")?;

@@ -2,7 +2,7 @@
 //!
 //! Nodes are simulated ones: any number of them costs nothing, and they come, go and break as a story
 //! wants. They have a label that names the story; a DaemonJob that is made here selects them by it, so
-//! that stories do not disturb each other. A Job's pod succeeds at once, unless it is held.
+//! that stories do not disturb each other. A Job's pod succeeds immediately, unless it is held.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::{
@@ -33,7 +33,7 @@ pub const ZONE: &str = "topology.kubernetes.io/zone";
 pub struct Daemon(Value);
 
 impl Daemon {
-    /// One for the nodes of this story, whose pods succeed at once.
+    /// One for the nodes of this story, whose pods succeed immediately.
     pub fn of(world: &World, name: &str) -> Self {
         let mut pod = pod_spec();
         pod["containers"][0]["command"] = json!(["true"]);
@@ -258,7 +258,7 @@ impl World {
     /// Deletes the nodes of this story.
     pub(crate) async fn delete_nodes(&self) {
         let selector = ListParams::default().labels(&format!("{STORY}={}", self.namespace));
-        // What a story that failed leaves behind, nobody else uses.
+        // No other story uses what a failed one leaves behind.
         let _ = self
             .nodes()
             .delete_collection(&DeleteParams::default(), &selector)
@@ -320,7 +320,7 @@ impl World {
         Ok(jobs)
     }
 
-    /// Waits until a DaemonJob has exactly one Job on each of these nodes that nobody deletes, and returns
+    /// Waits until a DaemonJob has exactly one Job on each of these nodes that is not being deleted, and returns
     /// these.
     pub async fn jobs_are_on<N: AsRef<str>>(&self, name: &str, nodes: &[N]) -> Vec<BatchJob> {
         let mut wanted: Vec<&str> = nodes.iter().map(AsRef::as_ref).collect();
@@ -376,7 +376,7 @@ impl World {
         }
     }
 
-    /// Looks for a while whether nobody writes a DaemonJob.
+    /// Looks for a while whether a DaemonJob stays as it is.
     pub async fn daemon_is_not_written(&self, object: &DaemonJob) {
         let name = object.name_any();
         self.for_a_while(&format!("nobody writes {name}"), async || {

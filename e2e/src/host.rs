@@ -188,7 +188,7 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// Who holds the Lease now; nobody, if it was released or has run out.
+/// Who holds the Lease now; none, if it was released or has run out.
 async fn holder(world: &World) -> anyhow::Result<Option<String>> {
     let leases: Api<Lease> = Api::namespaced(world.client.clone(), SYSTEM);
     let Some(spec) = leases.get_opt(OPERON).await?.and_then(|lease| lease.spec) else {

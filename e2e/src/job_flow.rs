@@ -187,7 +187,7 @@ impl World {
         self.let_run(&job).await;
     }
 
-    /// Looks for a while whether nobody writes a JobFlow.
+    /// Looks for a while whether a JobFlow stays as it is.
     pub async fn flow_is_left_alone(&self, flow: &JobFlow) {
         let name = flow.name_any();
         self.for_a_while(&format!("nobody writes {name}"), async || {

@@ -1,4 +1,4 @@
-//! What the stories are told with: a [`World`](world::World) of their own (a namespace, named after the
+//! What the stories run with: a [`World`](world::World) of their own (a namespace, named after the
 //! test), builders for what they put into it, and `eventually` instead of sleeping.
 //!
 //! The stories themselves are in `tests/stories`, one file per subject. They run against a cluster in which

@@ -83,7 +83,7 @@ pub fn identities<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Vec<String> {
     uids
 }
 
-/// How many pods each controller has, by its name; pods of nobody count under `""`.
+/// How many pods each controller has, by its name; standalone pods count under `""`.
 pub fn by_controller<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for pod in pods {

@@ -45,7 +45,7 @@ const CONTAINER: &str = "/spec/jobTemplate/spec/template/spec/containers/0";
 pub struct Reactive(Value);
 
 impl Reactive {
-    /// One whose Job has one pod, which succeeds at once.
+    /// One whose Job has one pod, which succeeds immediately.
     pub fn of(name: &str) -> Self {
         let mut pod = pod_spec();
         pod["restartPolicy"] = json!("Never");
@@ -343,7 +343,7 @@ impl World {
         .await;
     }
 
-    /// Looks for a while whether nobody writes a ReactiveJob.
+    /// Looks for a while whether a ReactiveJob stays as it is.
     pub async fn nothing_is_written(&self, object: &ReactiveJob) {
         let name = object.name_any();
         self.for_a_while(&format!("nobody writes {name}"), async || {

@@ -67,7 +67,7 @@ pub async fn story<S: AsyncFnOnce(&World)>(story: S) {
     story_named(test_name::<S>(), story).await;
 }
 
-/// As [`story`], where the name of the test can't be told from the story.
+/// As [`story`], where the story does not give the name of the test.
 pub async fn story_named(name: &str, story: impl AsyncFnOnce(&World)) {
     let world = World::begin(name).await;
     let told = AssertUnwindSafe(story(&world)).catch_unwind().await;
@@ -116,7 +116,7 @@ impl World {
         plugin::remove_all(self).await;
         self.delete_nodes().await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        // Its end is the namespace controller's business; nobody waits for it.
+        // The namespace controller ends it; no story waits for that.
         let _ = namespaces
             .delete(&self.namespace, &DeleteParams::default())
             .await;
@@ -230,7 +230,7 @@ impl World {
         deleted.unwrap_or_else(|error| panic!("failed to delete {} {name}: {error}", K::kind(&())));
     }
 
-    /// Deletes a pod at once, if it is still this one.
+    /// Deletes a pod immediately, if it is still this one.
     pub async fn delete_pod(&self, pod: &Pod) {
         let params = DeleteParams {
             preconditions: Some(Preconditions {

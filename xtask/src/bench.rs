@@ -37,7 +37,7 @@ enum Bench {
     /// On a cluster of its own with simulated nodes, which ends with it; some minutes.
     #[command(name = "operationjob")]
     OperationJob(operation_job::Arguments),
-    /// The templates of many `ReactiveJob`s change at once; every request is counted, an idle host's too
+    /// The templates of many `ReactiveJob`s change at the same time; every request is counted, an idle host's too
     ///
     /// On a cluster of its own with simulated nodes, which ends with it; some minutes.
     #[command(name = "reactivejob")]

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a story on real objects, told with the commands a user would type.
+//! `cargo xtask demo`: a story on real objects, with the commands a user would type.
 //!
 //! Every line with a `$` was run; what follows it is what it printed. What a story promises is checked
 //! on the objects in its end, and the demo fails if it is not so.

@@ -1,4 +1,4 @@
-//! The end-to-end stories of `e2e/tests/stories`: which there are, on which cluster each is told, and how.
+//! The end-to-end stories of `e2e/tests/stories`: which there are, on which cluster each runs, and how.
 //!
 //! Most run on the nodes that were asked for. Some need several nodes, which come and go, and a machine is
 //! only one: theirs are simulated.
@@ -15,17 +15,17 @@ use crate::{host, tools};
 /// Files whose names begin with one of these run on simulated nodes.
 const SIMULATED: [&str; 2] = ["daemon_job", "lost_node"];
 
-/// A story that has a line which begins so ends the chart's host and runs its own: it is told last, and alone.
+/// A story that has a line which begins so ends the chart's host and runs its own: it runs last, and alone.
 const ALONE: &str = "\n    alone(async";
 
 /// Files whose names begin so measure what clients of pods notice, or take every node of the cluster: their stories
-/// are told one by one, beside the chart's host.
+/// run one by one, beside the chart's host.
 const UNDISTURBED: [&str; 2] = ["traffic", "daemon_job_seed"];
 
-/// How many stories are told at a time.
+/// How many stories run at a time.
 const AT_A_TIME: usize = 4;
 
-/// What stories are told with.
+/// What stories run with.
 pub(crate) struct With {
     /// The host and its chart.
     pub(crate) built: host::Built,
@@ -162,7 +162,7 @@ fn tell_on(nodes: Nodes, stories: &[&Story], with: &With, progress: &Progress) -
     told
 }
 
-/// Where stories are told.
+/// Where stories run.
 struct Stage<'a> {
     cluster: &'a Cluster,
     host: &'a host::Host,
@@ -184,7 +184,7 @@ impl Stage<'_> {
         if !undisturbed.is_empty() {
             let mut stories = self.stories(&undisturbed, 1, progress)?;
             stories.arg("--nocapture");
-            let what = "end-to-end stories that are told one by one";
+            let what = "end-to-end stories that run one by one";
             tools::run(progress, what, &mut stories)?;
         }
         if !alone.is_empty() {

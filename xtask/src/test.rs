@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// The steps to run [default: all]
     #[arg(value_enum)]
     steps: Vec<Step>,
-    /// What the nodes are on which stories are told [default: real where this machine can]
+    /// What the nodes are on which stories run [default: real where this machine can]
     #[arg(long)]
     nodes: Option<cluster::NodesArgument>,
     /// Leave the clusters of the end-to-end stories up

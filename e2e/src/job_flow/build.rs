@@ -12,7 +12,7 @@ use crate::{
     world::World,
 };
 
-/// The spec of a Job with one pod, which succeeds at once.
+/// The spec of a Job with one pod, which succeeds immediately.
 pub fn job_spec() -> Value {
     let mut pod = pod_spec();
     pod["containers"][0]["command"] = json!(["true"]);
@@ -34,7 +34,7 @@ pub fn template(name: &str) -> Value {
 pub struct Step(Value);
 
 impl Step {
-    /// One whose Job has one pod, which succeeds at once.
+    /// One whose Job has one pod, which succeeds immediately.
     pub fn of(name: &str) -> Self {
         Self(json!({"name": name, "jobTemplate": job_spec()}))
     }

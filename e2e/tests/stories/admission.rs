@@ -459,7 +459,7 @@ async fn a_user_without_use_adds_no_pods_to_a_job_by_its_status() {
         let mut object = valid();
         object["spec"] = json!({"action": "Replace", "partition": 0, "targetSelector": {"owner": "deployment/foo"}});
         creating(world, object).await.expect("valid");
-        // The host writes the status although nobody granted it the action.
+        // The host writes the status although it was not granted the action.
         let targets = |job: &OperationJob| {
             let targets = job.targets().iter();
             targets.map(|target| target.name.clone()).collect::<Vec<_>>()

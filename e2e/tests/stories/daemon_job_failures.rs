@@ -1,5 +1,5 @@
 //! Jobs of a DaemonJob that fail: how many may, what then becomes of the other nodes, retries, and what is
-//! told of the nodes that failed.
+//! reported of the nodes that failed.
 
 use operon_api::{DaemonJob, daemon_job::FlowState};
 use operon_e2e::{

@@ -1,5 +1,5 @@
 //! The manifest of job-deploy-operator's documents, unchanged, on a cluster with the nodes that they speak
-//! of. It takes every node of the cluster, so nothing else is told beside it.
+//! of. It takes every node of the cluster, so no other story runs beside it.
 
 use k8s_openapi::api::{batch::v1::Job as BatchJob, core::v1::Pod};
 use kube::api::ListParams;
@@ -48,7 +48,7 @@ async fn the_seeds_manifest_runs_a_job_on_every_node_but_the_excluded() {
             world.node_is_ready(name).await;
         }
         let wanted = wanted_nodes(world).await;
-        // The pods of simulated nodes end at once; without any there is time to look.
+        // The pods of simulated nodes end immediately; without any there is time to look.
         world.set_quota(0).await;
         let applied = world.kubectl_apply(SEED).await;
         let answer = String::from_utf8_lossy(&applied.stdout).into_owned();

@@ -83,7 +83,7 @@ async fn canaries_go_first_then_one_zone_after_the_other_with_a_pause_between() 
     .await;
 }
 
-/// The wave that is told of, and whether it is over.
+/// The wave that the status reports, and whether it has finished.
 fn wave(object: &operon_api::DaemonJob) -> (String, bool) {
     let wave = status(object).wave.unwrap_or_default();
     (wave.name, wave.completion_time.is_some())

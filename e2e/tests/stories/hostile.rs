@@ -1,4 +1,4 @@
-//! Actions that load and misbehave: that is an error of their own targets, and nobody else's business.
+//! Actions that load and misbehave: that is an error of their own targets, and of no others.
 
 use operon_api::conditions;
 use operon_e2e::{

@@ -1,4 +1,4 @@
-//! What a JobFlow can be told about when its steps run: how often, how long, how many at a time, what
+//! What a JobFlow's options say about when its steps run: how often, how long, how many at a time, what
 //! last; for how long it is kept, which templates its steps take, and what all their pods get.
 
 use k8s_openapi::api::{batch::v1::Job as BatchJob, core::v1::Pod};

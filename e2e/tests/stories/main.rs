@@ -1,5 +1,5 @@
-//! The stories, one file per subject. They are one program, so that those of different files are told at the
-//! same time; `cargo xtask test e2e` says which of them are told together.
+//! The stories, one file per subject. They are one program, so that those of different files run at the
+//! same time; `cargo xtask test e2e` says which of them run together.
 
 mod actions;
 mod admission;

@@ -10,7 +10,7 @@ use operon_e2e::{
     registry::{PASSWORD, Registry, put_secret},
 };
 
-/// The Secret that the chart's value `oci.pullSecrets` names where stories are told.
+/// The Secret that the chart's value `oci.pullSecrets` names where stories run.
 const PULL_SECRET: &str = "e2e-registry";
 
 fn artifact(plugin: &ActionPlugin) -> Option<String> {

@@ -1,5 +1,5 @@
-//! How ReactiveJobs and their Jobs end: who is waited for, what is said meanwhile, and that nothing is
-//! left behind that nobody can delete.
+//! How ReactiveJobs and their Jobs end: what they wait for, what is reported meanwhile, and that nothing is
+//! left behind that can't be deleted.
 
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use operon_api::{

@@ -1,4 +1,4 @@
-//! What a ReactiveJob can be told besides its template: when a Job is made, what happens to those before
+//! The options of a ReactiveJob besides its template: when a Job is made, what happens to those before
 //! it, and what else makes one.
 
 use std::collections::BTreeSet;

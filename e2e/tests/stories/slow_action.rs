@@ -10,7 +10,7 @@ const JOBS: usize = 16;
 /// How many targets each has.
 const TARGETS: usize = 50;
 
-/// Pods that nobody schedules: it is enough that they exist.
+/// Pods that no scheduler takes: it is enough that they exist.
 async fn targets(world: &World) -> Vec<String> {
     let mut spec = pod_spec();
     spec["schedulingGates"] = json!([{"name": "e2e.operon.dev/never"}]);

@@ -431,7 +431,7 @@ pub struct RunFailure {
 }
 
 /// The CustomResourceDefinition, with what can't be said of a field: how long a name may be, and that an
-/// object that nobody has looked at yet is not up to date.
+/// object that was not reconciled yet is not up to date.
 pub(crate) fn crd() -> CustomResourceDefinition {
     let mut crd = ReactiveJob::crd();
     let schemas = crd

@@ -108,7 +108,7 @@ mod tests {
             events.send(("act", &flooding), &about("web"), event, "Act");
         }
         assert_eq!(dropped(&registry, "rate"), 110);
-        // The API server answers nothing, so the queue is full at some time, and nobody waits for it.
+        // The API server answers nothing, so the queue is full at some time, and no call waits for it.
         for number in 0..1000 {
             let one = Restraint::default();
             events.send(("act", &one), &about(&number.to_string()), event, "Act");

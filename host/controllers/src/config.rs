@@ -12,9 +12,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::NamespaceResourceScope,
-    runtime::{reflector::ObjectRef, watcher},
+    Api, Client, Resource, ResourceExt, core::NamespaceResourceScope, runtime::reflector::ObjectRef,
 };
 use operon_api::ReactiveJob;
 use operon_core::reactive_job::{
@@ -246,11 +244,10 @@ impl Configs {
                 &to_reference(content),
             );
         };
-        let api = Api::all(self.client.clone());
-        let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
-        // `kubectl apply` keeps the whole content in one of them.
-        let shed = |content: &mut K| content.annotations_mut().clear();
-        let cache = Cache::start_lean(api, config, (), shed, on_change, &self.health);
+        let cache = Cache::of(Api::all(self.client.clone()))
+            // `kubectl apply` keeps the whole content in one of them.
+            .without(|content: &mut K| content.annotations_mut().clear())
+            .start(on_change, &self.health);
         let (listed, on_listed) = (cache.listed(), Arc::clone(&self.on_listed));
         // It ends with the cache, which may never be listed.
         tokio::spawn(async move {

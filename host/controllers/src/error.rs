@@ -201,7 +201,7 @@ impl Error {
         }
     }
 
-    /// Whether nobody knows if the request was carried out.
+    /// Whether it is unknown if the request was carried out.
     pub(crate) fn is_unanswered(&self) -> bool {
         match self {
             Self::Write {

@@ -6,8 +6,7 @@ use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::keys;
 
-use crate::index::Index;
-use crate::store::Store;
+use crate::{index::Index, store::Store};
 
 /// Pods by the uid of their Job, and by namespace and uid of the object that it was created for, if they
 /// are labelled with it.

@@ -14,8 +14,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use operon_api::{ActionPlugin, OperationJob};
 
-use crate::existing_jobs::{ExistingJobs, States};
-use crate::store::Store;
+use crate::{
+    existing_jobs::{ExistingJobs, States},
+    store::Store,
+};
 
 /// Which pods were left behind.
 pub struct LeftBehind {

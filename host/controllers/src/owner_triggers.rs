@@ -15,8 +15,7 @@ use operon_api::{DaemonJob, JobFlow, JobTemplate, keys};
 use operon_core::job_flow::template::made_from;
 use serde_json::json;
 
-use crate::store::Store;
-use crate::{index::Index, jobs::job_of_pod};
+use crate::{index::Index, jobs::job_of_pod, store::Store};
 
 /// Wakes the objects that a change concerns.
 pub struct OwnerTriggers {

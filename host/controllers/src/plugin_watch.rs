@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, Client,
     core::{ApiResource, DynamicObject},
-    runtime::watcher,
 };
 use operon_core::{
     action::{LoadError, Registration, Watch},
@@ -21,7 +20,7 @@ pub use self::rights::OnRevoked;
 use self::rights::Rights;
 use crate::{
     effects::Performers,
-    store::{AbortOnDrop, Cache, OnChange},
+    store::{AbortOnDrop, Cache},
     triggers::{Rule, Triggers},
     view::{Declared, DeclaredKind},
 };
@@ -138,16 +137,15 @@ impl Watcher<'_> {
         resource: &ApiResource,
     ) -> Result<Cache<DynamicObject>, LoadError> {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
-        let mut config = watcher::Config::default();
+        let mut source = Cache::of_kind(api, resource.clone())
+            .without(shed_all_but(watch.fields.clone()))
+            .packed();
         if !watch.label_selector.is_empty() {
-            config = config.labels(&watch.label_selector);
+            source = source.labels(&watch.label_selector);
         }
         let triggers = Arc::clone(self.triggers);
-        let on_change: OnChange<DynamicObject> =
-            Arc::new(move |object, _| triggers.object_changed(&rule, object));
-        let shed = shed_all_but(watch.fields.clone());
-        let health = self.pods.optional_health();
-        let cache = Cache::start_packed(api, config, resource.clone(), shed, on_change, &health);
+        let on_change = move |object: &_, _: &_| triggers.object_changed(&rule, object);
+        let cache = source.start(on_change, &self.pods.optional_health());
         if cache.ready_within(LIST_LIMIT).await {
             return Ok(cache);
         }

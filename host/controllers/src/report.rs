@@ -1,4 +1,4 @@
-//! The end of a reconcile: the status is written, the cache is told of it, and what became different is
+//! The end of a reconcile: the status is written, the cache gets it, and what became different is
 //! reported by Events. This happens once, here.
 //!
 //! A write runs as a task of its own, because the API server needs seconds for a large status. Until it

@@ -14,7 +14,7 @@ use operon_core::{
 };
 use tokio::time::Instant;
 
-/// How many Events an action may send at once, and how soon one more. Nobody reads more, and the API server keeps
+/// How many Events an action may send in a burst, and how soon one more. No person reads more, and the API server keeps
 /// each for an hour.
 const EVENTS: (u32, Duration) = (200, Duration::from_millis(50));
 

@@ -17,11 +17,7 @@ use futures::{channel::mpsc::UnboundedSender, future::join_all};
 use k8s_openapi::api::{
     admissionregistration::v1::MutatingWebhookConfiguration, coordination::v1::Lease,
 };
-use kube::{
-    Api, Client, ResourceExt,
-    api::ListParams,
-    runtime::{reflector::ObjectRef, watcher},
-};
+use kube::{Api, Client, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 use operon_core::stand_down::{LEASE, Presence, Signs, WEBHOOKS};
 use tokio::{
     sync::{Notify, watch},
@@ -143,15 +139,18 @@ impl Watched {
                 known.lease(latest.as_deref().unwrap_or(lease), latest.is_some());
             }
         };
-        let leases = Cache::start(lease.clone(), named(LEASE), (), Arc::new(on_lease), &health);
+        let leases = Cache::of(lease.clone()).fields(&named(LEASE));
+        let leases = leases.start(on_lease, &health);
         let webhook = |name: &'static str| {
             let known = Arc::clone(&known);
             let on_webhook = move |one: &MutatingWebhookConfiguration, all: &Store<_>| {
                 let exists = all.get(&ObjectRef::from_obj(one)).is_some();
                 known.change(|signs, _| signs.webhook(&one.name_any(), exists));
             };
-            let (api, on_webhook) = (Api::all(client.clone()), Arc::new(on_webhook));
-            Cache::start_lean(api, named(name), (), without_webhooks, on_webhook, &health)
+            Cache::of(Api::all(client.clone()))
+                .fields(&named(name))
+                .without(without_webhooks)
+                .start(on_webhook, &health)
         };
         Self {
             lease,
@@ -259,8 +258,8 @@ impl Report {
 }
 
 /// The object of this name.
-fn named(name: &str) -> watcher::Config {
-    watcher::Config::default().fields(&format!("metadata.name={name}"))
+fn named(name: &str) -> String {
+    format!("metadata.name={name}")
 }
 
 /// Only its existence counts.

@@ -5,41 +5,29 @@
 //! follows a write always sees it, and nothing is done twice because a cache lagged.
 //!
 //! Whatever ends a watch, an error or a panic of ours, it begins again with a list. This file is what readers
-//! and writers use; `objects.rs` is the content, `entry.rs` and `packing.rs` how an object is kept, `keeper.rs` the
+//! and writers use; `source.rs` starts a cache, `objects.rs` is the content, `entry.rs` and `packing.rs` how an object is kept, `keeper.rs` the
 //! changes, and `watch.rs` the task that lists and watches.
 
 mod entry;
 mod keeper;
 mod objects;
 mod packing;
+mod source;
 mod watch;
 
-use std::{
-    fmt::Debug,
-    hash::Hash,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt::Debug, hash::Hash, sync::Arc, time::Duration};
 
-use kube::{Api, Resource, core::DeserializeGuard, runtime::watcher};
-use operon_core::freshness::Freshness;
-use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::{Notify, watch::channel};
+use kube::Resource;
+use serde::de::DeserializeOwned;
 
+use self::keeper::Kept;
 pub(crate) use self::objects::Writer;
 pub use self::{
     entry::{Entry, Labels},
     objects::Store,
-};
-use self::{
-    keeper::{Keeper, Kept, Shed},
-    packing::ToJson,
-    watch::{Reading, Watch, readable, watch_seconds},
+    source::Source,
 };
 use crate::health::Health;
-
-/// Called with every object that changed, or was deleted, after the store says so.
-pub type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
 
 /// A kind that can be cached.
 pub trait Cached:
@@ -64,8 +52,8 @@ impl<K> Cached for K where
 {
 }
 
-/// A cache being kept: read it by `store`, report a write to it by [`Cache::wrote`]. Dropping the last
-/// clone ends the watch.
+/// A cache being kept, begun by [`Cache::of`]: read it by `store`, report a write to it by [`Cache::wrote`]. Dropping
+/// the last clone ends the watch.
 pub struct Cache<K: Cached> {
     /// The readable side.
     pub store: Store<K>,
@@ -86,22 +74,6 @@ impl<K: Cached> Clone for Cache<K> {
     }
 }
 
-/// How many objects a list reads at a time. What a page takes while it is read, the process keeps for good: objects
-/// are many times as large then as they are afterwards, and several kinds are listed at the same time.
-const PAGE: u32 = 100;
-
-/// How the objects of a kind are kept.
-struct Kind<K: Cached> {
-    dyntype: K::DynamicType,
-    shed: Shed<K>,
-    /// If they are compressed.
-    json: Option<ToJson<K>>,
-}
-
-fn json<K: Serialize>(object: &K) -> Option<Vec<u8>> {
-    serde_json::to_vec(object).ok()
-}
-
 /// Ends a task when this is dropped.
 pub(crate) struct AbortOnDrop<T = ()>(pub(crate) tokio::task::JoinHandle<T>);
 
@@ -112,148 +84,6 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 impl<K: Cached> Cache<K> {
-    /// Starts to watch what `api` lists, with a watch that begins again, with backoff, whatever ends it.
-    pub fn start(
-        api: Api<K>,
-        config: watcher::Config,
-        dyntype: K::DynamicType,
-        on_change: OnChange<K>,
-        health: &Health,
-    ) -> Self {
-        Self::start_lean(api, config, dyntype, |_| {}, on_change, health)
-    }
-
-    /// As [`Cache::start`]; of every object `shed` takes off what nobody here asks for.
-    pub fn start_lean(
-        api: Api<K>,
-        config: watcher::Config,
-        dyntype: K::DynamicType,
-        shed: impl Fn(&mut K) + Send + Sync + 'static,
-        on_change: OnChange<K>,
-        health: &Health,
-    ) -> Self {
-        let kind = Kind {
-            dyntype,
-            shed: Arc::new(shed),
-            json: None,
-        };
-        Self::start_with(api, Reading::all(), config, kind, on_change, health)
-    }
-
-    /// As [`Cache::start_lean`], for a kind of which a cluster has many objects: one that was not read for a while is
-    /// compressed until it is read.
-    pub fn start_packed(
-        api: Api<K>,
-        config: watcher::Config,
-        dyntype: K::DynamicType,
-        shed: impl Fn(&mut K) + Send + Sync + 'static,
-        on_change: OnChange<K>,
-        health: &Health,
-    ) -> Self
-    where
-        K: Serialize,
-    {
-        let kind = Kind {
-            dyntype,
-            shed: Arc::new(shed),
-            json: Some(json),
-        };
-        Self::start_with(api, Reading::all(), config, kind, on_change, health)
-    }
-
-    /// As [`Cache::start_packed`], of a kind whose objects may have been stored before its schema was what it
-    /// is now. One that can't be read is left out, with a warning: it must not keep all others away.
-    pub fn start_guarded(
-        api: Api<DeserializeGuard<K>>,
-        config: watcher::Config,
-        dyntype: K::DynamicType,
-        on_change: OnChange<K>,
-        health: &Health,
-    ) -> Self
-    where
-        K: Serialize,
-    {
-        let reading = Reading {
-            read: readable,
-            may_be_absent: false,
-        };
-        let kind = Kind {
-            dyntype,
-            shed: Arc::new(|_| {}),
-            json: Some(json),
-        };
-        Self::start_with(api, reading, config, kind, on_change, health)
-    }
-
-    /// As [`Cache::start_guarded`], of a kind that the API server may not serve, now or later. While it does not,
-    /// the cache is complete and empty, and the API server is asked by a watch whether it does now: as often as it
-    /// would be for the watch of a kind that it serves.
-    pub fn start_if_served(
-        api: Api<DeserializeGuard<K>>,
-        dyntype: K::DynamicType,
-        on_change: OnChange<K>,
-        health: &Health,
-    ) -> Self {
-        let reading = Reading {
-            read: readable,
-            may_be_absent: true,
-        };
-        let kind = Kind {
-            dyntype,
-            shed: Arc::new(|_| {}),
-            json: None,
-        };
-        let config = watcher::Config::default();
-        Self::start_with(api, reading, config, kind, on_change, health)
-    }
-
-    fn start_with<R: Cached<DynamicType = K::DynamicType>>(
-        api: Api<R>,
-        reading: Reading<R, K>,
-        config: watcher::Config,
-        kind: Kind<K>,
-        on_change: OnChange<K>,
-        health: &Health,
-    ) -> Self {
-        let Kind {
-            dyntype,
-            shed,
-            json,
-        } = kind;
-        let writer = Writer::new(json);
-        let store = writer.as_reader();
-        let kind = kind_of::<K>(&dyntype);
-        let config = config.timeout(watch_seconds(&kind)).page_size(PAGE);
-        let health = Arc::new(health.begin(kind));
-        let (listed, is_listed) = channel(false);
-        let keeper = Keeper {
-            writer,
-            listed,
-            store: store.clone(),
-            dyntype,
-            shed,
-            on_change,
-            freshness: Freshness::default(),
-            health: Arc::clone(&health),
-            panics: 0,
-            tell_all: false,
-            is_broken: false,
-        };
-        let kept = Arc::new(Kept {
-            keeper: Mutex::new(keeper),
-            health,
-            again: Notify::new(),
-        });
-        let watch = Watch(Arc::clone(&kept));
-        let task = tokio::spawn(watch.run(api, reading, config));
-        Self {
-            store,
-            kept,
-            is_listed,
-            task: Arc::new(AbortOnDrop(task)),
-        }
-    }
-
     /// Reports to the cache an object as the API server returned it from a write. When this returns,
     /// every reader sees it.
     pub fn wrote(&self, object: K) {

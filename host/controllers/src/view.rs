@@ -77,7 +77,9 @@ pub struct View {
     pods: OnceLock<BTreeMap<Arc<str>, PodEntry>>,
     /// The objects of other declared kinds, by name.
     objects: Mutex<HashMap<(String, String), Arc<ObjectEntries>>>,
-    /// The same by the requested labels: an action reads this way for every target.
+    /// The selectors of reads: the calls about many targets read by the same ones.
+    selectors: Mutex<HashMap<String, Arc<Selector>>>,
+    /// The pods by the requested labels: an action reads this way for every target.
     by_label: Mutex<HashMap<String, ByValue>>,
     /// Of pods that were found, what an action sees: once, however many selectors find them.
     views: Mutex<HashMap<Arc<str>, Arc<PodView>>>,
@@ -95,6 +97,7 @@ impl View {
             job_states: OnceLock::new(),
             pods: OnceLock::new(),
             objects: Mutex::default(),
+            selectors: Mutex::default(),
             by_label: Mutex::default(),
             views: Mutex::default(),
             digests: Mutex::default(),
@@ -118,7 +121,7 @@ impl View {
 
     /// How many pods more may match the selector of a limit; none if the action may not read pods.
     pub(crate) fn room(&self, limit: &PodLimit) -> Option<usize> {
-        let selector = Selector::parse(&limit.label_selector).ok()?;
+        let selector = self.selector(&limit.label_selector).ok()?;
         let pods = self.selected_pods(&selector).ok()?;
         let counts = pods.iter().filter(|pod| !pod.is_being_deleted());
         let most = usize::try_from(limit.pods).unwrap_or(usize::MAX);
@@ -160,7 +163,7 @@ impl View {
                 kind,
                 selector,
             } => {
-                let selector = Selector::parse(selector).ok();
+                let selector = self.selector(selector).ok();
                 let objects = selector.map(|selector| self.objects(api_version, kind, &selector));
                 let objects = objects.and_then(Result::ok).unwrap_or_default();
                 digest_of_all(objects.iter().map(|object| digests.whole_entry(object)))
@@ -168,9 +171,26 @@ impl View {
         }
     }
 
+    /// A selector of a read.
+    fn selector(&self, text: &str) -> Result<Arc<Selector>, ReadError> {
+        let mut selectors = self
+            .selectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(selector) = selectors.get(text) {
+            return Ok(Arc::clone(selector));
+        }
+        let selector = Selector::parse(text).map_err(ReadError::BadSelector)?;
+        let selector = Arc::new(selector);
+        if selectors.len() < KEPT {
+            selectors.insert(text.to_owned(), Arc::clone(&selector));
+        }
+        Ok(selector)
+    }
+
     /// The pods that a selector matches; none if it can't be read, or pods may not be.
     fn pods_matching(&self, selector: &str) -> Vec<PodEntry> {
-        let selector = Selector::parse(selector).ok();
+        let selector = self.selector(selector).ok();
         let pods = selector.map(|selector| self.selected_pods(&selector));
         pods.and_then(Result::ok).unwrap_or_default()
     }
@@ -290,7 +310,7 @@ impl ClusterView for View {
         kind: &str,
         label_selector: &str,
     ) -> Result<Box<dyn Iterator<Item = Value>>, ReadError> {
-        let selector = Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
+        let selector = self.selector(label_selector)?;
         if is_pod(api_version, kind) {
             let pods = self.selected_pods(&selector)?.into_iter();
             return Ok(Box::new(
@@ -306,7 +326,7 @@ impl ClusterView for View {
     }
 
     fn find_pods(&self, label_selector: &str) -> Result<FoundPods<'_>, ReadError> {
-        let selector = Selector::parse(label_selector).map_err(ReadError::BadSelector)?;
+        let selector = self.selector(label_selector)?;
         let pods = self.selected_pods(&selector)?.into_iter();
         Ok(Box::new(pods.map(|pod| self.seen(&pod))))
     }

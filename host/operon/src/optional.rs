@@ -202,13 +202,9 @@ impl Optional<'_> {
         let on_change = move |decoration: &PodDecoration, decorations: &_| {
             triggers.decoration_changed(decoration, decorations, &objects);
         };
-        let (api, health) = (Api::all(client), self.listeners.health.optional());
-        Ok(Cache::start_if_served(
-            api,
-            (),
-            Arc::new(on_change),
-            &health,
-        ))
+        let health = self.listeners.health.optional();
+        let source = Cache::guarded(Api::all(client)).if_served();
+        Ok(source.start(on_change, &health))
     }
 }
 

@@ -8,10 +8,7 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, PodTemplateSpec, ServiceAccount},
 };
-use kube::{
-    Api, Client, Resource,
-    runtime::{reflector::ObjectRef, watcher},
-};
+use kube::{Api, Client, Resource, runtime::reflector::ObjectRef};
 use operon_api::{
     ActionPlugin, CollaSet, DaemonJob, JobFlow, JobTemplate, OperationJob, PodTransitionRule,
     ReactiveJob, ResourceContext, keys,
@@ -32,7 +29,6 @@ use operon_controllers::{
     store::{Cache, Cached, Store},
     triggers::Triggers,
 };
-
 use serde::Serialize;
 
 use crate::run::OptionalController;
@@ -290,14 +286,13 @@ impl CollaSetStores {
         let on_claim = move |claim: &PersistentVolumeClaim, claims: &_| {
             on_claim.claim_changed(claim, claims, &known);
         };
-        // All others are nobody's business here.
-        let labelled = watcher::Config::default().labels(keys::CLAIM_HASH);
-        let api = Api::all(client.clone());
-        let claims = Cache::start(api, labelled, (), Arc::new(on_claim), health);
-        let (api, config) = (Api::all(client.clone()), watcher::Config::default());
-        let on_revision = Arc::new(on_revision);
-        let revisions =
-            Cache::start_packed(api, config, (), without_foreign_data, on_revision, health);
+        let claims = Cache::of(Api::all(client.clone()))
+            .labels(keys::CLAIM_HASH)
+            .start(on_claim, health);
+        let revisions = Cache::of(Api::all(client.clone()))
+            .without(without_foreign_data)
+            .packed()
+            .start(on_revision, health);
         Self {
             objects,
             revisions,
@@ -316,9 +311,8 @@ fn all<K>(
 where
     K: Cached + Resource<DynamicType = ()> + Serialize,
 {
-    let api = Api::all(client.clone());
-    let (config, on_change) = (watcher::Config::default(), Arc::new(on_change));
-    Cache::start_guarded(api, config, (), on_change, health)
+    let source = Cache::guarded(Api::all(client.clone())).packed();
+    source.start(on_change, health)
 }
 
 /// The Jobs that have this label.
@@ -329,9 +323,11 @@ fn labelled(
     shed: fn(&mut Job),
     on_change: impl Fn(&Job, &Store<Job>) + Send + Sync + 'static,
 ) -> Cache<Job> {
-    let api = Api::all(client.clone());
-    let config = watcher::Config::default().labels(label);
-    Cache::start_packed(api, config, (), shed, Arc::new(on_change), health)
+    Cache::of(Api::all(client.clone()))
+        .labels(label)
+        .without(shed)
+        .packed()
+        .start(on_change, health)
 }
 
 /// The annotations of a step's or a node's Job name what it was created from.
@@ -362,10 +358,9 @@ fn nodes(
             status.volumes_in_use = None;
         }
     };
-    let api = Api::all(client.clone());
-    let config = watcher::Config::default();
-    let on_node = Arc::new(on_node);
-    Cache::start_lean(api, config, (), shed, on_node, &listeners.health)
+    Cache::of(Api::all(client.clone()))
+        .without(shed)
+        .start(on_node, &listeners.health)
 }
 
 /// The objects that pods belong to.
@@ -410,9 +405,9 @@ fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Po
             lifecycle.pod_changed(pod);
         }
     };
-    let api = Api::all(client.clone());
-    let (config, on_pod) = (watcher::Config::default(), Arc::new(on_pod));
-    Cache::start_packed(api, config, (), |_| {}, on_pod, &listeners.health)
+    Cache::of(Api::all(client.clone()))
+        .packed()
+        .start(on_pod, &listeners.health)
 }
 
 /// All PodTransitionRules.
@@ -454,9 +449,7 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
             let _ = queue.unbounded_send(reference);
         }
     };
-    let api = Api::all(client.clone());
-    let (config, on_plugin) = (watcher::Config::default(), Arc::new(on_plugin));
-    Cache::start_guarded(api, config, (), on_plugin, health)
+    all(client, health, on_plugin)
 }
 
 fn config_maps(
@@ -471,9 +464,7 @@ fn config_maps(
             let _ = queue.unbounded_send(reference);
         }
     };
-    let api = Api::namespaced(client.clone(), namespace);
-    let (config, on_config_map) = (watcher::Config::default(), Arc::new(on_config_map));
-    Cache::start(api, config, (), on_config_map, &listeners.health)
+    Cache::of(Api::namespaced(client.clone(), namespace)).start(on_config_map, &listeners.health)
 }
 
 fn accounts(
@@ -495,7 +486,5 @@ fn accounts(
             let _ = queue.unbounded_send(reference);
         }
     };
-    let api = Api::namespaced(client.clone(), namespace);
-    let (config, on_account) = (watcher::Config::default(), Arc::new(on_account));
-    Cache::start(api, config, (), on_account, &listeners.health)
+    Cache::of(Api::namespaced(client.clone(), namespace)).start(on_account, &listeners.health)
 }

@@ -71,7 +71,6 @@ round 1
   foo  operate-target: 1 effect
     patch Pod foo
       + metadata.annotations[\"example.com/seen\"]: \"yes\"
-  foo  get-ops-progress: Processing: NotAnnotated: the annotation \"example.com/seen\" is not there yet
 
 round 2
   foo  operate-target: no effect

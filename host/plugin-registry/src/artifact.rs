@@ -98,7 +98,10 @@ impl Artifacts {
         let missing = format!(
             "the registry has no Sigstore bundle for {manifest} of {reference}{left_out}; sign it with `cosign sign --key cosign.key` (an identity: without --key) and the reference by this digest"
         );
+        let others = left_out.to_string();
+        let has_more = !bundles.is_empty() && !others.is_empty();
         let signatures = Signatures {
+            left_out: has_more.then(|| format!("{reference} has signatures of {manifest}{others}")),
             bundles,
             missing,
             incomplete: left_out.unreadable > 0,

@@ -77,10 +77,14 @@ fn signatures(namespace: &str, name: &str, key: &str, config_map: &ConfigMap) ->
     let mut found: Vec<_> = text.chain(binary).collect();
     found.retain(|(key, _)| is_beside(key));
     found.sort();
+    let count = found.len();
+    let left_out = format!(
+        "ConfigMap {name:?} of namespace {namespace:?} has {count} signatures of {key:?}, of which at most {MAX_SIGNATURES} are read, in the order of their keys: remove those that are not needed"
+    );
     let found = found.into_iter().take(MAX_SIGNATURES);
-    let bundles = found.map(|(_, bundle)| bundle.to_vec()).collect();
     Signatures {
-        bundles,
+        bundles: found.map(|(_, bundle)| bundle.to_vec()).collect(),
+        left_out: (count > MAX_SIGNATURES).then_some(left_out),
         missing: format!(
             "ConfigMap {name:?} of namespace {namespace:?} has no key {beside:?}. Make its content with `cosign sign-blob --key cosign.key --bundle plugin.wasm.sigstore.json --use-signing-config=false --tlog-upload=false plugin.wasm` (an identity: with --bundle only), of the component before gzip"
         ),
@@ -301,7 +305,11 @@ mod tests {
             maps.0.data = Some(beside);
             let found = find("own", &source(None, "plugin"), &maps, MOST).expect("found");
             let verified = found.verified(&plugin, &trust);
-            verified.map_or_else(|error| Err(error.reason), |it| Ok(it.signers.len()))
+            let limit = "ConfigMap \"plugin\" of namespace \"own\" has 18 signatures of \"plugin.wasm\", of which at most 16 are read, in the order of their keys: ";
+            verified.map_or_else(
+                |error| Err((error.reason, error.message.starts_with(limit))),
+                |it| Ok(it.signers.len()),
+            )
         };
         let key = |end: &str| format!("plugin.wasm.sigstore.json{end}");
         let many = (0..16).map(|number| (key(&format!(".a{number}")), "{}"));
@@ -309,13 +317,13 @@ mod tests {
         for (beside, wanted) in [
             (vec![(key(""), cosign), (key(".b"), p384)], Ok(2)),
             (vec![(key(".a"), cosign), (key(".b"), p384)], Ok(2)),
-            (vec![(key(""), cosign)], Err("SignatureInvalid")),
-            (vec![(key(".a"), p384)], Err("SignatureInvalid")),
+            (vec![(key(""), cosign)], Err(("SignatureInvalid", false))),
+            (vec![(key(".a"), p384)], Err(("SignatureInvalid", false))),
             (
                 vec![(key("-a"), cosign), (key("x"), p384)],
-                Err("NotSigned"),
+                Err(("NotSigned", false)),
             ),
-            (many.collect(), Err("BadSignature")),
+            (many.collect(), Err(("BadSignature", true))),
         ] {
             assert_eq!(signers(beside.clone()), wanted, "{beside:?}");
         }

@@ -42,6 +42,8 @@ pub(crate) struct Signatures {
     pub(crate) bundles: Vec<Vec<u8>>,
     /// If there are none: where they were looked for, and how to make one. A sentence without its end.
     pub(crate) missing: String,
+    /// If there are others that are not read: where, how many, and by which limit. A sentence without its end.
+    pub(crate) left_out: Option<String>,
     /// Whether there may be others, which could not be read now.
     pub(crate) incomplete: bool,
 }
@@ -130,6 +132,7 @@ impl Found {
 fn explained(error: VerifyError, accepted: &Accepted, signatures: &Signatures) -> LoadError {
     let Signatures {
         missing,
+        left_out,
         incomplete,
         bundles: _,
     } = signatures;
@@ -189,6 +192,11 @@ fn explained(error: VerifyError, accepted: &Accepted, signatures: &Signatures) -
                 "the signature is about {signed}, but the component needs one about {wanted}: sign it again, and store component and signature together"
             ),
         ),
+    };
+    // The accepted one may be among those that were not read.
+    let message = match left_out {
+        Some(left_out) => format!("{left_out}; of those that were read: {message}"),
+        None => message,
     };
     LoadError {
         transient,

@@ -92,7 +92,7 @@ fn limit(arguments: ChildArguments) -> Result<(), Complaint> {
     };
     let cpu = Rlimit {
         current: Some(arguments.cpu_seconds),
-        // The signal at the first limit can be told apart from a kill; the second is for certain.
+        // The signal at the first limit differs from a kill; the second is for certain.
         maximum: Some(arguments.cpu_seconds.saturating_add(2)),
     };
     setrlimit(Resource::As, hard(arguments.memory)).map_err(|e| ("limit the memory", e))?;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use operon_devcluster::{Cluster, find_program, output_of};
 use serde_json::Value;
 
-/// How many requests are in flight at once.
+/// How many requests are in flight at the same time.
 pub(super) const CLIENTS: usize = 16;
 
 /// How many patches there are at least.

@@ -1,4 +1,4 @@
-//! One `OperationJob` replaces all pods of many Deployments at once: its throughput, and what it costs.
+//! One `OperationJob` replaces all pods of many Deployments: its throughput, and what it costs.
 //!
 //! The cluster is new, its nodes are simulated, and the host is installed by its chart. What the host
 //! asked of the API server is read off the audit log afterwards, so measuring it costs it nothing.

@@ -1,4 +1,4 @@
-//! Many `ReactiveJob`s whose templates all change at once: how long until every one has run again, and
+//! Many `ReactiveJob`s whose templates all change at the same time: how long until every one has run again, and
 //! what that costs; and that a host with nothing to do asks for nothing.
 //!
 //! The cluster is new and its nodes are simulated, so a Job's pod completes as soon as it runs. What the

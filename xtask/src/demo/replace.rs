@@ -1,5 +1,5 @@
-//! The seed's story of Replace: two pods behind a Service, replaced one after the other. It is told of a
-//! CollaSet, as the seed does, and of a Deployment.
+//! The seed's story of Replace: two pods behind a Service, replaced one after the other: those of a
+//! CollaSet, as in the seed, or of a Deployment.
 
 use anyhow::{Result, bail};
 use operon_devcluster::{Cluster, Progress};

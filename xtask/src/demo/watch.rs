@@ -1,4 +1,4 @@
-//! Counts the ready endpoints of a Service as long as a story is told.
+//! Counts the ready endpoints of a Service as long as a story runs.
 
 use std::io::BufReader;
 use std::process::{Child, Stdio};

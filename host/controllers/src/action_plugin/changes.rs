@@ -1,4 +1,4 @@
-//! What a change of a plugin, a ServiceAccount or a ConfigMap stops at once, and which plugins must be
+//! What a change of a plugin, a ServiceAccount or a ConfigMap stops immediately, and which plugins must be
 //! reconciled because of it.
 
 use k8s_openapi::{

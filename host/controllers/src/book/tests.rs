@@ -10,7 +10,7 @@ use operon_core::{
 
 use super::*;
 use crate::{
-    reads::{Read, Recorder, Seen},
+    reads::{Limited, Read, Recorder, Seen},
     view::{Declared, View},
 };
 

@@ -79,7 +79,7 @@ impl Call {
         }))
     }
 
-    /// Gives the pod back once the target is released, or nobody tries any longer.
+    /// Gives the pod back once the target is released, or its release is given up.
     pub(super) async fn give_back(
         &self,
         cause: Cause,

@@ -15,9 +15,7 @@ use operon_core::action::{
 use serde_json::Value;
 
 use super::{Performer, answered::Asked, named, reference};
-use crate::error::Error;
-
-use crate::store::Store;
+use crate::{error::Error, store::Store};
 
 /// What an action may do beyond what RBAC decides.
 #[derive(Default)]

@@ -4,7 +4,7 @@
 use http::{HeaderName, HeaderValue};
 use kube::{Config, config::AuthInfo};
 
-/// The configuration of a client that acts as this user, and as nobody else that the host may act as.
+/// The configuration of a client that acts as this user, and as no other that the host may act as.
 ///
 /// # Errors
 /// The name can't be sent.

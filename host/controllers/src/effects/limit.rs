@@ -15,7 +15,6 @@ use operon_core::{
 use tokio::sync::OwnedMutexGuard;
 
 use super::Performer;
-
 use crate::store::Store;
 
 /// When a target that reached the limit is tried again if its action may not read the pods that count.

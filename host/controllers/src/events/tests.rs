@@ -1,4 +1,4 @@
-//! Series of Events, and lanes that wait for nobody.
+//! Series of Events, and lanes that do not wait for each other.
 
 use std::sync::{
     Arc, Mutex, PoisonError,

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::atomic::AtomicUsize, time::Duration};
 
 use futures::channel::mpsc::unbounded;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, runtime::watcher};
+use kube::Api;
 use operon_api::{job_template::JobTemplateStatus, keys};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -47,16 +47,13 @@ async fn start(server: Arc<Server>, passes: Arc<AtomicUsize>) -> Process {
     let (flows, daemon_jobs) = (unbounded().0, unbounded().0);
     let triggers = Arc::new(OwnerTriggers::new(flows, queue.clone(), daemon_jobs));
     let health = Health::new(Metrics::register(&mut Registry::default()));
-    let config = watcher::Config::default();
     let no_flows = crate::store::Writer::default().as_reader();
     let listener = Arc::clone(&triggers);
     let on_template = move |template: &_, _: &_| listener.template_changed(template, &no_flows);
-    let all = Api::all(client.clone());
-    let templates = Cache::start(all, config.clone(), (), Arc::new(on_template), &health);
+    let templates = Cache::of(Api::all(client.clone())).start(on_template, &health);
     let listener = Arc::clone(&triggers);
     let on_job = move |job: &_, jobs: &_| listener.job_changed(job, jobs);
-    let all = Api::all(client.clone());
-    let jobs = Cache::start(all, config, (), Arc::new(on_job), &health);
+    let jobs = Cache::of(Api::all(client.clone())).start(on_job, &health);
     templates.ready().await;
     jobs.ready().await;
     let events = Events::new(&client, None);

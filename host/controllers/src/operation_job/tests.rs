@@ -11,7 +11,7 @@ use futures::{
     channel::mpsc::{UnboundedReceiver, unbounded},
     future::BoxFuture,
 };
-use kube::{client::Body, config::Config, runtime::watcher};
+use kube::{client::Body, config::Config};
 use operon_core::{
     action::{
         Action, ActionError, Failure, LoadError, Operation, OpsProgress, ProgressReport,
@@ -264,7 +264,6 @@ fn controller(
     let catalogue = Arc::new(Catalogue::new(Timestamp::now()));
     let book = Arc::new(Book::default());
     assert!(catalogue.publish("Scripted", loaded, || true));
-    let config = watcher::Config::default();
     let metrics = Metrics::register(&mut Registry::default());
     let health = Health::new(metrics.clone());
     let existing = Arc::new(ExistingJobs::default());
@@ -272,13 +271,7 @@ fn controller(
     let on_job = move |job: &OperationJob, jobs: &_| {
         listener.changed(job, jobs);
     };
-    let pods = Cache::start(
-        Api::all(client.clone()),
-        config.clone(),
-        (),
-        Arc::new(|_, _| {}),
-        &health,
-    );
+    let pods = Cache::of(Api::all(client.clone())).start(|_, _| {}, &health);
     OperationJobs {
         served_fields: ServedFields::any(),
         starts: Starts::default(),
@@ -287,20 +280,8 @@ fn controller(
             pods: pods.clone(),
             performer: None,
         },
-        jobs: Cache::start(
-            Api::all(client.clone()),
-            config.clone(),
-            (),
-            Arc::new(on_job),
-            &health,
-        ),
-        nodes: Cache::start(
-            Api::all(client.clone()),
-            config,
-            (),
-            Arc::new(|_, _| {}),
-            &health,
-        ),
+        jobs: Cache::of(Api::all(client.clone())).start(on_job, &health),
+        nodes: Cache::of(Api::all(client.clone())).start(|_, _| {}, &health),
         pods,
         triggers: Arc::new(Triggers::new(
             queue,

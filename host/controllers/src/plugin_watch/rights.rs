@@ -47,7 +47,7 @@ impl Rights {
         Ok(())
     }
 
-    /// Asks again and again. Without an answer nothing changes: the API server lets nobody read then.
+    /// Asks again and again. Without an answer nothing changes: no read succeeds then either.
     pub(super) async fn keep_checking(self, on_revoked: OnRevoked) {
         loop {
             tokio::time::sleep(INTERVAL).await;

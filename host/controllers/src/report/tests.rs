@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use http::{Method, Request, Response};
-use kube::{client::Body, runtime::watcher};
+use kube::client::Body;
 use operon_api::{JobFlow, job_flow::JobFlowStatus};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -90,8 +90,7 @@ impl World {
             server.answer(request)
         });
         let health = Health::new(Metrics::register(&mut Registry::default()));
-        let (config, ignore) = (watcher::Config::default(), Arc::new(|_: &_, _: &_| {}));
-        let cache = Cache::start(Api::all(client.clone()), config, (), ignore, &health);
+        let cache = Cache::of(Api::all(client.clone())).start(|_, _| {}, &health);
         cache.ready().await;
         let events = Events::new(&client, None);
         let (wake, woken) = unbounded();
@@ -230,7 +229,7 @@ async fn a_conflict_is_no_failure_and_is_not_repeated_over_the_same_version() {
         assert!(matches!(last, StatusWrite::None), "{last:?}");
     }
     assert_eq!(world.server().writes, 1, "the cache lags");
-    // What the cache has next is decided from at once.
+    // The next decision follows immediately, from what the cache has.
     world.deliver();
     world.report(&world.cached(), "3/3").await;
     assert_eq!(world.progress().as_deref(), Some("3/3"));

@@ -178,9 +178,6 @@ fn status<K: Reported>(object: &K, message: &str, now: Timestamp) -> Option<Valu
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use kube::runtime::watcher;
     use operon_api::CollaSet;
     use operon_core::stand_down::{Presence, Signs, WEBHOOKS};
     use prometheus_client::registry::Registry;
@@ -203,13 +200,9 @@ mod tests {
             }
         });
         let health = Health::new(Metrics::register(&mut Registry::default()));
-        let cache: Cache<CollaSet> = Cache::start_guarded(
-            Api::all(client.clone()),
-            watcher::Config::default(),
-            (),
-            Arc::new(|_, _| {}),
-            &health,
-        );
+        let cache: Cache<CollaSet> = Cache::guarded(Api::all(client.clone()))
+            .packed()
+            .start(|_, _| {}, &health);
         cache.ready().await;
         let events = Events::new(&client, None);
         let notice = Notice::new(&client, "test", &cache, &events, |_| true);

@@ -13,11 +13,14 @@ use kube::{
 use operon_core::freshness::Freshness;
 use tokio::sync::{Notify, watch};
 
-use super::{Cached, Entry, OnChange, Store, Writer};
+use super::{Cached, Entry, Store, Writer};
 use crate::{fault::contain, health::WatchHealth};
 
-/// Takes off an object what nobody here reads.
+/// Takes off an object what is not read here.
 pub(super) type Shed<K> = Arc<dyn Fn(&mut K) + Send + Sync>;
+
+/// Called with every object that changed, or was deleted, after the store says so.
+type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
 
 /// What a cache and the task of its watch share.
 pub(super) struct Kept<K: Cached> {

@@ -1,22 +1,26 @@
 //! Caches as they ship, over an API server by script.
 
 use std::sync::{
-    PoisonError,
+    Mutex, PoisonError,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use http::Response;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Client, ResourceExt,
+    Api, Client, ResourceExt,
     client::Body,
+    core::DeserializeGuard,
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 use operon_api::JobFlow;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-use super::{watch::each, *};
+use super::{
+    watch::{each, readable, watch_seconds},
+    *,
+};
 use crate::{
     fake::{self, answer, eventually},
     metrics::Metrics,
@@ -80,8 +84,7 @@ fn start(
     client: Client,
     on_change: impl Fn(&ConfigMap, &Store<ConfigMap>) + Send + Sync + 'static,
 ) -> Cache<ConfigMap> {
-    let config = watcher::Config::default();
-    Cache::start(Api::all(client), config, (), Arc::new(on_change), &health())
+    Cache::of(Api::all(client)).start(on_change, &health())
 }
 
 #[tokio::test]
@@ -148,11 +151,11 @@ async fn a_cache_whose_upkeep_panics_is_stale_until_it_is_listed_again() {
         0 => config_maps(7, &["a"]),
         _ => config_maps(8, &["a", "b"]),
     }));
-    let (config, told) = (watcher::Config::default(), Arc::clone(&panics));
-    let on_change: OnChange<ConfigMap> = Arc::new(move |_, _| {
-        told.fetch_add(1, Ordering::SeqCst);
-    });
-    let cache = Cache::start_lean(api, config, (), shed, on_change, &health());
+    let counted = Arc::clone(&panics);
+    let on_change = move |_: &_, _: &_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+    };
+    let cache = Cache::of(api).without(shed).start(on_change, &health());
     eventually("the next list is complete", || cache.store.len() == 2).await;
     cache.ready().await;
     assert_eq!((cache.trouble(), panics.load(Ordering::SeqCst)), (None, 2));
@@ -262,10 +265,11 @@ async fn a_kind_that_is_not_served_is_an_empty_cache_until_it_is_and_lists_are_n
     });
     let told = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&told);
-    let on_change = Arc::new(move |_: &ConfigMap, _: &Store<ConfigMap>| {
+    let on_change = move |_: &ConfigMap, _: &Store<ConfigMap>| {
         counter.fetch_add(1, Ordering::SeqCst);
-    });
-    let cache = Cache::start_if_served(Api::all(client), (), on_change, &health());
+    };
+    let source = Cache::guarded(Api::all(client)).if_served();
+    let cache = source.start(on_change, &health());
     assert!(cache.ready_within(Duration::from_secs(1)).await);
     tokio::time::sleep(Duration::from_mins(10)).await;
     assert_eq!((cache.trouble(), cache.store.len()), (None, 0));
@@ -360,9 +364,7 @@ fn is_packed(cache: &Cache<ConfigMap>) -> Vec<bool> {
 #[tokio::test]
 async fn what_is_not_read_is_compressed_until_it_is() {
     let api = Api::all(client(|_| config_maps(7, &["a", "b"])));
-    let (config, on_change) = (watcher::Config::default(), Arc::new(|_: &_, _: &_| {}));
-    let cache: Cache<ConfigMap> =
-        Cache::start_packed(api, config, (), |_| {}, on_change, &health());
+    let cache: Cache<ConfigMap> = Cache::of(api).packed().start(|_, _| {}, &health());
     cache.ready().await;
     assert_eq!(is_packed(&cache), [true, true]);
     let a = ObjectRef::new("a").within("default");

@@ -24,7 +24,7 @@ impl View {
                 selector,
             } => (selector, Some((api_version, kind))),
         };
-        let Ok(selector) = Selector::parse(selector) else {
+        let Ok(selector) = self.selector(selector) else {
             return 1;
         };
         let compared = match of_objects {

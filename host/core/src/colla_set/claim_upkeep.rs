@@ -1,7 +1,7 @@
 //! What changes of the PersistentVolumeClaims of a set: a claim follows the pod that mounts it, has the owner that
 //! the retention policy wants, and is deleted when no pod needs it.
 //!
-//! A claim is never deleted while a pod mounts it that is the set's or nobody's. Claims that pods of other kinds mount
+//! A claim is never deleted while a pod of the set, or a standalone one, mounts it. Claims that pods of other kinds mount
 //! are protected by Kubernetes, which keeps a claim until no pod uses it.
 
 use std::{collections::BTreeSet, time::Duration};

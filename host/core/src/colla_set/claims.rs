@@ -43,7 +43,7 @@ pub(super) fn is_own(object: &CollaSet, claim: &PersistentVolumeClaim) -> bool {
     uid.is_some() && owner_uid(claim).or(said) == uid
 }
 
-/// Whether the set may take a claim that nobody owns, by its labels. Without `matchLabels` the name decides.
+/// Whether the set may take a claim without an owner, by its labels. Without `matchLabels` the name decides.
 pub fn may_take(object: &CollaSet, claim: &PersistentVolumeClaim) -> bool {
     let labels = claim.labels();
     let matched = object.spec.selector.match_labels.as_ref();
@@ -295,7 +295,7 @@ impl<'a> Claims<'a> {
 /// A claim of a template for an id.
 enum Found<'a> {
     Own(&'a PersistentVolumeClaim),
-    /// It belongs to nobody.
+    /// It has no owner.
     Free(&'a PersistentVolumeClaim),
     /// It is being deleted.
     Deleted(&'a PersistentVolumeClaim),

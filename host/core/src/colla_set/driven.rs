@@ -70,7 +70,7 @@ impl Kind for Driven {
             Batch::independent(context.iter().cloned()),
             Batch::independent(revision.iter().cloned().map(Write::Make)),
             Batch::independent(renumber.iter().cloned().map(Write::Do)),
-            // The claims of a pod leave the set before the pod does: nobody else would know that they are its.
+            // The claims of a pod leave the set before the pod does: without it they can't be found.
             Batch::independent(writes(claim_changes)),
             Batch::independent(writes(edit)),
             Batch::independent(writes(delete)),

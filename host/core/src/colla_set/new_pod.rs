@@ -179,7 +179,7 @@ impl<'a, 'b> Old<'a, 'b> {
     }
 
     /// The old revision of the pod that gets this place; none if it gets the updated one. A pod that is gone
-    /// comes back at its own revision, unless it would be updated at once.
+    /// comes back at its own revision, unless it would be updated immediately.
     fn next(&mut self, place: &Place<'_>) -> Option<&'a ControllerRevision> {
         if place.revision == Some(&*self.updated) {
             return None;

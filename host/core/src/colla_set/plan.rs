@@ -139,7 +139,7 @@ pub(super) fn plan(seen: &Seen) -> Plan {
         .alone
         .retain(|pod| !scale.leaving.contains(&pod.name_any()) && !has_excluded(pod));
     let update = Update::of(seen, &pods, &pairs, &revisions, &scale, &mut edits);
-    // What has just finished keeps its place for a moment: a pod that ends at once is not created at once again.
+    // What has just finished keeps its place for a moment: a pod that ends immediately is not created again immediately.
     let (young, finished): (Vec<&Pod>, Vec<&Pod>) = pods
         .finished
         .iter()

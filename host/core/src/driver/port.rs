@@ -31,8 +31,8 @@ pub trait Port<K: Kind>: Sync {
     /// Where the last write of the status is. A failure is returned once.
     fn status_write(&self) -> StatusWrite<K::Status>;
 
-    /// Starts to write the status, if it differs and its time has come. When it is written, the cache is
-    /// told of it, then the Events are sent, and the object is reconciled again. If the object has another
+    /// Starts to write the status, if it differs and its time has come. When it is written, the cache gets
+    /// it, then the Events are sent, and the object is reconciled again. If the object has another
     /// status by now than it was decided from, nothing is written: the object is reconciled again.
     fn report(&self, seen: &K::Seen, conclusion: Conclusion<K::Status>) -> Next;
 }

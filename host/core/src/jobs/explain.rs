@@ -15,7 +15,7 @@ pub(crate) struct Known {
     pub(crate) words: String,
 }
 
-/// What is added to a message when no Event explains it, so that nobody asks again.
+/// What is added to a message when no Event explains it, so that Events are not read again.
 const NO_WARNING: &str = "no Warning Event about it was found";
 
 impl Blocked {

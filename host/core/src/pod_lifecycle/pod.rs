@@ -51,7 +51,7 @@ pub struct Step {
     gate: Gate,
     /// The pod is deleted instead.
     deletes: bool,
-    /// It leaves service only to be deleted, and waits for nobody else.
+    /// It leaves service only to be deleted, and waits for no other operation.
     goes: bool,
 }
 

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod sections;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -83,6 +85,33 @@ fn build(package: &str) -> Result<Vec<u8>> {
         target.join("wasm32-wasip2/plugin")
     };
     std::fs::read(folder.join(&file)).with_context(|| format!("failed to read {file}"))
+}
+
+/// The number in a variable of the environment, by which `cargo xtask fuzz` asks for more than the tests do.
+pub(crate) fn number(variable: &str) -> Result<Option<u64>> {
+    let text = std::env::var(variable).ok();
+    let number = text.map(|text| text.parse().with_context(|| format!("{variable}={text}")));
+    number.transpose()
+}
+
+/// A small component that takes long to compile: one function in which all values are live at the same
+/// time.
+pub(crate) fn heavy() -> Result<Vec<u8>> {
+    use std::fmt::Write as _;
+    let mut body = String::new();
+    for number in 0..40_000 {
+        let (left, right, local) = (number % 997, (number * 7 + 3) % 997, (number * 13) % 997);
+        write!(
+            body,
+            "(if (local.get {left}) (then (local.set {local}
+                (i32.add (local.get {right}) (i32.load (local.get {left}))))))"
+        )?;
+    }
+    let text = format!(
+        "(component (core module (memory 1) (func {} {body})))",
+        "(local i32) ".repeat(1001)
+    );
+    wat::parse_str(text).context("heavy component")
 }
 
 /// Remembers how calls ended and where code came from.

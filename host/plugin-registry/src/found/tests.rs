@@ -34,6 +34,7 @@ fn signatures(bundles: &[&str]) -> Signatures {
     Signatures {
         bundles: bundles.iter().map(|b| b.as_bytes().to_vec()).collect(),
         missing: "sign it".to_owned(),
+        left_out: None,
         incomplete: false,
     }
 }

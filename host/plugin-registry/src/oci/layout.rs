@@ -17,7 +17,7 @@ const WASM: [&str; 3] = [
 ];
 /// Media types of a layer that may be a component if it is the only one.
 const ANYTHING: [&str; 1] = ["application/octet-stream"];
-/// Media types of layers of images. A client that is not told a type pushes a plain file as the first.
+/// Media types of layers of images. A client that gets no type pushes a plain file as the first.
 const TAR: [&str; 4] = [
     "application/vnd.oci.image.layer.v1.tar",
     "application/vnd.oci.image.layer.v1.tar+gzip",

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError, atomic::AtomicUsize};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ObjectReference as EventSubject;
-use kube::{Api, api::ApiResource, runtime::watcher};
+use kube::{Api, api::ApiResource};
 use operon_api::{OperationJob, operation_job::Progress};
 use operon_core::{
     action::{Action, JobView, ObjectReference, PatchKind, PodView, Registration, Request, Target},
@@ -189,14 +189,7 @@ fn call(
 ) -> Call {
     let metrics = Metrics::register(&mut Registry::default());
     let health = Health::new(metrics.clone());
-    let config = watcher::Config::default();
-    let pods: Cache<Pod> = Cache::start(
-        Api::all(client.clone()),
-        config.clone(),
-        (),
-        Arc::new(|_, _| {}),
-        &health,
-    );
+    let pods: Cache<Pod> = Cache::of(Api::all(client.clone())).start(|_, _| {}, &health);
     let kinds = || [ApiResource::erase::<Pod>(&())];
     let target = Target {
         name: "pod".to_owned(),
@@ -344,7 +337,7 @@ async fn the_action_does_not_report_before_it_can_see_its_effects() {
         (vec![mark()], "2", false, false),
         (vec![mark()], "2", true, true),
         (vec![mark(), event()], "2", false, false),
-        // The pod is as before, and nobody sees an Event.
+        // The pod is as before, and the action does not see its Event.
         (vec![mark(), event()], "1", false, true),
         // What became of another object is not known.
         (vec![delete()], "1", false, false),

@@ -7,11 +7,7 @@ use k8s_openapi::api::{
     apps::v1::ControllerRevision,
     core::v1::{PersistentVolumeClaim, Pod},
 };
-use kube::{
-    Api, Client,
-    core::ApiResource,
-    runtime::{reflector::ObjectRef, watcher},
-};
+use kube::{Api, Client, core::ApiResource, runtime::reflector::ObjectRef};
 use operon_api::{CollaSet, PodDecoration, PodTransitionRule, ResourceContext, keys};
 use operon_core::pod_lifecycle::pod::takes_part;
 use prometheus_client::registry::Registry;
@@ -185,36 +181,34 @@ impl Caches {
         rule_triggers: &Arc<RuleTriggers>,
         lifecycle: LifecycleTriggers,
     ) -> Self {
-        let config = watcher::Config::default();
         let (on_sets, on_rules) = (Arc::clone(set_triggers), Arc::clone(rule_triggers));
-        let on_set = move |object: &_, objects: &_| {
+        let on_set = move |object: &CollaSet, objects: &_| {
             on_sets.object_changed(object, objects);
             on_rules.colla_set_changed(object);
         };
         let all = Api::all(client.clone());
-        let sets: Cache<CollaSet> =
-            Cache::start_guarded(all, config.clone(), (), Arc::new(on_set), health);
+        let sets = Cache::guarded(all).packed().start(on_set, health);
         let on_sets = Arc::clone(set_triggers);
         let on_revision = move |revision: &_, revisions: &_| {
             on_sets.revision_changed(revision, revisions);
         };
-        let (all, on_revision) = (Api::all(client.clone()), Arc::new(on_revision));
-        let shed = without_foreign_data;
-        let revisions = Cache::start_lean(all, config.clone(), (), shed, on_revision, health);
+        let revisions = Cache::of(Api::all(client.clone()))
+            .without(without_foreign_data)
+            .start(on_revision, health);
         let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
         let on_context = move |context: &_, _: &_| on_sets.context_changed(context, &known);
-        let (all, on_context) = (Api::all(client.clone()), Arc::new(on_context));
-        let contexts = Cache::start_guarded(all, config.clone(), (), on_context, health);
+        let all = Api::all(client.clone());
+        let contexts = Cache::guarded(all).packed().start(on_context, health);
         let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
         let on_claim = move |claim: &_, claims: &_| on_sets.claim_changed(claim, claims, &known);
-        let (all, on_claim) = (Api::all(client.clone()), Arc::new(on_claim));
-        let claims = Cache::start(all, config.clone(), (), on_claim, health);
+        let claims = Cache::of(Api::all(client.clone())).start(on_claim, health);
         let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
         let on_decoration = move |decoration: &_, decorations: &_| {
             on_sets.decoration_changed(decoration, decorations, &known);
         };
-        let (all, on_decoration) = (Api::all(client.clone()), Arc::new(on_decoration));
-        let decorations = Cache::start_if_served(all, (), on_decoration, &health.optional());
+        let decorations = Cache::guarded(Api::all(client.clone()))
+            .if_served()
+            .start(on_decoration, &health.optional());
         let (on_sets, known) = (Arc::clone(set_triggers), sets.store.clone());
         let on_rules = Arc::clone(rule_triggers);
         let on_pod = move |pod: &Pod, pods: &_| {
@@ -222,12 +216,11 @@ impl Caches {
             on_rules.pod_changed(pod, pods);
             lifecycle.pod_changed(pod);
         };
-        let all = Api::all(client.clone());
-        let pods = Cache::start(all, config.clone(), (), Arc::new(on_pod), health);
+        let pods = Cache::of(Api::all(client.clone())).start(on_pod, health);
         let (on_rules, known) = (Arc::clone(rule_triggers), pods.store.clone());
         let on_rule = move |rule: &_, rules: &_| on_rules.rule_changed(rule, rules, &known);
         let all = Api::all(client.clone());
-        let rules = Cache::start_guarded(all, config, (), Arc::new(on_rule), health);
+        let rules = Cache::guarded(all).packed().start(on_rule, health);
         let caches = Self {
             sets,
             revisions,

@@ -178,7 +178,7 @@ impl MoodyPromises {
     }
 
     /// An effect reaches a pod: the status has recorded it as the one that a target of the job started
-    /// with. Where nobody got the answer, a target may be released again, even if its job is gone by now;
+    /// with. Where the answer was lost, a target may be released again, even if its job is gone by now;
     /// but none is operated that succeeded, was released, or whose job is gone.
     fn effect(&mut self, write: &Write<'_>) {
         let Write { body, old: pod, .. } = *write;

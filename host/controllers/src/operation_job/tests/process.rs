@@ -70,10 +70,9 @@ impl Process {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let health = Health::new(metrics.clone());
-        let (config, listener) = (watcher::Config::default(), Arc::clone(&triggers));
+        let listener = Arc::clone(&triggers);
         let on_pod = move |pod: &Pod, pods: &_| listener.pod_changed(pod, pods);
-        let all = Api::all(client.clone());
-        let pods = Cache::start(all, config.clone(), (), Arc::new(on_pod), &health);
+        let pods = Cache::of(Api::all(client.clone())).start(on_pod, &health);
         let (listener, targets) = (Arc::clone(&triggers), pods.store.clone());
         let existing = Arc::new(ExistingJobs::default());
         let exist = Arc::clone(&existing);
@@ -81,10 +80,8 @@ impl Process {
             exist.changed(job, jobs);
             listener.job_changed(job, jobs, &targets);
         };
-        let all = Api::all(client.clone());
-        let jobs = Cache::start(all, config.clone(), (), Arc::new(on_job), &health);
-        let all = Api::all(client.clone());
-        let nodes = Cache::start(all, config, (), Arc::new(|_, _| {}), &health);
+        let jobs = Cache::of(Api::all(client.clone())).start(on_job, &health);
+        let nodes = Cache::of(Api::all(client.clone())).start(|_, _| {}, &health);
         pods.ready().await;
         jobs.ready().await;
         let events = Events::new(&client, None);

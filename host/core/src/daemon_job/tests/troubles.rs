@@ -187,7 +187,7 @@ fn a_node_whose_pod_is_refused_quotes_the_event_that_says_why() {
             )
         );
     }
-    // The words stay, the time counts on, and nobody asks for them again.
+    // The words stay, the time counts on, and they are not read again.
     world.warning = None;
     world.now += 290;
     world.settle();

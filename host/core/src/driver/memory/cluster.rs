@@ -183,7 +183,7 @@ impl<S> Cluster<S> {
         self.late.get_or_insert_with(|| Late::new(&self.jobs));
     }
 
-    /// The cache of Jobs is told of so many changes, and that of the object of its status if there is one.
+    /// The cache of Jobs gets so many changes, and that of the object of its status if there is one.
     pub(crate) fn deliver(&mut self, changes: usize) {
         if changes > 0 {
             self.behind = None;

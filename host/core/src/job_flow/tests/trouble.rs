@@ -7,8 +7,10 @@ use operon_api::job_flow::Phase;
 use serde_json::{Value, json};
 
 use super::world::{START, World, step, step_with, template, time};
-use crate::driver::memory::Reconciles as _;
-use crate::{action::Failure, driver::Question};
+use crate::{
+    action::Failure,
+    driver::{Question, memory::Reconciles as _},
+};
 
 fn by_ref(name: &str, dependencies: &[&str]) -> Value {
     json!({"name": name, "dependencies": dependencies, "jobTemplateRef": "t"})
@@ -272,7 +274,7 @@ fn a_step_whose_pod_is_refused_quotes_the_event_that_says_why() {
         "step \"a\": Job \"flow-a\" can't progress: no pod of the Job has been created: exceeded quota: pods"
     );
     assert_eq!(world.asked.len(), 3, "again of the one that it names");
-    // The words stay, and nobody asks for them again.
+    // The words stay, and they are not read again.
     world.warning = None;
     world.now += 1_000_000;
     world.settle();

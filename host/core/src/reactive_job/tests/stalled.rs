@@ -10,8 +10,10 @@ use operon_api::{
 use serde_json::{Value, json};
 
 use super::world::{START, World, running, time};
-use crate::driver::memory::Reconciles as _;
-use crate::{action::Failure, driver::Question};
+use crate::{
+    action::Failure,
+    driver::{Question, memory::Reconciles as _},
+};
 
 /// A pod that has a node, and a container that waits.
 fn waiting(reason: &str, message: &str) -> Value {

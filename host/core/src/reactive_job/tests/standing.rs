@@ -14,8 +14,7 @@ use super::{
     triggers::{known, looking, unwatched},
     world::World,
 };
-use crate::driver::memory::Reconciles as _;
-use crate::{action::Failure, reactive_job::conclude::Conclusion};
+use crate::{action::Failure, driver::memory::Reconciles as _, reactive_job::conclude::Conclusion};
 
 /// The result of kstatus for an object of a kind that it does not know.
 fn kstatus(world: &World) -> &'static str {

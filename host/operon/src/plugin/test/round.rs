@@ -92,7 +92,7 @@ impl<'a> Script<'a> {
         let mut text = String::new();
         let answer = self.0.operate(place, seen).await;
         text.push_str(&self.performed("operate-target", place, answer, paint));
-        if self.is_processing(place) {
+        if self.is_processing(place) && !self.has_acted(place) {
             let report = self.0.progress(place, seen).await;
             text.push_str(&self.reported(place, report, paint));
         }
@@ -107,6 +107,11 @@ impl<'a> Script<'a> {
     fn is_processing(&self, place: usize) -> bool {
         let state = self.0.targets.get(place);
         state.is_some_and(|state| state.progress == OpsProgress::Processing)
+    }
+
+    fn has_acted(&self, place: usize) -> bool {
+        let state = self.0.targets.get(place);
+        state.is_some_and(|state| state.has_acted)
     }
 
     fn is_failed(&self, place: usize) -> bool {
@@ -149,8 +154,14 @@ impl<'a> Script<'a> {
             text.push_str(&shown(effect, &before, &self.0.world, paint));
         }
         match result {
-            Ok(()) => state.extra_info = operation.extra_info,
+            Ok(is_changed) => {
+                state.extra_info = operation.extra_info;
+                if !is_release {
+                    state.acted(is_changed);
+                }
+            }
             Err(failure) => {
+                state.has_acted = false;
                 let Failure { reason, message } = &failure;
                 let refused = paint.bad(&format!("refused: {reason}: {message}"));
                 // Writing to a String can't fail.

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) progress: OpsProgress,
     pub(super) failure: Option<Failure>,
     pub(super) recheck_after: Option<Duration>,
+    /// The last effects about it have changed something, and no report followed: one follows the next effects.
+    pub(super) has_acted: bool,
     /// The last effects about it were refused: its failure is that of the API server, and not of the action.
     pub(super) is_refused: bool,
     /// It has failed, and nothing is left to release.
@@ -101,6 +103,7 @@ impl<'a> Subject<'a> {
             progress: OpsProgress::Processing,
             failure: None,
             recheck_after: None,
+            has_acted: false,
             is_refused: false,
             is_released: false,
         });
@@ -224,7 +227,14 @@ impl<'a> Subject<'a> {
 }
 
 impl State {
+    /// Effects were performed. Unless the last ones had no report either, none follows effects that have changed
+    /// something: the action does not see them yet.
+    pub(super) fn acted(&mut self, is_changed: bool) {
+        self.has_acted = is_changed && !self.has_acted;
+    }
+
     pub(super) fn refuse(&mut self, error: ActionError) {
+        self.has_acted = false;
         self.is_refused = false;
         match error {
             ActionError::Retry(failure, after) => {

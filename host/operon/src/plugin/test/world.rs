@@ -107,7 +107,7 @@ impl World {
         self.cluster.objects()
     }
 
-    /// A pod disappears at once, as if its node's kubelet had confirmed its deletion.
+    /// A pod disappears immediately, as if its node's kubelet had confirmed its deletion.
     pub(super) fn remove_pod(&mut self, name: &str) {
         self.cluster.remove_pod(name);
     }
@@ -166,22 +166,55 @@ impl World {
         }
     }
 
-    /// Performs an operation about a target. The first effect that is refused ends it.
+    /// Performs an operation about a target; whether that has changed something, as far as the host knows. The first
+    /// effect that is refused ends it.
     pub(super) fn perform(
         &mut self,
         operation: &Operation,
         target: &Target,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let before = self.cluster.clone();
         let mut rest = Some(operation.clone());
-        let mut performed = Ok(());
-        while let (Ok(()), Some(operation)) = (&performed, rest) {
+        let mut performed = Ok(false);
+        while let (Ok(is_changed), Some(operation)) = (&performed, rest) {
+            let is_changed = *is_changed;
             let (one, after) = split(operation, target);
-            performed = self.perform_one(&one);
+            performed = self
+                .perform_one(&one)
+                .map(|()| is_changed || self.is_changed(&one, &before));
             rest = after;
         }
         self.count_generations(&before);
         performed
+    }
+
+    /// Whether an operation with at most one effect has changed something, as far as the host knows: it compares only a
+    /// pod that was edited.
+    fn is_changed(&self, operation: &Operation, before: &FakeCluster) -> bool {
+        let is_pod = |api_version: &str, kind: &str| (api_version, kind) == ("v1", "Pod");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        operation.effects.iter().any(|effect| {
+            let name = match effect {
+                Effect::Event { .. } => return false,
+                Effect::Patch { object, .. } if is_pod(&object.api_version, &object.kind) => {
+                    object.name.clone()
+                }
+                Effect::Apply(body) if is_pod(&text(&body["apiVersion"]), &text(&body["kind"])) => {
+                    text(&body["metadata"]["name"])
+                }
+                Effect::Patch { .. }
+                | Effect::Apply(_)
+                | Effect::Create(_)
+                | Effect::Delete { .. }
+                | Effect::Evict { .. } => return true,
+            };
+            let pod = |cluster: &FakeCluster| {
+                let mut pod = cluster.object("v1", "Pod", &name)?.clone();
+                pod["metadata"]["resourceVersion"] = Value::Null;
+                Some(pod)
+            };
+            pod(before) != pod(&self.cluster)
+        })
     }
 
     /// Performs an operation with at most one effect.

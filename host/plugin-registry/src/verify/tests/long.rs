@@ -18,6 +18,7 @@ fn refusal(bundle: String, verification: Verification, trust: &Trust) -> String 
     let signatures = Signatures {
         bundles: vec![bundle.into_bytes()],
         missing: "sign it".to_owned(),
+        left_out: None,
         incomplete: false,
     };
     let found = Found::signed_by_bytes(COMPONENT.to_vec(), signatures);

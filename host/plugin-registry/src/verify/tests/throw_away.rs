@@ -203,6 +203,7 @@ fn a_time_of_the_log_in_the_future_is_refused_only_for_now() {
         let signatures = Signatures {
             bundles: vec![bundle.into_bytes()],
             missing: String::new(),
+            left_out: None,
             incomplete: false,
         };
         let found = Found::signed_by_bytes(COMPONENT.to_vec(), signatures);

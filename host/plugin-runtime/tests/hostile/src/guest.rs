@@ -28,7 +28,7 @@ use bindings::{
     },
 };
 
-use crate::{careless, forbidden};
+use crate::{attempts, careless, forbidden};
 
 /// How the name of a target begins that the action wants to be asked about without pause.
 const RESTLESS: &str = "restless";
@@ -140,6 +140,8 @@ impl Guest for Hostile {
             "terminal" => return Err(ActionError::Terminal(failure())),
             "read-until-refused" => return Ok(read_until_refused()),
             "exit" => std::process::exit(3),
+            "exit-as-if-all-were-well" => std::process::exit(0),
+            "wasi-attempts" => return Ok(attempts::operate(&job)),
             "foreign-object" => return Ok(foreign_object()),
             "crooked-name" => return Ok(crooked_name()),
             _ => {}

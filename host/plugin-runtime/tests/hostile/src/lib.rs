@@ -5,6 +5,8 @@
 //! is nothing in it.
 
 #[cfg(target_family = "wasm")]
+mod attempts;
+#[cfg(target_family = "wasm")]
 mod careless;
 #[cfg(target_family = "wasm")]
 mod forbidden;

@@ -87,6 +87,9 @@ impl<'a> Run<'a> {
             let is_killed = run.round().await == Ended::Killed;
             if is_killed {
                 run.subject.targets = saved;
+                for state in &mut run.subject.targets {
+                    state.has_acted = false;
+                }
             }
             let waits = run.open().filter_map(|state| state.recheck_after).min();
             run.subject.world.pass(waits.unwrap_or_default());
@@ -196,16 +199,16 @@ impl<'a> Run<'a> {
                 return Ended::Done;
             }
         }
-        let extra_info = self.extra_info(place);
+        let (extra_info, has_acted) = (self.extra_info(place), self.has_acted(place));
         let answer = self.subject.operate(place, &seen).await;
         let mut ended = self.perform(number, place, answer);
         if mishap == Some(Mishap::Twice) && ended == Ended::Done {
-            self.restore(place, extra_info);
+            self.restore(place, extra_info, has_acted);
             seen = self.subject.look();
             let answer = self.subject.operate(place, &seen).await;
             ended = self.perform(number, place, answer);
         }
-        if ended != Ended::Done {
+        if ended != Ended::Done || self.has_acted(place) {
             return ended;
         }
         self.ask(place, &seen).await
@@ -213,11 +216,11 @@ impl<'a> Run<'a> {
 
     async fn ask(&mut self, place: usize, seen: &Arc<World>) -> Ended {
         let (number, seen) = self.begin(Function::Progress, place, seen);
-        let extra_info = self.extra_info(place);
+        let (extra_info, has_acted) = (self.extra_info(place), self.has_acted(place));
         let mishap = self.mishap(number);
         let times = if mishap == Some(Mishap::Twice) { 2 } else { 1 };
         for _ in 0..times {
-            self.restore(place, extra_info.clone());
+            self.restore(place, extra_info.clone(), has_acted);
             let report = self.subject.progress(place, &seen).await;
             self.reported(place, report);
         }
@@ -229,12 +232,12 @@ impl<'a> Run<'a> {
 
     async fn release(&mut self, place: usize, seen: &Arc<World>) -> Ended {
         let (number, seen) = self.begin(Function::Release, place, seen);
-        let extra_info = self.extra_info(place);
+        let (extra_info, has_acted) = (self.extra_info(place), self.has_acted(place));
         let answer = self.subject.release(place, &seen).await;
         let mut unfinished = waits_for(&answer);
         let mut ended = self.perform(number, place, answer);
         if self.mishap(number) == Some(Mishap::Twice) && ended == Ended::Done {
-            self.restore(place, extra_info);
+            self.restore(place, extra_info, has_acted);
             let seen = self.subject.look();
             let answer = self.subject.release(place, &seen).await;
             unfinished = waits_for(&answer);

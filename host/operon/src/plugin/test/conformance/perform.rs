@@ -92,9 +92,16 @@ impl Run<'_> {
         state.map_or_else(Default::default, |state| state.extra_info.clone())
     }
 
-    pub(super) fn restore(&mut self, place: usize, extra_info: Attributes) {
+    pub(super) fn has_acted(&self, place: usize) -> bool {
+        let state = self.subject.targets.get(place);
+        state.is_some_and(|state| state.has_acted)
+    }
+
+    /// What the host knew before a call that it repeats.
+    pub(super) fn restore(&mut self, place: usize, extra_info: Attributes, has_acted: bool) {
         if let Some(state) = self.subject.targets.get_mut(place) {
             state.extra_info = extra_info;
+            state.has_acted = has_acted;
         }
     }
 
@@ -131,7 +138,7 @@ impl Run<'_> {
         let target = self.subject.target(place, &before);
         let mut result = self.subject.world.perform(&operation, &target);
         self.check_writes(function, place, &before);
-        if let (Ok(()), Some(Mishap::Conflict(_))) = (&result, mishap) {
+        if let (Ok(_), Some(Mishap::Conflict(_))) = (&result, mishap) {
             let message = "the object has been modified; please apply your changes to the latest version and try again";
             result = Err(Failure::new("Conflict", message));
         }
@@ -142,10 +149,13 @@ impl Run<'_> {
             return Ended::Done;
         };
         match result {
-            Ok(()) => {
+            Ok(is_changed) => {
                 state.extra_info = operation.extra_info;
                 state.recheck_after = None;
                 state.is_refused = false;
+                if function == Some(Function::Operate) {
+                    state.acted(is_changed);
+                }
                 Ended::Done
             }
             Err(failure) => {
@@ -157,6 +167,7 @@ impl Run<'_> {
                 }
                 state.failure = Some(failure);
                 state.is_refused = true;
+                state.has_acted = false;
                 Ended::Refused
             }
         }

@@ -1,6 +1,8 @@
-//! Components that were mutated at random. Each is refused with a reason, or its calls end within their limits; and whatever
-//! it does, another action is called as before. `cargo xtask fuzz` tries many.
+//! Components that were mutated at random, and actions with random code. Each is refused with a reason, or its calls end
+//! within their limits; and whatever it does, another action is called as before. `cargo xtask fuzz` tries many.
 
+mod generated;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
@@ -12,7 +14,10 @@ use anyhow::{Context as _, Result, ensure};
 use operon_core::action::{Action, ActionError, ActionLoader as _, Limits};
 use operon_plugin_runtime::{ChildLimits, Loader, LoaderConfig};
 use serde_json::json;
-use support::{Question, annotate, config, hostile, load};
+use support::{
+    Question, annotate, config, hostile, load, number,
+    sections::{MODULE, joined, sections},
+};
 use wasm_mutate::WasmMutate;
 
 /// How many mutants are tried with all other tests.
@@ -24,12 +29,6 @@ const SOON: Duration = Duration::from_mins(1);
 
 /// The most bytes of a message: the limit of what is quoted, and words around it.
 const MESSAGE: usize = 1_200;
-
-/// Core modules, of the sections of a component.
-const MODULE: u8 = 1;
-
-/// What a component begins with.
-const HEADER: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mutated_component_is_refused_or_its_calls_end_within_their_limits() -> Result<()> {
@@ -49,23 +48,36 @@ async fn a_mutated_component_is_refused_or_its_calls_end_within_their_limits() -
     };
     let decent = load(&loader, annotate()?, &Limits::default()).await?;
     let mut ends = BTreeMap::<String, u64>::new();
+    let (began, mut longest) = (Instant::now(), (Duration::ZERO, first));
     for seed in first..first + count {
-        let mutant = mutant(seed).with_context(|| format!("mutant {seed}"))?;
+        let (kind, mutant) = mutant(seed).with_context(|| format!("mutant {seed}"))?;
         let started = Instant::now();
         let end = end_of(&loader, &mutant, &limits).await;
         let end = end.with_context(|| format!("mutant {seed}"))?;
         let took = started.elapsed();
         ensure!(took < SOON, "mutant {seed} took {took:?}: {end}");
-        *ends.entry(end).or_default() += 1;
+        longest = longest.max((took, seed));
+        *ends.entry(format!("{kind:<9}  {end}")).or_default() += 1;
         let question = Question::about("web-0");
         let answer = decent.operate_target(question.request()).await;
         ensure!(answer.is_ok(), "the call after mutant {seed}: {answer:?}");
     }
-    println!("{count} mutants from {first}:");
+    let (took, (long, seed)) = (began.elapsed().as_secs(), longest);
+    println!("{count} mutants from {first} in {took} s, the longest {long:.1?} (number {seed}):");
     for (end, count) in ends {
         println!("  {count:>6}  {end}");
     }
+    println!("  the host took {} MiB at most", peak()? >> 10);
     Ok(())
+}
+
+/// The most memory that this process has had, in KiB.
+fn peak() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.context("VmHWM")?.parse()?)
 }
 
 /// How a mutant ends, in words.
@@ -104,15 +116,19 @@ async fn calls(action: &dyn Action) -> [Option<ActionError>; 3] {
 }
 
 /// The mutant of this number: of one of two guests, its bytes changed anywhere, or one of its core modules changed so that
-/// it mostly stays valid.
-fn mutant(seed: u64) -> Result<Vec<u8>> {
+/// it mostly stays valid, or with random functions instead of its own.
+fn mutant(seed: u64) -> Result<(&'static str, Vec<u8>)> {
     let mut random = Random(seed);
     let guest = match random.below(2) {
         0 => annotate()?,
         _ => hostile()?,
     };
-    if random.below(4) == 0 {
-        return Ok(with_other_bytes(guest, &mut random));
+    let kind = random.below(8);
+    if kind < 2 {
+        return Ok(("bytes", with_other_bytes(guest, &mut random)));
+    }
+    if kind < 5 {
+        return Ok(("generated", generated::action(guest, &mut random)?));
     }
     let mut sections = sections(guest).context("a component of ours has sections")?;
     let modules: Vec<_> = (0..sections.len())
@@ -128,7 +144,7 @@ fn mutant(seed: u64) -> Result<Vec<u8>> {
             sections[place].1 = module;
         }
     }
-    Ok(component(guest, &sections))
+    Ok(("code", joined(guest, &sections)))
 }
 
 /// A few bytes changed, removed or repeated.
@@ -158,55 +174,6 @@ fn with_other_code(module: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     mutants.next()?.ok()
 }
 
-/// The sections of a component: the kind of each, and its content.
-fn sections(component: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
-    let mut rest = component.get(HEADER..)?;
-    let mut sections = Vec::new();
-    while let [kind, behind @ ..] = rest {
-        let (length, content) = number_at(behind)?;
-        sections.push((*kind, content.get(..length)?.to_vec()));
-        rest = content.get(length..)?;
-    }
-    Some(sections)
-}
-
-/// A component with these sections, and the header of another one.
-fn component(header: &[u8], sections: &[(u8, Vec<u8>)]) -> Vec<u8> {
-    let mut bytes = header[..HEADER].to_vec();
-    for (kind, content) in sections {
-        bytes.push(*kind);
-        let mut length = content.len();
-        while length > 0x7f {
-            bytes.push(0x80 | low_bits(length));
-            length >>= 7;
-        }
-        bytes.push(low_bits(length));
-        bytes.extend_from_slice(content);
-    }
-    bytes
-}
-
-/// The number in LEB128 at the beginning, and the bytes behind it.
-fn number_at(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let length = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
-    let (number, rest) = bytes.split_at_checked(length)?;
-    let bits = number.iter().rev();
-    Some((
-        bits.fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f)),
-        rest,
-    ))
-}
-
-fn low_bits(number: usize) -> u8 {
-    u8::try_from(number & 0x7f).unwrap_or_default()
-}
-
-fn number(variable: &str) -> Result<Option<u64>> {
-    let text = std::env::var(variable).ok();
-    let number = text.map(|text| text.parse().with_context(|| format!("{variable}={text}")));
-    number.transpose()
-}
-
 /// Numbers that look random, the same for the same seed (splitmix64).
 struct Random(u64);
 
@@ -229,6 +196,6 @@ fn a_component_is_the_same_when_its_sections_are_joined_again() -> Result<()> {
     let guest = hostile()?;
     let sections = sections(guest).context("sections")?;
     assert!(sections.iter().any(|(kind, _)| *kind == MODULE));
-    assert!(component(guest, &sections) == guest);
+    assert!(joined(guest, &sections) == guest);
     Ok(())
 }
