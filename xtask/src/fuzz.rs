@@ -10,7 +10,7 @@ use crate::tools;
 /// How many components, and which.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// How many mutated and generated components; each takes about 0.3 s
+    /// How many mutated components; each takes about 0.3 s
     #[arg(long, default_value_t = 10_000)]
     components: u64,
     /// The number of the first; a failure prints its own

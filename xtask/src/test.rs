@@ -65,7 +65,7 @@ const ALL: [Step; 9] = [
 ];
 
 /// How long faults are made here; the nightly run makes all.
-const FAULT_MINUTES: &str = "5";
+const FAULT_MINUTES: &str = "2";
 
 /// Components that tests load, by package.
 const COMPONENTS: [&str; 11] = [
