@@ -60,7 +60,6 @@ fn a_new_package_builds_into_a_component_that_a_host_loads_and_calls() -> Result
     for expected in [
         "  foo  operate-target: 1 effect\n",
         "      + metadata.annotations[\"example.com/mark-pod\"]: \"true\"\n",
-        "NotAnnotated: the annotation \"example.com/mark-pod\" is not there yet\n",
         "  foo  get-ops-progress: Succeeded\n",
         "  bar  operate-target: failed: PodNotFound: there is no pod \"bar\"\n",
         "UncaughtError: ValueError: no such thing",

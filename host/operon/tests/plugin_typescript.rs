@@ -54,7 +54,6 @@ round 1
   foo  operate-target: 1 effect
     patch Pod foo
       + metadata.annotations[\"example.com/mark-pod\"]: \"true\"
-  foo  get-ops-progress: Processing: NotAnnotated: the annotation \"example.com/mark-pod\" is not there yet
 
 round 2
   foo  operate-target: no effect
