@@ -240,10 +240,10 @@ async fn comes_to(observer: &Observer, expected: &State, patience: Duration) -> 
     }
 }
 
-/// Waits until nothing changes any more.
+/// Waits until nothing changes any more, and the garbage collector has nothing left to do.
 async fn settles(observer: &Observer) -> State {
     let (mut state, mut since) = (observer.state(), Instant::now());
-    while since.elapsed() < STEADY_FIRST {
+    while since.elapsed() < STEADY_FIRST || !observer.is_collected() {
         tokio::time::sleep(LOOK).await;
         let now = observer.state();
         if now != state {

@@ -66,6 +66,19 @@ impl Observer {
         let objects: Vec<_> = seen.objects.values().collect();
         normalised(&objects, seen.ever.values(), &self.world)
     }
+
+    /// Whether the garbage collector has removed what an object owned that is gone.
+    pub(crate) fn is_collected(&self) -> bool {
+        let seen = lock(&self.seen);
+        let is_gone = |uid: &str| seen.ever.contains_key(uid) && !seen.objects.contains_key(uid);
+        let owners = seen.objects.values().flat_map(|object| {
+            let owners = object["metadata"]["ownerReferences"].as_array();
+            owners.into_iter().flatten()
+        });
+        !owners
+            .filter_map(|owner| owner["uid"].as_str())
+            .any(is_gone)
+    }
 }
 
 fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {

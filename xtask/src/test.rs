@@ -46,13 +46,15 @@ enum Step {
     Chart,
     /// Stories on a real control plane, the host installed by its chart
     E2e,
-    /// Faults at some writes of every kind, for some minutes
+    /// Faults at some writes of every kind, for some minutes; only if it is named
     Faults,
     /// The demo
     Demo,
 }
 
-const ALL: [Step; 9] = [
+/// The steps that run if none is named. Faults are not among them: those that are made depend on how fast the machine is,
+/// so that two runs of one commit may differ. The nightly run makes all.
+const ALL: [Step; 8] = [
     Step::Format,
     Step::Lint,
     Step::Generated,
@@ -60,11 +62,10 @@ const ALL: [Step; 9] = [
     Step::Deny,
     Step::Chart,
     Step::E2e,
-    Step::Faults,
     Step::Demo,
 ];
 
-/// How long faults are made here; the nightly run makes all.
+/// How long the step makes faults.
 const FAULT_MINUTES: &str = "2";
 
 /// Components that tests load, by package.
