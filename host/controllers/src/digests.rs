@@ -12,7 +12,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
-use operon_core::action::PodView;
+use operon_core::{action::PodView, freshness::Stamp};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::store::Entry;
@@ -40,56 +40,33 @@ enum Form {
 impl Digests {
     /// A digest of a pod as a typed record holds it.
     pub(crate) fn typed(&self, pod: &Pod) -> u64 {
-        self.known_or(Form::Typed, pod, || {
-            digest(PodView {
-                resource_version: String::new(),
-                ..PodView::from(pod)
-            })
-        })
+        self.known_or(key_of(Form::Typed, pod), || typed(pod))
+    }
+
+    /// The same of a pod in a cache, which is unpacked only if its digest is not known.
+    pub(crate) fn typed_entry(&self, pod: &Entry<Pod>) -> u64 {
+        self.known_or(key_of_entry(Form::Typed, pod), || typed(&pod.peek()))
     }
 
     /// A digest of a whole object.
     pub(crate) fn whole<K: Resource + Clone + Serialize>(&self, object: &K) -> u64 {
-        self.known_or(Form::Whole, object, || {
-            let mut object = object.clone();
-            let version = object.meta_mut().resource_version.take();
-            object.meta_mut().managed_fields = None;
-            let mut hashing = Hashing::default();
-            match serde_json::to_writer(&mut hashing, &object) {
-                Ok(()) => hashing.0.finish(),
-                // No action can read it either.
-                Err(_) => digest((&object.meta().uid, version)),
-            }
-        })
+        self.known_or(key_of(Form::Whole, object), || whole(object))
     }
 
-    /// The same as [`Self::typed`] of a pod in a cache, which is unpacked only if its digest is not known.
-    pub(crate) fn typed_entry(&self, pod: &Entry<Pod>) -> u64 {
-        let known = self.known(Form::Typed, pod);
-        known.unwrap_or_else(|| self.typed(&pod.peek()))
-    }
-
-    /// The same as [`Self::whole`] of an object in a cache, which is unpacked only if its digest is not known.
+    /// The same of an object in a cache, which is unpacked only if its digest is not known.
     pub(crate) fn whole_entry<K>(&self, object: &Entry<K>) -> u64
     where
         K: Resource + Clone + Serialize + DeserializeOwned,
     {
-        let known = self.known(Form::Whole, object);
-        known.unwrap_or_else(|| self.whole(&*object.peek()))
+        let key = key_of_entry(Form::Whole, object);
+        self.known_or(key, || whole(&*object.peek()))
     }
 
-    fn known<K>(&self, form: Form, entry: &Entry<K>) -> Option<u64> {
-        let (uid, version) = entry.identity()?;
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(digest((form, uid, version.to_string())))
-    }
-
-    fn known_or(&self, form: Form, object: &impl Resource, compute: impl FnOnce() -> u64) -> u64 {
-        let metadata = object.meta();
-        let (Some(uid), Some(version)) = (&metadata.uid, &metadata.resource_version) else {
+    /// The digest of this key; without a key it is computed each time.
+    fn known_or(&self, key: Option<u64>, compute: impl FnOnce() -> u64) -> u64 {
+        let Some(key) = key else {
             return compute();
         };
-        let key = digest((form, uid, version));
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().get(key);
         known.unwrap_or_else(|| {
@@ -97,6 +74,43 @@ impl Digests {
             lock().insert(key, value);
             value
         })
+    }
+}
+
+/// The key of a version of an object.
+fn key_of(form: Form, object: &impl Resource) -> Option<u64> {
+    let metadata = object.meta();
+    let version = metadata.resource_version.as_deref();
+    key(form, metadata.uid.as_deref(), version)
+}
+
+/// The same of an object in a cache, where its version is a number.
+fn key_of_entry<K>(form: Form, entry: &Entry<K>) -> Option<u64> {
+    let Stamp { uid, version } = entry.stamp();
+    let version = (version > 0).then(|| version.to_string());
+    key(form, uid, version.as_deref())
+}
+
+fn key(form: Form, uid: Option<&str>, version: Option<&str>) -> Option<u64> {
+    Some(digest((form, uid?, version?)))
+}
+
+fn typed(pod: &Pod) -> u64 {
+    digest(PodView {
+        resource_version: String::new(),
+        ..PodView::from(pod)
+    })
+}
+
+fn whole<K: Resource + Clone + Serialize>(object: &K) -> u64 {
+    let mut object = object.clone();
+    let version = object.meta_mut().resource_version.take();
+    object.meta_mut().managed_fields = None;
+    let mut hashing = Hashing::default();
+    match serde_json::to_writer(&mut hashing, &object) {
+        Ok(()) => hashing.0.finish(),
+        // No action can read it either.
+        Err(_) => digest((&object.meta().uid, version)),
     }
 }
 
@@ -142,9 +156,11 @@ impl io::Write for Hashing {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher::Event;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::store::Writer;
 
     fn pod(version: &str, edit: impl FnOnce(&mut Value)) -> Pod {
         let mut pod = json!({
@@ -218,12 +234,15 @@ mod tests {
             let pod = pod(version, |pod| {
                 pod["metadata"]["labels"]["app"] = json!(version);
             });
-            let entry = Entry::new(pod.clone());
-            let known = (
-                digests.known(Form::Typed, &entry),
-                digests.known(Form::Whole, &entry),
-            );
-            assert_eq!(known, (None, None), "{version}");
+            let mut writer = Writer::<Pod>::default();
+            writer.apply_watcher_event(&Event::Apply(pod.clone()));
+            let entry = writer.as_reader().entry(None, "a").expect("the pod");
+            let known = |form| {
+                let key = key_of_entry(form, &entry)?;
+                digests.0.lock().expect("no panic").get(key)
+            };
+            let both = (known(Form::Typed), known(Form::Whole));
+            assert_eq!(both, (None, None), "{version}");
             // The second time the digests are known.
             for _ in 0..2 {
                 assert_eq!(
@@ -237,7 +256,7 @@ mod tests {
                     "{version}"
                 );
             }
-            let is_known = digests.known(Form::Whole, &entry).is_some();
+            let is_known = known(Form::Whole).is_some();
             assert_eq!(is_known, version != "not a number", "{version}");
         }
     }

@@ -55,7 +55,7 @@ impl Labels {
 }
 
 impl<K: Resource> Entry<K> {
-    pub(crate) fn new(object: K) -> Self {
+    pub(super) fn new(object: K) -> Self {
         let labels = object
             .labels()
             .iter()
@@ -110,19 +110,14 @@ impl<K> Entry<K> {
         self.uid.as_deref()
     }
 
-    /// The object's uid, and its version as a number; none if one of them is missing or no number.
-    pub(crate) fn identity(&self) -> Option<(&str, u128)> {
-        let version = (self.version > 0).then_some(self.version);
-        self.uid.as_deref().zip(version)
-    }
-
     /// Whether the object has a deletion timestamp.
     pub fn is_being_deleted(&self) -> bool {
         self.is_being_deleted
     }
 
-    /// Which object it is, and its version as a number: the API server's versions of one kind are ordered that way.
-    pub(super) fn stamp(&self) -> Stamp<Option<&str>, u128> {
+    /// Which object it is, and its version as a number: the API server's versions of one kind are ordered that way. A
+    /// version that is missing, or no number, is 0.
+    pub(crate) fn stamp(&self) -> Stamp<Option<&str>, u128> {
         Stamp {
             uid: self.uid.as_deref(),
             version: self.version,
