@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    hash::{DefaultHasher, Hash, Hasher as _},
     sync::Arc,
 };
 
@@ -15,6 +14,8 @@ use operon_api::{
     operation_job::{Progress, TargetDetail},
 };
 use operon_core::operation_job::RELEASED;
+
+use crate::digests::digest;
 
 /// Something that leads from an object to targets of its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,9 +39,7 @@ struct Fingerprint(u64);
 
 impl From<Key<'_>> for Fingerprint {
     fn from(key: Key<'_>) -> Self {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        Self(hasher.finish())
+        Self(digest(key))
     }
 }
 
@@ -64,8 +63,7 @@ pub(crate) struct TargetIndex {
 #[derive(Default)]
 struct Namespace {
     jobs: HashMap<Arc<str>, Entry>,
-    /// Each key with the names of a job and of its target.
-    keys: BTreeSet<(Fingerprint, Arc<str>, Arc<str>)>,
+    places: Places,
 }
 
 /// An unfinished job.
@@ -91,6 +89,9 @@ impl Target {
     }
 }
 
+/// Each key with the names of a job and of its target.
+type Places = BTreeSet<(Fingerprint, Arc<str>, Arc<str>)>;
+
 /// What of a pod leads to the target.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PodFacts(Vec<Fingerprint>);
@@ -115,10 +116,16 @@ impl TargetIndex {
         let new = entry.iter().flat_map(|entry| &entry.targets);
         for (name, target) in new {
             let old = old.as_mut().and_then(|targets| targets.remove(name));
-            known.replace(&job, name, &old.unwrap_or_default(), target);
+            replace(
+                &mut known.places,
+                &job,
+                name,
+                &old.unwrap_or_default(),
+                target,
+            );
         }
         for (name, target) in old.into_iter().flatten() {
-            known.replace(&job, &name, &target, &Target::default());
+            replace(&mut known.places, &job, &name, &target, &Target::default());
         }
         if let Some(entry) = entry {
             known.jobs.insert(job, entry);
@@ -147,16 +154,14 @@ impl TargetIndex {
         };
         let PodFacts(keys) = facts.unwrap_or_default();
         for job in known.started(pod) {
-            let entry = known.jobs.get_mut(&job);
+            let Namespace { jobs, places } = &mut *known;
+            let entry = jobs.get_mut(&job);
             let Some(target) = entry.and_then(|entry| entry.targets.get_mut(pod)) else {
                 continue;
             };
-            let new = Target {
-                pod_keys: keys.clone(),
-                ..target.clone()
-            };
-            let old = std::mem::replace(target, new.clone());
-            known.replace(&job, &pod.into(), &old, &new);
+            let old = target.clone();
+            target.pod_keys.clone_from(&keys);
+            replace(places, &job, &pod.into(), &old, target);
         }
     }
 
@@ -205,7 +210,7 @@ impl Namespace {
     fn places(&self, key: Key<'_>) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         let key = Fingerprint::from(key);
         let first = (key, Arc::from(""), Arc::from(""));
-        let places = self.keys.range(first..);
+        let places = self.places.range(first..);
         places
             .take_while(move |(found, ..)| *found == key)
             .map(|(_, job, target)| (job, target))
@@ -222,17 +227,17 @@ impl Namespace {
         };
         jobs.filter(has_started).cloned().collect()
     }
+}
 
-    /// The keys of a target are others now.
-    fn replace(&mut self, job: &Arc<str>, target: &Arc<str>, old: &Target, new: &Target) {
-        let place = |key| (key, Arc::clone(job), Arc::clone(target));
-        let is_in = |target: &Target, key| target.all_keys().any(|other| other == key);
-        for key in old.all_keys().filter(|key| !is_in(new, *key)) {
-            self.keys.remove(&place(key));
-        }
-        for key in new.all_keys().filter(|key| !is_in(old, *key)) {
-            self.keys.insert(place(key));
-        }
+/// The keys of a target are others now.
+fn replace(places: &mut Places, job: &Arc<str>, target: &Arc<str>, old: &Target, new: &Target) {
+    let place = |key| (key, Arc::clone(job), Arc::clone(target));
+    let is_in = |target: &Target, key| target.all_keys().any(|other| other == key);
+    for key in old.all_keys().filter(|key| !is_in(new, *key)) {
+        places.remove(&place(key));
+    }
+    for key in new.all_keys().filter(|key| !is_in(old, *key)) {
+        places.insert(place(key));
     }
 }
 
