@@ -64,7 +64,7 @@ struct Turns<T> {
 
 /// Something that others wait in, until they leave.
 trait Queue: Default {
-    /// Removes the one whose turn it is.
+    /// Removes the one that has its turn.
     fn next(&mut self) -> Option<Sender<Place>>;
 
     /// Whether all have left.
@@ -221,7 +221,7 @@ impl<T: Queue> Turns<T> {
         self.waiting.entry(name.to_owned()).or_default()
     }
 
-    /// Whose turn it is, of those that may have one.
+    /// The one that has its turn, of those that may have one.
     fn first(&mut self, may: impl Fn(&str, &T) -> bool) -> Option<String> {
         let Self { order, waiting } = self;
         waiting.retain(|_, queue| !queue.is_left());

@@ -57,9 +57,8 @@ impl<'p> Pass<'p> {
         cause: CallCause,
         recorder: &Arc<Recorder>,
     ) -> Call {
-        let target = self.target(plan);
-        let pod = self.observed.pods.get(&plan.detail.name);
-        let pod = pod.filter(|_| target.pod.is_some());
+        let pod = self.observed.own_pod(&plan.detail);
+        let target = self.target(plan, pod.as_deref());
         let subject = pod.as_ref().map_or_else(
             || self.observed.job.object_ref(&()),
             |pod| pod.object_ref(&()),
@@ -93,7 +92,7 @@ impl<'p> Pass<'p> {
     /// The target as the action sees it, with the version of the action in its digest.
     pub(super) fn seen(&self, plan: &TargetPlan) -> Seen {
         let detail = &plan.detail;
-        let pod = self.pod(plan);
+        let pod = self.observed.own_pod(detail);
         let declared = &self.loaded.watch.declared;
         let value = pod.as_ref().map(|pod| declared.digests.typed(pod));
         let deadline = self.observed.job.spec.active_deadline_seconds;
@@ -113,13 +112,6 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// The pod of a target: the one with the recorded uid, or none.
-    fn pod(&self, plan: &TargetPlan) -> Option<Arc<Pod>> {
-        let uid = plan.detail.pod_uid.as_ref()?;
-        let pod = self.observed.pods.get(&plan.detail.name);
-        pod.filter(|pod| pod.metadata.uid.as_ref() == Some(uid))
-    }
-
     /// The containers that the job names of a target.
     fn named(&self, plan: &TargetPlan) -> Option<&Vec<String>> {
         let job = self.observed.job;
@@ -130,10 +122,10 @@ impl<'p> Pass<'p> {
             .or_else(|| selector.and_then(|selector| selector.containers.as_ref()))
     }
 
-    /// The target as the action sees it.
-    fn target(&self, plan: &TargetPlan) -> Target {
+    /// The target as the action sees it, and its pod.
+    fn target(&self, plan: &TargetPlan, pod: Option<&Pod>) -> Target {
         let detail = &plan.detail;
-        let pod = self.pod(plan).map(|pod| PodView::from(&*pod));
+        let pod = pod.map(PodView::from);
         let named = self.named(plan).cloned();
         let containers = named.filter(|names| !names.is_empty()).unwrap_or_else(|| {
             let all = pod.iter().flat_map(|pod| &pod.containers);

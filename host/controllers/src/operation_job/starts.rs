@@ -161,9 +161,10 @@ impl OperationJobs {
         if is_limited(observed.job)
             && let Plan::Run(run) = plan(observed, &availability)
         {
-            let names: Vec<_> = run.starting().map(|pod| pod.name).collect();
-            let pods = names.iter().filter_map(|name| observed.pods.get(name));
-            let pods: Vec<_> = pods.collect();
+            let pods = run.starting();
+            let pods: Vec<_> = pods
+                .filter_map(|pod| observed.pods.get(&pod.name))
+                .collect();
             if !pods.is_empty() {
                 availability = self.availability(observed, &pods).await;
             }

@@ -1,6 +1,5 @@
 //! The loop as it ships, with a controller that does nothing but remember.
 
-use crate::store::Writer;
 use futures::channel::mpsc::unbounded;
 use kube::runtime::watcher;
 use operon_api::JobFlow;
@@ -13,6 +12,7 @@ use crate::{
     events::Events,
     fake::{self, eventually},
     metrics::Metrics,
+    store::Writer,
 };
 
 /// Reconciles each flow but one.

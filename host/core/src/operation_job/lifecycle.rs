@@ -9,9 +9,8 @@
 
 mod service;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use operon_api::{OperationJob, keys, operation_job::Progress, operation_job::TargetDetail};
 
@@ -91,7 +90,7 @@ pub(super) fn step_of_started(
         return (TargetStep::Await(waits), None);
     }
     let service = Service::of(observed.job, observed.lifecycle);
-    let pod = own_pod(observed, detail);
+    let pod = observed.own_pod(detail);
     let has_begun = pod.as_deref().is_some_and(|pod| service.has_begun(pod));
     if removes || !(is_wanted || has_begun) {
         return (TargetStep::Operate, None);
@@ -109,7 +108,7 @@ pub(super) fn step_of_started(
 /// The step of a target whose action has succeeded.
 pub(super) fn step_of_operated(observed: &Observed<'_>, detail: &TargetDetail) -> TargetStep {
     let service = Service::of(observed.job, observed.lifecycle);
-    let pod = own_pod(observed, detail);
+    let pod = observed.own_pod(detail);
     match pod.and_then(|pod| service.returning(&pod)) {
         Some(waits) if observed.lifecycle.is_enabled => TargetStep::Wait(waits),
         Some(_) => TargetStep::Wait(not_enabled()),
@@ -130,14 +129,14 @@ pub(super) fn write(
     let is_operated = is_operated(detail);
     match step {
         TargetStep::Wait(_) if !is_operated => {
-            let pod = own_pod(observed, detail)?;
+            let pod = observed.own_pod(detail)?;
             match service.turn(&pod, observed.now) {
                 Turn::Begin(begin, _) => Some(begin),
                 Turn::Act | Turn::Wait(..) => None,
             }
         }
         TargetStep::Wait(_) | TargetStep::Succeed | TargetStep::Fail(_) => {
-            let pod = own_pod(observed, detail)?;
+            let pod = observed.own_pod(detail)?;
             service.give_back(&pod, is_operated)
         }
         TargetStep::Keep
@@ -153,7 +152,7 @@ pub(super) fn serves_on(observed: &Observed<'_>, detail: &TargetDetail) -> Optio
     if !observed.lifecycle.is_wanted {
         return None;
     }
-    let pod = own_pod(observed, detail)?;
+    let pod = observed.own_pod(detail)?;
     let pod = &*pod;
     let name = pod.name_any();
     if !takes_part(pod) {
@@ -185,13 +184,6 @@ pub(super) fn events(observed: &Observed<'_>, run: &TargetPlans) -> Vec<JobEvent
         })
     });
     starts.collect()
-}
-
-/// The pod with which the target started.
-fn own_pod(observed: &Observed<'_>, detail: &TargetDetail) -> Option<Arc<Pod>> {
-    let uid = detail.pod_uid.as_ref()?;
-    let pod = observed.pods.get(&detail.name);
-    pod.filter(|pod| pod.metadata.uid.as_ref() == Some(uid))
 }
 
 fn pod_gone(job: &OperationJob, detail: &TargetDetail) -> Failure {

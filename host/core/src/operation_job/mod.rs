@@ -28,7 +28,10 @@ pub mod turns;
 use std::{collections::HashMap, hash::BuildHasher, sync::Arc, time::Duration};
 
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use operon_api::{OperationJob, operation_job::Progress};
+use operon_api::{
+    OperationJob,
+    operation_job::{Progress, TargetDetail},
+};
 
 pub use self::suspension::Suspended;
 use self::{lifecycle::Lifecycle, parameters::Parameters};
@@ -57,6 +60,15 @@ pub struct Observed<'a> {
     pub blocked: Duration,
     /// The clock at the start of the reconcile, in whole seconds.
     pub now: Timestamp,
+}
+
+impl Observed<'_> {
+    /// The pod with which a target started, if it exists.
+    pub fn own_pod(&self, detail: &TargetDetail) -> Option<Arc<Pod>> {
+        let uid = detail.pod_uid.as_ref()?;
+        let pod = self.pods.get(&detail.name);
+        pod.filter(|pod| pod.metadata.uid.as_ref() == Some(uid))
+    }
 }
 
 /// The pods that have the name of a target, as they are at the start of a reconcile.
