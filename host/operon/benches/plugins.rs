@@ -22,6 +22,7 @@ use operon_plugin_registry::oci::{PullRequest, Puller, PullerConfig};
 use operon_plugin_runtime::{ChildLimits, Loader, LoaderConfig};
 use support::{
     Question, annotate, annotate_in_python, annotate_in_typescript, config, hostile, load,
+    memory_kib,
 };
 
 /// The argument with which this program measures the memory of idle plugins, in a process of its own.
@@ -291,20 +292,13 @@ async fn idle_plugins(folder: &Path, plugins: u32) -> Result<()> {
         let component = fs::read(file(folder, number))?;
         actions.push(load(&loader, &component, &Limits::default()).await?);
         if number == 0 {
-            before = resident_kib()?;
+            before = memory_kib("VmRSS")?;
         }
     }
-    let added = resident_kib()?.saturating_sub(before);
+    let added = memory_kib("VmRSS")?.saturating_sub(before);
     black_box(&actions);
     println!("{}", added / u64::from(plugins));
     Ok(())
-}
-
-fn resident_kib() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let value = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(value.context("no VmRSS")?.parse()?)
 }
 
 /// Pulls of a component from a registry on this machine, without a cache.

@@ -99,16 +99,7 @@ impl Drop for Host {
 /// A component that takes long to compile, and little memory: many functions in each of which much is
 /// alive at the same time.
 fn heavy() -> Result<Vec<u8>> {
-    use std::fmt::Write as _;
-    let mut body = String::new();
-    for number in 0..6_000 {
-        let (left, right, local) = (number % 397, (number * 7 + 3) % 397, (number * 13) % 397);
-        write!(
-            body,
-            "(if (local.get {left}) (then (local.set {local}
-                (i32.add (local.get {right}) (i32.load (local.get {left}))))))"
-        )?;
-    }
+    let body = support::entangled(6_000, 397);
     let locals = "(local i32) ".repeat(400);
     let functions = format!("(func {locals} {body})").repeat(40);
     let handler =

@@ -13,7 +13,7 @@ use operon_core::action::{Action, ActionError, ActionLoader as _, Limits};
 use operon_plugin_runtime::{ChildLimits, Loader, LoaderConfig};
 use serde_json::json;
 use support::{
-    Question, annotate, config, hostile, load, number,
+    Question, annotate, config, hostile, load, memory_kib, number,
     sections::{MODULE, joined, sections},
 };
 use wasm_mutate::WasmMutate;
@@ -65,17 +65,8 @@ async fn a_mutated_component_is_refused_or_its_calls_end_within_their_limits() -
     for (end, count) in ends {
         println!("  {count:>6}  {end}");
     }
-    println!("  the host took {} MiB at most", peak()? >> 10);
+    println!("  the host took {} MiB at most", memory_kib("VmHWM")? >> 10);
     Ok(())
-}
-
-/// The most memory that this process has had, in KiB.
-fn peak() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let mut lines = status.lines();
-    let line = lines.find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.context("VmHWM")?.parse()?)
 }
 
 /// How a mutant ends, in words.

@@ -1,5 +1,5 @@
 //! A secret of one action, and another action that looks for it wherever a component can look. Both share the only
-//! place for a call that there is, so that each call gets the memories, the tables and the stack of the one before.
+//! place for a call that there is, so that each call gets the memories, the tables and the stack of the previous call.
 
 use std::{
     fmt::Write as _,

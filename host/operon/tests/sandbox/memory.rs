@@ -30,12 +30,12 @@ async fn memories_and_tables_grow_up_to_their_limits_in_sum() -> Result<()> {
         (loop $wrong (br_if $wrong (i32.lt_u (i32.add (table.size $a) (table.size $b)) (i32.const {}))))",
         ENTRIES - 100
     );
-    let at_once = "
+    let too_large = "
         (loop $wrong (br_if $wrong (i32.ne (memory.grow (i32.const -1)) (i32.const -1))))
         (loop $wrong (br_if $wrong (i32.ne (memory.grow (i32.const 65535)) (i32.const -1))))
         (loop $wrong (br_if $wrong (i32.ne (table.grow $a (ref.null func) (i32.const -1)) (i32.const -1))))";
     let items = format!("{memories} {tables}");
-    for operate in [pages.as_str(), &entries, at_once] {
+    for operate in [pages.as_str(), &entries, too_large] {
         let crafted = Crafted {
             items: &items,
             operate,

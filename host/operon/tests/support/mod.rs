@@ -97,21 +97,39 @@ pub(crate) fn number(variable: &str) -> Result<Option<u64>> {
 /// A small component that takes long to compile: one function in which all values are live at the same
 /// time.
 pub(crate) fn heavy() -> Result<Vec<u8>> {
-    use std::fmt::Write as _;
-    let mut body = String::new();
-    for number in 0..40_000 {
-        let (left, right, local) = (number % 997, (number * 7 + 3) % 997, (number * 13) % 997);
-        write!(
-            body,
-            "(if (local.get {left}) (then (local.set {local}
-                (i32.add (local.get {right}) (i32.load (local.get {left}))))))"
-        )?;
-    }
     let text = format!(
-        "(component (core module (memory 1) (func {} {body})))",
-        "(local i32) ".repeat(1001)
+        "(component (core module (memory 1) (func {} {})))",
+        "(local i32) ".repeat(1001),
+        entangled(40_000, 997)
     );
     wat::parse_str(text).context("heavy component")
+}
+
+/// So many statements in which the values of so many locals depend on each other.
+pub(crate) fn entangled(statements: u32, locals: u32) -> String {
+    let statement = |number: u32| {
+        let [left, right, local] = [number, number * 7 + 3, number * 13].map(|n| n % locals);
+        format!(
+            "(if (local.get {left}) (then (local.set {local}
+                (i32.add (local.get {right}) (i32.load (local.get {left}))))))"
+        )
+    };
+    (0..statements).map(statement).collect()
+}
+
+/// A figure of this process's memory in KiB, by its name in `/proc/self/status`: `VmRSS`, `VmHWM`.
+pub(crate) fn memory_kib(name: &str) -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let of_line = |line: &str| {
+        line.strip_prefix(name)?
+            .strip_prefix(':')
+            .map(str::to_owned)
+    };
+    let line = status.lines().find_map(of_line);
+    let number = line
+        .as_deref()
+        .and_then(|line| line.split_whitespace().next());
+    Ok(number.with_context(|| name.to_owned())?.parse()?)
 }
 
 /// Remembers how calls ended and where code came from.
