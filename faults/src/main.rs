@@ -48,7 +48,7 @@ struct Arguments {
     /// At so many writes, chosen by the seed [default: all]
     #[arg(long)]
     points: Option<usize>,
-    /// For about so long
+    /// About how long, in minutes
     #[arg(long)]
     minutes: Option<u64>,
     /// No faults: one host and random load for these minutes, and what the host holds
@@ -162,10 +162,9 @@ async fn faults(arguments: Arguments) -> Result<bool> {
         let course = contained(Box::pin(run(*scenario, None, None))).await;
         let course = course.with_context(|| format!("{} without a fault", scenario.name()))?;
         println!("{}: {} writes", scenario.name(), course.writes.len());
-        Ok((*scenario, course))
+        anyhow::Ok((*scenario, course))
     });
-    let courses = futures::future::try_join_all(first).await;
-    let courses: Arc<[(Scenario, Course)]> = courses.map_err(|error: anyhow::Error| error)?.into();
+    let courses: Arc<[_]> = futures::future::try_join_all(first).await?.into();
     if arguments.show {
         show(&courses);
     }

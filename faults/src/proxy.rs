@@ -56,7 +56,7 @@ pub(crate) struct Strike {
     pub(crate) watch: String,
 }
 
-/// Asks for the death of the host; is told when it is dead.
+/// Asks for the death of the host; an answer comes when it is dead.
 pub(crate) type Kill = oneshot::Sender<()>;
 
 /// A proxy; it ends when this is dropped.
@@ -243,7 +243,9 @@ impl Shared {
     /// Waits until the host is dead.
     async fn kill<T>(&self) -> Result<T> {
         let (done, is_dead) = oneshot::channel();
-        self.kills.send(done).context("nobody kills hosts")?;
+        self.kills
+            .send(done)
+            .context("nothing kills hosts any more")?;
         is_dead.await.context("the host was not killed")?;
         bail!("the host is dead")
     }

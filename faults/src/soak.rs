@@ -36,7 +36,7 @@ struct Sample {
     files: usize,
 }
 
-/// Loads a host for so long.
+/// Loads a host for this long.
 pub(crate) async fn soak(length: Duration, seed: u64) -> Result<()> {
     let mut grown = Ok(());
     story_named("soak", async |world: &World| {
