@@ -20,7 +20,8 @@ use kube::runtime::reflector::ObjectRef;
 use operon_api::operation_job::Progress;
 use operon_core::{
     action::{
-        ActionError, ClusterView, Effect, Failure, JobView, Operation, OpsProgress, Request, Target,
+        ActionError, Admit, ClusterView, Effect, Failure, JobView, Operation, OpsProgress, Request,
+        Target,
     },
     operation_job::{
         conclude::Answer,
@@ -191,7 +192,8 @@ impl Call {
         let (restraint, plugin) = (&loaded.restraint, &loaded.plugin);
         let target = format!("{} {}", self.job.uid, self.target.name);
         let admitted = restraint.admit(plugin, &target, last.as_ref())?;
-        let answer = self.operate().await;
+        let admit = || admitted.again(plugin, last.as_ref());
+        let answer = self.operate(&admit).await;
         match &answer {
             Err(Ended::Stopped) => drop(admitted),
             Err(Ended::Failed(ActionError::Plugin(fault)))
@@ -204,10 +206,14 @@ impl Call {
         answer
     }
 
-    async fn operate(&mut self) -> Result<Answer, Ended> {
+    async fn operate(&mut self, admit: Admit<'_>) -> Result<Answer, Ended> {
         let loaded = Arc::clone(&self.loaded);
+        let request = Request {
+            admit: Some(admit),
+            ..self.request()
+        };
         let operation = self
-            .computing(loaded.action.operate_target(self.request()))
+            .computing(loaded.action.operate_target(request))
             .await?;
         if self.job.dry_run {
             return self.try_out(operation).await;
@@ -324,6 +330,7 @@ impl Call {
             target: &self.target,
             job: &self.job,
             cluster: Arc::clone(&self.view),
+            admit: None,
         }
     }
 

@@ -2,7 +2,10 @@
 //! core's; this is their memory, of one loaded component. It is a cache: a component that is loaded again starts anew.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,18 +56,29 @@ impl Restraint {
         target: &'r str,
         last: Option<&Failure>,
     ) -> Result<Admitted<'r>, ActionError> {
-        let mut breaker = self.breaker();
-        if let Err(wait) = breaker.admit(target, self.began.elapsed()) {
-            let fault = breaker.aside().cloned();
-            let fault = fault.unwrap_or_else(|| Failure::new("PluginTrapped", ""));
-            let why = suspended(plugin, &fault, last);
-            return Err(ActionError::Retry(why, Some(wait)));
-        }
+        self.may_begin(plugin, target, last)?;
         Ok(Admitted {
             restraint: self,
             target,
             has_ended: false,
+            is_refused: AtomicBool::new(false),
         })
+    }
+
+    fn may_begin(
+        &self,
+        plugin: &str,
+        target: &str,
+        last: Option<&Failure>,
+    ) -> Result<(), ActionError> {
+        let mut breaker = self.breaker();
+        let Err(wait) = breaker.admit(target, self.began.elapsed()) else {
+            return Ok(());
+        };
+        let fault = breaker.aside().cloned();
+        let fault = fault.unwrap_or_else(|| Failure::new("PluginTrapped", ""));
+        let why = suspended(plugin, &fault, last);
+        Err(ActionError::Retry(why, Some(wait)))
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -99,11 +113,27 @@ pub(crate) struct Admitted<'r> {
     restraint: &'r Restraint,
     target: &'r str,
     has_ended: bool,
+    /// It was refused when it had waited for its place.
+    is_refused: AtomicBool,
 }
 
 impl Admitted<'_> {
-    /// The call ended, with this fault if it had one.
+    /// Whether the call may still begin after it has waited for its place: calls of other targets may have ended
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// The action has been set aside, and the target waits.
+    pub(crate) fn again(&self, plugin: &str, last: Option<&Failure>) -> Result<(), ActionError> {
+        let answer = self.restraint.may_begin(plugin, self.target, last);
+        self.is_refused.store(answer.is_err(), Ordering::Relaxed);
+        answer
+    }
+
+    /// The call ended, with this fault if it had one. One that was refused says nothing about the action.
     pub(crate) fn ended(mut self, fault: Option<&Failure>) {
+        if *self.is_refused.get_mut() {
+            return;
+        }
         self.has_ended = true;
         let now = self.restraint.began.elapsed();
         let has_changed = self.restraint.breaker().ended(self.target, fault, now);

@@ -113,7 +113,13 @@ pub struct Request<'a> {
     pub job: &'a JobView,
     /// What it may read.
     pub cluster: Arc<dyn ClusterView>,
+    /// Whether the call may begin. An implementation that lets calls wait asks when the wait is over; the error is then
+    /// the answer.
+    pub admit: Option<Admit<'a>>,
 }
+
+/// Decides whether a call that has waited may still begin.
+pub type Admit<'a> = &'a (dyn Fn() -> Result<(), ActionError> + Send + Sync);
 
 /// How much one call of an action may use.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,12 +3,15 @@
 mod support;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use operon_core::action::{Action, Limits, Request};
+use operon_core::action::{Action, ActionError, Failure, Limits, Request};
 use operon_plugin_runtime::{Loader, LoaderConfig};
 use support::{CountingCluster, Question, config, hostile, limits, load, load_as};
 use tokio::task::JoinSet;
@@ -110,6 +113,43 @@ async fn an_action_whose_calls_never_end_leaves_others_their_room_and_can_releas
     assert!(looping.release_target(ending.request()).await.is_ok());
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_has_waited_for_its_place_begins_only_if_it_still_may() -> Result<()> {
+    // One call of an action at a time.
+    let loader = Loader::new(config())?;
+    let slow = Limits {
+        call_timeout: Duration::from_millis(300),
+        ..limits()
+    };
+    let action = load(&loader, hostile()?, &slow).await?;
+    let mut before = loops(&action, "job", 1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let has_asked = AtomicBool::new(false);
+    let refuse = || {
+        has_asked.store(true, Ordering::Relaxed);
+        Err(ActionError::Retry(
+            Failure::new("NotNow", "it is set aside"),
+            None,
+        ))
+    };
+    let question = Question::about("endless-loop-1");
+    let request = Request {
+        admit: Some(&refuse),
+        ..question.request()
+    };
+    let call = action.operate_target(request);
+    let place = async {
+        assert!(!has_asked.load(Ordering::Relaxed), "it has no place yet");
+        before.join_next().await
+    };
+    let (answer, place) = futures::join!(call, place);
+    assert!(place.is_some());
+    assert!(has_asked.load(Ordering::Relaxed));
+    let refused = matches!(&answer, Err(ActionError::Retry(why, None)) if why.reason == "NotNow");
+    assert!(refused, "{answer:?}");
     Ok(())
 }
 

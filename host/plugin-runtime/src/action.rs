@@ -22,7 +22,7 @@ pub(crate) struct LoadedAction {
 }
 
 impl LoadedAction {
-    fn context(&self, request: &Request<'_>) -> Context {
+    fn context<'a>(&self, request: &Request<'a>) -> Context<'a> {
         let log = LogLines::of_target(&self.component.name, request.job, request.target);
         Context {
             cluster: Some(request.cluster.clone()),
@@ -33,6 +33,7 @@ impl LoadedAction {
             } else {
                 Lane::Operate
             },
+            admit: request.admit,
         }
     }
 }

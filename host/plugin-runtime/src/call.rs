@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures::future::BoxFuture;
 use operon_core::{
-    action::{ActionError, ClusterView, Limits},
+    action::{ActionError, Admit, ClusterView, Limits},
     shares::{Claim, Shares},
 };
 use wasmtime::{Engine, Store};
@@ -87,7 +87,7 @@ impl CallPlaces {
 }
 
 /// The subject of a call: what it may read, and the fields of its log lines.
-pub(crate) struct Context {
+pub(crate) struct Context<'a> {
     /// Nothing, while the component sets up.
     pub(crate) cluster: Option<Arc<dyn ClusterView>>,
     /// Carries the action, the job and the target.
@@ -96,6 +96,8 @@ pub(crate) struct Context {
     pub(crate) job: String,
     /// What the call is for.
     pub(crate) lane: Lane,
+    /// Whether it may begin, when it has its place.
+    pub(crate) admit: Option<Admit<'a>>,
 }
 
 /// What the calls of a plugin are for. Each of these has a share of its own of the places for calls.
@@ -137,7 +139,7 @@ impl Callable {
     pub(crate) async fn ask<A, T>(
         &self,
         function: &'static str,
-        context: Context,
+        context: Context<'_>,
         call: impl for<'a> FnOnce(
             &'a mut Store<State>,
             &'a Action,
@@ -151,6 +153,9 @@ impl Callable {
         let (places, owner) = (&self.runtime.calls, context.lane.owner(&self.name));
         let claim = places.claim(self.limits.memory);
         let _place = places.shares.take(&owner, &context.job, claim).await;
+        if let Some(admit) = context.admit {
+            admit()?;
+        }
         let started = Instant::now();
         let (outcome, result) = match self.call(function, context, call).await {
             Ok(answer) => {
@@ -168,7 +173,7 @@ impl Callable {
     async fn call<A>(
         &self,
         function: &'static str,
-        context: Context,
+        context: Context<'_>,
         call: impl for<'a> FnOnce(
             &'a mut Store<State>,
             &'a Action,
@@ -209,12 +214,13 @@ impl Callable {
         result
     }
 
-    fn store(&self, context: Context) -> Store<State> {
+    fn store(&self, context: Context<'_>) -> Store<State> {
         let Context {
             cluster,
             log,
             job: _,
             lane: _,
+            admit: _,
         } = context;
         let ticks = self
             .limits

@@ -338,6 +338,7 @@ async fn set_up(component: &Callable, settings: &Value) -> Result<Registration, 
         log: LogLines::of_action(&component.name),
         job: String::new(),
         lane: Lane::Load,
+        admit: None,
     };
     let refused = |message: String| {
         ActionError::Terminal(Failure::new(

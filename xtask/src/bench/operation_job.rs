@@ -30,8 +30,21 @@ pub(crate) struct Arguments {
     /// How many pods each Deployment has: an action reads the siblings of a target
     #[arg(long, default_value_t = 50)]
     siblings: usize,
+    /// How many of them at the same time, so that the API server is not the limit; by default all
+    #[arg(long)]
+    concurrent: Option<usize>,
     #[command(flatten)]
     setup: Setup,
+}
+
+/// How many pods each node has room for.
+const ROOM: usize = 1000;
+
+/// Enough nodes for all pods and their successors.
+fn nodes(targets: usize) -> u32 {
+    u32::try_from((3 * targets).div_ceil(ROOM))
+        .unwrap_or(u32::MAX)
+        .max(NODES)
 }
 
 /// Brings up the cluster, measures, and prints the table.
@@ -39,6 +52,7 @@ pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
     let Arguments {
         targets,
         siblings,
+        concurrent,
         setup,
     } = arguments;
     if *siblings == 0 || !targets.iter().all(|n| n.is_multiple_of(*siblings)) {
@@ -48,7 +62,8 @@ pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
     }
     let sizes: Vec<_> = targets.iter().map(usize::to_string).collect();
     let sizes = sizes.join(",");
-    let command = format!("operationjob --targets {sizes} --siblings {siblings}");
+    let concurrent_too = concurrent.map_or_else(String::new, |n| format!(" --concurrent {n}"));
+    let command = format!("operationjob --targets {sizes} --siblings {siblings}{concurrent_too}");
     let prepared = setup.prepare(&command, progress)?;
     let mut tables = Vec::new();
     for targets in targets {
@@ -57,11 +72,12 @@ pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
             Bench {
                 targets,
                 deployments,
+                concurrent: *concurrent,
                 bed,
             }
             .run()
         };
-        let (headline, measures) = prepared.on_a_new_cluster("", NODES, bench)?;
+        let (headline, measures) = prepared.on_a_new_cluster("", nodes(*targets), bench)?;
         println!("{headline}\n");
         println!("{}", measures.table().markdown());
         println!("{}", measures.requests());
@@ -77,6 +93,7 @@ pub(super) fn run(arguments: &Arguments, progress: &Progress) -> Result<()> {
 struct Bench<'a> {
     targets: usize,
     deployments: usize,
+    concurrent: Option<usize>,
     bed: &'a TestBed<'a>,
 }
 
@@ -87,7 +104,7 @@ impl Bench<'_> {
         bed.until_quiet()?;
         let idle = bed.idle(IDLE)?;
         let pods = pods(bed)?;
-        let job = || replace(bed, "bench", &pods, None);
+        let job = || replace(bed, "bench", &pods, self.concurrent);
         let (status, spent) = bed.spending("operationjob", job)?;
         bed.progress.say(format!(
             "a plain client patches pods, {} requests at once",

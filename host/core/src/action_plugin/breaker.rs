@@ -67,7 +67,7 @@ impl Aside {
 
 impl Breaker {
     /// Whether the action may be called about this target now; otherwise, how long the target waits. If the action is
-    /// set aside, this call is the one that tries it.
+    /// set aside, this call is the one that tries it. A call that waits may ask again.
     ///
     /// # Errors
     /// The target waits.
@@ -75,6 +75,9 @@ impl Breaker {
         let Some(aside) = &mut self.aside else {
             return Ok(());
         };
+        if matches!(&aside.trying, Some((trying, _)) if trying == target) {
+            return Ok(());
+        }
         let is_suspect = self.suspects.iter().any(|suspect| suspect == target);
         let later = if is_suspect { SUSPECT } else { Duration::ZERO };
         let left = aside.left(later, now);

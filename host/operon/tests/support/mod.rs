@@ -324,6 +324,7 @@ impl Question {
             target: &self.target,
             job: &self.job,
             cluster: Arc::new(FakeCluster),
+            admit: None,
         }
     }
 }

@@ -222,6 +222,7 @@ impl<'a> Subject<'a> {
                 watches: registration.watches.clone().into(),
                 target: target.name.clone(),
             }),
+            admit: None,
         }
     }
 }

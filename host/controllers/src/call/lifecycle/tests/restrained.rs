@@ -2,6 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use operon_core::action::Admit;
+use tokio::sync::Notify;
+
 use super::*;
 
 /// What the next call of an action comes to.
@@ -11,6 +14,8 @@ enum Outcome {
     OperateFails(ActionError),
     ReportFails(ActionError),
     NeverEnds,
+    /// The call waits for a place.
+    Waits,
 }
 
 /// An action whose calls end as they are told, and which counts them.
@@ -18,6 +23,7 @@ struct Faulty {
     registration: Registration,
     outcome: Mutex<Outcome>,
     calls: AtomicUsize,
+    place: Notify,
 }
 
 impl Faulty {
@@ -26,14 +32,17 @@ impl Faulty {
         outcome.clone()
     }
 
-    fn operation(&self) -> BoxFuture<'_, Result<Operation, ActionError>> {
+    async fn operation(&self, admit: Option<Admit<'_>>) -> Result<Operation, ActionError> {
+        let outcome = self.outcome();
+        if let (Outcome::Waits, Some(admit)) = (&outcome, admit) {
+            self.place.notified().await;
+            admit()?;
+        }
         self.calls.fetch_add(1, Ordering::Relaxed);
-        match self.outcome() {
-            Outcome::OperateFails(error) => Box::pin(std::future::ready(Err(error))),
-            Outcome::NeverEnds => Box::pin(std::future::pending()),
-            Outcome::Done | Outcome::ReportFails(_) => {
-                Box::pin(std::future::ready(Ok(Operation::default())))
-            }
+        match outcome {
+            Outcome::OperateFails(error) => Err(error),
+            Outcome::NeverEnds => std::future::pending().await,
+            Outcome::Done | Outcome::ReportFails(_) | Outcome::Waits => Ok(Operation::default()),
         }
     }
 }
@@ -45,9 +54,9 @@ impl Action for Faulty {
 
     fn operate_target<'a>(
         &'a self,
-        _: Request<'a>,
+        request: Request<'a>,
     ) -> BoxFuture<'a, Result<Operation, ActionError>> {
-        self.operation()
+        Box::pin(self.operation(request.admit))
     }
 
     fn get_ops_progress<'a>(
@@ -56,21 +65,23 @@ impl Action for Faulty {
     ) -> BoxFuture<'a, Result<ProgressReport, ActionError>> {
         let report = match self.outcome() {
             Outcome::ReportFails(error) => Err(error),
-            Outcome::Done | Outcome::OperateFails(_) | Outcome::NeverEnds => Ok(ProgressReport {
-                progress: OpsProgress::Succeeded,
-                failure: None,
-                extra_info: std::collections::BTreeMap::new(),
-                recheck_after: None,
-            }),
+            Outcome::Done | Outcome::OperateFails(_) | Outcome::NeverEnds | Outcome::Waits => {
+                Ok(ProgressReport {
+                    progress: OpsProgress::Succeeded,
+                    failure: None,
+                    extra_info: std::collections::BTreeMap::new(),
+                    recheck_after: None,
+                })
+            }
         };
         Box::pin(std::future::ready(report))
     }
 
     fn release_target<'a>(
         &'a self,
-        _: Request<'a>,
+        request: Request<'a>,
     ) -> BoxFuture<'a, Result<Operation, ActionError>> {
-        self.operation()
+        Box::pin(self.operation(request.admit))
     }
 }
 
@@ -86,6 +97,7 @@ impl Plugin {
             registration: Registration::default(),
             outcome: Mutex::new(Outcome::Done),
             calls: AtomicUsize::new(0),
+            place: Notify::new(),
         });
         let mut call = World::new(TargetStep::Operate, false, vec![], &[]).call;
         let loaded = Arc::get_mut(&mut call.loaded).expect("nobody else has it");
@@ -205,4 +217,29 @@ async fn a_target_waits_while_its_action_is_set_aside_and_its_release_does_not()
         ("act", failure())
     );
     assert!(!suspended.wait.is_zero());
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_its_place_does_not_begin_when_its_action_is_set_aside() {
+    let plugin = Plugin::new();
+    let waits = plugin.operate(Outcome::Waits);
+    let others = async {
+        let failed = failure();
+        while !plugin.is_aside() {
+            let other = plugin.loaded.restraint.admit("act", "other", None);
+            other.expect("it serves").ended(Some(&failed));
+        }
+        plugin.action.place.notify_one();
+    };
+    let (answer, ()) = futures::join!(waits, others);
+    let Some(Answer::Error {
+        error: ActionError::Retry(waits, Some(_)),
+        ..
+    }) = answer
+    else {
+        unreachable!("it does not wait: {answer:?}");
+    };
+    assert_eq!(waits.reason, "ActionSuspended");
+    assert_eq!(plugin.calls(), 0, "the call did not begin");
+    assert!(plugin.is_aside(), "a call that did not begin says nothing");
 }
