@@ -235,6 +235,9 @@ impl Bench<'_> {
             pods = names(self.bed, &["pods", "--selector=team=slow"])?;
             Ok((pods.len() == SLOW_PODS, format!("{} pods", pods.len())))
         })?;
+        // By number, so that the kinds take turns.
+        let number = |pod: &String| pod.rsplit('-').next().and_then(|n| n.parse::<usize>().ok());
+        pods.sort_by_key(number);
         Ok(pods)
     }
 }
