@@ -136,8 +136,7 @@ impl Reconciler for OperationJobs {
         let pods = self.target_pods(&job);
         let unready_nodes = self.unready_nodes(&job, &pods);
         let now = whole_seconds((self.clock)());
-        let blocked = job.metadata.deletion_timestamp.is_some()
-            && self.catalogue.has_failed(&job.spec.action);
+        let blocked = job.metadata.deletion_timestamp.is_some() && action.has_failed();
         let uid = job.uid().unwrap_or_default();
         let lacking = if is_over(&job) {
             None
