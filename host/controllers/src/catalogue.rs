@@ -88,10 +88,8 @@ impl Catalogue {
                 let since = *actions.deleted.get(action).unwrap_or(&actions.since);
                 (ActionState::NotFound { since }, None)
             }
-            Some(Entry::Loading(message) | Entry::Failed { message, .. }) => {
-                let message = message.clone();
-                (ActionState::NotLoaded { message }, None)
-            }
+            Some(Entry::Loading(message)) => (not_loaded(message, false), None),
+            Some(Entry::Failed { message, .. }) => (not_loaded(message, true), None),
             Some(Entry::Loaded(loaded)) => (ActionState::Loaded, Some(Arc::clone(loaded))),
         }
     }
@@ -109,15 +107,6 @@ impl Catalogue {
         match self.read().entries.get(action) {
             Some(Entry::Loading(message) | Entry::Failed { message, .. }) => Some(message.clone()),
             Some(Entry::Loaded(_)) | None => None,
-        }
-    }
-
-    /// Whether the action can't be called because its component could not be loaded. While it is being loaded, others may
-    /// have their turn.
-    pub fn has_failed(&self, action: &str) -> bool {
-        match self.read().entries.get(action) {
-            Some(Entry::Failed { .. }) => true,
-            Some(Entry::Loading(_) | Entry::Loaded(_)) | None => false,
         }
     }
 
@@ -271,6 +260,14 @@ impl Actions {
         };
         self.entries.insert(action.to_owned(), Entry::Loading(next));
         true
+    }
+}
+
+fn not_loaded(message: &str, has_failed: bool) -> ActionState {
+    let message = message.to_owned();
+    ActionState::NotLoaded {
+        message,
+        has_failed,
     }
 }
 

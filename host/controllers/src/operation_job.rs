@@ -109,7 +109,7 @@ pub struct OperationJobs {
     pub events: Events,
     /// Sends the Events of actions.
     pub action_events: ActionEvents,
-    /// The effects in flight, of all actions: [`EFFECTS_AT_ONCE`].
+    /// The effects in flight, of all actions, and the writes of the lifecycle for them: [`EFFECTS_AT_ONCE`].
     pub effects: Shares,
     /// Writes statuses.
     pub status: StatusWriter,
@@ -136,8 +136,7 @@ impl Reconciler for OperationJobs {
         let pods = self.target_pods(&job);
         let unready_nodes = self.unready_nodes(&job, &pods);
         let now = whole_seconds((self.clock)());
-        let blocked = job.metadata.deletion_timestamp.is_some()
-            && self.catalogue.has_failed(&job.spec.action);
+        let blocked = job.metadata.deletion_timestamp.is_some() && action.has_failed();
         let uid = job.uid().unwrap_or_default();
         let lacking = if is_over(&job) {
             None
@@ -164,7 +163,11 @@ impl Reconciler for OperationJobs {
         };
         let version = self.hold(&api, &job).await?; // (client)
         self.starts.write_on(&uid, version.as_ref());
-        let written = self.pod_writer.write_all(&observed, &run).await; // (client)
+        let owner = loaded.as_deref().map_or(&job.spec.action, |l| &l.plugin);
+        let writer = &self.pod_writer;
+        let written = writer
+            .write_all(&observed, &run, &self.effects, owner)
+            .await; // (client)
         let mut acted = self.act(&observed, &run, loaded).await; // (client, as the plugin)
         acted.answers.given.extend(written);
         let conclusion = conclude(&observed, &run, &acted.answers); // (no client)

@@ -15,6 +15,7 @@ use operon_core::{
         lifecycle::{Lifecycle, not_enabled},
         plan::{TargetPlan, TargetPlans, TargetStep},
     },
+    shares::{Claim, Place, Shares},
 };
 
 use crate::{
@@ -55,22 +56,28 @@ impl PodWriter {
         }
     }
 
-    /// Takes the pods of targets out of service, or gives them back, as planned. Returns what failed.
+    /// Takes the pods of targets out of service, or gives them back, as planned. The writes wait in turn with the
+    /// `effects` of this plugin. Returns what failed.
     pub(crate) async fn write_all(
         &self,
         observed: &Observed<'_>,
         run: &TargetPlans,
+        effects: &Shares,
+        plugin: &str,
     ) -> Vec<(usize, Answer)> {
         let namespace = observed.job.namespace().unwrap_or_default();
+        let job = observed.job.uid().unwrap_or_default();
+        let (namespace, job) = (namespace.as_str(), job.as_str());
         let planned = run.targets.iter();
         let planned: Vec<_> = planned
             .filter_map(|plan| Some((plan, plan.write.as_ref()?)))
             .collect();
         let mut failed = Vec::new();
         for some in planned.chunks(PODS_AT_ONCE) {
-            let writes = some
-                .iter()
-                .map(|(_, effect)| self.write(&namespace, effect));
+            let writes = some.iter().map(|(_, effect)| async move {
+                let place = effects.take(plugin, job, Claim::ONE).await;
+                self.write(namespace, effect, place).await
+            });
             let written = join_all(writes).await;
             let results = some.iter().zip(written);
             failed.extend(results.filter_map(|((plan, _), result)| not_written(plan, result)));
@@ -84,7 +91,8 @@ impl PodWriter {
         pod.filter(|pod| uid.is_some() && pod.metadata.uid.as_deref() == uid)
     }
 
-    /// Writes this over the version of the pod that it was decided from.
+    /// Writes this over the version of the pod that it was decided from. It counts as an effect in flight, which the
+    /// place is for.
     ///
     /// # Errors
     /// The controller is not enabled, or the API server refuses the write.
@@ -92,6 +100,7 @@ impl PodWriter {
         &self,
         namespace: &str,
         effect: &Effect,
+        _in_flight: Place,
     ) -> Result<Written, ActionError> {
         let Some(performer) = &self.performer else {
             return Err(ActionError::Retry(not_enabled(), None));

@@ -10,7 +10,7 @@ pub mod plan;
 
 use operon_sdk::prelude::*;
 
-use crate::plan::Plan;
+use crate::plan::{ANOTHER_IMAGE, Plan};
 
 /// The action.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Action for Restart {
                 .patch(restart.patch)
                 .event("RestartContainer", restart.event)),
             Plan::Fail(failure) => Err(ActionError::Terminal(failure)),
-            Plan::Wait(..) | Plan::Done => Ok(Operation::of(target)),
+            Plan::Wait(..) | Plan::WaitForImage(..) | Plan::Done => Ok(Operation::of(target)),
         }
     }
 
@@ -44,17 +44,17 @@ impl Action for Restart {
         job: &Job,
         cluster: &dyn Cluster,
     ) -> Result<ProgressReport, ActionError> {
-        let (failure, again) = match plan::plan(target, job, cluster)? {
-            Plan::Done => return Ok(ProgressReport::succeeded(target)),
-            Plan::Fail(failure) => return Ok(ProgressReport::failed(target, failure)),
-            Plan::Restart(restart) => (restart.waits, None),
-            Plan::Wait(failure, again) => (failure, again),
-        };
-        let report =
-            ProgressReport::processing(target).waiting_for(&failure.reason, failure.message);
-        Ok(match again {
-            Some(after) => report.recheck_after(after),
-            None => report,
+        let report = ProgressReport::processing(target).forget(ANOTHER_IMAGE);
+        let waiting_for = |failure: Failure| report.waiting_for(&failure.reason, failure.message);
+        Ok(match plan::plan(target, job, cluster)? {
+            Plan::Done => ProgressReport::succeeded(target).forget(ANOTHER_IMAGE),
+            Plan::Fail(failure) => ProgressReport::failed(target, failure),
+            Plan::Restart(restart) => waiting_for(restart.waits),
+            Plan::Wait(failure, None) => waiting_for(failure),
+            Plan::Wait(failure, Some(after)) => waiting_for(failure).recheck_after(after),
+            Plan::WaitForImage(failure, since, left) => waiting_for(failure)
+                .remember(ANOTHER_IMAGE, since.to_string())
+                .recheck_after(left),
         })
     }
 }

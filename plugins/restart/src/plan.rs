@@ -1,6 +1,6 @@
 //! The decision about one target.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use operon_sdk::{
     Cluster, Container, ContainerKind, ContainerPhase, Failure, Job, JobState, Patch, PatchKind,
@@ -21,6 +21,16 @@ const UPDATES: [&str; 2] = [
 /// The generation of a pod with the spec that it was created with.
 const AS_CREATED: i64 = 1;
 
+/// How long a container may run another image than the spec has, beside the pod's grace period: to stop the one that runs
+/// is all that the kubelet does first.
+pub const ANOTHER_IMAGE_FOR: Duration = Duration::from_mins(5);
+
+/// `extra_info`: since when a container was seen to run another image than the spec has, as [`Since`] writes it.
+pub const ANOTHER_IMAGE: &str = "AnotherImage";
+
+/// The grace period of a pod that has none in its spec.
+const GRACE_SECONDS: u64 = 30;
+
 /// How soon another job is looked at again: its changes do not wake the target.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -31,10 +41,48 @@ pub enum Plan {
     Restart(Box<RestartOne>),
     /// Wait for this, and look again after this time, where no change of the pod ends it.
     Wait(Failure, Option<Duration>),
+    /// Wait for the image of the spec to run: since then, and this long at most.
+    WaitForImage(Failure, Since, Duration),
     /// All containers have restarted.
     Done,
     /// It cannot be done.
     Fail(Failure),
+}
+
+/// Since when a container has run another image than the spec has, without a change of the spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    container: String,
+    generation: i64,
+    /// In seconds since the Unix epoch.
+    time: i64,
+}
+
+impl Since {
+    /// What the status remembers of this container and this spec, or now.
+    fn of(target: &Target, pod: &Pod, container: &str, now: i64) -> Self {
+        let since = |time| Self {
+            container: container.to_owned(),
+            generation: pod.generation,
+            time,
+        };
+        let remembered = target.extra(ANOTHER_IMAGE).and_then(|text| {
+            let time = text.split(' ').next()?.parse().ok()?;
+            (since(time).to_string() == text).then(|| since(time))
+        });
+        remembered.unwrap_or_else(|| since(now))
+    }
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            container,
+            generation,
+            time,
+        } = self;
+        write!(formatter, "{time} {generation} {container}")
+    }
 }
 
 /// The restart of one container.
@@ -87,7 +135,7 @@ pub fn plan(target: &Target, job: &Job, cluster: &dyn Cluster) -> Result<Plan, R
                 Stage::Stopping => Plan::Wait(stopping(name), None),
                 Stage::Starting => wait("ContainerNotReady", unready(container)),
             },
-            None => restart(pod, container, &object, &restarts, job),
+            None => restart(target, pod, container, &object, &restarts, job),
         };
         // Every container is looked at before the first is restarted.
         if matches!(step, Plan::Fail(_)) {
@@ -100,6 +148,7 @@ pub fn plan(target: &Target, job: &Job, cluster: &dyn Cluster) -> Result<Plan, R
 
 /// The restart of a container, or why it cannot be restarted in place.
 fn restart(
+    target: &Target,
     pod: &Pod,
     container: &Container,
     object: &Value,
@@ -144,18 +193,9 @@ fn restart(
         );
         return wait("ContainerNotStarted", message);
     };
-    let status = named(&object["status"]["containerStatuses"], name);
-    let reported = status.and_then(|status| status["image"].as_str());
-    // The kubelet reports any tag of an image that has several. The spec of a new pod has not changed, so its image is
-    // the one that runs.
-    if pod.generation != AS_CREATED
-        && let Err(other) = image::check_running(&container.image, running, reported)
-    {
-        let message = format!(
-            "the kubelet does not run the image of the spec yet: container {name:?} has {:?} in the spec and runs {other}",
-            container.image
-        );
-        return wait("ImageNotRunning", message);
+    if let Some(other) = another_image(pod, container, object, running) {
+        let since = Since::of(target, pod, name, job.now);
+        return wait_for_image(container, &other, object, since, job.now);
     }
     let is_always_pulled = spec.is_none_or(|spec| spec["imagePullPolicy"] == "Always");
     let original = restarts.original(container);
@@ -178,6 +218,51 @@ fn restart(
         event: format!("restarting container {name:?} in place: its image is written as {image}"),
         waits: stopping(name),
     }))
+}
+
+/// What a container runs instead of the image of the spec.
+fn another_image(
+    pod: &Pod,
+    container: &Container,
+    object: &Value,
+    running: &str,
+) -> Option<String> {
+    // The kubelet reports any tag of an image that has several. The spec of a new pod has not changed, so its image is
+    // the one that runs.
+    if pod.generation == AS_CREATED {
+        return None;
+    }
+    let status = named(&object["status"]["containerStatuses"], &container.name);
+    let reported = status.and_then(|status| status["image"].as_str());
+    image::check_running(&container.image, running, reported).err()
+}
+
+/// The image of the spec runs soon, or the kubelet reports another tag of it, which no change ends.
+fn wait_for_image(
+    container: &Container,
+    other: &str,
+    object: &Value,
+    since: Since,
+    now: i64,
+) -> Plan {
+    let grace = object["spec"]["terminationGracePeriodSeconds"].as_u64();
+    let limit = ANOTHER_IMAGE_FOR + Duration::from_secs(grace.unwrap_or(GRACE_SECONDS));
+    let passed = u64::try_from(now.saturating_sub(since.time)).unwrap_or_default();
+    let (name, written) = (&container.name, &container.image);
+    match limit.checked_sub(Duration::from_secs(passed)) {
+        Some(left) if !left.is_zero() => {
+            let message = format!(
+                "the kubelet does not run the image of the spec yet: container {name:?} has {written:?} in the spec and runs {other}"
+            );
+            Plan::WaitForImage(Failure::new("ImageNotRunning", message), since, left)
+        }
+        Some(_) | None => cannot(
+            name,
+            &format!(
+                "for {passed} seconds it has had {written:?} in the spec and run {other}, so a restart may undo a change of the image"
+            ),
+        ),
+    }
 }
 
 /// The entry of a list that has this name.

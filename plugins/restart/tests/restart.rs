@@ -308,3 +308,75 @@ fn another_tag_of_the_same_image_is_no_change_of_a_pod_that_is_as_it_was_created
         assert_eq!(reason(&job), expected, "generation {generation}");
     }
 }
+
+/// The spec of the pod was changed to this image of `app`, and the kubelet reports another one.
+fn change_image(world: &mut FakeCluster, generation: i64, image: &str) {
+    let containers =
+        json!([{"name": "app", "image": image}, {"name": "web", "image": "nginx:1.27"}]);
+    let spec = json!({"containers": containers, "terminationGracePeriodSeconds": 60});
+    let metadata = json!({"generation": generation});
+    world.change_pod("foo", &json!({"metadata": metadata, "spec": spec}));
+}
+
+#[test]
+fn another_image_than_that_of_the_spec_is_waited_for_5_minutes_and_the_grace_period() {
+    let mut world = world();
+    change_image(&mut world, 2, "nginx:1.28");
+    let mut job = job("j1", &["app"]);
+    job.pass(&mut world);
+    assert_eq!(
+        job.target("foo").recheck_after,
+        Some(Duration::from_mins(6)),
+        "no change wakes it"
+    );
+    world.advance(359);
+    job.pass(&mut world);
+    assert_eq!(reason(&job), "ImageNotRunning");
+    assert_eq!(
+        job.target("foo").recheck_after,
+        Some(Duration::from_secs(1))
+    );
+    world.advance(1);
+    job.pass(&mut world);
+    assert_eq!(job.progress(), [Some(Progress::Failed)]);
+    assert_eq!(reason(&job), "CannotRestartInPlace");
+    let failure = job.target("foo").failure.as_ref().expect("it failed");
+    for part in ["360 seconds", "nginx:1.28", "nginx:1.27", "Recreate"] {
+        assert!(failure.message.contains(part), "{}", failure.message);
+    }
+    assert_eq!(world.writes(), []);
+}
+
+#[test]
+fn a_change_of_the_spec_starts_the_wait_for_its_image_again() {
+    let mut world = world();
+    change_image(&mut world, 2, "nginx:1.28");
+    let mut job = job("j1", &["app"]);
+    job.pass(&mut world);
+    world.advance(300);
+    change_image(&mut world, 3, "nginx:1.29");
+    job.pass(&mut world);
+    world.advance(300);
+    job.pass(&mut world);
+    assert_eq!(reason(&job), "ImageNotRunning");
+    reports(&mut world, "app", "docker.io/library/nginx:1.29");
+    job.pass(&mut world);
+    assert_eq!(reason(&job), "ContainerStopping");
+    assert_eq!(job.target("foo").extra_info, [], "nothing is left");
+}
+
+#[test]
+fn a_container_that_waits_for_its_turn_does_not_wait_for_its_image() {
+    let mut world = world();
+    world.change_pod("foo", &json!({"metadata": {"generation": 2}}));
+    let mut job = job("j1", &["app", "web"]);
+    job.pass(&mut world);
+    reports(&mut world, "web", "docker.io/library/nginx:1.28");
+    runs(&mut world, "app", "second", false);
+    world.advance(3_600);
+    job.pass(&mut world);
+    assert_eq!(reason(&job), "ContainerNotReady");
+    runs(&mut world, "app", "second", true);
+    job.pass(&mut world);
+    assert_eq!(reason(&job), "ImageNotRunning");
+}

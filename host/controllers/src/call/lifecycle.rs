@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use operon_core::{
-    action::{ActionError, Effect, Failure, Operation, OpsProgress, ProgressReport, Unfinished},
+    action::{Effect, Failure, Operation, OpsProgress, ProgressReport, Unfinished},
     operation_job::{conclude::Answer, lifecycle::Turn, plan::Cause},
 };
 
@@ -20,7 +20,7 @@ impl Call {
     pub(super) async fn before_removal(
         &self,
         operation: &Operation,
-    ) -> Result<Option<Answer>, ActionError> {
+    ) -> Result<Option<Answer>, Ended> {
         let removes = |effect: &Effect| self.removes_pod(effect);
         if !self.service.holds_removals() || !operation.effects.iter().any(removes) {
             return Ok(None);
@@ -32,7 +32,7 @@ impl Call {
             Turn::Act => return Ok(None),
             Turn::Wait(failure, again) => self.waiting(failure, again),
             Turn::Begin(begin, failure) => {
-                self.writer.write(&self.job.namespace, &begin).await?;
+                self.write(&begin).await?;
                 self.waiting(failure, None)
             }
         };
@@ -68,7 +68,7 @@ impl Call {
             return Ok(None);
         };
         if let Some(effect) = self.service.give_back(&pod, false) {
-            self.writer.write(&self.job.namespace, &effect).await?;
+            self.write(&effect).await?;
         }
         Ok(Some(Answer::Releasing {
             unfinished: Unfinished {
@@ -95,12 +95,19 @@ impl Call {
         let pod = self.pod();
         let effect = pod.and_then(|pod| self.service.give_back(&pod, has_succeeded));
         if let Some(effect) = effect
-            && self.writer.write(&self.job.namespace, &effect).await? == Written::Outdated
+            && self.write(&effect).await? == Written::Outdated
             && self.pod().is_some()
         {
             return Err(outdated().into());
         }
         answer
+    }
+
+    /// Writes the target's pod, when one more effect may be in flight.
+    async fn write(&self, effect: &Effect) -> Result<Written, Ended> {
+        let in_flight = self.effect().await?;
+        let namespace = &self.job.namespace;
+        Ok(self.writer.write(namespace, effect, in_flight).await?)
     }
 
     fn pod(&self) -> Option<Arc<Pod>> {

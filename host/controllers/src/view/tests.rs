@@ -249,3 +249,30 @@ fn a_view_keeps_a_bounded_number_of_selectors() {
     assert_eq!(view.views.lock().expect("no panic").len(), 1);
     assert_eq!(view.by_label.lock().expect("no panic").len(), KEPT);
 }
+
+#[test]
+fn selectors_of_many_values_share_one_index_of_their_label() {
+    let mut writer = Writer::<Pod>::default();
+    for number in 0..KEPT * 4 {
+        let labels = json!({"of": number.to_string()});
+        let pod = json!({"metadata": {"namespace": "ns", "name": format!("p{number}"), "labels": labels}});
+        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(pod).expect("a pod")));
+    }
+    let declared = Declared {
+        pods: Some((writer.as_reader(), Selector::default())),
+        ..Declared::default()
+    };
+    let view = View::new("ns", declared, Arc::default());
+    for number in 0..KEPT * 4 {
+        let found = view.find_pods(&format!("of={number}"));
+        let names: Vec<_> = found
+            .expect("a selector")
+            .map(|pod| pod.name.clone())
+            .collect();
+        assert_eq!(names, [format!("p{number}")]);
+    }
+    let by_label = view.by_label.lock().expect("no panic");
+    assert_eq!(by_label.len(), 1);
+    let candidates = by_label["of"].values().map(Vec::len);
+    assert_eq!(candidates.max(), Some(1), "each read looks at its own pod");
+}

@@ -103,6 +103,8 @@ pub enum ActionState {
     NotLoaded {
         /// Why, for people.
         message: String,
+        /// It could not be loaded; otherwise it is being loaded.
+        has_failed: bool,
     },
     /// No ActionPlugin claims it.
     NotFound {
@@ -110,6 +112,20 @@ pub enum ActionState {
         /// started.
         since: Timestamp,
     },
+}
+
+impl ActionState {
+    /// Whether the action can't be called because its component could not be loaded. While it is being loaded, others
+    /// may have their turn.
+    pub fn has_failed(&self) -> bool {
+        match self {
+            Self::NotLoaded {
+                has_failed,
+                message: _,
+            } => *has_failed,
+            Self::Loaded | Self::NotFound { .. } => false,
+        }
+    }
 }
 
 /// What another job needs to know of a job that exists.

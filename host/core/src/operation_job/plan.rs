@@ -383,7 +383,10 @@ fn step_of_deleted(
                 None | Some(Some(_)) => (TargetStep::Release(Cause::Deleted), left.flatten()),
             }
         }
-        ActionState::NotLoaded { message } => match RELEASE_LIMIT.checked_sub(observed.blocked) {
+        ActionState::NotLoaded {
+            message,
+            has_failed: _,
+        } => match RELEASE_LIMIT.checked_sub(observed.blocked) {
             Some(left) if !left.is_zero() => {
                 let waits = Failure::new("ActionNotReady", message);
                 (TargetStep::Await(waits), Some(left))
@@ -462,7 +465,10 @@ fn blocked_by_action(observed: &Observed<'_>) -> Option<(TargetStep, Option<Dura
         ActionState::Loaded => {
             lifecycle::disabled(observed).map(|waits| (TargetStep::Await(waits), None))
         }
-        ActionState::NotLoaded { message } => Some((
+        ActionState::NotLoaded {
+            message,
+            has_failed: _,
+        } => Some((
             TargetStep::Await(Failure::new("ActionNotReady", message)),
             None,
         )),
@@ -529,9 +535,13 @@ fn step_of_processing(
             return (step, sooner(due, again));
         }
         (ActionState::Loaded, None) => TargetStep::Release(Cause::Deadline),
-        (ActionState::NotLoaded { message }, Some(_)) => {
-            TargetStep::Await(Failure::new("ActionNotReady", message))
-        }
+        (
+            ActionState::NotLoaded {
+                message,
+                has_failed: _,
+            },
+            Some(_),
+        ) => TargetStep::Await(Failure::new("ActionNotReady", message)),
         (ActionState::NotFound { .. }, Some(_)) => {
             TargetStep::Await(action_not_found(observed.job))
         }

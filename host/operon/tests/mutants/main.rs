@@ -1,10 +1,13 @@
-//! Components that were mutated at random. Each is refused with a reason, or its calls end within their limits; and whatever it does, another action is called as before. `cargo xtask fuzz` tries many.
+//! Components that were mutated or generated at random. Each is refused with a reason, or its calls end within their limits; and whatever it does, another action is called as before. `cargo xtask fuzz` tries many.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::{
     collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,6 +17,7 @@ use operon_plugin_runtime::{ChildLimits, Loader, LoaderConfig};
 use serde_json::json;
 use support::{
     Question, annotate, config, hostile, load, memory_kib, number,
+    random::Random,
     sections::{MODULE, joined, sections},
 };
 use wasm_mutate::WasmMutate;
@@ -32,41 +36,94 @@ const MESSAGE: usize = 1_200;
 async fn a_mutated_component_is_refused_or_its_calls_end_within_their_limits() -> Result<()> {
     let first = number("OPERON_MUTANTS_FIRST")?.unwrap_or(0);
     let count = number("OPERON_MUTANTS")?.unwrap_or(FEW);
-    let loader = Loader::new(LoaderConfig {
-        compile_limits: ChildLimits {
-            cpu: Duration::from_secs(5),
-            wall: Duration::from_secs(20),
-            ..ChildLimits::COMPILE
-        },
-        ..config()
-    })?;
-    let limits = Limits {
-        call_timeout: Duration::from_millis(500),
-        ..Limits::default()
-    };
-    let decent = load(&loader, annotate()?, &Limits::default()).await?;
-    let mut ends = BTreeMap::<String, u64>::new();
-    let (began, mut longest) = (Instant::now(), (Duration::ZERO, first));
+    let generated = generated()?;
+    let mut trial = Trial::new().await?;
+    let began = Instant::now();
     for seed in first..first + count {
-        let (kind, mutant) = mutant(seed).with_context(|| format!("mutant {seed}"))?;
-        let started = Instant::now();
-        let end = end_of(&loader, &mutant, &limits).await;
-        let end = end.with_context(|| format!("mutant {seed}"))?;
-        let took = started.elapsed();
-        ensure!(took < SOON, "mutant {seed} took {took:?}: {end}");
-        longest = longest.max((took, seed));
-        *ends.entry(format!("{kind:<9}  {end}")).or_default() += 1;
-        let question = Question::about("web-0");
-        let answer = decent.operate_target(question.request()).await;
-        ensure!(answer.is_ok(), "the call after mutant {seed}: {answer:?}");
+        let name = format!("mutant {seed}");
+        let (kind, mutant) = mutant(seed).with_context(|| name.clone())?;
+        trial.attempt(name, kind, &mutant).await?;
     }
-    let (took, (long, seed)) = (began.elapsed().as_secs(), longest);
-    println!("{count} mutants from {first} in {took} s, the longest {long:.1?} (number {seed}):");
-    for (end, count) in ends {
+    for file in &generated {
+        let component = fs::read(file)?;
+        let name = file.display().to_string();
+        trial.attempt(name, "random", &component).await?;
+    }
+    let (took, (long, name)) = (began.elapsed().as_secs(), trial.longest);
+    println!(
+        "{count} mutants from {first}, and {} generated components, in {took} s, the longest {long:.1?} ({name}):",
+        generated.len()
+    );
+    for (end, count) in trial.ends {
         println!("  {count:>6}  {end}");
     }
     println!("  the host took {} MiB at most", memory_kib("VmHWM")? >> 10);
     Ok(())
+}
+
+/// The components that `tests/generator` wrote; none in a run with all other tests.
+fn generated() -> Result<Vec<PathBuf>> {
+    let Some(folder) = std::env::var_os("OPERON_GENERATED") else {
+        return Ok(Vec::new());
+    };
+    let files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut files = files.collect::<Result<Vec<_>>>()?;
+    files.sort();
+    Ok(files)
+}
+
+/// A host that tries components, and what became of them.
+struct Trial {
+    loader: Loader,
+    limits: Limits,
+    /// Another action, which is called after each.
+    decent: Arc<dyn Action>,
+    /// How often each end came.
+    ends: BTreeMap<String, u64>,
+    /// How long the one took that took longest.
+    longest: (Duration, String),
+}
+
+impl Trial {
+    async fn new() -> Result<Self> {
+        let loader = Loader::new(LoaderConfig {
+            compile_limits: ChildLimits {
+                cpu: Duration::from_secs(5),
+                wall: Duration::from_secs(20),
+                ..ChildLimits::COMPILE
+            },
+            ..config()
+        })?;
+        let decent = load(&loader, annotate()?, &Limits::default()).await?;
+        let limits = Limits {
+            call_timeout: Duration::from_millis(500),
+            ..Limits::default()
+        };
+        Ok(Self {
+            loader,
+            limits,
+            decent,
+            ends: BTreeMap::new(),
+            longest: (Duration::ZERO, String::new()),
+        })
+    }
+
+    /// Loads and calls a component, and then the other action.
+    async fn attempt(&mut self, name: String, kind: &str, component: &[u8]) -> Result<()> {
+        let started = Instant::now();
+        let end = end_of(&self.loader, component, &self.limits).await;
+        let end = end.with_context(|| name.clone())?;
+        let took = started.elapsed();
+        ensure!(took < SOON, "{name} took {took:?}: {end}");
+        *self.ends.entry(format!("{kind:<9}  {end}")).or_default() += 1;
+        let question = Question::about("web-0");
+        let answer = self.decent.operate_target(question.request()).await;
+        ensure!(answer.is_ok(), "the call after {name}: {answer:?}");
+        if took > self.longest.0 {
+            self.longest = (took, name);
+        }
+        Ok(())
+    }
 }
 
 /// How a mutant ends, in words.
@@ -157,23 +214,6 @@ fn with_other_code(module: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     let mutations = mutations.seed(random.next()).preserve_semantics(false);
     let mut mutants = mutations.fuel(300).run(module).ok()?;
     mutants.next()?.ok()
-}
-
-/// Numbers that look random, the same for the same seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        let end = u64::try_from(end.max(1)).unwrap_or(u64::MAX);
-        usize::try_from(self.next() % end).unwrap_or_default()
-    }
 }
 
 #[test]

@@ -3,14 +3,20 @@
 mod in_flight;
 mod restrained;
 
-use std::sync::{Mutex, PoisonError, atomic::AtomicUsize};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ObjectReference as EventSubject;
 use kube::{Api, api::ApiResource};
 use operon_api::{OperationJob, operation_job::Progress};
 use operon_core::{
-    action::{Action, JobView, ObjectReference, PatchKind, PodView, Registration, Request, Target},
+    action::{
+        Action, ActionError, Admit, JobView, ObjectReference, PatchKind, PodView, Registration,
+        Request, Target,
+    },
     action_plugin::version::Version,
     operation_job::{
         lifecycle::{Lifecycle, Service},
@@ -21,7 +27,7 @@ use operon_core::{
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::*;
 use crate::{
@@ -40,21 +46,49 @@ use crate::{
     view::{Declared, View},
 };
 
-/// An action that answers so to every call, and counts how often it was asked how far it is.
+/// What the calls of an action come to.
+#[derive(Clone, Debug, Default)]
+enum Outcome {
+    #[default]
+    Done,
+    OperateFails(ActionError),
+    ReportFails(ActionError),
+    NeverEnds,
+    /// The call waits for a place.
+    Waits,
+}
+
+/// An action that answers so to every call, and counts how often it was called, and asked how far it is.
 #[derive(Default)]
 struct Fixed {
     registration: Registration,
     effects: Vec<Effect>,
+    outcome: Mutex<Outcome>,
+    called: AtomicUsize,
     asked: AtomicUsize,
+    place: Notify,
 }
 
 impl Fixed {
-    fn operation(&self) -> BoxFuture<'_, Result<Operation, ActionError>> {
-        let operation = Operation {
-            effects: self.effects.clone(),
-            ..Operation::default()
-        };
-        Box::pin(std::future::ready(Ok(operation)))
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn operation(&self, admit: Option<Admit<'_>>) -> Result<Operation, ActionError> {
+        let outcome = self.outcome().clone();
+        if let (Outcome::Waits, Some(admit)) = (&outcome, admit) {
+            self.place.notified().await;
+            admit()?;
+        }
+        self.called.fetch_add(1, Ordering::Relaxed);
+        match outcome {
+            Outcome::OperateFails(error) => Err(error),
+            Outcome::NeverEnds => std::future::pending().await,
+            Outcome::Done | Outcome::ReportFails(_) | Outcome::Waits => Ok(Operation {
+                effects: self.effects.clone(),
+                ..Operation::default()
+            }),
+        }
     }
 }
 
@@ -65,30 +99,35 @@ impl Action for Fixed {
 
     fn operate_target<'a>(
         &'a self,
-        _: Request<'a>,
+        request: Request<'a>,
     ) -> BoxFuture<'a, Result<Operation, ActionError>> {
-        self.operation()
+        Box::pin(self.operation(request.admit))
     }
 
     fn get_ops_progress<'a>(
         &'a self,
         _: Request<'a>,
     ) -> BoxFuture<'a, Result<ProgressReport, ActionError>> {
-        self.asked
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Box::pin(std::future::ready(Ok(ProgressReport {
-            progress: OpsProgress::Succeeded,
-            failure: None,
-            extra_info: std::collections::BTreeMap::new(),
-            recheck_after: None,
-        })))
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let report = match self.outcome().clone() {
+            Outcome::ReportFails(error) => Err(error),
+            Outcome::Done | Outcome::OperateFails(_) | Outcome::NeverEnds | Outcome::Waits => {
+                Ok(ProgressReport {
+                    progress: OpsProgress::Succeeded,
+                    failure: None,
+                    extra_info: std::collections::BTreeMap::new(),
+                    recheck_after: None,
+                })
+            }
+        };
+        Box::pin(std::future::ready(report))
     }
 
     fn release_target<'a>(
         &'a self,
-        _: Request<'a>,
+        request: Request<'a>,
     ) -> BoxFuture<'a, Result<Operation, ActionError>> {
-        self.operation()
+        Box::pin(self.operation(request.admit))
     }
 }
 
@@ -157,7 +196,7 @@ impl World {
     async fn run(self) -> (Answer, Vec<Sent>, usize) {
         let answer = Box::pin(self.call.run()).await.expect("an answer");
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = self.action.asked.load(std::sync::atomic::Ordering::Relaxed);
+        let asked = self.action.asked.load(Ordering::Relaxed);
         (answer, sent.clone(), asked)
     }
 }

@@ -244,6 +244,7 @@ fn a_target_says_what_its_action_lacks_until_the_action_is_there() {
     let mut world = World::with(&[processing("a"), pending("b")]);
     world.action = ActionState::NotLoaded {
         message: "no ConfigMap".to_owned(),
+        has_failed: true,
     };
     let conclusion = world.pass(&[]);
     assert_eq!(

@@ -63,6 +63,7 @@ fn a_job_of_which_nothing_started_goes_at_once_whatever_its_action() {
         not_found(),
         ActionState::NotLoaded {
             message: String::new(),
+            has_failed: true,
         },
     ] {
         let mut world = World::new(&["a", "b"]);
@@ -184,6 +185,7 @@ fn a_host_that_restarts_calls_once_more_and_does_not_begin_the_minute_anew() {
     world.now = START + 5000;
     world.action = ActionState::NotLoaded {
         message: "it is being loaded".to_owned(),
+        has_failed: true,
     };
     assert!(!world.pass(&[]).released, "it waits for the action");
     world.action = ActionState::Loaded;
@@ -210,6 +212,7 @@ fn an_action_that_is_not_loaded_in_time_ends_the_deletion() {
     let mut world = deleted(&[processing("a"), failed("b", "X")]);
     world.action = ActionState::NotLoaded {
         message: "no ConfigMap".to_owned(),
+        has_failed: true,
     };
     world.pass(&[]);
     for (blocked, released) in [(0, false), (59, false), (60, true), (3600, true)] {
@@ -259,6 +262,7 @@ fn an_action_that_is_not_loaded_is_waited_for() {
     let mut world = deleted(&[processing("a"), failed("b", "X")]);
     world.action = ActionState::NotLoaded {
         message: "no ConfigMap".to_owned(),
+        has_failed: true,
     };
     let conclusion = world.pass(&[]);
     assert!(!conclusion.released && conclusion.retry);

@@ -253,6 +253,7 @@ fn a_target_of_a_canceled_job_is_released_when_its_action_can_be_called() {
     let mut world = canceled();
     world.action = ActionState::NotLoaded {
         message: "no".to_owned(),
+        has_failed: true,
     };
     world.pass(&[]);
     assert_eq!(world.detail("busy").progress, Progress::Failed);

@@ -40,6 +40,7 @@ fn a_pass_that_learns_nothing_new_changes_nothing() {
         not_found(),
         ActionState::NotLoaded {
             message: "no ConfigMap".repeat(500),
+            has_failed: true,
         },
     ];
     for action in &actions {
@@ -241,6 +242,7 @@ fn a_deadline_while_the_action_is_away_is_released_when_it_returns() {
     world.job.spec.active_deadline_seconds = Some(10);
     world.action = ActionState::NotLoaded {
         message: String::new(),
+        has_failed: true,
     };
     world.now = START + 10;
     world.pass(&[]);

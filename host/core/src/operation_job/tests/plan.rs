@@ -23,6 +23,7 @@ fn start(name: &str) -> TargetStep {
 fn not_loaded() -> ActionState {
     ActionState::NotLoaded {
         message: "no such ConfigMap".to_owned(),
+        has_failed: true,
     }
 }
 

@@ -219,13 +219,19 @@ fn a_job_whose_action_can_not_be_asked_says_why() {
         (not_found(), &new, RECONCILING, "ActionNotFound"),
         (not_found(), &running, STALLED, "ActionNotFound"),
         (
-            ActionState::NotLoaded { message: message() },
+            ActionState::NotLoaded {
+                message: message(),
+                has_failed: true,
+            },
             &new,
             STALLED,
             "ActionNotReady",
         ),
         (
-            ActionState::NotLoaded { message: message() },
+            ActionState::NotLoaded {
+                message: message(),
+                has_failed: true,
+            },
             &running,
             STALLED,
             "ActionNotReady",
@@ -347,12 +353,14 @@ fn a_job_that_can_not_go_on_says_so_once_per_reason() {
         (
             ActionState::NotLoaded {
                 message: "one".to_owned(),
+                has_failed: true,
             },
             1,
         ),
         (
             ActionState::NotLoaded {
                 message: "two".to_owned(),
+                has_failed: true,
             },
             0,
         ),

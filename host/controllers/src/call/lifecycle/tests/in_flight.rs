@@ -1,15 +1,18 @@
-//! Effects wait while as many are in flight as may be.
+//! Effects, and the writes of the lifecycle for them, wait while as many are in flight as may be.
 
 use operon_core::shares::{Claim, Place};
 
 use super::*;
 
-/// A call with an effect, and the only place for one, which another plugin has.
-async fn waiting() -> (World, Place) {
+/// A call with an effect.
+fn effect() -> World {
     let labels = [OPERATING, OPERATE];
-    let world = World::new(TargetStep::Operate, false, vec![mark()], &labels);
-    let place = world.call.effects.take("other", "job", Claim::ONE).await;
-    (world, place)
+    World::new(TargetStep::Operate, false, vec![mark()], &labels)
+}
+
+/// The only place for an effect of a call, which another plugin has.
+async fn taken(world: &World) -> Place {
+    world.call.effects.take("other", "job", Claim::ONE).await
 }
 
 /// Lets other tasks go on as far as they can.
@@ -21,19 +24,34 @@ async fn settled() {
 
 #[tokio::test]
 async fn an_effect_is_performed_when_there_is_a_place_for_it() {
-    let (world, place) = waiting().await;
-    let sent = Arc::clone(&world.sent);
-    let call = tokio::spawn(world.run());
-    settled().await;
-    assert_eq!(sent.lock().map(|sent| sent.len()).ok(), Some(0));
-    drop(place);
-    let (_, sent, _) = call.await.expect("it ends");
-    assert_eq!(sent.len(), 1);
+    let release = TargetStep::Release(Cause::Failed);
+    let operate = TargetStep::Operate;
+    for (what, world) in [
+        ("an effect", effect()),
+        (
+            "a pod leaves service",
+            World::new(operate, true, vec![delete("pod")], &[]),
+        ),
+        (
+            "a pod returns to service",
+            World::new(release, true, vec![], &[OPERATING, OPERATE]),
+        ),
+    ] {
+        let place = taken(&world).await;
+        let sent = Arc::clone(&world.sent);
+        let call = tokio::spawn(world.run());
+        settled().await;
+        assert_eq!(sent.lock().map(|sent| sent.len()).ok(), Some(0), "{what}");
+        drop(place);
+        let (_, sent, _) = call.await.expect("it ends");
+        assert_eq!(sent.len(), 1, "{what}");
+    }
 }
 
 #[tokio::test]
 async fn a_call_that_is_stopped_does_not_wait_for_a_place() {
-    let (mut world, _place) = waiting().await;
+    let mut world = effect();
+    let _place = taken(&world).await;
     let (stop, stopped) = watch::channel(false);
     world.call.stop = stopped;
     let call = tokio::spawn(Box::pin(world.call.run()));

@@ -1,104 +1,16 @@
 //! Which calls set an action aside, and which calls are held back then.
 
-use std::sync::atomic::Ordering;
-
-use operon_core::action::Admit;
-use tokio::sync::Notify;
-
 use super::*;
-
-/// What the next call of an action comes to.
-#[derive(Clone, Debug)]
-enum Outcome {
-    Done,
-    OperateFails(ActionError),
-    ReportFails(ActionError),
-    NeverEnds,
-    /// The call waits for a place.
-    Waits,
-}
-
-/// An action whose calls end as they are told, and which counts them.
-struct Faulty {
-    registration: Registration,
-    outcome: Mutex<Outcome>,
-    calls: AtomicUsize,
-    place: Notify,
-}
-
-impl Faulty {
-    fn outcome(&self) -> Outcome {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.clone()
-    }
-
-    async fn operation(&self, admit: Option<Admit<'_>>) -> Result<Operation, ActionError> {
-        let outcome = self.outcome();
-        if let (Outcome::Waits, Some(admit)) = (&outcome, admit) {
-            self.place.notified().await;
-            admit()?;
-        }
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        match outcome {
-            Outcome::OperateFails(error) => Err(error),
-            Outcome::NeverEnds => std::future::pending().await,
-            Outcome::Done | Outcome::ReportFails(_) | Outcome::Waits => Ok(Operation::default()),
-        }
-    }
-}
-
-impl Action for Faulty {
-    fn registration(&self) -> &Registration {
-        &self.registration
-    }
-
-    fn operate_target<'a>(
-        &'a self,
-        request: Request<'a>,
-    ) -> BoxFuture<'a, Result<Operation, ActionError>> {
-        Box::pin(self.operation(request.admit))
-    }
-
-    fn get_ops_progress<'a>(
-        &'a self,
-        _: Request<'a>,
-    ) -> BoxFuture<'a, Result<ProgressReport, ActionError>> {
-        let report = match self.outcome() {
-            Outcome::ReportFails(error) => Err(error),
-            Outcome::Done | Outcome::OperateFails(_) | Outcome::NeverEnds | Outcome::Waits => {
-                Ok(ProgressReport {
-                    progress: OpsProgress::Succeeded,
-                    failure: None,
-                    extra_info: std::collections::BTreeMap::new(),
-                    recheck_after: None,
-                })
-            }
-        };
-        Box::pin(std::future::ready(report))
-    }
-
-    fn release_target<'a>(
-        &'a self,
-        request: Request<'a>,
-    ) -> BoxFuture<'a, Result<Operation, ActionError>> {
-        Box::pin(self.operation(request.admit))
-    }
-}
 
 /// An action that is loaded once, and called again and again.
 struct Plugin {
-    action: Arc<Faulty>,
+    action: Arc<Fixed>,
     loaded: Arc<Loaded>,
 }
 
 impl Plugin {
     fn new() -> Self {
-        let action = Arc::new(Faulty {
-            registration: Registration::default(),
-            outcome: Mutex::new(Outcome::Done),
-            calls: AtomicUsize::new(0),
-            place: Notify::new(),
-        });
+        let action = Arc::<Fixed>::default();
         let mut call = World::new(TargetStep::Operate, false, vec![], &[]).call;
         let loaded = Arc::get_mut(&mut call.loaded).expect("nobody else has it");
         loaded.action = Arc::clone(&action) as Arc<dyn Action>;
@@ -111,11 +23,7 @@ impl Plugin {
     /// A call of this step, which is stopped if it does not end.
     async fn call(&self, step: TargetStep, outcome: Outcome) -> Option<Answer> {
         let is_stopped = matches!(outcome, Outcome::NeverEnds);
-        *self
-            .action
-            .outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = outcome;
+        *self.action.outcome() = outcome;
         let mut call = World::new(step, false, vec![], &[OPERATING, OPERATE]).call;
         call.loaded = Arc::clone(&self.loaded);
         call.stop = watch::channel(is_stopped).1;
@@ -129,7 +37,7 @@ impl Plugin {
 
     /// How often the action was called.
     fn calls(&self) -> usize {
-        self.action.calls.load(Ordering::Relaxed)
+        self.action.called.load(Ordering::Relaxed)
     }
 
     fn is_aside(&self) -> bool {
