@@ -5,6 +5,8 @@
 //! spec, in `metadata.managedFields` and in the status. So the length of the names limits a job: 10,000
 //! targets fit if their names have up to about 20 characters, 5,000 up to 60.
 
+use std::io;
+
 use operon_api::{
     OperationJob,
     operation_job::{PodTarget, Progress, TargetDetail},
@@ -249,5 +251,20 @@ fn managed(target: &PodTarget) -> usize {
 
 /// The length of a value as JSON. What can't be written takes nothing.
 pub(super) fn bytes(value: &(impl Serialize + ?Sized)) -> usize {
-    serde_json::to_vec(value).map_or(0, |json| json.len())
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value).map_or(0, |()| length.0)
+}
+
+/// Counts what is written, so that a large value is not copied for its length.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
