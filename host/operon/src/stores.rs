@@ -104,13 +104,27 @@ pub(crate) struct CollaSetStores {
 
 /// What caches are kept of.
 pub(crate) struct Watched<'a> {
-    pub(crate) client: &'a Client,
-    /// The operator's namespace.
-    pub(crate) namespace: &'a str,
-    /// Those with the objects that controllers reconcile.
-    pub(crate) namespaces: &'a Namespaces,
-    /// The shard with the ActionPlugins of this host.
-    pub(crate) shard: Option<&'a str>,
+    client: &'a Client,
+    operator_namespace: &'a str,
+    namespaces: &'a Namespaces,
+    shard: Option<&'a str>,
+}
+
+impl<'a> Watched<'a> {
+    /// The objects that controllers reconcile are in `namespaces`; the ActionPlugins are those of the shard.
+    pub(crate) fn new(
+        client: &'a Client,
+        operator_namespace: &'a str,
+        namespaces: &'a Namespaces,
+        shard: Option<&'a str>,
+    ) -> Self {
+        Self {
+            client,
+            operator_namespace,
+            namespaces,
+            shard,
+        }
+    }
 }
 
 impl Stores {
@@ -492,8 +506,11 @@ fn config_maps(
             let _ = queue.unbounded_send(reference);
         }
     };
-    Cache::of(Api::namespaced(watched.client.clone(), watched.namespace))
-        .start(on_config_map, &listeners.health)
+    Cache::of(Api::namespaced(
+        watched.client.clone(),
+        watched.operator_namespace,
+    ))
+    .start(on_config_map, &listeners.health)
 }
 
 fn accounts(
@@ -514,6 +531,20 @@ fn accounts(
             let _ = queue.unbounded_send(reference);
         }
     };
-    Cache::of(Api::namespaced(watched.client.clone(), watched.namespace))
-        .start(on_account, &listeners.health)
+    Cache::of(Api::namespaced(
+        watched.client.clone(),
+        watched.operator_namespace,
+    ))
+    .start(on_account, &listeners.health)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_plugin_belongs_to_the_host_of_its_shard_or_to_the_one_without() {
+        assert_eq!(plugins_of(Some("b")), "operon.dev/shard=b");
+        assert_eq!(plugins_of(None), "!operon.dev/shard");
+    }
 }

@@ -310,12 +310,7 @@ async fn run_on(
     let queues = Queues::new(&controllers);
     let book = Arc::clone(&running.book);
     let listeners = queues.listeners(&book, &metrics, &health);
-    let watched = Watched {
-        client: &client,
-        namespace: &namespace,
-        namespaces,
-        shard: shard.as_deref(),
-    };
+    let watched = Watched::new(&client, &namespace, namespaces, shard.as_deref());
     let stores = Stores::start(&watched, &listeners, &controllers);
     stores.ready().await;
     let enabled = BesideKusionStack::running(&controllers);
@@ -364,9 +359,7 @@ async fn run_on(
     let loading = running.start(action_plugins, &stores.plugins.store, queues.plugins);
     running.loading = Some(loading);
     readiness.set(Phase::Loading);
-    if !listeners.catalogue.tried(LOAD_LIMIT).await {
-        tracing::warn!(limit = ?LOAD_LIMIT, "some ActionPlugins are still being loaded; only their OperationJobs wait for them");
-    }
+    tried(&listeners.catalogue).await;
     let served_fields = if allow_foreign_crds {
         ServedFields::any()
     } else {
@@ -395,6 +388,13 @@ async fn run_on(
     readiness.set(Phase::Ready);
     running.ended().await;
     anyhow::bail!("a controller stopped unexpectedly")
+}
+
+/// Waits until every action was loaded or failed, but not for long.
+async fn tried(catalogue: &Catalogue) {
+    if !catalogue.tried(LOAD_LIMIT).await {
+        tracing::warn!(limit = ?LOAD_LIMIT, "some ActionPlugins are still being loaded; only their OperationJobs wait for them");
+    }
 }
 
 /// Starts the controller of OperationJobs.
