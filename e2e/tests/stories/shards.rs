@@ -152,7 +152,10 @@ async fn runs(world: &World) {
 async fn is_untouched<K: Kind>(world: &World, name: &str) -> Result<()> {
     let object = serde_json::to_value(world.get::<K>(name).await?)?;
     let metadata = &object["metadata"];
-    ensure!(object["status"].is_null(), "{}", object["status"]);
+    // ReactiveJobs are created with this status.
+    let created = json!({"observedGeneration": -1});
+    let status = &object["status"];
+    ensure!(status.is_null() || *status == created, "{status}");
     ensure!(metadata["finalizers"].is_null(), "{metadata}");
     Ok(())
 }

@@ -317,6 +317,8 @@ impl Termination {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -333,5 +335,32 @@ mod tests {
             assert_eq!(directives(log), log);
         }
         assert!(EnvFilter::try_new(directives("info")).is_ok());
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn bad_namespaces_and_shards_are_refused_by_name_before_anything_starts() {
+        for (argument, name, value) in [
+            ("--watch-namespaces=a,B", "--watch-namespaces", "\"B\""),
+            (
+                "--watch-namespaces=a,b,a",
+                "--watch-namespaces",
+                "\"a\" is named twice",
+            ),
+            ("--watch-namespaces=", "--watch-namespaces", "\"\""),
+            ("--shard=B", "--shard", "\"B\""),
+        ] {
+            let line = Line::try_parse_from(["operon", argument]).expect("arguments");
+            let refusal = format!("{:#}", run(line.arguments).expect_err(argument));
+            assert!(
+                refusal.contains(name) && refusal.contains(value),
+                "{refusal}"
+            );
+        }
     }
 }
