@@ -76,8 +76,6 @@ impl Host {
                 "run",
                 &format!("--listen=127.0.0.1:{port}"),
                 "--log-format=text",
-                "--namespace",
-                SYSTEM,
             ])
             .args(["--instance", &name])
             .arg("--controllers=reactivejob,jobflow,daemonjob,collaset,podopslifecycle")
@@ -85,6 +83,8 @@ impl Host {
             .arg(cache)
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
+            // An argument may name another one.
+            .env("POD_NAMESPACE", SYSTEM)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)
@@ -180,7 +180,7 @@ pub fn folder(world: &World) -> PathBuf {
 }
 
 /// A port without a listener.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0));
     let address = listener.and_then(|listener| listener.local_addr());
     address

@@ -1,7 +1,7 @@
 {{/*
 A built-in action: the account that it acts as, that account's rights, and the ActionPlugin that joins them
 with the component in the host's image. Called with a dict: root (the chart's context), name (the key in `actions`
-and the name of the ActionPlugin), action (what spec.action of a job selects), rules (RBAC, as YAML; none: the
+and the name of the ActionPlugin, after that of the shard), action (what spec.action of a job selects), rules (RBAC, as YAML; none: the
 account has no rights), finalizers (those that the action may add and remove; none by default), dangerous (true:
 Kubernetes' role `edit` does not include its use).
 */}}
@@ -29,22 +29,8 @@ metadata:
     app.kubernetes.io/component: action
 rules:
   {{- .rules | nindent 2 }}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata:
-  name: {{ include "operon.fullname" $root }}-action-{{ .name }}
-  labels:
-    {{- include "operon.labels" $root | nindent 4 }}
-    app.kubernetes.io/component: action
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: ClusterRole
-  name: {{ include "operon.fullname" $root }}-action-{{ .name }}
-subjects:
-  - kind: ServiceAccount
-    name: action-{{ .name }}
-    namespace: {{ $root.Release.Namespace }}
+{{- $role := printf "%s-action-%s" (include "operon.fullname" $root) .name }}
+{{- include "operon.binding" (dict "root" $root "role" $role "account" (printf "action-%s" .name) "component" "action") }}
 {{- end }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -68,10 +54,13 @@ rules:
 apiVersion: operon.dev/v1alpha1
 kind: ActionPlugin
 metadata:
-  name: {{ .name }}
+  name: {{ with $root.Values.shard }}{{ . }}-{{ end }}{{ .name }}
   labels:
     {{- include "operon.labels" $root | nindent 4 }}
     app.kubernetes.io/component: action
+    {{- with $root.Values.shard }}
+    operon.dev/shard: {{ . | quote }}
+    {{- end }}
 spec:
   action: {{ .action }}
   source:

@@ -23,22 +23,7 @@ metadata:
     app.kubernetes.io/component: controller
 rules:
   {{- .rules | nindent 2 }}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata:
-  name: {{ $root.Release.Namespace }}-{{ .name }}
-  labels:
-    {{- include "operon.labels" $root | nindent 4 }}
-    app.kubernetes.io/component: controller
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: ClusterRole
-  name: {{ $root.Release.Namespace }}-{{ .name }}
-subjects:
-  - kind: ServiceAccount
-    name: {{ .name }}
-    namespace: {{ $root.Release.Namespace }}
+{{- include "operon.binding" (dict "root" $root "role" (printf "%s-%s" $root.Release.Namespace .name) "account" .name "component" "controller") }}
 {{- end -}}
 
 {{/* "true" if a controller is enabled, otherwise "". The values of an older release, which --reuse-values keeps, may lack

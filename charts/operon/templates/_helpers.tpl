@@ -66,6 +66,63 @@ operon.dev/trusted-root: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
+{{/* Binds a ClusterRole with rights to namespaced kinds to a ServiceAccount of the operator's namespace: in all namespaces,
+or in each of watchNamespaces. Called with a dict: root (the chart's context), role (its name, and the binding's), account,
+component (a label, or ""). */}}
+{{- define "operon.binding" -}}
+{{- $binding := . -}}
+{{- range $namespace := .root.Values.watchNamespaces | default (list "") }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ if $namespace }}RoleBinding{{ else }}ClusterRoleBinding{{ end }}
+metadata:
+  name: {{ $binding.role }}
+  {{- with $namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "operon.labels" $binding.root | nindent 4 }}
+    {{- with $binding.component }}
+    app.kubernetes.io/component: {{ . }}
+    {{- end }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: {{ $binding.role }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ $binding.account }}
+    namespace: {{ $binding.root.Release.Namespace }}
+{{- end }}
+{{- end -}}
+
+{{/* Fails if this release can't run beside another one of the cluster: both would operate the same objects, or load the same
+ActionPlugins. What a release serves is written on the ClusterRoleBinding of its host, see rbac.yaml. */}}
+{{- define "operon.beside" -}}
+{{- $root := . -}}
+{{- $own := printf "%s/%s" .Release.Namespace .Release.Name -}}
+{{- $wanted := .Values.watchNamespaces | default list -}}
+{{- range (lookup "rbac.authorization.k8s.io/v1" "ClusterRoleBinding" "" "").items | default list }}
+{{- $annotations := .metadata.annotations | default dict }}
+{{- $owner := include "operon.owner" . }}
+{{- if and (hasKey $annotations "operon.dev/watch-namespaces") (ne $owner $own) }}
+{{- $served := index $annotations "operon.dev/watch-namespaces" }}
+{{- if or (not $served) (not $wanted) }}
+{{- $one := ternary $owner $own (not $served) }}
+{{- fail (printf "release %s serves all namespaces, so no other release can serve some of them beside it: set watchNamespaces of both (the other is %s)" $one (ternary $own $owner (not $served))) }}
+{{- end }}
+{{- range splitList "," $served }}
+{{- if has . $wanted }}
+{{- fail (printf "watchNamespaces has %q, which release %s serves already: two releases would operate the same objects" . $owner) }}
+{{- end }}
+{{- end }}
+{{- if eq (index $annotations "operon.dev/shard" | default "") ($root.Values.shard | default "") }}
+{{- fail (printf "release %s has the same shard, %q, so both would load the same ActionPlugins: set shard to another name" $owner ($root.Values.shard | default "")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Where KusionStack is installed, if it is. The values of an older release, which --reuse-values keeps, may lack it. */}}
 {{- define "operon.kusionStackNamespace" -}}
 {{ .Values.kusionStackNamespace | default "kusionstack-system" }}

@@ -57,6 +57,7 @@ mod real_daemon_job;
 mod replace;
 mod replace_owner;
 mod replace_refused;
+mod shards;
 mod signatures;
 mod slow_action;
 mod target_selector;

@@ -16,6 +16,10 @@ pub const ACTION_MANAGER_PREFIX: &str = "operon-action-";
 /// On a ServiceAccount of the operator's namespace, a label: an action may act as it. The value is `true`.
 pub const ACTION_ACCOUNT: &str = "operon.dev/action-account";
 
+/// On an ActionPlugin, a label: the host of this shard loads it, and no other. One without it is loaded by the host
+/// without a shard.
+pub const SHARD: &str = "operon.dev/shard";
+
 /// The component name under which Operon's Events appear.
 pub const EVENT_COMPONENT: &str = "operon";
 

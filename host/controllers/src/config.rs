@@ -15,9 +15,12 @@ use kube::{
     Api, Client, Resource, ResourceExt, core::NamespaceResourceScope, runtime::reflector::ObjectRef,
 };
 use operon_api::ReactiveJob;
-use operon_core::reactive_job::{
-    ConfigState,
-    config::{ABSENT, Reference, references},
+use operon_core::{
+    namespaces::Namespaces,
+    reactive_job::{
+        ConfigState,
+        config::{ABSENT, Reference, references},
+    },
 };
 use ring::hmac;
 use serde::{Deserialize, Deserializer};
@@ -155,6 +158,7 @@ pub struct Configs {
     watches: Arc<Watches>,
     on_change: OnConfig,
     on_listed: OnListed,
+    namespaces: Namespaces,
     health: Health,
 }
 
@@ -165,12 +169,13 @@ enum Unknown {
 }
 
 impl Configs {
-    /// Begins these watches when objects need them.
+    /// Begins these watches, in these namespaces, when objects need them.
     pub fn new(
         client: Client,
         watches: Arc<Watches>,
         on_change: OnConfig,
         on_listed: OnListed,
+        namespaces: &Namespaces,
         health: &Health,
     ) -> Self {
         Self {
@@ -178,6 +183,7 @@ impl Configs {
             watches,
             on_change,
             on_listed,
+            namespaces: namespaces.clone(),
             health: health.optional(),
         }
     }
@@ -245,6 +251,7 @@ impl Configs {
             );
         };
         let cache = Cache::of(Api::all(self.client.clone()))
+            .within(&self.namespaces)
             // `kubectl apply` keeps the whole content in one of them.
             .without(|content: &mut K| content.annotations_mut().clear())
             .start(on_change, &self.health);

@@ -173,6 +173,14 @@ impl WatchHealth {
         });
     }
 
+    /// The kind may not be watched, for this reason.
+    pub(crate) fn refused(&self, why: &str) {
+        self.down(why.to_owned(), |outages, id| {
+            let cause = Cause::Refused(self.kind.clone());
+            outages.failed(id, &self.kind, cause, why, Timestamp::now())
+        });
+    }
+
     /// The host itself failed, which has been logged.
     pub(crate) fn panicked(&self, panic: &str) {
         self.down(format!("Operon failed: {panic}"), |_, _| Vec::new());

@@ -45,6 +45,7 @@ pub mod report;
 pub mod restraint;
 pub mod run;
 pub mod served_fields;
+pub mod served_namespaces;
 #[cfg(test)]
 mod simulation;
 pub mod stand_down;

@@ -54,7 +54,7 @@ pub struct Watcher<'a> {
     pub service_account: &'a str,
     /// The action that is woken.
     pub action: &'a str,
-    /// The host's pods.
+    /// The host's pods. The other kinds are watched in the same namespaces.
     pub pods: &'a Cache<Pod>,
     /// The queue that is woken.
     pub triggers: &'a Arc<Triggers>,
@@ -81,6 +81,7 @@ impl Watcher<'_> {
         let mut rights = Rights {
             client: client.clone(),
             service_account: self.service_account.to_owned(),
+            namespaces: self.pods.namespaces().clone(),
             kinds: Vec::new(),
         };
         for (watch, selector) in registration::watches(self.action, registration)? {
@@ -89,7 +90,7 @@ impl Watcher<'_> {
                 declared.absent.insert(key);
                 continue;
             };
-            rights.add(&resource).await?;
+            rights.add(&resource, watch.is_cluster_scoped).await?;
             if (watch.api_version.as_str(), watch.kind.as_str()) == ("v1", "Pod") {
                 declared.pods = Some((self.pods.store.clone(), selector));
                 continue;
@@ -140,6 +141,9 @@ impl Watcher<'_> {
         let mut source = Cache::of_kind(api, resource.clone())
             .without(shed_all_but(watch.fields.clone()))
             .packed();
+        if !watch.is_cluster_scoped {
+            source = source.within(self.pods.namespaces());
+        }
         if !watch.label_selector.is_empty() {
             source = source.labels(&watch.label_selector);
         }

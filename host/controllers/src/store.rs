@@ -18,6 +18,7 @@ mod watch;
 use std::{fmt::Debug, hash::Hash, sync::Arc, time::Duration};
 
 use kube::Resource;
+use operon_core::namespaces::Namespaces;
 use serde::de::DeserializeOwned;
 
 use self::keeper::Kept;
@@ -53,23 +54,25 @@ impl<K> Cached for K where
 }
 
 /// A cache being kept, begun by [`Cache::of`]: read it by `store`, report a write to it by [`Cache::wrote`]. Dropping
-/// the last clone ends the watch.
+/// the last clone ends the watches.
 pub struct Cache<K: Cached> {
     /// The readable side.
     pub store: Store<K>,
-    kept: Arc<Kept<K>>,
-    /// Whether the first list is complete. The store itself wakes only the last who waits for that.
-    is_listed: tokio::sync::watch::Receiver<bool>,
-    task: Arc<AbortOnDrop>,
+    namespaces: Namespaces,
+    /// One for each watch: of all objects, or of those of one namespace.
+    kept: Arc<[Arc<Kept<K>>]>,
+    health: Health,
+    tasks: Arc<[AbortOnDrop]>,
 }
 
 impl<K: Cached> Clone for Cache<K> {
     fn clone(&self) -> Self {
         Self {
             store: self.store.clone(),
+            namespaces: self.namespaces.clone(),
             kept: Arc::clone(&self.kept),
-            is_listed: self.is_listed.clone(),
-            task: Arc::clone(&self.task),
+            health: self.health.clone(),
+            tasks: Arc::clone(&self.tasks),
         }
     }
 }
@@ -87,43 +90,66 @@ impl<K: Cached> Cache<K> {
     /// Reports to the cache an object as the API server returned it from a write. When this returns,
     /// every reader sees it.
     pub fn wrote(&self, object: K) {
-        self.kept.change(|keeper| keeper.written(object));
+        let namespace = object.meta().namespace.as_deref();
+        let watches = |one: &&Arc<Kept<K>>| {
+            let watched = one.namespace.as_deref();
+            watched.is_none() || watched == namespace
+        };
+        if let Some(one) = self.kept.iter().find(watches) {
+            one.change(|keeper| keeper.written(object));
+        }
     }
 
-    /// Waits until the first list is complete.
+    /// Waits until the first list of each watch is complete.
     pub async fn ready(&self) {
-        // The keeper lives as long as `self`, so it is never dropped while this waits.
+        // The keepers live as long as `self`, so none is dropped while this waits.
         self.listed().await;
-        // All changes of the first list have been passed on too once the keeper is free.
-        drop(self.kept.lock());
+        // All changes of the first lists have been passed on too once the keepers are free.
+        for one in &*self.kept {
+            drop(one.lock());
+        }
     }
 
-    /// Whether the first list is complete.
+    /// Whether the first list of each watch is complete.
     pub fn is_ready(&self) -> bool {
-        *self.is_listed.borrow()
+        self.kept.iter().all(|one| *one.is_listed.borrow())
     }
 
-    /// Waits until the first list is complete, without keeping the cache; whether it ever was.
+    /// Waits until the first list of each watch is complete, without keeping the cache; whether they ever were.
     pub(crate) fn listed(&self) -> impl Future<Output = bool> + Send + use<K> {
-        let mut is_listed = self.is_listed.clone();
-        async move { is_listed.wait_for(|is_listed| *is_listed).await.is_ok() }
+        let watches: Vec<_> = self.kept.iter().map(|one| one.is_listed.clone()).collect();
+        async move {
+            for mut is_listed in watches {
+                if is_listed.wait_for(|is_listed| *is_listed).await.is_err() {
+                    return false;
+                }
+            }
+            true
+        }
     }
 
-    /// Why the watch is down, if it is: the cache may be behind then.
+    /// Why a watch is down, if one is: the cache may be behind then.
     pub fn trouble(&self) -> Option<String> {
-        self.kept.health.trouble()
+        self.kept.iter().find_map(|one| one.health.trouble())
     }
 
     /// As [`Cache::trouble`], as a sentence that names the kind.
     pub fn stale(&self) -> Option<String> {
-        let trouble = self.trouble()?;
-        let kind = self.kept.health.kind();
-        Some(format!("the watch of {kind} is interrupted: {trouble}"))
+        self.kept.iter().find_map(|one| {
+            let trouble = one.health.trouble()?;
+            let kind = one.health.kind();
+            Some(format!("the watch of {kind} is interrupted: {trouble}"))
+        })
+    }
+
+    /// The namespaces with the objects that it has.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
     }
 
     /// Where other caches report how their watches are, which the host can do without.
     pub fn optional_health(&self) -> Health {
-        self.kept.health.health().optional()
+        self.health.optional()
     }
 
     /// Waits until the first list is complete, but no longer than this.
@@ -133,7 +159,7 @@ impl<K: Cached> Cache<K> {
 }
 
 /// The kind as kubectl takes it: `Pod`, `Job.batch`.
-fn kind_of<K: Resource>(dyntype: &K::DynamicType) -> String {
+pub(crate) fn kind_of<K: Resource>(dyntype: &K::DynamicType) -> String {
     let (kind, group) = (K::kind(dyntype), K::group(dyntype));
     if group.is_empty() {
         return kind.into_owned();

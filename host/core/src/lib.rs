@@ -15,6 +15,7 @@ pub mod event_series;
 pub mod freshness;
 pub mod job_flow;
 pub mod jobs;
+pub mod namespaces;
 pub mod node;
 pub mod operation_job;
 pub mod outage;

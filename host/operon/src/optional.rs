@@ -203,8 +203,8 @@ impl Optional<'_> {
             triggers.decoration_changed(decoration, decorations, &objects);
         };
         let health = self.listeners.health.optional();
-        let source = Cache::guarded(Api::all(client)).if_served();
-        Ok(source.start(on_change, &health))
+        let source = Cache::guarded(Api::all(client)).within(self.stores.pods.namespaces());
+        Ok(source.if_served().start(on_change, &health))
     }
 }
 

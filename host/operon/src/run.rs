@@ -9,6 +9,7 @@ use operon_controllers::{
     apply::client_config, colla_set::CollaSets, driven::Driven, health::Health, metrics::Metrics,
     operation_job::OperationJobs, pod_ops_lifecycle::PodOpsLifecycle, run::Reconciler as _,
 };
+use operon_core::namespaces::{Namespaces, is_label};
 use operon_plugin_registry::Trust;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -33,6 +34,14 @@ pub(crate) struct Arguments {
     /// The operator's namespace, with its Lease and the `ConfigMaps` and `ServiceAccounts` of actions
     #[arg(long, env = "POD_NAMESPACE", default_value = "operon-system")]
     namespace: String,
+
+    /// The namespaces with the objects that the host caches and reconciles, separated by commas [default: all]
+    #[arg(long, env = "OPERON_WATCH_NAMESPACES", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
+
+    /// The shard of this host: it loads the ActionPlugins with the label `operon.dev/shard` of this value [default: those without the label]
+    #[arg(long, env = "OPERON_SHARD")]
+    shard: Option<String>,
 
     /// The name of this instance, unique among the replicas [default: operon-PID]
     #[arg(long, env = "POD_NAME")]
@@ -146,13 +155,20 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             "--controllers has collaset without podopslifecycle, which makes the pods of CollaSets Ready: add it"
         );
     }
+    let namespaces = Namespaces::parse(&arguments.watch_namespaces)
+        .context("failed to read --watch-namespaces")?;
+    if let Some(shard) = arguments.shard.as_deref().filter(|shard| !is_label(shard)) {
+        anyhow::bail!(
+            "failed to read --shard: {shard:?} has to be 1 to 63 lower-case letters, digits and \"-\", with a letter or a digit at both ends"
+        );
+    }
     start_logging(&arguments)?;
     let trust = arguments.trust.read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let ended = runtime.block_on(host(arguments, trust));
+    let ended = runtime.block_on(host(arguments, namespaces, trust));
     // Running tasks must not hold up the end of a process that may not write any more.
     runtime.shutdown_background();
     ended
@@ -200,7 +216,7 @@ fn directives(log: &str) -> String {
 }
 
 /// From the first connection to the last write.
-async fn host(arguments: Arguments, trust: Trust) -> anyhow::Result<()> {
+async fn host(arguments: Arguments, namespaces: Namespaces, trust: Trust) -> anyhow::Result<()> {
     let mut end = Termination::listen()?;
     let config = Config::infer().await.context(
         "failed to find a cluster: the host does not run in a pod, and there is no kubeconfig",
@@ -233,6 +249,8 @@ async fn host(arguments: Arguments, trust: Trust) -> anyhow::Result<()> {
         config,
         client,
         namespace: arguments.namespace,
+        namespaces,
+        shard: arguments.shard,
         instance: Some(identity),
         components: arguments.components,
         trust,
@@ -299,6 +317,8 @@ impl Termination {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -315,5 +335,32 @@ mod tests {
             assert_eq!(directives(log), log);
         }
         assert!(EnvFilter::try_new(directives("info")).is_ok());
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn bad_namespaces_and_shards_are_refused_by_name_before_anything_starts() {
+        for (argument, name, value) in [
+            ("--watch-namespaces=a,B", "--watch-namespaces", "\"B\""),
+            (
+                "--watch-namespaces=a,b,a",
+                "--watch-namespaces",
+                "\"a\" is named twice",
+            ),
+            ("--watch-namespaces=", "--watch-namespaces", "\"\""),
+            ("--shard=B", "--shard", "\"B\""),
+        ] {
+            let line = Line::try_parse_from(["operon", argument]).expect("arguments");
+            let refusal = format!("{:#}", run(line.arguments).expect_err(argument));
+            assert!(
+                refusal.contains(name) && refusal.contains(value),
+                "{refusal}"
+            );
+        }
     }
 }

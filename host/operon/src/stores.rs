@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, PodTemplateSpec, ServiceAccount},
 };
-use kube::{Api, Client, Resource, runtime::reflector::ObjectRef};
+use kube::{Api, Client, Resource, core::NamespaceResourceScope, runtime::reflector::ObjectRef};
 use operon_api::{
     ActionPlugin, CollaSet, DaemonJob, JobFlow, JobTemplate, OperationJob, PodTransitionRule,
     ReactiveJob, ResourceContext, keys,
@@ -29,6 +29,7 @@ use operon_controllers::{
     store::{Cache, Cached, Store},
     triggers::Triggers,
 };
+use operon_core::namespaces::Namespaces;
 use serde::Serialize;
 
 use crate::run::OptionalController;
@@ -101,47 +102,71 @@ pub(crate) struct CollaSetStores {
     pub(crate) contexts: Cache<ResourceContext>,
 }
 
+/// What caches are kept of.
+pub(crate) struct Watched<'a> {
+    client: &'a Client,
+    operator_namespace: &'a str,
+    namespaces: &'a Namespaces,
+    shard: Option<&'a str>,
+}
+
+impl<'a> Watched<'a> {
+    /// The objects that controllers reconcile are in `namespaces`; the ActionPlugins are those of the shard.
+    pub(crate) fn new(
+        client: &'a Client,
+        operator_namespace: &'a str,
+        namespaces: &'a Namespaces,
+        shard: Option<&'a str>,
+    ) -> Self {
+        Self {
+            client,
+            operator_namespace,
+            namespaces,
+            shard,
+        }
+    }
+}
+
 impl Stores {
     pub(crate) fn start(
-        client: &Client,
-        namespace: &str,
+        watched: &Watched<'_>,
         listeners: &Listeners,
         enabled: &[OptionalController],
     ) -> Self {
         let is_enabled = |one| enabled.contains(&one);
-        let plugins = plugins(client, listeners);
-        let config_maps = config_maps(client, namespace, listeners, &plugins);
+        let plugins = plugins(watched, listeners);
+        let config_maps = config_maps(watched, listeners, &plugins);
         let health = &listeners.health;
-        let accounts = accounts(client, namespace, listeners, &plugins);
+        let accounts = accounts(watched, listeners, &plugins);
         let reactive_jobs = is_enabled(OptionalController::ReactiveJob)
-            .then(|| ReactiveJobStores::start(client, listeners));
+            .then(|| ReactiveJobStores::start(watched, listeners));
         let job_flows = is_enabled(OptionalController::JobFlow)
-            .then(|| JobFlowStores::start(client, listeners));
+            .then(|| JobFlowStores::start(watched, listeners));
         let owner_triggers = Arc::clone(&listeners.owner_triggers);
         let daemon_jobs = is_enabled(OptionalController::DaemonJob).then(|| {
-            all(client, health, move |object: &DaemonJob, _| {
+            all(watched, health, move |object: &DaemonJob, _| {
                 owner_triggers.daemon_job_changed(object);
             })
         });
         let owner_triggers = Arc::clone(&listeners.owner_triggers);
         let on_job = move |job: &Job, jobs: &_| owner_triggers.job_changed(job, jobs);
         let jobs_of_owners = (job_flows.is_some() || daemon_jobs.is_some())
-            .then(|| labelled(client, health, keys::OWNER_UID, without_template, on_job));
-        let nodes = nodes(client, listeners, daemon_jobs.as_ref());
+            .then(|| labelled(watched, health, keys::OWNER_UID, without_template, on_job));
+        let nodes = nodes(watched.client, listeners, daemon_jobs.as_ref());
         let colla_sets = listeners.colla_set_triggers.as_ref();
         let rule_triggers = listeners.rule_triggers.as_ref();
         let colla_sets = colla_sets
-            .map(|triggers| CollaSetStores::start(client, health, triggers, rule_triggers));
+            .map(|triggers| CollaSetStores::start(watched, health, triggers, rule_triggers));
         let owners = Owners {
             reactive: reactive_jobs.as_ref().map(|stores| &stores.jobs),
             owned: jobs_of_owners.as_ref(),
             colla_sets: colla_sets.as_ref(),
         };
-        let pods = pods(client, listeners, &owners);
-        let rules = rule_triggers.map(|triggers| rules(client, health, triggers, &pods));
+        let pods = pods(watched, listeners, &owners);
+        let rules = rule_triggers.map(|triggers| rules(watched, health, triggers, &pods));
         let (triggers, targets) = (Arc::clone(&listeners.triggers), pods.store.clone());
         let left_behind = Arc::clone(&listeners.left_behind);
-        let operation_jobs = all(client, health, move |job, jobs| {
+        let operation_jobs = all(watched, health, move |job, jobs| {
             // First: a job that is woken exists.
             left_behind.job_changed(job, jobs, &targets);
             triggers.job_changed(job, jobs, &targets);
@@ -230,14 +255,14 @@ impl Stores {
 }
 
 impl ReactiveJobStores {
-    fn start(client: &Client, listeners: &Listeners) -> Self {
+    fn start(watched: &Watched<'_>, listeners: &Listeners) -> Self {
         let health = &listeners.health;
         let triggers = Arc::clone(&listeners.reactive_job_triggers);
         let on_job = move |job: &Job, jobs: &_| triggers.job_changed(job, jobs);
-        let jobs = labelled(client, health, keys::CONTROLLER_UID, |_| {}, on_job);
+        let jobs = labelled(watched, health, keys::CONTROLLER_UID, |_| {}, on_job);
         let triggers = Arc::clone(&listeners.reactive_job_triggers);
         let known = jobs.store.clone();
-        let objects = all(client, health, move |object, objects| {
+        let objects = all(watched, health, move |object, objects| {
             triggers.object_changed(object, objects, &known);
         });
         Self { objects, jobs }
@@ -245,15 +270,15 @@ impl ReactiveJobStores {
 }
 
 impl JobFlowStores {
-    fn start(client: &Client, listeners: &Listeners) -> Self {
+    fn start(watched: &Watched<'_>, listeners: &Listeners) -> Self {
         let health = &listeners.health;
         let triggers = Arc::clone(&listeners.owner_triggers);
-        let objects: Cache<JobFlow> = all(client, health, move |flow, flows| {
+        let objects: Cache<JobFlow> = all(watched, health, move |flow, flows| {
             triggers.flow_changed(flow, flows);
         });
         let triggers = Arc::clone(&listeners.owner_triggers);
         let flows = objects.store.clone();
-        let templates = all(client, health, move |template, _| {
+        let templates = all(watched, health, move |template, _| {
             triggers.template_changed(template, &flows);
         });
         Self { objects, templates }
@@ -262,13 +287,13 @@ impl JobFlowStores {
 
 impl CollaSetStores {
     fn start(
-        client: &Client,
+        watched: &Watched<'_>,
         health: &Health,
         triggers: &Arc<CollaSetTriggers>,
         rules: Option<&Arc<RuleTriggers>>,
     ) -> Self {
         let (on_object, rules) = (Arc::clone(triggers), rules.cloned());
-        let objects: Cache<CollaSet> = all(client, health, move |object, objects| {
+        let objects: Cache<CollaSet> = all(watched, health, move |object, objects| {
             on_object.object_changed(object, objects);
             if let Some(rules) = &rules {
                 rules.colla_set_changed(object);
@@ -279,17 +304,19 @@ impl CollaSetStores {
             on_revision.revision_changed(revision, revisions);
         };
         let (on_context, known) = (Arc::clone(triggers), objects.store.clone());
-        let contexts = all(client, health, move |context, _| {
+        let contexts = all(watched, health, move |context, _| {
             on_context.context_changed(context, &known);
         });
         let (on_claim, known) = (Arc::clone(triggers), objects.store.clone());
         let on_claim = move |claim: &PersistentVolumeClaim, claims: &_| {
             on_claim.claim_changed(claim, claims, &known);
         };
-        let claims = Cache::of(Api::all(client.clone()))
+        let claims = Cache::of(Api::all(watched.client.clone()))
+            .within(watched.namespaces)
             .labels(keys::CLAIM_HASH)
             .start(on_claim, health);
-        let revisions = Cache::of(Api::all(client.clone()))
+        let revisions = Cache::of(Api::all(watched.client.clone()))
+            .within(watched.namespaces)
             .without(without_foreign_data)
             .packed()
             .start(on_revision, health);
@@ -304,26 +331,29 @@ impl CollaSetStores {
 
 /// All objects of a kind of ours: of each there may be some that another operator left.
 fn all<K>(
-    client: &Client,
+    watched: &Watched<'_>,
     health: &Health,
     on_change: impl Fn(&K, &Store<K>) + Send + Sync + 'static,
 ) -> Cache<K>
 where
-    K: Cached + Resource<DynamicType = ()> + Serialize,
+    K: Cached + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize,
 {
-    let source = Cache::guarded(Api::all(client.clone())).packed();
-    source.start(on_change, health)
+    Cache::guarded(Api::all(watched.client.clone()))
+        .within(watched.namespaces)
+        .packed()
+        .start(on_change, health)
 }
 
 /// The Jobs that have this label.
 fn labelled(
-    client: &Client,
+    watched: &Watched<'_>,
     health: &Health,
     label: &str,
     shed: fn(&mut Job),
     on_change: impl Fn(&Job, &Store<Job>) + Send + Sync + 'static,
 ) -> Cache<Job> {
-    Cache::of(Api::all(client.clone()))
+    Cache::of(Api::all(watched.client.clone()))
+        .within(watched.namespaces)
         .labels(label)
         .without(shed)
         .packed()
@@ -371,7 +401,7 @@ struct Owners<'a> {
 }
 
 /// All pods; those of Jobs concern the objects that the Jobs are for.
-fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Pod> {
+fn pods(watched: &Watched<'_>, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Pod> {
     let triggers = Arc::clone(&listeners.triggers);
     let left_behind = Arc::clone(&listeners.left_behind);
     let pods_of_jobs = Arc::clone(&listeners.pods_of_jobs);
@@ -405,25 +435,27 @@ fn pods(client: &Client, listeners: &Listeners, owners: &Owners<'_>) -> Cache<Po
             lifecycle.pod_changed(pod);
         }
     };
-    Cache::of(Api::all(client.clone()))
+    Cache::of(Api::all(watched.client.clone()))
+        .within(watched.namespaces)
         .packed()
         .start(on_pod, &listeners.health)
 }
 
 /// All PodTransitionRules.
 fn rules(
-    client: &Client,
+    watched: &Watched<'_>,
     health: &Health,
     triggers: &Arc<RuleTriggers>,
     pods: &Cache<Pod>,
 ) -> Cache<PodTransitionRule> {
     let (triggers, pods) = (Arc::clone(triggers), pods.store.clone());
-    all(client, health, move |rule, rules| {
+    all(watched, health, move |rule, rules| {
         triggers.rule_changed(rule, rules, &pods);
     })
 }
 
-fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
+/// Those of this host. Of each there may be one that an older version stored.
+fn plugins(watched: &Watched<'_>, listeners: &Listeners) -> Cache<ActionPlugin> {
     let Listeners {
         catalogue,
         triggers,
@@ -449,12 +481,22 @@ fn plugins(client: &Client, listeners: &Listeners) -> Cache<ActionPlugin> {
             let _ = queue.unbounded_send(reference);
         }
     };
-    all(client, health, on_plugin)
+    Cache::guarded(Api::all(watched.client.clone()))
+        .labels(&plugins_of(watched.shard))
+        .packed()
+        .start(on_plugin, health)
+}
+
+/// Selects the ActionPlugins of a shard, or those of none.
+fn plugins_of(shard: Option<&str>) -> String {
+    shard.map_or_else(
+        || format!("!{}", keys::SHARD),
+        |shard| format!("{}={shard}", keys::SHARD),
+    )
 }
 
 fn config_maps(
-    client: &Client,
-    namespace: &str,
+    watched: &Watched<'_>,
     listeners: &Listeners,
     plugins: &Cache<ActionPlugin>,
 ) -> Cache<ConfigMap> {
@@ -464,12 +506,15 @@ fn config_maps(
             let _ = queue.unbounded_send(reference);
         }
     };
-    Cache::of(Api::namespaced(client.clone(), namespace)).start(on_config_map, &listeners.health)
+    Cache::of(Api::namespaced(
+        watched.client.clone(),
+        watched.operator_namespace,
+    ))
+    .start(on_config_map, &listeners.health)
 }
 
 fn accounts(
-    client: &Client,
-    namespace: &str,
+    watched: &Watched<'_>,
     listeners: &Listeners,
     plugins: &Cache<ActionPlugin>,
 ) -> Cache<ServiceAccount> {
@@ -486,5 +531,20 @@ fn accounts(
             let _ = queue.unbounded_send(reference);
         }
     };
-    Cache::of(Api::namespaced(client.clone(), namespace)).start(on_account, &listeners.health)
+    Cache::of(Api::namespaced(
+        watched.client.clone(),
+        watched.operator_namespace,
+    ))
+    .start(on_account, &listeners.health)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_plugin_belongs_to_the_host_of_its_shard_or_to_the_one_without() {
+        assert_eq!(plugins_of(Some("b")), "operon.dev/shard=b");
+        assert_eq!(plugins_of(None), "!operon.dev/shard");
+    }
 }

@@ -40,12 +40,13 @@ use operon_controllers::{
     report::{Reported, Reports},
     run::{self, Reconciler},
     served_fields::ServedFields,
+    served_namespaces::Served,
     stand_down::Notice,
     status::StatusWriter,
     store::{Cache, Store},
     triggers::Triggers,
 };
-use operon_core::shares::Shares;
+use operon_core::{namespaces::Namespaces, shares::Shares};
 use operon_plugin_registry::Trust;
 use tokio::{
     sync::OnceCell,
@@ -60,7 +61,7 @@ use crate::{
     optional::{self, Optional, OptionalQueues},
     probes::{Phase, Readiness},
     run::{BesideKusionStack, OptionalController},
-    stores::{JobFlowStores, Listeners, ReactiveJobStores, Stores},
+    stores::{JobFlowStores, Listeners, ReactiveJobStores, Stores, Watched},
 };
 
 /// The parts of the controllers.
@@ -68,6 +69,8 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) shard: Option<String>,
     pub(crate) instance: Option<String>,
     pub(crate) components: ComponentArguments,
     pub(crate) trust: Trust,
@@ -264,16 +267,35 @@ impl Queues {
 /// are reconciled only once every action was tried, so that no job reports an action as missing that is
 /// merely late, but no later than [`LOAD_LIMIT`].
 ///
+/// It also ends when the host may read other namespaces than at its start, because a host begins with complete caches
+/// of all namespaces that it serves.
+///
 /// Nothing is lost if this is dropped at any point: `running` has everything that was started.
 pub(crate) async fn run_in(
     running: &mut Running,
     parts: Parts,
     readiness: &Readiness,
 ) -> anyhow::Result<()> {
+    let served = Served::find(&parts.client, &parts.namespaces, &parts.health).await;
+    tokio::select! {
+        ended = run_on(running, parts, served.namespaces(), readiness) => ended,
+        () = served.changed() => Ok(()),
+    }
+}
+
+/// Runs the controllers for these namespaces.
+async fn run_on(
+    running: &mut Running,
+    parts: Parts,
+    namespaces: &Namespaces,
+    readiness: &Readiness,
+) -> anyhow::Result<()> {
     let Parts {
         config,
         client,
         namespace,
+        namespaces: _,
+        shard,
         instance: _,
         components,
         trust,
@@ -288,7 +310,8 @@ pub(crate) async fn run_in(
     let queues = Queues::new(&controllers);
     let book = Arc::clone(&running.book);
     let listeners = queues.listeners(&book, &metrics, &health);
-    let stores = Stores::start(&client, &namespace, &listeners, &controllers);
+    let watched = Watched::new(&client, &namespace, namespaces, shard.as_deref());
+    let stores = Stores::start(&watched, &listeners, &controllers);
     stores.ready().await;
     let enabled = BesideKusionStack::running(&controllers);
     let beside = Beside::watch(&client, &health, &enabled, stand_down).await;
@@ -336,9 +359,7 @@ pub(crate) async fn run_in(
     let loading = running.start(action_plugins, &stores.plugins.store, queues.plugins);
     running.loading = Some(loading);
     readiness.set(Phase::Loading);
-    if !listeners.catalogue.tried(LOAD_LIMIT).await {
-        tracing::warn!(limit = ?LOAD_LIMIT, "some ActionPlugins are still being loaded; only their OperationJobs wait for them");
-    }
+    tried(&listeners.catalogue).await;
     let served_fields = if allow_foreign_crds {
         ServedFields::any()
     } else {
@@ -367,6 +388,13 @@ pub(crate) async fn run_in(
     readiness.set(Phase::Ready);
     running.ended().await;
     anyhow::bail!("a controller stopped unexpectedly")
+}
+
+/// Waits until every action was loaded or failed, but not for long.
+async fn tried(catalogue: &Catalogue) {
+    if !catalogue.tried(LOAD_LIMIT).await {
+        tracing::warn!(limit = ?LOAD_LIMIT, "some ActionPlugins are still being loaded; only their OperationJobs wait for them");
+    }
 }
 
 /// Starts the controller of OperationJobs.
@@ -465,6 +493,7 @@ impl Kit<'_> {
                 self.listeners.reactive_job_triggers.watches(),
                 Arc::new(on_config),
                 Arc::new(on_listed),
+                self.stores.pods.namespaces(),
                 &self.listeners.health,
             ),
         };

@@ -88,6 +88,7 @@ fn setting() -> Setting {
         Arc::default(),
         Arc::new(|_, _| {}),
         Arc::new(on_listed),
+        &Namespaces::all(),
         &health,
     );
     Setting {
@@ -199,7 +200,14 @@ async fn nothing_of_the_content_is_kept_in_the_cache() {
     });
     let health = Health::new(Metrics::register(&mut Registry::default()));
     let (on_change, on_listed) = (Arc::new(|_: &str, _: &Reference| {}), Arc::new(|| {}));
-    let configs = Configs::new(client, Arc::default(), on_change, on_listed, &health);
+    let configs = Configs::new(
+        client,
+        Arc::default(),
+        on_change,
+        on_listed,
+        &Namespaces::all(),
+        &health,
+    );
     let secrets = object(&json!({"secrets": true}));
     configs.watches.changed(&secrets, true);
     eventually("the answer", || !configs.state(&secrets).is_listing).await;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::{Client, core::ApiResource};
-use operon_core::action::LoadError;
+use operon_core::{action::LoadError, namespaces::Namespaces};
 
 use crate::{access::is_granted, error::Error};
 
@@ -19,23 +19,32 @@ pub type OnRevoked = Arc<dyn Fn(&str) + Send + Sync>;
 pub(super) struct Rights {
     pub(super) client: Client,
     pub(super) service_account: String,
-    /// The kinds that it reads, in all namespaces.
-    pub(super) kinds: Vec<ApiResource>,
+    /// Where it reads kinds that are not cluster-scoped.
+    pub(super) namespaces: Namespaces,
+    /// The kinds that it reads, and whether each is cluster-scoped.
+    pub(super) kinds: Vec<(ApiResource, bool)>,
 }
 
 impl Rights {
     /// Adds a kind, if the account may read it.
-    pub(super) async fn add(&mut self, kind: &ApiResource) -> Result<(), LoadError> {
-        let refusal = self.refusal(kind).await.map_err(|error| LoadError {
-            reason: "AccessReviewFailed",
-            message: format!(
-                "failed to check whether ServiceAccount {:?} may read {}: {}",
-                self.service_account,
-                kind.plural,
-                error.chain()
-            ),
-            transient: true,
-        })?;
+    pub(super) async fn add(
+        &mut self,
+        kind: &ApiResource,
+        is_cluster_scoped: bool,
+    ) -> Result<(), LoadError> {
+        let refusal = self
+            .refusal(kind, is_cluster_scoped)
+            .await
+            .map_err(|error| LoadError {
+                reason: "AccessReviewFailed",
+                message: format!(
+                    "failed to check whether ServiceAccount {:?} may read {}: {}",
+                    self.service_account,
+                    kind.plural,
+                    error.chain()
+                ),
+                transient: true,
+            })?;
         if let Some(message) = refusal {
             return Err(LoadError {
                 reason: "WatchForbidden",
@@ -43,7 +52,7 @@ impl Rights {
                 transient: true,
             });
         }
-        self.kinds.push(kind.clone());
+        self.kinds.push((kind.clone(), is_cluster_scoped));
         Ok(())
     }
 
@@ -51,8 +60,8 @@ impl Rights {
     pub(super) async fn keep_checking(self, on_revoked: OnRevoked) {
         loop {
             tokio::time::sleep(INTERVAL).await;
-            for kind in &self.kinds {
-                match self.refusal(kind).await {
+            for (kind, is_cluster_scoped) in &self.kinds {
+                match self.refusal(kind, *is_cluster_scoped).await {
                     Ok(None) => {}
                     Ok(Some(why)) => on_revoked(&why),
                     Err(error) => tracing::debug!(
@@ -66,24 +75,50 @@ impl Rights {
         }
     }
 
-    /// Why the account may not list and watch the kind in all namespaces; none if it may.
-    async fn refusal(&self, kind: &ApiResource) -> Result<Option<String>, Error> {
-        for verb in ["list", "watch"] {
-            let attributes = ResourceAttributes {
-                group: Some(kind.group.clone()),
-                resource: Some(kind.plural.clone()),
-                verb: Some(verb.to_owned()),
-                ..ResourceAttributes::default()
-            };
-            if !is_granted(&self.client, attributes).await? {
-                return Ok(Some(format!(
-                    "ServiceAccount {:?} may not {verb} {} in all namespaces, but the action declares that it reads them; grant the permission with a ClusterRole and a ClusterRoleBinding",
-                    self.service_account, kind.plural
-                )));
+    /// Why the account may not list and watch the kind wherever it reads it; none if it may.
+    async fn refusal(
+        &self,
+        kind: &ApiResource,
+        is_cluster_scoped: bool,
+    ) -> Result<Option<String>, Error> {
+        let places = match self.namespaces.names() {
+            Some(names) if !is_cluster_scoped => names.iter().map(Some).collect(),
+            Some(_) | None => vec![None],
+        };
+        for namespace in places {
+            for verb in ["list", "watch"] {
+                let attributes = ResourceAttributes {
+                    group: Some(kind.group.clone()),
+                    resource: Some(kind.plural.clone()),
+                    verb: Some(verb.to_owned()),
+                    namespace: namespace.cloned(),
+                    ..ResourceAttributes::default()
+                };
+                if !is_granted(&self.client, attributes).await? {
+                    let account = &self.service_account;
+                    return Ok(Some(missing(account, verb, &kind.plural, namespace)));
+                }
             }
         }
         Ok(None)
     }
+}
+
+/// What is not granted, and what grants it.
+fn missing(account: &str, verb: &str, kind: &str, namespace: Option<&String>) -> String {
+    let (place, roles) = match namespace {
+        Some(namespace) => (
+            format!("in namespace {namespace:?}"),
+            "a RoleBinding in that namespace",
+        ),
+        None => (
+            "in all namespaces".to_owned(),
+            "a ClusterRole and a ClusterRoleBinding",
+        ),
+    };
+    format!(
+        "ServiceAccount {account:?} may not {verb} {kind} {place}, but the action declares that it reads them; grant the permission with {roles}"
+    )
 }
 
 #[cfg(test)]
@@ -93,7 +128,7 @@ mod tests {
         atomic::{AtomicBool, AtomicUsize, Ordering},
     };
 
-    use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+    use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
     use serde_json::json;
 
     use super::*;
@@ -117,6 +152,7 @@ mod tests {
         Rights {
             client,
             service_account: "action".to_owned(),
+            namespaces: Namespaces::all(),
             kinds: Vec::new(),
         }
     }
@@ -132,7 +168,10 @@ mod tests {
             ApiResource::erase::<Pod>(&()),
             ApiResource::erase::<ConfigMap>(&()),
         ] {
-            rights.add(&kind).await.expect("the account may read it");
+            rights
+                .add(&kind, false)
+                .await
+                .expect("the account may read it");
         }
         let revoked = Arc::new(Mutex::new(Vec::new()));
         let reasons = Arc::clone(&revoked);
@@ -175,11 +214,42 @@ mod tests {
         });
         let mut rights = rights(&asked);
         let kind = ApiResource::erase::<ConfigMap>(&());
-        let refusal = rights.add(&kind).await.expect_err("a refusal");
+        let refusal = rights.add(&kind, false).await.expect_err("a refusal");
         assert_eq!(
             (refusal.reason, refusal.transient),
             ("WatchForbidden", true)
         );
         assert!(rights.kinds.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_account_needs_its_rights_in_each_namespace_and_those_to_nodes_in_the_cluster() {
+        let client = fake::client(|request| {
+            let body = request.body();
+            let is_nodes = body.contains("\"nodes\"");
+            let allowed = if is_nodes {
+                !body.contains("\"namespace\"")
+            } else {
+                body.contains("\"namespace\":\"a\"")
+            };
+            let status = json!({"spec": {}, "status": {"allowed": allowed}});
+            Some(fake::answer(201, &status))
+        });
+        let mut rights = Rights {
+            client,
+            service_account: "action".to_owned(),
+            namespaces: Namespaces::only(["a".to_owned()]),
+            kinds: Vec::new(),
+        };
+        let (pods, nodes) = (
+            ApiResource::erase::<Pod>(&()),
+            ApiResource::erase::<Node>(&()),
+        );
+        rights.add(&pods, false).await.expect("the right in a");
+        rights.add(&nodes, true).await.expect("the right to nodes");
+        rights.namespaces = Namespaces::only(["a", "b"].map(str::to_owned));
+        let refusal = rights.add(&pods, false).await.expect_err("none in b");
+        let why = "ServiceAccount \"action\" may not list pods in namespace \"b\"";
+        assert!(refusal.message.starts_with(why), "{}", refusal.message);
     }
 }

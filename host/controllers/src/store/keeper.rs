@@ -20,11 +20,15 @@ use crate::{fault::contain, health::WatchHealth};
 pub(super) type Shed<K> = Arc<dyn Fn(&mut K) + Send + Sync>;
 
 /// Called with every object that changed, or was deleted, after the store says so.
-type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
+pub(super) type OnChange<K> = Arc<dyn Fn(&K, &Store<K>) + Send + Sync>;
 
-/// What a cache and the task of its watch share.
+/// What a cache and the task of one of its watches share.
 pub(super) struct Kept<K: Cached> {
     pub(super) keeper: Mutex<Keeper<K>>,
+    /// What is watched, unless it is every object of the kind.
+    pub(super) namespace: Option<String>,
+    /// Whether the first list is complete. The store itself wakes only the last who waits for that.
+    pub(super) is_listed: watch::Receiver<bool>,
     pub(super) health: Arc<WatchHealth>,
     /// Asks for another list, because something panicked.
     pub(super) again: Notify,
@@ -51,7 +55,7 @@ impl<K: Cached> Kept<K> {
     }
 }
 
-/// Keeps a cache: the one place where it changes.
+/// Keeps what one watch of a cache reports: the one place where it changes.
 pub(super) struct Keeper<K: Cached> {
     pub(super) writer: Writer<K>,
     /// Reports that the first list is complete.
@@ -149,7 +153,7 @@ impl<K: Cached> Keeper<K> {
     /// The entries, by key.
     fn by_key(&self) -> impl Iterator<Item = (ObjectRef<K>, Arc<Entry<K>>)> + use<K> {
         let dyntype = self.dyntype.clone();
-        self.store
+        self.writer
             .placed()
             .into_iter()
             .map(move |(namespace, entry)| {

@@ -27,6 +27,8 @@ struct Content<K> {
 /// The writable side of a cache.
 pub(crate) struct Writer<K> {
     store: Store<K>,
+    /// Where its objects are, unless they are in all namespaces or in none.
+    namespace: Option<Box<str>>,
     /// The objects of a list under way.
     list: Objects<K>,
 }
@@ -72,10 +74,12 @@ impl<K> Store<K> {
         all.cloned().collect()
     }
 
-    /// All entries with the namespaces of their objects, as they are now.
-    pub(super) fn placed(&self) -> Vec<(Option<String>, Arc<Entry<K>>)> {
+    /// All entries with the namespaces of their objects, or those of this namespace, as they are now.
+    fn placed(&self, within: Option<&str>) -> Vec<(Option<String>, Arc<Entry<K>>)> {
         let objects = self.read();
-        let namespaced = objects.0.iter().flat_map(|(namespace, objects)| {
+        let objects = objects.0.iter();
+        let objects = objects.filter(|(namespace, _)| within.is_none_or(|it| it == &***namespace));
+        let namespaced = objects.flat_map(|(namespace, objects)| {
             let namespace = (!namespace.is_empty()).then(|| namespace.to_string());
             objects
                 .values()
@@ -199,8 +203,15 @@ impl<K> Writer<K> {
             objects: RwLock::new(Objects::default()),
             packing: Packing::new(json),
         };
+        Self::within(Store(Arc::new(content)), None)
+    }
+
+    /// Writes the objects of one namespace, or all of them. Others may write those of other namespaces to the same
+    /// store.
+    pub(super) fn within(store: Store<K>, namespace: Option<&str>) -> Self {
         Self {
-            store: Store(Arc::new(content)),
+            store,
+            namespace: namespace.map(Box::from),
             list: Objects::default(),
         }
     }
@@ -208,6 +219,11 @@ impl<K> Writer<K> {
     /// What readers see.
     pub(crate) fn as_reader(&self) -> Store<K> {
         self.store.clone()
+    }
+
+    /// The entries that it writes, with the namespaces of their objects, as they are now.
+    pub(super) fn placed(&self) -> Vec<(Option<String>, Arc<Entry<K>>)> {
+        self.store.placed(self.namespace.as_deref())
     }
 
     /// An object is new or changed.
@@ -230,9 +246,17 @@ impl<K> Writer<K> {
         self.list.put(namespace, entry);
     }
 
-    /// The list is complete, and becomes the content.
+    /// The list is complete, and becomes the content, or that of the namespace.
     pub(super) fn list_ends(&mut self) {
-        *self.store.write() = std::mem::take(&mut self.list);
+        let list = std::mem::take(&mut self.list);
+        let mut objects = self.store.write();
+        match &self.namespace {
+            None => *objects = list,
+            Some(namespace) => {
+                objects.0.remove(namespace);
+                objects.0.extend(list.0);
+            }
+        }
     }
 
     /// What a watch reports changes the content, whatever its order.

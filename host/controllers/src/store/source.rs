@@ -2,17 +2,21 @@
 
 use std::sync::{Arc, Mutex};
 
-use kube::{Api, core::DeserializeGuard, runtime::watcher};
-use operon_core::freshness::Freshness;
+use kube::{
+    Api, Resource,
+    core::{DeserializeGuard, NamespaceScope},
+    runtime::watcher,
+};
+use operon_core::{freshness::Freshness, namespaces::Namespaces};
 use serde::Serialize;
 use tokio::sync::{Notify, watch::channel};
 
 use super::{
     AbortOnDrop, Cache, Cached, Store, Writer,
-    keeper::{Keeper, Kept, Shed},
+    keeper::{Keeper, Kept, OnChange, Shed},
     kind_of,
     packing::ToJson,
-    watch::{Reading, Watch, readable, watch_seconds},
+    watch::{Reading, Watch, readable, settle, watch_seconds},
 };
 use crate::health::Health;
 
@@ -24,6 +28,10 @@ const PAGE: u32 = 100;
 #[must_use]
 pub struct Source<R, K: Cached> {
     api: Api<R>,
+    /// One watch of `api`, or one in each of these.
+    namespaces: Namespaces,
+    /// `api` in a namespace.
+    constrain: fn(Api<R>, &str) -> Api<R>,
     reading: Reading<R, K>,
     config: watcher::Config,
     dyntype: K::DynamicType,
@@ -64,12 +72,24 @@ impl<R, K: Cached> Source<R, K> {
     fn new(api: Api<R>, reading: Reading<R, K>, dyntype: K::DynamicType) -> Self {
         Self {
             api,
+            namespaces: Namespaces::all(),
+            constrain: |api, _| api,
             reading,
             config: watcher::Config::default(),
             dyntype,
             shed: Arc::new(|_| {}),
             json: None,
         }
+    }
+
+    /// Only those of these namespaces: each is listed and watched by itself.
+    pub fn within(mut self, namespaces: &Namespaces) -> Self
+    where
+        R: Resource<Scope: NamespaceScope>,
+    {
+        self.namespaces = namespaces.clone();
+        self.constrain = |api, namespace| api.constrain(namespace);
+        self
     }
 
     /// Only those with these labels.
@@ -107,8 +127,8 @@ impl<R, K: Cached> Source<R, K> {
         self
     }
 
-    /// Starts the watch, which begins again, with backoff, whatever ends it. `on_change` is called with every object that
-    /// changed, or was deleted, after the store says so.
+    /// Starts the watches, each of which begins again, with backoff, whatever ends it. `on_change` is called with every
+    /// object that changed, or was deleted, after the store says so: by each watch in the order of its changes.
     pub fn start(
         self,
         on_change: impl Fn(&K, &Store<K>) + Send + Sync + 'static,
@@ -119,43 +139,63 @@ impl<R, K: Cached> Source<R, K> {
     {
         let Self {
             api,
+            namespaces,
+            constrain,
             reading,
             config,
             dyntype,
             shed,
             json,
         } = self;
-        let writer = Writer::new(json);
-        let store = writer.as_reader();
+        let store = Writer::new(json).as_reader();
         let kind = kind_of::<K>(&dyntype);
-        let config = config.timeout(watch_seconds(&kind)).page_size(PAGE);
-        let health = Arc::new(health.begin(kind));
-        let (listed, is_listed) = channel(false);
-        let keeper = Keeper {
-            writer,
-            listed,
-            store: store.clone(),
-            dyntype,
-            shed,
-            on_change: Arc::new(on_change),
-            freshness: Freshness::default(),
-            health: Arc::clone(&health),
-            panics: 0,
-            tell_all: false,
-            is_broken: false,
+        let on_change: OnChange<K> = Arc::new(on_change);
+        let apis: Vec<_> = match namespaces.names() {
+            None => vec![api],
+            Some(names) => names
+                .iter()
+                .map(|name| constrain(api.clone(), name))
+                .collect(),
         };
-        let kept = Arc::new(Kept {
-            keeper: Mutex::new(keeper),
-            health,
-            again: Notify::new(),
-        });
-        let watch = Watch(Arc::clone(&kept));
-        let task = tokio::spawn(watch.run(api, reading, config));
+        let mut tasks = vec![AbortOnDrop(tokio::spawn(settle(store.clone())))];
+        let mut kept = Vec::new();
+        for api in apis {
+            let namespace = api.namespace().map(str::to_owned);
+            let (listed, is_listed) = channel(false);
+            let health = Arc::new(health.begin(kind.clone()));
+            let keeper = Keeper {
+                writer: Writer::within(store.clone(), namespace.as_deref()),
+                listed,
+                store: store.clone(),
+                dyntype: dyntype.clone(),
+                shed: Arc::clone(&shed),
+                on_change: Arc::clone(&on_change),
+                freshness: Freshness::default(),
+                health: Arc::clone(&health),
+                panics: 0,
+                tell_all: false,
+                is_broken: false,
+            };
+            let one = Arc::new(Kept {
+                keeper: Mutex::new(keeper),
+                is_listed,
+                health,
+                again: Notify::new(),
+                namespace,
+            });
+            let seconds =
+                watch_seconds(&format!("{kind}{}", one.namespace.as_deref().unwrap_or("")));
+            let config = config.clone().timeout(seconds).page_size(PAGE);
+            let watch = Watch(Arc::clone(&one)).run(api, reading, config);
+            tasks.push(AbortOnDrop(tokio::spawn(watch)));
+            kept.push(one);
+        }
         Cache {
             store,
-            kept,
-            is_listed,
-            task: Arc::new(AbortOnDrop(task)),
+            namespaces,
+            kept: kept.into(),
+            health: health.clone(),
+            tasks: tasks.into(),
         }
     }
 }

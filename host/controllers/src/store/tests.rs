@@ -14,7 +14,7 @@ use kube::{
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 use operon_api::JobFlow;
-use prometheus_client::registry::Registry;
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde_json::{Value, json};
 
 use super::{
@@ -225,7 +225,7 @@ async fn an_object_that_was_created_again_unseen_is_passed_on_with_the_one_that_
     cache.ready().await;
     assert_eq!(told(), [of("first", true)]);
     // The watch begins again with a list.
-    cache.kept.again.notify_one();
+    cache.kept[0].again.notify_one();
     let replaced = || {
         cache
             .store
@@ -279,7 +279,7 @@ async fn a_kind_that_is_not_served_is_an_empty_cache_until_it_is_and_lists_are_n
     assert_eq!(cache.store.len(), 1);
     is_served.store(false, Ordering::SeqCst);
     // The watch ends.
-    cache.kept.again.notify_one();
+    cache.kept[0].again.notify_one();
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!((cache.trouble(), cache.store.len()), (None, 0));
     assert_eq!(told.load(Ordering::SeqCst), 2, "once there, once gone");
@@ -411,4 +411,164 @@ fn an_object_that_would_not_be_the_same_stays_whole() {
     assert!(!entries[0].is_packed());
     assert_eq!(*entries[0].get(), written("a", 7));
     assert_eq!(NUMBER.load(Ordering::SeqCst), 2, "it is tried once");
+}
+
+/// The namespace of a request; none for all.
+fn namespace_of(uri: &str) -> Option<String> {
+    let (_, rest) = uri.split_once("/namespaces/")?;
+    rest.split('/').next().map(str::to_owned)
+}
+
+/// A list of a namespace with these objects.
+fn listed_in(namespace: &str, version: u64, names: &[&str]) -> Response<Body> {
+    let item = |name: &&str| {
+        json!({"metadata": {
+            "name": name, "namespace": namespace, "uid": format!("{namespace}-{name}"),
+            "resourceVersion": version.to_string(),
+        }})
+    };
+    let items: Vec<_> = names.iter().map(item).collect();
+    let metadata = json!({"resourceVersion": version.to_string()});
+    answer(
+        200,
+        &json!({"kind": "ConfigMapList", "metadata": metadata, "items": items}),
+    )
+}
+
+fn within(namespaces: &[&str]) -> Namespaces {
+    Namespaces::only(namespaces.iter().map(|&name| name.to_owned()))
+}
+
+/// The objects of a cache, as namespace and name.
+fn placed(cache: &Cache<ConfigMap>) -> Vec<String> {
+    let objects = cache.store.state();
+    let named = objects.iter().map(|object| {
+        let namespace = object.namespace().unwrap_or_default();
+        format!("{namespace}/{}", object.name_any())
+    });
+    let mut named: Vec<_> = named.collect();
+    named.sort();
+    named
+}
+
+#[tokio::test]
+async fn each_namespace_is_watched_by_itself_and_a_list_of_one_leaves_the_others() {
+    let lists = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::clone(&lists);
+    let client = fake::client(move |request| {
+        let uri = request.uri().to_string();
+        let namespace = namespace_of(&uri).expect("no request for all namespaces");
+        if uri.contains("watch=true") {
+            return None;
+        }
+        let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.push(namespace.clone());
+        let times = asked.iter().filter(|one| **one == namespace).count();
+        Some(match (namespace.as_str(), times) {
+            ("a", 1) => listed_in("a", 7, &["x", "y"]),
+            ("a", _) => listed_in("a", 9, &["y"]),
+            ("b", _) => listed_in("b", 8, &["x"]),
+            (other, _) => unreachable!("a list of {other}"),
+        })
+    });
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&told);
+    let cache = Cache::of(Api::all(client))
+        .within(&within(&["a", "b"]))
+        .packed()
+        .start(
+            move |object: &ConfigMap, _| {
+                let namespace = object.namespace().unwrap_or_default();
+                let mut told = listener.lock().unwrap_or_else(PoisonError::into_inner);
+                told.push(format!("{namespace}/{}", object.name_any()));
+            },
+            &health(),
+        );
+    cache.ready().await;
+    assert_eq!(placed(&cache), ["a/x", "a/y", "b/x"]);
+    assert_eq!(cache.namespaces(), &within(&["a", "b"]));
+    let told = || {
+        let mut told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+        told.sort();
+        told
+    };
+    assert_eq!(told(), ["a/x", "a/y", "b/x"]);
+    cache.kept[0].again.notify_one();
+    eventually("another list of a", || cache.store.len() == 2).await;
+    cache.ready().await;
+    assert_eq!(placed(&cache), ["a/y", "b/x"]);
+    // The deletion, and the newer version of the other; nothing of b.
+    assert_eq!(told(), ["a/x", "a/y"]);
+    let lists = lists.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    assert_eq!(lists.iter().filter(|one| *one == "b").count(), 1);
+}
+
+#[tokio::test]
+async fn a_write_is_seen_in_its_namespace_and_not_in_one_that_is_not_watched() {
+    let client = fake::client(|request| {
+        let uri = request.uri().to_string();
+        let namespace = namespace_of(&uri).expect("no request for all namespaces");
+        (!uri.contains("watch=true")).then(|| listed_in(&namespace, 7, &[]))
+    });
+    let source = Cache::of(Api::all(client)).within(&within(&["a", "b"]));
+    let cache = source.start(|_: &ConfigMap, _| {}, &health());
+    cache.ready().await;
+    for namespace in ["b", "c"] {
+        let mut object = written("x", 9);
+        object.metadata.namespace = Some(namespace.to_owned());
+        cache.wrote(object);
+    }
+    assert_eq!(placed(&cache), ["b/x"]);
+}
+
+#[tokio::test]
+async fn a_namespace_that_may_not_be_read_makes_the_cache_stale_and_the_others_go_on() {
+    let mut registry = Registry::default();
+    let health = Health::new(Metrics::register(&mut registry));
+    let may_read = Arc::new(AtomicBool::new(false));
+    let granted = Arc::clone(&may_read);
+    let client = fake::client(move |request| {
+        let uri = request.uri().to_string();
+        let namespace = namespace_of(&uri).expect("no request for all namespaces");
+        if uri.contains("watch=true") {
+            return None;
+        }
+        if namespace == "b" && !granted.load(Ordering::SeqCst) {
+            let message = "configmaps is forbidden in the namespace \"b\"";
+            let refusal = json!({
+                "kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden",
+                "message": message,
+            });
+            return Some(answer(403, &refusal));
+        }
+        Some(listed_in(&namespace, 7, &["x"]))
+    });
+    let source = Cache::of(Api::all(client)).within(&within(&["a", "b"]));
+    let cache = source.start(|_: &ConfigMap, _| {}, &health);
+    let up = || {
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("metrics");
+        text.contains("operon_watch_up{kind=\"ConfigMap\"} 1")
+    };
+    eventually("the trouble is known", || cache.trouble().is_some()).await;
+    eventually("the other is listed", || placed(&cache) == ["a/x"]).await;
+    assert!(!cache.is_ready() && !up());
+    let stale = cache.stale().unwrap_or_default();
+    assert!(stale.contains("namespace \"b\""), "{stale}");
+    may_read.store(true, Ordering::SeqCst);
+    cache.ready().await;
+    assert_eq!(
+        (placed(&cache), cache.trouble()),
+        (vec!["a/x".to_owned(), "b/x".to_owned()], None)
+    );
+    assert!(up());
+}
+
+#[tokio::test]
+async fn a_cache_of_no_namespace_is_complete_and_empty() {
+    let client = fake::client(|request| unreachable!("{request:?}"));
+    let source = Cache::of(Api::all(client)).within(&within(&[]));
+    let cache = source.start(|_: &ConfigMap, _| {}, &health());
+    cache.ready().await;
+    assert!(cache.is_ready() && cache.store.is_empty());
 }

@@ -13,7 +13,7 @@ use kube::{
 use tokio::time::Instant;
 
 use super::{
-    Cached,
+    Cached, Store,
     keeper::{Keeper, Kept},
 };
 use crate::{fault::contained, health::refusal};
@@ -83,32 +83,17 @@ impl<R, K> Clone for Reading<R, K> {
 
 impl<R, K> Copy for Reading<R, K> {}
 
-/// The task that brings what the watch reports.
+/// The task that brings what one watch of a cache reports.
 pub(super) struct Watch<K: Cached>(pub(super) Arc<Kept<K>>);
 
 impl<K: Cached> Watch<K> {
-    /// Watches for ever, and keeps small what is not read.
+    /// Watches for ever. Each turn is a watch of its own, which begins with a list.
     pub(super) async fn run<R: Cached>(
         self,
         api: Api<R>,
         reading: Reading<R, K>,
         config: watcher::Config,
     ) {
-        tokio::join!(self.watch(api, reading, config), self.settle());
-    }
-
-    async fn settle(&self) {
-        let store = self.0.lock().store.clone();
-        loop {
-            tokio::time::sleep(SETTLE).await;
-            let store = store.clone();
-            // What it panics on stays whole.
-            let _ = tokio::task::spawn_blocking(move || store.settle()).await;
-        }
-    }
-
-    /// Each turn is a watch of its own, which begins with a list.
-    async fn watch<R: Cached>(&self, api: Api<R>, reading: Reading<R, K>, config: watcher::Config) {
         let (mut failures, mut panics) = (Pauses::default(), Pauses::default());
         loop {
             let turn = self.turn(
@@ -202,6 +187,16 @@ impl<K: Cached> Watch<K> {
                 None => return End::Closed,
             }
         }
+    }
+}
+
+/// Keeps small what is not read, for ever.
+pub(super) async fn settle<K: Cached>(store: Store<K>) {
+    loop {
+        tokio::time::sleep(SETTLE).await;
+        let store = store.clone();
+        // What it panics on stays whole.
+        let _ = tokio::task::spawn_blocking(move || store.settle()).await;
     }
 }
 
