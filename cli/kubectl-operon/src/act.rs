@@ -25,7 +25,7 @@ pub(crate) struct Promote {
     #[command(flatten)]
     pub(crate) object: Named,
     /// How many targets may have started in total
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
     to: Option<i32>,
     /// All targets may start
     #[arg(long, conflicts_with = "to")]

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::bail;
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use operon_cli_model::{Kind, Object, Outcome, Related, Tree, changes, draw};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -13,7 +13,7 @@ use crate::{
     cluster::{Cluster, Flags, parsed},
     failure::{Failure, explained},
     name::Named,
-    terminal::{Reader, Terminal, print},
+    terminal::{Output, Reader, print},
 };
 
 /// How often a picture is drawn at most.
@@ -53,17 +53,17 @@ pub(crate) async fn run(flags: &Flags, arguments: Arguments) -> anyhow::Result<E
             ends: arguments.wait,
             deadline: arguments.timeout.map(|timeout| Instant::now() + timeout),
             view: View {
-                terminal: Terminal::stdout(),
+                output: Output::stdout(),
                 shown: None,
             },
         };
         return follow.run(object, related).await;
     }
-    let terminal = Terminal::stdout();
+    let output = Output::stdout();
     print(&draw(
         &Tree::of(&object, &related),
         Timestamp::now(),
-        terminal.screen(),
+        output.screen(),
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -80,16 +80,17 @@ struct Follow<'a> {
 
 impl Follow<'_> {
     async fn run(mut self, mut object: Object, mut related: Related) -> anyhow::Result<ExitCode> {
-        // An expired watch (410) is listed again by the watcher itself.
-        let changes = watcher::watch_object(self.cluster.api(self.kind), object.name());
-        pin_mut!(changes);
+        // An expired watch (410) is listed again by the watcher itself, and other failures wait longer each time.
+        let watched = watcher::watch_object(self.cluster.api(self.kind), object.name());
+        let watched = watched.default_backoff();
+        pin_mut!(watched);
         let uid = object.metadata().uid.clone();
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut has_changed, mut read) = (false, Instant::now());
         loop {
             tokio::select! {
-                changed = changes.next() => match changed {
+                seen = watched.next() => match seen {
                     Some(Ok(Some(found))) if found.metadata.uid == uid => {
                         object = parsed(self.kind, found)?;
                         has_changed = true;
@@ -148,15 +149,15 @@ impl Follow<'_> {
 
 /// What the user has seen.
 struct View {
-    terminal: Terminal,
+    output: Output,
     shown: Option<Tree>,
 }
 
 impl View {
     fn show(&mut self, tree: &Tree) -> anyhow::Result<Reader> {
-        if self.terminal.is_terminal {
-            let picture = draw(tree, Timestamp::now(), self.terminal.screen_of_picture());
-            return self.terminal.redraw(&picture);
+        if self.output.is_terminal {
+            let picture = draw(tree, Timestamp::now(), self.output.screen_of_picture());
+            return self.output.redraw(&picture);
         }
         let lines = changes(self.shown.as_ref(), tree);
         self.shown = Some(tree.clone());

@@ -7,7 +7,7 @@ use operon_cli_model::Screen;
 
 /// Standard output.
 #[derive(Debug)]
-pub(crate) struct Terminal {
+pub(crate) struct Output {
     /// Whether it is one; otherwise a file or a pipe.
     pub(crate) is_terminal: bool,
     /// How many lines the last picture has, which the next one replaces.
@@ -24,7 +24,7 @@ pub(crate) enum Reader {
     Gone,
 }
 
-impl Terminal {
+impl Output {
     pub(crate) fn stdout() -> Self {
         Self {
             is_terminal: std::io::stdout().is_terminal(),
@@ -49,7 +49,7 @@ impl Terminal {
         }
     }
 
-    /// As [`Terminal::screen`], for a picture that must fit: the last line stays free for the cursor.
+    /// As [`Output::screen`], for a picture that must fit: the last line stays free for the cursor.
     pub(crate) fn screen_of_picture(&self) -> Screen {
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
         let rows = size

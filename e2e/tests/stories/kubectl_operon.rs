@@ -4,7 +4,8 @@ use operon_e2e::{kubectl::operon, prelude::*};
 
 /// A job that waits until its pods have a label.
 fn waiting_job(name: &str, targets: &[String]) -> Job {
-    Job::of(name, "Check", targets).parameters(&json!({"label": {"key": "checked", "value": "yes"}}))
+    Job::of(name, "Check", targets)
+        .parameters(&json!({"label": {"key": "checked", "value": "yes"}}))
 }
 
 #[tokio::test]

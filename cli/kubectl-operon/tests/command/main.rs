@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use server::Server;
 
 const JOBS: &str = "GET /apis/apps.kusionstack.io/v1alpha1/namespaces/shop/operationjobs";
+const WATCH: &str =
+    "GET /apis/apps.kusionstack.io/v1alpha1/namespaces/shop/operationjobs?*watch=true";
 const JOB: &str = "GET /apis/apps.kusionstack.io/v1alpha1/namespaces/shop/operationjobs/web";
 
 fn job(progress: &str, message: &str) -> Value {
@@ -131,21 +133,23 @@ fn wait_ends_as_the_object_ends() {
 }
 
 #[test]
-fn wait_ends_with_3_when_time_is_up() {
+fn wait_ends_with_3_when_time_is_up_and_an_expired_watch_is_started_again() {
     let processing = || job("Processing", "");
+    let gone =
+        json!({"type": "ERROR", "object": refused(410, "Expired", "too old resource version", "")});
     let answers = vec![
         (JOB, 200, processing()),
-        (
-            "GET /apis/apps.kusionstack.io/v1alpha1/namespaces/shop/operationjobs?&watch",
-            200,
-            json!([]),
-        ),
+        (WATCH, 200, json!([gone])),
         (JOBS, 200, list(&[processing()])),
     ];
-    let (code, _, err) =
-        Server::with("timeout", answers).run(&["get", "opj/web", "--wait", "--timeout", "1s"]);
+    let server = Server::with("timeout", answers);
+    let (code, _, err) = server.run(&["get", "opj/web", "--wait", "--timeout", "3s"]);
     assert_eq!(code, Some(3), "{err}");
     assert!(err.contains("timed out: web is Processing"), "{err}");
+    let requests = server.requests();
+    let is_watch = |request: &&String| request.contains("watch=true");
+    let watches = requests.iter().filter(is_watch).count();
+    assert!((2..20).contains(&watches), "{requests:?}");
 }
 
 #[test]

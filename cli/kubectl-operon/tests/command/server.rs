@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// An answer to requests that begin so: `GET /apis/…`.
+/// An answer to requests that begin so: `GET /apis/…`; what follows a `*` is somewhere in the rest.
 pub(crate) type Answer = (&'static str, u16, Value);
 
 /// The server. It ends with the test program.
@@ -110,13 +110,17 @@ fn answer(stream: TcpStream, answers: &[Answer], seen: &Mutex<Vec<String>>) {
     seen.lock().expect("no test panics with it").push(noted);
     let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
         "message": "the server could not find the requested resource"});
-    let found = answers
-        .iter()
-        .find(|(begin, ..)| request.starts_with(begin));
+    let found = answers.iter().find(|(wanted, ..)| {
+        let (begin, inside) = wanted.split_once('*').unwrap_or((wanted, ""));
+        request.starts_with(begin) && request.contains(inside)
+    });
     let (status, body) = found.map_or((404, &missing), |(_, status, body)| (*status, body));
     // Events of a watch are lines.
     let text = match body {
-        Value::Array(events) => events.iter().map(|event| format!("{event}\n")).collect(),
+        Value::Array(events) => {
+            let lines = events.iter().map(Value::to_string);
+            lines.collect::<Vec<_>>().join("\n") + "\n"
+        }
         other => other.to_string(),
     };
     let head =

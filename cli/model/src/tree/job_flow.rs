@@ -44,9 +44,8 @@ fn row(step: &StepStatus, related: &Related) -> Row {
     let reason = step.reason.as_deref().unwrap_or_default();
     let mark = match step.phase {
         Phase::Failed => Mark::Failed,
-        Phase::Blocked => Mark::Blocked,
         Phase::Running if reason.is_empty() => Mark::Running,
-        Phase::Running => Mark::Blocked,
+        Phase::Blocked | Phase::Running => Mark::Blocked,
         Phase::Waiting => Mark::Waiting,
         Phase::Skipped | Phase::Cancelled => Mark::Skipped,
         Phase::Succeeded => Mark::Done,
