@@ -22,6 +22,11 @@ pub fn binary() -> PathBuf {
     path("OPERON_BINARY")
 }
 
+/// The plugin of kubectl (`OPERON_KUBECTL_PLUGIN`).
+pub fn kubectl_plugin() -> PathBuf {
+    path("OPERON_KUBECTL_PLUGIN")
+}
+
 /// A kubeconfig with the token of the chart's ServiceAccount (`OPERON_HOST_KUBECONFIG`).
 pub fn host_kubeconfig() -> PathBuf {
     path("OPERON_HOST_KUBECONFIG")

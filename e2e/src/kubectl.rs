@@ -1,6 +1,6 @@
 //! What a user does with kubectl.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use tokio::process::Command;
 
@@ -42,6 +42,22 @@ impl World {
         let _ = std::fs::remove_file(file);
         applied
     }
+}
+
+/// Runs `kubectl operon` in the world's namespace: its exit code, what it prints, and its errors.
+pub async fn operon(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(environment::kubectl_plugin());
+    command
+        .args(arguments)
+        .args(["--namespace", &world.namespace]);
+    let output = command.stdin(Stdio::null()).output().await;
+    let output = output.unwrap_or_else(|error| panic!("failed to run kubectl-operon: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// The rows of a table that kubectl printed, in their columns.

@@ -46,7 +46,7 @@ pub(crate) fn build(progress: &Progress, release: bool) -> Result<Built> {
     })
 }
 
-/// Builds the program and returns its path.
+/// Builds the program and returns its path. Unless it is optimised, `kubectl-operon` is built beside it, for the stories.
 pub(crate) fn build_program(progress: &Progress, release: bool) -> Result<PathBuf> {
     let mut command = tools::cargo();
     command.args(["build", "--quiet", "--bin", "operon"]);
@@ -54,7 +54,7 @@ pub(crate) fn build_program(progress: &Progress, release: bool) -> Result<PathBu
         command.args(["--package", "operon", "--release"]);
     } else {
         // With the whole workspace selected, dependencies are built once for this and for all tests.
-        command.arg("--workspace");
+        command.args(["--workspace", "--bin", "kubectl-operon"]);
     }
     tools::run(
         progress,

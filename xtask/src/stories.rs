@@ -224,6 +224,10 @@ impl Stage<'_> {
             .env("OPERON_PLUGINS_DIR", &self.with.built.plugins)
             .env("OPERON_WASM_DIR", &self.with.components)
             .env("OPERON_BINARY", &self.with.built.binary)
+            .env(
+                "OPERON_KUBECTL_PLUGIN",
+                self.with.built.binary.with_file_name("kubectl-operon"),
+            )
             .env("OPERON_HOST_KUBECONFIG", &self.host.kubeconfig);
         Ok(command)
     }

@@ -36,6 +36,7 @@ mod job_flow_options;
 mod job_flow_trouble;
 mod job_flow_when;
 mod job_specs;
+mod kubectl_operon;
 mod left_behind;
 mod lifecycle;
 mod limits;

@@ -1,0 +1,130 @@
+//! Requests that failed, in words that say what to do.
+
+use std::{fmt, time::Duration};
+
+use anyhow::anyhow;
+use operon_cli_model::Kind;
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The API server refused it.
+    Refused {
+        code: u16,
+        message: String,
+        about: String,
+    },
+    /// There was no answer in time.
+    NoAnswer(Duration),
+    /// The cluster cannot be reached, or logging in failed.
+    Unreachable(String),
+    /// The answer cannot be read.
+    Unreadable(anyhow::Error),
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Refused {
+                code: status.code,
+                about: status
+                    .details
+                    .as_ref()
+                    .map(|about| about.name.clone())
+                    .unwrap_or_default(),
+                message: status.message.clone(),
+            },
+            // The errors above the first cause repeat it in their own texts.
+            other => Self::Unreachable(anyhow::Error::from(other).root_cause().to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { code: 401, .. } => {
+                write!(
+                    out,
+                    "the cluster does not accept the credentials; they may have expired: log in again"
+                )
+            }
+            Self::Refused {
+                code: 403, message, ..
+            } => {
+                write!(out, "{message}; ask an administrator for this right")
+            }
+            Self::Refused { code: 409, .. } => {
+                write!(out, "the object changed meanwhile; run the command again")
+            }
+            Self::Refused { message, .. } => write!(out, "{message}"),
+            Self::NoAnswer(limit) => write!(
+                out,
+                "the cluster did not answer within {} s",
+                limit.as_secs()
+            ),
+            Self::Unreachable(cause) => write!(out, "the cluster cannot be reached: {cause}"),
+            Self::Unreadable(cause) => write!(out, "{cause:#}"),
+        }
+    }
+}
+
+impl Failure {
+    /// Whether the API server does not know the kind.
+    pub(crate) fn is_unknown_kind(&self) -> bool {
+        matches!(self, Self::Refused { code: 404, about, .. } if about.is_empty())
+    }
+}
+
+/// The error of a request about an object.
+pub(crate) fn explained(failure: Failure, verb: &str, what: &str, kind: Kind) -> anyhow::Error {
+    if failure.is_unknown_kind() {
+        return anyhow!(
+            "the cluster does not serve {}s: Operon's CRDs are not installed; `kubectl apply --server-side -f crds/` installs them",
+            kind.name()
+        );
+    }
+    match failure {
+        Failure::Refused { code: 404, .. } => {
+            anyhow!(
+                "there is no {what}; `kubectl get {} -A` lists those that exist",
+                kind.plural()
+            )
+        }
+        failure => anyhow!("failed to {verb} {what}: {failure}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16, about: &str) -> Failure {
+        Failure::Refused {
+            code,
+            message: "no".to_owned(),
+            about: about.to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_failure_says_what_to_do() {
+        let table = [
+            (refused(401, ""), "log in again"),
+            (refused(403, "x"), "ask an administrator"),
+            (refused(404, "x"), "kubectl get operationjobs -A"),
+            (refused(404, ""), "kubectl apply --server-side -f crds/"),
+            (refused(409, "x"), "run the command again"),
+            (Failure::NoAnswer(Duration::from_secs(20)), "within 20 s"),
+            (
+                Failure::Unreachable("refused".to_owned()),
+                "cannot be reached",
+            ),
+        ];
+        for (failure, expected) in table {
+            let text =
+                explained(failure, "read", "OperationJob \"x\"", Kind::OperationJob).to_string();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `get`: an object as a tree, once, until it has finished, or for as long as the user looks at it.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::bail;
+use futures::{StreamExt as _, pin_mut};
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use operon_cli_model::{Kind, Object, Outcome, Related, Tree, changes, draw};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::{
+    cluster::{Cluster, Flags, parsed},
+    failure::{Failure, explained},
+    name::Named,
+    terminal::{Output, Reader, print},
+};
+
+/// How often a picture is drawn at most.
+const FRAME: Duration = Duration::from_millis(500);
+
+/// How often Jobs and pods are read again; the object itself is watched.
+const REFRESH: Duration = Duration::from_secs(2);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    object: Named,
+    /// Watch: draw the tree again when something changes; without a terminal, print a line per change
+    #[arg(long, short)]
+    watch: bool,
+    /// Wait until it has finished. Exit codes: 0 succeeded, 1 the command failed, 2 the object failed, 3 timed out or deleted
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait: 90s, 10m, 2h [default: without end]
+    #[arg(long, value_parser = duration, requires = "wait", value_name = "TIME")]
+    timeout: Option<Duration>,
+}
+
+/// The exit codes of `--wait`, beside 1 for a command that failed.
+const OBJECT_FAILED: u8 = 2;
+const TIMED_OUT_OR_DELETED: u8 = 3;
+
+pub(crate) async fn run(flags: &Flags, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let (kind, name) = arguments.object.parsed()?;
+    let cluster = Cluster::connect(flags).await?;
+    let object = cluster.get(kind, &name).await?;
+    let related = cluster.related(&object).await;
+    if arguments.watch || arguments.wait {
+        let follow = Follow {
+            cluster: &cluster,
+            kind,
+            ends: arguments.wait,
+            deadline: arguments.timeout.map(|timeout| Instant::now() + timeout),
+            view: View {
+                output: Output::stdout(),
+                shown: None,
+            },
+        };
+        return follow.run(object, related).await;
+    }
+    let output = Output::stdout();
+    print(&draw(
+        &Tree::of(&object, &related),
+        Timestamp::now(),
+        output.screen(),
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Looks at an object while it changes.
+struct Follow<'a> {
+    cluster: &'a Cluster,
+    kind: Kind,
+    /// Whether the end of the object ends the command.
+    ends: bool,
+    deadline: Option<Instant>,
+    view: View,
+}
+
+impl Follow<'_> {
+    async fn run(mut self, mut object: Object, mut related: Related) -> anyhow::Result<ExitCode> {
+        // An expired watch (410) is listed again by the watcher itself, and other failures wait longer each time.
+        let watched = watcher::watch_object(self.cluster.api(self.kind), object.name());
+        let watched = watched.default_backoff();
+        pin_mut!(watched);
+        let uid = object.metadata().uid.clone();
+        let mut frames = tokio::time::interval(FRAME);
+        frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut has_changed, mut read) = (false, Instant::now());
+        loop {
+            tokio::select! {
+                seen = watched.next() => match seen {
+                    Some(Ok(Some(found))) if found.metadata.uid == uid => {
+                        object = parsed(self.kind, found)?;
+                        has_changed = true;
+                        if self.ends && object.outcome() != Outcome::Unfinished {
+                            related = self.cluster.related(&object).await;
+                            self.view.show(&Tree::of(&object, &related))?;
+                            return Ok(exit_code(object.outcome()));
+                        }
+                    }
+                    // Deleted, or another object of its name.
+                    Some(Ok(_)) => {
+                        let text = format!("{} {} was deleted\n", self.kind.name(), object.name());
+                        print(&text)?;
+                        return Ok(ExitCode::from(TIMED_OUT_OR_DELETED));
+                    }
+                    Some(Err(error)) => self.lost(error, &object)?,
+                    None => bail!("the watch of {} ended", object.name()),
+                },
+                _ = frames.tick() => {
+                    if has_changed && read.elapsed() >= FRAME || read.elapsed() >= REFRESH {
+                        related = self.cluster.related(&object).await;
+                        (has_changed, read) = (false, Instant::now());
+                    }
+                    if self.view.show(&Tree::of(&object, &related))? == Reader::Gone {
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                    if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        eprintln!("error: timed out: {} is {}", object.name(), object.state());
+                        return Ok(ExitCode::from(TIMED_OUT_OR_DELETED));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A watch that broke is started again by the watcher. A right or credentials that are missing end the command.
+    fn lost(&self, error: watcher::Error, object: &Object) -> anyhow::Result<()> {
+        let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) =
+            error
+        else {
+            return Ok(());
+        };
+        let failure = Failure::from(cause);
+        if matches!(
+            failure,
+            Failure::Refused {
+                code: 401 | 403 | 404,
+                ..
+            }
+        ) {
+            return Err(explained(failure, "watch", object.name(), self.kind));
+        }
+        Ok(())
+    }
+}
+
+/// What the user has seen.
+struct View {
+    output: Output,
+    shown: Option<Tree>,
+}
+
+impl View {
+    fn show(&mut self, tree: &Tree) -> anyhow::Result<Reader> {
+        if self.output.is_terminal {
+            let picture = draw(tree, Timestamp::now(), self.output.screen_of_picture());
+            return self.output.redraw(&picture);
+        }
+        let lines = changes(self.shown.as_ref(), tree);
+        self.shown = Some(tree.clone());
+        if lines.is_empty() {
+            return Ok(Reader::Reads);
+        }
+        print(&(lines.join("\n") + "\n"))
+    }
+}
+
+fn exit_code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Succeeded => ExitCode::SUCCESS,
+        Outcome::Failed => ExitCode::from(OBJECT_FAILED),
+        Outcome::Unfinished => ExitCode::from(TIMED_OUT_OR_DELETED),
+    }
+}
+
+/// `90s`, `10m`, `2h`; a number alone counts seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, seconds) = match text.chars().last() {
+        Some('s') => (text.trim_end_matches('s'), 1),
+        Some('m') => (text.trim_end_matches('m'), 60),
+        Some('h') => (text.trim_end_matches('h'), 3600),
+        _ => (text, 1),
+    };
+    let number: u32 = number
+        .parse()
+        .map_err(|_| "write a time such as 90s, 10m or 2h".to_owned())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_number_with_a_unit() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("2h", 7200), ("7", 7)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "m", "-1s", "1d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The object that a user names: `KIND/NAME` or `KIND NAME`.
+
+use anyhow::{Context as _, bail};
+use operon_cli_model::Kind;
+
+/// An object by kind and name.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Named {
+    /// The object: KIND/NAME or KIND NAME. Kinds: opj, jf, dj, reactivejob, cls, and their long names
+    #[arg(required = true, num_args = 1..=2, value_name = "KIND/NAME")]
+    object: Vec<String>,
+}
+
+impl Named {
+    /// The kind and the name.
+    pub(crate) fn parsed(&self) -> anyhow::Result<(Kind, String)> {
+        let (kind, name) = match self.object.as_slice() {
+            [both] => {
+                let parts = both.split_once('/');
+                parts.with_context(|| {
+                    format!("{both:?} has no name: write KIND/NAME, for example opj/{both}")
+                })?
+            }
+            [kind, name] => (kind.as_str(), name.as_str()),
+            _ => bail!("write KIND/NAME"),
+        };
+        let kind = Kind::parse(kind)?;
+        let is_name = !name.is_empty()
+            && name
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter));
+        if !is_name {
+            bail!("{name:?} is no name of an object");
+        }
+        Ok((kind, name.to_owned()))
+    }
+}

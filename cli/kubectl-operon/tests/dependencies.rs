@@ -1,0 +1,65 @@
+//! Which crates are in which program: the host has nothing of the command, and the command nothing of the host.
+
+use std::process::Command;
+
+/// The names of all packages that a package is built from, without its tests.
+fn dependencies_of(package: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+        ])
+        .args(["--format", "{p}", "--package", package])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let names = lines
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_host_is_built_from_nothing_of_the_command() {
+    let found = dependencies_of("operon");
+    assert!(found.iter().any(|name| name == "operon-api"), "{found:?}");
+    for forbidden in ["kubectl-operon", "operon-cli-model"] {
+        assert!(!found.iter().any(|name| name == forbidden), "{forbidden}");
+    }
+}
+
+#[test]
+fn the_command_is_built_from_neither_the_controllers_nor_wasmtime() {
+    let found = dependencies_of("kubectl-operon");
+    assert!(
+        found.iter().any(|name| name == "operon-cli-model"),
+        "{found:?}"
+    );
+    for forbidden in [
+        "operon",
+        "operon-controllers",
+        "operon-core",
+        "operon-plugin-runtime",
+        "wasmtime",
+        "wasmparser",
+    ] {
+        assert!(!found.iter().any(|name| name == forbidden), "{forbidden}");
+    }
+}
+
+#[test]
+fn of_the_workspace_the_model_is_built_from_the_api_types_only() {
+    let found = dependencies_of("operon-cli-model");
+    let ours: Vec<_> = found
+        .iter()
+        .filter(|name| name.starts_with("operon"))
+        .collect();
+    assert_eq!(ours, ["operon-cli-model", "operon-api"]);
+}

@@ -1,0 +1,87 @@
+//! A Job as a row, with its pods below it.
+
+use k8s_openapi::api::batch::v1::Job;
+use operon_api::keys;
+
+use crate::{
+    pod,
+    related::Related,
+    text::reasoned,
+    tree::{Mark, Row},
+};
+
+/// A Job's row. Pods of a Job that succeeded are left out.
+pub(crate) fn row(job: &Job, related: &Related) -> Row {
+    let name = name(job);
+    let (mark, state, text) = state(job);
+    let status = job.status.as_ref();
+    let pods = related.pods_of_job(name).map(pod::row);
+    let text = match attempt(job) {
+        attempt if attempt > 1 && text.is_empty() => format!("attempt {attempt}"),
+        attempt if attempt > 1 => format!("attempt {attempt}; {text}"),
+        _ => text,
+    };
+    Row {
+        since: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        until: status.and_then(|status| Some(status.completion_time.as_ref()?.0)),
+        text,
+        children: if mark == Mark::Done {
+            Vec::new()
+        } else {
+            pods.collect()
+        },
+        ..Row::new(mark, format!("Job {name}"), state)
+    }
+}
+
+/// The Job's name.
+pub(crate) fn name(job: &Job) -> &str {
+    job.metadata.name.as_deref().unwrap_or_default()
+}
+
+/// Which attempt of its step, node or run it is.
+pub(crate) fn attempt(job: &Job) -> u32 {
+    let attempt = annotation(job, keys::RUN_ATTEMPT).and_then(|text| text.parse().ok());
+    attempt.unwrap_or(1)
+}
+
+/// An annotation of the Job.
+pub(crate) fn annotation<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
+    let annotations = job.metadata.annotations.as_ref()?;
+    annotations.get(key).map(String::as_str)
+}
+
+/// A label of the Job.
+pub(crate) fn label<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
+    job.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+fn state(job: &Job) -> (Mark, &'static str, String) {
+    let conditions = job
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let is_true = |type_: &str| {
+        let mut found = conditions.clone();
+        found.find(|one| one.type_ == type_ && one.status == "True")
+    };
+    if is_true("Complete").is_some() {
+        return (Mark::Done, "Succeeded", String::new());
+    }
+    if let Some(failed) = is_true("Failed").or(is_true("FailureTarget")) {
+        let reason = failed.reason.as_deref().unwrap_or_default();
+        let message = failed.message.as_deref().unwrap_or_default();
+        return (Mark::Failed, "Failed", reasoned(reason, message));
+    }
+    if job.metadata.deletion_timestamp.is_some() {
+        return (Mark::Blocked, "Terminating", String::new());
+    }
+    if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
+        let queue = label(job, keys::QUEUE_NAME);
+        let text = queue.map_or(String::new(), |queue| {
+            format!("waits for Kueue's queue {queue}")
+        });
+        return (Mark::Blocked, "Suspended", text);
+    }
+    (Mark::Running, "Running", String::new())
+}

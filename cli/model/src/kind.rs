@@ -1,0 +1,142 @@
+//! The kinds that the command knows, and the names by which a user may call them.
+
+use std::fmt;
+
+/// A kind that the command shows and steers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// See [`operon_api::OperationJob`].
+    OperationJob,
+    /// See [`operon_api::JobFlow`].
+    JobFlow,
+    /// See [`operon_api::DaemonJob`].
+    DaemonJob,
+    /// See [`operon_api::ReactiveJob`].
+    ReactiveJob,
+    /// See [`operon_api::CollaSet`].
+    CollaSet,
+}
+
+/// A word that names no kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKind {
+    word: String,
+    nearest: Option<&'static str>,
+}
+
+impl fmt::Display for UnknownKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "unknown kind {:?}", self.word)?;
+        match self.nearest {
+            Some(nearest) => write!(out, "; did you mean {nearest}?")?,
+            None => write!(out, "; the kinds are:")?,
+        }
+        if self.nearest.is_none() {
+            for (index, kind) in Kind::ALL.iter().enumerate() {
+                let comma = if index == 0 { "" } else { "," };
+                write!(out, "{comma} {}", kind.word())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for UnknownKind {}
+
+impl Kind {
+    /// All kinds, in the order in which `status` lists them.
+    pub const ALL: [Self; 5] = [
+        Self::OperationJob,
+        Self::JobFlow,
+        Self::DaemonJob,
+        Self::ReactiveJob,
+        Self::CollaSet,
+    ];
+
+    /// The kind that a user calls by this word: its kind, plural or short name in any case, with its group or without.
+    pub fn parse(word: &str) -> Result<Self, UnknownKind> {
+        let lower = word.to_lowercase();
+        let (name, group) = match lower.split_once('.') {
+            Some((name, group)) => (name, Some(group)),
+            None => (lower.as_str(), None),
+        };
+        let is_called = |kind: &Self| {
+            kind.words().contains(&name) && group.is_none_or(|group| group == kind.group())
+        };
+        let found = Self::ALL.into_iter().find(is_called);
+        found.ok_or_else(|| UnknownKind {
+            word: word.to_owned(),
+            nearest: nearest(name),
+        })
+    }
+
+    /// The kind as an object names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OperationJob => "OperationJob",
+            Self::JobFlow => "JobFlow",
+            Self::DaemonJob => "DaemonJob",
+            Self::ReactiveJob => "ReactiveJob",
+            Self::CollaSet => "CollaSet",
+        }
+    }
+
+    /// The API group.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::OperationJob | Self::CollaSet => "apps.kusionstack.io",
+            Self::JobFlow | Self::DaemonJob => "api.practice.com",
+            Self::ReactiveJob => "batch.cs.sap.com",
+        }
+    }
+
+    /// The name in paths of the API.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::OperationJob => "operationjobs",
+            Self::JobFlow => "jobflows",
+            Self::DaemonJob => "daemonjobs",
+            Self::ReactiveJob => "reactivejobs",
+            Self::CollaSet => "collasets",
+        }
+    }
+
+    /// The shortest word for the kind: its short name, or its name.
+    pub fn word(self) -> &'static str {
+        self.words()[0]
+    }
+
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::OperationJob => &["opj", "operationjob", "operationjobs"],
+            Self::JobFlow => &["jf", "jobflow", "jobflows"],
+            Self::DaemonJob => &["dj", "daemonjob", "daemonjobs"],
+            Self::ReactiveJob => &["reactivejob", "reactivejobs"],
+            Self::CollaSet => &["cls", "collaset", "collasets"],
+        }
+    }
+}
+
+/// The known word that differs least, if it differs by a third of its letters at most.
+fn nearest(name: &str) -> Option<&'static str> {
+    let words = Kind::ALL.into_iter().flat_map(Kind::words);
+    let (edits, word) = words
+        .map(|word| (edits(name, word), *word))
+        .min_by_key(|(edits, word)| (*edits, word.len()))?;
+    (edits * 3 <= word.len()).then_some(word)
+}
+
+/// How many letters must be added, removed or replaced.
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<_> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (done, letter) in from.chars().enumerate() {
+        let mut next = vec![done + 1];
+        for (index, other) in to.iter().enumerate() {
+            let replaced = row[index] + usize::from(letter != *other);
+            next.push(replaced.min(row[index + 1] + 1).min(next[index] + 1));
+        }
+        row = next;
+    }
+    row[to.len()]
+}

@@ -1,0 +1,25 @@
+//! What `kubectl operon` decides, as functions of the objects that it read: the tree of an object, its lines on a
+//! terminal, whether it has finished, and the effect of a verb or why the verb is refused.
+//!
+//! Everything here is pure: no I/O, no client, no clock. The command reads objects, calls this crate, and prints or
+//! writes the result.
+
+mod job;
+mod kind;
+mod object;
+mod pod;
+mod related;
+mod render;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tree;
+mod verb;
+
+pub use kind::{Kind, UnknownKind};
+pub use object::{Object, Outcome, Unreadable};
+pub use related::{Related, Wanted};
+pub use render::{Screen, changes, draw};
+pub use text::printable;
+pub use tree::{Mark, Row, Tree};
+pub use verb::{Effect, Promotion, Refusal, Verb, effect};

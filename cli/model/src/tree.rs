@@ -1,0 +1,148 @@
+//! The tree of an object: a row for each part, with the parts below it. Failed and waiting rows come first.
+
+pub(crate) mod colla_set;
+pub(crate) mod daemon_job;
+pub(crate) mod job_flow;
+pub(crate) mod operation_job;
+pub(crate) mod reactive_job;
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::{Object, related::Related, text::count};
+
+/// More rows of one state than this become one.
+const MOST: usize = 20;
+
+/// How a row stands. The order is that of rows in a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// It failed.
+    Failed,
+    /// It waits for something that is named.
+    Blocked,
+    /// It is in progress.
+    Running,
+    /// Its turn has not come.
+    Waiting,
+    /// It will not run.
+    Skipped,
+    /// It succeeded.
+    Done,
+}
+
+/// A part of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// How it stands.
+    pub mark: Mark,
+    /// What it is.
+    pub name: String,
+    /// Its state in a word; may be empty.
+    pub state: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Until when, if it has ended.
+    pub until: Option<Timestamp>,
+    /// What there is to say.
+    pub text: String,
+    /// Its parts.
+    pub children: Vec<Row>,
+}
+
+/// An object with its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// `OperationJob default/restart-web  Restart`.
+    pub title: String,
+    /// The state in one word.
+    pub state: &'static str,
+    /// How much is done of how much.
+    pub progress: (usize, usize),
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Until when, if it has finished.
+    pub until: Option<Timestamp>,
+    /// Why it is not finished, or has failed.
+    pub text: String,
+    /// Its parts.
+    pub rows: Vec<Row>,
+}
+
+impl Row {
+    pub(crate) fn new(mark: Mark, name: impl Into<String>, state: impl Into<String>) -> Self {
+        Self {
+            mark,
+            name: name.into(),
+            state: state.into(),
+            since: None,
+            until: None,
+            text: String::new(),
+            children: Vec::new(),
+        }
+    }
+}
+
+impl Tree {
+    /// The tree of an object, with what was read beside it.
+    pub fn of(object: &Object, related: &Related) -> Self {
+        let (rows, noun, title) = match object {
+            Object::OperationJob(job) => (
+                operation_job::rows(job, related),
+                "target",
+                job.spec.action.as_str(),
+            ),
+            Object::JobFlow(flow) => (job_flow::rows(flow, related), "step", ""),
+            Object::DaemonJob(job) => (daemon_job::rows(job, related), "row", ""),
+            Object::ReactiveJob(job) => (reactive_job::rows(job, related), "run", ""),
+            Object::CollaSet(set) => (colla_set::rows(set, related), "pod", ""),
+        };
+        let mut rows = collapsed(rows, noun);
+        for sentence in &related.unread {
+            rows.push(Row::new(Mark::Skipped, sentence.clone(), ""));
+        }
+        let (since, until) = object.times();
+        let name = format!(
+            "{} {}/{}",
+            object.kind().name(),
+            object.namespace(),
+            object.name()
+        );
+        Self {
+            title: if title.is_empty() {
+                name
+            } else {
+                format!("{name}  {title}")
+            },
+            state: object.state(),
+            progress: object.progress(),
+            since,
+            until,
+            text: object.explanation(),
+            rows,
+        }
+    }
+}
+
+/// The rows in their order. More than [`MOST`] rows that say the same about their state become one, which names the
+/// first of them.
+pub(crate) fn collapsed(mut rows: Vec<Row>, noun: &str) -> Vec<Row> {
+    rows.sort_by_key(|row| row.mark);
+    let mut kept: Vec<Row> = Vec::new();
+    for group in rows.chunk_by(|one, next| one.mark == next.mark && one.state == next.state) {
+        if group.len() <= MOST {
+            kept.extend_from_slice(group);
+            continue;
+        }
+        let first = &group[0];
+        let name = count(group.len(), noun);
+        kept.push(Row {
+            since: group.iter().filter_map(|row| row.since).min(),
+            text: match first.text.as_str() {
+                "" => format!("the first is {}", first.name),
+                text => format!("the first is {}: {text}", first.name),
+            },
+            ..Row::new(first.mark, name, first.state.clone())
+        });
+    }
+    kept
+}

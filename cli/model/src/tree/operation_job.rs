@@ -1,0 +1,106 @@
+//! An OperationJob: its targets, and below each the pod that replaces it.
+
+use std::collections::BTreeMap;
+
+use operon_api::{
+    OperationJob,
+    operation_job::{Progress, TargetDetail},
+};
+
+use super::{Mark, Row};
+use crate::{
+    Related, Wanted, pod,
+    text::{count, reasoned},
+};
+
+/// What an action that replaces pods records: the name of the new pod.
+const NEW_POD: &str = "NewPod";
+
+/// The new pods of the first targets that are in progress.
+pub(crate) fn wanted(job: &OperationJob) -> Wanted {
+    let details = job.status.iter().flat_map(|status| &status.target_details);
+    let in_progress = details.filter(|detail| detail.progress == Progress::Processing);
+    let new_pods = in_progress.filter_map(|detail| detail.extra_info.get(NEW_POD));
+    Wanted {
+        pod_names: new_pods.take(super::MOST).cloned().collect(),
+        ..Wanted::default()
+    }
+}
+
+pub(super) fn rows(job: &OperationJob, related: &Related) -> Vec<Row> {
+    let details = job.status.iter().flat_map(|status| &status.target_details);
+    let details: BTreeMap<_, _> = details.map(|one| (one.name.as_str(), one)).collect();
+    let mut rows = Vec::new();
+    let (mut waiting, mut succeeded) = (0, 0);
+    for target in job.targets() {
+        let detail = details.get(target.name.as_str());
+        match detail.map(|detail| (detail.progress, *detail)) {
+            None => waiting += 1,
+            Some((Progress::Pending, detail)) if detail.error.is_none() => waiting += 1,
+            Some((Progress::Succeeded, _)) => succeeded += 1,
+            Some((progress, detail)) => rows.push(row(progress, detail, related)),
+        }
+    }
+    if waiting > 0 {
+        let is_one = waiting == 1;
+        let waits = if is_one { "waits" } else { "wait" };
+        let mut row = Row::new(
+            Mark::Waiting,
+            format!("{} {waits}", count(waiting, "target")),
+            "",
+        );
+        row.text = held_back(job);
+        rows.push(row);
+    }
+    if succeeded > 0 {
+        let name = format!("{} succeeded", count(succeeded, "target"));
+        rows.push(Row::new(Mark::Done, name, ""));
+    }
+    rows
+}
+
+fn row(progress: Progress, detail: &TargetDetail, related: &Related) -> Row {
+    let error = detail.error.as_ref();
+    let (mark, state) = match progress {
+        Progress::Failed => (Mark::Failed, "Failed"),
+        Progress::Pending => (Mark::Blocked, "Pending"),
+        Progress::Processing if error.is_some() => (Mark::Blocked, "Processing"),
+        Progress::Processing => (Mark::Running, "Processing"),
+        Progress::Succeeded => (Mark::Done, "Succeeded"),
+    };
+    let new_pod = detail
+        .extra_info
+        .get(NEW_POD)
+        .and_then(|name| related.pod(name));
+    Row {
+        since: detail.start_time.as_ref().map(|time| time.0),
+        until: detail.end_time.as_ref().map(|time| time.0),
+        text: error.map_or(String::new(), |error| {
+            reasoned(&error.reason, &error.message)
+        }),
+        children: new_pod.map(pod::row).into_iter().collect(),
+        ..Row::new(mark, detail.name.clone(), state)
+    }
+}
+
+/// What holds back the targets that have not started, as the spec says it.
+fn held_back(job: &OperationJob) -> String {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    if job.spec.paused == Some(true) {
+        return format!("the job is paused. Next: kubectl operon resume opj/{name}");
+    }
+    let started = job.status.iter().flat_map(|status| &status.target_details);
+    let started = started
+        .filter(|detail| detail.progress != Progress::Pending)
+        .count();
+    match job
+        .spec
+        .partition
+        .map(|partition| (partition, usize::try_from(partition)))
+    {
+        Some((partition, Ok(may_start))) if started >= may_start => {
+            format!("partition is {partition}. Next: kubectl operon promote opj/{name}")
+        }
+        _ => String::new(),
+    }
+}
