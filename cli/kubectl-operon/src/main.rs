@@ -8,6 +8,7 @@ mod get;
 mod name;
 mod status;
 mod terminal;
+mod why;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Command {
     Get(get::Arguments),
     /// List everything that has not finished
     Status(status::Arguments),
+    /// Say what an object, or a part of it, waits for, since when, and what to do next
+    Why(why::Arguments),
     /// Let more targets of an OperationJob start: one more, or as the flags say
     Promote(act::Promote),
     /// Start nothing further; what the object does with running parts is in the answer
@@ -85,6 +88,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Get(arguments) => get::run(&flags, arguments).await,
         Command::Status(arguments) => status::run(&flags, &arguments).await,
+        Command::Why(arguments) => why::run(&flags, &arguments).await,
         Command::Promote(arguments) => {
             let promotion = arguments.promotion();
             act::run(&flags, &arguments.object, Do::Promote(promotion)).await

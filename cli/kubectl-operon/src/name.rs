@@ -14,24 +14,29 @@ pub(crate) struct Named {
 impl Named {
     /// The kind and the name.
     pub(crate) fn parsed(&self) -> anyhow::Result<(Kind, String)> {
-        let (kind, name) = match self.object.as_slice() {
-            [both] => {
-                let parts = both.split_once('/');
-                parts.with_context(|| {
-                    format!("{both:?} has no name: write KIND/NAME, for example opj/{both}")
-                })?
-            }
-            [kind, name] => (kind.as_str(), name.as_str()),
-            _ => bail!("write KIND/NAME"),
-        };
-        let kind = Kind::parse(kind)?;
-        let is_name = !name.is_empty()
-            && name
-                .chars()
-                .all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter));
-        if !is_name {
-            bail!("{name:?} is no name of an object");
-        }
-        Ok((kind, name.to_owned()))
+        named(&self.object)
     }
+}
+
+/// The kind and the name that these words have.
+pub(crate) fn named(words: &[String]) -> anyhow::Result<(Kind, String)> {
+    let (kind, name) = match words {
+        [both] => {
+            let parts = both.split_once('/');
+            parts.with_context(|| {
+                format!("{both:?} has no name: write KIND/NAME, for example opj/{both}")
+            })?
+        }
+        [kind, name] => (kind.as_str(), name.as_str()),
+        _ => bail!("write KIND/NAME"),
+    };
+    let kind = Kind::parse(kind)?;
+    let is_name = !name.is_empty()
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter));
+    if !is_name {
+        bail!("{name:?} is no name of an object");
+    }
+    Ok((kind, name.to_owned()))
 }

@@ -10,10 +10,13 @@ use crate::{
     tree::{Mark, Row},
 };
 
+/// The reason of a Job that Kueue holds.
+pub(crate) const QUEUED: &str = "Queued";
+
 /// A Job's row. Pods of a Job that succeeded are left out.
 pub(crate) fn row(job: &Job, related: &Related) -> Row {
     let name = name(job);
-    let (mark, state, text) = state(job);
+    let (mark, state, reason, text) = state(job);
     let status = job.status.as_ref();
     let pods = related.pods_of_job(name).map(pod::row);
     let text = match attempt(job) {
@@ -24,6 +27,7 @@ pub(crate) fn row(job: &Job, related: &Related) -> Row {
     Row {
         since: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
         until: status.and_then(|status| Some(status.completion_time.as_ref()?.0)),
+        reason,
         text,
         children: if mark == Mark::Done {
             Vec::new()
@@ -56,7 +60,8 @@ pub(crate) fn label<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
     job.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-fn state(job: &Job) -> (Mark, &'static str, String) {
+/// The mark, the state, the reason, and what there is to say.
+fn state(job: &Job) -> (Mark, &'static str, String, String) {
     let conditions = job
         .status
         .iter()
@@ -66,22 +71,24 @@ fn state(job: &Job) -> (Mark, &'static str, String) {
         found.find(|one| one.type_ == type_ && one.status == "True")
     };
     if is_true("Complete").is_some() {
-        return (Mark::Done, "Succeeded", String::new());
+        return (Mark::Done, "Succeeded", String::new(), String::new());
     }
     if let Some(failed) = is_true("Failed").or(is_true("FailureTarget")) {
         let reason = failed.reason.as_deref().unwrap_or_default();
         let message = failed.message.as_deref().unwrap_or_default();
-        return (Mark::Failed, "Failed", reasoned(reason, message));
+        let text = reasoned(reason, message);
+        return (Mark::Failed, "Failed", reason.to_owned(), text);
     }
     if job.metadata.deletion_timestamp.is_some() {
-        return (Mark::Blocked, "Terminating", String::new());
+        return (Mark::Blocked, "Terminating", String::new(), String::new());
     }
     if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
         let queue = label(job, keys::QUEUE_NAME);
-        let text = queue.map_or(String::new(), |queue| {
-            format!("waits for Kueue's queue {queue}")
-        });
-        return (Mark::Blocked, "Suspended", text);
+        let (reason, text) = match queue {
+            Some(queue) => (QUEUED, format!("waits for Kueue's queue {queue}")),
+            None => ("JobSuspended", String::new()),
+        };
+        return (Mark::Blocked, "Suspended", reason.to_owned(), text);
     }
-    (Mark::Running, "Running", String::new())
+    (Mark::Running, "Running", String::new(), String::new())
 }

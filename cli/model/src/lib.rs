@@ -15,6 +15,7 @@ mod tests;
 mod text;
 mod tree;
 mod verb;
+mod why;
 
 pub use kind::{Kind, UnknownKind};
 pub use object::{Object, Outcome, Unreadable};
@@ -23,3 +24,4 @@ pub use render::{Screen, changes, draw};
 pub use text::printable;
 pub use tree::{Mark, Row, Tree};
 pub use verb::{Effect, Promotion, Refusal, Verb, effect};
+pub use why::{NoPart, why};

@@ -215,17 +215,31 @@ impl Object {
 
     /// Why it is not finished or has failed: the reason and the message of its conditions.
     pub fn explanation(&self) -> String {
-        if self.conditions().is_empty() && self.generation_observed().is_none() {
+        if !self.has_status() {
             return "it has no status: does Operon run?".to_owned();
         }
-        let order = [STANDING_DOWN, STALLED, RECONCILING, READY];
-        let found = order.iter().find_map(|type_| {
-            let found = find(self.conditions(), type_)?;
-            (found.status == "True" || *type_ == READY).then_some(found)
-        });
-        found.map_or(String::new(), |found| {
+        self.condition().map_or(String::new(), |found| {
             reasoned(&found.reason, &found.message)
         })
+    }
+
+    /// Whether a controller has written anything about it.
+    pub(crate) fn has_status(&self) -> bool {
+        !self.conditions().is_empty() || self.generation_observed().is_some()
+    }
+
+    /// The condition that says most.
+    pub(crate) fn condition(&self) -> Option<&Condition> {
+        let order = [STANDING_DOWN, STALLED, RECONCILING, READY];
+        order.iter().find_map(|type_| {
+            let found = find(self.conditions(), type_)?;
+            (found.status == "True" || *type_ == READY).then_some(found)
+        })
+    }
+
+    /// Whether nothing happens until a user changes something, or another operator stops.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.is_true(STANDING_DOWN) || self.is_true(STALLED)
     }
 
     /// What the command must read beside the object to show its tree.

@@ -6,9 +6,10 @@ use crate::tree::{Mark, Row};
 
 /// A pod's row.
 pub(crate) fn row(pod: &Pod) -> Row {
-    let (mark, state, text) = state(pod);
+    let (mark, state, reason, text) = state(pod);
     Row {
         since: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        reason,
         text,
         ..Row::new(mark, format!("Pod {}", name(pod)), state)
     }
@@ -19,7 +20,8 @@ pub(crate) fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn state(pod: &Pod) -> (Mark, String, String) {
+/// The mark, the state, the reason, and what there is to say.
+fn state(pod: &Pod) -> (Mark, String, String, String) {
     let status = pod.status.clone().unwrap_or_default();
     let phase = status.phase.unwrap_or_else(|| "Pending".to_owned());
     if pod.metadata.deletion_timestamp.is_some() {
@@ -30,35 +32,43 @@ fn state(pod: &Pod) -> (Mark, String, String) {
         } else {
             format!("finalizers: {}", held.join(", "))
         };
-        return (Mark::Blocked, "Terminating".to_owned(), text);
+        let reason = "PodTerminating".to_owned();
+        return (Mark::Blocked, "Terminating".to_owned(), reason, text);
     }
     let mut containers = status.init_container_statuses.unwrap_or_default();
     containers.extend(status.container_statuses.unwrap_or_default());
     let conditions = status.conditions.unwrap_or_default();
     match phase.as_str() {
-        "Succeeded" => (Mark::Done, phase, String::new()),
+        "Succeeded" => (Mark::Done, phase, String::new(), String::new()),
         "Failed" => {
             let reason = status.reason.unwrap_or_default();
             let ended = containers.iter().find_map(exit);
-            (Mark::Failed, phase, ended.unwrap_or(reason))
+            let text = ended.unwrap_or_else(|| reason.clone());
+            (Mark::Failed, phase, reason, text)
         }
         _ => match blocked(&conditions, &containers) {
-            Some(text) => (Mark::Blocked, phase, text),
+            Some((reason, text)) => (Mark::Blocked, phase, reason, text),
             None if is_true(&conditions, "Ready") => {
-                (Mark::Done, "Ready".to_owned(), String::new())
+                let ready = "Ready".to_owned();
+                (Mark::Done, ready, String::new(), String::new())
             }
-            None => (Mark::Running, phase, String::new()),
+            None => (Mark::Running, phase, String::new(), String::new()),
         },
     }
 }
 
-/// What a pod waits for that the scheduler or the kubelet reports.
-fn blocked(conditions: &[PodCondition], containers: &[ContainerStatus]) -> Option<String> {
+/// What a pod waits for that the scheduler or the kubelet reports: the reason, and what there is to say.
+fn blocked(
+    conditions: &[PodCondition],
+    containers: &[ContainerStatus],
+) -> Option<(String, String)> {
     let unscheduled = conditions
         .iter()
         .find(|one| one.type_ == "PodScheduled" && one.status == "False");
     if let Some(condition) = unscheduled {
-        return condition.message.clone().or(condition.reason.clone());
+        let reason = condition.reason.clone().unwrap_or_default();
+        let text = condition.message.clone().unwrap_or_else(|| reason.clone());
+        return Some((reason, text));
     }
     containers.iter().find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
@@ -68,7 +78,7 @@ fn blocked(conditions: &[PodCondition], containers: &[ContainerStatus]) -> Optio
         }
         let message = waiting.message.as_deref().unwrap_or_default();
         let named = format!("container {} {reason}", container.name);
-        Some(crate::text::reasoned(&named, message))
+        Some((reason.to_owned(), crate::text::reasoned(&named, message)))
     })
 }
 

@@ -8,7 +8,11 @@ pub(crate) mod reactive_job;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::{Object, related::Related, text::count};
+use crate::{
+    Object,
+    related::Related,
+    text::{count, reasoned},
+};
 
 /// More rows of one state than this become one.
 const MOST: usize = 20;
@@ -43,6 +47,8 @@ pub struct Row {
     pub since: Option<Timestamp>,
     /// Until when, if it has ended.
     pub until: Option<Timestamp>,
+    /// Why it stands so, in a word; may be empty.
+    pub reason: String,
     /// What there is to say.
     pub text: String,
     /// Its parts.
@@ -76,8 +82,18 @@ impl Row {
             state: state.into(),
             since: None,
             until: None,
+            reason: String::new(),
             text: String::new(),
             children: Vec::new(),
+        }
+    }
+
+    /// The same row, for this reason.
+    pub(crate) fn because(self, reason: &str, message: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            text: reasoned(reason, message),
+            ..self
         }
     }
 }
@@ -85,18 +101,14 @@ impl Row {
 impl Tree {
     /// The tree of an object, with what was read beside it.
     pub fn of(object: &Object, related: &Related) -> Self {
-        let (rows, noun, title) = match object {
-            Object::OperationJob(job) => (
-                operation_job::rows(job, related),
-                "target",
-                job.spec.action.as_str(),
-            ),
-            Object::JobFlow(flow) => (job_flow::rows(flow, related), "step", ""),
-            Object::DaemonJob(job) => (daemon_job::rows(job, related), "row", ""),
-            Object::ReactiveJob(job) => (reactive_job::rows(job, related), "run", ""),
-            Object::CollaSet(set) => (colla_set::rows(set, related), "pod", ""),
+        let (noun, title) = match object {
+            Object::OperationJob(job) => ("target", job.spec.action.as_str()),
+            Object::JobFlow(_) => ("step", ""),
+            Object::DaemonJob(_) => ("row", ""),
+            Object::ReactiveJob(_) => ("run", ""),
+            Object::CollaSet(_) => ("pod", ""),
         };
-        let mut rows = collapsed(rows, noun);
+        let mut rows = collapsed(rows(object, related), noun);
         for sentence in &related.unread {
             rows.push(Row::new(Mark::Skipped, sentence.clone(), ""));
         }
@@ -120,6 +132,17 @@ impl Tree {
             text: object.explanation(),
             rows,
         }
+    }
+}
+
+/// All rows of an object.
+pub(crate) fn rows(object: &Object, related: &Related) -> Vec<Row> {
+    match object {
+        Object::OperationJob(job) => operation_job::rows(job, related),
+        Object::JobFlow(flow) => job_flow::rows(flow, related),
+        Object::DaemonJob(job) => daemon_job::rows(job, related),
+        Object::ReactiveJob(job) => reactive_job::rows(job, related),
+        Object::CollaSet(set) => colla_set::rows(set, related),
     }
 }
 

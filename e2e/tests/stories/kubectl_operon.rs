@@ -29,6 +29,22 @@ async fn a_user_sees_what_a_job_waits_for_promotes_it_and_waits_for_its_end() {
         assert!(tree.contains("WaitingForLabel: "), "{tree}");
         let next = "└─ ○ 1 target waits  partition is 1. Next: kubectl operon promote opj/opj\n";
         assert!(tree.ends_with(next), "{tree}");
+        let (code, why, error) = operon(world, &["why", "opj/opj"]).await;
+        assert_eq!((code, error.as_str()), (Some(0), ""));
+        let waits = format!("{} of opj/opj has been Processing for ", targets[0]);
+        assert!(why.starts_with(&waits), "{why}");
+        assert!(why.contains("\nWaitingForLabel: "), "{why}");
+        let next = format!(
+            "\nNext: kubectl describe pod {} -n {}\n",
+            targets[0], world.namespace
+        );
+        assert!(why.ends_with(&next), "{why}");
+        let (_, why, _) = operon(world, &["why", "opj/opj", &targets[1]]).await;
+        let next = format!(
+            "\npartition is 1.\nNext: kubectl operon promote opj/opj -n {}\n",
+            world.namespace
+        );
+        assert!(why.ends_with(&next), "{why}");
         let (_, unfinished, _) = operon(world, &["status"]).await;
         assert!(unfinished.contains("opj/opj  Processing"), "{unfinished}");
 

@@ -62,6 +62,31 @@ fn get_prints_the_tree_without_colours_into_a_pipe() {
 }
 
 #[test]
+fn why_says_what_a_target_waits_for_and_what_to_do_next() {
+    let answers = || vec![(JOB, 200, job("Processing", "CrashLoopBackOff \u{1b}[2J"))];
+    let expected = "\
+a of opj/web is Processing.
+ContainerNotReady: CrashLoopBackOff \\u{1b}[2J
+Next: kubectl describe pod a -n shop
+";
+    for words in [
+        &["why", "opj/web"][..],
+        &["why", "opj/web", "a"],
+        &["why", "opj", "web", "a"],
+    ] {
+        let (code, out, err) = Server::with("why", answers()).run(words);
+        assert_eq!(
+            (code, err.as_str(), out.as_str()),
+            (Some(0), "", expected),
+            "{words:?}"
+        );
+    }
+    let (code, out, err) = Server::with("why", answers()).run(&["why", "opj/web", "c"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("opj/web shows no part \"c\""), "{err}");
+}
+
+#[test]
 fn each_failure_ends_with_1_and_says_what_to_do() {
     let expired = refused(401, "Unauthorized", "Unauthorized", "");
     let forbidden = refused(

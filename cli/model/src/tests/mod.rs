@@ -3,6 +3,7 @@ mod kind;
 mod operation_job;
 mod render;
 mod verb;
+mod why;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};

@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 use operon_api::{DaemonJob, daemon_job::DaemonJobStatus, keys};
 
 use super::{Mark, Row, collapsed};
-use crate::{
-    Related, Wanted, job,
-    text::{count, reasoned},
-};
+use crate::{Related, Wanted, job, text::count};
 
 /// The Jobs and the pods of the DaemonJob.
 pub(crate) fn wanted(job: &DaemonJob) -> Wanted {
@@ -90,14 +87,14 @@ fn nodes(status: &DaemonJobStatus, related: &Related) -> Vec<Row> {
         let row = row.or_insert_with(|| Row::new(Mark::Blocked, name, "Blocked"));
         row.mark = Mark::Blocked;
         row.since = Some(node.since.0);
-        row.text = reasoned(&node.reason, &node.message);
+        *row = row.clone().because(&node.reason, &node.message);
     }
     for node in &status.failed_nodes {
         let name = format!("node {}", node.name);
         let row = rows.entry(node.name.clone());
         let row = row.or_insert_with(|| Row::new(Mark::Failed, name, "Failed"));
         row.mark = Mark::Failed;
-        row.text = reasoned(&node.reason, &node.message);
+        *row = row.clone().because(&node.reason, &node.message);
     }
     rows.into_values().collect()
 }

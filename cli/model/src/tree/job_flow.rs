@@ -7,7 +7,7 @@ use operon_api::{
 };
 
 use super::{Mark, Row};
-use crate::{Related, Wanted, job, text::reasoned};
+use crate::{Related, Wanted, job};
 
 /// The Jobs of the flow, and the pods of the Jobs of steps that run or failed.
 pub(crate) fn wanted(flow: &JobFlow) -> Wanted {
@@ -59,8 +59,8 @@ fn row(step: &StepStatus, related: &Related) -> Row {
     Row {
         since: step.start_time.as_ref().map(|time| time.0),
         until: step.completion_time.as_ref().map(|time| time.0),
-        text: reasoned(reason, step.message.as_deref().unwrap_or_default()),
         children: jobs.into_iter().map(|job| job::row(job, related)).collect(),
         ..Row::new(mark, step.name.clone(), step.phase.as_str())
     }
+    .because(reason, step.message.as_deref().unwrap_or_default())
 }

@@ -8,10 +8,7 @@ use operon_api::{
 };
 
 use super::{Mark, Row};
-use crate::{
-    Related, Wanted, pod,
-    text::{count, reasoned},
-};
+use crate::{Related, Wanted, pod, text::count};
 
 /// What an action that replaces pods records: the name of the new pod.
 const NEW_POD: &str = "NewPod";
@@ -44,13 +41,8 @@ pub(super) fn rows(job: &OperationJob, related: &Related) -> Vec<Row> {
     if waiting > 0 {
         let is_one = waiting == 1;
         let waits = if is_one { "waits" } else { "wait" };
-        let mut row = Row::new(
-            Mark::Waiting,
-            format!("{} {waits}", count(waiting, "target")),
-            "",
-        );
-        row.text = held_back(job);
-        rows.push(row);
+        let name = format!("{} {waits}", count(waiting, "target"));
+        rows.push(held_back(job, Row::new(Mark::Waiting, name, "")));
     }
     if succeeded > 0 {
         let name = format!("{} succeeded", count(succeeded, "target"));
@@ -72,22 +64,43 @@ fn row(progress: Progress, detail: &TargetDetail, related: &Related) -> Row {
         .extra_info
         .get(NEW_POD)
         .and_then(|name| related.pod(name));
-    Row {
+    let row = Row {
         since: detail.start_time.as_ref().map(|time| time.0),
         until: detail.end_time.as_ref().map(|time| time.0),
-        text: error.map_or(String::new(), |error| {
-            reasoned(&error.reason, &error.message)
-        }),
         children: new_pod.map(pod::row).into_iter().collect(),
         ..Row::new(mark, detail.name.clone(), state)
+    };
+    match error {
+        Some(error) => row.because(&error.reason, &error.message),
+        None => row,
     }
 }
 
-/// What holds back the targets that have not started, as the spec says it.
-fn held_back(job: &OperationJob) -> String {
+/// The row of a target by itself, also of one that the rows only count.
+pub(crate) fn target(job: &OperationJob, name: &str, related: &Related) -> Option<Row> {
+    let mut details = job.status.iter().flat_map(|status| &status.target_details);
+    let detail = details.find(|detail| detail.name == name);
+    match detail {
+        Some(detail) if detail.progress != Progress::Pending || detail.error.is_some() => {
+            Some(row(detail.progress, detail, related))
+        }
+        _ => {
+            let mut targets = job.targets().iter();
+            targets.find(|target| target.name == name)?;
+            Some(held_back(job, Row::new(Mark::Waiting, name, "Pending")))
+        }
+    }
+}
+
+/// Adds what holds back the targets that have not started, as the spec says it.
+fn held_back(job: &OperationJob, row: Row) -> Row {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     if job.spec.paused == Some(true) {
-        return format!("the job is paused. Next: kubectl operon resume opj/{name}");
+        return Row {
+            reason: "Paused".to_owned(),
+            text: format!("the job is paused. Next: kubectl operon resume opj/{name}"),
+            ..row
+        };
     }
     let started = job.status.iter().flat_map(|status| &status.target_details);
     let started = started
@@ -98,9 +111,11 @@ fn held_back(job: &OperationJob) -> String {
         .partition
         .map(|partition| (partition, usize::try_from(partition)))
     {
-        Some((partition, Ok(may_start))) if started >= may_start => {
-            format!("partition is {partition}. Next: kubectl operon promote opj/{name}")
-        }
-        _ => String::new(),
+        Some((partition, Ok(may_start))) if started >= may_start => Row {
+            reason: "WaitingForPartition".to_owned(),
+            text: format!("partition is {partition}. Next: kubectl operon promote opj/{name}"),
+            ..row
+        },
+        _ => row,
     }
 }

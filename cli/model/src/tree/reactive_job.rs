@@ -57,6 +57,7 @@ fn row(reactive_job: &ReactiveJob, run: &Run, related: &Related) -> Row {
     Row {
         since: run.start_time.as_ref().map(|time| time.0),
         until: run.completion_time.as_ref().map(|time| time.0),
+        reason: failure.map_or(String::new(), |failure| failure.reason.clone()),
         text,
         children: found.map_or(Vec::new(), |row| row.children),
         ..Row::new(mark, format!("Job {}", run.job_name), state)

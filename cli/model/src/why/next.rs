@@ -1,0 +1,293 @@
+//! The command that comes next after each reason of the documents.
+
+use crate::{Kind, Object};
+
+/// What a user does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Look at the ActionPlugins.
+    Action,
+    /// Run again what failed.
+    Again,
+    /// Look at the PodDisruptionBudgets.
+    Budgets,
+    /// Look at ConfigMaps and Secrets.
+    Config,
+    /// Install Operon's CRDs.
+    Crds,
+    /// Look at the object: its spec has to change, or another one has to be created.
+    Describe,
+    /// Look at the Warning Events of the namespace.
+    Events,
+    /// Look at the log of the host.
+    Host,
+    /// Look at the Jobs.
+    Jobs,
+    /// Show the object with its parts.
+    Look,
+    /// Look at the nodes.
+    Nodes,
+    /// Look at the other OperationJobs.
+    OperationJobs,
+    /// Look at the pod, with its Events.
+    Pod,
+    /// Look at the pods.
+    Pods,
+    /// Let more targets start.
+    Promote,
+    /// Look at Kueue's queue.
+    Queue,
+    /// Look at the quotas.
+    Quota,
+    /// Go on after a pause.
+    Resume,
+    /// Look at who is granted what.
+    Rights,
+    /// Look at the JobTemplates.
+    Templates,
+    /// It ends by itself.
+    Wait,
+}
+
+/// The next step after this reason with this message; none for a reason that is not of Operon.
+pub(super) fn next(reason: &str, message: &str) -> Option<Next> {
+    if message.contains("exceeded quota") {
+        return Some(Next::Quota);
+    }
+    Some(match reason {
+        "ActionNotFound"
+        | "ActionNotReady"
+        | "ActionSuspended"
+        | "PodOpsLifecycleDisabled"
+        | "UnknownKind"
+        | "EffectRefused"
+        | "InvalidEffect"
+        | "BadEffect" => Next::Action,
+        "Canceled"
+        | "OriginPutBack"
+        | "StepFailed"
+        | "BackoffLimitExceeded"
+        | "JobFailed"
+        | "OutputInvalid"
+        | "OutputMissing"
+        | "DependencyFailed"
+        | "FlowFailed"
+        | "Cancelled"
+        | "Cancelling"
+        | "NodesFailed"
+        | "NodesSkipped"
+        | "JobDeleted"
+        | "JobLost"
+        | "NewPodFailed"
+        | "NewPodNotFound" => Next::Again,
+        "DisruptionBudget" | "SeveralDisruptionBudgets" => Next::Budgets,
+        "ConfigMissing" => Next::Config,
+        "ForeignCRD" => Next::Crds,
+        "BadParameters"
+        | "ParametersChanged"
+        | "ExtraInfoTooLarge"
+        | "JobTooLarge"
+        | "Invalid"
+        | "MethodNotAllowed"
+        | "RequestEntityTooLarge"
+        | "OriginUnreadable"
+        | "CannotRestartInPlace"
+        | "StaticPod"
+        | "CannotResize"
+        | "TooManyContainers"
+        | "ReservedKey"
+        | "TooMuchToRemember"
+        | "NoController"
+        | "TooManyFailures"
+        | "NoTargets"
+        | "TooManyTargets"
+        | "InvalidSpec"
+        | "InvalidFlow"
+        | "UnknownDependency"
+        | "NoTemplate"
+        | "UnknownVolume"
+        | "VolumeNameTaken"
+        | "WhenInvalid"
+        | "ForeignFinalizers"
+        | "NameTooLong"
+        | "InPlaceImpossible"
+        | "InvalidSelector"
+        | "InvalidTemplate" => Next::Describe,
+        "WaitingForNewPod" | "NameTaken" | "JobPending" | "FailedCreate" | "RequestRefused"
+        | "BadRequest" | "InternalError" => Next::Events,
+        "ParametersCheckFailed" | "CRDUnknown" | "CacheStale" | "StandingDown" => Next::Host,
+        "JobSuspended" | "NamesTaken" => Next::Jobs,
+        "WhenFalse" | "DependencySkipped" => Next::Look,
+        "NodeLost" | "ResizeNotSeen" | "ResizeDeferred" | "ResizeInfeasible"
+        | "ResizeNotSupported" | "ResizeNotServed" | "NoEligibleNodes" | "NoCanaryNodes" => {
+            Next::Nodes
+        }
+        "ReplacedByOtherJob" | "NotAllowedToReplaceNewPod" | "RestartedByAnotherJob" => {
+            Next::OperationJobs
+        }
+        "BlockedByOperation"
+        | "LeavingService"
+        | "ReturningToService"
+        | "PodTerminating"
+        | "OriginTerminating"
+        | "NewPodTerminating"
+        | "DeadlineExceeded"
+        | "ReleaseAbandoned"
+        | "ActionFailed"
+        | "NewPodNotReady"
+        | "NewPodNotAvailable"
+        | "OriginEnded"
+        | "OwnerNotFound"
+        | "OwnerGone"
+        | "UnsupportedOwner"
+        | "OwnerScaledDown"
+        | "WaitingForCollaSet"
+        | "ContainerNotReady"
+        | "ContainerNotStarted"
+        | "ContainerNotFound"
+        | "ImageNotRunning"
+        | "UpdateUnderWay"
+        | "WaitingForContainer"
+        | "ContainerEnded"
+        | "PodEnded"
+        | "WaitingForCondition"
+        | "WaitingForLabel"
+        | "ImageNotPulled"
+        | "InvalidImageName"
+        | "ContainerRunning"
+        | "ContainerExists"
+        | "DebugFailed"
+        | "ResizeInProgress"
+        | "ResourcesChanged"
+        | "ImagePullBackOff"
+        | "ErrImagePull"
+        | "CrashLoopBackOff"
+        | "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "FailedMount"
+        | "Unschedulable"
+        | "SchedulingGated" => Next::Pod,
+        "PodNotFound" | "WaitingForAvailability" | "PodsUnavailable" | "Waiting" => Next::Pods,
+        "WaitingForPartition" => Next::Promote,
+        "Queued" => Next::Queue,
+        "Paused" | "Suspended" => Next::Resume,
+        "Forbidden" => Next::Rights,
+        "TemplateNotFound" => Next::Templates,
+        "OperationDelay" | "Conflict" | "AlreadyExists" | "NotFound" | "TooManyRequests"
+        | "RequestTimeout" | "RequestFailed" | "LimitReached" | "WaitingForTurn" | "TakenOver"
+        | "ContainerStopping" | "ResizeRequested" | "ResizeNotReported" | "EvictionRequested"
+        | "RemovalRequested" | "WriteRequested" | "CacheBehind" | "Retrying" | "ReadingOutputs"
+        | "WavePause" | "JobRunning" | "Debouncing" | "Retry" | "Listing" | "DeletingJobs"
+        | "Deleting" | "Available" | "PodsAvailable" | "Scaled" | "Scaling" | "Updated"
+        | "Updating" | "PartitionReached" | "LabelledUpdated" => Next::Wait,
+        _ => return None,
+    })
+}
+
+impl Next {
+    /// The command, for this object and, where it is known, this pod.
+    pub(super) fn command(self, object: &Object, pod: Option<&str>) -> String {
+        let (kind, name, namespace) = (object.kind(), object.name(), object.namespace());
+        let called = format!("{}/{name}", kind.word());
+        let list = |what: &str| format!("kubectl get {what} -n {namespace}");
+        let operon = |verb: &str| format!("kubectl operon {verb} {called} -n {namespace}");
+        match self {
+            Self::Action => "kubectl get actionplugins -o wide".to_owned(),
+            Self::Again => match kind {
+                Kind::OperationJob | Kind::JobFlow | Kind::DaemonJob => operon("retry"),
+                Kind::ReactiveJob => operon("rerun"),
+                Kind::CollaSet => Self::Describe.command(object, pod),
+            },
+            Self::Budgets => list("poddisruptionbudgets"),
+            Self::Config => list("configmaps,secrets"),
+            Self::Crds => "kubectl apply --server-side --force-conflicts -f crds/".to_owned(),
+            Self::Describe => format!("kubectl describe {} {name} -n {namespace}", kind.plural()),
+            Self::Events => format!("kubectl events --types=Warning -n {namespace}"),
+            Self::Host => {
+                "kubectl logs -n operon-system -l app.kubernetes.io/name=operon --tail=50"
+                    .to_owned()
+            }
+            Self::Jobs => list("jobs"),
+            Self::Look => operon("get"),
+            Self::Nodes => "kubectl get nodes".to_owned(),
+            Self::OperationJobs => list("operationjobs"),
+            Self::Pod => match pod {
+                Some(pod) => format!("kubectl describe pod {pod} -n {namespace}"),
+                None => Self::Events.command(object, None),
+            },
+            Self::Pods => list("pods"),
+            Self::Promote => operon("promote"),
+            Self::Queue => list("workloads.kueue.x-k8s.io"),
+            Self::Quota => format!("kubectl describe resourcequotas -n {namespace}"),
+            Self::Resume => operon("resume"),
+            Self::Rights => "kubectl get rolebindings,clusterrolebindings -A -o wide".to_owned(),
+            Self::Templates => list("jobtemplates"),
+            Self::Wait => format!("{} -w", operon("get")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// The pages with tables of reasons, and the first columns of tables that list something else than why an object or a
+    /// part of it waits or failed.
+    const PAGES: [&str; 13] = [
+        "operation-job",
+        "restart",
+        "recreate",
+        "evict",
+        "resize",
+        "label",
+        "annotate",
+        "check",
+        "debug",
+        "job-flow",
+        "daemon-job",
+        "reactive-job",
+        "collaset",
+    ];
+    const OTHERS: [&str; 3] = [
+        "| reason | type |",
+        "| reason | when |",
+        "| reason | because |",
+    ];
+
+    /// The reasons of the tables of a page.
+    fn reasons(page: &str) -> Vec<String> {
+        let path = format!("../../docs/{page}.md");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let text = fs::read_to_string(&path).expect("the page");
+        let mut reasons = Vec::new();
+        let mut is_table = false;
+        for line in text.lines() {
+            if line.starts_with("| reason |") {
+                is_table = !OTHERS.iter().any(|other| line.starts_with(other));
+            } else if !line.starts_with('|') {
+                is_table = false;
+            } else if is_table {
+                let column = line.split('|').nth(1).unwrap_or_default();
+                let words = column.split('`').skip(1).step_by(2);
+                reasons.extend(words.map(str::to_owned));
+            }
+        }
+        reasons
+    }
+
+    #[test]
+    fn each_reason_of_the_documents_has_a_next_command() {
+        let mut all = 0;
+        for page in PAGES {
+            let reasons = reasons(page);
+            assert!(!reasons.is_empty(), "{page} has no table of reasons");
+            for reason in &reasons {
+                assert!(next(reason, "").is_some(), "{reason} of {page}");
+            }
+            all += reasons.len();
+        }
+        assert!(all > 100, "{all} reasons");
+    }
+}
