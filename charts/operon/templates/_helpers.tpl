@@ -76,9 +76,10 @@ component (a label, or ""). */}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ if $namespace }}RoleBinding{{ else }}ClusterRoleBinding{{ end }}
 metadata:
-  name: {{ $binding.role }}
+  {{- /* Another name than that of the binding which the operator's own namespace has. */}}
+  name: {{ $binding.role }}{{ if $namespace }}-served{{ end }}
   {{- with $namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "operon.labels" $binding.root | nindent 4 }}

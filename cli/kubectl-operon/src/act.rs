@@ -144,7 +144,7 @@ async fn perform(cluster: &Cluster, object: &Object, effect: Effect) -> anyhow::
     }
 }
 
-/// Asks the user. Without a terminal nobody can answer.
+/// Asks the user. Without a terminal there is no answer.
 fn confirmed(says: &str) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {

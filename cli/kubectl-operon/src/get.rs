@@ -1,4 +1,4 @@
-//! `get`: an object as a tree, once, until it has finished, or for as long as the user looks at it.
+//! `get`: an object as a tree, once, until it has finished, or until the user ends it.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -6,8 +6,8 @@ use anyhow::bail;
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use operon_cli_model::{Kind, Object, Outcome, Related, Tree, changes, draw};
-use tokio::time::{Instant, MissedTickBehavior};
+use operon_cli_model::{Kind, Object, Outcome, Related, Tree, changes, draw, printable};
+use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use crate::{
     cluster::{Cluster, Flags, parsed},
@@ -43,6 +43,7 @@ const TIMED_OUT_OR_DELETED: u8 = 3;
 
 pub(crate) async fn run(flags: &Flags, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (kind, name) = arguments.object.parsed()?;
+    let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
     let cluster = Cluster::connect(flags).await?;
     let object = cluster.get(kind, &name).await?;
     let related = cluster.related(&object).await;
@@ -51,7 +52,8 @@ pub(crate) async fn run(flags: &Flags, arguments: Arguments) -> anyhow::Result<E
             cluster: &cluster,
             kind,
             ends: arguments.wait,
-            deadline: arguments.timeout.map(|timeout| Instant::now() + timeout),
+            deadline,
+            is_lost: false,
             view: View {
                 output: Output::stdout(),
                 shown: None,
@@ -75,6 +77,8 @@ struct Follow<'a> {
     /// Whether the end of the object ends the command.
     ends: bool,
     deadline: Option<Instant>,
+    /// Whether the user knows that the watch is interrupted.
+    is_lost: bool,
     view: View,
 }
 
@@ -92,6 +96,7 @@ impl Follow<'_> {
             tokio::select! {
                 seen = watched.next() => match seen {
                     Some(Ok(Some(found))) if found.metadata.uid == uid => {
+                        self.is_lost = false;
                         object = parsed(self.kind, found)?;
                         has_changed = true;
                         if self.ends && object.outcome() != Outcome::Unfinished {
@@ -111,10 +116,10 @@ impl Follow<'_> {
                 },
                 _ = frames.tick() => {
                     if has_changed && read.elapsed() >= FRAME || read.elapsed() >= REFRESH {
-                        related = self.cluster.related(&object).await;
+                        related = self.related(&object).await.unwrap_or(related);
                         (has_changed, read) = (false, Instant::now());
                     }
-                    if self.view.show(&Tree::of(&object, &related))? == Reader::Gone {
+                    if self.view.show(&Tree::of(&object, &related))? == Reader::Gone && !self.ends {
                         return Ok(ExitCode::SUCCESS);
                     }
                     if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -126,8 +131,17 @@ impl Follow<'_> {
         }
     }
 
+    /// Reads what the tree needs; none if the time is over before.
+    async fn related(&self, object: &Object) -> Option<Related> {
+        let read = self.cluster.related(object);
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline, read).await.ok(),
+            None => Some(read.await),
+        }
+    }
+
     /// A watch that broke is started again by the watcher. A right or credentials that are missing end the command.
-    fn lost(&self, error: watcher::Error, object: &Object) -> anyhow::Result<()> {
+    fn lost(&mut self, error: watcher::Error, object: &Object) -> anyhow::Result<()> {
         let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) =
             error
         else {
@@ -143,6 +157,11 @@ impl Follow<'_> {
         ) {
             return Err(explained(failure, "watch", object.name(), self.kind));
         }
+        if !self.is_lost {
+            let text = format!("the watch is interrupted and is tried again: {failure}");
+            eprintln!("{}", printable(&text));
+        }
+        self.is_lost = true;
         Ok(())
     }
 }
@@ -178,12 +197,9 @@ fn exit_code(outcome: Outcome) -> ExitCode {
 
 /// `90s`, `10m`, `2h`; a number alone counts seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    let (number, seconds) = match text.chars().last() {
-        Some('s') => (text.trim_end_matches('s'), 1),
-        Some('m') => (text.trim_end_matches('m'), 60),
-        Some('h') => (text.trim_end_matches('h'), 3600),
-        _ => (text, 1),
-    };
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("", 1)];
+    let with_unit = |(unit, seconds): (&str, u64)| Some((text.strip_suffix(unit)?, seconds));
+    let (number, seconds) = units.into_iter().find_map(with_unit).unwrap_or((text, 1));
     let number: u32 = number
         .parse()
         .map_err(|_| "write a time such as 90s, 10m or 2h".to_owned())?;
@@ -199,7 +215,7 @@ mod tests {
         for (text, seconds) in [("90s", 90), ("10m", 600), ("2h", 7200), ("7", 7)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "m", "-1s", "1d"] {
+        for text in ["", "m", "-1s", "1d", "90ss"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -153,7 +153,7 @@ impl Object {
             },
             Self::JobFlow(_) | Self::DaemonJob(_) => match self.flow_state() {
                 FlowState::Succeed => Outcome::Succeeded,
-                FlowState::Failed if self.has_completed() => Outcome::Failed,
+                FlowState::Failed if self.has_completed() && !self.is_retried() => Outcome::Failed,
                 FlowState::Failed
                 | FlowState::Pending
                 | FlowState::Running
@@ -326,6 +326,22 @@ impl Object {
             Self::OperationJob(_) | Self::ReactiveJob(_) | Self::CollaSet(_) => None,
         };
         state.unwrap_or_default()
+    }
+
+    /// Whether a retry is requested that has not begun. A spec that is invalid has none.
+    fn is_retried(&self) -> bool {
+        let began = match self {
+            Self::JobFlow(flow) => flow.status.as_ref().and_then(|s| s.retried.as_ref()),
+            Self::DaemonJob(job) => job.status.as_ref().and_then(|s| s.retried.as_ref()),
+            Self::OperationJob(_) | Self::ReactiveJob(_) | Self::CollaSet(_) => return false,
+        };
+        let annotations = self.metadata().annotations.as_ref();
+        let asked = annotations.and_then(|annotations| annotations.get(keys::RETRY));
+        let is_invalid = find(self.conditions(), STALLED).is_some_and(|stalled| {
+            stalled.status == "True"
+                && matches!(stalled.reason.as_str(), "InvalidFlow" | "InvalidSpec")
+        });
+        asked.is_some() && asked != began && !is_invalid
     }
 
     fn has_completed(&self) -> bool {

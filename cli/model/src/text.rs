@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// The text on one line, without what could control a terminal or reverse its direction: such characters become
+/// The text on one line, without what could control a terminal, end a line or reverse its direction: such characters become
 /// `\u{…}`, and line ends become spaces. Messages and Events hold what others wrote.
 pub fn printable(text: &str) -> String {
     let mut printed = String::with_capacity(text.len());
@@ -20,7 +20,7 @@ pub fn printable(text: &str) -> String {
 }
 
 fn turns_text(letter: char) -> bool {
-    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(letter, '\u{61c}' | '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The text within so many columns; `…` is at the end of a shortened one.

@@ -126,6 +126,9 @@ fn promote(object: &Object, promotion: Promotion) -> Result<Effect, Refusal> {
                 "the partition of {called} is {partition} and may only grow; `kubectl operon pause {called}` holds back further targets"
             ));
         }
+        Promotion::To(wanted) if wanted == partition => {
+            return refuse(format!("the partition of {called} is {partition} already"));
+        }
         Promotion::To(wanted) => Some(wanted),
     };
     if wanted.is_some() && total > 0 && partition >= total {
@@ -135,7 +138,14 @@ fn promote(object: &Object, promotion: Promotion) -> Result<Effect, Refusal> {
         ));
     }
     let says = match wanted {
-        Some(wanted) => format!("{called}: {wanted} of {total} targets may start"),
+        Some(wanted) if total > 0 => {
+            format!(
+                "{called}: {} of {total} targets may start",
+                wanted.min(total)
+            )
+        }
+        // They are selected when the job starts.
+        Some(wanted) => format!("{called}: {wanted} targets may start"),
         None => format!("{called}: all targets may start"),
     };
     Ok(Effect::Patch {

@@ -208,15 +208,11 @@ impl Call {
 
     async fn operate(&mut self, admit: Admit<'_>) -> Result<Answer, Ended> {
         let loaded = Arc::clone(&self.loaded);
-        let request = Request {
-            admit: Some(admit),
-            ..self.request()
-        };
         let operation = self
-            .computing(loaded.action.operate_target(request))
+            .computing(loaded.action.operate_target(self.admitted(admit)))
             .await?;
         if self.job.dry_run {
-            return self.try_out(operation).await;
+            return self.try_out(operation, admit).await;
         }
         if let Some(waits) = self.before_removal(&operation).await? {
             return Ok(waits);
@@ -233,7 +229,7 @@ impl Call {
             return Ok(Answer::Acted { extra_info });
         }
         match self
-            .computing(loaded.action.get_ops_progress(self.request()))
+            .computing(loaded.action.get_ops_progress(self.admitted(admit)))
             .await
         {
             Ok(report) => {
@@ -252,7 +248,11 @@ impl Call {
 
     /// Has the API server check the effects. Each is checked by itself, as if no other were performed. What is
     /// refused is the outcome of a dry run. An action that only remembers something first is called again.
-    async fn try_out(&mut self, mut operation: Operation) -> Result<Answer, Ended> {
+    async fn try_out(
+        &mut self,
+        mut operation: Operation,
+        admit: Admit<'_>,
+    ) -> Result<Answer, Ended> {
         let loaded = Arc::clone(&self.loaded);
         for _ in 0..REMEMBERED {
             let remembers = operation.extra_info != self.target.extra_info;
@@ -261,7 +261,7 @@ impl Call {
             }
             self.target.extra_info = operation.extra_info;
             operation = self
-                .computing(loaded.action.operate_target(self.request()))
+                .computing(loaded.action.operate_target(self.admitted(admit)))
                 .await?;
         }
         let (performer, namespace) = (self.loaded.performer.of_dry_run(), &self.job.namespace);
@@ -331,6 +331,14 @@ impl Call {
             job: &self.job,
             cluster: Arc::clone(&self.view),
             admit: None,
+        }
+    }
+
+    /// A request that begins, when the call has its place, only if this allows it.
+    fn admitted<'a>(&'a self, admit: Admit<'a>) -> Request<'a> {
+        Request {
+            admit: Some(admit),
+            ..self.request()
         }
     }
 

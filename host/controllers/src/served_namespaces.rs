@@ -44,9 +44,11 @@ impl Served {
                 continue;
             }
             let watch = health.optional().begin(kind_of::<OperationJob>(&()));
-            watch.refused(&format!(
+            let why = format!(
                 "namespace {name:?} does not exist, or the host may not list OperationJobs in it; it is served when it can be read"
-            ));
+            );
+            tracing::warn!("{why}");
+            watch.refused(&why);
             missing.push(watch);
         }
         Self {

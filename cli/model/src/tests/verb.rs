@@ -58,6 +58,11 @@ fn promote_is_refused_where_it_would_change_nothing() {
             "may only grow",
         ),
         (
+            operation_job(Some(2), false, &running()),
+            Promotion::To(2),
+            "is 2 already",
+        ),
+        (
             operation_job(Some(3), false, &running()),
             Promotion::Next,
             "has 3 targets only",
