@@ -63,8 +63,7 @@ impl Process {
 
     /// Kills the process, and starts its program again as it was started.
     pub(crate) fn restart(&self) -> Result<Self> {
-        let line = fs::read(format!("/proc/{}/cmdline", self.pid))
-            .with_context(|| format!("{} does not run", self.component))?;
+        let line = self.command_line()?;
         let words = line.split(|byte| *byte == 0).map(OsStr::from_bytes);
         let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
         let (program, arguments) = words
@@ -74,6 +73,20 @@ impl Process {
         command.args(arguments);
         self.end(Duration::ZERO)?;
         Self::start(&self.component, &mut command, &self.log)
+    }
+
+    /// The words by which the process was started, each with a zero byte behind it. They are empty for a moment after its
+    /// start, until the kernel has copied them.
+    fn command_line(&self) -> Result<Vec<u8>> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let line = fs::read(format!("/proc/{}/cmdline", self.pid))
+                .with_context(|| format!("{} does not run", self.component))?;
+            if !line.is_empty() || !self.is_alive() || Instant::now() > deadline {
+                return Ok(line);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Whether this very process still runs.

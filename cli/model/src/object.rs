@@ -10,6 +10,7 @@ use operon_api::{
     CollaSet, DaemonJob, JobFlow, OperationJob, ReactiveJob,
     conditions::{READY, RECONCILING, STALLED, STANDING_DOWN, find},
     job_flow::FlowState,
+    keys,
     operation_job::Progress,
     reactive_job::State,
 };

@@ -149,7 +149,7 @@ fn about_part(object: &Object, row: &Row, now: Timestamp) -> String {
     let text = cause.map_or(row.text.as_str(), |cause| cause.text.as_str());
     lines.push(command(
         object,
-        &next(reason, text),
+        next(reason, text),
         pod,
         is_failed,
         row.mark,
@@ -175,7 +175,7 @@ fn about_object(object: &Object, now: Timestamp) -> String {
         Outcome::Unfinished => (next(reason, text), Mark::Running),
     };
     let is_failed = mark == Mark::Failed;
-    lines.push(command(object, &step, None, is_failed, mark));
+    lines.push(command(object, step, None, is_failed, mark));
     lines.join("\n")
 }
 
@@ -222,7 +222,7 @@ fn pod_of(row: &Row) -> Option<&str> {
 /// The line with the next command.
 fn command(
     object: &Object,
-    step: &Option<Next>,
+    step: Option<Next>,
     pod: Option<&str>,
     is_failed: bool,
     mark: Mark,

@@ -49,139 +49,239 @@ pub(super) enum Next {
     Wait,
 }
 
+/// The reasons of the documents, by what a user does next.
+const REASONS: &[(Next, &[&str])] = &[
+    (
+        Next::Action,
+        &[
+            "ActionNotFound",
+            "ActionNotReady",
+            "ActionSuspended",
+            "PodOpsLifecycleDisabled",
+            "UnknownKind",
+            "EffectRefused",
+            "InvalidEffect",
+            "BadEffect",
+        ],
+    ),
+    (
+        Next::Again,
+        &[
+            "Canceled",
+            "OriginPutBack",
+            "StepFailed",
+            "BackoffLimitExceeded",
+            "JobFailed",
+            "OutputInvalid",
+            "OutputMissing",
+            "DependencyFailed",
+            "FlowFailed",
+            "Cancelled",
+            "Cancelling",
+            "NodesFailed",
+            "NodesSkipped",
+            "JobDeleted",
+            "JobLost",
+            "NewPodFailed",
+            "NewPodNotFound",
+        ],
+    ),
+    (
+        Next::Budgets,
+        &["DisruptionBudget", "SeveralDisruptionBudgets"],
+    ),
+    (Next::Config, &["ConfigMissing"]),
+    (Next::Crds, &["ForeignCRD"]),
+    (
+        Next::Describe,
+        &[
+            "BadParameters",
+            "ParametersChanged",
+            "ExtraInfoTooLarge",
+            "JobTooLarge",
+            "Invalid",
+            "MethodNotAllowed",
+            "RequestEntityTooLarge",
+            "OriginUnreadable",
+            "CannotRestartInPlace",
+            "StaticPod",
+            "CannotResize",
+            "TooManyContainers",
+            "ReservedKey",
+            "TooMuchToRemember",
+            "NoController",
+            "TooManyFailures",
+            "NoTargets",
+            "TooManyTargets",
+            "InvalidSpec",
+            "InvalidFlow",
+            "UnknownDependency",
+            "NoTemplate",
+            "UnknownVolume",
+            "VolumeNameTaken",
+            "WhenInvalid",
+            "ForeignFinalizers",
+            "NameTooLong",
+            "InPlaceImpossible",
+            "InvalidSelector",
+            "InvalidTemplate",
+        ],
+    ),
+    (
+        Next::Events,
+        &[
+            "WaitingForNewPod",
+            "NameTaken",
+            "JobPending",
+            "FailedCreate",
+            "RequestRefused",
+            "BadRequest",
+            "InternalError",
+        ],
+    ),
+    (
+        Next::Host,
+        &[
+            "ParametersCheckFailed",
+            "CRDUnknown",
+            "CacheStale",
+            "StandingDown",
+        ],
+    ),
+    (Next::Jobs, &["JobSuspended", "NamesTaken"]),
+    (Next::Look, &["WhenFalse", "DependencySkipped"]),
+    (
+        Next::Nodes,
+        &[
+            "NodeLost",
+            "ResizeNotSeen",
+            "ResizeDeferred",
+            "ResizeInfeasible",
+            "ResizeNotSupported",
+            "ResizeNotServed",
+            "NoEligibleNodes",
+            "NoCanaryNodes",
+        ],
+    ),
+    (
+        Next::OperationJobs,
+        &[
+            "ReplacedByOtherJob",
+            "NotAllowedToReplaceNewPod",
+            "RestartedByAnotherJob",
+        ],
+    ),
+    (
+        Next::Pod,
+        &[
+            "BlockedByOperation",
+            "LeavingService",
+            "ReturningToService",
+            "PodTerminating",
+            "OriginTerminating",
+            "NewPodTerminating",
+            "DeadlineExceeded",
+            "ReleaseAbandoned",
+            "ActionFailed",
+            "NewPodNotReady",
+            "NewPodNotAvailable",
+            "OriginEnded",
+            "OwnerNotFound",
+            "OwnerGone",
+            "UnsupportedOwner",
+            "OwnerScaledDown",
+            "WaitingForCollaSet",
+            "ContainerNotReady",
+            "ContainerNotStarted",
+            "ContainerNotFound",
+            "ImageNotRunning",
+            "UpdateUnderWay",
+            "WaitingForContainer",
+            "ContainerEnded",
+            "PodEnded",
+            "WaitingForCondition",
+            "WaitingForLabel",
+            "ImageNotPulled",
+            "InvalidImageName",
+            "ContainerRunning",
+            "ContainerExists",
+            "DebugFailed",
+            "ResizeInProgress",
+            "ResourcesChanged",
+            "ImagePullBackOff",
+            "ErrImagePull",
+            "CrashLoopBackOff",
+            "CreateContainerConfigError",
+            "CreateContainerError",
+            "FailedMount",
+            "Unschedulable",
+            "SchedulingGated",
+        ],
+    ),
+    (
+        Next::Pods,
+        &[
+            "PodNotFound",
+            "WaitingForAvailability",
+            "PodsUnavailable",
+            "Waiting",
+        ],
+    ),
+    (Next::Promote, &["WaitingForPartition"]),
+    (Next::Queue, &["Queued"]),
+    (Next::Resume, &["Paused", "Suspended"]),
+    (Next::Rights, &["Forbidden"]),
+    (Next::Templates, &["TemplateNotFound"]),
+    (
+        Next::Wait,
+        &[
+            "OperationDelay",
+            "Conflict",
+            "AlreadyExists",
+            "NotFound",
+            "TooManyRequests",
+            "RequestTimeout",
+            "RequestFailed",
+            "LimitReached",
+            "WaitingForTurn",
+            "TakenOver",
+            "ContainerStopping",
+            "ResizeRequested",
+            "ResizeNotReported",
+            "EvictionRequested",
+            "RemovalRequested",
+            "WriteRequested",
+            "CacheBehind",
+            "Retrying",
+            "ReadingOutputs",
+            "WavePause",
+            "JobRunning",
+            "Debouncing",
+            "Retry",
+            "Listing",
+            "DeletingJobs",
+            "Deleting",
+            "Available",
+            "PodsAvailable",
+            "Scaled",
+            "Scaling",
+            "Updated",
+            "Updating",
+            "PartitionReached",
+            "LabelledUpdated",
+        ],
+    ),
+];
+
 /// The next step after this reason with this message; none for a reason that is not of Operon.
 pub(super) fn next(reason: &str, message: &str) -> Option<Next> {
     if message.contains("exceeded quota") {
         return Some(Next::Quota);
     }
-    Some(match reason {
-        "ActionNotFound"
-        | "ActionNotReady"
-        | "ActionSuspended"
-        | "PodOpsLifecycleDisabled"
-        | "UnknownKind"
-        | "EffectRefused"
-        | "InvalidEffect"
-        | "BadEffect" => Next::Action,
-        "Canceled"
-        | "OriginPutBack"
-        | "StepFailed"
-        | "BackoffLimitExceeded"
-        | "JobFailed"
-        | "OutputInvalid"
-        | "OutputMissing"
-        | "DependencyFailed"
-        | "FlowFailed"
-        | "Cancelled"
-        | "Cancelling"
-        | "NodesFailed"
-        | "NodesSkipped"
-        | "JobDeleted"
-        | "JobLost"
-        | "NewPodFailed"
-        | "NewPodNotFound" => Next::Again,
-        "DisruptionBudget" | "SeveralDisruptionBudgets" => Next::Budgets,
-        "ConfigMissing" => Next::Config,
-        "ForeignCRD" => Next::Crds,
-        "BadParameters"
-        | "ParametersChanged"
-        | "ExtraInfoTooLarge"
-        | "JobTooLarge"
-        | "Invalid"
-        | "MethodNotAllowed"
-        | "RequestEntityTooLarge"
-        | "OriginUnreadable"
-        | "CannotRestartInPlace"
-        | "StaticPod"
-        | "CannotResize"
-        | "TooManyContainers"
-        | "ReservedKey"
-        | "TooMuchToRemember"
-        | "NoController"
-        | "TooManyFailures"
-        | "NoTargets"
-        | "TooManyTargets"
-        | "InvalidSpec"
-        | "InvalidFlow"
-        | "UnknownDependency"
-        | "NoTemplate"
-        | "UnknownVolume"
-        | "VolumeNameTaken"
-        | "WhenInvalid"
-        | "ForeignFinalizers"
-        | "NameTooLong"
-        | "InPlaceImpossible"
-        | "InvalidSelector"
-        | "InvalidTemplate" => Next::Describe,
-        "WaitingForNewPod" | "NameTaken" | "JobPending" | "FailedCreate" | "RequestRefused"
-        | "BadRequest" | "InternalError" => Next::Events,
-        "ParametersCheckFailed" | "CRDUnknown" | "CacheStale" | "StandingDown" => Next::Host,
-        "JobSuspended" | "NamesTaken" => Next::Jobs,
-        "WhenFalse" | "DependencySkipped" => Next::Look,
-        "NodeLost" | "ResizeNotSeen" | "ResizeDeferred" | "ResizeInfeasible"
-        | "ResizeNotSupported" | "ResizeNotServed" | "NoEligibleNodes" | "NoCanaryNodes" => {
-            Next::Nodes
-        }
-        "ReplacedByOtherJob" | "NotAllowedToReplaceNewPod" | "RestartedByAnotherJob" => {
-            Next::OperationJobs
-        }
-        "BlockedByOperation"
-        | "LeavingService"
-        | "ReturningToService"
-        | "PodTerminating"
-        | "OriginTerminating"
-        | "NewPodTerminating"
-        | "DeadlineExceeded"
-        | "ReleaseAbandoned"
-        | "ActionFailed"
-        | "NewPodNotReady"
-        | "NewPodNotAvailable"
-        | "OriginEnded"
-        | "OwnerNotFound"
-        | "OwnerGone"
-        | "UnsupportedOwner"
-        | "OwnerScaledDown"
-        | "WaitingForCollaSet"
-        | "ContainerNotReady"
-        | "ContainerNotStarted"
-        | "ContainerNotFound"
-        | "ImageNotRunning"
-        | "UpdateUnderWay"
-        | "WaitingForContainer"
-        | "ContainerEnded"
-        | "PodEnded"
-        | "WaitingForCondition"
-        | "WaitingForLabel"
-        | "ImageNotPulled"
-        | "InvalidImageName"
-        | "ContainerRunning"
-        | "ContainerExists"
-        | "DebugFailed"
-        | "ResizeInProgress"
-        | "ResourcesChanged"
-        | "ImagePullBackOff"
-        | "ErrImagePull"
-        | "CrashLoopBackOff"
-        | "CreateContainerConfigError"
-        | "CreateContainerError"
-        | "FailedMount"
-        | "Unschedulable"
-        | "SchedulingGated" => Next::Pod,
-        "PodNotFound" | "WaitingForAvailability" | "PodsUnavailable" | "Waiting" => Next::Pods,
-        "WaitingForPartition" => Next::Promote,
-        "Queued" => Next::Queue,
-        "Paused" | "Suspended" => Next::Resume,
-        "Forbidden" => Next::Rights,
-        "TemplateNotFound" => Next::Templates,
-        "OperationDelay" | "Conflict" | "AlreadyExists" | "NotFound" | "TooManyRequests"
-        | "RequestTimeout" | "RequestFailed" | "LimitReached" | "WaitingForTurn" | "TakenOver"
-        | "ContainerStopping" | "ResizeRequested" | "ResizeNotReported" | "EvictionRequested"
-        | "RemovalRequested" | "WriteRequested" | "CacheBehind" | "Retrying" | "ReadingOutputs"
-        | "WavePause" | "JobRunning" | "Debouncing" | "Retry" | "Listing" | "DeletingJobs"
-        | "Deleting" | "Available" | "PodsAvailable" | "Scaled" | "Scaling" | "Updated"
-        | "Updating" | "PartitionReached" | "LabelledUpdated" => Next::Wait,
-        _ => return None,
-    })
+    let found = REASONS
+        .iter()
+        .find(|(_, reasons)| reasons.contains(&reason));
+    found.map(|(next, _)| *next)
 }
 
 impl Next {
@@ -233,8 +333,7 @@ mod tests {
 
     use super::*;
 
-    /// The pages with tables of reasons, and the first columns of tables that list something else than why an object or a
-    /// part of it waits or failed.
+    /// The pages with tables of reasons.
     const PAGES: [&str; 13] = [
         "operation-job",
         "restart",
@@ -250,6 +349,7 @@ mod tests {
         "reactive-job",
         "collaset",
     ];
+    /// The first columns of tables that list something else than why an object or a part of it waits or failed.
     const OTHERS: [&str; 3] = [
         "| reason | type |",
         "| reason | when |",
