@@ -21,9 +21,9 @@ const UPDATES: [&str; 2] = [
 /// The generation of a pod with the spec that it was created with.
 const AS_CREATED: i64 = 1;
 
-/// How long a container may run another image than the spec has, beside the pod's grace period: to stop the one that runs
-/// is all that the kubelet does first.
-pub const ANOTHER_IMAGE_FOR: Duration = Duration::from_mins(5);
+/// How long a container may run another image than the spec has, beside the pod's grace period. The kubelet may pull the
+/// image of the spec before it reports that the previous container has ended, so the limit leaves time for a large image.
+pub const ANOTHER_IMAGE_FOR: Duration = Duration::from_mins(30);
 
 /// `extra_info`: since when a container was seen to run another image than the spec has, as [`Since`] writes it.
 pub const ANOTHER_IMAGE: &str = "AnotherImage";

@@ -319,17 +319,17 @@ fn change_image(world: &mut FakeCluster, generation: i64, image: &str) {
 }
 
 #[test]
-fn another_image_than_that_of_the_spec_is_waited_for_5_minutes_and_the_grace_period() {
+fn another_image_than_that_of_the_spec_is_waited_for_30_minutes_and_the_grace_period() {
     let mut world = world();
     change_image(&mut world, 2, "nginx:1.28");
     let mut job = job("j1", &["app"]);
     job.pass(&mut world);
     assert_eq!(
         job.target("foo").recheck_after,
-        Some(Duration::from_mins(6)),
+        Some(Duration::from_mins(31)),
         "no change wakes it"
     );
-    world.advance(359);
+    world.advance(1859);
     job.pass(&mut world);
     assert_eq!(reason(&job), "ImageNotRunning");
     assert_eq!(
@@ -341,7 +341,7 @@ fn another_image_than_that_of_the_spec_is_waited_for_5_minutes_and_the_grace_per
     assert_eq!(job.progress(), [Some(Progress::Failed)]);
     assert_eq!(reason(&job), "CannotRestartInPlace");
     let failure = job.target("foo").failure.as_ref().expect("it failed");
-    for part in ["360 seconds", "nginx:1.28", "nginx:1.27", "Recreate"] {
+    for part in ["1860 seconds", "nginx:1.28", "nginx:1.27", "Recreate"] {
         assert!(failure.message.contains(part), "{}", failure.message);
     }
     assert_eq!(world.writes(), []);
@@ -353,10 +353,10 @@ fn a_change_of_the_spec_starts_the_wait_for_its_image_again() {
     change_image(&mut world, 2, "nginx:1.28");
     let mut job = job("j1", &["app"]);
     job.pass(&mut world);
-    world.advance(300);
+    world.advance(1500);
     change_image(&mut world, 3, "nginx:1.29");
     job.pass(&mut world);
-    world.advance(300);
+    world.advance(1500);
     job.pass(&mut world);
     assert_eq!(reason(&job), "ImageNotRunning");
     reports(&mut world, "app", "docker.io/library/nginx:1.29");
