@@ -419,7 +419,9 @@ impl Call {
 
     async fn perform_one(&self, effect: &Effect) -> Result<bool, ActionError> {
         if effect.removes() || effect.gives_to_controller() {
-            fresh(self.pods.stale().or_else(|| self.loaded.watch.stale()))?;
+            let (pods, watch) = (&self.pods, &self.loaded.watch);
+            let namespace = &self.job.namespace;
+            fresh(pods.stale(namespace).or_else(|| watch.stale(namespace)))?;
         }
         if let Effect::Event {
             severity,

@@ -40,9 +40,14 @@ pub struct PluginWatch {
 }
 
 impl PluginWatch {
-    /// Which of the caches may be behind, and why.
-    pub fn stale(&self) -> Option<String> {
-        self.caches.iter().find_map(Cache::stale)
+    /// Which of the caches may be behind in this namespace, and why.
+    pub fn stale(&self, namespace: &str) -> Option<String> {
+        self.caches.iter().find_map(|cache| cache.stale(namespace))
+    }
+
+    /// Whether a watch is down, wherever.
+    pub fn is_interrupted(&self) -> bool {
+        self.caches.iter().any(|cache| cache.trouble().is_some())
     }
 }
 

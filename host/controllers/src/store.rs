@@ -91,13 +91,17 @@ impl<K: Cached> Cache<K> {
     /// every reader sees it.
     pub fn wrote(&self, object: K) {
         let namespace = object.meta().namespace.as_deref();
-        let watches = |one: &&Arc<Kept<K>>| {
-            let watched = one.namespace.as_deref();
-            watched.is_none() || watched == namespace
-        };
-        if let Some(one) = self.kept.iter().find(watches) {
+        if let Some(one) = self.watches_of(namespace).next() {
             one.change(|keeper| keeper.written(object));
         }
+    }
+
+    /// The watches that see the objects of a namespace, or cluster-scoped ones: at most one.
+    fn watches_of(&self, namespace: Option<&str>) -> impl Iterator<Item = &Arc<Kept<K>>> {
+        self.kept.iter().filter(move |one| {
+            let watched = one.namespace.as_deref();
+            watched.is_none() || watched == namespace
+        })
     }
 
     /// Waits until the first list of each watch is complete.
@@ -133,9 +137,10 @@ impl<K: Cached> Cache<K> {
         self.kept.iter().find_map(|one| one.health.trouble())
     }
 
-    /// As [`Cache::trouble`], as a sentence that names the kind.
-    pub fn stale(&self) -> Option<String> {
-        self.kept.iter().find_map(|one| {
+    /// Why the watch of this namespace is down, if it is, as a sentence that names the kind. The watches of other
+    /// namespaces do not matter.
+    pub fn stale(&self, namespace: &str) -> Option<String> {
+        self.watches_of(Some(namespace)).find_map(|one| {
             let trouble = one.health.trouble()?;
             let kind = one.health.kind();
             Some(format!("the watch of {kind} is interrupted: {trouble}"))

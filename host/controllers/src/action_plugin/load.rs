@@ -165,7 +165,7 @@ impl ActionPlugins {
     /// may be gone only if a watch is interrupted. Without an answer of the API server nothing has changed.
     async fn has_other_kinds(&self, loaded: &Loaded) -> bool {
         let watches = loaded.action.registration().watches.iter();
-        let is_interrupted = loaded.watch.stale().is_some();
+        let is_interrupted = loaded.watch.is_interrupted();
         for watch in watches.filter(|watch| watch.may_be_absent()) {
             let (api_version, kind) = (&watch.api_version, &watch.kind);
             let key = (api_version.clone(), kind.clone());

@@ -58,7 +58,8 @@ impl OperationJobs {
         job: &OperationJob,
         selector: &TargetSelector,
     ) -> Result<Candidates, Unknown> {
-        if let Some(stale) = self.pods.stale() {
+        let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+        if let Some(stale) = self.pods.stale(namespace) {
             let message =
                 format!("the pods that spec.targetSelector selects are not known: {stale}");
             return Err(Unknown::Unread(Failure::new("CacheStale", message)));

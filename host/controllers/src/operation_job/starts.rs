@@ -215,7 +215,8 @@ impl OperationJobs {
 
     /// Whether the pods of targets that would start can be spared.
     async fn availability(&self, observed: &Observed<'_>, starting: &[Arc<Pod>]) -> Availability {
-        if let Some(stale) = self.pods.stale() {
+        let namespace = observed.job.metadata.namespace.as_deref();
+        if let Some(stale) = self.pods.stale(namespace.unwrap_or_default()) {
             return Availability::Unknown(format!(
                 "how many pods are available is not known: {stale}"
             ));

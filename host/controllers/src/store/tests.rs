@@ -130,7 +130,7 @@ async fn a_watch_that_fails_says_so_and_begins_again_with_a_list() {
     };
     let cache = start(client(lists), |_, _| {});
     eventually("the trouble is known", || cache.trouble().is_some()).await;
-    let stale = cache.stale().unwrap_or_default();
+    let stale = cache.stale("ns").unwrap_or_default();
     assert!(
         stale.contains("ConfigMap") && stale.contains("forbidden"),
         "{stale}"
@@ -553,8 +553,9 @@ async fn a_namespace_that_may_not_be_read_makes_the_cache_stale_and_the_others_g
     eventually("the trouble is known", || cache.trouble().is_some()).await;
     eventually("the other is listed", || placed(&cache) == ["a/x"]).await;
     assert!(!cache.is_ready() && !up());
-    let stale = cache.stale().unwrap_or_default();
+    let stale = cache.stale("b").unwrap_or_default();
     assert!(stale.contains("namespace \"b\""), "{stale}");
+    assert_eq!(cache.stale("a"), None, "its watch works");
     may_read.store(true, Ordering::SeqCst);
     cache.ready().await;
     assert_eq!(
