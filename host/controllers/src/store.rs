@@ -91,14 +91,14 @@ impl<K: Cached> Cache<K> {
     /// every reader sees it.
     pub fn wrote(&self, object: K) {
         let namespace = object.meta().namespace.as_deref();
-        if let Some(one) = self.watches_of(namespace).next() {
+        if let Some(one) = self.watch_of(namespace) {
             one.change(|keeper| keeper.written(object));
         }
     }
 
-    /// The watches that see the objects of a namespace, or cluster-scoped ones: at most one.
-    fn watches_of(&self, namespace: Option<&str>) -> impl Iterator<Item = &Arc<Kept<K>>> {
-        self.kept.iter().filter(move |one| {
+    /// The watch that sees the objects of a namespace, or cluster-scoped ones.
+    fn watch_of(&self, namespace: Option<&str>) -> Option<&Arc<Kept<K>>> {
+        self.kept.iter().find(|one| {
             let watched = one.namespace.as_deref();
             watched.is_none() || watched == namespace
         })
@@ -140,11 +140,9 @@ impl<K: Cached> Cache<K> {
     /// Why the watch of this namespace is down, if it is, as a sentence that names the kind. The watches of other
     /// namespaces do not matter.
     pub fn stale(&self, namespace: &str) -> Option<String> {
-        self.watches_of(Some(namespace)).find_map(|one| {
-            let trouble = one.health.trouble()?;
-            let kind = one.health.kind();
-            Some(format!("the watch of {kind} is interrupted: {trouble}"))
-        })
+        let one = self.watch_of(Some(namespace))?;
+        let (kind, trouble) = (one.health.kind(), one.health.trouble()?);
+        Some(format!("the watch of {kind} is interrupted: {trouble}"))
     }
 
     /// The namespaces with the objects that it has.
