@@ -53,12 +53,29 @@ impl Process {
         // An unreaped child would read as a zombie for as long as the caller lives.
         let started = stat(pid).map_or(0, |stat| stat.started);
         std::thread::spawn(move || child.wait());
-        Ok(Self {
+        let process = Self {
             component: component.to_owned(),
             pid,
             started,
             log: log.to_owned(),
-        })
+        };
+        process.until_named();
+        Ok(process)
+    }
+
+    /// Waits for the command line of a process that has just started: it is empty until the kernel has copied it.
+    fn until_named(&self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let is_named = || self.command_line().is_ok_and(|line| !line.is_empty());
+        while !is_named() && self.is_alive() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The words by which the process was started, each with a zero byte behind it; empty if it has ended.
+    fn command_line(&self) -> Result<Vec<u8>> {
+        fs::read(format!("/proc/{}/cmdline", self.pid))
+            .with_context(|| format!("{} does not run", self.component))
     }
 
     /// Kills the process, and starts its program again as it was started.
@@ -73,20 +90,6 @@ impl Process {
         command.args(arguments);
         self.end(Duration::ZERO)?;
         Self::start(&self.component, &mut command, &self.log)
-    }
-
-    /// The words by which the process was started, each with a zero byte behind it. They are empty for a moment after its
-    /// start, until the kernel has copied them.
-    fn command_line(&self) -> Result<Vec<u8>> {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        loop {
-            let line = fs::read(format!("/proc/{}/cmdline", self.pid))
-                .with_context(|| format!("{} does not run", self.component))?;
-            if !line.is_empty() || !self.is_alive() || Instant::now() > deadline {
-                return Ok(line);
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
     }
 
     /// Whether this very process still runs.
