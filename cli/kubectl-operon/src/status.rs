@@ -64,7 +64,7 @@ fn table(objects: &[Object]) -> String {
         let (done, total) = object.progress();
         rows.push([
             object.namespace().to_owned(),
-            format!("{}/{}", object.kind().word(), object.name()),
+            object.called(),
             object.state().to_owned(),
             format!("{done}/{total}"),
             printable(&object.explanation()),

@@ -111,6 +111,11 @@ impl Object {
         self.metadata().name.as_deref().unwrap_or_default()
     }
 
+    /// How a user names it: `opj/web`.
+    pub fn called(&self) -> String {
+        format!("{}/{}", self.kind().word(), self.name())
+    }
+
     /// The namespace.
     pub fn namespace(&self) -> &str {
         self.metadata().namespace.as_deref().unwrap_or_default()

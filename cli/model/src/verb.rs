@@ -81,7 +81,7 @@ fn refuse<T>(why: impl Into<String>) -> Result<T, Refusal> {
 
 /// The effect of a verb on an object as it was read.
 pub fn effect(object: &Object, verb: Verb) -> Result<Effect, Refusal> {
-    let called = called(object);
+    let called = object.called();
     if object.metadata().deletion_timestamp.is_some() {
         return refuse(format!("{called} is being deleted"));
     }
@@ -95,12 +95,8 @@ pub fn effect(object: &Object, verb: Verb) -> Result<Effect, Refusal> {
     }
 }
 
-fn called(object: &Object) -> String {
-    format!("{}/{}", object.kind().word(), object.name())
-}
-
 fn promote(object: &Object, promotion: Promotion) -> Result<Effect, Refusal> {
-    let called = called(object);
+    let called = object.called();
     let Object::OperationJob(job) = object else {
         return refuse(format!(
             "only an OperationJob has targets to promote, and {called} is a {}; `kubectl operon resume {called}` ends a pause",
@@ -159,7 +155,7 @@ fn promote(object: &Object, promotion: Promotion) -> Result<Effect, Refusal> {
 
 /// `pause` and `resume`.
 fn hold(object: &Object, is_held: bool) -> Result<Effect, Refusal> {
-    let called = called(object);
+    let called = object.called();
     let is_lasting = matches!(object.kind(), Kind::ReactiveJob | Kind::CollaSet);
     if !is_lasting && object.outcome() != Outcome::Unfinished {
         return refuse(format!(
@@ -203,7 +199,7 @@ fn hold(object: &Object, is_held: bool) -> Result<Effect, Refusal> {
 }
 
 fn retry(object: &Object, now: Timestamp) -> Result<Effect, Refusal> {
-    let called = called(object);
+    let called = object.called();
     let annotated = |what: &str| Effect::Patch {
         patch: annotation(keys::RETRY, now),
         says: format!("{called}: {what}"),
@@ -238,7 +234,7 @@ fn retry(object: &Object, now: Timestamp) -> Result<Effect, Refusal> {
 
 /// Targets are final, so another job operates those that failed.
 fn retry_targets(object: &Object, job: &OperationJob) -> Result<Effect, Refusal> {
-    let called = called(object);
+    let called = object.called();
     if object.outcome() == Outcome::Unfinished {
         return refuse(format!(
             "{called} has not finished; wait for its end with `kubectl operon get {called} --wait`"
@@ -299,7 +295,7 @@ pub(crate) fn next_name(name: &str) -> String {
 }
 
 fn rerun(object: &Object, now: Timestamp) -> Result<Effect, Refusal> {
-    let called = called(object);
+    let called = object.called();
     let Object::ReactiveJob(job) = object else {
         let other = match object.kind() {
             Kind::JobFlow | Kind::DaemonJob | Kind::OperationJob => {
@@ -325,7 +321,7 @@ fn annotation(key: &str, now: Timestamp) -> Value {
 }
 
 fn cancel(object: &Object) -> Result<Effect, Refusal> {
-    let called = called(object);
+    let called = object.called();
     let delete = format!("kubectl delete {called} -n {}", object.namespace());
     let says = match object.kind() {
         Kind::CollaSet => {

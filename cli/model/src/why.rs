@@ -52,7 +52,7 @@ pub fn why(
         Some(name) => {
             let missing = || NoPart {
                 part: name.to_owned(),
-                called: called(object),
+                called: object.called(),
             };
             Some(named(object, related, &rows, name).ok_or_else(missing)?)
         }
@@ -63,11 +63,6 @@ pub fn why(
         None => about_object(object, now),
     };
     Ok(printable_lines(&text))
-}
-
-/// `opj/web`.
-fn called(object: &Object) -> String {
-    format!("{}/{}", object.kind().word(), object.name())
 }
 
 /// The row of this part, however deep it is. A target is a row even if the tree only counts it.
@@ -123,7 +118,7 @@ fn cause(row: &Row) -> Option<&Row> {
 }
 
 fn about_part(object: &Object, row: &Row, now: Timestamp) -> String {
-    let called = called(object);
+    let called = object.called();
     // Parts that are only counted have no state: their row says that they wait.
     let is_counted = row.mark == Mark::Waiting && row.state.is_empty();
     let mut lines = vec![if is_counted {
@@ -145,20 +140,13 @@ fn about_part(object: &Object, row: &Row, now: Timestamp) -> String {
     let is_started = row.mark <= Mark::Running;
     let is_pod = is_started && matches!(object, Object::OperationJob(_));
     let pod = pod.or_else(|| is_pod.then_some(row.name.as_str()));
-    let is_failed = row.mark == Mark::Failed;
     let text = cause.map_or(row.text.as_str(), |cause| cause.text.as_str());
-    lines.push(command(
-        object,
-        next(reason, text),
-        pod,
-        is_failed,
-        row.mark,
-    ));
+    lines.push(command(object, next(reason, text), pod, row.mark));
     lines.join("\n")
 }
 
 fn about_object(object: &Object, now: Timestamp) -> String {
-    let called = called(object);
+    let called = object.called();
     let (since, until) = object.times();
     let age = since.map_or(String::new(), |since| {
         format!(", {} old", duration(since, until.unwrap_or(now)))
@@ -174,8 +162,7 @@ fn about_object(object: &Object, now: Timestamp) -> String {
         Outcome::Failed => (next(reason, text), Mark::Failed),
         Outcome::Unfinished => (next(reason, text), Mark::Running),
     };
-    let is_failed = mark == Mark::Failed;
-    lines.push(command(object, step, None, is_failed, mark));
+    lines.push(command(object, step, None, mark));
     lines.join("\n")
 }
 
@@ -220,18 +207,12 @@ fn pod_of(row: &Row) -> Option<&str> {
 }
 
 /// The line with the next command.
-fn command(
-    object: &Object,
-    step: Option<Next>,
-    pod: Option<&str>,
-    is_failed: bool,
-    mark: Mark,
-) -> String {
+fn command(object: &Object, step: Option<Next>, pod: Option<&str>, mark: Mark) -> String {
     let step = step.unwrap_or(match mark {
         Mark::Done | Mark::Skipped => Next::Look,
-        _ if is_failed => Next::Again,
-        _ if pod.is_some() => Next::Pod,
-        _ => Next::Wait,
+        Mark::Failed => Next::Again,
+        Mark::Blocked | Mark::Running | Mark::Waiting if pod.is_some() => Next::Pod,
+        Mark::Blocked | Mark::Running | Mark::Waiting => Next::Wait,
     });
     format!("Next: {}", step.command(object, pod))
 }

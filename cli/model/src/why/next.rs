@@ -288,7 +288,7 @@ impl Next {
     /// The command, for this object and, where it is known, this pod.
     pub(super) fn command(self, object: &Object, pod: Option<&str>) -> String {
         let (kind, name, namespace) = (object.kind(), object.name(), object.namespace());
-        let called = format!("{}/{name}", kind.word());
+        let called = object.called();
         let list = |what: &str| format!("kubectl get {what} -n {namespace}");
         let operon = |verb: &str| format!("kubectl operon {verb} {called} -n {namespace}");
         match self {

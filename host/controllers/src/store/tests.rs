@@ -54,18 +54,7 @@ fn client(list: impl Fn(usize) -> Response<Body> + Send + Sync + 'static) -> Cli
 }
 
 fn config_maps(version: u64, names: &[&str]) -> Response<Body> {
-    let item = |name: &&str| {
-        json!({"metadata": {
-            "name": name, "namespace": "default", "uid": name,
-            "resourceVersion": version.to_string(),
-        }})
-    };
-    let items: Vec<_> = names.iter().map(item).collect();
-    let metadata = json!({"resourceVersion": version.to_string()});
-    answer(
-        200,
-        &json!({"kind": "ConfigMapList", "metadata": metadata, "items": items}),
-    )
+    listed_in("default", version, names)
 }
 
 fn written(name: &str, version: u64) -> ConfigMap {
@@ -423,7 +412,7 @@ fn namespace_of(uri: &str) -> Option<String> {
 fn listed_in(namespace: &str, version: u64, names: &[&str]) -> Response<Body> {
     let item = |name: &&str| {
         json!({"metadata": {
-            "name": name, "namespace": namespace, "uid": format!("{namespace}-{name}"),
+            "name": name, "namespace": namespace, "uid": name,
             "resourceVersion": version.to_string(),
         }})
     };
