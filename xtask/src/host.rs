@@ -263,3 +263,33 @@ fn free_port() -> Result<u16> {
         .context("no free port on loopback")?
         .port())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every package of a build of the workspace, with its features.
+    fn packages(edges: &str) -> Result<BTreeSet<String>> {
+        let mut command = tools::cargo();
+        command.args(["tree", "--offline", "--workspace", "--prefix", "none"]);
+        command.args(["--format", "{p} {f}", "--edges", edges]);
+        let lines = output_of(&mut command)?;
+        let packages = lines.lines().map(|line| line.trim_end_matches(" (*)"));
+        Ok(packages.map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn the_programs_and_the_tests_share_their_dependencies() -> Result<()> {
+        let programs = packages("normal,build")?;
+        let tests = packages("normal,build,dev")?;
+        let built_twice: Vec<_> = programs.difference(&tests).collect();
+        assert!(
+            built_twice.is_empty(),
+            "tests turn on features, so that the packages that depend on these are built twice: name the features in \
+             e2e/Cargo.toml: {built_twice:?}"
+        );
+        Ok(())
+    }
+}
