@@ -116,12 +116,29 @@ impl Bench<'_> {
             idle,
             spent,
             succeeded: number(&status, "succeededPodCount"),
-            failed: number(&status, "failedPodCount"),
+            failed: failed(&status),
             origins: origins(&status),
             limit: load::patches_per_second(bed.cluster, NAMESPACE, &self::pods(bed)?)?,
         };
         Measures::take(&bed.requests()?, run)
     }
+}
+
+/// The failed targets of a job's status, with their errors.
+fn failed(status: &Value) -> Vec<String> {
+    let details = status["targetDetails"].as_array().into_iter().flatten();
+    let failed = details.filter(|detail| detail["progress"] == "Failed");
+    failed
+        .map(|detail| {
+            let [name, reason, message] = [
+                &detail["name"],
+                &detail["error"]["reason"],
+                &detail["error"]["message"],
+            ]
+            .map(|text| text.as_str().unwrap_or_default());
+            format!("{name}: {reason}: {message}")
+        })
+        .collect()
 }
 
 /// Makes Deployments with so many pods together, and waits until all are Ready; returns how long that took.

@@ -23,12 +23,16 @@ pub(super) struct Run {
     pub(super) spent: Spent,
     /// The job's counts.
     pub(super) succeeded: u64,
-    pub(super) failed: u64,
+    /// The failed targets, with their errors.
+    pub(super) failed: Vec<String>,
     /// New pods and the pods that they replaced.
     pub(super) origins: HashMap<String, String>,
     /// Patches a second of a plain client.
     pub(super) limit: Option<f64>,
 }
+
+/// How many failed targets the table names.
+const SHOWN: usize = 5;
 
 /// The measures.
 #[derive(Debug)]
@@ -98,10 +102,13 @@ impl Measures {
         let rate = count(*targets) / self.wall;
         table.goal(
             "targets Succeeded, Failed",
-            format!("{succeeded}, {failed}"),
+            format!("{succeeded}, {}", failed.len()),
             "all succeed",
             met,
         );
+        for target in failed.iter().take(SHOWN) {
+            table.row("a failed target", target.clone());
+        }
         table.row(
             "the Deployments' scale-out before, by Kubernetes alone",
             seconds(self.run.scale_out.as_secs_f64()),
