@@ -33,6 +33,8 @@ pub struct Book {
     jobs: Mutex<HashMap<String, Pages>>,
     /// The number of the call that began last.
     calls: AtomicU64,
+    /// How many calls have ended.
+    ended: AtomicU64,
     /// The number of running calls.
     under_way: watch::Sender<usize>,
 }
@@ -52,6 +54,10 @@ pub enum Turn {
     Settled,
 }
 
+/// A point in time, by which calls had ended. What is read from the caches later has their effects.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(u64);
+
 /// A call that began: it is running until this is dropped.
 pub struct Ticket {
     book: Arc<Book>,
@@ -69,13 +75,20 @@ impl Default for Book {
         Self {
             jobs: Mutex::default(),
             calls: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             under_way: watch::Sender::new(0),
         }
     }
 }
 
 impl Book {
-    /// The targets that may have a turn, in the order of `targets`. Stops every call that the plan no
+    /// The present moment.
+    pub fn moment(&self) -> Moment {
+        Moment(self.ended.load(Ordering::Acquire))
+    }
+
+    /// The targets that may have a turn, in the order of `targets`. If a call ended after `observed`, what was observed
+    /// may lack its effects: such a target has no turn, and the end of its call has woken the job. Stops every call that the plan no
     /// longer contains: a target is never released while a call that operates it is running. `change` says what has
     /// changed of what a call about a target depended on. That takes its time, so nothing else waits for it: neither
     /// who uses the book, nor other tasks.
@@ -83,6 +96,7 @@ impl Book {
         &self,
         job: &str,
         targets: &[&TargetPlan],
+        observed: Moment,
         change: impl Fn(&TargetPlan, &Reads) -> Change,
     ) -> Vec<Turn> {
         let now = Instant::now();
@@ -98,7 +112,7 @@ impl Book {
                 (reads, change)
             }));
         }
-        self.turns_after(job, targets, changes, now)
+        self.turns_after(job, targets, observed, changes, now)
     }
 
     /// What decides whether the action is called about each target again, where that is what its last call read.
@@ -116,6 +130,7 @@ impl Book {
         &self,
         job: &str,
         targets: &[&TargetPlan],
+        observed: Moment,
         changes: Vec<Option<Compared>>,
         now: Instant,
     ) -> Vec<Turn> {
@@ -125,9 +140,11 @@ impl Book {
         };
         let finding = |(plan, change): (&&TargetPlan, Option<Compared>)| {
             let page = pages.targets.get(&plan.detail.name);
-            page.map_or(Finding::Turn(Turn::Free(0, CallCause::Step)), |page| {
-                page.finding(plan, now, change)
-            })
+            match page {
+                None => Finding::Turn(Turn::Free(0, CallCause::Step)),
+                Some(page) if page.end_number > observed.0 => Finding::Turn(Turn::UnderWay),
+                Some(page) => page.finding(plan, now, change),
+            }
         };
         let findings: Vec<_> = targets.iter().zip(changes).map(finding).collect();
         let mut readers = None;
@@ -287,9 +304,11 @@ impl Ticket {
             .filter(|page| page.number == self.number);
         if let Some(page) = page
             && let Some(UnderWay { step, stop: _ }) = page.under_way.take()
-            && let Some(answer) = answer
         {
-            page.answered(step, self.number, answer, reads);
+            page.end_number = self.book.ended.fetch_add(1, Ordering::AcqRel) + 1;
+            if let Some(answer) = answer {
+                page.answered(step, self.number, answer, reads);
+            }
         }
     }
 }

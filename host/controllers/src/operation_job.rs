@@ -42,7 +42,7 @@ pub use self::starts::Starts;
 use crate::{
     action_events::ActionEvents,
     apply,
-    book::{Book, Turn},
+    book::{Book, Moment, Turn},
     catalogue::{Catalogue, Loaded},
     error::Error,
     events::Events,
@@ -129,6 +129,7 @@ impl Reconciler for OperationJobs {
         if let Some(selector) = selection::unresolved(&job) {
             return self.select(&api, &job, selector).await; // (client)
         }
+        let since = self.book.moment();
         let (action, loaded) = self.catalogue.find(&job.spec.action);
         let suspended = loaded
             .as_deref()
@@ -168,7 +169,7 @@ impl Reconciler for OperationJobs {
         let written = writer
             .write_all(&observed, &run, &self.effects, owner)
             .await; // (client)
-        let mut acted = self.act(&observed, &run, loaded).await; // (client, as the plugin)
+        let mut acted = self.act(&observed, &run, loaded, since).await; // (client, as the plugin)
         acted.answers.given.extend(written);
         let conclusion = conclude(&observed, &run, &acted.answers); // (no client)
         let next = self
@@ -277,13 +278,14 @@ impl OperationJobs {
         observed: &Observed<'_>,
         run: &TargetPlans,
         loaded: Option<Arc<Loaded>>,
+        since: Moment,
     ) -> Acted {
         let uid = observed.job.uid().unwrap_or_default();
         let pass = loaded
             .filter(|_| matches!(observed.action, ActionState::Loaded))
             .map(|loaded| Pass::new(observed, loaded, &self.existing));
         let all: Vec<_> = run.targets.iter().collect();
-        let mut turns = self.turns(pass.as_ref(), &uid, &all).await;
+        let mut turns = self.turns(pass.as_ref(), &uid, &all, since).await;
         let since = Instant::now();
         let mut begun = HashSet::new();
         if let Some(pass) = &pass {
@@ -294,7 +296,8 @@ impl OperationJobs {
         };
         let called = all.iter().copied().zip(&mut turns).filter(called);
         let (called, turns_before): (Vec<_>, Vec<_>) = called.unzip();
-        let turns_now = self.turns(pass.as_ref(), &uid, &called).await;
+        let now = self.book.moment();
+        let turns_now = self.turns(pass.as_ref(), &uid, &called, now).await;
         for (before, now) in turns_before.into_iter().zip(turns_now) {
             *before = now;
         }
@@ -385,12 +388,13 @@ impl OperationJobs {
         pass: Option<&Pass<'_>>,
         uid: &str,
         targets: &[&TargetPlan],
+        observed: Moment,
     ) -> Vec<Turn> {
         let change = |plan: &TargetPlan, reads: &Reads| match pass {
             Some(pass) => reads.change(&pass.seen(plan), &pass.view),
             None => Change::None,
         };
-        self.book.turns(uid, targets, change).await
+        self.book.turns(uid, targets, observed, change).await
     }
 
     /// The answers that no status has yet, and the targets with a pending answer. A target in neither had

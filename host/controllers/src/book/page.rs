@@ -42,6 +42,8 @@ pub(super) struct Page {
     pub(super) due: Option<Instant>,
     /// The number of the call that began last.
     pub(super) number: u64,
+    /// The last end of a call, in the order of all ends.
+    pub(super) end_number: u64,
     /// An answer that no status has yet, with the number of its call.
     pub(super) answer: Option<(u64, Answer)>,
     /// Something that the target depends on changed after its last call had begun.

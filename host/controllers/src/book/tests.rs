@@ -58,7 +58,8 @@ fn turns(
     change: impl Fn(&TargetPlan, &Reads) -> Change,
 ) -> Vec<Turn> {
     let targets: Vec<_> = targets.iter().collect();
-    let turns = book.turns(JOB, &targets, change).now_or_never();
+    let turns = book.turns(JOB, &targets, book.moment(), change);
+    let turns = turns.now_or_never();
     turns.expect("others run only between two targets, and after a while")
 }
 
@@ -452,14 +453,26 @@ async fn other_tasks_run_while_what_calls_read_is_compared() {
         Change::None
     };
     let targets: Vec<_> = targets.iter().collect();
-    let found = book.turns(JOB, &targets, compare).await;
+    let found = book.turns(JOB, &targets, book.moment(), compare).await;
     assert_eq!(found, [Turn::Answered; 3]);
     assert_eq!(*seen.lock().expect("no panic"), [false, true, true]);
     other.await.expect("no panic");
 }
 
 #[test]
-fn a_call_that_ends_while_what_the_previous_one_read_is_compared_has_its_answer() {
+fn a_target_is_not_called_with_what_was_observed_before_the_end_of_its_call() {
+    let (book, a) = (Arc::new(Book::default()), operate("a"));
+    let ticket = book.begin(JOB, &a);
+    let observed = book.moment();
+    ticket.end(Some(acted(&[])), reads(&[]));
+    let targets = [&a];
+    let found = book.turns(JOB, &targets, observed, |_, _| Change::None);
+    assert_eq!(found.now_or_never(), Some(vec![Turn::UnderWay]));
+    assert_eq!(turn(&book, &a), Turn::Free(1, CallCause::Effect));
+}
+
+#[test]
+fn a_call_that_ends_while_what_the_previous_one_read_is_compared_has_its_answer_next() {
     let (book, a) = (Arc::new(Book::default()), operate("a"));
     book.begin(JOB, &a).end(Some(good()), reads(&["own"]));
     book.written(JOB, &[("a".to_owned(), 1)]);
@@ -468,7 +481,8 @@ fn a_call_that_ends_while_what_the_previous_one_read_is_compared_has_its_answer(
         book.begin(JOB, &a).end(Some(good()), reads(&["new"]));
         Change::Target
     });
-    assert_eq!(found, [Turn::Answered]);
+    assert_eq!(found, [Turn::UnderWay]);
+    assert_eq!(turn(&book, &a), Turn::Answered);
 }
 
 #[test]
