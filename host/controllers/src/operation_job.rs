@@ -78,6 +78,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The same while calls of an earlier reconcile are still running: such an action is slow.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(200);
 
+/// How long a reconcile waits for the other calls after one has ended: what ended is decided upon soon, and the calls
+/// that take longer continue.
+const LINGER: Duration = Duration::from_millis(50);
+
 /// Returns the present time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -334,6 +338,7 @@ impl OperationJobs {
         let mut over = std::pin::pin!(over);
         let mut under_way = slow;
         let mut begun = HashSet::new();
+        let mut lingers = false;
         loop {
             while under_way < TARGETS_AT_ONCE
                 && pass.changed.load(Ordering::Relaxed) < TARGETS_CHANGED
@@ -349,7 +354,13 @@ impl OperationJobs {
             }
             tokio::select! {
                 biased;
-                Some(()) = ends.recv() => under_way -= 1,
+                Some(()) = ends.recv() => {
+                    under_way -= 1;
+                    if !std::mem::replace(&mut lingers, true) {
+                        let end = over.deadline().min(Instant::now() + LINGER);
+                        over.as_mut().reset(end);
+                    }
+                }
                 () = &mut over => break,
             }
         }

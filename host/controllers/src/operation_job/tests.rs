@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
-    time::Instant,
 };
 
 use futures::{
@@ -347,6 +346,16 @@ async fn a_call_that_takes_longer_than_a_reconcile_is_not_lost_and_not_repeated(
         assert_eq!(world.action.calls("slow-0"), 1);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_does_not_wait_for_a_slow_call_of_the_same_reconcile() {
+    let world = World::new(&["broken-0".to_owned(), "slow-0".to_owned()]);
+    let (_, took) = world.reconcile().await;
+    assert!(took < PATIENCE, "{took:?}");
+    let reason = BTreeMap::from([("broken-0".to_owned(), "Broken".to_owned())]);
+    assert_eq!(world.errors(), reason);
+    assert_eq!(world.action.calls("slow-0"), 1);
 }
 
 #[tokio::test]
