@@ -6,7 +6,6 @@ use operon_api::keys;
 use crate::{
     pod,
     related::Related,
-    text::reasoned,
     tree::{Mark, Row},
 };
 
@@ -15,26 +14,24 @@ pub(crate) const QUEUED: &str = "Queued";
 
 /// A Job's row. Pods of a Job that succeeded are left out.
 pub(crate) fn row(job: &Job, related: &Related) -> Row {
-    let name = name(job);
-    let (mark, state, reason, text) = state(job);
+    let row = standing(job);
     let status = job.status.as_ref();
-    let pods = related.pods_of_job(name).map(pod::row);
+    let pods = related.pods_of_job(name(job)).map(pod::row);
     let text = match attempt(job) {
-        attempt if attempt > 1 && text.is_empty() => format!("attempt {attempt}"),
-        attempt if attempt > 1 => format!("attempt {attempt}; {text}"),
-        _ => text,
+        attempt if attempt > 1 && row.text.is_empty() => format!("attempt {attempt}"),
+        attempt if attempt > 1 => format!("attempt {attempt}; {}", row.text),
+        _ => row.text,
     };
     Row {
         since: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
         until: status.and_then(|status| Some(status.completion_time.as_ref()?.0)),
-        reason,
         text,
-        children: if mark == Mark::Done {
+        children: if row.mark == Mark::Done {
             Vec::new()
         } else {
             pods.collect()
         },
-        ..Row::new(mark, format!("Job {name}"), state)
+        ..row
     }
 }
 
@@ -60,8 +57,9 @@ pub(crate) fn label<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
     job.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// The mark, the state, the reason, and what there is to say.
-fn state(job: &Job) -> (Mark, &'static str, String, String) {
+/// The row, but for its times, its attempt and its pods.
+fn standing(job: &Job) -> Row {
+    let row = |mark: Mark, state: &str| Row::new(mark, format!("Job {}", name(job)), state);
     let conditions = job
         .status
         .iter()
@@ -71,24 +69,22 @@ fn state(job: &Job) -> (Mark, &'static str, String, String) {
         found.find(|one| one.type_ == type_ && one.status == "True")
     };
     if is_true("Complete").is_some() {
-        return (Mark::Done, "Succeeded", String::new(), String::new());
+        return row(Mark::Done, "Succeeded");
     }
     if let Some(failed) = is_true("Failed").or(is_true("FailureTarget")) {
         let reason = failed.reason.as_deref().unwrap_or_default();
         let message = failed.message.as_deref().unwrap_or_default();
-        let text = reasoned(reason, message);
-        return (Mark::Failed, "Failed", reason.to_owned(), text);
+        return row(Mark::Failed, "Failed").because(reason, message);
     }
     if job.metadata.deletion_timestamp.is_some() {
-        return (Mark::Blocked, "Terminating", String::new(), String::new());
+        return row(Mark::Blocked, "Terminating");
     }
     if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
-        let queue = label(job, keys::QUEUE_NAME);
-        let (reason, text) = match queue {
-            Some(queue) => (QUEUED, format!("waits for Kueue's queue {queue}")),
-            None => ("JobSuspended", String::new()),
+        let row = row(Mark::Blocked, "Suspended");
+        return match label(job, keys::QUEUE_NAME) {
+            Some(queue) => row.saying(QUEUED, format!("waits for Kueue's queue {queue}")),
+            None => row.saying("JobSuspended", ""),
         };
-        return (Mark::Blocked, "Suspended", reason.to_owned(), text);
     }
-    (Mark::Running, "Running", String::new(), String::new())
+    row(Mark::Running, "Running")
 }

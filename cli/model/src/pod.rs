@@ -6,12 +6,9 @@ use crate::tree::{Mark, Row};
 
 /// A pod's row.
 pub(crate) fn row(pod: &Pod) -> Row {
-    let (mark, state, reason, text) = state(pod);
     Row {
         since: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        reason,
-        text,
-        ..Row::new(mark, format!("Pod {}", name(pod)), state)
+        ..standing(pod)
     }
 }
 
@@ -20,39 +17,35 @@ pub(crate) fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-/// The mark, the state, the reason, and what there is to say.
-fn state(pod: &Pod) -> (Mark, String, String, String) {
+/// The row, but for its times.
+fn standing(pod: &Pod) -> Row {
+    let row = |mark: Mark, state: &str| Row::new(mark, format!("Pod {}", name(pod)), state);
     let status = pod.status.clone().unwrap_or_default();
-    let phase = status.phase.unwrap_or_else(|| "Pending".to_owned());
+    let phase = status.phase.as_deref().unwrap_or("Pending");
     if pod.metadata.deletion_timestamp.is_some() {
-        let held = pod.metadata.finalizers.iter().flatten().cloned();
-        let held: Vec<_> = held.collect();
+        let held = pod.metadata.finalizers.as_deref().unwrap_or_default();
         let text = if held.is_empty() {
             String::new()
         } else {
             format!("finalizers: {}", held.join(", "))
         };
-        let reason = "PodTerminating".to_owned();
-        return (Mark::Blocked, "Terminating".to_owned(), reason, text);
+        return row(Mark::Blocked, "Terminating").saying("PodTerminating", text);
     }
     let mut containers = status.init_container_statuses.unwrap_or_default();
     containers.extend(status.container_statuses.unwrap_or_default());
     let conditions = status.conditions.unwrap_or_default();
-    match phase.as_str() {
-        "Succeeded" => (Mark::Done, phase, String::new(), String::new()),
+    match phase {
+        "Succeeded" => row(Mark::Done, phase),
         "Failed" => {
             let reason = status.reason.unwrap_or_default();
             let ended = containers.iter().find_map(exit);
             let text = ended.unwrap_or_else(|| reason.clone());
-            (Mark::Failed, phase, reason, text)
+            row(Mark::Failed, phase).saying(reason, text)
         }
         _ => match blocked(&conditions, &containers) {
-            Some((reason, text)) => (Mark::Blocked, phase, reason, text),
-            None if is_true(&conditions, "Ready") => {
-                let ready = "Ready".to_owned();
-                (Mark::Done, ready, String::new(), String::new())
-            }
-            None => (Mark::Running, phase, String::new(), String::new()),
+            Some((reason, text)) => row(Mark::Blocked, phase).saying(reason, text),
+            None if is_true(&conditions, "Ready") => row(Mark::Done, "Ready"),
+            None => row(Mark::Running, phase),
         },
     }
 }

@@ -96,6 +96,15 @@ impl Row {
             ..self
         }
     }
+
+    /// The same row, for this reason, which its text need not name.
+    pub(crate) fn saying(self, reason: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            text: text.into(),
+            ..self
+        }
+    }
 }
 
 impl Tree {
