@@ -85,7 +85,7 @@ fn branches(rows: &[Row], indent: &str, now: Timestamp, lines: &mut Vec<(Option<
         };
         let age = since(row.since, row.until, now);
         let mut line = format!("{indent}{branch} {} {}", sign(row.mark), row.name);
-        for part in [&row.state, age.trim_start(), &row.text] {
+        for part in [&row.state, age.trim_start(), &row.sentence()] {
             if !part.is_empty() {
                 line = format!("{line}  {part}");
             }
@@ -135,7 +135,7 @@ fn list(rows: &[Row], above: &str, listed: &mut Vec<(String, String)>) {
         let what = format!("{above}{}", row.name);
         listed.push((
             what.clone(),
-            format!("{}  {}", row.state, row.text).trim().to_owned(),
+            format!("{}  {}", row.state, row.sentence()).trim().to_owned(),
         ));
         list(&row.children, &format!("{what} / "), listed);
     }

@@ -51,6 +51,8 @@ pub struct Row {
     pub reason: String,
     /// What there is to say.
     pub text: String,
+    /// The command that lets it go on, if it waits for one.
+    pub next: Option<String>,
     /// Its parts.
     pub children: Vec<Row>,
 }
@@ -84,6 +86,7 @@ impl Row {
             until: None,
             reason: String::new(),
             text: String::new(),
+            next: None,
             children: Vec::new(),
         }
     }
@@ -94,6 +97,14 @@ impl Row {
             reason: reason.to_owned(),
             text: reasoned(reason, message),
             ..self
+        }
+    }
+
+    /// What there is to say, and the command that lets it go on.
+    pub(crate) fn sentence(&self) -> String {
+        match &self.next {
+            Some(next) => format!("{}. Next: {next}", self.text),
+            None => self.text.clone(),
         }
     }
 

@@ -186,11 +186,8 @@ fn stands(row: &Row, now: Timestamp) -> String {
     }
 }
 
-/// A message within [`WORDS`], without the command that it may name itself; none if it says nothing.
+/// A message within [`WORDS`]; none if it says nothing.
 fn sentence(text: &str) -> Option<String> {
-    let text = text
-        .split_once(" Next: ")
-        .map_or(text, |(before, _)| before);
     let words: Vec<_> = text.split_whitespace().collect();
     if words.is_empty() {
         return None;

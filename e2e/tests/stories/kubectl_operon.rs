@@ -41,7 +41,7 @@ async fn a_user_sees_what_a_job_waits_for_promotes_it_and_waits_for_its_end() {
         assert!(why.ends_with(&next), "{why}");
         let (_, why, _) = operon(world, &["why", "opj/opj", &targets[1]]).await;
         let next = format!(
-            "\npartition is 1.\nNext: kubectl operon promote opj/opj -n {}\n",
+            "\npartition is 1\nNext: kubectl operon promote opj/opj -n {}\n",
             world.namespace
         );
         assert!(why.ends_with(&next), "{why}");

@@ -114,7 +114,7 @@ fn the_new_pod_of_a_target_says_why_it_is_not_ready() {
 #[test]
 fn a_target_that_has_not_started_names_what_holds_it_back() {
     let job = operation_job(None, "Succeeded");
-    let waits = "partition is 1.\nNext: kubectl operon promote opj/web -n default";
+    let waits = "partition is 1\nNext: kubectl operon promote opj/web -n default";
     assert_eq!(
         answer(&job, &Related::default(), None),
         format!("1 target waits in opj/web.\n{waits}")
@@ -130,7 +130,7 @@ fn a_target_that_has_not_started_names_what_holds_it_back() {
     assert_eq!(answer(&pending, &Related::default(), Some("a")), waits);
     spec["paused"] = json!(true);
     let paused = object(Kind::OperationJob, &spec, &status);
-    let resume = "1 target waits in opj/web.\nthe job is paused.\nNext: kubectl operon resume opj/web -n default";
+    let resume = "1 target waits in opj/web.\nthe job is paused\nNext: kubectl operon resume opj/web -n default";
     assert_eq!(answer(&paused, &Related::default(), None), resume);
     let done = answer(&job, &Related::default(), Some("a"));
     assert_eq!(

@@ -98,7 +98,8 @@ fn held_back(job: &OperationJob, row: Row) -> Row {
     if job.spec.paused == Some(true) {
         return Row {
             reason: "Paused".to_owned(),
-            text: format!("the job is paused. Next: kubectl operon resume opj/{name}"),
+            text: "the job is paused".to_owned(),
+            next: Some(format!("kubectl operon resume opj/{name}")),
             ..row
         };
     }
@@ -113,7 +114,8 @@ fn held_back(job: &OperationJob, row: Row) -> Row {
     {
         Some((partition, Ok(may_start))) if started >= may_start => Row {
             reason: "WaitingForPartition".to_owned(),
-            text: format!("partition is {partition}. Next: kubectl operon promote opj/{name}"),
+            text: format!("partition is {partition}"),
+            next: Some(format!("kubectl operon promote opj/{name}")),
             ..row
         },
         _ => row,
