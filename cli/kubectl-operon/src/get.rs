@@ -1,26 +1,17 @@
-//! `get`: an object as a tree, once, until it has finished, or until the user ends it.
+//! `get`: an object as a tree, once or while it changes.
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::bail;
-use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use operon_cli_model::{Kind, Object, Outcome, Related, Tree, changes, draw, printable};
-use tokio::time::{Instant, MissedTickBehavior, timeout_at};
+use operon_cli_model::{Tree, draw};
+use tokio::time::Instant;
 
 use crate::{
-    cluster::{Cluster, Flags, parsed},
-    failure::{Failure, explained},
+    cluster::{Cluster, Flags},
+    follow::Follow,
     name::Named,
-    terminal::{Output, Reader, print},
+    terminal::{Output, print},
 };
-
-/// How often a picture is drawn at most.
-const FRAME: Duration = Duration::from_millis(500);
-
-/// How often Jobs and pods are read again; the object itself is watched.
-const REFRESH: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -37,10 +28,6 @@ pub(crate) struct Arguments {
     timeout: Option<Duration>,
 }
 
-/// The exit codes of `--wait`, beside 1 for a command that failed.
-const OBJECT_FAILED: u8 = 2;
-const TIMED_OUT_OR_DELETED: u8 = 3;
-
 pub(crate) async fn run(flags: &Flags, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (kind, name) = arguments.object.parsed()?;
     let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout);
@@ -48,17 +35,7 @@ pub(crate) async fn run(flags: &Flags, arguments: Arguments) -> anyhow::Result<E
     let object = cluster.get(kind, &name).await?;
     let related = cluster.related(&object).await;
     if arguments.watch || arguments.wait {
-        let follow = Follow {
-            cluster: &cluster,
-            kind,
-            ends: arguments.wait,
-            deadline,
-            is_lost: false,
-            view: View {
-                output: Output::stdout(),
-                shown: None,
-            },
-        };
+        let follow = Follow::new(&cluster, kind, arguments.wait, deadline);
         return follow.run(object, related).await;
     }
     let output = Output::stdout();
@@ -68,131 +45,6 @@ pub(crate) async fn run(flags: &Flags, arguments: Arguments) -> anyhow::Result<E
         output.screen(),
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Looks at an object while it changes.
-struct Follow<'a> {
-    cluster: &'a Cluster,
-    kind: Kind,
-    /// Whether the end of the object ends the command.
-    ends: bool,
-    deadline: Option<Instant>,
-    /// Whether the user knows that the watch is interrupted.
-    is_lost: bool,
-    view: View,
-}
-
-impl Follow<'_> {
-    async fn run(mut self, mut object: Object, mut related: Related) -> anyhow::Result<ExitCode> {
-        // An expired watch (410) is listed again by the watcher itself, and other failures wait longer each time.
-        let watched = watcher::watch_object(self.cluster.api(self.kind), object.name());
-        let watched = watched.default_backoff();
-        pin_mut!(watched);
-        let uid = object.metadata().uid.clone();
-        let mut frames = tokio::time::interval(FRAME);
-        frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut has_changed, mut read) = (false, Instant::now());
-        loop {
-            tokio::select! {
-                seen = watched.next() => match seen {
-                    Some(Ok(Some(found))) if found.metadata.uid == uid => {
-                        self.is_lost = false;
-                        object = parsed(self.kind, found)?;
-                        has_changed = true;
-                        if self.ends && object.outcome() != Outcome::Unfinished {
-                            related = self.cluster.related(&object).await;
-                            self.view.show(&Tree::of(&object, &related))?;
-                            return Ok(exit_code(object.outcome()));
-                        }
-                    }
-                    // Deleted, or another object of its name.
-                    Some(Ok(_)) => {
-                        let text = format!("{} {} was deleted\n", self.kind.name(), object.name());
-                        print(&text)?;
-                        return Ok(ExitCode::from(TIMED_OUT_OR_DELETED));
-                    }
-                    Some(Err(error)) => self.lost(error, &object)?,
-                    None => bail!("the watch of {} ended", object.name()),
-                },
-                _ = frames.tick() => {
-                    if has_changed && read.elapsed() >= FRAME || read.elapsed() >= REFRESH {
-                        related = self.related(&object).await.unwrap_or(related);
-                        (has_changed, read) = (false, Instant::now());
-                    }
-                    if self.view.show(&Tree::of(&object, &related))? == Reader::Gone && !self.ends {
-                        return Ok(ExitCode::SUCCESS);
-                    }
-                    if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                        eprintln!("error: timed out: {} is {}", object.name(), object.state());
-                        return Ok(ExitCode::from(TIMED_OUT_OR_DELETED));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Reads what the tree needs; none if the time is over before.
-    async fn related(&self, object: &Object) -> Option<Related> {
-        let read = self.cluster.related(object);
-        match self.deadline {
-            Some(deadline) => timeout_at(deadline, read).await.ok(),
-            None => Some(read.await),
-        }
-    }
-
-    /// A watch that broke is started again by the watcher. A right or credentials that are missing end the command.
-    fn lost(&mut self, error: watcher::Error, object: &Object) -> anyhow::Result<()> {
-        let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) =
-            error
-        else {
-            return Ok(());
-        };
-        let failure = Failure::from(cause);
-        if matches!(
-            failure,
-            Failure::Refused {
-                code: 401 | 403 | 404,
-                ..
-            }
-        ) {
-            return Err(explained(failure, "watch", object.name(), self.kind));
-        }
-        if !self.is_lost {
-            let text = format!("the watch is interrupted and is tried again: {failure}");
-            eprintln!("{}", printable(&text));
-        }
-        self.is_lost = true;
-        Ok(())
-    }
-}
-
-/// What the user has seen.
-struct View {
-    output: Output,
-    shown: Option<Tree>,
-}
-
-impl View {
-    fn show(&mut self, tree: &Tree) -> anyhow::Result<Reader> {
-        if self.output.is_terminal {
-            let picture = draw(tree, Timestamp::now(), self.output.screen_of_picture());
-            return self.output.redraw(&picture);
-        }
-        let lines = changes(self.shown.as_ref(), tree);
-        self.shown = Some(tree.clone());
-        if lines.is_empty() {
-            return Ok(Reader::Reads);
-        }
-        print(&(lines.join("\n") + "\n"))
-    }
-}
-
-fn exit_code(outcome: Outcome) -> ExitCode {
-    match outcome {
-        Outcome::Succeeded => ExitCode::SUCCESS,
-        Outcome::Failed => ExitCode::from(OBJECT_FAILED),
-        Outcome::Unfinished => ExitCode::from(TIMED_OUT_OR_DELETED),
-    }
 }
 
 /// `90s`, `10m`, `2h`; a number alone counts seconds.

@@ -4,6 +4,7 @@
 mod act;
 mod cluster;
 mod failure;
+mod follow;
 mod get;
 mod name;
 mod status;
