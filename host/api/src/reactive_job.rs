@@ -200,6 +200,11 @@ pub struct ReactiveJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
+    /// The value of the annotation `operon.dev/rerun` that this status is about. While it differs from the
+    /// annotation, the status does not consider the requested run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_rerun: Option<String>,
+
     /// New, Processing, Ready, Error, Deleting or DeletionBlocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,

@@ -126,6 +126,7 @@ pub(super) fn conclude(
     let previous = observed.object.status.clone().unwrap_or_default();
     let next = ReactiveJobStatus {
         observed_generation: observed.object.metadata.generation,
+        observed_rerun: plan::rerun(observed.object).cloned(),
         state: Some(verdict.state),
         current_job_name: newest.map(ResourceExt::name_any),
         current_inputs: match made {
@@ -310,6 +311,7 @@ pub(super) fn conclude_end(observed: &Observed<'_>, end: &End) -> Conclusion {
     };
     let status = ReactiveJobStatus {
         observed_generation: observed.object.metadata.generation,
+        observed_rerun: plan::rerun(observed.object).cloned(),
         state: Some(state),
         conditions: status::conditions(observed.object, &verdict, observed.now),
         ..previous

@@ -561,7 +561,8 @@ pub(super) fn triggers(object: &ReactiveJob) -> Triggers {
     object.spec.triggers.clone().unwrap_or_default()
 }
 
-fn rerun(object: &ReactiveJob) -> Option<&String> {
+/// Which run a user requests.
+pub(super) fn rerun(object: &ReactiveJob) -> Option<&String> {
     object.annotations().get(keys::RERUN)
 }
 

@@ -221,6 +221,27 @@ fn each_value_of_the_rerun_annotation_runs_the_job_once() {
 }
 
 #[test]
+fn the_status_names_the_value_that_it_considers() {
+    let mut world = World::ready();
+    assert_eq!(world.status().observed_rerun, None);
+    world.annotate(keys::RERUN, "one");
+    let status = world.settle();
+    assert_eq!(status.observed_rerun.as_deref(), Some("one"));
+    assert_eq!(status.state, Some(State::Processing));
+    world.succeed(&world.newest());
+    assert_eq!(world.settle().state, Some(State::Ready));
+
+    // A run that is due and cannot start is in progress, or has failed.
+    world.edit_spec(|spec| spec.suspend = Some(true));
+    world.annotate(keys::RERUN, "two");
+    let status = world.settle();
+    assert_eq!(status.observed_rerun.as_deref(), Some("two"));
+    assert_eq!(status.state, Some(State::Processing));
+    world.object.metadata.annotations = None;
+    assert_eq!(world.settle().observed_rerun, None);
+}
+
+#[test]
 fn a_value_that_is_there_from_the_beginning_asks_for_nothing_more() {
     let mut world = World::new();
     world.annotate(keys::RERUN, "one");

@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use operon_api::{
     keys,
-    reactive_job::{ConcurrencyPolicy, ReactiveJobSpec, Retry, TemplateTrigger, Triggers},
+    reactive_job::{ConcurrencyPolicy, ReactiveJobSpec, Retry, State, TemplateTrigger, Triggers},
 };
 
 use serde_json::json;
@@ -104,6 +104,7 @@ impl Simulated for World {
     fn assert_promises(&self, _before: &Self) {
         assert_no_job_is_made_twice(self);
         assert_one_at_a_time(self);
+        assert_an_end_is_that_of_the_observed_run(self);
     }
 
     fn assert_ends(mut self) {
@@ -149,6 +150,23 @@ fn assert_no_job_is_made_twice(world: &World) {
         if let Some(other) = purposes.insert(purpose, job.name_any()) {
             unreachable!("{other} and {} were made for the same", job.name_any());
         }
+    }
+}
+
+/// A status that reports the end of a run is about the newest run that it says to have observed.
+fn assert_an_end_is_that_of_the_observed_run(world: &World) {
+    let Some(status) = &world.object.status else {
+        return;
+    };
+    if status.state != Some(State::Ready) || status.observed_rerun.is_none() {
+        return;
+    }
+    let newest = status.current_job_name.as_ref();
+    if let Some(job) = newest.and_then(|name| world.jobs.get(name)) {
+        assert_eq!(
+            job.annotations().get(keys::RERUN),
+            status.observed_rerun.as_ref()
+        );
     }
 }
 
