@@ -142,6 +142,23 @@ impl CollaSet {
         policy.unwrap_or_default()
     }
 
+    /// How many pods stay at the revision before.
+    pub fn partition(&self) -> usize {
+        let rolling = self.rolling_update();
+        let partition = rolling.and_then(|rolling| rolling.by_partition.as_ref()?.partition);
+        usize::try_from(partition.unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Whether only pods with the label `collaset.kusionstack.io/update-included` are updated.
+    pub fn is_updated_by_label(&self) -> bool {
+        let rolling = self.rolling_update();
+        rolling.is_some_and(|rolling| rolling.by_label.is_some())
+    }
+
+    fn rolling_update(&self) -> Option<&RollingUpdate> {
+        self.spec.update_strategy.as_ref()?.rolling_update.as_ref()
+    }
+
     /// What happens to claims when the CollaSet is deleted.
     pub fn claims_when_deleted(&self) -> ClaimRetention {
         self.claim_retention().when_deleted.unwrap_or_default()

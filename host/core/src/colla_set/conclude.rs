@@ -22,7 +22,7 @@ use super::{
     revision::Revisions,
     scale::is_scaling_in,
     selection::selector,
-    update::{is_left_out, is_updating, partition},
+    update::{is_left_out, is_updating},
 };
 use crate::{
     action::{Failure, Severity},
@@ -329,7 +329,7 @@ fn updating(seen: &Seen, plan: &Plan, pods: &Pods<'_>, status: &CollaSetStatus) 
         );
         return Verdict::new(true, "LabelledUpdated", message);
     }
-    match (under_way, old.min(partition(&seen.object))) {
+    match (under_way, old.min(seen.object.partition())) {
         (0, 0) if old == 0 => Verdict::new(true, "Updated", counts),
         (0, kept) if kept == old => {
             let message = format!("{counts}; the partition keeps {kept} at the revision before");

@@ -15,7 +15,6 @@ use super::{
     pods::{Pods, creation, creation_text, owner_uid, revision},
     revision::{Revisions, template},
     selection::texts,
-    update::partition,
 };
 use crate::{
     driver::{Claim, Start, Write},
@@ -173,7 +172,7 @@ impl<'a, 'b> Old<'a, 'b> {
         Self {
             revisions,
             current: current.and_then(|name| revisions.named(name)),
-            missing: partition(&seen.object).saturating_sub(old.count()),
+            missing: seen.object.partition().saturating_sub(old.count()),
             updated,
         }
     }

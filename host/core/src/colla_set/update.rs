@@ -52,19 +52,9 @@ pub(super) struct Update {
     pub(super) requeue_after: Option<Duration>,
 }
 
-/// How many pods stay at the revision before.
-pub(super) fn partition(object: &CollaSet) -> usize {
-    let rolling = strategy(object).rolling_update.unwrap_or_default();
-    let partition = rolling.by_partition.unwrap_or_default().partition;
-    usize::try_from(partition.unwrap_or(0)).unwrap_or(0)
-}
-
 /// Whether a pod that has not the revision of the template keeps its own because of its labels.
 pub(super) fn is_left_out(object: &CollaSet, pod: &Pod) -> bool {
-    let strategy = object.spec.update_strategy.as_ref();
-    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
-    let is_by_label = rolling.is_some_and(|rolling| rolling.by_label.is_some());
-    is_by_label && !pod.labels().contains_key(keys::UPDATE_INCLUDED)
+    object.is_updated_by_label() && !pod.labels().contains_key(keys::UPDATE_INCLUDED)
 }
 
 fn strategy(object: &CollaSet) -> UpdateStrategy {
@@ -156,7 +146,7 @@ impl Update {
             .into_iter()
             .partition(|pod| is_left_out(&seen.object, pod));
         outdated.sort_by_cached_key(|pod| (!is_updating(pod), !is_replaced(pod), rank(pod)));
-        let due = outdated.len().saturating_sub(partition(&seen.object));
+        let due = outdated.len().saturating_sub(seen.object.partition());
         let serves = |pod: &Pod| {
             is_available(pod)
                 && !is_updating(pod)
