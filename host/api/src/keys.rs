@@ -91,6 +91,9 @@ pub const NODE_UID: &str = "operon.dev/node-uid";
 /// On a Job of a DaemonJob, and on its pods: the name of its node.
 pub const NODE_NAME: &str = "operon.dev/node-name";
 
+/// On a Job of a DaemonJob with waves: the wave in which its node got it.
+pub const WAVE: &str = "operon.dev/wave";
+
 /// On a Job of a JobFlow or DaemonJob: a digest of the spec that it was created from. For a DaemonJob it is
 /// on the pods too.
 pub const REVISION: &str = "operon.dev/revision";

@@ -36,6 +36,8 @@ pub(super) struct Purpose<'a> {
     pub(super) failures: u32,
     /// The value of the annotation `operon.dev/retry` that it runs for.
     pub(super) token: Option<&'a str>,
+    /// The wave of the node, if there are waves.
+    pub(super) wave: Option<&'a str>,
     pub(super) timeout: Option<i32>,
     pub(super) tolerates_all: bool,
 }
@@ -190,6 +192,8 @@ pub(super) fn body(object: &DaemonJob, purpose: &Purpose<'_>) -> Result<Value, F
     set(&mut rendered.annotations, keys::FAILURES, Some(failures));
     let token = purpose.token.map(str::to_owned);
     set(&mut rendered.annotations, keys::RETRY, token);
+    let wave = purpose.wave.map(str::to_owned);
+    set(&mut rendered.annotations, keys::WAVE, wave);
     // By this one a JobTemplate finds its Jobs.
     set(&mut rendered.annotations, keys::JOB_TEMPLATE, None);
     Ok(json!({

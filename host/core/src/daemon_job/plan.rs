@@ -125,6 +125,7 @@ fn start(
         marks,
         failures,
         token: survey.memory.token,
+        wave: survey.rules.has_waves().then(|| place.wave.as_str()),
         timeout: survey.rules.timeout,
         tolerates_all: survey.selection.includes_unschedulable,
     };

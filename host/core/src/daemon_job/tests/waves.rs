@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use kube::ResourceExt as _;
 use operon_api::{
     conditions::{RECONCILING, STALLED},
     daemon_job::FlowState,
+    keys,
 };
 
 use super::world::{START, World, about, time};
@@ -269,6 +271,35 @@ fn canaries_go_before_zones_and_parallelism_holds_within_a_wave() {
     }
     assert_eq!(order, ["a", "b", "e", "d", "c", "f"]);
     assert_eq!(world.status().completion_time, Some(time(START + 6)));
+}
+
+#[test]
+fn a_job_names_the_wave_in_which_it_was_created() {
+    let mut world = zones(&format!("{{topologyKey: {ZONE}, canary: {{}}}}"));
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        world.settle();
+        for node in world.busy() {
+            let job = world.job(&format!("dj-{node}"));
+            seen.push((node.to_owned(), job.annotations()[keys::WAVE].clone()));
+        }
+        succeed_all(&mut world);
+    }
+    let (one, two) = (zone("1"), zone("2"));
+    let expected = [
+        ("a", "canary"),
+        ("b", one.as_str()),
+        ("e", one.as_str()),
+        ("d", two.as_str()),
+        ("c", "rest"),
+        ("f", "rest"),
+    ];
+    let expected = expected.map(|(node, wave)| (node.to_owned(), wave.to_owned()));
+    assert_eq!(seen, expected);
+
+    let mut world = World::with_rollout(&["a"], "{}");
+    world.settle();
+    assert_eq!(world.job("dj-a").annotations().get(keys::WAVE), None);
 }
 
 #[test]
