@@ -15,7 +15,10 @@ pub(crate) const QUEUED: &str = "Queued";
 /// A Job's row. Pods of a Job that succeeded are left out.
 pub(crate) fn row(job: &Job, related: &Related) -> Row {
     let row = standing(job);
-    let status = job.status.as_ref();
+    let end = job
+        .status
+        .as_ref()
+        .and_then(|status| status.completion_time.as_ref());
     let pods = related.pods_of_job(name(job)).map(pod::row);
     let text = match attempt(job) {
         attempt if attempt > 1 && row.text.is_empty() => format!("attempt {attempt}"),
@@ -24,7 +27,7 @@ pub(crate) fn row(job: &Job, related: &Related) -> Row {
     };
     Row {
         since: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        until: status.and_then(|status| Some(status.completion_time.as_ref()?.0)),
+        until: row.until.or(end.map(|time| time.0)),
         text,
         children: if row.mark == Mark::Done {
             Vec::new()
@@ -57,7 +60,7 @@ pub(crate) fn label<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
     job.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// The row, but for its times, its attempt and its pods.
+/// The row, but for its attempt, its pods and when it began.
 fn standing(job: &Job) -> Row {
     let row = |mark: Mark, state: &str| Row::new(mark, format!("Job {}", name(job)), state);
     let conditions = job
@@ -74,7 +77,11 @@ fn standing(job: &Job) -> Row {
     if let Some(failed) = is_true("Failed").or(is_true("FailureTarget")) {
         let reason = failed.reason.as_deref().unwrap_or_default();
         let message = failed.message.as_deref().unwrap_or_default();
-        return row(Mark::Failed, "Failed").because(reason, message);
+        let end = failed.last_transition_time.as_ref();
+        return Row {
+            until: end.map(|time| time.0),
+            ..row(Mark::Failed, "Failed").because(reason, message)
+        };
     }
     if job.metadata.deletion_timestamp.is_some() {
         return row(Mark::Blocked, "Terminating");

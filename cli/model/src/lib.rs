@@ -21,7 +21,7 @@ pub use kind::{Kind, UnknownKind};
 pub use object::{Object, Outcome, Unreadable};
 pub use related::{Related, Wanted};
 pub use render::{Screen, changes, draw};
-pub use text::printable;
+pub use text::{fitted, printable};
 pub use tree::{Mark, Row, Tree};
 pub use verb::{Effect, Promotion, Refusal, Verb, effect};
 pub use why::{NoPart, why};

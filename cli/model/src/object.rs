@@ -57,7 +57,7 @@ impl fmt::Display for Unreadable {
         let kind = self.kind.name();
         write!(
             out,
-            "failed to read the {kind}: the command and the CRDs of the cluster are of different versions"
+            "failed to read the {kind}: the command and the CRDs of the cluster are of different versions; use the command of the same release"
         )
     }
 }
@@ -146,9 +146,9 @@ impl Object {
         }
     }
 
-    /// Whether it has finished. A status that is about an earlier spec does not count.
+    /// Whether it has finished. A status from before the last change, or the last request, does not count.
     pub fn outcome(&self) -> Outcome {
-        if !self.is_observed() || self.metadata().deletion_timestamp.is_some() {
+        if self.unseen().is_some() || self.metadata().deletion_timestamp.is_some() {
             return Outcome::Unfinished;
         }
         match self {
@@ -159,7 +159,7 @@ impl Object {
             },
             Self::JobFlow(_) | Self::DaemonJob(_) => match self.flow_state() {
                 FlowState::Succeed => Outcome::Succeeded,
-                FlowState::Failed if self.has_completed() && !self.is_retried() => Outcome::Failed,
+                FlowState::Failed if self.has_completed() => Outcome::Failed,
                 FlowState::Failed
                 | FlowState::Pending
                 | FlowState::Running
@@ -223,6 +223,9 @@ impl Object {
     pub fn explanation(&self) -> String {
         if !self.has_status() {
             return "it has no status: does Operon run?".to_owned();
+        }
+        if let Some(unseen) = self.unseen() {
+            return format!("Operon has not seen {unseen} yet");
         }
         self.condition().map_or(String::new(), |found| {
             reasoned(&found.reason, &found.message)
@@ -334,20 +337,37 @@ impl Object {
         state.unwrap_or_default()
     }
 
-    /// Whether a retry is requested that has not begun. A spec that is invalid has none.
-    fn is_retried(&self) -> bool {
-        let began = match self {
-            Self::JobFlow(flow) => flow.status.as_ref().and_then(|s| s.retried.as_ref()),
-            Self::DaemonJob(job) => job.status.as_ref().and_then(|s| s.retried.as_ref()),
-            Self::OperationJob(_) | Self::ReactiveJob(_) | Self::CollaSet(_) => return false,
+    /// What the status does not consider: the last change of the spec, or what an annotation requests.
+    pub(crate) fn unseen(&self) -> Option<&'static str> {
+        if !self.is_observed() {
+            return Some("the last change of its spec");
+        }
+        let (key, seen, what) = match self {
+            Self::JobFlow(flow) => {
+                let retried = flow.status.as_ref().and_then(|s| s.retried.as_ref());
+                (keys::RETRY, retried, "the requested retry")
+            }
+            Self::DaemonJob(job) => {
+                let retried = job.status.as_ref().and_then(|s| s.retried.as_ref());
+                (keys::RETRY, retried, "the requested retry")
+            }
+            Self::ReactiveJob(job) => {
+                let seen = job.status.as_ref().and_then(|s| s.observed_rerun.as_ref());
+                (keys::RERUN, seen, "the requested rerun")
+            }
+            Self::OperationJob(_) | Self::CollaSet(_) => return None,
         };
         let annotations = self.metadata().annotations.as_ref();
-        let asked = annotations.and_then(|annotations| annotations.get(keys::RETRY));
-        let is_invalid = find(self.conditions(), STALLED).is_some_and(|stalled| {
+        let asked = annotations.and_then(|annotations| annotations.get(key));
+        (asked.is_some() && asked != seen && !self.is_invalid()).then_some(what)
+    }
+
+    /// Whether its spec is invalid, so that no request has an effect.
+    fn is_invalid(&self) -> bool {
+        find(self.conditions(), STALLED).is_some_and(|stalled| {
             stalled.status == "True"
                 && matches!(stalled.reason.as_str(), "InvalidFlow" | "InvalidSpec")
-        });
-        asked.is_some() && asked != began && !is_invalid
+        })
     }
 
     fn has_completed(&self) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
-    text::{duration, printable, within},
+    text::{duration, fitted, printable},
     tree::{Mark, Row, Tree},
 };
 
@@ -38,10 +38,7 @@ pub fn draw(tree: &Tree, now: Timestamp, screen: Screen) -> String {
         lines.push((None, format!("… {left} more lines")));
     }
     let drawn = lines.into_iter().map(|(mark, line)| {
-        let line = printable(&line);
-        let line = screen
-            .columns
-            .map_or(line.clone(), |columns| within(&line, columns));
+        let line = fitted(&line, screen.columns);
         match mark.filter(|_| screen.color) {
             Some(mark) => format!("{}\n", line.replacen(sign(mark), &colored(mark), 1)),
             None => format!("{line}\n"),
@@ -135,7 +132,9 @@ fn list(rows: &[Row], above: &str, listed: &mut Vec<(String, String)>) {
         let what = format!("{above}{}", row.name);
         listed.push((
             what.clone(),
-            format!("{}  {}", row.state, row.sentence()).trim().to_owned(),
+            format!("{}  {}", row.state, row.sentence())
+                .trim()
+                .to_owned(),
         ));
         list(&row.children, &format!("{what} / "), listed);
     }

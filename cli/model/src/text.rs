@@ -44,6 +44,12 @@ pub(crate) fn within(text: &str, columns: usize) -> String {
     short
 }
 
+/// A line that may be printed, within so many columns, if they are limited.
+pub fn fitted(line: &str, columns: Option<usize>) -> String {
+    let line = printable(line);
+    columns.map_or(line.clone(), |columns| within(&line, columns))
+}
+
 /// The time between two moments as kubectl prints it: `41s`, `3m5s`, `2h7m`, `4d3h`.
 pub(crate) fn duration(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.as_second().saturating_sub(from.as_second()).max(0);

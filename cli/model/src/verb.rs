@@ -1,6 +1,6 @@
 //! The verbs: what each writes to an object, or why it is refused and what to do instead.
 
-mod promote;
+pub(crate) mod promote;
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::{Kind, Object, Outcome, text::count};
 /// What a user wants of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Let more targets start: one more, so many in total, or all.
+    /// Let more targets start, or update more pods: one more, so many in total, or all.
     Promote(Promotion),
     /// Start nothing further.
     Pause,
@@ -30,7 +30,7 @@ pub enum Verb {
     Cancel,
 }
 
-/// How many targets may start.
+/// How many targets may start, or how many pods may be updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promotion {
     /// One more than now.

@@ -6,6 +6,8 @@ use std::fmt;
 
 use k8s_openapi::jiff::Timestamp;
 
+#[cfg(test)]
+pub(crate) use self::next::reasons;
 use self::next::{Next, next};
 use crate::{
     Object, Outcome, Related,
@@ -93,8 +95,12 @@ fn find<'a>(rows: &'a [Row], is_wanted: &impl Fn(&Row) -> bool) -> Option<&'a Ro
 
 /// The row that needs attention first; none if the object itself says more than its rows.
 fn first<'a>(object: &Object, rows: &'a [Row]) -> Option<&'a Row> {
-    if object.outcome() == Outcome::Succeeded {
+    if object.unseen().is_some() {
         return None;
+    }
+    if object.outcome() == Outcome::Succeeded {
+        // A CollaSet is Ready while its partition keeps pods back.
+        return rows.iter().find(|row| row.next.is_some());
     }
     let row = rows.first()?;
     match row.mark {
@@ -157,7 +163,7 @@ fn about_object(object: &Object, now: Timestamp) -> String {
     let reason = condition.map_or("", |condition| condition.reason.as_str());
     let text = condition.map_or("", |condition| condition.message.as_str());
     let (step, mark) = match object.outcome() {
-        _ if !object.has_status() => (Some(Next::Host), Mark::Blocked),
+        _ if !object.has_status() || object.unseen().is_some() => (Some(Next::Host), Mark::Blocked),
         Outcome::Succeeded => (Some(Next::Look), Mark::Done),
         Outcome::Failed => (next(reason, text), Mark::Failed),
         Outcome::Unfinished => (next(reason, text), Mark::Running),

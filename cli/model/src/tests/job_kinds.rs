@@ -1,9 +1,9 @@
 //! The kinds that own Jobs or pods.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{drawn, job, object, pod};
-use crate::{Kind, Outcome, Related};
+use super::{annotated, drawn, job, now, object, pod};
+use crate::{Kind, Outcome, Related, why};
 
 #[test]
 fn a_flow_nests_steps_jobs_and_pods() {
@@ -72,45 +72,71 @@ fn a_flow_has_failed_only_when_no_job_of_it_runs() {
     assert_eq!(outcome(Some("2026-01-01T00:09:00Z")), Outcome::Failed);
 }
 
+/// A Job of a node, in a wave unless that is not known.
+fn job_of_node(node: &str, wave: Option<&str>, type_: &str) -> k8s_openapi::api::batch::v1::Job {
+    let end = (type_ == "Complete").then_some("2026-01-01T00:09:30Z");
+    let status = json!({"conditions": [{"type": type_, "status": "True"}], "completionTime": end});
+    let mut annotations = json!({"operon.dev/node-name": node});
+    if let Some(wave) = wave {
+        annotations["operon.dev/wave"] = json!(wave);
+    }
+    job(&format!("web-{node}"), &json!({}), &annotations, &status)
+}
+
 #[test]
 fn a_daemon_job_nests_wave_node_job_and_pod() {
     let status = json!({
-        "observedGeneration": 2, "state": "Running", "progress": "3/7", "desired": 7, "active": 2, "succeeded": 3,
-        "failed": 1, "skipped": 1, "wave": {"name": "zone=a"},
+        "observedGeneration": 2, "state": "Running", "progress": "4/8", "desired": 8, "active": 2, "succeeded": 4,
+        "failed": 1, "skipped": 1, "wave": {"name": "zone=b"},
         "failedNodes": [{"name": "n1", "reason": "JobFailed", "message": "exit code 1"}],
         "blockedNodes": [{"name": "n2", "jobName": "web-n2", "reason": "Unschedulable", "message": "no room",
             "since": "2026-01-01T00:09:00Z"}],
     });
     let daemon_job = object(Kind::DaemonJob, &json!({"template": {}}), &status);
-    let of_node = |node: &str, type_: &str| {
-        let status = json!({"conditions": [{"type": type_, "status": "True"}]});
-        job(
-            &format!("web-{node}"),
-            &json!({}),
-            &json!({"operon.dev/node-name": node}),
-            &status,
-        )
-    };
-    let jobs = ["n2", "n3"].map(|node| of_node(node, "Other"));
+    let pod_of_job = json!({"batch.kubernetes.io/job-name": "web-n3"});
     let related = Related {
-        jobs: [
-            jobs.to_vec(),
-            vec![of_node("n1", "Failed"), of_node("n4", "Complete")],
-        ]
-        .concat(),
+        jobs: vec![
+            job_of_node("n0", Some("canary"), "Complete"),
+            job_of_node("n1", Some("zone=a"), "Failed"),
+            job_of_node("n4", Some("zone=a"), "Complete"),
+            job_of_node("n2", Some("zone=b"), "Other"),
+            job_of_node("n3", Some("zone=b"), "Other"),
+            job_of_node("n5", Some("zone=b"), "Complete"),
+        ],
+        pods: vec![pod("web-n3-x", &pod_of_job, &json!({"phase": "Running"}))],
         ..Related::default()
     };
     let expected = "\
-├─ ✗ wave zone=a
-│  ├─ ✗ node n1  Failed  1m  JobFailed: exit code 1
-│  │  └─ ✗ Job web-n1  Failed  1m
+├─ ✗ wave zone=a  1m
+│  └─ ✗ node n1  Failed  1m  JobFailed: exit code 1
+│     └─ ✗ Job web-n1  Failed  1m
+├─ ! wave zone=b  1m
 │  ├─ ! node n2  Running  1m  Unschedulable: no room
 │  │  └─ ● Job web-n2  Running  1m
 │  └─ ● node n3  Running  1m
 │     └─ ● Job web-n3  Running  1m
+│        └─ ● Pod web-n3-x  Running  35s
 ├─ ○ 1 node without a Job yet
 ├─ - 1 node without a Job: excluded, not selected or not available
-└─ ✓ 3 nodes succeeded
+├─ ✓ wave canary  30s
+└─ ✓ 4 nodes succeeded
+";
+    let tree = drawn(&daemon_job, &related);
+    assert!(tree.ends_with(expected), "{tree}");
+}
+
+#[test]
+fn a_node_without_a_known_wave_is_beside_the_waves() {
+    let status = json!({"observedGeneration": 2, "state": "Running", "wave": {"name": "rest"}});
+    let daemon_job = object(Kind::DaemonJob, &json!({"template": {}}), &status);
+    let related = Related {
+        jobs: vec![job_of_node("n1", None, "Other")],
+        ..Related::default()
+    };
+    let expected = "\
+├─ ● wave rest
+└─ ● node n1  Running  1m
+   └─ ● Job web-n1  Running  1m
 ";
     let tree = drawn(&daemon_job, &related);
     assert!(tree.ends_with(expected), "{tree}");
@@ -167,4 +193,107 @@ fn a_colla_set_shows_a_new_pod_below_the_pod_that_it_replaces() {
 ";
     let tree = drawn(&set, &related);
     assert!(tree.ends_with(expected), "{tree}");
+}
+
+#[test]
+fn a_colla_set_counts_the_pods_that_its_partition_keeps_back() {
+    let set = |rolling: Value| {
+        let strategy = json!({"rollingUpdate": rolling});
+        let spec =
+            json!({"replicas": 5, "selector": {}, "template": {}, "updateStrategy": strategy});
+        let ready = json!({"type": "Ready", "status": "True", "reason": "Available", "message": "5 pods serve",
+            "lastTransitionTime": "2026-01-01T00:09:00Z"});
+        let status = json!({"observedGeneration": 2, "replicas": 5, "updatedReplicas": 3, "availableReplicas": 5,
+            "conditions": [ready]});
+        object(Kind::CollaSet, &spec, &status)
+    };
+    let kept = set(json!({"byPartition": {"partition": 2}}));
+    assert_eq!(kept.outcome(), Outcome::Succeeded);
+    let tree = drawn(&kept, &Related::default());
+    let expected = "└─ ○ 2 pods keep the previous revision  partition is 2. Next: kubectl operon promote cls/web\n";
+    assert!(tree.ends_with(expected), "{tree}");
+    let text = why(&kept, &Related::default(), None, now()).expect("no part is named");
+    assert_eq!(
+        text,
+        "2 pods keep the previous revision in cls/web.\npartition is 2\nNext: kubectl operon promote cls/web -n default"
+    );
+    for rolling in [json!({}), json!({"byLabel": {}})] {
+        let tree = drawn(&set(rolling), &Related::default());
+        assert!(!tree.contains("keep"), "{tree}");
+    }
+}
+
+#[test]
+fn a_status_from_before_a_request_says_nothing_about_its_end() {
+    let requested = |kind: Kind, key: &str, value: &str, status: Value| {
+        let ended = json!({"observedGeneration": 2, "completionTime": "2026-01-01T00:05:00Z",
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": "it succeeded",
+                "lastTransitionTime": "2026-01-01T00:05:00Z"}]});
+        let (mut all, more) = (ended, status);
+        for (field, value) in more.as_object().into_iter().flatten() {
+            all[field] = value.clone();
+        }
+        let spec = json!({"jobTemplate": {}, "flows": [], "template": {}});
+        annotated(object(kind, &spec, &all), key, value)
+    };
+    let table = [
+        (
+            Kind::ReactiveJob,
+            "rerun",
+            json!({"state": "Ready"}),
+            "observedRerun",
+            Outcome::Succeeded,
+        ),
+        (
+            Kind::ReactiveJob,
+            "rerun",
+            json!({"state": "Error"}),
+            "observedRerun",
+            Outcome::Failed,
+        ),
+        (
+            Kind::JobFlow,
+            "retry",
+            json!({"state": "Failed"}),
+            "retried",
+            Outcome::Failed,
+        ),
+        (
+            Kind::JobFlow,
+            "retry",
+            json!({"state": "Succeed"}),
+            "retried",
+            Outcome::Succeeded,
+        ),
+        (
+            Kind::DaemonJob,
+            "retry",
+            json!({"state": "Succeed"}),
+            "retried",
+            Outcome::Succeeded,
+        ),
+    ];
+    for (kind, verb, status, field, after) in table {
+        let key = format!("operon.dev/{verb}");
+        for seen in [None, Some("1")] {
+            let mut before = status.clone();
+            before[field] = json!(seen);
+            let object = requested(kind, &key, "2", before);
+            assert_eq!(object.outcome(), Outcome::Unfinished, "{kind:?} {status}");
+            let expected = format!("Operon has not seen the requested {verb} yet");
+            assert_eq!(object.explanation(), expected);
+            let text = why(&object, &Related::default(), None, now()).expect("no part is named");
+            assert!(
+                text.contains("Next: kubectl logs -n operon-system"),
+                "{text}"
+            );
+        }
+        let mut seen = status.clone();
+        seen[field] = json!("2");
+        assert_eq!(
+            requested(kind, &key, "2", seen).outcome(),
+            after,
+            "{kind:?} {status}"
+        );
+    }
 }

@@ -1,9 +1,11 @@
 mod job_kinds;
 mod kind;
 mod operation_job;
+mod reasons;
 mod render;
 mod verb;
 mod why;
+mod why_causes;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -24,6 +26,20 @@ fn object(kind: Kind, spec: &Value, status: &Value) -> Object {
     object["apiVersion"] = json!(format!("{}/v1alpha1", kind.group()));
     object["kind"] = json!(kind.name());
     Object::parse(kind, object).expect("an object of the kind")
+}
+
+/// The object with an annotation.
+fn annotated(mut object: Object, key: &str, value: &str) -> Object {
+    let metadata = match &mut object {
+        Object::OperationJob(job) => &mut job.metadata,
+        Object::JobFlow(flow) => &mut flow.metadata,
+        Object::DaemonJob(job) => &mut job.metadata,
+        Object::ReactiveJob(job) => &mut job.metadata,
+        Object::CollaSet(set) => &mut set.metadata,
+    };
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(key.to_owned(), value.to_owned());
+    object
 }
 
 fn pod(name: &str, labels: &Value, status: &Value) -> k8s_openapi::api::core::v1::Pod {

@@ -79,11 +79,71 @@ fn promote_is_refused_where_it_would_change_nothing() {
         (
             object(Kind::JobFlow, &json!({"flows": []}), &json!({})),
             Promotion::Next,
-            "only an OperationJob",
+            "only an OperationJob or a CollaSet",
         ),
     ];
     for (object, promotion, expected) in table {
         let text = refusal(&object, Verb::Promote(promotion));
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+fn colla_set(rolling: &Value, updated: i32) -> Object {
+    let spec = json!({
+        "replicas": 5, "selector": {}, "template": {}, "updateStrategy": {"rollingUpdate": rolling},
+    });
+    let status = json!({"observedGeneration": 2, "replicas": 5, "updatedReplicas": updated});
+    object(Kind::CollaSet, &spec, &status)
+}
+
+#[test]
+fn promote_lowers_the_partition_of_a_colla_set_which_is_what_it_keeps_back() {
+    let table = [
+        (3, Promotion::Next, 2, "3 of 5 pods may be updated"),
+        (3, Promotion::To(4), 1, "4 of 5 pods may be updated"),
+        (3, Promotion::To(9), 0, "all pods may be updated"),
+        (3, Promotion::All, 0, "all pods may be updated"),
+        (1, Promotion::Next, 0, "all pods may be updated"),
+        // More than there are.
+        (9, Promotion::Next, 4, "1 of 5 pods may be updated"),
+    ];
+    for (before, promotion, after, said) in table {
+        let set = colla_set(&json!({"byPartition": {"partition": before}}), 2);
+        let Ok(Effect::Patch { patch, says }) = effect(&set, Verb::Promote(promotion)) else {
+            unreachable!("{before} {promotion:?} is refused");
+        };
+        let rolling = json!({"byPartition": {"partition": after}});
+        assert_eq!(
+            patch,
+            json!({"metadata": {"resourceVersion": "7"}, "spec": {"updateStrategy": {"rollingUpdate": rolling}}})
+        );
+        assert_eq!(says, format!("cls/web: {said}"));
+    }
+}
+
+#[test]
+fn promote_of_a_colla_set_is_refused_where_it_would_change_nothing() {
+    let keeping = |partition: i32| json!({"byPartition": {"partition": partition}});
+    let table = [
+        (json!({}), 2, Promotion::Next, "has no partition, so all"),
+        (keeping(0), 2, Promotion::All, "has no partition, so all"),
+        (
+            json!({"byLabel": {}}),
+            2,
+            Promotion::Next,
+            "kubectl label pods POD collaset.kusionstack.io/update-included=true -n default",
+        ),
+        (keeping(3), 2, Promotion::To(1), "may only grow"),
+        (
+            keeping(3),
+            2,
+            Promotion::To(2),
+            "2 of 5 pods of cls/web may be updated already",
+        ),
+        (keeping(3), 5, Promotion::Next, "edit spec.template first"),
+    ];
+    for (rolling, updated, promotion, expected) in table {
+        let text = refusal(&colla_set(&rolling, updated), Verb::Promote(promotion));
         assert!(text.contains(expected), "{text}");
     }
 }

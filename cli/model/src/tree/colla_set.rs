@@ -1,10 +1,10 @@
-//! A CollaSet: its pods, and below a pod that is being replaced its new pod.
+//! A CollaSet: its pods, below a pod that is being replaced its new pod, and how many pods its partition keeps back.
 
 use k8s_openapi::api::core::v1::Pod;
 use operon_api::{CollaSet, keys};
 
 use super::{Mark, Row};
-use crate::{Related, Wanted, pod, text::count};
+use crate::{Related, Wanted, pod, text::count, verb::promote::outdated};
 
 /// The pods of the CollaSet.
 pub(crate) fn wanted(set: &CollaSet) -> Wanted {
@@ -48,6 +48,7 @@ pub(super) fn rows(set: &CollaSet, related: &Related) -> Vec<Row> {
             rows.push(row);
         }
     }
+    rows.extend(held_back(set));
     if ready > 0 {
         let verb = if ready == 1 { "is" } else { "are" };
         rows.push(Row::new(
@@ -57,6 +58,22 @@ pub(super) fn rows(set: &CollaSet, related: &Related) -> Vec<Row> {
         ));
     }
     rows
+}
+
+/// The pods that keep the previous revision because of the partition.
+fn held_back(set: &CollaSet) -> Option<Row> {
+    let (kept, partition) = (outdated(set).min(set.partition()), set.partition());
+    if kept == 0 || set.is_updated_by_label() {
+        return None;
+    }
+    let verb = if kept == 1 { "keeps" } else { "keep" };
+    let name = format!("{} {verb} the previous revision", count(kept, "pod"));
+    let set = set.metadata.name.as_deref().unwrap_or_default();
+    Some(Row {
+        next: Some(format!("kubectl operon promote cls/{set}")),
+        ..Row::new(Mark::Waiting, name, "")
+            .saying("WaitingForPartition", format!("partition is {partition}"))
+    })
 }
 
 fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {

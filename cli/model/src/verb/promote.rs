@@ -1,18 +1,29 @@
-//! `promote`: lets more targets of an OperationJob start.
+//! `promote`: lets more targets of an OperationJob start, or updates more pods of a CollaSet.
+//!
+//! The two partitions are opposites: that of an OperationJob is how many targets may start, that of a CollaSet how
+//! many pods are not updated. For a user both grow from none to all.
 
-use serde_json::json;
+use operon_api::{CollaSet, OperationJob, keys};
+use serde_json::{Value, json};
 
 use super::{Effect, Promotion, Refusal, refuse};
 use crate::{Object, Outcome, text::count};
 
 pub(super) fn promote(object: &Object, promotion: Promotion) -> Result<Effect, Refusal> {
+    match object {
+        Object::OperationJob(job) => targets(object, job, promotion),
+        Object::CollaSet(set) => pods(object, set, promotion),
+        Object::JobFlow(_) | Object::DaemonJob(_) | Object::ReactiveJob(_) => {
+            let (called, kind) = (object.called(), object.kind().name());
+            refuse(format!(
+                "only an OperationJob or a CollaSet has a partition to promote, and {called} is a {kind}; `kubectl operon resume {called}` ends a pause"
+            ))
+        }
+    }
+}
+
+fn targets(object: &Object, job: &OperationJob, promotion: Promotion) -> Result<Effect, Refusal> {
     let called = object.called();
-    let Object::OperationJob(job) = object else {
-        return refuse(format!(
-            "only an OperationJob has targets to promote, and {called} is a {}; `kubectl operon resume {called}` ends a pause",
-            object.kind().name()
-        ));
-    };
     if object.outcome() != Outcome::Unfinished {
         return refuse(format!(
             "{called} has finished; create another OperationJob"
@@ -54,11 +65,70 @@ pub(super) fn promote(object: &Object, promotion: Promotion) -> Result<Effect, R
         Some(wanted) => format!("{called}: {wanted} targets may start"),
         None => format!("{called}: all targets may start"),
     };
-    Ok(Effect::Patch {
-        patch: json!({
-            "metadata": {"resourceVersion": job.metadata.resource_version},
-            "spec": {"partition": wanted},
-        }),
+    Ok(patch(object, &json!({"partition": wanted}), says))
+}
+
+fn pods(object: &Object, set: &CollaSet, promotion: Promotion) -> Result<Effect, Refusal> {
+    let called = object.called();
+    if set.is_updated_by_label() {
+        return refuse(format!(
+            "{called} has no partition: it updates the pods with the label {key}; `kubectl label pods POD {key}=true -n {namespace}` adds one",
+            key = keys::UPDATE_INCLUDED,
+            namespace = object.namespace()
+        ));
+    }
+    if set.partition() == 0 {
+        return refuse(format!(
+            "{called} has no partition, so all pods may be updated already; `kubectl operon pause {called}` holds back the others"
+        ));
+    }
+    if object.unseen().is_none() && outdated(set) == 0 {
+        return refuse(format!(
+            "all pods of {called} have its template, so there is nothing to promote; edit spec.template first"
+        ));
+    }
+    let total = usize::try_from(set.spec.replicas).unwrap_or(0);
+    let before = total.saturating_sub(set.partition());
+    let wanted = match promotion {
+        Promotion::All => total,
+        Promotion::Next => before + 1,
+        Promotion::To(wanted) => usize::try_from(wanted).unwrap_or(0),
+    };
+    if wanted < before {
+        return refuse(format!(
+            "{before} of {total} pods of {called} may be updated already, and their number may only grow; `kubectl operon pause {called}` holds back the others"
+        ));
+    }
+    if wanted == before && promotion != Promotion::All {
+        return refuse(format!(
+            "{before} of {total} pods of {called} may be updated already"
+        ));
+    }
+    let wanted = wanted.min(total);
+    let says = if wanted == total {
+        format!("{called}: all pods may be updated")
+    } else {
+        format!("{called}: {wanted} of {total} pods may be updated")
+    };
+    let rolling = json!({"byPartition": {"partition": total - wanted}});
+    let spec = json!({"updateStrategy": {"rollingUpdate": rolling}});
+    Ok(patch(object, &spec, says))
+}
+
+/// How many pods of a CollaSet have not the revision of its template, by the status.
+pub(crate) fn outdated(set: &CollaSet) -> usize {
+    let status = set.status.as_ref();
+    let outdated = status.map_or(0, |status| {
+        status.replicas.saturating_sub(status.updated_replicas)
+    });
+    usize::try_from(outdated).unwrap_or(0)
+}
+
+/// A patch of the spec of the object as it was read: two users who promote at the same time do not promote twice.
+fn patch(object: &Object, spec: &Value, says: String) -> Effect {
+    let version = &object.metadata().resource_version;
+    Effect::Patch {
+        patch: json!({"metadata": {"resourceVersion": version}, "spec": spec}),
         says,
-    })
+    }
 }
