@@ -8,13 +8,14 @@ use std::{
 use anyhow::{Context as _, bail};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
-use operon_cli_model::{Effect, Object, Promotion, Verb, effect};
+use operon_cli_model::{Effect, Object, Promotion, Verb, effect, printable};
 
 use crate::{
-    cluster::{Cluster, Flags, timely},
+    cluster::{Cluster, Flags, parsed, timely},
     failure::explained,
+    follow::{End, Follow, Wait},
     name::Named,
-    terminal::print,
+    terminal::say,
 };
 
 /// The name of what the command writes, as the API server records it.
@@ -24,12 +25,18 @@ const MANAGER: &str = "kubectl-operon";
 pub(crate) struct Promote {
     #[command(flatten)]
     pub(crate) object: Named,
-    /// How many targets may have started in total
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
+    /// How many targets may have started in total, or how many pods of a CollaSet may be updated in total
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number)]
     to: Option<i32>,
-    /// All targets may start
+    /// All targets may start, or all pods may be updated
     #[arg(long, conflicts_with = "to")]
     all: bool,
+}
+
+/// A number of targets or pods.
+fn number(text: &str) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|number| *number >= 0);
+    number.ok_or_else(|| "write a number, 0 or more".to_owned())
 }
 
 impl Promote {
@@ -51,14 +58,22 @@ pub(crate) struct Cancel {
     pub(crate) yes: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Again {
+    #[command(flatten)]
+    pub(crate) object: Named,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
 /// A verb of the command line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Do {
     Promote(Promotion),
     Pause,
     Resume,
-    Retry,
-    Rerun,
+    Retry(End),
+    Rerun(End),
     Cancel { is_confirmed: bool },
 }
 
@@ -68,9 +83,17 @@ impl Do {
             Self::Promote(promotion) => Verb::Promote(promotion),
             Self::Pause => Verb::Pause,
             Self::Resume => Verb::Resume,
-            Self::Retry => Verb::Retry(Timestamp::now()),
-            Self::Rerun => Verb::Rerun(Timestamp::now()),
+            Self::Retry(_) => Verb::Retry(Timestamp::now()),
+            Self::Rerun(_) => Verb::Rerun(Timestamp::now()),
             Self::Cancel { .. } => Verb::Cancel,
+        }
+    }
+
+    /// What ends the command after the write.
+    fn end(self) -> End {
+        match self {
+            Self::Retry(end) | Self::Rerun(end) => end,
+            Self::Promote(_) | Self::Pause | Self::Resume | Self::Cancel { .. } => End::User,
         }
     }
 }
@@ -90,12 +113,25 @@ pub(crate) async fn run(flags: &Flags, object: &Named, what: Do) -> anyhow::Resu
     {
         bail!("nothing was changed");
     }
-    let says = perform(&cluster, &object, effect).await?;
-    print(&format!("{says}\n"))?;
-    Ok(ExitCode::SUCCESS)
+    let (says, written) = perform(&cluster, &object, effect).await?;
+    say(&says)?;
+    match written.filter(|_| what.end().is_awaited()) {
+        Some(written) => {
+            let object = parsed(kind, written)?;
+            let related = cluster.related(&object).await;
+            let follow = Follow::new(&cluster, kind, what.end());
+            follow.run(object, related).await
+        }
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
-async fn perform(cluster: &Cluster, object: &Object, effect: Effect) -> anyhow::Result<String> {
+/// Writes; the sentence about it, and the object as it is then, unless it was deleted.
+async fn perform(
+    cluster: &Cluster,
+    object: &Object,
+    effect: Effect,
+) -> anyhow::Result<(String, Option<DynamicObject>)> {
     let (kind, name) = (object.kind(), object.name());
     let api = cluster.api(kind);
     let what = format!("{} {name:?}", kind.name());
@@ -106,8 +142,8 @@ async fn perform(cluster: &Cluster, object: &Object, effect: Effect) -> anyhow::
                 ..PatchParams::default()
             };
             let patched = timely(api.patch(name, &params, &Patch::Merge(patch))).await;
-            patched.map_err(|failure| explained(failure, "patch", &what, kind))?;
-            Ok(says)
+            let patched = patched.map_err(|failure| explained(failure, "patch", &what, kind))?;
+            Ok((says, Some(patched)))
         }
         Effect::Create { object, says } => {
             let object: DynamicObject =
@@ -118,7 +154,7 @@ async fn perform(cluster: &Cluster, object: &Object, effect: Effect) -> anyhow::
             };
             let new = object.metadata.name.clone().unwrap_or_default();
             match timely(api.create(&params, &object)).await {
-                Ok(_) => Ok(says),
+                Ok(created) => Ok((says, Some(created))),
                 Err(crate::failure::Failure::Refused { code: 409, .. }) => {
                     bail!(
                         "{new} exists already; see `kubectl operon get {}/{new}`",
@@ -139,7 +175,7 @@ async fn perform(cluster: &Cluster, object: &Object, effect: Effect) -> anyhow::
             };
             let deleted = timely(api.delete(name, &params)).await;
             deleted.map_err(|failure| explained(failure, "delete", &what, kind))?;
-            Ok(says)
+            Ok((says, None))
         }
     }
 }
@@ -151,7 +187,7 @@ fn confirmed(says: &str) -> anyhow::Result<bool> {
         bail!("{says}; to do it without a question, add --yes");
     }
     let mut stderr = std::io::stderr().lock();
-    write!(stderr, "{says}. Continue? [y/N] ")?;
+    write!(stderr, "{}. Continue? [y/N] ", printable(says))?;
     stderr.flush()?;
     let mut answer = String::new();
     stdin

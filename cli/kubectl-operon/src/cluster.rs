@@ -1,8 +1,8 @@
 //! The cluster that the flags name, and what is read from it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{error::Error as _, path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use kube::{
     Api, Client, Config,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
@@ -17,6 +17,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// The flags of kubectl that name cluster, namespace and user.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of kubectl")]
 pub(crate) struct Flags {
     /// The namespace [default: that of the context]
     #[arg(long, short, global = true)]
@@ -40,6 +41,36 @@ pub(crate) struct Flags {
     groups: Vec<String>,
 }
 
+impl Flags {
+    /// The cluster and the user, as kubectl finds them.
+    async fn config(&self) -> anyhow::Result<Config> {
+        let options = KubeConfigOptions {
+            context: self.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let read = match &self.kubeconfig {
+            Some(file) => match Kubeconfig::read_from(file) {
+                Ok(read) => Config::from_custom_kubeconfig(read, &options).await,
+                Err(error) => Err(error),
+            },
+            None if self.context.is_some() => Config::from_kubeconfig(&options).await,
+            None => {
+                let inferred = Config::infer().await;
+                return inferred.map_err(|error| {
+                    let cause = error.source().map(ToString::to_string);
+                    anyhow!(
+                        "there is no cluster: {}; set --kubeconfig or KUBECONFIG, as for kubectl",
+                        cause.unwrap_or_default()
+                    )
+                });
+            }
+        };
+        read.map_err(|error| {
+            anyhow!("{error}; `kubectl config get-contexts` lists what a kubeconfig has")
+        })
+    }
+}
+
 /// A client, and the namespace that the user means.
 #[derive(Clone)]
 pub(crate) struct Cluster {
@@ -50,21 +81,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Connects as the flags say.
     pub(crate) async fn connect(flags: &Flags) -> anyhow::Result<Self> {
-        let options = KubeConfigOptions {
-            context: flags.context.clone(),
-            ..KubeConfigOptions::default()
-        };
-        let mut config = match &flags.kubeconfig {
-            Some(file) => {
-                let read = Kubeconfig::read_from(file);
-                let read = read.with_context(|| format!("failed to read {}", file.display()))?;
-                Config::from_custom_kubeconfig(read, &options).await?
-            }
-            None if flags.context.is_some() => Config::from_kubeconfig(&options).await?,
-            None => Config::infer()
-                .await
-                .context("no cluster: set --kubeconfig or KUBECONFIG, as for kubectl")?,
-        };
+        let mut config = flags.config().await?;
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
         if let Some(user) = &flags.user {
@@ -76,8 +93,11 @@ impl Cluster {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let client =
-            Client::try_from(config).context("failed to build a client from the kubeconfig")?;
+        // A user of the kubeconfig may be one that a command logs in.
+        let client = Client::try_from(config).map_err(|error| match Failure::from(error) {
+            Failure::Unreachable(cause) => anyhow!("the kubeconfig cannot be used: {cause}"),
+            failure => anyhow!("{failure}"),
+        })?;
         Ok(Self { client, namespace })
     }
 
@@ -96,12 +116,12 @@ impl Cluster {
         parsed(kind, found)
     }
 
-    /// Reads all objects of a kind, of the namespace or of all.
+    /// Reads all objects of a kind, of the namespace or of all. One that cannot be read is an error of its own.
     pub(crate) async fn list(
         &self,
         kind: Kind,
         is_everywhere: bool,
-    ) -> Result<Vec<Object>, Failure> {
+    ) -> Result<Vec<anyhow::Result<Object>>, Failure> {
         let api: Api<DynamicObject> = if is_everywhere {
             Api::all_with(self.client.clone(), &resource(kind))
         } else {
@@ -109,9 +129,7 @@ impl Cluster {
         };
         let listed = timely(api.list(&ListParams::default())).await?;
         let objects = listed.items.into_iter().map(|object| parsed(kind, object));
-        objects
-            .collect::<anyhow::Result<_>>()
-            .map_err(Failure::Unreadable)
+        Ok(objects.collect())
     }
 
     /// Reads what the tree of an object needs. What is refused becomes a sentence.

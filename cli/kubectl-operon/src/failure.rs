@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use anyhow::anyhow;
+use kube::client::AuthError;
 use operon_cli_model::Kind;
 
 /// Why a request failed.
@@ -16,8 +17,10 @@ pub(crate) enum Failure {
     },
     /// There was no answer in time.
     NoAnswer(Duration),
-    /// The cluster cannot be reached, or logging in failed.
+    /// The cluster cannot be reached.
     Unreachable(String),
+    /// Logging in failed.
+    Login(String),
     /// The answer cannot be read.
     Unreadable(anyhow::Error),
 }
@@ -34,9 +37,32 @@ impl From<kube::Error> for Failure {
                     .unwrap_or_default(),
                 message: status.message.clone(),
             },
-            // The errors above the first cause repeat it in their own texts.
-            other => Self::Unreachable(anyhow::Error::from(other).root_cause().to_string()),
+            kube::Error::SerdeError(cause) => Self::Unreadable(
+                anyhow::Error::new(cause).context("the answer is not that of a Kubernetes cluster"),
+            ),
+            other => {
+                let other = anyhow::Error::from(other);
+                match other
+                    .chain()
+                    .find_map(|cause| cause.downcast_ref::<AuthError>())
+                {
+                    Some(login) => Self::Login(refused_login(login)),
+                    // The errors above the first cause repeat it in their own texts.
+                    None => Self::Unreachable(other.root_cause().to_string()),
+                }
+            }
         }
+    }
+}
+
+/// Why logging in failed. Of a command, what it wrote to standard error says most.
+fn refused_login(error: &AuthError) -> String {
+    match error {
+        AuthError::AuthExecRun { cmd, out, .. } => {
+            let errors = String::from_utf8_lossy(&out.stderr);
+            format!("{cmd} of the kubeconfig failed: {}", errors.trim())
+        }
+        other => other.to_string(),
     }
 }
 
@@ -63,7 +89,14 @@ impl fmt::Display for Failure {
                 "the cluster did not answer within {} s",
                 limit.as_secs()
             ),
-            Self::Unreachable(cause) => write!(out, "the cluster cannot be reached: {cause}"),
+            Self::Unreachable(cause) => write!(
+                out,
+                "the cluster cannot be reached: {cause}; check --context and --kubeconfig, as for kubectl"
+            ),
+            Self::Login(cause) => write!(
+                out,
+                "logging in failed: {cause}; log in again, as for kubectl"
+            ),
             Self::Unreadable(cause) => write!(out, "{cause:#}"),
         }
     }
@@ -73,6 +106,15 @@ impl Failure {
     /// Whether the API server does not know the kind.
     pub(crate) fn is_unknown_kind(&self) -> bool {
         matches!(self, Self::Refused { code: 404, about, .. } if about.is_empty())
+    }
+
+    /// Whether every other request would fail likewise.
+    pub(crate) fn is_of_all_requests(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => *code == 401,
+            Self::NoAnswer(_) | Self::Unreachable(_) | Self::Login(_) => true,
+            Self::Unreadable(_) => false,
+        }
     }
 }
 

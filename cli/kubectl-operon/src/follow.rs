@@ -6,13 +6,13 @@ use anyhow::bail;
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use operon_cli_model::{Kind, Object, Outcome, Related, Tree, changes, draw, printable};
+use operon_cli_model::{Kind, Object, Outcome, Related, Tree, changes, draw};
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use crate::{
     cluster::{Cluster, parsed},
     failure::{Failure, explained},
-    terminal::{Output, Reader, print},
+    terminal::{Output, Reader, complain, print, say},
 };
 
 /// How often a picture is drawn at most.
@@ -25,30 +25,67 @@ const REFRESH: Duration = Duration::from_secs(2);
 const OBJECT_FAILED: u8 = 2;
 const TIMED_OUT_OR_DELETED: u8 = 3;
 
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Wait {
+    /// Wait until the object has finished. Exit codes: 0 succeeded, 1 the command failed, 2 the object failed, 3 timed out or deleted
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait: 90s, 10m, 2h [default: without end]
+    #[arg(long, value_parser = duration, requires = "wait", value_name = "TIME")]
+    timeout: Option<Duration>,
+}
+
+impl Wait {
+    /// What ends the wait, which begins now.
+    pub(crate) fn end(&self) -> End {
+        let Self { wait, timeout } = self;
+        match (wait, timeout) {
+            (false, _) => End::User,
+            (true, None) => End::Object(None),
+            (true, Some(timeout)) => End::Object(Some(Instant::now() + *timeout)),
+        }
+    }
+}
+
+/// What ends the command that follows an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// The user.
+    User,
+    /// The end of the object, or this moment.
+    Object(Option<Instant>),
+}
+
+impl End {
+    /// Whether the command waits for the end of the object.
+    pub(crate) fn is_awaited(self) -> bool {
+        matches!(self, Self::Object(_))
+    }
+
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::User => None,
+            Self::Object(deadline) => deadline,
+        }
+    }
+}
+
 /// Looks at an object while it changes.
 pub(crate) struct Follow<'a> {
     cluster: &'a Cluster,
     kind: Kind,
-    /// Whether the end of the object ends the command.
-    ends: bool,
-    deadline: Option<Instant>,
+    end: End,
     /// Whether the user knows that the watch is interrupted.
     is_lost: bool,
     view: View,
 }
 
 impl<'a> Follow<'a> {
-    pub(crate) fn new(
-        cluster: &'a Cluster,
-        kind: Kind,
-        ends: bool,
-        deadline: Option<Instant>,
-    ) -> Self {
+    pub(crate) fn new(cluster: &'a Cluster, kind: Kind, end: End) -> Self {
         Self {
             cluster,
             kind,
-            ends,
-            deadline,
+            end,
             is_lost: false,
             view: View {
                 output: Output::stdout(),
@@ -57,7 +94,11 @@ impl<'a> Follow<'a> {
         }
     }
 
-    pub(crate) async fn run(mut self, mut object: Object, mut related: Related) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(
+        mut self,
+        mut object: Object,
+        mut related: Related,
+    ) -> anyhow::Result<ExitCode> {
         // An expired watch (410) is listed again by the watcher itself, and other failures wait longer each time.
         let watched = watcher::watch_object(self.cluster.api(self.kind), object.name());
         let watched = watched.default_backoff();
@@ -73,7 +114,7 @@ impl<'a> Follow<'a> {
                         self.is_lost = false;
                         object = parsed(self.kind, found)?;
                         has_changed = true;
-                        if self.ends && object.outcome() != Outcome::Unfinished {
+                        if self.end.is_awaited() && object.outcome() != Outcome::Unfinished {
                             related = self.cluster.related(&object).await;
                             self.view.show(&Tree::of(&object, &related))?;
                             return Ok(exit_code(object.outcome()));
@@ -81,8 +122,7 @@ impl<'a> Follow<'a> {
                     }
                     // Deleted, or another object of its name.
                     Some(Ok(_)) => {
-                        let text = format!("{} {} was deleted\n", self.kind.name(), object.name());
-                        print(&text)?;
+                        say(&format!("{} {} was deleted", self.kind.name(), object.name()))?;
                         return Ok(ExitCode::from(TIMED_OUT_OR_DELETED));
                     }
                     Some(Err(error)) => self.lost(error, &object)?,
@@ -93,11 +133,11 @@ impl<'a> Follow<'a> {
                         related = self.related(&object).await.unwrap_or(related);
                         (has_changed, read) = (false, Instant::now());
                     }
-                    if self.view.show(&Tree::of(&object, &related))? == Reader::Gone && !self.ends {
+                    if self.view.show(&Tree::of(&object, &related))? == Reader::Gone && !self.end.is_awaited() {
                         return Ok(ExitCode::SUCCESS);
                     }
-                    if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                        eprintln!("error: timed out: {} is {}", object.name(), object.state());
+                    if self.end.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                        complain(&format!("error: timed out: {} is {}", object.called(), object.state()));
                         return Ok(ExitCode::from(TIMED_OUT_OR_DELETED));
                     }
                 }
@@ -108,7 +148,7 @@ impl<'a> Follow<'a> {
     /// Reads what the tree needs; none if the time is over before.
     async fn related(&self, object: &Object) -> Option<Related> {
         let read = self.cluster.related(object);
-        match self.deadline {
+        match self.end.deadline() {
             Some(deadline) => timeout_at(deadline, read).await.ok(),
             None => Some(read.await),
         }
@@ -132,8 +172,10 @@ impl<'a> Follow<'a> {
             return Err(explained(failure, "watch", object.name(), self.kind));
         }
         if !self.is_lost {
-            let text = format!("the watch is interrupted and is tried again: {failure}");
-            eprintln!("{}", printable(&text));
+            complain(&format!(
+                "the watch is interrupted and is tried again: {failure}"
+            ));
+            self.view.output.keep();
         }
         self.is_lost = true;
         Ok(())
@@ -148,7 +190,7 @@ struct View {
 
 impl View {
     fn show(&mut self, tree: &Tree) -> anyhow::Result<Reader> {
-        if self.output.is_terminal {
+        if self.output.draws {
             let picture = draw(tree, Timestamp::now(), self.output.screen_of_picture());
             return self.output.redraw(&picture);
         }
@@ -166,5 +208,31 @@ fn exit_code(outcome: Outcome) -> ExitCode {
         Outcome::Succeeded => ExitCode::SUCCESS,
         Outcome::Failed => ExitCode::from(OBJECT_FAILED),
         Outcome::Unfinished => ExitCode::from(TIMED_OUT_OR_DELETED),
+    }
+}
+
+/// `90s`, `10m`, `2h`; a number alone counts seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("", 1)];
+    let with_unit = |(unit, seconds): (&str, u64)| Some((text.strip_suffix(unit)?, seconds));
+    let (number, seconds) = units.into_iter().find_map(with_unit).unwrap_or((text, 1));
+    let number: u32 = number
+        .parse()
+        .map_err(|_| "write a time such as 90s, 10m or 2h".to_owned())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_number_with_a_unit() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("2h", 7200), ("7", 7)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "m", "-1s", "1d", "90ss"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }

@@ -37,16 +37,16 @@ enum Command {
     Status(status::Arguments),
     /// Say what an object, or a part of it, waits for, since when, and what to do next
     Why(why::Arguments),
-    /// Let more targets of an OperationJob start: one more, or as the flags say
+    /// Let more targets of an OperationJob start, or update more pods of a CollaSet: one more, or as the flags say
     Promote(act::Promote),
-    /// Start nothing further; what the object does with running parts is in the answer
+    /// Start nothing further; the answer says what happens to what runs
     Pause(name::Named),
     /// Go on after a pause
     Resume(name::Named),
     /// Run again what failed; for an OperationJob: create a new job of its failed targets
-    Retry(name::Named),
+    Retry(act::Again),
     /// Run the Job of a ReactiveJob again
-    Rerun(name::Named),
+    Rerun(act::Again),
     /// Delete an OperationJob, JobFlow or DaemonJob before it has finished
     Cancel(act::Cancel),
 }
@@ -58,14 +58,15 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let is_failure = error.use_stderr();
-            // A closed pipe is no reason to fail differently.
+            if error.use_stderr() {
+                // It quotes the arguments.
+                let text = error.render().to_string();
+                text.lines().for_each(terminal::complain);
+                return ExitCode::from(FAILED);
+            }
+            // Help; a closed pipe is no reason to end differently.
             let _ = error.print();
-            return if is_failure {
-                ExitCode::from(FAILED)
-            } else {
-                ExitCode::SUCCESS
-            };
+            return ExitCode::SUCCESS;
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,10 +77,7 @@ fn main() -> ExitCode {
         Err(error) => Err(anyhow::Error::new(error).context("failed to start the runtime")),
     };
     result.unwrap_or_else(|error| {
-        eprintln!(
-            "error: {}",
-            operon_cli_model::printable(&format!("{error:#}"))
-        );
+        terminal::complain(&format!("error: {error:#}"));
         ExitCode::from(FAILED)
     })
 }
@@ -96,8 +94,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Pause(object) => act::run(&flags, &object, Do::Pause).await,
         Command::Resume(object) => act::run(&flags, &object, Do::Resume).await,
-        Command::Retry(object) => act::run(&flags, &object, Do::Retry).await,
-        Command::Rerun(object) => act::run(&flags, &object, Do::Rerun).await,
+        Command::Retry(again) => act::run(&flags, &again.object, Do::Retry(again.wait.end())).await,
+        Command::Rerun(again) => act::run(&flags, &again.object, Do::Rerun(again.wait.end())).await,
         Command::Cancel(arguments) => {
             act::run(
                 &flags,

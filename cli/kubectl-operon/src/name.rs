@@ -1,6 +1,6 @@
 //! The object that a user names: `KIND/NAME` or `KIND NAME`.
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 use operon_cli_model::Kind;
 
 /// An object by kind and name.
@@ -21,12 +21,7 @@ impl Named {
 /// The kind and the name that these words have.
 pub(crate) fn named(words: &[String]) -> anyhow::Result<(Kind, String)> {
     let (kind, name) = match words {
-        [both] => {
-            let parts = both.split_once('/');
-            parts.with_context(|| {
-                format!("{both:?} has no name: write KIND/NAME, for example opj/{both}")
-            })?
-        }
+        [both] => both.split_once('/').ok_or_else(|| incomplete(both))?,
         [kind, name] => (kind.as_str(), name.as_str()),
         _ => bail!("write KIND/NAME"),
     };
@@ -36,7 +31,18 @@ pub(crate) fn named(words: &[String]) -> anyhow::Result<(Kind, String)> {
             .chars()
             .all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter));
     if !is_name {
-        bail!("{name:?} is no name of an object");
+        bail!("{name:?} is no name of an object: names have letters, digits, - and .");
     }
     Ok((kind, name.to_owned()))
+}
+
+/// The error about a word that is only a kind, or only a name.
+fn incomplete(word: &str) -> anyhow::Error {
+    match Kind::parse(word) {
+        Ok(kind) => anyhow!(
+            "{word:?} has no name: write {word}/NAME; `kubectl get {}` lists the names",
+            kind.plural()
+        ),
+        Err(_) => anyhow!("{word:?} has no kind: write KIND/NAME, for example opj/{word}"),
+    }
 }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use operon_cli_model::{Kind, Object, Outcome, printable};
+use operon_cli_model::{Kind, Object, Outcome, fitted};
 
 use crate::{
     cluster::{Cluster, Flags},
-    terminal::print,
+    terminal::{Output, complain, print},
 };
 
 #[derive(Debug, clap::Args)]
@@ -23,8 +23,17 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     let (mut failures, mut unserved) = (Vec::new(), 0);
     for kind in Kind::ALL {
         match cluster.list(kind, arguments.all_namespaces).await {
-            Ok(objects) => unfinished.extend(objects.into_iter().filter(is_unfinished)),
+            Ok(objects) => {
+                for object in objects {
+                    match object {
+                        Ok(object) if is_unfinished(&object) => unfinished.push(object),
+                        Ok(_) => {}
+                        Err(error) => failures.push(format!("{}: {error:#}", kind.plural())),
+                    }
+                }
+            }
             Err(failure) if failure.is_unknown_kind() => unserved += 1,
+            Err(failure) if failure.is_of_all_requests() => bail!("{failure}"),
             Err(failure) => failures.push(format!("{}: {failure}", kind.plural())),
         }
     }
@@ -33,13 +42,14 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
             "the cluster serves none of Operon's kinds: `kubectl apply --server-side -f crds/` installs its CRDs"
         );
     }
+    failures.dedup();
     for failure in &failures {
-        eprintln!("error: {}", printable(failure));
+        complain(&format!("error: {failure}"));
     }
     if unfinished.is_empty() && failures.is_empty() {
         print("Everything has finished.\n")?;
     } else if !unfinished.is_empty() {
-        print(&table(&unfinished))?;
+        print(&table(&unfinished, Output::stdout().screen().columns))?;
     }
     Ok(if failures.is_empty() {
         ExitCode::SUCCESS
@@ -57,8 +67,8 @@ fn is_unfinished(object: &Object) -> bool {
     }
 }
 
-/// Columns as wide as their longest entry; the last one has no limit.
-fn table(objects: &[Object]) -> String {
+/// Columns as wide as their longest entry, within the terminal.
+fn table(objects: &[Object], columns: Option<usize>) -> String {
     let mut rows = vec![["NAMESPACE", "OBJECT", "STATE", "DONE", "REASON"].map(str::to_owned)];
     for object in objects {
         let (done, total) = object.progress();
@@ -67,7 +77,7 @@ fn table(objects: &[Object]) -> String {
             object.called(),
             object.state().to_owned(),
             format!("{done}/{total}"),
-            printable(&object.explanation()),
+            object.explanation(),
         ]);
     }
     let width = |column: usize| {
@@ -80,7 +90,7 @@ fn table(objects: &[Object]) -> String {
     let lines = rows.iter().map(|[namespace, object, state, done, reason]| {
         let [a, b, c, d] = widths;
         let line = format!("{namespace:a$}  {object:b$}  {state:c$}  {done:d$}  {reason}");
-        line.trim_end().to_owned() + "\n"
+        fitted(line.trim_end(), columns) + "\n"
     });
     lines.collect()
 }

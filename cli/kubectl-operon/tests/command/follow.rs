@@ -1,6 +1,6 @@
 //! Watching an object, and waiting for its end.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{JOB, JOBS, WATCH, job, list, refused, server::Server};
 
@@ -30,7 +30,7 @@ fn wait_ends_with_3_when_time_is_up_and_an_expired_watch_is_started_again() {
     let server = Server::with("timeout", answers);
     let (code, _, err) = server.run(&["get", "opj/web", "--wait", "--timeout", "3s"]);
     assert_eq!(code, Some(3), "{err}");
-    assert!(err.contains("timed out: web is Processing"), "{err}");
+    assert!(err.contains("timed out: opj/web is Processing"), "{err}");
     let requests = server.requests();
     let is_watch = |request: &&String| request.contains("watch=true");
     let watches = requests.iter().filter(is_watch).count();
@@ -43,4 +43,94 @@ fn a_watch_ends_when_the_object_is_deleted() {
     let (code, out, err) = Server::with("deleted", answers).run(&["get", "opj/web", "-w"]);
     assert_eq!(code, Some(3), "{out}{err}");
     assert!(out.ends_with("OperationJob web was deleted\n"), "{out}");
+}
+
+const REACTIVE: &str = "GET /apis/batch.cs.sap.com/v1alpha1/namespaces/shop/reactivejobs/web";
+const REACTIVE_PATCH: &str =
+    "PATCH /apis/batch.cs.sap.com/v1alpha1/namespaces/shop/reactivejobs/web";
+const REACTIVES: &str = "GET /apis/batch.cs.sap.com/v1alpha1/namespaces/shop/reactivejobs";
+const REACTIVES_WATCH: &str =
+    "GET /apis/batch.cs.sap.com/v1alpha1/namespaces/shop/reactivejobs?*watch=true";
+
+/// A ReactiveJob of which a rerun is requested, and which its host has seen or not.
+fn reactive(state: &str, seen: bool) -> Value {
+    json!({
+        "apiVersion": "batch.cs.sap.com/v1alpha1", "kind": "ReactiveJob",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u1", "generation": 1, "resourceVersion": "5",
+            "annotations": {"operon.dev/rerun": "now"}},
+        "spec": {"jobTemplate": {}},
+        "status": {"observedGeneration": 1, "state": state, "observedRerun": seen.then_some("now")},
+    })
+}
+
+/// A server on which a rerun ends in this state.
+fn rerunning(name: &str, end: &str) -> Server {
+    let event = |object: Value| json!({"type": "MODIFIED", "object": object});
+    let mut before = reactive("Ready", false);
+    before["metadata"]["annotations"] = json!({});
+    let events = json!([
+        event(reactive("Processing", true)),
+        event(reactive(end, true))
+    ]);
+    let answers = vec![
+        (REACTIVE, 200, before),
+        (REACTIVE_PATCH, 200, reactive("Ready", false)),
+        (REACTIVES_WATCH, 200, events),
+        (REACTIVES, 200, list(&[reactive("Ready", false)])),
+    ];
+    Server::with(name, answers)
+}
+
+#[test]
+fn a_rerun_that_is_waited_for_ends_as_the_new_run_and_not_as_the_one_before() {
+    for (end, expected) in [("Ready", 0), ("Error", 2)] {
+        let server = rerunning(&format!("rerun-{end}"), end);
+        let (code, out, err) = server.run(&["rerun", "reactivejob/web", "--wait"]);
+        assert_eq!((code, err.as_str()), (Some(expected), ""), "{out}");
+        assert!(
+            out.starts_with("reactivejob/web: its Job runs again\nReactiveJob shop/web  "),
+            "{out}"
+        );
+        let last = out.lines().last().expect("a line");
+        assert!(last.contains(end), "{out}");
+        // By the same rule a `get --wait` that comes after it.
+        let (code, out, _) = server.run(&["get", "reactivejob/web", "--wait"]);
+        assert_eq!(code, Some(expected), "{out}");
+    }
+    let server = rerunning("rerun-late", "Processing");
+    let wait = ["rerun", "reactivejob/web", "--wait", "--timeout", "1s"];
+    let (code, _, err) = server.run(&wait);
+    assert_eq!(code, Some(3), "{err}");
+    let (code, out, err) = server.run(&["rerun", "reactivejob/web"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(out, "reactivejob/web: its Job runs again\n");
+}
+
+#[test]
+fn a_retry_that_is_waited_for_ends_as_the_job_that_it_created() {
+    let mut failed = job("Failed", "");
+    failed["status"]["targetDetails"][0]["progress"] = json!("Failed");
+    let again = |progress: &str| {
+        let mut again = job(progress, "");
+        again["metadata"]["name"] = json!("web-retry");
+        again["metadata"]["uid"] = json!("u2");
+        again
+    };
+    let answers = vec![
+        (JOB, 200, failed),
+        (JOBS, 200, list(&[again("Succeeded")])),
+        (
+            "POST /apis/apps.kusionstack.io/v1alpha1/namespaces/shop/operationjobs",
+            201,
+            again("Pending"),
+        ),
+    ];
+    let server = Server::with("retry-wait", answers);
+    let (code, out, err) = server.run(&["retry", "opj/web", "--wait"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(
+        out.starts_with("opj/web-retry created with the 1 target of opj/web that failed\n"),
+        "{out}"
+    );
+    assert!(out.contains("OperationJob shop/web-retry"), "{out}");
 }

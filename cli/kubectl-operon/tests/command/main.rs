@@ -4,6 +4,7 @@ mod bad_input;
 mod follow;
 mod server;
 mod steer;
+mod terminal;
 
 use serde_json::{Value, json};
 

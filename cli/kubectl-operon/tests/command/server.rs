@@ -33,23 +33,15 @@ impl Server {
                 std::thread::spawn(move || answer(stream, &answers, &seen));
             }
         });
-        let kubeconfig = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
-            "users": [{"name": "u", "user": {}}],
-            "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
-        });
-        std::fs::write(&kubeconfig, config.to_string()).expect("a kubeconfig");
         Self {
-            kubeconfig,
+            kubeconfig: kubeconfig(name, port, &json!({})),
             requests,
         }
     }
 
     /// The command with these arguments, for this server.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-operon"));
+        let mut command = program();
         command
             .args(arguments)
             .arg("--kubeconfig")
@@ -69,6 +61,24 @@ impl Server {
             .expect("no test panics with it")
             .clone()
     }
+}
+
+/// The command without arguments.
+pub(crate) fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_kubectl-operon"))
+}
+
+/// A kubeconfig for an API server at this port, with this user.
+pub(crate) fn kubeconfig(name: &str, port: u16, user: &Value) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
+    });
+    std::fs::write(&path, config.to_string()).expect("a kubeconfig");
+    path
 }
 
 /// What a command left.

@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use serde_json::json;
+
 use crate::{
     JOB, job,
     server::{self, Server},
@@ -41,6 +43,42 @@ fn promote_patches_what_it_read_as_the_user_that_the_flags_name() {
     assert!(
         written.ends_with(r#"{"metadata":{"resourceVersion":"5"},"spec":{"partition":null}}"#),
         "{written}"
+    );
+}
+
+#[test]
+fn promote_updates_more_pods_of_a_colla_set() {
+    let get = "GET /apis/apps.kusionstack.io/v1alpha1/namespaces/shop/collasets/web";
+    let patch = "PATCH /apis/apps.kusionstack.io/v1alpha1/namespaces/shop/collasets/web";
+    let set = json!({
+        "apiVersion": "apps.kusionstack.io/v1alpha1", "kind": "CollaSet",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u1", "generation": 1, "resourceVersion": "5"},
+        "spec": {"replicas": 3, "selector": {}, "template": {},
+            "updateStrategy": {"rollingUpdate": {"byPartition": {"partition": 3}}}},
+        "status": {"observedGeneration": 1, "replicas": 3, "updatedReplicas": 0},
+    });
+    let server = Server::with(
+        "colla-set",
+        vec![(get, 200, set.clone()), (patch, 200, set)],
+    );
+    let (code, out, err) = server.run(&["promote", "cls/web", "--to", "2"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(out, "cls/web: 2 of 3 pods may be updated\n");
+    let requests = server.requests();
+    let written = requests.iter().find(|request| request.starts_with(patch));
+    let rolling = r#"{"rollingUpdate":{"byPartition":{"partition":1}}}"#;
+    let expected = format!(
+        r#"{{"metadata":{{"resourceVersion":"5"}},"spec":{{"updateStrategy":{rolling}}}}}"#
+    );
+    assert!(
+        written.expect("a patch").ends_with(&expected),
+        "{requests:?}"
+    );
+    let (code, _, err) = server.run(&["promote", "cls/web", "--to", "0"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains("0 of 3 pods of cls/web may be updated already"),
+        "{err}"
     );
 }
 
