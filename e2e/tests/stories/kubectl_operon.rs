@@ -1,6 +1,15 @@
 //! The plugin of kubectl, as a user runs it: what it shows of a job that waits, what it writes, and how it ends.
 
-use operon_e2e::{kubectl::operon, prelude::*};
+use operon_api::{
+    CollaSet, ReactiveJob,
+    reactive_job::{Outcome, RunReason, State},
+};
+use operon_e2e::{
+    kubectl::operon,
+    prelude::*,
+    reactive_job::{Reactive, run, status},
+    workload::pod_spec,
+};
 
 /// A job that waits until its pods have a label.
 fn waiting_job(name: &str, targets: &[String]) -> Job {
@@ -94,6 +103,64 @@ async fn a_user_sees_a_job_fail_and_retries_it_and_cancels_another() {
         let (code, _, error) = operon(world, &["cancel", "opj/waits", "--yes"]).await;
         assert_eq!((code, error.as_str()), (Some(0), ""));
         world.gone::<OperationJob>("waits").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_runs_a_reactive_job_again_and_waits_for_that_run() {
+    story(async |world: &World| {
+        Reactive::of("test").apply(world).await;
+        world.comes_to("test", State::Ready).await;
+        let rerun = ["rerun", "reactivejob/test", "--wait", "--timeout", "2m"];
+        for runs in [2, 3] {
+            let (code, lines, error) = operon(world, &rerun).await;
+            assert_eq!((code, error.as_str()), (Some(0), ""), "{lines}");
+            let object = world.get::<ReactiveJob>("test").await;
+            let object = object.expect("the ReactiveJob");
+            assert_eq!(status(&object).runs.len(), runs, "{lines}");
+            let last = run(&object, 0);
+            assert_eq!(last.reason, RunReason::RerunRequested);
+            assert_eq!(last.outcome, Some(Outcome::Succeeded));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_promotes_an_edited_template_of_a_colla_set_pod_by_pod() {
+    story(async |world: &World| {
+        world.colla_set_up("shop", 2).await;
+        let mut pod = pod_spec();
+        pod["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
+        let partition = json!({"rollingUpdate": {"byPartition": {"partition": 2}}});
+        let spec = json!({"template": {"spec": pod}, "updateStrategy": partition});
+        world.patch::<CollaSet>("shop", json!({"spec": spec})).await;
+        let wait = ["get", "cls/shop", "--wait", "--timeout", "2m"];
+        for (kept, said) in [
+            ("2 pods keep", "cls/shop: 1 of 2 pods may be updated\n"),
+            ("1 pod keeps", "cls/shop: all pods may be updated\n"),
+        ] {
+            let (code, lines, error) = operon(world, &wait).await;
+            assert_eq!(code, Some(0), "{lines}{error}");
+            let (_, tree, _) = operon(world, &["get", "cls/shop"]).await;
+            let expected = format!("○ {kept} the previous revision");
+            assert!(tree.contains(&expected), "{tree}");
+            assert!(
+                tree.contains("Next: kubectl operon promote cls/shop\n"),
+                "{tree}"
+            );
+            let (code, promoted, error) = operon(world, &["promote", "cls/shop"]).await;
+            assert_eq!((code, error.as_str()), (Some(0), ""));
+            assert_eq!(promoted, said);
+        }
+        let (code, lines, error) = operon(world, &wait).await;
+        assert_eq!(code, Some(0), "{lines}{error}");
+        let (_, tree, _) = operon(world, &["get", "cls/shop"]).await;
+        assert!(tree.ends_with("└─ ✓ 2 pods are Ready\n"), "{tree}");
+        let (code, _, error) = operon(world, &["promote", "cls/shop"]).await;
+        assert_eq!(code, Some(1));
+        assert!(error.contains("has no partition"), "{error}");
     })
     .await;
 }
