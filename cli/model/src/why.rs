@@ -146,8 +146,14 @@ fn about_part(object: &Object, row: &Row, now: Timestamp) -> String {
     let is_started = row.mark <= Mark::Running;
     let is_pod = is_started && matches!(object, Object::OperationJob(_));
     let pod = pod.or_else(|| is_pod.then_some(row.name.as_str()));
-    let text = cause.map_or(row.text.as_str(), |cause| cause.text.as_str());
-    lines.push(command(object, next(reason, text), pod, row.mark));
+    let texts = [Some(row), cause].into_iter().flatten();
+    let texts: Vec<_> = texts.map(|row| row.text.as_str()).collect();
+    lines.push(command(
+        object,
+        next(reason, &texts.join(" ")),
+        pod,
+        row.mark,
+    ));
     lines.join("\n")
 }
 
