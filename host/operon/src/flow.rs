@@ -1,30 +1,17 @@
 //! `operon flow graph`: a JobFlow as a picture, from a file or from the cluster.
 //!
-//! [`source`] finds the flows, [`picture`] collects what is drawn of a flow, [`text`] and [`svg`] draw it.
-//! An invalid flow is not drawn: the error is that of the controller.
+//! [`source`] finds the flows, `operon-flow-graph` draws them.
 
-mod arrange;
 mod cluster;
-mod fields;
-mod heights;
-mod limits;
-mod marks;
-mod net;
-mod picture;
-mod place;
 mod source;
-mod svg;
-#[cfg(test)]
-mod tests;
-mod text;
-mod yaml;
 
 use std::io::IsTerminal as _;
 
 use clap::{Subcommand, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
+use operon_flow_graph::{Format, Terminal, draw, pictures};
 
-use self::{picture::Picture, source::Wanted, text::Terminal};
+use self::source::Wanted;
 use crate::stdout::{Color, print};
 
 /// The subcommands about flows.
@@ -75,31 +62,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Command::Graph(graph) = arguments.command;
     let wanted = Wanted::new(graph.what, graph.name, graph.namespace)?;
     let flows = source::flows(&wanted)?;
-    let now = Timestamp::now();
-    let pictures: Vec<_> = flows.iter().map(|flow| Picture::new(flow, now)).collect();
-    let pictures = all_or_errors(pictures)?;
-    let drawn = match graph.output {
-        Output::Text => {
-            let terminal = terminal(graph.color);
-            let each = pictures.iter().map(|picture| text::draw(picture, terminal));
-            each.collect::<Vec<_>>().join("\n")
-        }
-        Output::Svg => svg::draw(&pictures),
+    let pictures = pictures(&flows, Timestamp::now())?;
+    let format = match graph.output {
+        Output::Text => Format::Text(terminal(graph.color)),
+        Output::Svg => Format::Svg,
     };
-    print(&drawn)
-}
-
-/// All pictures, or every flow that can't be drawn with its error.
-fn all_or_errors(pictures: Vec<anyhow::Result<Picture>>) -> anyhow::Result<Vec<Picture>> {
-    let (mut good, mut errors) = (Vec::new(), Vec::new());
-    for picture in pictures {
-        match picture {
-            Ok(picture) => good.push(picture),
-            Err(error) => errors.push(format!("{error:#}")),
-        }
-    }
-    anyhow::ensure!(errors.is_empty(), errors.join("\n"));
-    Ok(good)
+    print(&draw(&pictures, format))
 }
 
 fn terminal(color: Color) -> Terminal {

@@ -15,7 +15,7 @@ use super::marks::clean;
 
 /// A valid flow, as texts to draw.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub struct Picture {
     /// Its identity: kind, namespace and name.
     pub(super) title: String,
     /// Its status: state, progress, duration.

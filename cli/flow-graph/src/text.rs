@@ -5,7 +5,7 @@ mod lanes;
 mod line;
 mod table;
 
-pub(super) use self::line::Terminal;
+pub use self::line::Terminal;
 use self::{
     line::{Line, Style},
     table::Table,

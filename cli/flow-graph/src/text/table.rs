@@ -6,7 +6,7 @@ use super::{
     lanes::{Beside, lanes},
     line::{Line, Style},
 };
-use crate::flow::{
+use crate::{
     marks::{counted, sign, width, wrapped},
     picture::{Picture, Step},
 };

@@ -9,7 +9,7 @@ use super::{
     measure,
     parts::{arrow, text},
 };
-use crate::flow::{
+use crate::{
     marks::{counted, cut, sign, wrapped},
     picture::Picture,
     place::Layout,

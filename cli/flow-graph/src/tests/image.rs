@@ -1,7 +1,7 @@
 //! The picture as an image.
 
 use super::*;
-use crate::flow::svg::draw;
+use crate::svg::draw;
 
 #[test]
 fn an_image_is_the_same_every_time() {

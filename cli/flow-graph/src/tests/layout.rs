@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::flow::{
+use crate::{
     arrange::{arrange, crossings},
     net::{Net, Node},
     place::{Area, Layout, Size, place},

@@ -1,7 +1,7 @@
 //! The picture as text.
 
 use super::*;
-use crate::flow::{
+use crate::{
     marks::width,
     text::{Terminal, draw},
 };

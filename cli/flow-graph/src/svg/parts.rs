@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use operon_api::job_flow::Phase;
 
 use super::measure;
-use crate::flow::{
+use crate::{
     marks::{cut, sign},
     picture::{Picture, Step},
     place::{Area, Piece, Size},

@@ -3,7 +3,7 @@
 //! A step that something depends on has a lane: a vertical line from it down to the last that depends
 //! on it. A step is joined to the lanes of all that it depends on by a horizontal line.
 
-use crate::flow::picture::Step;
+use crate::picture::Step;
 
 /// The lines to the left and to the right of the sign of a step, and beneath it.
 #[derive(Debug, PartialEq, Eq)]

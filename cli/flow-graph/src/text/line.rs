@@ -2,15 +2,15 @@
 
 use operon_api::job_flow::Phase;
 
-use crate::flow::marks::{cut, width};
+use crate::marks::{cut, width};
 
 /// The output of the drawing.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::flow) struct Terminal {
+pub struct Terminal {
     /// Its number of columns; an output that is not a terminal has room for everything.
-    pub(in crate::flow) width: Option<usize>,
+    pub width: Option<usize>,
     /// Whether colours are drawn.
-    pub(in crate::flow) color: bool,
+    pub color: bool,
 }
 
 /// The style of a part of a line.
