@@ -1,13 +1,16 @@
-//! A JobFlow as a picture: [`flows`] reads flows from a text, [`pictures`] collects what is drawn of each, [`draw`] draws them.
+//! A JobFlow as a picture: [`Manifest`] reads flows from a text, [`pictures`] collects what is drawn of each, [`draw`] draws them.
 //! An invalid flow is not drawn: the error is that of the controller.
 //!
 //! Everything here is pure: no I/O, no client, no clock.
 
 mod arrange;
+mod dot;
 mod fields;
 mod heights;
+mod json;
 mod limits;
 mod marks;
+mod mermaid;
 mod net;
 mod picture;
 mod place;
@@ -21,7 +24,7 @@ mod yaml;
 use k8s_openapi::jiff::Timestamp;
 use operon_api::JobFlow;
 
-pub use self::{picture::Picture, source::flows, text::Terminal};
+pub use self::{picture::Picture, source::Manifest, text::Terminal};
 
 /// The kind of a drawing.
 #[derive(Clone, Copy, Debug)]
@@ -30,22 +33,31 @@ pub enum Format {
     Text(Terminal),
     /// An image.
     Svg,
+    /// A flowchart for Markdown.
+    Mermaid,
+    /// A graph for Graphviz.
+    Dot,
+    /// Layers and steps, for programs.
+    Json,
 }
 
 /// The pictures of flows; running steps have run until `now`.
 ///
 /// # Errors
-/// Every flow that is invalid, each with its error.
-pub fn pictures(flows: &[JobFlow], now: Timestamp) -> anyhow::Result<Vec<Picture>> {
+/// The error of every flow that is invalid.
+pub fn pictures(flows: &[JobFlow], now: Timestamp) -> Result<Vec<Picture>, Vec<anyhow::Error>> {
     let (mut good, mut errors) = (Vec::new(), Vec::new());
     for flow in flows {
         match Picture::new(flow, now) {
             Ok(picture) => good.push(picture),
-            Err(error) => errors.push(format!("{error:#}")),
+            Err(error) => errors.push(error),
         }
     }
-    anyhow::ensure!(errors.is_empty(), errors.join("\n"));
-    Ok(good)
+    if errors.is_empty() {
+        Ok(good)
+    } else {
+        Err(errors)
+    }
 }
 
 /// All pictures as one text.
@@ -56,5 +68,8 @@ pub fn draw(pictures: &[Picture], format: Format) -> String {
             each.collect::<Vec<_>>().join("\n")
         }
         Format::Svg => svg::draw(pictures),
+        Format::Mermaid => mermaid::draw(pictures),
+        Format::Dot => dot::draw(pictures),
+        Format::Json => json::draw(pictures),
     }
 }

@@ -1,4 +1,4 @@
-//! Signs and words that both pictures have, and text that can be drawn. Pure.
+//! Signs, colours and words that the pictures have, and text that can be drawn. Pure.
 
 use operon_api::job_flow::Phase;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -14,6 +14,18 @@ pub(super) fn sign(phase: Option<Phase>) -> &'static str {
         Some(Phase::Failed) => "✗",
         Some(Phase::Skipped) => "↷",
         Some(Phase::Cancelled) => "⊘",
+    }
+}
+
+/// The colour of a frame, readable on light and dark pages.
+pub(super) fn color(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Waiting | Phase::Skipped => "#8c959f",
+        Phase::Blocked => "#9a6700",
+        Phase::Running => "#0969da",
+        Phase::Succeeded => "#1a7f37",
+        Phase::Failed => "#cf222e",
+        Phase::Cancelled => "#8250df",
     }
 }
 

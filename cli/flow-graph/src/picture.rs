@@ -1,25 +1,25 @@
-//! The content of both pictures of a flow: its steps in layers, and the state of each. Pure.
+//! The content of all pictures of a flow: its steps in layers, and the state of each. Pure.
 
 use std::collections::HashMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::ResourceExt as _;
 use operon_api::{
     JobFlow,
     job_flow::{self, FailurePolicy, JobFlowStatus, Phase, StepStatus},
 };
-use operon_core::job_flow::graph::FlowGraph;
+use operon_core::job_flow::graph::{FlowGraph, GraphError};
 
-use super::marks::clean;
+use super::marks::{clean, sign};
 
 /// A valid flow, as texts to draw.
 #[derive(Debug)]
 pub struct Picture {
-    /// Its identity: kind, namespace and name.
-    pub(super) title: String,
-    /// Its status: state, progress, duration.
-    pub(super) standing: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+    /// Its status: `state`, `progress`, `duration`, as far as they are known.
+    pub(super) standing: Vec<(&'static str, String)>,
     /// Why, in the controller's words.
     pub(super) message: Option<String>,
     /// The fields of its spec that concern all steps.
@@ -55,13 +55,9 @@ impl Picture {
     /// # Errors
     /// Its steps are invalid.
     pub(super) fn new(flow: &JobFlow, now: Timestamp) -> anyhow::Result<Self> {
-        let title = title(flow);
-        let graph = FlowGraph::new(&flow.spec).with_context(|| title.clone())?;
-        for place in 0..graph.len() {
-            if let Some(unknown) = graph.unknown(place) {
-                bail!("{title}: step {:?}: {unknown}", graph.name(place));
-            }
-        }
+        let namespace = flow.namespace().as_deref().map(clean);
+        let name = clean(&flow.name_any());
+        let graph = graph(flow).with_context(|| title(namespace.as_deref(), &name))?;
         let status = flow.status.as_ref();
         let known = status.map(by_name).unwrap_or_default();
         let steps = flow.spec.flows.iter().enumerate();
@@ -81,8 +77,9 @@ impl Picture {
             layers.pop();
         }
         Ok(Self {
-            title,
-            standing: status.and_then(|status| standing(status, now)),
+            namespace,
+            name,
+            standing: status.map(|s| standing(s, now)).unwrap_or_default(),
             message: status.and_then(message),
             settings: settings(flow),
             steps,
@@ -91,6 +88,49 @@ impl Picture {
             removed: status.map(removed).unwrap_or_default(),
             graph,
         })
+    }
+
+    /// Its identity: kind, namespace and name.
+    pub(super) fn title(&self) -> String {
+        title(self.namespace.as_deref(), &self.name)
+    }
+
+    /// Its status in one line, if it has one.
+    pub(super) fn standing(&self) -> Option<String> {
+        let parts = self.standing.iter().map(|(_, text)| text.as_str());
+        let parts: Vec<_> = parts.collect();
+        (!parts.is_empty()).then(|| parts.join(" · "))
+    }
+
+    /// Title and status.
+    pub(super) fn caption(&self) -> String {
+        let title = self.title();
+        let standing = self.standing();
+        standing.map_or(title.clone(), |standing| format!("{title}: {standing}"))
+    }
+
+    /// From each step to those that depend on it, and whether they have a `when`.
+    pub(super) fn edges(&self) -> impl Iterator<Item = (usize, usize, bool)> {
+        let steps = self.steps.iter().enumerate();
+        steps.flat_map(|(to, step)| {
+            let is_when = step.when.is_some();
+            let from = step.dependencies.iter();
+            from.map(move |from| (*from, to, is_when))
+        })
+    }
+
+    /// A step in lines of text: sign and name, then what is below them.
+    pub(super) fn label(&self, place: usize) -> Vec<String> {
+        let step = &self.steps[place];
+        let mut lines = vec![format!("{} {}", sign(step.phase), step.name)];
+        lines.extend(step.lines().into_iter().map(|(_, line)| line));
+        lines.extend((self.exit == Some(place)).then(|| "on exit".to_owned()));
+        lines
+    }
+
+    /// A step of the last layer.
+    pub(super) fn last(&self) -> Option<usize> {
+        self.layers.last()?.first().copied()
     }
 
     /// Whether one step depends on the other, directly or not.
@@ -107,7 +147,7 @@ impl Picture {
 }
 
 /// Failures come first, waiting steps last.
-const PHASES: [Phase; 7] = [
+pub(super) const PHASES: [Phase; 7] = [
     Phase::Failed,
     Phase::Blocked,
     Phase::Cancelled,
@@ -143,6 +183,25 @@ impl Step {
         }
     }
 
+    /// What is below its name in a box, with the class of each line.
+    pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
+        if let Some(phase) = self.phase {
+            let attempts = self.attempts.map(|attempts| format!("×{attempts}"));
+            let parts = [
+                Some(phase.as_str().to_owned()),
+                self.duration.clone(),
+                attempts,
+            ];
+            let parts: Vec<_> = parts.into_iter().flatten().collect();
+            lines.push(("phase", parts.join(" · ")));
+        }
+        lines.extend(self.reason.clone().map(|reason| ("phase", reason)));
+        let when = self.when.as_ref();
+        lines.extend(when.map(|when| ("when", format!("when {when}"))));
+        lines
+    }
+
     /// The reason and its message. For a skipped step the reason is enough.
     pub(super) fn why(&self) -> Option<String> {
         let message = self.message.as_deref();
@@ -154,10 +213,33 @@ impl Step {
     }
 }
 
-fn title(flow: &JobFlow) -> String {
-    let name = clean(&flow.name_any());
-    match flow.namespace() {
-        Some(namespace) => format!("JobFlow {}/{name}", clean(&namespace)),
+/// The valid steps of a flow.
+///
+/// # Errors
+/// The controller's error, with the field and what to do where it does not say it.
+fn graph(flow: &JobFlow) -> anyhow::Result<FlowGraph> {
+    let graph = FlowGraph::new(&flow.spec).map_err(|error| match error {
+        GraphError::Cycle { .. } => {
+            anyhow!("spec.flows[].dependencies: {error}; remove one of these dependencies")
+        }
+        error => error.into(),
+    })?;
+    for place in 0..graph.len() {
+        if let Some(unknown) = graph.unknown(place) {
+            let remedy = match unknown.hint {
+                Some(_) => "",
+                None => "; add the step, or remove the dependency",
+            };
+            let name = graph.name(place);
+            bail!("spec.flows[{place}].dependencies: step {name:?}: {unknown}{remedy}");
+        }
+    }
+    Ok(graph)
+}
+
+fn title(namespace: Option<&str>, name: &str) -> String {
+    match namespace {
+        Some(namespace) => format!("JobFlow {namespace}/{name}"),
         None => format!("JobFlow {name}"),
     }
 }
@@ -167,16 +249,17 @@ fn by_name(status: &JobFlowStatus) -> HashMap<&str, &StepStatus> {
     steps.map(|step| (step.name.as_str(), step)).collect()
 }
 
-fn standing(status: &JobFlowStatus, now: Timestamp) -> Option<String> {
+fn standing(status: &JobFlowStatus, now: Timestamp) -> Vec<(&'static str, String)> {
     let until = status.completion_time.as_ref().map_or(now, |time| time.0);
     let state = status.state.map(|state| state.as_str().to_owned());
+    let progress = status.progress.as_deref().map(clean);
+    let duration = duration(status.start_time.as_ref(), Some(until));
     let parts = [
-        state,
-        status.progress.as_deref().map(clean),
-        duration(status.start_time.as_ref(), Some(until)),
+        state.map(|state| ("state", state)),
+        progress.map(|progress| ("progress", progress)),
+        duration.map(|duration| ("duration", duration)),
     ];
-    let parts: Vec<_> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(" · "))
+    parts.into_iter().flatten().collect()
 }
 
 fn message(status: &JobFlowStatus) -> Option<String> {

@@ -49,7 +49,7 @@ pub(super) fn draw(pictures: &[Picture]) -> String {
     }
     let titles: Vec<_> = pictures
         .iter()
-        .map(|picture| escape(&picture.title))
+        .map(|picture| escape(&picture.title()))
         .collect();
     let titles = titles.join(", ");
     format!(

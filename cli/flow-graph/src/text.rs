@@ -35,8 +35,8 @@ pub(super) fn draw(picture: &Picture, terminal: Terminal) -> String {
 
 /// Its name and its status as a whole.
 fn head(picture: &Picture, room: usize) -> Vec<Line> {
-    let mut title = Line::of(Style::Bold, picture.title.as_str());
-    if let Some(standing) = &picture.standing {
+    let mut title = Line::of(Style::Bold, picture.title());
+    if let Some(standing) = picture.standing() {
         title.push(Style::Plain, format!(": {standing}"));
     }
     let mut shape = counted(picture.steps.len(), "step");

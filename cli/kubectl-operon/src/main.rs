@@ -6,6 +6,7 @@ mod cluster;
 mod failure;
 mod follow;
 mod get;
+mod graph;
 mod name;
 mod status;
 mod terminal;
@@ -37,6 +38,8 @@ enum Command {
     Status(status::Arguments),
     /// Say what an object, or a part of it, waits for, since when, and what to do next
     Why(why::Arguments),
+    /// Draw the steps of a JobFlow with their dependencies and states, from the cluster or from a file
+    Graph(graph::Arguments),
     /// Let more targets of an OperationJob start, or update more pods of a CollaSet: one more, or as the flags say
     Promote(act::Promote),
     /// Start nothing further; the answer says what happens to what runs
@@ -88,6 +91,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Get(arguments) => get::run(&flags, arguments).await,
         Command::Status(arguments) => status::run(&flags, &arguments).await,
         Command::Why(arguments) => why::run(&flags, &arguments).await,
+        Command::Graph(arguments) => graph::run(&flags, &arguments).await,
         Command::Promote(arguments) => {
             let promotion = arguments.promotion();
             act::run(&flags, &arguments.object, Do::Promote(promotion)).await

@@ -4,7 +4,6 @@ mod beside;
 mod child;
 mod components;
 mod crds;
-mod flow;
 mod leader;
 mod memory;
 mod metrics;
@@ -35,8 +34,6 @@ enum Command {
     Run(Box<run::Arguments>),
     /// Print the CustomResourceDefinitions as YAML, or write them to a folder, one file per kind
     Crds(crds::Arguments),
-    /// Show a JobFlow
-    Flow(flow::Arguments),
     /// Create, build, try and publish an action
     Plugin(plugin::Arguments),
     /// Compile a component, within limits; started by the host
@@ -52,7 +49,6 @@ fn main() -> ExitCode {
         Command::Compile(arguments) => return child::compile(arguments),
         Command::CheckValue(limits) => return child::check_value(limits),
         Command::Crds(arguments) => crds::run(&arguments),
-        Command::Flow(arguments) => flow::run(arguments),
         Command::Plugin(arguments) => plugin::run(arguments),
         Command::Run(arguments) => run::run(*arguments),
     };

@@ -38,9 +38,9 @@ pub(super) struct Head {
 impl Head {
     /// A head that is as wide as the image, which is at least this wide.
     pub(super) fn new(picture: &Picture, least: f64) -> Self {
-        let title = cut(&picture.title, LONGEST);
-        let standing = picture.standing.as_deref();
-        let standing = standing.map(|standing| cut(standing, LONGEST));
+        let title = cut(&picture.title(), LONGEST);
+        let standing = picture.standing();
+        let standing = standing.map(|standing| cut(&standing, LONGEST));
         let mut about = vec![counted(picture.steps.len(), "step")];
         about.extend(picture.settings.iter().cloned());
         let width = least

@@ -34,28 +34,14 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn new(step: &Step) -> Self {
-        let mut lines = Vec::new();
-        if let Some(phase) = step.phase {
-            let attempts = step.attempts.map(|attempts| format!("×{attempts}"));
-            let parts = [
-                Some(phase.as_str().to_owned()),
-                step.duration.clone(),
-                attempts,
-            ];
-            let parts: Vec<_> = parts.into_iter().flatten().collect();
-            lines.push(("phase", parts.join(" · ")));
-        }
-        lines.extend(
-            step.reason
-                .as_ref()
-                .map(|reason| ("phase", cut(reason, LONGEST))),
-        );
-        let when = step.when.as_ref();
-        lines.extend(when.map(|when| ("when", cut(&format!("when {when}"), LONGEST))));
         Self {
             phase: step.phase,
             name: format!("{} {}", sign(step.phase), cut(&step.name, LONGEST)),
-            lines,
+            lines: step
+                .lines()
+                .into_iter()
+                .map(|(class, line)| (class, cut(&line, LONGEST)))
+                .collect(),
         }
     }
 

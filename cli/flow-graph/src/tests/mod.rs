@@ -1,5 +1,6 @@
-//! Properties of both pictures that hold for every flow, and the generator of the flows.
+//! Properties of the pictures that hold for every flow, and the generator of the flows.
 
+mod graphs;
 mod image;
 mod layout;
 mod lines;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod follow;
+mod graph;
 mod server;
 mod steer;
 mod terminal;
