@@ -11,7 +11,7 @@ use operon_api::{
 use operon_e2e::{
     environment,
     job_flow::{self, Flow, IMAGES, Step, assert_in_order, env, phases, said, step, step_said},
-    kubectl::rows,
+    kubectl::{operon, rows},
     prelude::*,
     reactive_job::end,
     world,
@@ -227,6 +227,13 @@ async fn the_readmes_failing_flow_ends_failed_after_what_does_not_depend_on_the_
         }
         let skipped = step_said(&flow, "job3");
         assert!(skipped.starts_with("Skipped "), "{skipped}");
+        let (code, picture, error) = operon(world, &["graph", "jobflow", name]).await;
+        assert_eq!((code, error.as_str()), (Some(0), ""));
+        let title = format!("JobFlow {}/{name}: Failed · 2/4 · ", world.namespace);
+        assert!(picture.starts_with(&title), "{picture}");
+        let is_failed = |line: &&str| line.contains("✗") && line.contains("job2-error-container");
+        let failed = picture.lines().find(is_failed).unwrap_or_default();
+        assert!(failed.ends_with("← job1"), "{picture}");
         world.flow_is_left_alone(&flow).await;
     })
     .await;
