@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The name of what the command writes, as the API server records it.
-const MANAGER: &str = "kubectl-operon";
+pub(crate) const MANAGER: &str = "kubectl-operon";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Promote {
@@ -118,9 +118,7 @@ pub(crate) async fn run(flags: &Flags, object: &Named, what: Do) -> anyhow::Resu
     match written.filter(|_| what.end().is_awaited()) {
         Some(written) => {
             let object = parsed(kind, written)?;
-            let related = cluster.related(&object).await;
-            let follow = Follow::new(&cluster, kind, what.end());
-            follow.run(object, related).await
+            Follow::new(&cluster, kind, what.end()).run(object).await
         }
         None => Ok(ExitCode::SUCCESS),
     }

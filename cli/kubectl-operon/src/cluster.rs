@@ -69,6 +69,11 @@ impl Flags {
             anyhow!("{error}; `kubectl config get-contexts` lists what a kubeconfig has")
         })
     }
+
+    /// The namespace that was typed.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
 }
 
 /// A client, and the namespace that the user means.
@@ -101,6 +106,11 @@ impl Cluster {
         Ok(Self { client, namespace })
     }
 
+    /// A client for other kinds.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// The objects of a kind in the namespace.
     pub(crate) fn api(&self, kind: Kind) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
@@ -108,27 +118,33 @@ impl Cluster {
 
     /// Reads an object.
     pub(crate) async fn get(&self, kind: Kind, name: &str) -> anyhow::Result<Object> {
-        let found = timely(self.api(kind).get(name)).await;
-        let found = found.map_err(|failure| {
-            let what = format!("{} {name:?} in namespace {:?}", kind.name(), self.namespace);
-            explained(failure, "read", &what, kind)
-        })?;
-        parsed(kind, found)
+        parsed(kind, self.get_raw(kind, name).await?)
     }
 
-    /// Reads all objects of a kind, of the namespace or of all. One that cannot be read is an error of its own.
+    /// Reads an object with all its fields, also those that this version does not know.
+    pub(crate) async fn get_raw(&self, kind: Kind, name: &str) -> anyhow::Result<DynamicObject> {
+        let found = timely(self.api(kind).get(name)).await;
+        found.map_err(|failure| {
+            let what = format!("{} {name:?} in namespace {:?}", kind.name(), self.namespace);
+            explained(failure, "read", &what, kind)
+        })
+    }
+
+    /// Reads all objects of a kind, of the namespace or of all, each also with all its fields. One that cannot be read is an
+    /// error of its own.
     pub(crate) async fn list(
         &self,
         kind: Kind,
         is_everywhere: bool,
-    ) -> Result<Vec<anyhow::Result<Object>>, Failure> {
+    ) -> Result<Vec<anyhow::Result<(Object, DynamicObject)>>, Failure> {
         let api: Api<DynamicObject> = if is_everywhere {
             Api::all_with(self.client.clone(), &resource(kind))
         } else {
             self.api(kind)
         };
         let listed = timely(api.list(&ListParams::default())).await?;
-        let objects = listed.items.into_iter().map(|object| parsed(kind, object));
+        let objects = listed.items.into_iter();
+        let objects = objects.map(|object| Ok((parsed(kind, object.clone())?, object)));
         Ok(objects.collect())
     }
 

@@ -102,6 +102,8 @@ impl fmt::Display for Failure {
     }
 }
 
+impl std::error::Error for Failure {}
+
 impl Failure {
     /// Whether the API server does not know the kind.
     pub(crate) fn is_unknown_kind(&self) -> bool {

@@ -25,13 +25,16 @@ const REFRESH: Duration = Duration::from_secs(2);
 const OBJECT_FAILED: u8 = 2;
 const TIMED_OUT_OR_DELETED: u8 = 3;
 
+/// The group of the flags that wait, with which `--timeout` can be.
+pub(crate) const WAITS: &str = "waits";
+
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Wait {
     /// Wait until the object has finished. Exit codes: 0 succeeded, 1 the command failed, 2 the object failed, 3 timed out or deleted
-    #[arg(long)]
+    #[arg(long, group = WAITS)]
     wait: bool,
     /// How long to wait: 90s, 10m, 2h [default: without end]
-    #[arg(long, value_parser = duration, requires = "wait", value_name = "TIME")]
+    #[arg(long, value_parser = duration, requires = WAITS, value_name = "TIME")]
     timeout: Option<Duration>,
 }
 
@@ -44,6 +47,11 @@ impl Wait {
             (true, None) => End::Object(None),
             (true, Some(timeout)) => End::Object(Some(Instant::now() + *timeout)),
         }
+    }
+
+    /// The same for a command that waits in any case, for so long unless the user says otherwise.
+    pub(crate) fn end_within(&self, limit: Duration) -> End {
+        End::Object(Some(Instant::now() + self.timeout.unwrap_or(limit)))
     }
 }
 
@@ -94,11 +102,8 @@ impl<'a> Follow<'a> {
         }
     }
 
-    pub(crate) async fn run(
-        mut self,
-        mut object: Object,
-        mut related: Related,
-    ) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(mut self, mut object: Object) -> anyhow::Result<ExitCode> {
+        let mut related = self.cluster.related(&object).await;
         // An expired watch (410) is listed again by the watcher itself, and other failures wait longer each time.
         let watched = watcher::watch_object(self.cluster.api(self.kind), object.name());
         let watched = watched.default_backoff();

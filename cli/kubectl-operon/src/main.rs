@@ -7,7 +7,10 @@ mod failure;
 mod follow;
 mod get;
 mod graph;
+mod listing;
 mod name;
+mod output;
+mod run;
 mod status;
 mod terminal;
 mod why;
@@ -40,6 +43,8 @@ enum Command {
     Why(why::Arguments),
     /// Draw the steps of a JobFlow with their dependencies and states, from the cluster or from a file
     Graph(graph::Arguments),
+    /// Run an action on pods: create an OperationJob
+    Run(run::Arguments),
     /// Let more targets of an OperationJob start, or update more pods of a CollaSet: one more, or as the flags say
     Promote(act::Promote),
     /// Start nothing further; the answer says what happens to what runs
@@ -72,11 +77,16 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    finish(run(arguments))
+}
+
+/// Runs a command, and says why it failed.
+fn finish(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments)),
+        Ok(runtime) => runtime.block_on(command),
         Err(error) => Err(anyhow::Error::new(error).context("failed to start the runtime")),
     };
     result.unwrap_or_else(|error| {
@@ -92,6 +102,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Status(arguments) => status::run(&flags, &arguments).await,
         Command::Why(arguments) => why::run(&flags, &arguments).await,
         Command::Graph(arguments) => graph::run(&flags, &arguments).await,
+        Command::Run(arguments) => run::run(&flags, &arguments).await,
         Command::Promote(arguments) => {
             let promotion = arguments.promotion();
             act::run(&flags, &arguments.object, Do::Promote(promotion)).await

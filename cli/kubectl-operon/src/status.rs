@@ -3,11 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::DynamicObject;
 use operon_cli_model::{Kind, Object, Outcome, fitted};
 
 use crate::{
     cluster::{Cluster, Flags},
-    terminal::{Output, complain, print},
+    output::Format,
+    terminal::{complain, print},
 };
 
 #[derive(Debug, clap::Args)]
@@ -15,6 +18,8 @@ pub(crate) struct Arguments {
     /// In all namespaces
     #[arg(long, short = 'A')]
     all_namespaces: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -26,7 +31,7 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
             Ok(objects) => {
                 for object in objects {
                     match object {
-                        Ok(object) if is_unfinished(&object) => unfinished.push(object),
+                        Ok(object) if is_unfinished(&object.0) => unfinished.push(object),
                         Ok(_) => {}
                         Err(error) => failures.push(format!("{}: {error:#}", kind.plural())),
                     }
@@ -46,10 +51,13 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     for failure in &failures {
         complain(&format!("error: {failure}"));
     }
-    if unfinished.is_empty() && failures.is_empty() {
+    let raw = unfinished.iter().map(|(object, raw)| (object.kind(), raw));
+    if let Some(text) = arguments.format.list(raw)? {
+        print(&text)?;
+    } else if unfinished.is_empty() && failures.is_empty() {
         print("Everything has finished.\n")?;
     } else if !unfinished.is_empty() {
-        print(&table(&unfinished, Output::stdout().screen().columns))?;
+        print(&table(&unfinished, arguments.format))?;
     }
     Ok(if failures.is_empty() {
         ExitCode::SUCCESS
@@ -67,30 +75,34 @@ fn is_unfinished(object: &Object) -> bool {
     }
 }
 
-/// Columns as wide as their longest entry, within the terminal.
-fn table(objects: &[Object], columns: Option<usize>) -> String {
-    let mut rows = vec![["NAMESPACE", "OBJECT", "STATE", "DONE", "REASON"].map(str::to_owned)];
-    for object in objects {
+/// Columns as wide as their longest entry, within the terminal; the age only if it is wide.
+fn table(objects: &[(Object, DynamicObject)], format: Format) -> String {
+    let now = Timestamp::now();
+    let titles = ["NAMESPACE", "OBJECT", "STATE", "DONE", "AGE", "REASON"];
+    let mut rows = vec![titles.map(str::to_owned)];
+    for (object, _) in objects {
         let (done, total) = object.progress();
         rows.push([
             object.namespace().to_owned(),
             object.called(),
             object.state().to_owned(),
             format!("{done}/{total}"),
+            object.age(now),
             object.explanation(),
         ]);
     }
     let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
+        let entries = rows.iter().map(|row| row[column].chars().count());
+        entries.max().unwrap_or(0)
     };
-    let widths = [width(0), width(1), width(2), width(3)];
-    let lines = rows.iter().map(|[namespace, object, state, done, reason]| {
-        let [a, b, c, d] = widths;
-        let line = format!("{namespace:a$}  {object:b$}  {state:c$}  {done:d$}  {reason}");
-        fitted(line.trim_end(), columns) + "\n"
+    let shown = (0..titles.len()).filter(|column| format.is_wide() || titles[*column] != "AGE");
+    let shown: Vec<_> = shown.map(|column| (column, width(column))).collect();
+    let columns = format.screen().columns;
+    let lines = rows.iter().map(|row| {
+        let entries = shown
+            .iter()
+            .map(|(column, width)| format!("{:width$}  ", row[*column]));
+        fitted(entries.collect::<String>().trim_end(), columns) + "\n"
     });
     lines.collect()
 }

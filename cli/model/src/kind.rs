@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::nearest;
+
 /// A kind that the command shows and steers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -66,7 +68,7 @@ impl Kind {
         let found = Self::ALL.into_iter().find(is_called);
         found.ok_or_else(|| UnknownKind {
             word: word.to_owned(),
-            nearest: nearest(name),
+            nearest: nearest(name, Self::ALL.into_iter().flat_map(Self::words).copied()),
         })
     }
 
@@ -115,28 +117,4 @@ impl Kind {
             Self::CollaSet => &["cls", "collaset", "collasets"],
         }
     }
-}
-
-/// The known word that differs least, if it differs by a third of its letters at most.
-fn nearest(name: &str) -> Option<&'static str> {
-    let words = Kind::ALL.into_iter().flat_map(Kind::words);
-    let (edits, word) = words
-        .map(|word| (edits(name, word), *word))
-        .min_by_key(|(edits, word)| (*edits, word.len()))?;
-    (edits * 3 <= word.len()).then_some(word)
-}
-
-/// How many letters must be added, removed or replaced.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<_> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (done, letter) in from.chars().enumerate() {
-        let mut next = vec![done + 1];
-        for (index, other) in to.iter().enumerate() {
-            let replaced = row[index] + usize::from(letter != *other);
-            next.push(replaced.min(row[index + 1] + 1).min(next[index] + 1));
-        }
-        row = next;
-    }
-    row[to.len()]
 }

@@ -6,10 +6,12 @@
 
 mod job;
 mod kind;
+mod label_selector;
 mod object;
 mod pod;
 mod related;
 mod render;
+mod run;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -21,6 +23,7 @@ pub use kind::{Kind, UnknownKind};
 pub use object::{Object, Outcome, Unreadable};
 pub use related::{Related, Wanted};
 pub use render::{Screen, changes, draw};
+pub use run::{Request, check_action, operation_job, owner_kinds, preview, selectable};
 pub use text::{fitted, printable};
 pub use tree::{Mark, Row, Tree};
 pub use verb::{Effect, Promotion, Refusal, Verb, effect};

@@ -17,7 +17,7 @@ use operon_api::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Kind, related::Wanted, text::reasoned, tree};
+use crate::{Kind, related::Wanted, text, tree};
 
 /// An object that the command shows.
 #[derive(Clone, Debug)]
@@ -119,6 +119,12 @@ impl Object {
     /// The namespace.
     pub fn namespace(&self) -> &str {
         self.metadata().namespace.as_deref().unwrap_or_default()
+    }
+
+    /// How long ago it was created.
+    pub fn age(&self, now: Timestamp) -> String {
+        let created = self.metadata().creation_timestamp.as_ref();
+        created.map_or(String::new(), |created| text::duration(created.0, now))
     }
 
     /// The state in one word.
@@ -228,7 +234,7 @@ impl Object {
             return format!("Operon has not seen {unseen} yet");
         }
         self.condition().map_or(String::new(), |found| {
-            reasoned(&found.reason, &found.message)
+            text::reasoned(&found.reason, &found.message)
         })
     }
 

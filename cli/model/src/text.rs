@@ -1,4 +1,4 @@
-//! Text for people: what may be printed, counts with their nouns, and times.
+//! Text for people: what may be printed, counts with their nouns, times, and the word that somebody meant.
 
 use k8s_openapi::jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -79,4 +79,28 @@ pub(crate) fn reasoned(reason: &str, message: &str) -> String {
         (false, true) => reason.to_owned(),
         (false, false) => format!("{reason}: {message}"),
     }
+}
+
+/// The known word that differs least, capitals aside, if it differs by a third of its letters at most.
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let (edits, nearest) = known
+        .map(|known| (edits(&word, &known.to_lowercase()), known))
+        .min_by_key(|(edits, known)| (*edits, known.len()))?;
+    (edits * 3 <= nearest.len()).then_some(nearest)
+}
+
+/// How many letters must be added, removed or replaced.
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<_> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (done, letter) in from.chars().enumerate() {
+        let mut next = vec![done + 1];
+        for (index, other) in to.iter().enumerate() {
+            let replaced = row[index] + usize::from(letter != *other);
+            next.push(replaced.min(row[index + 1] + 1).min(next[index] + 1));
+        }
+        row = next;
+    }
+    row[to.len()]
 }

@@ -65,7 +65,7 @@ pub enum Effect {
     },
 }
 
-/// Why a verb is refused, and what to do.
+/// Why what a user wants is refused, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(String);
 

@@ -3,6 +3,8 @@
 mod bad_input;
 mod follow;
 mod graph;
+mod output;
+mod run;
 mod server;
 mod steer;
 mod terminal;

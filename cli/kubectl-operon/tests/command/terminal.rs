@@ -175,6 +175,10 @@ fn what_is_drawn_fits_twenty_columns_and_four_rows() {
         let is_wide = |line: &&str| line.chars().count() > 20;
         assert_eq!(screen.lines().find(is_wide), None, "{screen}");
         assert!(screen.contains('…'), "{screen}");
+        let wide = [arguments, &["-o", "wide"]].concat();
+        let (code, written) = narrow.run(&server, &wide, "");
+        assert_eq!(code, Some(0), "{written}");
+        assert!(!written.contains('…'), "{written}");
     }
     let (_, written) = narrow.run(&server, &["get", "opj/web", "--wait"], "");
     let screen = shown(&written);

@@ -3,6 +3,7 @@ mod kind;
 mod operation_job;
 mod reasons;
 mod render;
+mod run;
 mod verb;
 mod why;
 mod why_causes;

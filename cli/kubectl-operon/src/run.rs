@@ -1,0 +1,200 @@
+//! `run`: creates an OperationJob.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use clap::ArgGroup;
+use kube::api::{DynamicObject, PostParams};
+use operon_cli_model::{Kind, Object, Request, check_action, operation_job, preview};
+
+use crate::{
+    act::MANAGER,
+    cluster::{Cluster, Flags, parsed, timely},
+    failure::{Failure, explained},
+    follow::{Follow, WAITS, Wait},
+    listing::actions,
+    output::{Format, name},
+    terminal::{print, say},
+};
+
+/// How long a preview is waited for, unless the user says otherwise.
+const PREVIEW: Duration = Duration::from_mins(1);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum DryRun {
+    /// Create the job
+    #[default]
+    None,
+    /// Print the job, without a request to the cluster
+    Client,
+    /// The API server checks the job and does not keep it
+    Server,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new(WAITS).conflicts_with_all(["dry_run", "format"])))]
+pub(crate) struct Arguments {
+    /// The action: the spec.action of an ActionPlugin, for example Restart
+    action: String,
+    /// Pods by name; or the pods of a controller: deployment/NAME, replicaset/NAME, statefulset/NAME, daemonset/NAME, job/NAME, collaset/NAME
+    #[arg(value_name = "POD|deployment/NAME")]
+    targets: Vec<String>,
+    /// Pods by their labels, as for kubectl; together with deployment/NAME, those of its pods
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Pods of this node
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Operate this container of each pod; can be repeated [default: all]
+    #[arg(long = "container", short = 'c', value_name = "NAME")]
+    containers: Vec<String>,
+    /// A parameter of the action; can be repeated. JSON is read as such, anything else as text
+    #[arg(long = "param", value_name = "KEY=VALUE")]
+    parameters: Vec<String>,
+    /// How many targets may start, until promote lets more start [default: all]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
+    partition: Option<i32>,
+    /// How many targets may be in progress at the same time, such as 3 or 25% [default: all]
+    #[arg(long, value_name = "N|PERCENT")]
+    max_concurrent: Option<String>,
+    /// How many pods of a workload may be unavailable when a target starts, such as 1 or 25% [default: no limit]
+    #[arg(long, value_name = "N|PERCENT")]
+    max_unavailable: Option<String>,
+    /// The name of the job [default: the API server completes one]
+    #[arg(long)]
+    name: Option<String>,
+    /// Do not create the job: print it (client), or let the API server check it (server)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "none|client|server",
+        hide_possible_values = true,
+        default_value_t,
+        hide_default_value = true
+    )]
+    dry_run: DryRun,
+    /// Change nothing: show what the action would do first with each target; waits for 1m, or as --timeout says
+    #[arg(long, group = WAITS)]
+    preview: bool,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Arguments {
+    fn request(&self, namespace: Option<&str>) -> Request {
+        Request {
+            action: self.action.clone(),
+            targets: self.targets.clone(),
+            selector: self.selector.clone(),
+            node: self.node.clone(),
+            containers: self.containers.clone(),
+            parameters: self.parameters.clone(),
+            name: self.name.clone(),
+            namespace: namespace.map(str::to_owned),
+            partition: self.partition,
+            max_concurrent: self.max_concurrent.clone(),
+            max_unavailable: self.max_unavailable.clone(),
+            is_preview: self.preview,
+        }
+    }
+}
+
+pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    // As kubectl does, a job that is only printed has the namespace that was typed, and no other.
+    let job = operation_job(&arguments.request(flags.namespace()))?;
+    let job = serde_json::to_value(job).context("failed to write the job")?;
+    let mut job: DynamicObject = serde_json::from_value(job).context("failed to write the job")?;
+    if arguments.dry_run == DryRun::Client {
+        return said(&job, arguments.format, "created (dry run)");
+    }
+    let end = if arguments.preview {
+        arguments.wait.end_within(PREVIEW)
+    } else {
+        arguments.wait.end()
+    };
+    let cluster = Cluster::connect(flags).await?;
+    check(&cluster, &arguments.action).await?;
+    job.metadata.namespace = Some(cluster.namespace.clone());
+    let is_dry = arguments.dry_run == DryRun::Server;
+    let created = create(&cluster, &job, is_dry).await?;
+    if is_dry {
+        return said(&created, arguments.format, "created (server dry run)");
+    }
+    said(&created, arguments.format, "created")?;
+    if !end.is_awaited() {
+        return next(&created, arguments.format);
+    }
+    let object = parsed(Kind::OperationJob, created)?;
+    let name = object.name().to_owned();
+    let follow = Follow::new(&cluster, Kind::OperationJob, end);
+    let code = follow.run(object).await?;
+    if arguments.preview {
+        show_preview(&cluster, &name).await?;
+    }
+    Ok(code)
+}
+
+/// Says what was created, or prints it for a program.
+fn said(job: &DynamicObject, format: Format, done: &str) -> anyhow::Result<ExitCode> {
+    match format.object(Kind::OperationJob, job)? {
+        Some(text) => print(&text)?,
+        None => say(&format!("{} {done}", name(Kind::OperationJob, job)))?,
+    };
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says the next command, unless a program reads.
+fn next(job: &DynamicObject, format: Format) -> anyhow::Result<ExitCode> {
+    let metadata = &job.metadata;
+    if let (true, Some(name)) = (format.is_for_people(), &metadata.name) {
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        say(&format!(
+            "Next: kubectl operon get opj/{name} -n {namespace} -w"
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses an action that the cluster does not have. Who may not list ActionPlugins learns it from the job.
+async fn check(cluster: &Cluster, action: &str) -> anyhow::Result<()> {
+    match actions(cluster).await {
+        Ok(known) => Ok(check_action(action, &known)?),
+        Err(Failure::Refused { code: 403, .. }) => Ok(()),
+        Err(failure) => Err(explained(
+            failure,
+            "list",
+            "ActionPlugins",
+            Kind::OperationJob,
+        )),
+    }
+}
+
+async fn create(
+    cluster: &Cluster,
+    job: &DynamicObject,
+    is_dry: bool,
+) -> anyhow::Result<DynamicObject> {
+    let params = PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        dry_run: is_dry,
+    };
+    let called = name(Kind::OperationJob, job);
+    let created = timely(cluster.api(Kind::OperationJob).create(&params, job)).await;
+    match created {
+        Ok(created) => Ok(created),
+        Err(Failure::Refused { code: 409, .. }) => {
+            bail!("{called} exists already; choose another --name, or leave it out")
+        }
+        Err(failure) => Err(explained(failure, "create", &called, Kind::OperationJob)),
+    }
+}
+
+async fn show_preview(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
+    let object = cluster.get(Kind::OperationJob, name).await?;
+    if let Object::OperationJob(job) = &object {
+        print(&preview(job))?;
+    }
+    Ok(())
+}
