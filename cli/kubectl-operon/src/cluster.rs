@@ -1,6 +1,10 @@
 //! The cluster that the flags name, and what is read from it.
 
-use std::{error::Error as _, path::PathBuf, time::Duration};
+use std::{
+    error::Error as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow};
 use kube::{
@@ -73,6 +77,11 @@ impl Flags {
     /// The namespace that was typed.
     pub(crate) fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
+    }
+
+    /// The kubeconfig that was typed.
+    pub(crate) fn kubeconfig(&self) -> Option<&Path> {
+        self.kubeconfig.as_deref()
     }
 }
 

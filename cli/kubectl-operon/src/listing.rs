@@ -1,4 +1,4 @@
-//! What the cluster has, by name.
+//! What the cluster has, by name: actions, and objects for completion.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,26 @@ use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
 };
+use operon_cli_model::Kind;
 
 use crate::{
     cluster::{Cluster, timely},
     failure::Failure,
 };
+
+/// How many names are read at most.
+const MOST: u32 = 500;
+
+/// What is listed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Listed {
+    /// Objects of a kind of ours.
+    Ours(Kind),
+    /// Pods, or what has pods, by the word that `run` has for the kind.
+    Owner(&'static str),
+    Namespaces,
+    Nodes,
+}
 
 /// The actions of the ActionPlugins.
 pub(crate) async fn actions(cluster: &Cluster) -> Result<BTreeSet<String>, Failure> {
@@ -20,4 +35,35 @@ pub(crate) async fn actions(cluster: &Cluster) -> Result<BTreeSet<String>, Failu
     let plugins = timely(plugins.list(&ListParams::default())).await?;
     let action = |plugin: &DynamicObject| Some(plugin.data["spec"]["action"].as_str()?.to_owned());
     Ok(plugins.items.iter().filter_map(action).collect())
+}
+
+/// The names of objects, in the namespace or of the cluster.
+pub(crate) async fn names(cluster: &Cluster, what: Listed) -> Result<Vec<String>, Failure> {
+    let core = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
+    let namespaced = |resource| {
+        Api::<DynamicObject>::namespaced_with(cluster.client(), &cluster.namespace, &resource)
+    };
+    let api = match what {
+        Listed::Ours(kind) => cluster.api(kind),
+        Listed::Owner("collaset") => cluster.api(Kind::CollaSet),
+        Listed::Owner("pod") => namespaced(core("Pod")),
+        Listed::Owner(kind) => namespaced(workload(kind)),
+        Listed::Namespaces => Api::all_with(cluster.client(), &core("Namespace")),
+        Listed::Nodes => Api::all_with(cluster.client(), &core("Node")),
+    };
+    let listed = timely(api.list_metadata(&ListParams::default().limit(MOST))).await?;
+    let names = listed.items.into_iter();
+    Ok(names.filter_map(|object| object.metadata.name).collect())
+}
+
+/// A kind of Kubernetes that has pods.
+fn workload(word: &str) -> ApiResource {
+    let (group, kind) = match word {
+        "job" => ("batch", "Job"),
+        "replicaset" => ("apps", "ReplicaSet"),
+        "statefulset" => ("apps", "StatefulSet"),
+        "daemonset" => ("apps", "DaemonSet"),
+        _ => ("apps", "Deployment"),
+    };
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
 }

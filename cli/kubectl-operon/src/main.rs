@@ -3,6 +3,7 @@
 
 mod act;
 mod cluster;
+mod complete;
 mod failure;
 mod follow;
 mod get;
@@ -63,6 +64,13 @@ enum Command {
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
+    // Commands of programs, which take their words as they are.
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<_> = words.skip(1).collect();
+    match words.split_first() {
+        Some((word, rest)) if word == "__complete" => return finish(complete::run(rest)),
+        _ => {}
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! The command as a user runs it, against prepared answers: what it prints, writes and ends with.
 
 mod bad_input;
+mod complete;
 mod follow;
 mod graph;
 mod output;

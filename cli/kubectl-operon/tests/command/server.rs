@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Arc, Mutex},
 };
@@ -34,9 +34,22 @@ impl Server {
             }
         });
         Self {
-            kubeconfig: kubeconfig(name, port, &json!({})),
             requests,
+            ..Self::at(name, port)
         }
+    }
+
+    /// A kubeconfig for a server that listens on this port already.
+    pub(crate) fn at(name: &str, port: u16) -> Self {
+        Self {
+            kubeconfig: kubeconfig(name, port, &json!({})),
+            requests: Arc::default(),
+        }
+    }
+
+    /// The file with the address of the server.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// The command with these arguments, for this server.
