@@ -13,6 +13,7 @@ mod faults;
 mod fuzz;
 mod host;
 mod image;
+mod man;
 mod permissions;
 mod plugins;
 mod simulate;
@@ -55,6 +56,8 @@ enum Command {
     /// Container images of the host
     #[command(subcommand)]
     Image(image::Command),
+    /// Write the manual pages of `kubectl operon`
+    Man(man::Arguments),
     /// Generate the table of rights in docs/permissions.md from the chart's RBAC
     Permissions(permissions::Arguments),
     /// Make faults at every write of a scenario of each kind: all must come to the same end
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Deny => deny::check(&Progress::stderr()),
         Command::Image(command) => image::run(command),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Permissions(arguments) => permissions::run(&arguments),
         Command::Faults(arguments) => faults::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),

@@ -9,6 +9,7 @@ mod follow;
 mod get;
 mod graph;
 mod listing;
+mod man;
 mod name;
 mod output;
 mod run;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
     let words: Vec<_> = words.skip(1).collect();
     match words.split_first() {
         Some((word, rest)) if word == "__complete" => return finish(complete::run(rest)),
+        Some((word, rest)) if word == "__man" => return finish(async { man::run(rest) }),
         _ => {}
     }
     let arguments = match Arguments::try_parse() {

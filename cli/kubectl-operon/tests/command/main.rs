@@ -4,6 +4,7 @@ mod bad_input;
 mod complete;
 mod follow;
 mod graph;
+mod man;
 mod output;
 mod run;
 mod server;
