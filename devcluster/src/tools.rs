@@ -57,6 +57,10 @@ pub enum Tool {
     Crane,
     /// Pushes artifacts of any media type to a registry.
     Oras,
+    /// Installs plugins of kubectl.
+    Krew,
+    /// Checks the manifest of a plugin as krew's index does.
+    KrewValidator,
 }
 
 impl Tool {
@@ -85,6 +89,8 @@ impl Tool {
             Self::Distribution => "distribution",
             Self::Crane => "crane",
             Self::Oras => "oras",
+            Self::Krew => "krew",
+            Self::KrewValidator => "validate-krew-manifest",
         }
     }
 
@@ -103,6 +109,8 @@ impl Tool {
             Self::Distribution => "github.com/distribution/distribution/v3/cmd/registry",
             Self::Crane => "github.com/google/go-containerregistry/cmd/crane",
             Self::Oras => "oras.land/oras/cmd/oras",
+            Self::Krew => "sigs.k8s.io/krew/cmd/krew",
+            Self::KrewValidator => "sigs.k8s.io/krew/cmd/validate-krew-manifest",
         }
     }
 
@@ -114,6 +122,7 @@ impl Tool {
             Self::Registry | Self::Crane => "registry",
             Self::Distribution => "distribution",
             Self::Oras => "oras",
+            Self::Krew | Self::KrewValidator => "krew",
             Self::Etcd
             | Self::KubeApiserver
             | Self::KubeControllerManager
@@ -131,7 +140,9 @@ impl Tool {
             | Self::Registry
             | Self::Distribution
             | Self::Crane
-            | Self::Oras => "-s -w",
+            | Self::Oras
+            | Self::Krew
+            | Self::KrewValidator => "-s -w",
             Self::KubeApiserver
             | Self::KubeControllerManager
             | Self::KubeScheduler
@@ -305,6 +316,8 @@ mod tests {
             Tool::Distribution,
             Tool::Crane,
             Tool::Oras,
+            Tool::Krew,
+            Tool::KrewValidator,
         ];
         for tool in Tool::CONTROL_PLANE.into_iter().chain(all) {
             let declared = fs::read_to_string(module_folder(tool.module()).join("go.mod"))?;

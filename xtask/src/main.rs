@@ -13,6 +13,7 @@ mod faults;
 mod fuzz;
 mod host;
 mod image;
+mod krew;
 mod man;
 mod permissions;
 mod plugins;
@@ -56,6 +57,8 @@ enum Command {
     /// Container images of the host
     #[command(subcommand)]
     Image(image::Command),
+    /// Pack `kubectl operon` for krew, and let krew check and install it
+    Krew,
     /// Write the manual pages of `kubectl operon`
     Man(man::Arguments),
     /// Generate the table of rights in docs/permissions.md from the chart's RBAC
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Deny => deny::check(&Progress::stderr()),
         Command::Image(command) => image::run(command),
+        Command::Krew => krew::check(&Progress::stderr()),
         Command::Man(arguments) => man::run(&arguments),
         Command::Permissions(arguments) => permissions::run(&arguments),
         Command::Faults(arguments) => faults::run(&arguments),

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use operon_devcluster::{Progress, Tool};
 
 use crate::example::Example;
-use crate::{cluster, crds, demo, deny, faults, host, permissions, stories, tools};
+use crate::{cluster, crds, demo, deny, faults, host, krew, permissions, stories, tools};
 
 /// Which checks to run, and where.
 #[derive(Debug, Default, Args)]
@@ -44,6 +44,8 @@ enum Step {
     Deny,
     /// The chart passes `helm lint --strict`
     Chart,
+    /// krew accepts and installs `kubectl operon`
+    Krew,
     /// Stories on a real control plane, the host installed by its chart
     E2e,
     /// Faults at some writes of every kind, for some minutes; only if it is named
@@ -54,13 +56,14 @@ enum Step {
 
 /// The steps that run if none is named. Faults are not among them: those that are made depend on how fast the machine is,
 /// so that two runs of one commit may differ. The nightly run makes all.
-const ALL: [Step; 8] = [
+const ALL: [Step; 9] = [
     Step::Format,
     Step::Lint,
     Step::Generated,
     Step::Unit,
     Step::Deny,
     Step::Chart,
+    Step::Krew,
     Step::E2e,
     Step::Demo,
 ];
@@ -138,6 +141,7 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
         }
         Step::Deny => deny::check(progress),
         Step::Chart => lint_chart(progress),
+        Step::Krew => krew::check(progress),
         Step::E2e => end_to_end(arguments, progress),
         Step::Faults => faults::make(&["--minutes", FAULT_MINUTES], arguments.keep, progress),
         Step::Demo => demo::check(arguments.nodes),
