@@ -37,6 +37,7 @@ mod job_flow_trouble;
 mod job_flow_when;
 mod job_specs;
 mod kubectl_operon;
+mod kubectl_operon_run;
 mod left_behind;
 mod lifecycle;
 mod limits;
