@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     /// A parameter of the action; can be repeated. JSON is read as such, anything else as text
     #[arg(long = "param", value_name = "KEY=VALUE")]
     parameters: Vec<String>,
-    /// How many targets may start, until promote lets more start [default: all]
+    /// How many targets may start, until promote lets more start; ignored by --preview [default: all]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
     /// How many targets may be in progress at the same time, such as 3 or 25% [default: all]

@@ -113,7 +113,8 @@ pub fn operation_job(request: &Request) -> Result<OperationJob, Refusal> {
         target_selector,
         parameters: parameters(&request.parameters)?,
         dry_run: request.is_preview,
-        partition: request.partition,
+        // Nothing would promote the targets that it holds back.
+        partition: request.partition.filter(|_| !request.is_preview),
         max_concurrent: amount(request.max_concurrent.as_deref(), "--max-concurrent")?,
         max_unavailable: amount(request.max_unavailable.as_deref(), "--max-unavailable")?,
         ttl_seconds_after_finished: request.is_preview.then_some(PREVIEW_IS_KEPT),

@@ -65,10 +65,16 @@ fn a_job_has_what_was_typed_and_nothing_else() {
                 "containers": ["main"],
             },
             "parameters": {"set": {"a": "b"}, "image": "busybox:1", "count": 2, "text": "2", "empty": ""},
-            "partition": 0, "maxConcurrent": "25%", "maxUnavailable": 1, "dryRun": true, "TTLSecondsAfterFinished": 300,
+            "maxConcurrent": "25%", "maxUnavailable": 1, "dryRun": true, "TTLSecondsAfterFinished": 300,
         },
     });
     assert_eq!(full, expected);
+    // A preview ends without a promotion; a job that runs keeps its partition.
+    let partly = Request {
+        partition: Some(0),
+        ..request(&["web-0"])
+    };
+    assert_eq!(manifest(&partly)["spec"]["partition"], 0);
 }
 
 #[test]
