@@ -230,7 +230,7 @@ impl Object {
         if !self.has_status() {
             return "it has no status: does Operon run?".to_owned();
         }
-        if let Some(unseen) = self.unseen() {
+        if let Some(unseen) = self.awaited() {
             return format!("Operon has not seen {unseen} yet");
         }
         self.condition().map_or(String::new(), |found| {
@@ -366,6 +366,11 @@ impl Object {
         let annotations = self.metadata().annotations.as_ref();
         let asked = annotations.and_then(|annotations| annotations.get(key));
         (asked.is_some() && asked != seen && !self.is_invalid()).then_some(what)
+    }
+
+    /// The same, if Operon will consider it: while it stands down, the condition that it wrote says more.
+    pub(crate) fn awaited(&self) -> Option<&'static str> {
+        self.unseen().filter(|_| !self.is_true(STANDING_DOWN))
     }
 
     /// Whether its spec is invalid, so that no request has an effect.

@@ -95,7 +95,7 @@ fn find<'a>(rows: &'a [Row], is_wanted: &impl Fn(&Row) -> bool) -> Option<&'a Ro
 
 /// The row that needs attention first; none if the object itself says more than its rows.
 fn first<'a>(object: &Object, rows: &'a [Row]) -> Option<&'a Row> {
-    if object.unseen().is_some() {
+    if object.awaited().is_some() {
         return None;
     }
     if object.outcome() == Outcome::Succeeded {
@@ -169,7 +169,9 @@ fn about_object(object: &Object, now: Timestamp) -> String {
     let reason = condition.map_or("", |condition| condition.reason.as_str());
     let text = condition.map_or("", |condition| condition.message.as_str());
     let (step, mark) = match object.outcome() {
-        _ if !object.has_status() || object.unseen().is_some() => (Some(Next::Host), Mark::Blocked),
+        _ if !object.has_status() || object.awaited().is_some() => {
+            (Some(Next::Host), Mark::Blocked)
+        }
         Outcome::Succeeded => (Some(Next::Look), Mark::Done),
         Outcome::Failed => (next(reason, text), Mark::Failed),
         Outcome::Unfinished => (next(reason, text), Mark::Running),

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{job, now, object, pod};
-use crate::{Kind, Object, Related, why};
+use crate::{Kind, Object, Outcome, Related, why};
 
 /// What an object or a part of it waits for, which has at most 80 words.
 fn answer(object: &Object, related: &Related, part: Option<&str>) -> String {
@@ -167,6 +167,46 @@ fn an_object_that_is_stalled_says_more_than_parts_that_have_not_started() {
         text.contains("it has no status: does Operon run?\nNext: kubectl logs"),
         "{text}"
     );
+}
+
+#[test]
+fn an_object_that_operon_leaves_to_kusionstack_says_so_whatever_its_status_is_about() {
+    let kinds = [
+        (
+            Kind::OperationJob,
+            json!({"action": "Restart", "targets": [{"name": "a"}]}),
+            json!({"progress": "Pending"}),
+            "opj/web is Pending",
+        ),
+        (
+            Kind::CollaSet,
+            json!({"replicas": 1, "selector": {}, "template": {}}),
+            json!({"replicas": 1}),
+            "cls/web is Reconciling",
+        ),
+    ];
+    let stands_down = condition("StandingDown", "KusionStackRuns", "Operon writes nothing");
+    for (kind, spec, status, begin) in kinds {
+        // The notice writes nothing else; KusionStack's controller writes the generation, or does not.
+        for observed in [None, Some(1), Some(2)] {
+            let mut status = status.clone();
+            if let Some(observed) = observed {
+                status["observedGeneration"] = json!(observed);
+            }
+            status["conditions"] = json!([stands_down]);
+            let object = object(kind, &spec, &status);
+            let text = answer(&object, &Related::default(), None);
+            assert_eq!(
+                text,
+                format!(
+                    "{begin}, 10m old.\nKusionStackRuns: Operon writes nothing\nNext: kubectl describe {} web -n default",
+                    object.kind().plural()
+                )
+            );
+            assert_eq!(object.explanation(), "KusionStackRuns: Operon writes nothing");
+            assert_eq!(object.outcome(), Outcome::Unfinished);
+        }
+    }
 }
 
 #[test]

@@ -125,6 +125,7 @@ const REASONS: &[(Next, &[&str])] = &[
             "InPlaceImpossible",
             "InvalidSelector",
             "InvalidTemplate",
+            "KusionStackRuns",
         ],
     ),
     (
