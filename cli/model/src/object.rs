@@ -1,5 +1,7 @@
 //! An object of one of the kinds, and what is common to all: how far it is, and whether it has finished.
 
+mod observed;
+
 use std::fmt;
 
 use k8s_openapi::{
@@ -10,7 +12,6 @@ use operon_api::{
     CollaSet, DaemonJob, JobFlow, OperationJob, ReactiveJob,
     conditions::{READY, RECONCILING, STALLED, STANDING_DOWN, find},
     job_flow::FlowState,
-    keys,
     operation_job::Progress,
     reactive_job::State,
 };
@@ -314,26 +315,6 @@ impl Object {
         find(self.conditions(), type_).is_some_and(|found| found.status == "True")
     }
 
-    fn generation_observed(&self) -> Option<i64> {
-        let observed = match self {
-            Self::OperationJob(job) => job.status.as_ref()?.observed_generation,
-            Self::JobFlow(flow) => flow.status.as_ref()?.observed_generation,
-            Self::DaemonJob(job) => job.status.as_ref()?.observed_generation,
-            Self::ReactiveJob(job) => job.status.as_ref()?.observed_generation,
-            Self::CollaSet(set) => set.status.as_ref()?.observed_generation,
-        };
-        observed.filter(|generation| *generation >= 0)
-    }
-
-    /// Whether the status is about the present spec.
-    fn is_observed(&self) -> bool {
-        match (self.generation_observed(), self.metadata().generation) {
-            (Some(observed), Some(generation)) => observed >= generation,
-            (_, None) => true,
-            (None, Some(_)) => false,
-        }
-    }
-
     fn flow_state(&self) -> FlowState {
         let state = match self {
             Self::JobFlow(flow) => flow.status.as_ref().and_then(|status| status.state),
@@ -341,44 +322,6 @@ impl Object {
             Self::OperationJob(_) | Self::ReactiveJob(_) | Self::CollaSet(_) => None,
         };
         state.unwrap_or_default()
-    }
-
-    /// What the status does not consider: the last change of the spec, or what an annotation requests.
-    pub(crate) fn unseen(&self) -> Option<&'static str> {
-        if !self.is_observed() {
-            return Some("the last change of its spec");
-        }
-        let (key, seen, what) = match self {
-            Self::JobFlow(flow) => {
-                let retried = flow.status.as_ref().and_then(|s| s.retried.as_ref());
-                (keys::RETRY, retried, "the requested retry")
-            }
-            Self::DaemonJob(job) => {
-                let retried = job.status.as_ref().and_then(|s| s.retried.as_ref());
-                (keys::RETRY, retried, "the requested retry")
-            }
-            Self::ReactiveJob(job) => {
-                let seen = job.status.as_ref().and_then(|s| s.observed_rerun.as_ref());
-                (keys::RERUN, seen, "the requested rerun")
-            }
-            Self::OperationJob(_) | Self::CollaSet(_) => return None,
-        };
-        let annotations = self.metadata().annotations.as_ref();
-        let asked = annotations.and_then(|annotations| annotations.get(key));
-        (asked.is_some() && asked != seen && !self.is_invalid()).then_some(what)
-    }
-
-    /// The same, if Operon will consider it: while it stands down, the condition that it wrote says more.
-    pub(crate) fn awaited(&self) -> Option<&'static str> {
-        self.unseen().filter(|_| !self.is_true(STANDING_DOWN))
-    }
-
-    /// Whether its spec is invalid, so that no request has an effect.
-    fn is_invalid(&self) -> bool {
-        find(self.conditions(), STALLED).is_some_and(|stalled| {
-            stalled.status == "True"
-                && matches!(stalled.reason.as_str(), "InvalidFlow" | "InvalidSpec")
-        })
     }
 
     fn has_completed(&self) -> bool {

@@ -203,7 +203,10 @@ fn an_object_that_operon_leaves_to_kusionstack_says_so_whatever_its_status_is_ab
                     object.kind().plural()
                 )
             );
-            assert_eq!(object.explanation(), "KusionStackRuns: Operon writes nothing");
+            assert_eq!(
+                object.explanation(),
+                "KusionStackRuns: Operon writes nothing"
+            );
             assert_eq!(object.outcome(), Outcome::Unfinished);
         }
     }
