@@ -119,10 +119,10 @@ impl<'a> Follow<'a> {
                         self.is_lost = false;
                         object = parsed(self.kind, found)?;
                         has_changed = true;
-                        if self.end.is_awaited() && object.outcome() != Outcome::Unfinished {
+                        if self.end.is_awaited() && object.ending() != Outcome::Unfinished {
                             related = self.cluster.related(&object).await;
                             self.view.show(&Tree::of(&object, &related))?;
-                            return Ok(exit_code(object.outcome()));
+                            return Ok(exit_code(object.ending()));
                         }
                     }
                     // Deleted, or another object of its name.

@@ -134,3 +134,27 @@ fn a_retry_that_is_waited_for_ends_as_the_job_that_it_created() {
     );
     assert!(out.contains("OperationJob shop/web-retry"), "{out}");
 }
+
+#[test]
+fn a_wait_for_an_invalid_flow_ends_without_a_timeout() {
+    let flow = json!({
+        "apiVersion": "api.practice.com/v1alpha1", "kind": "JobFlow",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u4", "generation": 1, "resourceVersion": "5"},
+        "spec": {"flows": [{"name": "a"}]},
+        "status": {"observedGeneration": 1, "state": "Pending", "conditions": [{"type": "Stalled", "status": "True",
+            "reason": "InvalidFlow", "message": "a waits for itself", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+    });
+    let flows = "GET /apis/api.practice.com/v1alpha1/namespaces/shop/jobflows";
+    let answers = vec![
+        (
+            "GET /apis/api.practice.com/v1alpha1/namespaces/shop/jobflows/web",
+            200,
+            flow.clone(),
+        ),
+        (flows, 200, list(&[flow])),
+    ];
+    let server = Server::with("wait-invalid", answers);
+    let (code, out, err) = server.run(&["get", "jf/web", "--wait"]);
+    assert_eq!(code, Some(2), "{out}{err}");
+    assert!(out.contains("InvalidFlow: a waits for itself"), "{out}");
+}

@@ -2,10 +2,11 @@
 
 use operon_api::{
     conditions::{STALLED, STANDING_DOWN, find},
+    job_flow::Phase,
     keys,
 };
 
-use super::Object;
+use super::{Object, Outcome};
 
 impl Object {
     /// What the status does not consider: the last change of the spec, or what an annotation requests.
@@ -44,6 +45,33 @@ impl Object {
             stalled.status == "True"
                 && matches!(stalled.reason.as_str(), "InvalidFlow" | "InvalidSpec")
         })
+    }
+
+    /// How a wait for its end ends: an invalid spec has failed when no Job runs any more, although the object goes on once
+    /// the spec is changed.
+    pub fn ending(&self) -> Outcome {
+        let is_left = self.metadata().deletion_timestamp.is_some() || self.unseen().is_some();
+        if is_left || !self.is_invalid() {
+            return self.outcome();
+        }
+        let runs = match self {
+            Self::JobFlow(flow) => {
+                let mut steps = flow.status.iter().flat_map(|status| &status.steps);
+                steps.any(|step| step.phase == Phase::Running)
+            }
+            Self::DaemonJob(job) => {
+                let active = job.status.as_ref().and_then(|status| status.active);
+                active.unwrap_or(0) > 0
+            }
+            Self::OperationJob(_) | Self::ReactiveJob(_) | Self::CollaSet(_) => {
+                return self.outcome();
+            }
+        };
+        if runs {
+            Outcome::Unfinished
+        } else {
+            Outcome::Failed
+        }
     }
 
     pub(super) fn generation_observed(&self) -> Option<i64> {

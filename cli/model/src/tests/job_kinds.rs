@@ -72,6 +72,67 @@ fn a_flow_has_failed_only_when_no_job_of_it_runs() {
     assert_eq!(outcome(Some("2026-01-01T00:09:00Z")), Outcome::Failed);
 }
 
+#[test]
+fn a_wait_for_an_invalid_spec_ends_when_no_job_runs() {
+    let step = |phase: &str| json!({"steps": [{"name": "build", "phase": phase}]});
+    // Kind, reason, what the status has, which generation it is about, and how a wait ends.
+    let table = [
+        (Kind::JobFlow, "InvalidFlow", json!({}), 2, Outcome::Failed),
+        (
+            Kind::JobFlow,
+            "InvalidFlow",
+            step("Running"),
+            2,
+            Outcome::Unfinished,
+        ),
+        (
+            Kind::JobFlow,
+            "InvalidFlow",
+            step("Succeeded"),
+            2,
+            Outcome::Failed,
+        ),
+        (
+            Kind::JobFlow,
+            "InvalidFlow",
+            json!({}),
+            1,
+            Outcome::Unfinished,
+        ),
+        (
+            Kind::JobFlow,
+            "TemplateNotFound",
+            json!({}),
+            2,
+            Outcome::Unfinished,
+        ),
+        (
+            Kind::DaemonJob,
+            "InvalidSpec",
+            json!({"active": 0}),
+            2,
+            Outcome::Failed,
+        ),
+        (
+            Kind::DaemonJob,
+            "InvalidSpec",
+            json!({"active": 1}),
+            2,
+            Outcome::Unfinished,
+        ),
+    ];
+    for (kind, reason, mut status, observed, expected) in table {
+        status["state"] = json!("Pending");
+        status["observedGeneration"] = json!(observed);
+        status["conditions"] = json!([{"type": "Stalled", "status": "True", "reason": reason, "message": "no",
+            "lastTransitionTime": "2026-01-01T00:05:00Z"}]);
+        let object = object(kind, &json!({"flows": [], "template": {}}), &status);
+        assert_eq!(object.ending(), expected, "{kind:?} {status}");
+        // A new spec ends it, so it is listed, and can be paused and cancelled.
+        assert_eq!(object.outcome(), Outcome::Unfinished, "{kind:?} {status}");
+    }
+}
+
 /// A Job of a node, in a wave unless that is not known.
 fn job_of_node(node: &str, wave: Option<&str>, type_: &str) -> k8s_openapi::api::batch::v1::Job {
     let end = (type_ == "Complete").then_some("2026-01-01T00:09:30Z");
