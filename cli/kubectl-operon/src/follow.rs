@@ -103,7 +103,7 @@ impl<'a> Follow<'a> {
     }
 
     pub(crate) async fn run(mut self, mut object: Object) -> anyhow::Result<ExitCode> {
-        let mut related = self.cluster.related(&object).await;
+        let mut related = self.related(&object).await.unwrap_or_default();
         // An expired watch (410) is listed again by the watcher itself, and other failures wait longer each time.
         let watched = watcher::watch_object(self.cluster.api(self.kind), object.name());
         let watched = watched.default_backoff();
@@ -120,7 +120,7 @@ impl<'a> Follow<'a> {
                         object = parsed(self.kind, found)?;
                         has_changed = true;
                         if self.end.is_awaited() && object.ending() != Outcome::Unfinished {
-                            related = self.cluster.related(&object).await;
+                            related = self.related(&object).await.unwrap_or(related);
                             self.view.show(&Tree::of(&object, &related))?;
                             return Ok(exit_code(object.ending()));
                         }
@@ -142,15 +142,18 @@ impl<'a> Follow<'a> {
                         return Ok(ExitCode::SUCCESS);
                     }
                     if self.end.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
-                        complain(&format!("error: timed out: {} is {}", object.called(), object.state()));
-                        return Ok(ExitCode::from(TIMED_OUT_OR_DELETED));
+                        let ending = object.ending();
+                        if ending == Outcome::Unfinished {
+                            complain(&format!("error: timed out: {} is {}", object.called(), object.state()));
+                        }
+                        return Ok(exit_code(ending));
                     }
                 }
             }
         }
     }
 
-    /// Reads what the tree needs; none if the time is over before.
+    /// Reads what the tree needs; none if the time is up before.
     async fn related(&self, object: &Object) -> Option<Related> {
         let read = self.cluster.related(object);
         match self.end.deadline() {

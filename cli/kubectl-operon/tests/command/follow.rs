@@ -1,8 +1,13 @@
 //! Watching an object, and waiting for its end.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use crate::{JOB, JOBS, WATCH, job, list, refused, server::Server};
+use crate::{
+    JOB, JOBS, WATCH, job, list, refused,
+    server::{LATE, Server},
+};
 
 #[test]
 fn wait_ends_as_the_object_ends() {
@@ -35,6 +40,25 @@ fn wait_ends_with_3_when_time_is_up_and_an_expired_watch_is_started_again() {
     let is_watch = |request: &&String| request.contains("watch=true");
     let watches = requests.iter().filter(is_watch).count();
     assert!((2..20).contains(&watches), "{requests:?}");
+}
+
+#[test]
+fn timeout_also_limits_the_reading_of_jobs_and_pods() {
+    for (name, progress, expected) in [("late-new", "Processing", 3), ("late-end", "Succeeded", 0)]
+    {
+        let mut job = job(progress, "");
+        job["status"]["targetDetails"][0]["extraInfo"] = json!({"NewPod": "a-2"});
+        let answers = vec![
+            (JOB, 200, job.clone()),
+            (JOBS, 200, list(&[job])),
+            ("GET /api/v1/namespaces/shop/pods/a-2", LATE, json!(null)),
+        ];
+        let begin = Instant::now();
+        let server = Server::with(name, answers);
+        let (code, out, err) = server.run(&["get", "opj/web", "--wait", "--timeout", "1s"]);
+        assert_eq!(code, Some(expected), "{name}: {out}{err}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{name}");
+    }
 }
 
 #[test]

@@ -10,8 +10,15 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// An answer to requests that begin so: `GET /apis/…`; what follows a `*` is somewhere in the rest.
+/// An answer to requests that begin so: `GET /apis/…`; what follows a `*` is somewhere in the rest. [`LOST`] and [`LATE`]
+/// are none.
 pub(crate) type Answer = (&'static str, u16, Value);
+
+/// In place of a code: the connection ends without an answer.
+pub(crate) const LOST: u16 = 0;
+
+/// In place of a code: there is no answer while the test runs.
+pub(crate) const LATE: u16 = 1;
 
 /// The server. It ends with the test program.
 pub(crate) struct Server {
@@ -138,6 +145,13 @@ fn answer(stream: TcpStream, answers: &[Answer], seen: &Mutex<Vec<String>>) {
         request.starts_with(begin) && request.contains(inside)
     });
     let (status, body) = found.map_or((404, &missing), |(_, status, body)| (*status, body));
+    match status {
+        LOST => return,
+        LATE => loop {
+            std::thread::park();
+        },
+        _ => {}
+    }
     // Events of a watch are lines.
     let text = match body {
         Value::Array(events) => {
