@@ -110,6 +110,16 @@ impl Failure {
         matches!(self, Self::Refused { code: 404, about, .. } if about.is_empty())
     }
 
+    /// Whether the API server may have done what was requested.
+    pub(crate) fn may_be_done(&self) -> bool {
+        match self {
+            // Of a proxy before the API server, or of the API server while it is still at work.
+            Self::Refused { code, .. } => matches!(code, 502 | 504),
+            Self::NoAnswer(_) | Self::Unreachable(_) | Self::Unreadable(_) => true,
+            Self::Login(_) => false,
+        }
+    }
+
     /// Whether every other request would fail likewise.
     pub(crate) fn is_of_all_requests(&self) -> bool {
         match self {

@@ -187,6 +187,18 @@ async fn create(
         Err(Failure::Refused { code: 409, .. }) => {
             bail!("{called} exists already; choose another --name, or leave it out")
         }
+        // The job has no object to be missing but its namespace.
+        Err(Failure::Refused {
+            code: 404,
+            message,
+            about,
+        }) if !about.is_empty() => {
+            bail!("failed to create {called}: {message}; check -n")
+        }
+        Err(failure) if !is_dry && failure.may_be_done() => bail!(
+            "failed to create {called}: {failure}. It may exist: kubectl get opj -n {}",
+            cluster.namespace
+        ),
         Err(failure) => Err(explained(failure, "create", &called, Kind::OperationJob)),
     }
 }

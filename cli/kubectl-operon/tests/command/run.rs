@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::{JOB, JOBS, job, list, refused, server::Server};
+use crate::{
+    JOB, JOBS, job, list, refused,
+    server::{LOST, Server},
+};
 
 const PLUGINS: &str = "GET /apis/operon.dev/v1alpha1/actionplugins";
 const CREATE: &str = "POST /apis/apps.kusionstack.io/v1alpha1/namespaces/shop/operationjobs";
@@ -147,6 +150,34 @@ fn what_cannot_be_run_ends_with_1_and_creates_nothing() {
             ],
             &["run", "Restart", "web-0", "--name", "web"],
             "choose another --name",
+        ),
+        (
+            "run-namespace",
+            vec![
+                (PLUGINS, 200, plugins()),
+                (
+                    CREATE,
+                    404,
+                    refused(404, "NotFound", "namespaces \"shop\" not found", "shop"),
+                ),
+            ],
+            &["run", "Restart", "web-0"],
+            "namespaces \"shop\" not found; check -n",
+        ),
+        (
+            "run-lost",
+            vec![(PLUGINS, 200, plugins()), (CREATE, LOST, json!(null))],
+            &["run", "Restart", "web-0"],
+            "It may exist: kubectl get opj -n shop",
+        ),
+        (
+            "run-proxy",
+            vec![
+                (PLUGINS, 200, plugins()),
+                (CREATE, 504, refused(504, "Timeout", "no answer yet", "")),
+            ],
+            &["run", "Restart", "web-0"],
+            "It may exist: kubectl get opj -n shop",
         ),
         (
             "run-both",
