@@ -5,7 +5,9 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::ArgGroup;
 use kube::api::{DynamicObject, PostParams};
-use operon_cli_model::{Kind, Object, Request, check_action, operation_job, preview};
+use operon_cli_model::{
+    Kind, Object, Request, changes_nothing, check_action, operation_job, preview,
+};
 
 use crate::{
     act::MANAGER,
@@ -14,7 +16,7 @@ use crate::{
     follow::{Follow, WAITS, Wait},
     listing::actions,
     output::{Format, name},
-    terminal::{print, say},
+    terminal::{complain, print, say},
 };
 
 /// How long a preview is waited for, unless the user says otherwise.
@@ -73,7 +75,7 @@ pub(crate) struct Arguments {
         hide_default_value = true
     )]
     dry_run: DryRun,
-    /// Change nothing: show what the action would do first with each target; waits for 1m, or as --timeout says
+    /// Change nothing: show what the action would do first with each target; waits for 1m, or as --timeout says. Not safe where a controller of KusionStack runs: it operates the pods
     #[arg(long, group = WAITS)]
     preview: bool,
     #[command(flatten)]
@@ -117,6 +119,9 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     let cluster = Cluster::connect(flags).await?;
     check(&cluster, &arguments.action).await?;
     job.metadata.namespace = Some(cluster.namespace.clone());
+    if arguments.preview {
+        keeps_dry_run(&create(&cluster, &job, true).await?)?;
+    }
     let is_dry = arguments.dry_run == DryRun::Server;
     let created = create(&cluster, &job, is_dry).await?;
     if is_dry {
@@ -130,10 +135,18 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     let name = object.name().to_owned();
     let follow = Follow::new(&cluster, Kind::OperationJob, end);
     let code = follow.run(object).await?;
-    if arguments.preview {
-        show_preview(&cluster, &name).await?;
+    if !arguments.preview {
+        return Ok(code);
     }
-    Ok(code)
+    Ok(match show_preview(&cluster, &name).await {
+        Ok(false) if code == ExitCode::SUCCESS => ExitCode::FAILURE,
+        Ok(_) => code,
+        // How the wait ended says more.
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            code
+        }
+    })
 }
 
 /// Says what was created, or prints it for a program.
@@ -203,10 +216,31 @@ async fn create(
     }
 }
 
-async fn show_preview(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
-    let object = cluster.get(Kind::OperationJob, name).await?;
-    if let Object::OperationJob(job) = &object {
-        print(&preview(job))?;
+/// Refuses a preview if the API server drops `spec.dryRun`, so that the job would operate its targets.
+fn keeps_dry_run(job: &DynamicObject) -> anyhow::Result<()> {
+    if job.data["spec"]["dryRun"] == true {
+        return Ok(());
     }
-    Ok(())
+    bail!(
+        "no job was created: the CRD of OperationJobs in the cluster is KusionStack's or an older one without spec.dryRun, so a preview would operate the pods; `kubectl apply --server-side --force-conflicts -f crds/` installs Operon's"
+    )
+}
+
+/// Shows what a preview found out. Whether the status shows that nothing was changed.
+async fn show_preview(cluster: &Cluster, name: &str) -> anyhow::Result<bool> {
+    let job = match cluster.get(Kind::OperationJob, name).await? {
+        Object::OperationJob(job) => job,
+        other => bail!("{} is no OperationJob", other.called()),
+    };
+    print(&preview(&job))?;
+    let is_harmless = changes_nothing(&job);
+    if is_harmless {
+        say("Nothing was changed.")?;
+    } else {
+        complain(&format!(
+            "error: the pods may have been operated: the job does not have the status of a dry run by Operon; `kubectl delete opj {name} -n {}` ends it",
+            cluster.namespace
+        ));
+    }
+    Ok(is_harmless)
 }

@@ -23,7 +23,9 @@ pub use kind::{Kind, UnknownKind};
 pub use object::{Object, Outcome, Unreadable};
 pub use related::{Related, Wanted};
 pub use render::{Screen, changes, draw};
-pub use run::{Request, check_action, operation_job, owner_kinds, preview, selectable};
+pub use run::{
+    Request, changes_nothing, check_action, operation_job, owner_kinds, preview, selectable,
+};
 pub use text::{fitted, printable};
 pub use tree::{Mark, Row, Tree};
 pub use verb::{Effect, Promotion, Refusal, Verb, effect};

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString};
+use k8s_openapi::apimachinery::pkg::{
+    apis::meta::v1::{Condition, ObjectMeta},
+    util::intstr::IntOrString,
+};
 use operon_api::{
     OperationJob,
-    operation_job::{MAX_TARGETS, OperationJobSpec, PodTarget, Progress, TargetSelector},
+    conditions::{READY, STANDING_DOWN, find},
+    operation_job::{
+        DRY_RUN_SAYS, MAX_TARGETS, OperationJobSpec, PodTarget, Progress, TargetSelector,
+    },
 };
 use serde_json::{Map, Value};
 
@@ -150,6 +156,7 @@ pub fn preview(job: &OperationJob) -> String {
     let mut lines = Vec::new();
     for detail in details.iter().take(PREVIEWED) {
         let state = match detail.progress {
+            Progress::Succeeded if detail.dry_run.is_empty() => "succeeded",
             Progress::Succeeded => "would do",
             Progress::Failed => "is refused",
             Progress::Pending | Progress::Processing => "is not checked",
@@ -166,8 +173,22 @@ pub fn preview(job: &OperationJob) -> String {
     if let Some(more) = total.checked_sub(PREVIEWED).filter(|more| *more > 0) {
         lines.push(format!("… and {}", count(more, "more target")));
     }
-    lines.push("Nothing was changed.".to_owned());
-    lines.join("\n") + "\n"
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Whether the status shows that Operon changes nothing for this job. Another controller, or an older version of Operon,
+/// does not know `spec.dryRun` and operates the targets.
+pub fn changes_nothing(job: &OperationJob) -> bool {
+    let Some(status) = &job.status else {
+        return false;
+    };
+    let is_left_to_others =
+        find(&status.conditions, STANDING_DOWN).is_some_and(|found| found.status == "True");
+    // A job without targets says only why it has none.
+    let says_so = |ready: &Condition| {
+        ready.message.contains(DRY_RUN_SAYS) || status.target_details.is_empty()
+    };
+    job.spec.dry_run && !is_left_to_others && find(&status.conditions, READY).is_some_and(says_so)
 }
 
 /// The pods that the words name, or the controller.

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema::{amount, any_object, positive_amount};
 
+/// How the message of each condition of a job with `dryRun` says that nothing is changed, unless the job has no targets.
+pub const DRY_RUN_SAYS: &str = "in a dry run, which changes nothing";
+
 /// The most targets one job may have.
 pub const MAX_TARGETS: usize = 10_000;
 

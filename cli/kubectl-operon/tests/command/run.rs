@@ -23,13 +23,17 @@ fn answers(created: Value) -> Vec<(&'static str, u16, Value)> {
     vec![(PLUGINS, 200, plugins()), (CREATE, 201, created)]
 }
 
-/// The body of the request that creates the job.
+/// The requests that create the job, or would.
+fn creates(server: &Server) -> Vec<String> {
+    let mut requests = server.requests();
+    requests.retain(|request| request.starts_with("POST"));
+    requests
+}
+
+/// The body of the last request that creates the job.
 fn written(server: &Server) -> Value {
-    let requests = server.requests();
-    let create = requests
-        .iter()
-        .find(|request| request.starts_with("POST"))
-        .expect("a job is created");
+    let creates = creates(server);
+    let create = creates.last().expect("a job is created");
     let body = create.lines().last().expect("a body");
     serde_json::from_str(body).expect("JSON")
 }
@@ -209,6 +213,9 @@ fn what_cannot_be_run_ends_with_1_and_creates_nothing() {
 fn run_waits_for_the_end_of_the_job_and_a_preview_shows_what_would_be_done() {
     let mut finished = job("Succeeded", "");
     finished["spec"]["dryRun"] = json!(true);
+    finished["status"]["conditions"] = json!([{"type": "Ready", "status": "True", "reason": "Succeeded",
+        "message": "2 of 2 targets succeeded in a dry run, which changes nothing",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
     finished["status"]["targetDetails"] = json!([
         {"name": "a", "progress": "Succeeded", "dryRun": ["patch pod a"]},
         {"name": "b", "progress": "Succeeded", "dryRun": ["patch pod b"]},
@@ -227,6 +234,12 @@ fn run_waits_for_the_end_of_the_job_and_a_preview_shows_what_would_be_done() {
     let (code, out, err) = server.run(&["run", "Restart", "a", "b", "--preview"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert_eq!(written(&server)["spec"]["dryRun"], true);
+    let creates = creates(&server);
+    let is_dry: Vec<_> = creates
+        .iter()
+        .map(|create| create.contains("dryRun=All"))
+        .collect();
+    assert_eq!(is_dry, [true, false]);
     let expected = "\
 a would do
   patch pod a
@@ -235,4 +248,67 @@ b would do
 Nothing was changed.
 ";
     assert!(out.ends_with(expected), "{out}");
+}
+
+#[test]
+fn a_preview_creates_no_job_where_the_api_server_drops_the_dry_run() {
+    // As with KusionStack's CRD, or an older one.
+    let server = Server::with("preview-dropped", answers(job("Pending", "")));
+    let (code, out, err) = server.run(&["run", "Restart", "a", "--preview"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert!(
+        err.contains("--force-conflicts -f crds/` installs Operon's"),
+        "{err}"
+    );
+    let creates = creates(&server);
+    assert_eq!(creates.len(), 1, "{creates:?}");
+    assert!(creates[0].contains("dryRun=All"), "{creates:?}");
+}
+
+/// A server on which a preview ends with this job; none: it is deleted meanwhile.
+fn previewing(name: &str, end: Option<Value>) -> Server {
+    let mut begin = job("Pending", "");
+    begin["spec"]["dryRun"] = json!(true);
+    begin["status"] = json!(null);
+    let mut answers = answers(begin);
+    match end {
+        Some(end) => {
+            answers.push((JOB, 200, end.clone()));
+            answers.push((JOBS, 200, list(&[end])));
+        }
+        None => {
+            let missing = refused(404, "NotFound", "operationjobs \"web\" not found", "web");
+            answers.push((JOB, 404, missing));
+            answers.push((JOBS, 200, list(&[])));
+        }
+    }
+    Server::with(name, answers)
+}
+
+#[test]
+fn a_preview_says_that_nothing_was_changed_only_if_operon_said_so() {
+    let run = ["run", "Restart", "a", "--preview", "--timeout", "1s"];
+    for (name, progress, expected) in [
+        ("preview-foreign", "Succeeded", 1),
+        ("preview-foreign-failed", "Failed", 2),
+        ("preview-foreign-late", "Processing", 3),
+    ] {
+        let mut end = job(progress, "");
+        end["spec"]["dryRun"] = json!(true);
+        end["status"]["conditions"] = json!([]);
+        let (code, out, err) = previewing(name, Some(end)).run(&run);
+        assert_eq!(code, Some(expected), "{name}: {out}{err}");
+        assert!(!out.contains("Nothing was changed"), "{name}: {out}");
+        let advice = "the pods may have been operated";
+        assert!(err.contains(advice), "{name}: {err}");
+    }
+}
+
+#[test]
+fn a_preview_that_is_deleted_ends_with_3() {
+    let server = previewing("preview-deleted", None);
+    let (code, out, err) = server.run(&["run", "Restart", "a", "--preview"]);
+    assert_eq!(code, Some(3), "{out}{err}");
+    assert!(out.ends_with("OperationJob web was deleted\n"), "{out}");
+    assert!(err.contains("there is no OperationJob"), "{err}");
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::object;
-use crate::{Kind, Object, Request, check_action, operation_job, preview};
+use crate::{Kind, Object, Request, changes_nothing, check_action, operation_job, preview};
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
@@ -261,11 +261,10 @@ a would do
   evict pod a
 b is refused
   Forbidden: no right
-Nothing was changed.
 ";
     assert_eq!(preview(&job), expected);
     let details: Vec<_> = (0..30)
-        .map(|number| json!({"name": format!("p{number}"), "progress": "Succeeded"}))
+        .map(|number| json!({"name": format!("p{number}"), "progress": "Succeeded", "dryRun": ["x"]}))
         .collect();
     let many = json!({"progress": "Succeeded", "totalPodCount": 30, "targetDetails": details});
     let Object::OperationJob(job) = object(Kind::OperationJob, &spec, &many) else {
@@ -273,7 +272,50 @@ Nothing was changed.
     };
     let text = preview(&job);
     assert!(
-        text.ends_with("p19 would do\n… and 10 more targets\nNothing was changed.\n"),
+        text.ends_with("p19 would do\n  x\n… and 10 more targets\n"),
         "{text}"
     );
+}
+
+#[test]
+fn only_a_status_of_operon_shows_that_nothing_was_changed() {
+    let spec =
+        |is_dry: bool| json!({"action": "Restart", "targets": [{"name": "a"}], "dryRun": is_dry});
+    let condition = |type_: &str, status: &str, message: &str| {
+        json!({"type": type_, "status": status, "reason": "x", "message": message,
+            "lastTransitionTime": "2026-01-01T00:09:00Z"})
+    };
+    let dry = "1 of 1 targets succeeded in a dry run, which changes nothing";
+    let target = |lines: &[&str]| json!([{"name": "a", "progress": "Succeeded", "dryRun": lines}]);
+    let status = |conditions: Value, details: Value| json!({"progress": "Succeeded", "conditions": conditions, "targetDetails": details});
+    let (ready, not_ready) = (
+        condition("Ready", "True", dry),
+        condition("Ready", "False", dry),
+    );
+    let none = condition("Ready", "False", "the selector selects no pods");
+    let real = condition("Ready", "True", "1 of 1 targets succeeded");
+    let stands_down = condition("StandingDown", "True", "KusionStack runs");
+    let table = [
+        (true, status(json!([ready]), target(&["x"])), true),
+        // Not finished, or refused.
+        (true, status(json!([not_ready]), target(&[])), true),
+        (true, status(json!([none]), json!([])), true),
+        // An older Operon, KusionStack, and neither.
+        (true, status(json!([real]), target(&[])), false),
+        (true, status(json!([]), target(&[])), false),
+        (true, status(json!([stands_down]), target(&[])), false),
+        (
+            true,
+            status(json!([ready, stands_down]), target(&["x"])),
+            false,
+        ),
+        (true, Value::Null, false),
+        (false, status(json!([ready]), target(&["x"])), false),
+    ];
+    for (is_dry, status, expected) in table {
+        let Object::OperationJob(job) = object(Kind::OperationJob, &spec(is_dry), &status) else {
+            unreachable!("an OperationJob");
+        };
+        assert_eq!(changes_nothing(&job), expected, "{status}");
+    }
 }

@@ -7,7 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::{
     OperationJob,
     conditions::{STALLED, Standing, conditions, find},
-    operation_job::{OnFailure, OperationJobStatus, Progress, TargetDetail, TargetError},
+    operation_job::{
+        DRY_RUN_SAYS, OnFailure, OperationJobStatus, Progress, TargetDetail, TargetError,
+    },
 };
 
 use super::{
@@ -179,7 +181,7 @@ fn describe(
 ) -> (Standing, String, String) {
     let mut summary = counts.sentence();
     if observed.job.spec.dry_run {
-        summary.push_str(" in a dry run, which changes nothing");
+        summary = format!("{summary} {DRY_RUN_SAYS}");
     }
     let progress = counts.progress();
     match progress {
