@@ -27,7 +27,7 @@ enum DryRun {
     /// Create the job
     #[default]
     None,
-    /// Print the job, without a request to the cluster
+    /// Describe the job without a request to the cluster
     Client,
     /// The API server checks the job and does not keep it
     Server,
@@ -65,7 +65,7 @@ pub(crate) struct Arguments {
     /// The name of the job [default: the API server completes one]
     #[arg(long)]
     name: Option<String>,
-    /// Do not create the job: print it (client), or let the API server check it (server)
+    /// Do not create the job: send no request (client), or let the API server check it (server); with -o yaml, print it
     #[arg(
         long,
         value_enum,
