@@ -123,7 +123,8 @@ impl<'a> Reader<'a> {
         if let Some(flag) = self.pending {
             return value(flag, last);
         }
-        if self.is_flag(last) || last == "-" || last == "--" {
+        let is_begun = !self.has_only_words && matches!(last, "-" | "--");
+        if self.is_flag(last) || is_begun {
             return match self.flag_and_value(last) {
                 (Some(flag), Some(begun)) => value(flag, &begun),
                 _ => Wanted::Flag {
@@ -216,6 +217,8 @@ mod tests {
             (&["get", "-nshop", ""], word("get", &[], "")),
             (&["get", "--", ""], word("get", &[], "")),
             (&["get", "--", "-w"], word("get", &[], "-w")),
+            (&["get", "--", "-"], word("get", &[], "-")),
+            (&["get", "--", "--"], word("get", &[], "--")),
             (&["get", "--w"], flag("get")),
             (&["get", "-o", "y"], value("format", "y")),
             (&["get", "-oy"], value("format", "y")),
