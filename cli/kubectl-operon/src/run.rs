@@ -34,7 +34,7 @@ enum DryRun {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new(WAITS).conflicts_with_all(["dry_run", "format"])))]
+#[command(group(ArgGroup::new(WAITS).conflicts_with("format")))]
 pub(crate) struct Arguments {
     /// The action: the spec.action of an ActionPlugin, for example Restart
     action: String,
@@ -108,6 +108,12 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     let job = operation_job(&arguments.request(flags.namespace()))?;
     let job = serde_json::to_value(job).context("failed to write the job")?;
     let mut job: DynamicObject = serde_json::from_value(job).context("failed to write the job")?;
+    let is_real = arguments.dry_run == DryRun::None;
+    if !is_real && (arguments.preview || arguments.wait.end().is_awaited()) {
+        bail!(
+            "a job that is not created cannot be waited for: --dry-run cannot be used with --wait and --preview"
+        );
+    }
     if arguments.dry_run == DryRun::Client {
         return said(&job, arguments.format, "created (dry run)");
     }

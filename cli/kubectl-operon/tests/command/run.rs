@@ -190,6 +190,12 @@ fn what_cannot_be_run_ends_with_1_and_creates_nothing() {
             "cannot be used with",
         ),
         (
+            "run-both-preview",
+            vec![],
+            &["run", "Restart", "web-0", "--preview", "--dry-run=server"],
+            "cannot be used with",
+        ),
+        (
             "run-format",
             vec![],
             &["run", "Restart", "web-0", "--preview", "-o", "json"],
@@ -226,8 +232,13 @@ fn run_waits_for_the_end_of_the_job_and_a_preview_shows_what_would_be_done() {
         answers.push((JOBS, 200, list(&[finished.clone()])));
         answers
     };
-    let (code, out, err) =
-        Server::with("run-wait", answers()).run(&["run", "Restart", "a", "--wait"]);
+    let (code, out, err) = Server::with("run-wait", answers()).run(&[
+        "run",
+        "Restart",
+        "a",
+        "--wait",
+        "--dry-run=none",
+    ]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.contains("2 targets succeeded"), "{out}");
     let server = Server::with("run-preview", answers());
