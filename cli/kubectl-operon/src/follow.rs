@@ -49,7 +49,7 @@ impl Wait {
         }
     }
 
-    /// The same for a command that waits in any case, for so long unless the user says otherwise.
+    /// The same for a command that waits in any case: within this limit, unless the user says otherwise.
     pub(crate) fn end_within(&self, limit: Duration) -> End {
         End::Object(Some(Instant::now() + self.timeout.unwrap_or(limit)))
     }

@@ -106,7 +106,7 @@ pub(crate) fn say(line: &str) -> anyhow::Result<Reader> {
     print(&format!("{}\n", printable(line)))
 }
 
-/// Writes a line to standard error, likewise. A reader that is gone is no reason to end differently.
+/// Writes a line to standard error, likewise. A closed pipe is no reason to end differently.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable(line));
 }

@@ -1,4 +1,4 @@
-//! Text for people: what may be printed, counts with their nouns, times, and the word that somebody meant.
+//! Text for people: what may be printed, counts with their nouns, times, and the word that a user meant.
 
 use k8s_openapi::jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};

@@ -341,7 +341,7 @@ fn a_host_of_another_version_is_shown_as_far_as_it_is_known() {
 }
 
 #[test]
-fn a_reader_that_is_gone_ends_a_watch_without_an_error() {
+fn a_closed_pipe_ends_a_watch_without_an_error() {
     let answers = vec![
         (JOB, 200, job("Processing", "")),
         (JOBS, 200, list(&[job("Failed", "")])),

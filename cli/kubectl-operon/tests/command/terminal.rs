@@ -25,7 +25,7 @@ const WIDE: Terminal = Terminal {
 };
 
 impl Terminal {
-    /// Runs the command, for which somebody types this: its exit code, and everything that it wrote.
+    /// Runs the command, for which a user types this: its exit code, and everything that it wrote.
     fn run(&self, server: &Server, arguments: &[&str], typed: &str) -> (Option<i32>, String) {
         let command = server.command(arguments);
         let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
