@@ -142,7 +142,7 @@ impl CollaSet {
         policy.unwrap_or_default()
     }
 
-    /// How many pods stay at the revision before.
+    /// How many pods stay at the previous revision.
     pub fn partition(&self) -> usize {
         let rolling = self.rolling_update();
         let partition = rolling.and_then(|rolling| rolling.by_partition.as_ref()?.partition);
@@ -353,7 +353,7 @@ pub struct ByLabel {}
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ByPartition {
-    /// How many pods stay at the revision before. 0 unless set.
+    /// How many pods stay at the previous revision. 0 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub partition: Option<i32>,

@@ -332,7 +332,7 @@ fn updating(seen: &Seen, plan: &Plan, pods: &Pods<'_>, status: &CollaSetStatus) 
     match (under_way, old.min(seen.object.partition())) {
         (0, 0) if old == 0 => Verdict::new(true, "Updated", counts),
         (0, kept) if kept == old => {
-            let message = format!("{counts}; the partition keeps {kept} at the revision before");
+            let message = format!("{counts}; the partition keeps {kept} at the previous revision");
             Verdict::new(true, "PartitionReached", message)
         }
         _ => Verdict::new(false, "Updating", counts),

@@ -148,7 +148,7 @@ fn leaving_names(seen: &Seen, pods: &Pods<'_>) -> BTreeSet<String> {
 /// The old revisions of the pods that the partition keeps and that are missing.
 struct Old<'a, 'b> {
     revisions: &'b Revisions<'a>,
-    /// The revision before.
+    /// The previous revision.
     current: Option<&'a ControllerRevision>,
     updated: String,
     missing: usize,
