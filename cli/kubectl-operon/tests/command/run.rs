@@ -156,34 +156,6 @@ fn what_cannot_be_run_ends_with_1_and_creates_nothing() {
             "choose another --name",
         ),
         (
-            "run-namespace",
-            vec![
-                (PLUGINS, 200, plugins()),
-                (
-                    CREATE,
-                    404,
-                    refused(404, "NotFound", "namespaces \"shop\" not found", "shop"),
-                ),
-            ],
-            &["run", "Restart", "web-0"],
-            "namespaces \"shop\" not found; check -n",
-        ),
-        (
-            "run-lost",
-            vec![(PLUGINS, 200, plugins()), (CREATE, LOST, json!(null))],
-            &["run", "Restart", "web-0"],
-            "It may exist: kubectl get opj -n shop",
-        ),
-        (
-            "run-proxy",
-            vec![
-                (PLUGINS, 200, plugins()),
-                (CREATE, 504, refused(504, "Timeout", "no answer yet", "")),
-            ],
-            &["run", "Restart", "web-0"],
-            "It may exist: kubectl get opj -n shop",
-        ),
-        (
             "run-both",
             vec![],
             &["run", "Restart", "web-0", "--wait", "--dry-run=client"],
@@ -212,6 +184,47 @@ fn what_cannot_be_run_ends_with_1_and_creates_nothing() {
         let (code, out, err) = Server::with(name, answers).run(arguments);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{name}: {err}");
         assert!(err.contains(expected), "{name}: {err}");
+    }
+}
+
+#[test]
+fn a_job_that_could_not_be_created_says_whether_it_may_exist() {
+    let table = [
+        (
+            "run-namespace",
+            vec![
+                (PLUGINS, 200, plugins()),
+                (
+                    CREATE,
+                    404,
+                    refused(404, "NotFound", "namespaces \"shop\" not found", "shop"),
+                ),
+            ],
+            &["run", "Restart", "web-0"][..],
+            "namespaces \"shop\" not found; check -n",
+        ),
+        (
+            "run-lost",
+            vec![(PLUGINS, 200, plugins()), (CREATE, LOST, json!(null))],
+            &["run", "Restart", "web-0"],
+            "It may exist: kubectl get opj -n shop",
+        ),
+        (
+            "run-proxy",
+            vec![
+                (PLUGINS, 200, plugins()),
+                (CREATE, 504, refused(504, "Timeout", "no answer yet", "")),
+            ],
+            &["run", "Restart", "web-0"],
+            "It may exist: kubectl get opj -n shop",
+        ),
+    ];
+    for (name, answers, arguments, expected) in table {
+        let (code, out, err) = Server::with(name, answers).run(arguments);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{name}: {err}");
+        assert!(err.contains(expected), "{name}: {err}");
+        let may_exist = name != "run-namespace";
+        assert_eq!(err.contains("may exist"), may_exist, "{name}: {err}");
     }
 }
 
