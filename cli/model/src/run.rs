@@ -173,7 +173,9 @@ pub fn preview(job: &OperationJob) -> String {
     if let Some(more) = total.checked_sub(PREVIEWED).filter(|more| *more > 0) {
         lines.push(format!("… and {}", count(more, "more target")));
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    // The last line has an end too, if there is one.
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 /// Whether the status shows that Operon changes nothing for this job. Another controller, or an older version of Operon,
