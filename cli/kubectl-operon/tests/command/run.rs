@@ -295,16 +295,13 @@ fn previewing(name: &str, end: Option<Value>) -> Server {
     begin["spec"]["dryRun"] = json!(true);
     begin["status"] = json!(null);
     let mut answers = answers(begin);
-    match end {
-        Some(end) => {
-            answers.push((JOB, 200, end.clone()));
-            answers.push((JOBS, 200, list(&[end])));
-        }
-        None => {
-            let missing = refused(404, "NotFound", "operationjobs \"web\" not found", "web");
-            answers.push((JOB, 404, missing));
-            answers.push((JOBS, 200, list(&[])));
-        }
+    if let Some(end) = end {
+        answers.push((JOB, 200, end.clone()));
+        answers.push((JOBS, 200, list(&[end])));
+    } else {
+        let missing = refused(404, "NotFound", "operationjobs \"web\" not found", "web");
+        answers.push((JOB, 404, missing));
+        answers.push((JOBS, 200, list(&[])));
     }
     Server::with(name, answers)
 }
