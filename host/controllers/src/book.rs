@@ -54,7 +54,8 @@ pub enum Turn {
     Settled,
 }
 
-/// A point in time, by which calls had ended. What is read from the caches later has their effects.
+/// A point in time, by which calls had ended. What is read from the caches later has what these calls changed of pods.
+/// The caches of other kinds follow their watches.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment(u64);
 

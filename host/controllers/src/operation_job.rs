@@ -78,8 +78,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The same while calls of an earlier reconcile are still running: such an action is slow.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(200);
 
-/// How long a reconcile waits for the other calls after one has ended: what ended is decided upon soon, and the calls
-/// that take longer continue.
+/// How long a reconcile waits for the next end of a call after one has ended: what ended is decided upon soon, and the
+/// calls that take longer continue.
 const LINGER: Duration = Duration::from_millis(50);
 
 /// Returns the present time.
@@ -334,11 +334,11 @@ impl OperationJobs {
             })
             .collect();
         let (ended, mut ends) = mpsc::unbounded_channel();
-        let over = tokio::time::sleep(if slow == 0 { PATIENCE } else { LITTLE_PATIENCE });
-        let mut over = std::pin::pin!(over);
+        let patience = if slow == 0 { PATIENCE } else { LITTLE_PATIENCE };
+        let last = Instant::now() + patience;
+        let mut over = std::pin::pin!(tokio::time::sleep_until(last));
         let mut under_way = slow;
         let mut begun = HashSet::new();
-        let mut lingers = false;
         loop {
             while under_way < TARGETS_AT_ONCE
                 && pass.changed.load(Ordering::Relaxed) < TARGETS_CHANGED
@@ -356,10 +356,7 @@ impl OperationJobs {
                 biased;
                 Some(()) = ends.recv() => {
                     under_way -= 1;
-                    if !std::mem::replace(&mut lingers, true) {
-                        let end = over.deadline().min(Instant::now() + LINGER);
-                        over.as_mut().reset(end);
-                    }
+                    over.as_mut().reset(last.min(Instant::now() + LINGER));
                 }
                 () = &mut over => break,
             }
