@@ -117,7 +117,7 @@ pub(crate) async fn run(flags: &Flags, object: &Named, what: Do) -> anyhow::Resu
     say(&says)?;
     match written.filter(|_| what.end().is_awaited()) {
         Some(written) => {
-            let object = parsed(kind, written)?;
+            let object = parsed(kind, &written)?;
             Follow::new(&cluster, kind, what.end()).run(object).await
         }
         None => Ok(ExitCode::SUCCESS),

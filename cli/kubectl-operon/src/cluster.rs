@@ -127,7 +127,7 @@ impl Cluster {
 
     /// Reads an object.
     pub(crate) async fn get(&self, kind: Kind, name: &str) -> anyhow::Result<Object> {
-        parsed(kind, self.get_raw(kind, name).await?)
+        parsed(kind, &self.get_raw(kind, name).await?)
     }
 
     /// Reads an object with all its fields, also those that this version does not know.
@@ -153,7 +153,7 @@ impl Cluster {
         };
         let listed = timely(api.list(&ListParams::default())).await?;
         let objects = listed.items.into_iter();
-        let objects = objects.map(|object| Ok((parsed(kind, object.clone())?, object)));
+        let objects = objects.map(|object| Ok((parsed(kind, &object)?, object)));
         Ok(objects.collect())
     }
 
@@ -203,7 +203,7 @@ fn take<K>(read: Result<Vec<K>, Failure>, what: &str, into: &mut Vec<K>, unread:
 }
 
 /// The object as the model has it.
-pub(crate) fn parsed(kind: Kind, object: DynamicObject) -> anyhow::Result<Object> {
+pub(crate) fn parsed(kind: Kind, object: &DynamicObject) -> anyhow::Result<Object> {
     let value = serde_json::to_value(object).context("failed to read the answer")?;
     Ok(Object::parse(kind, value)?)
 }

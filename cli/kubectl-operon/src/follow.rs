@@ -117,7 +117,7 @@ impl<'a> Follow<'a> {
                 seen = watched.next() => match seen {
                     Some(Ok(Some(found))) if found.metadata.uid == uid => {
                         self.is_lost = false;
-                        object = parsed(self.kind, found)?;
+                        object = parsed(self.kind, &found)?;
                         has_changed = true;
                         if self.end.is_awaited() && object.ending() != Outcome::Unfinished {
                             related = self.related(&object).await.unwrap_or(related);

@@ -37,7 +37,7 @@ pub(crate) async fn run(flags: &Flags, arguments: Arguments) -> anyhow::Result<E
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let object = parsed(kind, found)?;
+    let object = parsed(kind, &found)?;
     if arguments.watch || end.is_awaited() {
         return Follow::new(&cluster, kind, end).run(object).await;
     }

@@ -137,7 +137,7 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     if !end.is_awaited() {
         return next(&created, arguments.format);
     }
-    let object = parsed(Kind::OperationJob, created)?;
+    let object = parsed(Kind::OperationJob, &created)?;
     let name = object.name().to_owned();
     let follow = Follow::new(&cluster, Kind::OperationJob, end);
     let code = follow.run(object).await?;

@@ -30,7 +30,7 @@ const PREVIEW_IS_KEPT: i32 = 300;
 /// What the status of a job shows of a dry run: that of so many targets.
 const PREVIEWED: usize = 20;
 
-/// The kinds whose pods `spec.targetSelector.owner` selects, each with the words that kubectl has for it.
+/// The kinds of controllers by which `spec.targetSelector.owner` selects pods, each with the words that kubectl has for it.
 const OWNERS: [(&str, &[&str]); 6] = [
     ("deployment", &["deployment", "deployments", "deploy"]),
     ("replicaset", &["replicaset", "replicasets", "rs"]),
