@@ -89,10 +89,11 @@ impl Book {
     }
 
     /// The targets that may have a turn, in the order of `targets`. If a call ended after `observed`, what was observed
-    /// may lack its effects: such a target has no turn, and the end of its call has woken the job. Stops every call that the plan no
-    /// longer contains: a target is never released while a call that operates it is running. `change` says what has
-    /// changed of what a call about a target depended on. That takes its time, so nothing else waits for it: neither
-    /// who uses the book, nor other tasks.
+    /// may lack its effects: such a target has no turn, and the end of its call has woken the job.
+    ///
+    /// Stops every call that the plan no longer contains: a target is never released while a call that operates it is
+    /// running. `change` says what has changed of what a call about a target depended on. The comparison takes time, so
+    /// neither the users of the book nor other tasks wait for it.
     pub async fn turns(
         &self,
         job: &str,

@@ -26,6 +26,7 @@ mod calls;
 mod loading;
 mod moody;
 mod native;
+mod observed;
 mod process;
 mod promises;
 mod replace;
