@@ -7,7 +7,8 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{CommandFactory as _, Parser as _};
 use kube::config::Kubeconfig;
-use operon_cli_model::{Kind, owner_kinds, selectable};
+use operon_api::owner_kind;
+use operon_cli_model::{Kind, Selectable, selectable};
 
 use crate::{
     Arguments,
@@ -214,13 +215,14 @@ async fn run_word(before: &[String], begun: &str, global: &[String]) -> anyhow::
         return Ok(Found::of(tokio::time::timeout(LIMIT, actions).await??));
     }
     if let Some((word, _)) = begun.split_once('/') {
-        let Some(kind) = selectable(word) else {
-            return Ok(Found::of([]));
+        let prefix = format!("{word}/");
+        return match selectable(word) {
+            None => Ok(Found::of([])),
+            Some(what) => listed(global, Listed::Selectable(what), &prefix).await,
         };
-        return listed(global, Listed::Owner(kind), &format!("{word}/")).await;
     }
-    let mut found = listed(global, Listed::Owner("pod"), "").await?;
-    let owners = owner_kinds().map(|kind| (format!("{kind}/"), String::new()));
+    let mut found = listed(global, Listed::Selectable(Selectable::Pod), "").await?;
+    let owners = owner_kind::ALL.map(|kind| (format!("{}/", kind.word), String::new()));
     found.words.extend(owners);
     Ok(found)
 }

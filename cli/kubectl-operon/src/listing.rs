@@ -6,7 +6,8 @@ use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
 };
-use operon_cli_model::Kind;
+use operon_api::owner_kind::OwnerKind;
+use operon_cli_model::{Kind, Selectable};
 
 use crate::{
     cluster::{Cluster, timely},
@@ -21,8 +22,8 @@ const MOST: u32 = 500;
 pub(crate) enum Listed {
     /// Objects of a kind of ours.
     Ours(Kind),
-    /// Pods, or what has pods, by the word that `run` has for the kind.
-    Owner(&'static str),
+    /// Pods, or controllers of pods.
+    Selectable(Selectable),
     Namespaces,
     Nodes,
 }
@@ -45,9 +46,8 @@ pub(crate) async fn names(cluster: &Cluster, what: Listed) -> Result<Vec<String>
     };
     let api = match what {
         Listed::Ours(kind) => cluster.api(kind),
-        Listed::Owner("collaset") => cluster.api(Kind::CollaSet),
-        Listed::Owner("pod") => namespaced(core("Pod")),
-        Listed::Owner(kind) => namespaced(workload(kind)),
+        Listed::Selectable(Selectable::Pod) => namespaced(core("Pod")),
+        Listed::Selectable(Selectable::Owner(owner)) => namespaced(controllers(owner)),
         Listed::Namespaces => Api::all_with(cluster.client(), &core("Namespace")),
         Listed::Nodes => Api::all_with(cluster.client(), &core("Node")),
     };
@@ -56,14 +56,12 @@ pub(crate) async fn names(cluster: &Cluster, what: Listed) -> Result<Vec<String>
     Ok(names.filter_map(|object| object.metadata.name).collect())
 }
 
-/// A kind of Kubernetes that has pods.
-fn workload(word: &str) -> ApiResource {
-    let (group, kind) = match word {
-        "job" => ("batch", "Job"),
-        "replicaset" => ("apps", "ReplicaSet"),
-        "statefulset" => ("apps", "StatefulSet"),
-        "daemonset" => ("apps", "DaemonSet"),
-        _ => ("apps", "Deployment"),
-    };
-    ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
+fn controllers(owner: OwnerKind) -> ApiResource {
+    let OwnerKind {
+        group,
+        version,
+        kind,
+        ..
+    } = owner;
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }

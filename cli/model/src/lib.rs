@@ -24,7 +24,7 @@ pub use object::{Object, Outcome, Unreadable};
 pub use related::{Related, Wanted};
 pub use render::{Screen, changes, draw};
 pub use run::{
-    Request, changes_nothing, check_action, operation_job, owner_kinds, preview, selectable,
+    Request, Selectable, changes_nothing, check_action, operation_job, preview, selectable,
 };
 pub use text::{fitted, printable};
 pub use tree::{Mark, Row, Tree};

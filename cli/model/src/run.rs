@@ -10,8 +10,10 @@ use operon_api::{
     OperationJob,
     conditions::{READY, STANDING_DOWN, find},
     operation_job::{
-        DRY_RUN_SAYS, MAX_TARGETS, OperationJobSpec, PodTarget, Progress, TargetSelector,
+        DRY_RUN_SAYS, MAX_TARGETS, MOST_PARAMETERS, OperationJobSpec, PodTarget, Progress,
+        TargetSelector,
     },
+    owner_kind::{self, OwnerKind},
 };
 use serde_json::{Map, Value};
 
@@ -21,25 +23,13 @@ use crate::{
     verb::refuse,
 };
 
-/// The most bytes that `spec.parameters` may have as JSON.
-const MOST_PARAMETERS: usize = 8 * 1024;
-
 /// How long a preview is kept after it has finished, in seconds.
 const PREVIEW_IS_KEPT: i32 = 300;
 
 /// What the status of a job shows of a dry run: that of so many targets.
 const PREVIEWED: usize = 20;
 
-/// The kinds of controllers by which `spec.targetSelector.owner` selects pods, each with the words that kubectl has for it.
-const OWNERS: [(&str, &[&str]); 6] = [
-    ("deployment", &["deployment", "deployments", "deploy"]),
-    ("replicaset", &["replicaset", "replicasets", "rs"]),
-    ("statefulset", &["statefulset", "statefulsets", "sts"]),
-    ("daemonset", &["daemonset", "daemonsets", "ds"]),
-    ("job", &["job", "jobs"]),
-    ("collaset", &["collaset", "collasets", "cls"]),
-];
-
+/// The words that kubectl has for pods.
 const PODS: [&str; 3] = ["pod", "pods", "po"];
 
 /// What a user wants to run, as typed.
@@ -71,19 +61,26 @@ pub struct Request {
     pub is_preview: bool,
 }
 
-/// The words for kinds by which `run` selects pods.
-pub fn owner_kinds() -> impl Iterator<Item = &'static str> {
-    OWNERS.into_iter().map(|(kind, _)| kind)
+/// What a word before a `/` selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selectable {
+    /// A pod.
+    Pod,
+    /// The pods of a controller.
+    Owner(OwnerKind),
 }
 
-/// The kind that a word before a `/` means: one of [`owner_kinds`], or `pod`.
-pub fn selectable(word: &str) -> Option<&'static str> {
+/// What a word before a `/` selects, if it is one that kubectl has for a kind with pods.
+pub fn selectable(word: &str) -> Option<Selectable> {
     // `deployment.apps`, as `-o name` of kubectl prints it.
     let lower = word.to_lowercase();
-    let short = lower.split('.').next().unwrap_or_default();
-    let owner = OWNERS.iter().find(|(_, words)| words.contains(&short));
-    let pod = PODS.contains(&short).then_some(PODS[0]);
-    owner.map(|(kind, _)| *kind).or(pod)
+    let word = lower.split('.').next().unwrap_or_default();
+    if PODS.contains(&word) {
+        return Some(Selectable::Pod);
+    }
+    let mut kinds = owner_kind::ALL.into_iter();
+    let kind = kinds.find(|kind| kind.words().any(|known| known == word));
+    kind.map(Selectable::Owner)
 }
 
 /// The job that a user wants.
@@ -193,6 +190,20 @@ pub fn changes_nothing(job: &OperationJob) -> bool {
     job.spec.dry_run && !is_left_to_others && find(&status.conditions, READY).is_some_and(says_so)
 }
 
+/// Refuses a word whose kind has no pods.
+fn not_selectable<T>(word: &str, kind: &str, name: &str) -> Result<T, Refusal> {
+    let of_owners = owner_kind::ALL.iter().flat_map(|kind| kind.words());
+    let words: Vec<_> = of_owners.chain(PODS.map(str::to_owned)).collect();
+    let advice = match nearest(kind, words.iter().map(String::as_str)) {
+        Some(nearest) => format!("did you mean {nearest}/{name}?"),
+        None => format!(
+            "write a pod, or one of {}",
+            owner_kind::ALL.map(|kind| kind.word).join(", ")
+        ),
+    };
+    refuse(format!("{word:?} has no pods to select by; {advice}"))
+}
+
 /// The pods that the words name, or the controller.
 fn targets(words: &[String]) -> Result<(Vec<String>, Option<String>), Refusal> {
     let (mut pods, mut owner) = (Vec::new(), None);
@@ -201,25 +212,17 @@ fn targets(words: &[String]) -> Result<(Vec<String>, Option<String>), Refusal> {
         if !is_name(name) {
             return refuse(format!("{name:?} is no name of an object"));
         }
-        let Some(found) = selectable(kind) else {
-            let words = OWNERS.iter().flat_map(|(_, words)| *words).chain(&PODS);
-            let advice = match nearest(kind, words.copied()) {
-                Some(nearest) => format!("did you mean {nearest}/{name}?"),
-                None => format!(
-                    "write a pod, or one of {}",
-                    owner_kinds().collect::<Vec<_>>().join(", ")
-                ),
-            };
-            return refuse(format!("{word:?} has no pods to select by; {advice}"));
-        };
-        if found == PODS[0] {
-            pods.push(name.to_owned());
-            continue;
-        }
-        if let Some(other) = owner.replace(format!("{found}/{name}")) {
-            return refuse(format!(
-                "a job selects the pods of one controller: run it once for {other} and once for {found}/{name}"
-            ));
+        match selectable(kind) {
+            None => return not_selectable(word, kind, name),
+            Some(Selectable::Pod) => pods.push(name.to_owned()),
+            Some(Selectable::Owner(kind)) => {
+                let found = format!("{}/{name}", kind.word);
+                if let Some(other) = owner.replace(found.clone()) {
+                    return refuse(format!(
+                        "a job selects the pods of one controller: run it once for {other} and once for {found}"
+                    ));
+                }
+            }
         }
     }
     let mut seen = BTreeSet::new();

@@ -17,6 +17,7 @@ pub mod job_flow;
 pub mod job_template;
 pub mod keys;
 pub mod operation_job;
+pub mod owner_kind;
 pub mod pod_decoration;
 pub mod pod_transition_rule;
 pub mod reactive_job;

@@ -21,6 +21,9 @@ pub const DRY_RUN_SAYS: &str = "in a dry run, which changes nothing";
 /// The most targets one job may have.
 pub const MAX_TARGETS: usize = 10_000;
 
+/// The most bytes that `spec.parameters` may have as JSON.
+pub const MOST_PARAMETERS: usize = 8 * 1024;
+
 /// The action, its targets and its limits.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(

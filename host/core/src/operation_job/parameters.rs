@@ -3,15 +3,12 @@
 //! A schema without fields of its own can't have a rule that its content does not change, so the status keeps
 //! the digest of the parameters with which the job was first seen.
 
-use operon_api::OperationJob;
+use operon_api::{OperationJob, operation_job::MOST_PARAMETERS};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Observed;
 use crate::action::{Failure, LoadError};
-
-/// The most bytes of the parameters of a job, as JSON.
-pub const MOST: usize = 8 * 1024;
 
 /// What is known of the parameters of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,10 +58,12 @@ pub fn to_check(job: &OperationJob) -> Result<Option<Value>, Failure> {
     }
     let parameters = Value::Object(job.spec.parameters.clone());
     let size = parameters.to_string().len();
-    if size > MOST {
+    if size > MOST_PARAMETERS {
         return Err(Failure::new(
             "BadParameters",
-            format!("spec.parameters has {size} bytes as JSON; at most {MOST} bytes are allowed"),
+            format!(
+                "spec.parameters has {size} bytes as JSON; at most {MOST_PARAMETERS} bytes are allowed"
+            ),
         ));
     }
     Ok(Some(parameters))

@@ -20,6 +20,7 @@ use operon_api::{
     operation_job::{
         MAX_TARGETS, OperationJobStatus, PodTarget, Progress, TargetDetail, TargetSelector,
     },
+    owner_kind::{DEPLOYMENT, OwnerKind},
 };
 
 use super::{POD_GRACE, conclude::JobEvent, parameters, remaining, size};
@@ -96,7 +97,7 @@ pub fn is_owned(
         return true;
     };
     match (Owner::read(owner), controller(owners)) {
-        (Ok(owner), Some(found)) if owner.kind == "Deployment" => replica_sets.contains(&found.uid),
+        (Ok(owner), Some(found)) if owner.kind == DEPLOYMENT => replica_sets.contains(&found.uid),
         (Ok(owner), Some(found)) => owner.is(found),
         (Err(_), _) | (_, None) => false,
     }
@@ -105,8 +106,7 @@ pub fn is_owned(
 /// Whether an object is controlled by the Deployment of this name.
 pub fn is_of_deployment(owners: &[OwnerReference], name: &str) -> bool {
     let owner = Owner {
-        group: "apps",
-        kind: "Deployment",
+        kind: DEPLOYMENT,
         name,
     };
     controller(owners).is_some_and(|found| owner.is(found))
@@ -285,35 +285,26 @@ fn controller(owners: &[OwnerReference]) -> Option<&OwnerReference> {
 /// A controller of pods, as a selector names it.
 #[derive(Clone, Copy, Debug)]
 struct Owner<'a> {
-    group: &'static str,
-    kind: &'static str,
+    kind: OwnerKind,
     name: &'a str,
 }
 
 impl<'a> Owner<'a> {
     fn read(text: &'a str) -> Result<Self, Failure> {
         let (kind, name) = text.split_once('/').unwrap_or_default();
-        let (group, kind) = match kind {
-            "deployment" => ("apps", "Deployment"),
-            "replicaset" => ("apps", "ReplicaSet"),
-            "statefulset" => ("apps", "StatefulSet"),
-            "daemonset" => ("apps", "DaemonSet"),
-            "job" => ("batch", "Job"),
-            "collaset" => ("apps.kusionstack.io", "CollaSet"),
-            _ => {
-                let message = format!(
-                    "spec.targetSelector.owner must be a deployment, replicaset, statefulset, daemonset, job or \
-                     collaset with its name, such as \"deployment/web\", not {text:?}"
-                );
-                return Err(Failure::new("InvalidSpec", message));
-            }
+        let Some(kind) = OwnerKind::of_word(kind) else {
+            let message = format!(
+                "spec.targetSelector.owner must be a deployment, replicaset, statefulset, daemonset, job or \
+                 collaset with its name, such as \"deployment/web\", not {text:?}"
+            );
+            return Err(Failure::new("InvalidSpec", message));
         };
-        Ok(Self { group, kind, name })
+        Ok(Self { kind, name })
     }
 
     fn is(&self, found: &OwnerReference) -> bool {
         let group = found.api_version.rsplit_once('/').map(|(group, _)| group);
-        group == Some(self.group) && found.kind == self.kind && found.name == self.name
+        group == Some(self.kind.group) && found.kind == self.kind.kind && found.name == self.name
     }
 }
 

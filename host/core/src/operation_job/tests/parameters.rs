@@ -1,13 +1,13 @@
 //! The parameters of a job: checked before a target starts, and never others than the first.
 
-use operon_api::operation_job::Progress;
+use operon_api::operation_job::{MOST_PARAMETERS, Progress};
 use serde_json::{Value, json};
 
 use super::world::{World, pending, processing};
 use crate::{
     action::{Failure, LoadError},
     operation_job::{
-        parameters::{MOST, Parameters, to_check},
+        parameters::{Parameters, to_check},
         plan::{Cause, TargetStep},
     },
 };
@@ -72,7 +72,7 @@ fn parameters_are_checked_until_a_target_has_started() {
 #[test]
 fn parameters_of_a_job_that_has_finished_or_is_being_deleted_are_not_checked() {
     let mut world = World::new(&["a"]);
-    with(&mut world, &json!({"text": "x".repeat(MOST)}));
+    with(&mut world, &json!({"text": "x".repeat(MOST_PARAMETERS)}));
     let failure = to_check(&world.job).expect_err("too many");
     world.parameters = Parameters::Refused(failure);
     world.pass(&[]);
@@ -87,14 +87,17 @@ fn parameters_of_a_job_that_has_finished_or_is_being_deleted_are_not_checked() {
 #[test]
 fn more_bytes_than_allowed_are_refused_without_asking_the_action() {
     let mut world = World::new(&["a"]);
-    with(&mut world, &json!({"text": "x".repeat(MOST)}));
+    with(&mut world, &json!({"text": "x".repeat(MOST_PARAMETERS)}));
     let refused = to_check(&world.job).expect_err("too many");
     assert_eq!(refused.reason, "BadParameters");
     assert!(
         refused.message.contains("at most 8192 bytes"),
         "{refused:?}"
     );
-    with(&mut world, &json!({"text": "x".repeat(MOST - 11)}));
+    with(
+        &mut world,
+        &json!({"text": "x".repeat(MOST_PARAMETERS - 11)}),
+    );
     assert!(to_check(&world.job).is_ok());
 }
 
