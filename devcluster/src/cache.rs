@@ -50,7 +50,7 @@ pub(crate) fn write_private(file: &Path, content: impl AsRef<[u8]>) -> Result<()
 }
 
 /// Removes a file or a whole folder; that there is none is fine.
-pub(crate) fn remove(path: &Path) -> Result<()> {
+pub fn remove(path: &Path) -> Result<()> {
     let result = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),

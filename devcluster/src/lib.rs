@@ -24,7 +24,7 @@ mod tools;
 
 use serde::{Deserialize, Serialize};
 
-pub use cache::{Lock, cache_dir};
+pub use cache::{Lock, cache_dir, remove};
 pub use cluster::{Cluster, Ended, Options};
 pub use forward::forward;
 pub use image::{ImageConfig, image_from_rootfs};

@@ -65,6 +65,11 @@ pub(crate) fn build_program(progress: &Progress, release: bool) -> Result<PathBu
     Ok(tools::target_dir().join(profile).join("operon"))
 }
 
+/// Builds `kubectl operon`, which is built with the host, and returns the program.
+pub(crate) fn build_cli(progress: &Progress) -> Result<PathBuf> {
+    Ok(build_program(progress, false)?.with_file_name("kubectl-operon"))
+}
+
 /// Installs the host and waits until it serves.
 pub(crate) fn install(cluster: &mut Cluster, built: &Built, progress: &Progress) -> Result<Host> {
     if cluster.record().is_none() {

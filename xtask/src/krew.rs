@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use operon_devcluster::{Progress, Tool, output_of};
+use operon_devcluster::{Progress, Tool, output_of, remove};
 use serde_yaml_ng::Value;
 
 use crate::{host, man, tools};
+
+/// The version as krew writes it.
+const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 
 /// What is beside the program in an archive. krew asks for a licence.
 const BESIDE: [&str; 2] = ["LICENSE", "cli/kubectl-operon/kubectl_complete-operon"];
 
 /// Makes archive and manifest in `target/krew`, and lets krew check and install them.
 pub(crate) fn check(progress: &Progress) -> Result<()> {
-    let program = host::build_program(progress, false)?.with_file_name("kubectl-operon");
+    let program = host::build_cli(progress)?;
     let folder = tools::target_dir().join("krew");
     remove(&folder)?;
     fs::create_dir_all(&folder)
@@ -27,8 +30,7 @@ pub(crate) fn check(progress: &Progress) -> Result<()> {
     let template = tools::workspace_dir().join("cli/kubectl-operon/krew.yaml");
     let template = fs::read_to_string(&template)
         .with_context(|| format!("failed to read {}", template.display()))?;
-    let version = format!("v{}", env!("CARGO_PKG_VERSION"));
-    let text = manifest_of(&template, &version, &|name| {
+    let text = manifest_of(&template, VERSION, &|name| {
         let file = folder.join(name);
         file.is_file().then(|| sha256(&file)).transpose()
     })?;
@@ -138,7 +140,7 @@ fn install(manifest: &Path, archive: &Path, root: &Path, progress: &Progress) ->
         bail!("kubectl operon --version prints {printed:?} and not {expected:?}");
     }
     let store = root.join("store/operon");
-    let version = store.join(format!("v{}", env!("CARGO_PKG_VERSION")));
+    let version = store.join(VERSION);
     for file in ["LICENSE", "kubectl_complete-operon", "man/kubectl-operon.1"] {
         if !version.join(file).is_file() {
             bail!("{} is not installed", version.join(file).display());
@@ -146,15 +148,6 @@ fn install(manifest: &Path, archive: &Path, root: &Path, progress: &Progress) ->
     }
     progress.say("krew accepts the manifest and installs the archive");
     Ok(())
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("failed to remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

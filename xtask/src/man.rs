@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 /// Writes the pages.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let progress = Progress::stderr();
-    let program = host::build_program(&progress, false)?.with_file_name("kubectl-operon");
+    let program = host::build_cli(&progress)?;
     let folder = match &arguments.directory {
         Some(folder) => folder.clone(),
         None => tools::target_dir().join("man"),
