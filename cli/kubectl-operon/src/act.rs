@@ -7,11 +7,12 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use operon_cli_model::{Effect, Object, Promotion, Verb, effect, printable};
 
 use crate::{
     cluster::{Cluster, Flags, parsed, timely},
+    create::create,
     failure::explained,
     follow::{End, Follow, Wait},
     name::Named,
@@ -146,21 +147,10 @@ async fn perform(
         Effect::Create { object, says } => {
             let object: DynamicObject =
                 serde_json::from_value(object).context("failed to read the new object")?;
-            let params = PostParams {
-                field_manager: Some(MANAGER.to_owned()),
-                ..PostParams::default()
-            };
-            let new = object.metadata.name.clone().unwrap_or_default();
-            match timely(api.create(&params, &object)).await {
-                Ok(created) => Ok((says, Some(created))),
-                Err(crate::failure::Failure::Refused { code: 409, .. }) => {
-                    bail!(
-                        "{new} exists already; see `kubectl operon get {}/{new}`",
-                        kind.word()
-                    )
-                }
-                Err(failure) => Err(explained(failure, "create", &new, kind)),
-            }
+            let new = object.metadata.name.as_deref().unwrap_or_default();
+            let advice = format!("see `kubectl operon get {}/{new}`", kind.word());
+            let created = create(cluster, kind, &object, false, &advice).await?;
+            Ok((says, Some(created)))
         }
         Effect::Delete { says } => {
             let preconditions = Preconditions {

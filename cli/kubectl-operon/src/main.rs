@@ -4,6 +4,7 @@
 mod act;
 mod cluster;
 mod complete;
+mod create;
 mod failure;
 mod follow;
 mod get;

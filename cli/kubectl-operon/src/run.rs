@@ -4,14 +4,14 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::ArgGroup;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::DynamicObject;
 use operon_cli_model::{
     Kind, Object, Request, changes_nothing, check_action, operation_job, preview,
 };
 
 use crate::{
-    act::MANAGER,
-    cluster::{Cluster, Flags, parsed, timely},
+    cluster::{Cluster, Flags, parsed},
+    create::create,
     failure::{Failure, explained},
     follow::{Follow, WAITS, Wait},
     listing::actions,
@@ -125,11 +125,13 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     let cluster = Cluster::connect(flags).await?;
     check(&cluster, &arguments.action).await?;
     job.metadata.namespace = Some(cluster.namespace.clone());
+    let advice = "choose another --name, or leave it out";
+    let created = async |is_dry| create(&cluster, Kind::OperationJob, &job, is_dry, advice).await;
     if arguments.preview {
-        keeps_dry_run(&create(&cluster, &job, true).await?)?;
+        keeps_dry_run(&created(true).await?)?;
     }
     let is_dry = arguments.dry_run == DryRun::Server;
-    let created = create(&cluster, &job, is_dry).await?;
+    let created = created(is_dry).await?;
     if is_dry {
         return said(&created, arguments.format, "created (server dry run)");
     }
@@ -187,38 +189,6 @@ async fn check(cluster: &Cluster, action: &str) -> anyhow::Result<()> {
             "ActionPlugins",
             Kind::OperationJob,
         )),
-    }
-}
-
-async fn create(
-    cluster: &Cluster,
-    job: &DynamicObject,
-    is_dry: bool,
-) -> anyhow::Result<DynamicObject> {
-    let params = PostParams {
-        field_manager: Some(MANAGER.to_owned()),
-        dry_run: is_dry,
-    };
-    let called = name(Kind::OperationJob, job);
-    let created = timely(cluster.api(Kind::OperationJob).create(&params, job)).await;
-    match created {
-        Ok(created) => Ok(created),
-        Err(Failure::Refused { code: 409, .. }) => {
-            bail!("{called} exists already; choose another --name, or leave it out")
-        }
-        // The job has no object to be missing but its namespace.
-        Err(Failure::Refused {
-            code: 404,
-            message,
-            about,
-        }) if !about.is_empty() => {
-            bail!("failed to create {called}: {message}; check -n")
-        }
-        Err(failure) if !is_dry && failure.may_be_done() => bail!(
-            "failed to create {called}: {failure}. It may exist: kubectl get opj -n {}",
-            cluster.namespace
-        ),
-        Err(failure) => Err(explained(failure, "create", &called, Kind::OperationJob)),
     }
 }
 

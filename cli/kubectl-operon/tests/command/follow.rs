@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     JOB, JOBS, WATCH, job, list, refused,
-    server::{LATE, Server},
+    server::{LATE, LOST, Server},
 };
 
 #[test]
@@ -159,6 +159,41 @@ fn a_retry_that_is_waited_for_ends_as_the_job_that_it_created() {
         "{out}"
     );
     assert!(out.contains("OperationJob shop/web-retry"), "{out}");
+}
+
+#[test]
+fn a_retry_that_had_no_answer_or_found_another_job_says_where_to_look() {
+    let mut failed = job("Failed", "");
+    failed["status"]["targetDetails"][0]["progress"] = json!("Failed");
+    let exists = refused(409, "AlreadyExists", "exists", "web-retry");
+    let table = [
+        (
+            "lost",
+            LOST,
+            json!(null),
+            "It may exist: kubectl get opj -n shop",
+        ),
+        (
+            "exists",
+            409,
+            exists,
+            "exists already; see `kubectl operon get opj/web-retry`",
+        ),
+    ];
+    for (name, code, answer, expected) in table {
+        let answers = vec![
+            (JOB, 200, failed.clone()),
+            (
+                "POST /apis/apps.kusionstack.io/v1alpha1/namespaces/shop/operationjobs",
+                code,
+                answer,
+            ),
+        ];
+        let server = Server::with(&format!("retry-{name}"), answers);
+        let (code, out, err) = server.run(&["retry", "opj/web"]);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{name}: {err}");
+        assert!(err.contains(expected), "{name}: {err}");
+    }
 }
 
 #[test]
