@@ -89,10 +89,14 @@ pub(super) fn step_of_started(
     if let Some(waits) = disabled(observed) {
         return (TargetStep::Await(waits), None);
     }
+    // The pod is read only where it matters.
+    if removes {
+        return (TargetStep::Operate, None);
+    }
     let service = Service::of(observed.job, observed.lifecycle);
     let pod = observed.own_pod(detail);
     let has_begun = pod.as_deref().is_some_and(|pod| service.has_begun(pod));
-    if removes || !(is_wanted || has_begun) {
+    if !(is_wanted || has_begun) {
         return (TargetStep::Operate, None);
     }
     let Some(pod) = pod else {

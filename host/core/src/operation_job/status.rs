@@ -131,12 +131,17 @@ pub(super) fn next(
     releases: Releases,
 ) -> OperationJobStatus {
     let job = observed.job;
-    let previous = job.status.clone().unwrap_or_default();
+    let none = OperationJobStatus::default();
+    let previous = job.status.as_ref().unwrap_or(&none);
     let now = Time(observed.now);
     let progress = counts.progress();
     let finished = progress.is_finished().then(|| now.clone());
     // The Go operator's oldest version wrote only `endTimestamp`.
-    let end_time = previous.end_time.or(previous.end_timestamp).or(finished);
+    let ended = previous
+        .end_time
+        .as_ref()
+        .or(previous.end_timestamp.as_ref());
+    let end_time = ended.cloned().or(finished);
     let (standing, reason, message) = describe(observed, counts, &details, waits);
     let conditions = conditions(
         &previous.conditions,
@@ -151,16 +156,17 @@ pub(super) fn next(
         progress: Some(progress),
         canceled_time: previous
             .canceled_time
+            .clone()
             .or_else(|| is_canceled_now(job, counts).then(|| now.clone())),
         parameters_digest: match previous.start_time {
-            Some(_) => previous.parameters_digest,
+            Some(_) => previous.parameters_digest.clone(),
             None => parameters::digest(job),
         },
-        start_time: previous.start_time.or(Some(now)),
+        start_time: previous.start_time.clone().or(Some(now)),
         end_timestamp: end_time.clone(),
         end_time,
-        selector: previous.selector,
-        targets: previous.targets,
+        selector: previous.selector.clone(),
+        targets: previous.targets.clone(),
         total_pod_count: some_count(counts.total),
         succeeded_pod_count: some_count(counts.succeeded),
         failed_pod_count: some_count(counts.failed),
