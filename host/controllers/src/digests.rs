@@ -18,7 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::store::Entry;
 
 /// How many digests one generation has. There are two: what was not used for a whole generation is forgotten.
-const GENERATION: usize = 16_384;
+const GENERATION: usize = 32_768;
 
 /// The digests of versions of objects.
 #[derive(Default)]
@@ -38,12 +38,7 @@ enum Form {
 }
 
 impl Digests {
-    /// A digest of a pod as a typed record holds it.
-    pub(crate) fn typed(&self, pod: &Pod) -> u64 {
-        self.known_or(key_of(Form::Typed, pod), || typed(pod))
-    }
-
-    /// The same of a pod in a cache, which is unpacked only if its digest is not known.
+    /// A digest of a pod in a cache as a typed record holds it. The pod is unpacked only if its digest is not known.
     pub(crate) fn typed_entry(&self, pod: &Entry<Pod>) -> u64 {
         self.known_or(key_of_entry(Form::Typed, pod), || typed(&pod.peek()))
     }
@@ -156,6 +151,8 @@ impl io::Write for Hashing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kube::runtime::watcher::Event;
     use serde_json::{Value, json};
 
@@ -175,6 +172,12 @@ mod tests {
         });
         edit(&mut pod);
         serde_json::from_value(pod).expect("a pod")
+    }
+
+    fn entry(pod: &Pod) -> Arc<Entry<Pod>> {
+        let mut writer = Writer::<Pod>::default();
+        writer.apply_watcher_event(&Event::Apply(pod.clone()));
+        writer.as_reader().entry(None, "a").expect("the pod")
     }
 
     #[test]
@@ -211,10 +214,11 @@ mod tests {
         for (what, edit, typed, whole) in table {
             let digests = Digests::default();
             let (before, after) = (pod("1", |_| {}), pod("2", edit));
+            let (old, new) = (entry(&before), entry(&after));
             // The second time the digests are known.
             for _ in 0..2 {
                 assert_eq!(
-                    digests.typed(&before) != digests.typed(&after),
+                    digests.typed_entry(&old) != digests.typed_entry(&new),
                     typed,
                     "{what}"
                 );
@@ -234,9 +238,7 @@ mod tests {
             let pod = pod(version, |pod| {
                 pod["metadata"]["labels"]["app"] = json!(version);
             });
-            let mut writer = Writer::<Pod>::default();
-            writer.apply_watcher_event(&Event::Apply(pod.clone()));
-            let entry = writer.as_reader().entry(None, "a").expect("the pod");
+            let entry = entry(&pod);
             let known = |form| {
                 let key = key_of_entry(form, &entry)?;
                 digests.0.lock().expect("no panic").get(key)
@@ -245,11 +247,7 @@ mod tests {
             assert_eq!(both, (None, None), "{version}");
             // The second time the digests are known.
             for _ in 0..2 {
-                assert_eq!(
-                    digests.typed_entry(&entry),
-                    digests.typed(&pod),
-                    "{version}"
-                );
+                assert_eq!(digests.typed_entry(&entry), typed(&pod), "{version}");
                 assert_eq!(
                     digests.whole_entry(&entry),
                     digests.whole(&pod),

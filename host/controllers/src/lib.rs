@@ -53,4 +53,5 @@ pub mod status;
 pub mod store;
 mod target_index;
 pub mod triggers;
+pub mod unready_nodes;
 pub mod view;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::core::v1::{Node, ObjectReference as EventSubject, Pod},
+    api::core::v1::{ObjectReference as EventSubject, Pod},
     jiff::Timestamp,
 };
 use kube::{Api, Client, Resource, ResourceExt, api::DeleteParams, runtime::reflector::ObjectRef};
@@ -23,7 +23,6 @@ use operon_api::{
 };
 use operon_core::{
     action::{Failure, Severity},
-    node::not_ready,
     operation_job::{
         ActionState, Observed, TargetPods,
         conclude::{Answer, Answers, Conclusion, JobEvent, conclude},
@@ -55,6 +54,7 @@ use crate::{
     status::{StatusWriter, Written, whole_seconds},
     store::{Cache, Entry},
     triggers::Triggers,
+    unready_nodes::UnreadyNodes,
 };
 
 /// How many calls of one job are under way at the same time.
@@ -101,8 +101,8 @@ pub struct OperationJobs {
     pub starts: Starts,
     /// Takes pods out of service.
     pub pod_writer: PodWriter,
-    /// All nodes.
-    pub nodes: Cache<Node>,
+    /// The nodes that are not Ready.
+    pub unready_nodes: Arc<UnreadyNodes>,
     /// The actions.
     pub catalogue: Arc<Catalogue>,
     /// Remembers calls.
@@ -139,7 +139,7 @@ impl Reconciler for OperationJobs {
             .as_deref()
             .and_then(|loaded| loaded.restraint.suspended(&loaded.plugin));
         let pods = self.target_pods(&job);
-        let unready_nodes = self.unready_nodes(&job, &pods);
+        let unready_nodes = self.unready_nodes.all();
         let now = whole_seconds((self.clock)());
         let blocked = job.metadata.deletion_timestamp.is_some() && action.has_failed();
         let uid = job.uid().unwrap_or_default();
@@ -173,7 +173,7 @@ impl Reconciler for OperationJobs {
         let written = writer
             .write_all(&observed, &run, &self.effects, owner)
             .await; // (client)
-        let mut acted = self.act(&observed, &run, loaded, since).await; // (client, as the plugin)
+        let mut acted = self.act(&observed, &pods, &run, loaded, since).await; // (client, as the plugin)
         acted.answers.given.extend(written);
         let conclusion = conclude(&observed, &run, &acted.answers); // (no client)
         let next = self
@@ -218,27 +218,6 @@ impl OperationJobs {
         PodEntries(entries.collect())
     }
 
-    /// The nodes that are not Ready, of the pods of targets that are under way or wait for something.
-    fn unready_nodes(&self, job: &OperationJob, pods: &PodEntries) -> HashMap<String, String> {
-        let details = job.status.iter().flat_map(|status| &status.target_details);
-        let waits = |detail: &&TargetDetail| match detail.progress {
-            Progress::Processing => true,
-            Progress::Pending => detail.error.is_some(),
-            Progress::Failed | Progress::Succeeded => false,
-        };
-        let pods = details
-            .filter(waits)
-            .filter_map(|detail| pods.get(&detail.name));
-        let names: HashSet<String> = pods
-            .filter_map(|pod| pod.spec.as_ref()?.node_name.clone())
-            .collect();
-        let nodes = names.into_iter().filter_map(|name| {
-            let node = self.nodes.store.get(&ObjectRef::new(&name))?;
-            Some((name, not_ready(&node)?))
-        });
-        nodes.collect()
-    }
-
     async fn expire(&self, api: &Api<OperationJob>, job: &OperationJob) -> Result<Next, Error> {
         let ttl = job.spec.ttl_seconds_after_finished.unwrap_or_default();
         apply::delete(api, job, false, DeleteParams::background()).await?;
@@ -280,6 +259,7 @@ impl OperationJobs {
     async fn act(
         &self,
         observed: &Observed<'_>,
+        pods: &PodEntries,
         run: &TargetPlans,
         loaded: Option<Arc<Loaded>>,
         since: Moment,
@@ -287,7 +267,7 @@ impl OperationJobs {
         let uid = observed.job.uid().unwrap_or_default();
         let pass = loaded
             .filter(|_| matches!(observed.action, ActionState::Loaded))
-            .map(|loaded| Pass::new(observed, loaded, &self.existing));
+            .map(|loaded| Pass::new(observed, pods, loaded, &self.existing));
         let all: Vec<_> = run.targets.iter().collect();
         let mut turns = self.turns(pass.as_ref(), &uid, &all, since).await;
         let since = Instant::now();
@@ -514,6 +494,15 @@ impl OperationJobs {
 
 /// The pods of targets as they are in the cache, by name: unpacked only when they are read.
 struct PodEntries(HashMap<Arc<str>, Arc<Entry<Pod>>>);
+
+impl PodEntries {
+    /// The pod with which a target started, if it exists.
+    fn own(&self, detail: &TargetDetail) -> Option<&Arc<Entry<Pod>>> {
+        let uid = detail.pod_uid.as_deref()?;
+        let entry = self.0.get(detail.name.as_str());
+        entry.filter(|entry| entry.uid() == Some(uid))
+    }
+}
 
 impl TargetPods for PodEntries {
     fn uid(&self, name: &str) -> Option<String> {

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use operon_core::action::{ClusterView, FoundPods, JobState, ObjectReference, PodLimit, ReadError};
 use serde_json::Value;
 
-use crate::{digests::digest, view::View};
+use crate::{digests::digest, store::Entry, view::View};
 
 /// How many questions a call may ask for them to be remembered. A call that asks more is repeated whenever it may be.
 const MOST: usize = 16;
@@ -73,7 +73,7 @@ pub(crate) struct Seen {
     /// The reason of its last failure.
     pub(crate) last_failure: Option<String>,
     /// Its pod, of which the digest has only what the typed record has.
-    pub(crate) pod: Option<Arc<Pod>>,
+    pub(crate) pod: Option<Arc<Entry<Pod>>>,
 }
 
 /// What a call depended on.
@@ -125,7 +125,8 @@ impl Reads {
 
     /// What has changed, according to a newer view.
     pub(crate) fn change(&self, now: &Seen, view: &View) -> Change {
-        let own = self.own.map(|_| own_digest(now.pod.as_deref(), view));
+        let whole = |pod: &Arc<Entry<Pod>>| view.digests().whole_entry(pod);
+        let own = self.own.map(|_| digest(now.pod.as_ref().map(whole)));
         if self.target != now.target
             || !self.last_failures.contains(&now.last_failure)
             || self.own != own
@@ -160,10 +161,6 @@ impl Reads {
     pub(crate) fn questions(&self) -> impl Iterator<Item = u64> {
         self.answers.keys().map(digest)
     }
-}
-
-fn own_digest(pod: Option<&Pod>, view: &View) -> u64 {
-    digest(pod.map(|pod| view.digests().whole(pod)))
 }
 
 /// A view that remembers what is read of it.
@@ -226,7 +223,8 @@ impl Recorder {
 
     /// The target's own pod is read, though this view does not have it.
     pub(crate) fn note_own(&self, pod: Option<&Pod>) {
-        self.known().own = Some(own_digest(pod, &self.view));
+        let whole = |pod: &Pod| self.view.digests().whole(pod);
+        self.known().own = Some(digest(pod.map(whole)));
     }
 
     /// The target waits until there is room below this limit.

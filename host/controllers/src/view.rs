@@ -51,8 +51,9 @@ pub struct DeclaredKind {
 /// whole reconcile.
 const KEPT: usize = 64;
 
-/// How many digests of answers a view keeps.
-const DIGESTS: usize = 4_096;
+/// How many digests of answers a view keeps: two numbers each. The calls about 10,000 targets may have read more, most
+/// of them what only one target reads, which is computed once in any case.
+const DIGESTS: usize = 1 << 17;
 
 /// A pod as it was at the first read.
 type PodEntry = Arc<Entry<Pod>>;
@@ -83,8 +84,8 @@ pub struct View {
     by_label: Mutex<HashMap<String, ByValue>>,
     /// Of pods that were found, what an action sees: once, however many selectors find them.
     views: Mutex<HashMap<Arc<str>, Arc<PodView>>>,
-    /// The digests of answers: targets that share an object read the same.
-    digests: Mutex<HashMap<Read, u64>>,
+    /// The digests of answers, by those of their questions: targets that share an object read the same.
+    digests: Mutex<HashMap<u64, u64>>,
 }
 
 impl View {
@@ -106,17 +107,17 @@ impl View {
 
     /// A digest of the answer to a question, by value.
     pub(crate) fn digest(&self, read: &Read) -> u64 {
-        let known = |digests: &HashMap<Read, u64>| digests.get(read).copied();
+        let question = digest(read);
         let lock = || self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(digest) = known(&lock()) {
-            return digest;
-        }
-        let digest = self.computed_digest(read);
-        let mut digests = lock();
-        if digests.len() < DIGESTS {
-            digests.insert(read.clone(), digest);
-        }
-        digest
+        let known = lock().get(&question).copied();
+        known.unwrap_or_else(|| {
+            let answer = self.computed_digest(read);
+            let mut digests = lock();
+            if digests.len() < DIGESTS {
+                digests.insert(question, answer);
+            }
+            answer
+        })
     }
 
     /// How many pods more may match the selector of a limit; none if the action may not read pods.

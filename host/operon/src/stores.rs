@@ -28,6 +28,7 @@ use operon_controllers::{
     reactive_job::ReactiveJobTriggers,
     store::{Cache, Cached, Store},
     triggers::Triggers,
+    unready_nodes::UnreadyNodes,
 };
 use operon_core::namespaces::Namespaces;
 use serde::Serialize;
@@ -43,6 +44,7 @@ pub(crate) struct Listeners {
     pub(crate) reactive_job_triggers: Arc<ReactiveJobTriggers>,
     pub(crate) owner_triggers: Arc<OwnerTriggers>,
     pub(crate) pods_of_jobs: Arc<PodsOfJobs>,
+    pub(crate) unready_nodes: Arc<UnreadyNodes>,
     /// Of controllers that run only if they are enabled.
     pub(crate) colla_set_triggers: Option<Arc<CollaSetTriggers>>,
     /// As above.
@@ -375,8 +377,10 @@ fn nodes(
     daemon_jobs: Option<&Cache<DaemonJob>>,
 ) -> Cache<Node> {
     let owner_triggers = Arc::clone(&listeners.owner_triggers);
+    let unready_nodes = Arc::clone(&listeners.unready_nodes);
     let objects = daemon_jobs.map(|objects| objects.store.clone());
     let on_node = move |node: &Node, nodes: &_| {
+        unready_nodes.changed(node, nodes);
         if let Some(objects) = &objects {
             owner_triggers.node_changed(node, nodes, objects);
         }
@@ -464,6 +468,7 @@ fn plugins(watched: &Watched<'_>, listeners: &Listeners) -> Cache<ActionPlugin> 
         reactive_job_triggers: _,
         owner_triggers: _,
         pods_of_jobs: _,
+        unready_nodes: _,
         colla_set_triggers: _,
         lifecycle_triggers: _,
         rule_triggers: _,

@@ -252,6 +252,7 @@ impl Queues {
                 jobs.daemon_jobs.sender.clone(),
             )),
             pods_of_jobs: Arc::default(),
+            unready_nodes: Arc::default(),
             colla_set_triggers: colla_sets.map(|queue| Arc::new(CollaSetTriggers::new(queue))),
             lifecycle_triggers: lifecycles.map(|queue| Arc::new(LifecycleTriggers::new(queue))),
             rule_triggers: rules
@@ -371,7 +372,7 @@ async fn run_on(
         existing: listeners.existing_jobs,
         pods: stores.pods.clone(),
         pod_writer,
-        nodes: stores.nodes.clone(),
+        unready_nodes: listeners.unready_nodes,
         catalogue: listeners.catalogue,
         book,
         triggers: listeners.triggers,

@@ -9,7 +9,7 @@ use operon_core::{
     operation_job::{Observed, lifecycle::Service, plan::TargetPlan, turns::CallCause},
 };
 
-use super::OperationJobs;
+use super::{OperationJobs, PodEntries};
 use crate::{
     book::Ticket,
     call::Call,
@@ -23,6 +23,7 @@ use crate::{
 /// What all calls of one reconcile share.
 pub(super) struct Pass<'p> {
     pub(super) observed: &'p Observed<'p>,
+    pods: &'p PodEntries,
     loaded: Arc<Loaded>,
     pub(super) job: Arc<JobView>,
     pub(super) view: Arc<View>,
@@ -33,6 +34,7 @@ impl<'p> Pass<'p> {
     /// The pass of this reconcile.
     pub(super) fn new(
         observed: &'p Observed<'p>,
+        pods: &'p PodEntries,
         loaded: Arc<Loaded>,
         existing: &Arc<ExistingJobs>,
     ) -> Self {
@@ -41,6 +43,7 @@ impl<'p> Pass<'p> {
         let view = Arc::new(View::new(&job.namespace, declared, existing));
         Self {
             observed,
+            pods,
             loaded,
             job,
             view,
@@ -89,12 +92,13 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// The target as the action sees it, with the version of the action in its digest.
+    /// The target as the action sees it, with the version of the action in its digest. Its pod is not unpacked if the
+    /// digest of the pod is known.
     pub(super) fn seen(&self, plan: &TargetPlan) -> Seen {
         let detail = &plan.detail;
-        let pod = self.observed.own_pod(detail);
+        let pod = self.pods.own(detail);
         let declared = &self.loaded.watch.declared;
-        let value = pod.as_ref().map(|pod| declared.digests.typed(pod));
+        let value = pod.map(|pod| declared.digests.typed_entry(pod));
         let deadline = self.observed.job.spec.active_deadline_seconds;
         let target = (&detail.pod_uid, &detail.extra_info, value);
         let asked = (self.named(plan), deadline);
@@ -108,7 +112,7 @@ impl<'p> Pass<'p> {
         Seen {
             target: digest((target, asked, action)),
             last_failure: detail.error.as_ref().map(|error| error.reason.clone()),
-            pod,
+            pod: pod.cloned(),
         }
     }
 

@@ -281,7 +281,7 @@ fn controller(
             performer: None,
         },
         jobs: Cache::of(Api::all(client.clone())).start(on_job, &health),
-        nodes: Cache::of(Api::all(client.clone())).start(|_, _| {}, &health),
+        unready_nodes: Arc::default(),
         pods,
         triggers: Arc::new(Triggers::new(
             queue,

@@ -88,21 +88,23 @@ fn a_call_depends_on_what_it_read_and_on_nothing_else() {
 
 #[test]
 fn a_whole_pod_shows_more_than_a_typed_one() {
-    let with_priority = |priority: i32| {
+    let own = |priority: i32| {
         let mut pod = pod("a", "x", &priority.to_string());
         let spec = json!({"containers": [], "priority": priority});
         pod.spec = serde_json::from_value(spec).expect("a spec");
-        Arc::new(pod)
-    };
-    let own = |priority: i32| Seen {
-        pod: Some(with_priority(priority)),
-        ..target(7)
+        let mut writer = Writer::<Pod>::default();
+        writer.apply_watcher_event(&Event::Apply(pod));
+        Seen {
+            pod: writer.as_reader().entry(Some("ns"), "a"),
+            ..target(7)
+        }
     };
     let view = view(&Writer::default());
     let recorder = Recorder::new(Arc::clone(&view), own(1));
     let change = |recorder: &Recorder| recorder.reads().map(|reads| reads.change(&own(2), &view));
     assert_eq!(change(&recorder), Some(Change::None));
-    recorder.note_own(own(1).pod.as_deref());
+    let pod = own(1).pod.map(|pod| pod.peek());
+    recorder.note_own(pod.as_deref());
     assert_eq!(change(&recorder), Some(Change::Target));
 }
 

@@ -43,8 +43,7 @@ pub struct Observed<'a> {
     pub job: &'a OperationJob,
     /// The pods that have the name of a target.
     pub pods: &'a dyn TargetPods,
-    /// The nodes of the pods of targets that are under way, or wait for something, if they are not Ready: by name,
-    /// each with a sentence about it.
+    /// The nodes that are not Ready, by name, each with a sentence about it.
     pub unready_nodes: &'a HashMap<String, String>,
     /// Whether the job's action can be called.
     pub action: &'a ActionState,

@@ -81,7 +81,6 @@ impl Process {
             listener.job_changed(job, jobs, &targets);
         };
         let jobs = Cache::of(Api::all(client.clone())).start(on_job, &health);
-        let nodes = Cache::of(Api::all(client.clone())).start(|_, _| {}, &health);
         pods.ready().await;
         jobs.ready().await;
         let events = Events::new(&client, None);
@@ -98,7 +97,7 @@ impl Process {
                 performer: None,
             },
             pods: pods.clone(),
-            nodes,
+            unready_nodes: Arc::default(),
             catalogue: Arc::clone(&catalogue),
             book,
             triggers: Arc::clone(&triggers),
