@@ -8,11 +8,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use operon_cli_cluster::{Cluster, Failure, explained, parsed, timely};
 use operon_cli_model::{Effect, Object, Promotion, Verb, effect, printable};
 
 use crate::{
-    cluster::{Cluster, Flags, parsed, timely},
-    failure::explained,
+    flags::Flags,
     follow::{End, Follow, Wait},
     name::Named,
     terminal::say,
@@ -100,7 +100,7 @@ impl Do {
 
 pub(crate) async fn run(flags: &Flags, object: &Named, what: Do) -> anyhow::Result<ExitCode> {
     let (kind, name) = object.parsed()?;
-    let cluster = Cluster::connect(flags).await?;
+    let cluster = flags.connect().await?;
     let object = cluster.get(kind, &name).await?;
     let effect = effect(&object, what.verb())?;
     if let (
@@ -153,7 +153,7 @@ async fn perform(
             let new = object.metadata.name.clone().unwrap_or_default();
             match timely(api.create(&params, &object)).await {
                 Ok(created) => Ok((says, Some(created))),
-                Err(crate::failure::Failure::Refused { code: 409, .. }) => {
+                Err(Failure::Refused { code: 409, .. }) => {
                     bail!(
                         "{new} exists already; see `kubectl operon get {}/{new}`",
                         kind.word()

@@ -6,12 +6,11 @@ use anyhow::bail;
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{WatchStreamExt as _, watcher};
+use operon_cli_cluster::{Cluster, Failure, explained, parsed};
 use operon_cli_model::{Kind, Object, Outcome, Related, Tree, changes, draw};
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use crate::{
-    cluster::{Cluster, parsed},
-    failure::{Failure, explained},
     terminal::{Output, Reader, complain, print, say},
 };
 

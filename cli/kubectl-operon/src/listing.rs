@@ -6,12 +6,8 @@ use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
 };
+use operon_cli_cluster::{Cluster, Failure, timely};
 use operon_cli_model::Kind;
-
-use crate::{
-    cluster::{Cluster, timely},
-    failure::Failure,
-};
 
 /// How many names are read at most.
 const MOST: u32 = 500;

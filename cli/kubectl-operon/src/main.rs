@@ -2,9 +2,8 @@
 //! `operon-cli-model`.
 
 mod act;
-mod cluster;
 mod complete;
-mod failure;
+mod flags;
 mod follow;
 mod get;
 mod graph;
@@ -21,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{act::Do, cluster::Flags};
+use crate::{act::Do, flags::Flags};
 
 /// Show and steer Operon's objects: OperationJobs, JobFlows, DaemonJobs, ReactiveJobs and CollaSets
 ///

@@ -8,7 +8,7 @@ use kube::api::DynamicObject;
 use operon_cli_model::{Kind, Object, Outcome, fitted};
 
 use crate::{
-    cluster::{Cluster, Flags},
+    flags::Flags,
     output::Format,
     terminal::{complain, print},
 };
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let cluster = Cluster::connect(flags).await?;
+    let cluster = flags.connect().await?;
     let mut unfinished = Vec::new();
     let (mut failures, mut unserved) = (Vec::new(), 0);
     for kind in Kind::ALL {

@@ -30,7 +30,12 @@ fn dependencies_of(package: &str) -> Vec<String> {
 fn the_host_is_built_from_nothing_of_the_command() {
     let found = dependencies_of("operon");
     assert!(found.iter().any(|name| name == "operon-api"), "{found:?}");
-    for forbidden in ["kubectl-operon", "operon-cli-model", "operon-flow-graph"] {
+    for forbidden in [
+        "kubectl-operon",
+        "operon-cli-cluster",
+        "operon-cli-model",
+        "operon-flow-graph",
+    ] {
         assert!(!found.iter().any(|name| name == forbidden), "{forbidden}");
     }
 }
@@ -44,6 +49,7 @@ fn the_command_is_built_from_neither_the_controllers_nor_wasmtime() {
     let expected = [
         "kubectl-operon",
         "operon-api",
+        "operon-cli-cluster",
         "operon-cli-model",
         "operon-core",
         "operon-flow-graph",

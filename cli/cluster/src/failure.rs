@@ -8,11 +8,14 @@ use operon_cli_model::Kind;
 
 /// Why a request failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The API server refused it.
     Refused {
+        /// The HTTP status.
         code: u16,
+        /// Why, in the words of the API server.
         message: String,
+        /// The name of the object; empty if the request was about a kind.
         about: String,
     },
     /// There was no answer in time.
@@ -106,12 +109,12 @@ impl std::error::Error for Failure {}
 
 impl Failure {
     /// Whether the API server does not know the kind.
-    pub(crate) fn is_unknown_kind(&self) -> bool {
+    pub fn is_unknown_kind(&self) -> bool {
         matches!(self, Self::Refused { code: 404, about, .. } if about.is_empty())
     }
 
     /// Whether the API server may have done what was requested.
-    pub(crate) fn may_be_done(&self) -> bool {
+    pub fn may_be_done(&self) -> bool {
         match self {
             // Of a proxy before the API server, or of the API server while it is still at work.
             Self::Refused { code, .. } => matches!(code, 502 | 504),
@@ -121,7 +124,7 @@ impl Failure {
     }
 
     /// Whether every other request would fail likewise.
-    pub(crate) fn is_of_all_requests(&self) -> bool {
+    pub fn is_of_all_requests(&self) -> bool {
         match self {
             Self::Refused { code, .. } => *code == 401,
             Self::NoAnswer(_) | Self::Unreachable(_) | Self::Login(_) => true,
@@ -131,7 +134,7 @@ impl Failure {
 }
 
 /// The error of a request about an object.
-pub(crate) fn explained(failure: Failure, verb: &str, what: &str, kind: Kind) -> anyhow::Error {
+pub fn explained(failure: Failure, verb: &str, what: &str, kind: Kind) -> anyhow::Error {
     if failure.is_unknown_kind() {
         return anyhow!(
             "the cluster does not serve {}s: Operon's CRDs are not installed; `kubectl apply --server-side -f crds/` installs them",
