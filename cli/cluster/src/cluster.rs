@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
     Api, Client, Config,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, LogParams},
 };
 use operon_cli_model::{Kind, Object, Related};
 
-use crate::failure::{Failure, explained};
+use crate::failure::{Failure, Missing, explained};
 
 /// How long the API server may take to answer.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// How much of a log is read, in bytes.
+const LOG: i64 = 256 * 1024;
 
 /// A client, and the namespace that the user means.
 #[derive(Clone)]
@@ -38,9 +42,23 @@ impl Cluster {
         Ok(Self { client, namespace })
     }
 
+    /// The same cluster, for objects of another namespace.
+    #[must_use]
+    pub fn within(&self, namespace: &str) -> Self {
+        Self {
+            client: self.client.clone(),
+            namespace: namespace.to_owned(),
+        }
+    }
+
     /// A client for other kinds.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// The objects of a kind in all namespaces.
+    pub fn everywhere(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &resource(kind))
     }
 
     /// The objects of a kind in the namespace.
@@ -69,8 +87,8 @@ impl Cluster {
         kind: Kind,
         is_everywhere: bool,
     ) -> Result<Vec<anyhow::Result<(Object, DynamicObject)>>, Failure> {
-        let api: Api<DynamicObject> = if is_everywhere {
-            Api::all_with(self.client.clone(), &resource(kind))
+        let api = if is_everywhere {
+            self.everywhere(kind)
         } else {
             self.api(kind)
         };
@@ -78,6 +96,48 @@ impl Cluster {
         let objects = listed.items.into_iter();
         let objects = objects.map(|object| Ok((parsed(kind, &object)?, object)));
         Ok(objects.collect())
+    }
+
+    /// Reads the Events of the namespace about an object.
+    pub async fn events(&self, uid: &str) -> Result<Vec<Event>, Failure> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let about = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
+        let listed = timely(events.list(&about)).await?;
+        Ok(listed.items)
+    }
+
+    /// Reads the last lines that the containers of a pod wrote: of each its name, and the lines or why there are none.
+    ///
+    /// # Errors
+    /// The pod cannot be read.
+    pub async fn logs(
+        &self,
+        pod: &str,
+        lines: usize,
+    ) -> anyhow::Result<Vec<(String, Result<String, Failure>)>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let found = timely(pods.get(pod))
+            .await
+            .map_err(|failure| match failure {
+                Failure::Refused { code: 404, .. } => Missing::error(format!(
+                    "there is no pod {pod:?} in namespace {:?}; its log is deleted with it",
+                    self.namespace
+                )),
+                failure => anyhow!("failed to read pod {pod:?}: {failure}"),
+            })?;
+        let spec = found.spec.unwrap_or_default();
+        let containers = spec.init_containers.unwrap_or_default().into_iter();
+        let mut logs = Vec::new();
+        for container in containers.chain(spec.containers) {
+            let params = LogParams {
+                container: Some(container.name.clone()),
+                tail_lines: i64::try_from(lines).ok(),
+                limit_bytes: Some(LOG),
+                ..LogParams::default()
+            };
+            logs.push((container.name, timely(pods.logs(pod, &params)).await));
+        }
+        Ok(logs)
     }
 
     /// Reads what the tree of an object needs. What is refused becomes a sentence.
@@ -94,8 +154,7 @@ impl Cluster {
                 &mut related.unread,
             );
         }
-        let pods: Api<k8s_openapi::api::core::v1::Pod> =
-            Api::namespaced(self.client.clone(), &self.namespace);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         if let Some(selector) = wanted.pods {
             let listed = timely(pods.list(&ListParams::default().labels(&selector))).await;
             take(

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use anyhow::anyhow;
-use kube::client::AuthError;
+use kube::{client::AuthError, runtime::watcher};
 use operon_cli_model::Kind;
 
 /// Why a request failed.
@@ -108,6 +108,18 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
+    /// Why a watch cannot go on; none if it was only interrupted, and is started again.
+    pub fn of_watch(error: watcher::Error) -> Option<Self> {
+        match error {
+            watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause) => {
+                Some(Self::from(cause))
+            }
+            watcher::Error::WatchError(_)
+            | watcher::Error::WatchFailed(_)
+            | watcher::Error::NoResourceVersion => None,
+        }
+    }
+
     /// Whether the API server does not know the kind.
     pub fn is_unknown_kind(&self) -> bool {
         matches!(self, Self::Refused { code: 404, about, .. } if about.is_empty())
@@ -133,6 +145,25 @@ impl Failure {
     }
 }
 
+/// The error of a request about an object that does not exist.
+#[derive(Debug)]
+pub struct Missing(String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+impl Missing {
+    /// The error with this text.
+    pub fn error(text: String) -> anyhow::Error {
+        anyhow::Error::new(Self(text))
+    }
+}
+
 /// The error of a request about an object.
 pub fn explained(failure: Failure, verb: &str, what: &str, kind: Kind) -> anyhow::Error {
     if failure.is_unknown_kind() {
@@ -142,12 +173,10 @@ pub fn explained(failure: Failure, verb: &str, what: &str, kind: Kind) -> anyhow
         );
     }
     match failure {
-        Failure::Refused { code: 404, .. } => {
-            anyhow!(
-                "there is no {what}; `kubectl get {} -A` lists those that exist",
-                kind.plural()
-            )
-        }
+        Failure::Refused { code: 404, .. } => Missing::error(format!(
+            "there is no {what}; `kubectl get {} -A` lists those that exist",
+            kind.plural()
+        )),
         failure => anyhow!("failed to {verb} {what}: {failure}"),
     }
 }

@@ -6,4 +6,4 @@ mod cluster;
 mod failure;
 
 pub use cluster::{Cluster, parsed, timely};
-pub use failure::{Failure, explained};
+pub use failure::{Failure, Missing, explained};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
-use operon_cli_model::{Kind, Object, Outcome, fitted};
+use operon_cli_model::{Kind, Object, fitted};
 
 use crate::{
     flags::Flags,
@@ -31,7 +31,7 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
             Ok(objects) => {
                 for object in objects {
                     match object {
-                        Ok(object) if is_unfinished(&object.0) => unfinished.push(object),
+                        Ok(object) if object.0.is_unfinished() => unfinished.push(object),
                         Ok(_) => {}
                         Err(error) => failures.push(format!("{}: {error:#}", kind.plural())),
                     }
@@ -64,15 +64,6 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// A CollaSet that failed is stalled, and not at its end.
-fn is_unfinished(object: &Object) -> bool {
-    match object.outcome() {
-        Outcome::Unfinished => true,
-        Outcome::Succeeded => false,
-        Outcome::Failed => object.kind() == Kind::CollaSet,
-    }
 }
 
 /// Columns as wide as their longest entry, within the terminal; the age only if it is wide.
