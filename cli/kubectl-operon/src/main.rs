@@ -3,6 +3,7 @@
 
 mod act;
 mod complete;
+mod dashboard;
 mod flags;
 mod follow;
 mod get;
@@ -42,6 +43,8 @@ enum Command {
     Status(status::Arguments),
     /// Say what an object, or a part of it, waits for, since when, and what to do next
     Why(why::Arguments),
+    /// Show everything in a browser, live and read-only: serves a page on 127.0.0.1 and opens it
+    Dashboard(dashboard::Arguments),
     /// Draw the steps of a JobFlow with their dependencies and states, from the cluster or from a file
     Graph(graph::Arguments),
     /// Run an action on pods: create an OperationJob
@@ -110,6 +113,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Get(arguments) => get::run(&flags, arguments).await,
         Command::Status(arguments) => status::run(&flags, &arguments).await,
         Command::Why(arguments) => why::run(&flags, &arguments).await,
+        Command::Dashboard(arguments) => dashboard::run(&flags, &arguments).await,
         Command::Graph(arguments) => graph::run(&flags, &arguments).await,
         Command::Run(arguments) => run::run(&flags, &arguments).await,
         Command::Promote(arguments) => {
