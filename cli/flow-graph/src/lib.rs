@@ -41,6 +41,14 @@ pub enum Format {
     Json,
 }
 
+/// The style of [`draw_unstyled`]: classes, and the element `text`.
+pub const STYLE: &str = svg::STYLE;
+
+/// The image of [`Format::Svg`] for a page that has [`STYLE`].
+pub fn draw_unstyled(pictures: &[Picture]) -> String {
+    svg::unstyled(pictures)
+}
+
 /// The pictures of flows; running steps have run until `now`.
 ///
 /// # Errors

@@ -32,10 +32,19 @@ const BEFORE_EXIT: f64 = 72.0;
 const BETWEEN_FLOWS: f64 = 16.0;
 
 /// The style: colours of light pages, on a background of its own.
-const STYLE: &str = include_str!("svg/style.css");
+pub(super) const STYLE: &str = include_str!("svg/style.css");
 
 /// All flows in one image.
 pub(super) fn draw(pictures: &[Picture]) -> String {
+    image(pictures, &format!("<style>\n{STYLE}</style>\n"))
+}
+
+/// The same with a style that is elsewhere: pages forbid styles inside of their markup.
+pub(super) fn unstyled(pictures: &[Picture]) -> String {
+    image(pictures, "")
+}
+
+fn image(pictures: &[Picture], style: &str) -> String {
     let mut body = String::new();
     let (mut wide, mut high) = (0.0_f64, 0.0_f64);
     for (number, picture) in pictures.iter().enumerate() {
@@ -55,9 +64,7 @@ pub(super) fn draw(pictures: &[Picture]) -> String {
     format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0}" height="{high:.0}" viewBox="0 0 {wide:.0} {high:.0}" role="img">
 <title>{titles}</title>
-<style>
-{STYLE}</style>
-<rect class="page" width="{wide:.0}" height="{high:.0}"/>
+{style}<rect class="page" width="{wide:.0}" height="{high:.0}"/>
 {body}</svg>
 "#
     )

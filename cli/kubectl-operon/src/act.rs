@@ -8,12 +8,12 @@ use std::{
 use anyhow::{Context as _, bail};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use operon_cli_cluster::{Cluster, explained, parsed, timely};
 use operon_cli_model::{Effect, Object, Promotion, Verb, effect, printable};
 
 use crate::{
-    cluster::{Cluster, Flags, parsed, timely},
     create::create,
-    failure::explained,
+    flags::Flags,
     follow::{End, Follow, Wait},
     name::Named,
     terminal::say,
@@ -101,7 +101,7 @@ impl Do {
 
 pub(crate) async fn run(flags: &Flags, object: &Named, what: Do) -> anyhow::Result<ExitCode> {
     let (kind, name) = object.parsed()?;
-    let cluster = Cluster::connect(flags).await?;
+    let cluster = flags.connect().await?;
     let object = cluster.get(kind, &name).await?;
     let effect = effect(&object, what.verb())?;
     if let (

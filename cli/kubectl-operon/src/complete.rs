@@ -8,11 +8,12 @@ use std::{process::ExitCode, time::Duration};
 use clap::{CommandFactory as _, Parser as _};
 use kube::config::Kubeconfig;
 use operon_api::owner_kind;
+use operon_cli_cluster::Cluster;
 use operon_cli_model::{Kind, Selectable, selectable};
 
 use crate::{
     Arguments,
-    cluster::{Cluster, Flags},
+    flags::Flags,
     listing::{Listed, actions, names},
     terminal::{complain, print},
 };
@@ -248,5 +249,5 @@ async fn listed(global: &[String], what: Listed, prefix: &str) -> anyhow::Result
 
 async fn connect(global: &[String]) -> anyhow::Result<Cluster> {
     let words = std::iter::once("").chain(global.iter().map(String::as_str));
-    Cluster::connect(&Global::try_parse_from(words)?.flags).await
+    Global::try_parse_from(words)?.flags.connect().await
 }

@@ -2,14 +2,10 @@
 
 use anyhow::bail;
 use kube::api::{DynamicObject, PostParams};
+use operon_cli_cluster::{Cluster, Failure, explained, timely};
 use operon_cli_model::Kind;
 
-use crate::{
-    act::MANAGER,
-    cluster::{Cluster, timely},
-    failure::{Failure, explained},
-    output::name,
-};
+use crate::{act::MANAGER, output::name};
 
 /// Creates an object of this kind, or only lets the API server check it. `advice` says what to do if there is one of its
 /// name.

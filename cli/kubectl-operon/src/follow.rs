@@ -6,14 +6,11 @@ use anyhow::bail;
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{WatchStreamExt as _, watcher};
+use operon_cli_cluster::{Cluster, Failure, explained, parsed};
 use operon_cli_model::{Kind, Object, Outcome, Related, Tree, changes, draw};
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
-use crate::{
-    cluster::{Cluster, parsed},
-    failure::{Failure, explained},
-    terminal::{Output, Reader, complain, print, say},
-};
+use crate::terminal::{Output, Reader, complain, print, say};
 
 /// How often a picture is drawn at most.
 const FRAME: Duration = Duration::from_millis(500);
@@ -164,12 +161,9 @@ impl<'a> Follow<'a> {
 
     /// A watch that broke is started again by the watcher. A right or credentials that are missing end the command.
     fn lost(&mut self, error: watcher::Error, object: &Object) -> anyhow::Result<()> {
-        let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) =
-            error
-        else {
+        let Some(failure) = Failure::of_watch(error) else {
             return Ok(());
         };
-        let failure = Failure::from(cause);
         if matches!(
             failure,
             Failure::Refused {

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use clap::ArgGroup;
 use k8s_openapi::jiff::Timestamp;
+use operon_cli_cluster::parsed;
 use operon_cli_model::{Tree, draw};
 
 use crate::{
-    cluster::{Cluster, Flags, parsed},
+    flags::Flags,
     follow::{Follow, WAITS, Wait},
     name::Named,
     output::Format,
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(flags: &Flags, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (kind, name) = arguments.object.parsed()?;
     let end = arguments.wait.end();
-    let cluster = Cluster::connect(flags).await?;
+    let cluster = flags.connect().await?;
     let found = cluster.get_raw(kind, &name).await?;
     if let Some(text) = arguments.format.object(kind, &found)? {
         print(&text)?;

@@ -6,11 +6,12 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use k8s_openapi::jiff::Timestamp;
 use operon_api::JobFlow;
+use operon_cli_cluster::Cluster;
 use operon_cli_model::{Kind, Object};
 use operon_flow_graph::{Format, Manifest, Terminal, draw, pictures};
 
 use crate::{
-    cluster::{Cluster, Flags},
+    flags::Flags,
     name::named,
     terminal::{Output, complain, print},
 };
@@ -52,7 +53,7 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
         (manifest.flows, format!("{shown}: "))
     } else {
         let name = name_of(&arguments.object)?;
-        let cluster = Cluster::connect(flags).await?;
+        let cluster = flags.connect().await?;
         (vec![from_cluster(&cluster, &name).await?], String::new())
     };
     match pictures(&flows, Timestamp::now()) {

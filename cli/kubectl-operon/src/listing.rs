@@ -7,12 +7,8 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
 };
 use operon_api::owner_kind::OwnerKind;
+use operon_cli_cluster::{Cluster, Failure, timely};
 use operon_cli_model::{Kind, Selectable};
-
-use crate::{
-    cluster::{Cluster, timely},
-    failure::Failure,
-};
 
 /// How many names are read at most.
 const MOST: u32 = 500;

@@ -2,10 +2,10 @@
 //! `operon-cli-model`.
 
 mod act;
-mod cluster;
 mod complete;
 mod create;
-mod failure;
+mod dashboard;
+mod flags;
 mod follow;
 mod get;
 mod graph;
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{act::Do, cluster::Flags};
+use crate::{act::Do, flags::Flags};
 
 /// Show and steer Operon's objects: OperationJobs, JobFlows, DaemonJobs, ReactiveJobs and CollaSets
 ///
@@ -44,6 +44,8 @@ enum Command {
     Status(status::Arguments),
     /// Say what an object, or a part of it, waits for, since when, and what to do next
     Why(why::Arguments),
+    /// Show everything in a browser, live and read-only: serves a page on 127.0.0.1 and opens it
+    Dashboard(dashboard::Arguments),
     /// Draw the steps of a JobFlow with their dependencies and states, from the cluster or from a file
     Graph(graph::Arguments),
     /// Run an action on pods: create an OperationJob
@@ -112,6 +114,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Get(arguments) => get::run(&flags, arguments).await,
         Command::Status(arguments) => status::run(&flags, &arguments).await,
         Command::Why(arguments) => why::run(&flags, &arguments).await,
+        Command::Dashboard(arguments) => dashboard::run(&flags, &arguments).await,
         Command::Graph(arguments) => graph::run(&flags, &arguments).await,
         Command::Run(arguments) => run::run(&flags, &arguments).await,
         Command::Promote(arguments) => {

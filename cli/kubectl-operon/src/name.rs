@@ -1,7 +1,7 @@
 //! The object that a user names: `KIND/NAME` or `KIND NAME`.
 
 use anyhow::{anyhow, bail};
-use operon_cli_model::Kind;
+use operon_cli_model::{Kind, is_name};
 
 /// An object by kind and name.
 #[derive(Debug, clap::Args)]
@@ -26,11 +26,7 @@ pub(crate) fn named(words: &[String]) -> anyhow::Result<(Kind, String)> {
         _ => bail!("write KIND/NAME"),
     };
     let kind = Kind::parse(kind)?;
-    let is_name = !name.is_empty()
-        && name
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter));
-    if !is_name {
+    if !is_name(name) {
         bail!("{name:?} is no name of an object: names have letters, digits, - and .");
     }
     Ok((kind, name.to_owned()))

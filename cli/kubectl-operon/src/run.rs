@@ -5,14 +5,14 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::ArgGroup;
 use kube::api::DynamicObject;
+use operon_cli_cluster::{Cluster, Failure, explained, parsed};
 use operon_cli_model::{
     Kind, Object, Request, changes_nothing, check_action, operation_job, preview,
 };
 
 use crate::{
-    cluster::{Cluster, Flags, parsed},
     create::create,
-    failure::{Failure, explained},
+    flags::Flags,
     follow::{Follow, WAITS, Wait},
     listing::actions,
     output::{Format, name},
@@ -122,7 +122,7 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     } else {
         arguments.wait.end()
     };
-    let cluster = Cluster::connect(flags).await?;
+    let cluster = flags.connect().await?;
     check(&cluster, &arguments.action).await?;
     job.metadata.namespace = Some(cluster.namespace.clone());
     let advice = "choose another --name, or leave it out";

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use anyhow::bail;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
-use operon_cli_model::{Kind, Object, Outcome, fitted};
+use operon_cli_model::{Kind, Object, fitted};
 
 use crate::{
-    cluster::{Cluster, Flags},
+    flags::Flags,
     output::Format,
     terminal::{complain, print},
 };
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let cluster = Cluster::connect(flags).await?;
+    let cluster = flags.connect().await?;
     let mut unfinished = Vec::new();
     let (mut failures, mut unserved) = (Vec::new(), 0);
     for kind in Kind::ALL {
@@ -31,7 +31,7 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
             Ok(objects) => {
                 for object in objects {
                     match object {
-                        Ok(object) if is_unfinished(&object.0) => unfinished.push(object),
+                        Ok(object) if object.0.is_unfinished() => unfinished.push(object),
                         Ok(_) => {}
                         Err(error) => failures.push(format!("{}: {error:#}", kind.plural())),
                     }
@@ -64,15 +64,6 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// A CollaSet that failed is stalled, and not at its end.
-fn is_unfinished(object: &Object) -> bool {
-    match object.outcome() {
-        Outcome::Unfinished => true,
-        Outcome::Succeeded => false,
-        Outcome::Failed => object.kind() == Kind::CollaSet,
-    }
 }
 
 /// Columns as wide as their longest entry, within the terminal; the age only if it is wide.

@@ -5,11 +5,7 @@ use std::process::ExitCode;
 use k8s_openapi::jiff::Timestamp;
 use operon_cli_model::why;
 
-use crate::{
-    cluster::{Cluster, Flags},
-    name::named,
-    terminal::print,
-};
+use crate::{flags::Flags, name::named, terminal::print};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -34,7 +30,7 @@ pub(crate) async fn run(flags: &Flags, arguments: &Arguments) -> anyhow::Result<
     if let Some(extra) = arguments.object.get(object.len() + 1) {
         anyhow::bail!("{extra:?} is one word too many: write KIND/NAME PART");
     }
-    let cluster = Cluster::connect(flags).await?;
+    let cluster = flags.connect().await?;
     let object = cluster.get(kind, &name).await?;
     let related = cluster.related(&object).await;
     let text = why(&object, &related, part, Timestamp::now())?;

@@ -30,7 +30,13 @@ fn dependencies_of(package: &str) -> Vec<String> {
 fn the_host_is_built_from_nothing_of_the_command() {
     let found = dependencies_of("operon");
     assert!(found.iter().any(|name| name == "operon-api"), "{found:?}");
-    for forbidden in ["kubectl-operon", "operon-cli-model", "operon-flow-graph"] {
+    for forbidden in [
+        "kubectl-operon",
+        "operon-cli-cluster",
+        "operon-cli-model",
+        "operon-dashboard",
+        "operon-flow-graph",
+    ] {
         assert!(!found.iter().any(|name| name == forbidden), "{forbidden}");
     }
 }
@@ -44,8 +50,10 @@ fn the_command_is_built_from_neither_the_controllers_nor_wasmtime() {
     let expected = [
         "kubectl-operon",
         "operon-api",
+        "operon-cli-cluster",
         "operon-cli-model",
         "operon-core",
+        "operon-dashboard",
         "operon-flow-graph",
     ];
     assert_eq!(ours("kubectl-operon"), expected);
@@ -54,6 +62,13 @@ fn the_command_is_built_from_neither_the_controllers_nor_wasmtime() {
 #[test]
 fn of_the_workspace_the_model_is_built_from_the_api_types_only() {
     assert_eq!(ours("operon-cli-model"), ["operon-api", "operon-cli-model"]);
+}
+
+#[test]
+fn what_the_command_and_its_page_read_comes_from_one_crate_that_knows_neither() {
+    let expected = ["operon-api", "operon-cli-cluster", "operon-cli-model"];
+    assert_eq!(ours("operon-cli-cluster"), expected);
+    assert!(!ours("operon-dashboard").contains(&"kubectl-operon".to_owned()));
 }
 
 #[test]

@@ -45,6 +45,12 @@ impl fmt::Display for UnknownKind {
 
 impl std::error::Error for UnknownKind {}
 
+/// Whether an object can have this name: letters, digits, `-` and `.`.
+pub fn is_name(name: &str) -> bool {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-.".contains(letter);
+    !name.is_empty() && name.chars().all(is_letter)
+}
+
 impl Kind {
     /// All kinds, in the order in which `status` lists them.
     pub const ALL: [Self; 5] = [

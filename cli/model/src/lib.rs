@@ -4,10 +4,12 @@
 //! Everything here is pure: no I/O, no client, no clock. The command reads objects, calls this crate, and prints or
 //! writes the result.
 
+mod events;
 mod job;
 mod kind;
 mod label_selector;
 mod object;
+mod plugin;
 mod pod;
 mod related;
 mod render;
@@ -19,14 +21,16 @@ mod tree;
 mod verb;
 mod why;
 
-pub use kind::{Kind, UnknownKind};
+pub use events::{Happening, happenings};
+pub use kind::{Kind, UnknownKind, is_name};
 pub use object::{Object, Outcome, Unreadable};
+pub use plugin::{facts, plugin_tree, plugin_why};
 pub use related::{Related, Wanted};
 pub use render::{Screen, changes, draw};
 pub use run::{
     Request, Selectable, changes_nothing, check_action, operation_job, preview, selectable,
 };
 pub use text::{fitted, printable};
-pub use tree::{Mark, Row, Tree};
+pub use tree::{Mark, Row, Tree, targets};
 pub use verb::{Effect, Promotion, Refusal, Verb, effect};
 pub use why::{NoPart, why};

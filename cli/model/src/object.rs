@@ -18,7 +18,7 @@ use operon_api::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Kind, related::Wanted, text, tree};
+use crate::{Kind, Mark, related::Wanted, text, tree};
 
 /// An object that the command shows.
 #[derive(Clone, Debug)]
@@ -188,6 +188,25 @@ impl Object {
             Self::CollaSet(_) if self.is_true(READY) => Outcome::Succeeded,
             Self::CollaSet(_) if self.is_true(STALLED) => Outcome::Failed,
             Self::CollaSet(_) => Outcome::Unfinished,
+        }
+    }
+
+    /// How it stands, as the rows of a tree have it.
+    pub fn mark(&self) -> Mark {
+        match self.outcome() {
+            Outcome::Failed => Mark::Failed,
+            Outcome::Succeeded => Mark::Done,
+            Outcome::Unfinished if self.is_stalled() => Mark::Blocked,
+            Outcome::Unfinished => Mark::Running,
+        }
+    }
+
+    /// Whether a user may have to do something before it has finished. A CollaSet that failed is stalled, and not at its end.
+    pub fn is_unfinished(&self) -> bool {
+        match self.outcome() {
+            Outcome::Unfinished => true,
+            Outcome::Succeeded => false,
+            Outcome::Failed => self.kind() == Kind::CollaSet,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
-    text::{duration, fitted, printable},
+    text::{fitted, printable},
     tree::{Mark, Row, Tree},
 };
 
@@ -40,7 +40,7 @@ pub fn draw(tree: &Tree, now: Timestamp, screen: Screen) -> String {
     let drawn = lines.into_iter().map(|(mark, line)| {
         let line = fitted(&line, screen.columns);
         match mark.filter(|_| screen.color) {
-            Some(mark) => format!("{}\n", line.replacen(sign(mark), &colored(mark), 1)),
+            Some(mark) => format!("{}\n", line.replacen(mark.sign(), &colored(mark), 1)),
             None => format!("{line}\n"),
         }
     });
@@ -62,14 +62,13 @@ fn header(tree: &Tree, now: Timestamp) -> String {
     let (done, total) = tree.progress;
     let filled = (done.min(total) * BAR).checked_div(total).unwrap_or(0);
     let bar: String = "█".repeat(filled) + &"░".repeat(BAR - filled);
-    let age = since(tree.since, tree.until, now);
-    format!("{}  {bar}  {done}/{total}  {}{age}", tree.title, tree.state)
-}
-
-fn since(from: Option<Timestamp>, until: Option<Timestamp>, now: Timestamp) -> String {
-    from.map_or(String::new(), |from| {
-        format!("  {}", duration(from, until.unwrap_or(now)))
-    })
+    let head = format!("{}  {bar}  {done}/{total}  {}", tree.title, tree.state);
+    let age = tree.age(now);
+    if age.is_empty() {
+        head
+    } else {
+        format!("{head}  {age}")
+    }
 }
 
 fn branches(rows: &[Row], indent: &str, now: Timestamp, lines: &mut Vec<(Option<Mark>, String)>) {
@@ -80,27 +79,14 @@ fn branches(rows: &[Row], indent: &str, now: Timestamp, lines: &mut Vec<(Option<
         } else {
             ("├─", "│  ")
         };
-        let age = since(row.since, row.until, now);
-        let mut line = format!("{indent}{branch} {} {}", sign(row.mark), row.name);
-        for part in [&row.state, age.trim_start(), &row.sentence()] {
+        let mut line = format!("{indent}{branch} {} {}", row.mark.sign(), row.name);
+        for part in [&row.state, &row.age(now), &row.sentence()] {
             if !part.is_empty() {
                 line = format!("{line}  {part}");
             }
         }
         lines.push((Some(row.mark), line));
         branches(&row.children, &format!("{indent}{below}"), now, lines);
-    }
-}
-
-/// The state is never a colour alone: each mark has a sign of its own.
-fn sign(mark: Mark) -> &'static str {
-    match mark {
-        Mark::Failed => "✗",
-        Mark::Blocked => "!",
-        Mark::Running => "●",
-        Mark::Waiting => "○",
-        Mark::Skipped => "-",
-        Mark::Done => "✓",
     }
 }
 
@@ -112,7 +98,7 @@ fn colored(mark: Mark) -> String {
         Mark::Waiting | Mark::Skipped => 2,
         Mark::Done => 32,
     };
-    format!("\u{1b}[{color}m{}\u{1b}[0m", sign(mark))
+    format!("\u{1b}[{color}m{}\u{1b}[0m", mark.sign())
 }
 
 fn facts(tree: &Tree) -> BTreeMap<String, String> {

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::{
     Object,
     related::Related,
-    text::{count, reasoned},
+    text::{count, duration, reasoned},
 };
 
 /// More rows of one state than this become one.
@@ -32,6 +32,32 @@ pub enum Mark {
     Skipped,
     /// It succeeded.
     Done,
+}
+
+impl Mark {
+    /// The sign of the mark. The state is never a colour alone.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Self::Failed => "✗",
+            Self::Blocked => "!",
+            Self::Running => "●",
+            Self::Waiting => "○",
+            Self::Skipped => "-",
+            Self::Done => "✓",
+        }
+    }
+
+    /// What the sign means.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Blocked => "blocked",
+            Self::Running => "in progress",
+            Self::Waiting => "not started",
+            Self::Skipped => "skipped",
+            Self::Done => "succeeded",
+        }
+    }
 }
 
 /// A part of an object.
@@ -62,6 +88,8 @@ pub struct Row {
 pub struct Tree {
     /// `OperationJob default/restart-web  Restart`.
     pub title: String,
+    /// How it stands.
+    pub mark: Mark,
     /// The state in one word.
     pub state: &'static str,
     /// How much is done of how much.
@@ -101,11 +129,21 @@ impl Row {
     }
 
     /// What there is to say, and the command that lets it go on.
-    pub(crate) fn sentence(&self) -> String {
+    pub fn sentence(&self) -> String {
         match &self.next {
             Some(next) => format!("{}. Next: {next}", self.text),
             None => self.text.clone(),
         }
+    }
+
+    /// The name of the pod, if the row is one.
+    pub fn pod(&self) -> Option<&str> {
+        self.name.strip_prefix("Pod ")
+    }
+
+    /// How long it has stood so, or how long it took; empty if that is unknown.
+    pub fn age(&self, now: Timestamp) -> String {
+        age(self.since, self.until, now)
     }
 
     /// The same row, for this reason, which its text need not name.
@@ -118,7 +156,16 @@ impl Row {
     }
 }
 
+fn age(since: Option<Timestamp>, until: Option<Timestamp>, now: Timestamp) -> String {
+    since.map_or(String::new(), |since| duration(since, until.unwrap_or(now)))
+}
+
 impl Tree {
+    /// How long it has existed, or how long it took; empty if that is unknown.
+    pub fn age(&self, now: Timestamp) -> String {
+        age(self.since, self.until, now)
+    }
+
     /// The tree of an object, with what was read beside it.
     pub fn of(object: &Object, related: &Related) -> Self {
         let (noun, title) = match object {
@@ -145,6 +192,7 @@ impl Tree {
             } else {
                 format!("{name}  {title}")
             },
+            mark: object.mark(),
             state: object.state(),
             progress: object.progress(),
             since,
@@ -163,6 +211,22 @@ pub(crate) fn rows(object: &Object, related: &Related) -> Vec<Row> {
         Object::DaemonJob(job) => daemon_job::rows(job, related),
         Object::ReactiveJob(job) => reactive_job::rows(job, related),
         Object::CollaSet(set) => colla_set::rows(set, related),
+    }
+}
+
+/// Every target of an OperationJob as a row, in the order of a tree, also those that its tree only counts. Other kinds have
+/// none.
+pub fn targets(object: &Object, related: &Related) -> Vec<Row> {
+    match object {
+        Object::OperationJob(job) => {
+            let mut rows = operation_job::targets(job, related);
+            rows.sort_by_key(|row| row.mark);
+            rows
+        }
+        Object::JobFlow(_)
+        | Object::DaemonJob(_)
+        | Object::ReactiveJob(_)
+        | Object::CollaSet(_) => Vec::new(),
     }
 }
 

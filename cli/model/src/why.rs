@@ -139,9 +139,9 @@ fn about_part(object: &Object, row: &Row, now: Timestamp) -> String {
         lines.push(format!("{} {}: {text}", cause.name, stands(cause, now)));
     }
     let (reason, pod) = match cause {
-        Some(cause) if !cause.reason.is_empty() => (cause.reason.as_str(), pod_of(cause)),
-        Some(cause) => (row.reason.as_str(), pod_of(cause)),
-        None => (row.reason.as_str(), pod_of(row)),
+        Some(cause) if !cause.reason.is_empty() => (cause.reason.as_str(), cause.pod()),
+        Some(cause) => (row.reason.as_str(), cause.pod()),
+        None => (row.reason.as_str(), row.pod()),
     };
     let is_started = row.mark <= Mark::Running;
     let is_pod = is_started && matches!(object, Object::OperationJob(_));
@@ -210,11 +210,6 @@ fn sentence(text: &str) -> Option<String> {
         Some(kept) if kept.len() < words.len() => format!("{} …", kept.join(" ")),
         _ => words.join(" "),
     })
-}
-
-/// The name of the pod whose row it is.
-fn pod_of(row: &Row) -> Option<&str> {
-    row.name.strip_prefix("Pod ")
 }
 
 /// The line with the next command.

@@ -24,6 +24,7 @@ mod daemon_job_nodes;
 mod daemon_job_seed;
 mod daemon_job_unavailable;
 mod daemon_job_waves;
+mod dashboard;
 mod debug_resize;
 mod dry_run;
 mod failure;

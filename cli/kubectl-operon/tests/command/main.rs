@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod complete;
+mod dashboard;
 mod follow;
 mod graph;
 mod man;

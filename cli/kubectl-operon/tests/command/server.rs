@@ -23,6 +23,7 @@ pub(crate) const LATE: u16 = 1;
 /// The server. It ends with the test program.
 pub(crate) struct Server {
     kubeconfig: PathBuf,
+    answers: Arc<Mutex<Vec<Answer>>>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -32,24 +33,33 @@ impl Server {
     pub(crate) fn with(name: &str, answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
+        let server = Self {
+            answers: Arc::new(Mutex::new(answers)),
+            ..Self::at(name, port)
+        };
+        let (answers, requests) = (Arc::clone(&server.answers), Arc::clone(&server.requests));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (answers, seen) = (answers.clone(), Arc::clone(&seen));
-                std::thread::spawn(move || answer(stream, &answers, &seen));
+                let (answers, seen) = (Arc::clone(&answers), Arc::clone(&requests));
+                std::thread::spawn(move || {
+                    let answers = answers.lock().expect("no test panics with it").clone();
+                    answer(stream, &answers, &seen);
+                });
             }
         });
-        Self {
-            requests,
-            ..Self::at(name, port)
-        }
+        server
+    }
+
+    /// Gives other answers from now on.
+    pub(crate) fn change(&self, answers: Vec<Answer>) {
+        *self.answers.lock().expect("no test panics with it") = answers;
     }
 
     /// A kubeconfig for a server that listens on this port already.
     pub(crate) fn at(name: &str, port: u16) -> Self {
         Self {
             kubeconfig: kubeconfig(name, port, &json!({})),
+            answers: Arc::default(),
             requests: Arc::default(),
         }
     }

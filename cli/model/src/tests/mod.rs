@@ -1,6 +1,7 @@
 mod job_kinds;
 mod kind;
 mod operation_job;
+mod page;
 mod reasons;
 mod render;
 mod run;

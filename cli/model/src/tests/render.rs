@@ -4,6 +4,7 @@ use crate::{Mark, Row, Screen, Tree, changes, draw, printable};
 fn tree(rows: Vec<Row>) -> Tree {
     Tree {
         title: "OperationJob default/web  Restart".to_owned(),
+        mark: Mark::Running,
         state: "Processing",
         progress: (1, 2),
         since: Some("2026-01-01T00:00:00Z".parse().expect("a time")),

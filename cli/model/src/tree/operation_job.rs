@@ -81,15 +81,35 @@ pub(crate) fn target(job: &OperationJob, name: &str, related: &Related) -> Optio
     let mut details = job.status.iter().flat_map(|status| &status.target_details);
     let detail = details.find(|detail| detail.name == name);
     match detail {
-        Some(detail) if detail.progress != Progress::Pending || detail.error.is_some() => {
-            Some(row(detail.progress, detail, related))
-        }
+        Some(detail) if has_begun(detail) => Some(row(detail.progress, detail, related)),
         _ => {
             let mut targets = job.targets().iter();
             targets.find(|target| target.name == name)?;
             Some(held_back(job, Row::new(Mark::Waiting, name, "Pending")))
         }
     }
+}
+
+/// All targets, each as [`target`] has it.
+pub(super) fn targets(job: &OperationJob, related: &Related) -> Vec<Row> {
+    let details = job.status.iter().flat_map(|status| &status.target_details);
+    let details: BTreeMap<_, _> = details.map(|one| (one.name.as_str(), one)).collect();
+    // What holds targets back is the same for all.
+    let waiting = held_back(job, Row::new(Mark::Waiting, "", "Pending"));
+    let targets = job.targets().iter();
+    let each = targets.map(|target| match details.get(target.name.as_str()) {
+        Some(detail) if has_begun(detail) => row(detail.progress, detail, related),
+        _ => Row {
+            name: target.name.clone(),
+            ..waiting.clone()
+        },
+    });
+    each.collect()
+}
+
+/// Whether there is something to say about the target itself.
+fn has_begun(detail: &TargetDetail) -> bool {
+    detail.progress != Progress::Pending || detail.error.is_some()
 }
 
 /// Adds what holds back the targets that have not started, as the spec says it.

@@ -3,16 +3,19 @@
 use std::{fmt, time::Duration};
 
 use anyhow::anyhow;
-use kube::client::AuthError;
+use kube::{client::AuthError, runtime::watcher};
 use operon_cli_model::Kind;
 
 /// Why a request failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The API server refused it.
     Refused {
+        /// The HTTP status.
         code: u16,
+        /// Why, in the words of the API server.
         message: String,
+        /// The name of the object; empty if the request was about a kind.
         about: String,
     },
     /// There was no answer in time.
@@ -105,13 +108,25 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
+    /// Why a watch cannot go on; none if it was only interrupted, and is started again.
+    pub fn of_watch(error: watcher::Error) -> Option<Self> {
+        match error {
+            watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause) => {
+                Some(Self::from(cause))
+            }
+            watcher::Error::WatchError(_)
+            | watcher::Error::WatchFailed(_)
+            | watcher::Error::NoResourceVersion => None,
+        }
+    }
+
     /// Whether the API server does not know the kind.
-    pub(crate) fn is_unknown_kind(&self) -> bool {
+    pub fn is_unknown_kind(&self) -> bool {
         matches!(self, Self::Refused { code: 404, about, .. } if about.is_empty())
     }
 
     /// Whether the API server may have done what was requested.
-    pub(crate) fn may_be_done(&self) -> bool {
+    pub fn may_be_done(&self) -> bool {
         match self {
             // Of a proxy before the API server, or of the API server while it is still at work.
             Self::Refused { code, .. } => matches!(code, 502 | 504),
@@ -121,7 +136,7 @@ impl Failure {
     }
 
     /// Whether every other request would fail likewise.
-    pub(crate) fn is_of_all_requests(&self) -> bool {
+    pub fn is_of_all_requests(&self) -> bool {
         match self {
             Self::Refused { code, .. } => *code == 401,
             Self::NoAnswer(_) | Self::Unreachable(_) | Self::Login(_) => true,
@@ -130,8 +145,27 @@ impl Failure {
     }
 }
 
+/// The error of a request about an object that does not exist.
+#[derive(Debug)]
+pub struct Missing(String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+impl Missing {
+    /// The error with this text.
+    pub fn error(text: String) -> anyhow::Error {
+        anyhow::Error::new(Self(text))
+    }
+}
+
 /// The error of a request about an object.
-pub(crate) fn explained(failure: Failure, verb: &str, what: &str, kind: Kind) -> anyhow::Error {
+pub fn explained(failure: Failure, verb: &str, what: &str, kind: Kind) -> anyhow::Error {
     if failure.is_unknown_kind() {
         return anyhow!(
             "the cluster does not serve {}s: Operon's CRDs are not installed; `kubectl apply --server-side -f crds/` installs them",
@@ -139,12 +173,10 @@ pub(crate) fn explained(failure: Failure, verb: &str, what: &str, kind: Kind) ->
         );
     }
     match failure {
-        Failure::Refused { code: 404, .. } => {
-            anyhow!(
-                "there is no {what}; `kubectl get {} -A` lists those that exist",
-                kind.plural()
-            )
-        }
+        Failure::Refused { code: 404, .. } => Missing::error(format!(
+            "there is no {what}; `kubectl get {} -A` lists those that exist",
+            kind.plural()
+        )),
         failure => anyhow!("failed to {verb} {what}: {failure}"),
     }
 }
