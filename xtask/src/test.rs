@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use operon_devcluster::{Progress, Tool};
 
 use crate::example::Example;
-use crate::{cluster, crds, demo, deny, faults, host, krew, permissions, stories, tools};
+use crate::{cluster, crds, demo, deny, faults, host, krew, metrics, permissions, stories, tools};
 
 /// Which checks to run, and where.
 #[derive(Debug, Default, Args)]
@@ -137,6 +137,7 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
         Step::Unit => unit(progress),
         Step::Generated => {
             crds::check(progress)?;
+            metrics::check(progress)?;
             permissions::check(progress)
         }
         Step::Deny => deny::check(progress),

@@ -394,17 +394,16 @@ impl Call {
                 return Err(Ended::Stopped);
             }
             let result = self.perform_one(effect).await;
-            let word = if result.is_ok() { "ok" } else { "error" };
-            self.metrics
-                .effect(&self.loaded.plugin, effect.kind(), word);
+            let (verb, is_ok) = (effect.verb(), result.is_ok());
+            self.metrics.effect(&self.loaded.plugin, verb, is_ok);
             tracing::debug!(
                 action = self.job.action,
                 plugin = self.loaded.plugin,
                 namespace = self.job.namespace,
                 job = self.job.name,
                 target = self.target.name,
-                effect = effect.kind(),
-                result = word,
+                effect = verb.as_str(),
+                is_ok,
                 "effect"
             );
             is_changed |= result?;

@@ -35,6 +35,9 @@ enum Command {
     /// Print the CustomResourceDefinitions as YAML, or write them to a folder, one file per kind
     Crds(crds::Arguments),
     /// Create, build, try and publish an action
+    /// Print every series that a host can have, as /metrics shows them
+    #[command(hide = true)]
+    Metrics,
     Plugin(plugin::Arguments),
     /// Compile a component, within limits; started by the host
     #[command(hide = true)]
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::CheckValue(limits) => return child::check_value(limits),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Plugin(arguments) => plugin::run(arguments),
+        Command::Metrics => metrics::run(),
         Command::Run(arguments) => run::run(*arguments),
     };
     match result {

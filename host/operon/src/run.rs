@@ -195,6 +195,7 @@ fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
     }));
     Ok(())
 }
+    metrics.leads(true);
 
 /// The log level of the Kubernetes client, unless `--log` sets it: while the API server is unavailable, the
 /// client logs each failed request at ERROR, without a name. The host's own lines report the consequences,
