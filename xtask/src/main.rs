@@ -17,6 +17,7 @@ mod image;
 mod krew;
 mod man;
 mod metrics;
+mod monitoring;
 mod permissions;
 mod plugins;
 mod simulate;
