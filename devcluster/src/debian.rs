@@ -37,6 +37,17 @@ pub(crate) const NFTABLES: Packages = Packages(&[
     "libtinfo6",
 ]);
 
+/// The programs prometheus and promtool.
+const PROMETHEUS: Packages = Packages(&["prometheus"]);
+
+/// The program of this name of Prometheus: that of the path, or Debian's.
+pub fn prometheus(name: &str, progress: &Progress) -> Result<PathBuf> {
+    if let Some(program) = find_program(name) {
+        return Ok(program);
+    }
+    Ok(PROMETHEUS.ensure(progress)?.join("usr/bin").join(name))
+}
+
 impl Packages {
     /// Where the packages are unpacked, if they are.
     pub(crate) fn unpacked(self) -> Result<PathBuf> {
@@ -66,7 +77,7 @@ fn fetch(packages: Packages, target: &Path, progress: &Progress) -> Result<()> {
     let names = packages.0.join(", ");
     for program in ["apt-get", "dpkg"] {
         if find_program(program).is_none() {
-            bail!("{program} is missing: a real node is made of Debian's {names}");
+            bail!("{program} is missing: it fetches Debian's {names}");
         }
     }
     progress.say(format!("fetching Debian's {names} (once)"));

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::{Lock, cache_dir, remove};
 pub use cluster::{Cluster, Ended, Options};
+pub use debian::prometheus;
 pub use forward::forward;
 pub use image::{ImageConfig, image_from_rootfs};
 pub use process::{Process, find_program, output_of};

@@ -42,6 +42,11 @@ pub fn oras() -> PathBuf {
     path("OPERON_ORAS")
 }
 
+/// The program prometheus (`OPERON_PROMETHEUS`).
+pub fn prometheus() -> PathBuf {
+    path("OPERON_PROMETHEUS")
+}
+
 /// Whether pods have containers: there are none on simulated nodes (`OPERON_NODES`).
 pub fn has_containers() -> bool {
     text("OPERON_NODES") == "real"

@@ -11,10 +11,13 @@ mod deny;
 mod example;
 mod faults;
 mod fuzz;
+mod generated;
 mod host;
 mod image;
 mod krew;
 mod man;
+mod metrics;
+mod monitoring;
 mod permissions;
 mod plugins;
 mod simulate;
@@ -61,6 +64,8 @@ enum Command {
     Krew,
     /// Write the manual pages of `kubectl operon`
     Man(man::Arguments),
+    /// Generate the table of docs/metrics.md from the metrics that the host registers
+    Metrics(metrics::Arguments),
     /// Generate the table of rights in docs/permissions.md from the chart's RBAC
     Permissions(permissions::Arguments),
     /// Make faults at every write of a scenario of each kind: all must come to the same end
@@ -97,6 +102,7 @@ fn main() -> ExitCode {
         Command::Image(command) => image::run(command),
         Command::Krew => krew::check(&Progress::stderr()),
         Command::Man(arguments) => man::run(&arguments),
+        Command::Metrics(arguments) => metrics::run(&arguments),
         Command::Permissions(arguments) => permissions::run(&arguments),
         Command::Faults(arguments) => faults::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use operon_devcluster::{Cluster, Nodes, Options, Progress, Tool, output_of};
+use operon_devcluster::{Cluster, Nodes, Options, Progress, Tool, output_of, prometheus};
 
 use crate::{host, tools};
 
@@ -21,6 +21,9 @@ const ALONE: &str = "\n    alone(async";
 /// Files whose names begin so measure what clients of pods notice, or take every node of the cluster: their stories
 /// run one by one, beside the chart's host.
 const UNDISTURBED: [&str; 2] = ["traffic", "daemon_job_seed"];
+
+/// The file with stories that need Prometheus, which not every machine can have.
+const PROMETHEUS: &str = "prometheus";
 
 /// How many stories run at a time.
 const AT_A_TIME: usize = 4;
@@ -204,6 +207,9 @@ impl Stage<'_> {
         progress: &Progress,
     ) -> Result<Command> {
         let mut command = self.cargo_test(progress)?;
+        if stories.iter().any(|story| story.file == PROMETHEUS) {
+            command.env("OPERON_PROMETHEUS", prometheus("prometheus", progress)?);
+        }
         command
             .args(["--", "--exact", &format!("--test-threads={at_a_time}")])
             .args(stories.iter().map(|story| &story.name));

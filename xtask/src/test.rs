@@ -11,7 +11,9 @@ use clap::{Args, ValueEnum};
 use operon_devcluster::{Progress, Tool};
 
 use crate::example::Example;
-use crate::{cluster, crds, demo, deny, faults, host, krew, permissions, stories, tools};
+use crate::{
+    cluster, crds, demo, deny, faults, host, krew, metrics, monitoring, permissions, stories, tools,
+};
 
 /// Which checks to run, and where.
 #[derive(Debug, Default, Args)]
@@ -42,7 +44,7 @@ enum Step {
     Generated,
     /// Licences, duplicates and sources of dependencies
     Deny,
-    /// The chart passes `helm lint --strict`
+    /// The chart passes `helm lint --strict`, and its alerts and its dashboard their tests
     Chart,
     /// krew accepts and installs `kubectl operon`
     Krew,
@@ -137,6 +139,7 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
         Step::Unit => unit(progress),
         Step::Generated => {
             crds::check(progress)?;
+            metrics::check(progress)?;
             permissions::check(progress)
         }
         Step::Deny => deny::check(progress),
@@ -199,7 +202,8 @@ fn lint_chart(progress: &Progress) -> Result<()> {
         progress,
         "helm lint --strict",
         helm.args(["lint", "--strict"]).arg(chart),
-    )
+    )?;
+    monitoring::check(progress)
 }
 
 /// The chart is released with the program, under the same version.

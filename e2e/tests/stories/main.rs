@@ -48,6 +48,7 @@ mod owner;
 mod plugin_load;
 mod plugins;
 mod pod_transition_rule;
+mod prometheus;
 mod python;
 mod reactive_job;
 mod reactive_job_admission;

@@ -6,7 +6,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use operon_core::action::Severity;
 
-use crate::{events::Events, metrics::Metrics, restraint::Restraint};
+use crate::{
+    events::Events,
+    metrics::{DropCause, Metrics},
+    restraint::Restraint,
+};
 
 /// How many Events of actions are sent at the same time.
 const LANES: usize = 2;
@@ -42,9 +46,9 @@ impl ActionEvents {
             let queued = self
                 .events
                 .offer_about(about, severity, reason, action, message);
-            (!queued).then_some("queue")
+            (!queued).then_some(DropCause::Queue)
         } else {
-            Some("rate")
+            Some(DropCause::Rate)
         };
         if let Some(cause) = cause {
             self.metrics.event_dropped(plugin, cause);

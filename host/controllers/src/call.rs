@@ -37,7 +37,7 @@ use tokio::sync::watch;
 use crate::{
     action_events::ActionEvents,
     catalogue::Loaded,
-    effects::{Access, Performed, limit},
+    effects::{Access, OnBehalf, Performed, limit},
     fault::contained,
     metrics::Metrics,
     pod_writer::PodWriter,
@@ -272,9 +272,10 @@ impl Call {
             let error = performer.action_error(namespace, &needed, error).await;
             return Err(tried(error, is_decision).into());
         }
+        let behalf = OnBehalf::of_job(&self.job);
         for effect in &operation.effects {
             let effect = effect.pinned(&self.target);
-            if let Err(error) = performer.perform(namespace, &effect).await {
+            if let Err(error) = performer.perform(&behalf, &effect).await {
                 let (needed, is_decision) = (Access::to_perform(&effect), error.is_decision());
                 let error = performer.action_error(namespace, &needed, error).await;
                 return Err(tried(error, is_decision).into());
@@ -394,17 +395,16 @@ impl Call {
                 return Err(Ended::Stopped);
             }
             let result = self.perform_one(effect).await;
-            let word = if result.is_ok() { "ok" } else { "error" };
-            self.metrics
-                .effect(&self.loaded.plugin, effect.kind(), word);
+            let (verb, is_ok) = (effect.verb(), result.is_ok());
+            self.metrics.effect(&self.loaded.plugin, verb, is_ok);
             tracing::debug!(
                 action = self.job.action,
                 plugin = self.loaded.plugin,
                 namespace = self.job.namespace,
                 job = self.job.name,
                 target = self.target.name,
-                effect = effect.kind(),
-                result = word,
+                effect = verb.as_str(),
+                is_ok,
                 "effect"
             );
             is_changed |= result?;
@@ -437,7 +437,8 @@ impl Call {
         let (performer, namespace) = (&self.loaded.performer, &self.job.namespace);
         let effect = effect.pinned(&self.target);
         let before = self.version_before(&effect);
-        let done = match performer.perform(namespace, &effect).await {
+        let behalf = OnBehalf::of_job(&self.job);
+        let done = match performer.perform(&behalf, &effect).await {
             Ok(done) => done,
             Err(error) => {
                 let needed = Access::to_perform(&effect);

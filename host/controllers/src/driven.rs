@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     ask::Questions,
-    effects::{Performed, Performer},
+    effects::{OnBehalf, Performed, Performer},
     error::Error,
     report::{Reported, Reports},
     run::{PACE, Reconciler},
@@ -151,7 +151,10 @@ impl<C: Controller> Port<C::Kind> for ClusterPort<'_, C> {
             return Ok(Value::Null);
         }
         let performer = &self.driven.performer;
-        match performer.perform(&self.namespace, effect).await? {
+        match performer
+            .perform(&OnBehalf::of(&*self.object), effect)
+            .await?
+        {
             Performed::Object(object) => {
                 let written = value(*object);
                 self.wrote(&written);

@@ -1,10 +1,13 @@
 //! Performs the effects of actions.
 //!
 //! Effects are performed as the plugin's own ServiceAccount, so Kubernetes RBAC decides what an action may
-//! do; and always in the job's namespace, whatever namespace the effect names. `guard` refuses what no action may do.
+//! do; and always in the job's namespace, whatever namespace the effect names. `guard` refuses what no action may do, and
+//! `audit` logs what became of each effect.
 
 mod access;
 mod answered;
+mod audit;
+mod evict;
 mod guard;
 mod impersonate;
 mod kinds;
@@ -15,14 +18,12 @@ mod unanswered;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-    core::{ApiResource, DynamicObject, Request, Status},
+    core::{ApiResource, DynamicObject, Request},
 };
 use operon_api::keys;
 use operon_core::{
@@ -32,9 +33,14 @@ use operon_core::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-pub use self::{access::Access, guard::Guard};
+pub use self::{
+    access::Access,
+    audit::{OnBehalf, TARGET as AUDIT},
+    guard::Guard,
+};
 use self::{
     answered::Asked,
+    audit::{Actor, Outcome},
     impersonate::impersonating,
     kinds::{Kinds, own_kinds},
     limit::Turns,
@@ -46,9 +52,6 @@ use crate::{
     error::Error,
     recent::Recent,
 };
-
-/// How long an accepted eviction is remembered: longer than a watch lags.
-const EVICTION_LAG: Duration = Duration::from_mins(1);
 
 /// The longest name of a field manager that the API server accepts.
 const MANAGER_BYTES: usize = 128;
@@ -82,6 +85,7 @@ pub enum Performed {
 #[derive(Clone)]
 pub struct Performer {
     client: Client,
+    actor: Arc<Actor>,
     manager: String,
     kinds: Arc<Kinds>,
     known: Arc<Known>,
@@ -157,17 +161,22 @@ impl Performers {
         Ok(client)
     }
 
-    /// A performer that acts as this ServiceAccount, on behalf of this plugin.
+    /// A performer of this plugin's component, which has this digest, that acts as this ServiceAccount.
     ///
     /// # Errors
     /// As [`Performers::client`].
     pub fn performer(
         &self,
-        plugin: &str,
+        (plugin, digest): (&str, &str),
         service_account: &str,
         guard: Guard,
     ) -> Result<Performer, String> {
+        let actor = Actor {
+            account: service_account_user(&self.namespace, service_account),
+            plugin: Some((plugin.to_owned(), digest.to_owned())),
+        };
         Ok(Performer {
+            actor: Arc::new(actor),
             manager: manager(plugin),
             unanswered: Some(Arc::default()),
             guard: Some(Arc::new(guard)),
@@ -180,8 +189,13 @@ impl Performers {
     /// # Errors
     /// As [`Performers::client`].
     pub fn of_controller(&self, account: &str) -> Result<Performer, String> {
+        let actor = Actor {
+            account: service_account_user(&self.namespace, account),
+            plugin: None,
+        };
         Ok(Performer {
             client: self.client(account)?,
+            actor: Arc::new(actor),
             manager: account.to_owned(),
             kinds: Arc::clone(&self.kinds),
             known: Arc::default(),
@@ -218,6 +232,10 @@ impl Performer {
         Self {
             kinds: Arc::new(Kinds::new(client.clone(), kinds)),
             client,
+            actor: Arc::new(Actor {
+                account: service_account_user("operon-system", manager),
+                plugin: None,
+            }),
             manager: manager.to_owned(),
             known: Arc::default(),
             turns: Arc::default(),
@@ -239,10 +257,21 @@ impl Performer {
         }
     }
 
-    /// Performs one effect in `namespace`. Events are not effects on objects; the caller sends them.
-    pub async fn perform(&self, namespace: &str, effect: &Effect) -> Result<Performed, Error> {
-        let effect = &*self.guarded(namespace, effect).await?;
+    /// Performs one effect for an object, in its namespace. Events are not effects on objects; the caller sends them.
+    pub async fn perform(
+        &self,
+        behalf: &OnBehalf<'_>,
+        effect: &Effect,
+    ) -> Result<Performed, Error> {
+        let namespace = behalf.namespace;
+        if self.was_evicted(effect) {
+            return Ok(Performed::Nothing);
+        }
+        let guarded = self.guarded(namespace, effect).await;
+        let effect =
+            &*guarded.inspect_err(|error| self.note(behalf, effect, &Outcome::Refused(error)))?;
         let done = self.perform_once(namespace, effect).await;
+        self.note(behalf, effect, &Outcome::Sent(&done));
         if let (Err(error), Some(unanswered)) = (&done, &self.unanswered) {
             unanswered.note(namespace, effect, error);
         }
@@ -404,57 +433,6 @@ impl Performer {
             }) if status.code == 404 => Ok(Performed::Nothing),
             Err(error) => Err(error),
         }
-    }
-
-    async fn evict(
-        &self,
-        namespace: &str,
-        pod: &str,
-        preconditions: Preconditions,
-        grace_period_seconds: Option<u32>,
-    ) -> Result<Performed, Error> {
-        check_segment(pod)?;
-        let uid = preconditions.uid.clone();
-        if uid
-            .as_ref()
-            .is_some_and(|uid| self.evicted.get(uid).is_some())
-        {
-            return Ok(Performed::Nothing);
-        }
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let options = DeleteParams {
-            grace_period_seconds,
-            preconditions: Some(preconditions),
-            dry_run: self.dry_run,
-            ..DeleteParams::default()
-        };
-        // kube's own request names its options `delete_options`, which the API server ignores: it would
-        // evict any pod of the name.
-        let body = json!({
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": {"name": pod},
-            "deleteOptions": options,
-        });
-        let request = Request::new(api.resource_url())
-            .create_subresource(
-                "eviction",
-                pod,
-                &PostParams {
-                    dry_run: self.dry_run,
-                    ..PostParams::default()
-                },
-                body.to_string().into_bytes(),
-            )
-            .map_err(|error| Error::Effect {
-                message: error.to_string(),
-            })?;
-        let request = self.client.request::<Status>(request);
-        within_limit("evict", || describe("Pod", Some(namespace), pod), request).await?;
-        if let Some(uid) = uid {
-            self.evicted.keep(uid, (), EVICTION_LAG);
-        }
-        Ok(Performed::Nothing)
     }
 
     async fn api(

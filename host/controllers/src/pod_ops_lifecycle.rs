@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::runtime::reflector::ObjectRef;
 use operon_core::{
     action::{Failure, Severity},
     pod_lifecycle::pod::{Step, step, takes_part},
@@ -13,7 +13,7 @@ use operon_core::{
 
 use crate::{
     driven::OwnedCache,
-    effects::{Performed, Performer},
+    effects::{OnBehalf, Performed, Performer},
     error::{Class, Error},
     events::Events,
     pod_transition_rule::RuleBook,
@@ -65,8 +65,8 @@ impl PodOpsLifecycle {
         let Some(write) = step.write(pod, now) else {
             return Ok(());
         };
-        let namespace = pod.namespace().unwrap_or_default();
-        if let Performed::Object(written) = self.performer.perform(&namespace, &write).await? {
+        let written = self.performer.perform(&OnBehalf::of(pod), &write).await?;
+        if let Performed::Object(written) = written {
             self.wrote(*written);
         }
         if let Some((reason, message)) = step.event() {

@@ -20,7 +20,7 @@ use operon_core::{
 
 use crate::{
     catalogue::Loaded,
-    effects::{Performed, Performer},
+    effects::{OnBehalf, Performed, Performer},
     error::Class,
     store::Cache,
 };
@@ -65,9 +65,8 @@ impl PodWriter {
         effects: &Shares,
         plugin: &str,
     ) -> Vec<(usize, Answer)> {
-        let namespace = observed.job.namespace().unwrap_or_default();
         let job = observed.job.uid().unwrap_or_default();
-        let (namespace, job) = (namespace.as_str(), job.as_str());
+        let (behalf, job) = (&OnBehalf::of(observed.job), job.as_str());
         let planned = run.targets.iter();
         let planned: Vec<_> = planned
             .filter_map(|plan| Some((plan, plan.write.as_ref()?)))
@@ -76,7 +75,7 @@ impl PodWriter {
         for some in planned.chunks(PODS_AT_ONCE) {
             let writes = some.iter().map(|(_, effect)| async move {
                 let place = effects.take(plugin, job, Claim::ONE).await;
-                self.write(namespace, effect, place).await
+                self.write(behalf, effect, place).await
             });
             let written = join_all(writes).await;
             let results = some.iter().zip(written);
@@ -98,14 +97,14 @@ impl PodWriter {
     /// The controller is not enabled, or the API server refuses the write.
     pub(crate) async fn write(
         &self,
-        namespace: &str,
+        behalf: &OnBehalf<'_>,
         effect: &Effect,
         _in_flight: Place,
     ) -> Result<Written, ActionError> {
         let Some(performer) = &self.performer else {
             return Err(ActionError::Retry(not_enabled(), None));
         };
-        match performer.perform(namespace, effect).await {
+        match performer.perform(behalf, effect).await {
             Ok(Performed::Object(object)) => {
                 if let Ok(pod) = object.try_parse() {
                     self.pods.wrote(pod);

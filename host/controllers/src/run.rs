@@ -30,6 +30,7 @@ use crate::{
     error::{Class, Error},
     fault::{Faults, contained},
     health::Health,
+    metrics::{PassResult, Waiting},
     store::{AbortOnDrop, Cached, Store},
 };
 
@@ -108,6 +109,7 @@ pub async fn run<R: Reconciler>(
         objects: Mutex::default(),
         waiting: Mutex::default(),
     });
+    runner.health.metrics().begin_controller(R::NAME);
     let (again, repeated) = unbounded();
     let asked = queue.map(|object| {
         runner.waits(object.namespace.clone(), object.name.clone(), true);
@@ -194,7 +196,7 @@ struct Runner<R> {
     faults: Faults,
     objects: Mutex<HashMap<String, Pacing>>,
     /// Objects that wait for their turn.
-    waiting: Mutex<HashSet<(Option<String>, String)>>,
+    waiting: Mutex<Waiting<(Option<String>, String)>>,
 }
 
 /// When an object was last reconciled, and how often that failed.
@@ -343,11 +345,12 @@ impl<R: Reconciler> Runner<R> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (namespace, name);
         if waits {
-            waiting.insert(key);
+            waiting.begin(key, Instant::now());
         } else {
-            waiting.remove(&key);
+            waiting.end(&key);
         }
-        self.health.metrics().queued(R::NAME, waiting.len());
+        let (metrics, count) = (self.health.metrics(), waiting.count());
+        metrics.queued(R::NAME, count, waiting.since());
     }
 
     fn too_soon(&self, key: &str, pace: Duration) -> Option<Duration> {
@@ -373,12 +376,12 @@ impl<R: Reconciler> Runner<R> {
     }
 }
 
-fn outcome(result: &Result<Result<Next, Error>, String>) -> &'static str {
+fn outcome(result: &Result<Result<Next, Error>, String>) -> PassResult {
     match result {
-        Ok(Ok(Next { retry: false, .. })) => "ok",
-        Ok(Ok(Next { retry: true, .. })) => "retry",
-        Ok(Err(_)) => "error",
-        Err(_) => "panic",
+        Ok(Ok(Next { retry: false, .. })) => PassResult::Ok,
+        Ok(Ok(Next { retry: true, .. })) => PassResult::Retry,
+        Ok(Err(_)) => PassResult::Error,
+        Err(_) => PassResult::Panic,
     }
 }
 

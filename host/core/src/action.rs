@@ -387,18 +387,44 @@ impl Effect {
         owners.any(|owner| owner["controller"] == true)
     }
 
-    /// The effect's kind in one word, as metrics and logs name it.
-    pub fn kind(&self) -> &'static str {
+    /// What it does.
+    pub fn verb(&self) -> Verb {
         match self {
-            Self::Patch { .. } => "patch",
-            Self::Apply(_) => "apply",
-            Self::Create(_) => "create",
-            Self::Delete { .. } => "delete",
-            Self::Evict { .. } => "evict",
-            Self::Event { .. } => "event",
+            Self::Patch { .. } => Verb::Patch,
+            Self::Apply(_) => Verb::Apply,
+            Self::Create(_) => Verb::Create,
+            Self::Delete { .. } => Verb::Delete,
+            Self::Evict { .. } => Verb::Evict,
+            Self::Event { .. } => Verb::Event,
         }
     }
 }
+
+/// What an effect does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// It changes an object.
+    Patch,
+    /// It applies a whole object.
+    Apply,
+    /// It creates an object.
+    Create,
+    /// It deletes an object.
+    Delete,
+    /// It evicts a pod.
+    Evict,
+    /// It sends an Event.
+    Event,
+}
+
+crate::words!(Verb {
+    Patch => "patch",
+    Apply => "apply",
+    Create => "create",
+    Delete => "delete",
+    Evict => "evict",
+    Event => "event",
+});
 
 /// A limit of pods that match a label selector in the job's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -26,3 +26,4 @@ pub mod reactive_job;
 pub mod selector;
 pub mod shares;
 pub mod stand_down;
+mod words;

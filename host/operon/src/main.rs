@@ -5,6 +5,7 @@ mod child;
 mod components;
 mod crds;
 mod leader;
+mod logging;
 mod memory;
 mod metrics;
 mod optional;
@@ -34,6 +35,9 @@ enum Command {
     Run(Box<run::Arguments>),
     /// Print the CustomResourceDefinitions as YAML, or write them to a folder, one file per kind
     Crds(crds::Arguments),
+    /// Print every series that a host can have, as /metrics shows them
+    #[command(hide = true)]
+    Metrics,
     /// Create, build, try and publish an action
     Plugin(plugin::Arguments),
     /// Compile a component, within limits; started by the host
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Command::Compile(arguments) => return child::compile(arguments),
         Command::CheckValue(limits) => return child::check_value(limits),
         Command::Crds(arguments) => crds::run(&arguments),
+        Command::Metrics => metrics::run(),
         Command::Plugin(arguments) => plugin::run(arguments),
         Command::Run(arguments) => run::run(*arguments),
     };

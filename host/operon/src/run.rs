@@ -13,12 +13,12 @@ use operon_core::namespaces::{Namespaces, is_label};
 use operon_plugin_registry::Trust;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     beside::StandDown,
     components::ComponentArguments,
     leader::Leadership,
+    logging::{self, LogFormat},
     metrics::PluginMetrics,
     probes::{self, Phase, Readiness},
     trust::TrustArguments,
@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "OPERON_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
 
-    /// The log level, or levels by module (info,operon_controllers=debug)
+    /// The log level, or levels by module (info,operon_controllers=debug); operon::audit=off switches the audit log off
     #[arg(long, env = "OPERON_LOG", default_value = "info")]
     log: String,
 
@@ -139,14 +139,6 @@ impl BesideKusionStack {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// One JSON object per line
-    Json,
-    /// Plain text
-    Text,
-}
-
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let is_enabled = |one| arguments.controllers.contains(&one);
     if is_enabled(OptionalController::CollaSet) && !is_enabled(OptionalController::PodOpsLifecycle)
@@ -162,7 +154,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             "failed to read --shard: {shard:?} has to be 1 to 63 lower-case letters, digits and \"-\", with a letter or a digit at both ends"
         );
     }
-    start_logging(&arguments)?;
+    logging::start(&arguments.log, arguments.log_format)?;
     let trust = arguments.trust.read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -172,47 +164,6 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Running tasks must not hold up the end of a process that may not write any more.
     runtime.shutdown_background();
     ended
-}
-
-fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(directives(&arguments.log))
-        .with_context(|| format!("failed to read --log {:?}", arguments.log))?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match arguments.log_format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-        LogFormat::Text => lines.with_target(false).init(),
-    }
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        let said = panic.payload_as_str();
-        tracing::error!(
-            place,
-            said,
-            "Operon panicked: this is a bug in Operon, please report it"
-        );
-    }));
-    Ok(())
-}
-
-/// The log level of the Kubernetes client, unless `--log` sets it: while the API server is unavailable, the
-/// client logs each failed request at ERROR, without a name. The host's own lines report the consequences,
-/// once.
-const CLIENT: &str =
-    "kube_client::client=off,kube_client::client::tls=warn,kube_runtime::watcher=error";
-
-/// The directives of `--log`, after ours for the client. A `--log` that names the client, or sets the level
-/// debug for everything, gets all of its lines.
-fn directives(log: &str) -> String {
-    let is_verbose = |part: &str| {
-        let level = part.trim().to_ascii_lowercase();
-        ["debug", "trace"].contains(&level.as_str())
-    };
-    if log.contains("kube") || log.split(',').any(is_verbose) {
-        return log.to_owned();
-    }
-    format!("{CLIENT},{log}")
 }
 
 /// From the first connection to the last write.
@@ -244,6 +195,7 @@ async fn host(arguments: Arguments, namespaces: Namespaces, trust: Trust) -> any
             () = end.asked() => return Ok(()),
         }
     };
+    metrics.leads(true);
     readiness.set(Phase::Filling);
     let parts = wiring::Parts {
         config,
@@ -320,22 +272,6 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-
-    #[test]
-    fn the_clients_own_lines_are_logged_only_to_whoever_asks_for_them() {
-        for log in ["info", "warn,operon_controllers=debug"] {
-            assert_eq!(directives(log), format!("{CLIENT},{log}"));
-        }
-        for log in [
-            "debug",
-            "TRACE",
-            "info,kube_client=info",
-            "operon=info, debug",
-        ] {
-            assert_eq!(directives(log), log);
-        }
-        assert!(EnvFilter::try_new(directives("info")).is_ok());
-    }
 
     #[derive(clap::Parser)]
     struct Line {

@@ -7,7 +7,9 @@ use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, sy
 
 use anyhow::{Context as _, Result, ensure};
 use operon_core::action::Limits;
-use operon_plugin_runtime::{ChildLimits, ChildProgram, CodeSource, Loader, LoaderConfig};
+use operon_plugin_runtime::{
+    CacheFault, ChildLimits, ChildProgram, CodeSource, Loader, LoaderConfig,
+};
 use support::{Recorder, config, heavy, hostile, load, refusal};
 
 #[tokio::test]
@@ -62,12 +64,13 @@ async fn cached_code_that_was_tampered_with_is_compiled_anew() -> Result<()> {
             *byte ^= 1;
         }
         std::fs::write(cache.file()?, forged)?;
-        let source = cache.load().await?;
+        let loads = cache.loads().await?;
         assert_eq!(
-            source.first(),
+            loads.code().first(),
             Some(&CodeSource::Compiler),
             "byte {position}"
         );
+        assert_eq!(loads.faults(), [CacheFault::Read], "byte {position}");
         assert_eq!(std::fs::read(cache.file()?)?, original, "it was replaced");
     }
     std::fs::write(cache.file()?, &original[..50])?;
@@ -133,6 +136,11 @@ impl Cache {
 
     /// Loads the guest twice by a new loader, and returns the sources of the code.
     async fn load(&self) -> Result<Vec<CodeSource>> {
+        Ok(self.loads().await?.code())
+    }
+
+    /// The same, with all that was counted.
+    async fn loads(&self) -> Result<Arc<Recorder>> {
         let recorder = Arc::new(Recorder::default());
         let observer = recorder.clone();
         let loader = Loader::new(LoaderConfig {
@@ -142,7 +150,7 @@ impl Cache {
         })?;
         let _first = load(&loader, hostile()?, &Limits::default()).await?;
         load(&loader, hostile()?, &Limits::default()).await?;
-        Ok(recorder.code())
+        Ok(recorder)
     }
 }
 
@@ -157,8 +165,9 @@ async fn a_cache_on_a_full_disk_keeps_nothing_and_stops_no_action() -> Result<()
     }
     let cache = Cache::new()?;
     for _ in 0..2 {
-        let sources = cache.load().await?;
-        assert_eq!(sources, [CodeSource::Compiler, CodeSource::Memory]);
+        let loads = cache.loads().await?;
+        assert_eq!(loads.code(), [CodeSource::Compiler, CodeSource::Memory]);
+        assert_eq!(loads.faults(), [CacheFault::Write]);
         let mut left = std::fs::read_dir(cache.path())?;
         assert!(left.next().is_none(), "nothing is left over");
     }

@@ -362,3 +362,40 @@ async fn a_pin_of_another_digest_stops_what_it_rejects() -> Result<()> {
     assert_eq!(stopped["status"].get("digest"), None);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_effect_of_an_action_is_in_the_audit_log_of_the_host() -> Result<()> {
+    let (api, mut host) = loaded().await?;
+    let plugin = api.get("actionplugins", "plugin").context("a plugin")?;
+    let metadata = json!({"name": "pod", "namespace": "default"});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata});
+    api.create("pods", pod);
+    job(&api, "job");
+    let is_done = |job: &Value| job["status"]["progress"] == "Succeeded";
+    let done = api.until("operationjobs", "job", "succeeds", is_done);
+    let done = done.await?;
+    host.terminate()?;
+    let (_, log) = host.ended().await?;
+    let lines = log.lines().filter(|line| line.contains("operon::audit"));
+    let lines: Vec<Value> = lines.map(serde_json::from_str).collect::<Result<_, _>>()?;
+    // The action patches the pod once.
+    let [line] = lines.as_slice() else {
+        anyhow::bail!("one line for one effect, not {lines:#?}");
+    };
+    let pod = api.get("pods", "pod").context("a pod")?;
+    for (field, wanted) in [
+        ("uid", &done["metadata"]["uid"]),
+        ("digest", &plugin["status"]["digest"]),
+        ("object_uid", &pod["metadata"]["uid"]),
+        ("plugin", &json!("plugin")),
+        (
+            "account",
+            &json!(format!("system:serviceaccount:{NAMESPACE}:action")),
+        ),
+        ("verb", &json!("patch")),
+        ("result", &json!("ok")),
+    ] {
+        assert_eq!(&line[field], wanted, "{line:#}");
+    }
+    Ok(())
+}

@@ -11,6 +11,7 @@ use crate::{
     call::{Callable, Context, Lane},
     convert,
     log::LogLines,
+    observer::Function,
     values::Checker,
 };
 
@@ -57,7 +58,7 @@ impl Action for LoadedAction {
     ) -> BoxFuture<'a, Result<Operation, ActionError>> {
         let (target, job) = (convert::target(request.target), convert::job(request.job));
         Box::pin(self.component.ask(
-            "operate-target",
+            Function::OperateTarget,
             self.context(&request),
             move |store, action| {
                 Box::pin(async move {
@@ -75,7 +76,7 @@ impl Action for LoadedAction {
     ) -> BoxFuture<'a, Result<ProgressReport, ActionError>> {
         let (target, job) = (convert::target(request.target), convert::job(request.job));
         Box::pin(self.component.ask(
-            "get-ops-progress",
+            Function::GetOpsProgress,
             self.context(&request),
             move |store, action| {
                 Box::pin(async move {
@@ -93,7 +94,7 @@ impl Action for LoadedAction {
     ) -> BoxFuture<'a, Result<Operation, ActionError>> {
         let (target, job) = (convert::target(request.target), convert::job(request.job));
         Box::pin(self.component.ask(
-            "release-target",
+            Function::ReleaseTarget,
             self.context(&request),
             move |store, action| {
                 Box::pin(async move {

@@ -23,7 +23,7 @@ use crate::{
     fault::Fault,
     limits::HANDED_BYTES,
     log::LogLines,
-    observer::{CallObserver, Outcome},
+    observer::{CallObserver, Function, Outcome},
     slices::{Guest, Slices},
     state::State,
 };
@@ -138,7 +138,7 @@ impl Callable {
     /// Waiting for a free place is not the component's fault and does not count.
     pub(crate) async fn ask<A, T>(
         &self,
-        function: &'static str,
+        function: Function,
         context: Context<'_>,
         call: impl for<'a> FnOnce(
             &'a mut Store<State>,
@@ -172,7 +172,7 @@ impl Callable {
 
     async fn call<A>(
         &self,
-        function: &'static str,
+        function: Function,
         context: Context<'_>,
         call: impl for<'a> FnOnce(
             &'a mut Store<State>,
@@ -205,12 +205,14 @@ impl Callable {
         let result = match answer {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => {
-                let timeout = || Fault::timeout(function, call_timeout);
+                let timeout = || Fault::timeout(function.as_str(), call_timeout);
                 Err(Fault::of(&error, state, &output, memory, timeout))
             }
-            None => Err(Fault::timeout(function, call_timeout)),
+            None => Err(Fault::timeout(function.as_str(), call_timeout)),
         };
-        state.log.conclude(function, &output, result.as_ref().err());
+        state
+            .log
+            .conclude(function.as_str(), &output, result.as_ref().err());
         result
     }
 

@@ -38,6 +38,6 @@ pub use describe::{Description, Producer, describe};
 pub use engine::MAX_MEMORY;
 pub use limits::MOST_COMPONENT_BYTES;
 pub use loader::{Loader, LoaderConfig, StartError};
-pub use observer::{CallObserver, CodeSource, NoObserver, Outcome};
+pub use observer::{CacheFault, CallObserver, CodeSource, Function, NoObserver, Outcome};
 pub use operon_compiled_code::{ChildLimits, ChildProgram};
 pub use values::check_value_child;

@@ -32,7 +32,7 @@ use crate::{
     engine::{self, MAX_MEMORY},
     limits::{COMPONENT_BYTES, MOST_COMPONENT_BYTES, REFUSAL_BYTES},
     log::{LogLines, one_line},
-    observer::{CallObserver, CodeSource, NoObserver},
+    observer::{CacheFault, CallObserver, CodeSource, Function, NoObserver},
     slices::Slices,
     state::State,
     values::Checker,
@@ -228,19 +228,21 @@ impl Loader {
 
     async fn cached(&self, key: Key) -> Option<Arc<CompiledComponent>> {
         let read = self.in_cache(move |cache| cache.read(&key)).await?;
-        read.unwrap_or_else(|error| {
-            warn!("compiling again: {}", explained(&error));
-            None
-        })
-        .map(Arc::new)
+        self.read_or_none(read).map(Arc::new)
     }
 
     /// Why the component can't be compiled, if that was found before.
     async fn refused(&self, key: Key) -> Option<ChildError> {
         let limits = self.compile_limits;
         let found = self.in_cache(move |cache| cache.refusal(&key, &limits));
-        found.await?.unwrap_or_else(|error| {
+        self.read_or_none(found.await?)
+    }
+
+    /// What the cache had. A file that can't be read or verified counts as none.
+    fn read_or_none<T>(&self, read: Result<Option<T>, CacheError>) -> Option<T> {
+        read.unwrap_or_else(|error| {
             warn!("compiling again: {}", explained(&error));
+            self.runtime.observer.cache_failed(CacheFault::Read);
             None
         })
     }
@@ -265,6 +267,7 @@ impl Loader {
             }
         };
         if let Some(Err(error)) = written {
+            self.runtime.observer.cache_failed(CacheFault::Write);
             warn!(
                 "what the compiler answered can't be stored, so the component is compiled again after a restart: {}",
                 explained(&error)
@@ -347,7 +350,7 @@ async fn set_up(component: &Callable, settings: &Value) -> Result<Registration, 
         ))
     };
     let answer = component.ask(
-        "setup",
+        Function::Setup,
         context,
         move |store, action| {
             Box::pin(async move {

@@ -7,9 +7,11 @@ use std::time::Duration;
 /// Observes every call of an action and every component that was prepared to run.
 pub trait CallObserver: Send + Sync {
     /// A call ended.
-    fn called(&self, action: &str, function: &'static str, outcome: Outcome, duration: Duration);
+    fn called(&self, action: &str, function: Function, outcome: Outcome, duration: Duration);
     /// A component became executable.
     fn compiled(&self, action: &str, source: CodeSource, duration: Duration);
+    /// The cache of compiled code can't be used for a component.
+    fn cache_failed(&self, fault: CacheFault);
 }
 
 /// Counts nothing.
@@ -17,8 +19,9 @@ pub trait CallObserver: Send + Sync {
 pub struct NoObserver;
 
 impl CallObserver for NoObserver {
-    fn called(&self, _: &str, _: &'static str, _: Outcome, _: Duration) {}
+    fn called(&self, _: &str, _: Function, _: Outcome, _: Duration) {}
     fn compiled(&self, _: &str, _: CodeSource, _: Duration) {}
+    fn cache_failed(&self, _: CacheFault) {}
 }
 
 /// Where executable code came from.
@@ -32,16 +35,45 @@ pub enum CodeSource {
     Compiler,
 }
 
-impl CodeSource {
-    /// The source in one word, as metrics and logs name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Cache => "cache",
-            Self::Compiler => "compiler",
-        }
-    }
+operon_core::words!(CodeSource {
+    Memory => "memory",
+    Cache => "cache",
+    Compiler => "compiler",
+});
+
+/// What can't be done with the files of compiled code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CacheFault {
+    /// A file can't be read or verified, so the component is compiled again.
+    Read,
+    /// A file can't be written, so the component is compiled again after a restart.
+    Write,
 }
+
+operon_core::words!(CacheFault {
+    Read => "read",
+    Write => "write",
+});
+
+/// The functions of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// Once when a component is loaded.
+    Setup,
+    /// Operates a target.
+    OperateTarget,
+    /// Reports the progress of a target.
+    GetOpsProgress,
+    /// Releases a target.
+    ReleaseTarget,
+}
+
+operon_core::words!(Function {
+    Setup => "setup",
+    OperateTarget => "operate-target",
+    GetOpsProgress => "get-ops-progress",
+    ReleaseTarget => "release-target",
+});
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,18 +96,13 @@ pub enum Outcome {
     ResultTooLarge,
 }
 
-impl Outcome {
-    /// The outcome in `snake_case`, as metrics and logs name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::ActionError => "action_error",
-            Self::Trap => "trap",
-            Self::Timeout => "timeout",
-            Self::Memory => "memory",
-            Self::StackOverflow => "stack_overflow",
-            Self::HostCalls => "host_calls",
-            Self::ResultTooLarge => "result_too_large",
-        }
-    }
-}
+operon_core::words!(Outcome {
+    Ok => "ok",
+    ActionError => "action_error",
+    Trap => "trap",
+    Timeout => "timeout",
+    Memory => "memory",
+    StackOverflow => "stack_overflow",
+    HostCalls => "host_calls",
+    ResultTooLarge => "result_too_large",
+});

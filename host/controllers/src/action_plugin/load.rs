@@ -231,9 +231,10 @@ impl ActionPlugins {
             finalizers: spec.finalizers.clone(),
             pods: Some(self.pods.store.clone()),
         };
+        let acting = (name.as_str(), version.digest.as_str());
         let performer = self
             .performers
-            .performer(&name, &spec.service_account_name, guard);
+            .performer(acting, &spec.service_account_name, guard);
         let performer = performer.map_err(|message| LoadError {
             reason: "InvalidServiceAccount",
             message,

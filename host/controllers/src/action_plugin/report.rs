@@ -59,6 +59,9 @@ impl ActionPlugins {
             .map(|(label, pods)| LeftBehindView { label, pods });
         let count = left.map_or(0, |left| left.pods.len());
         self.metrics.left_behind(&plugin.name_any(), count);
+        let is_ready = matches!(load, Load::Loaded(_));
+        self.metrics
+            .plugin(&plugin.name_any(), is_ready, fault.is_some());
         let next = status(plugin, serving.as_ref(), load, left, now);
         let api = Api::all(self.client.clone());
         let (version, current) = (plugin.resource_version(), plugin.status.as_ref());

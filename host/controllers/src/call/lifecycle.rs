@@ -10,7 +10,10 @@ use operon_core::{
 };
 
 use super::{Call, Ended};
-use crate::pod_writer::{Written, outdated};
+use crate::{
+    effects::OnBehalf,
+    pod_writer::{Written, outdated},
+};
 
 /// How soon a release that waits for the pod is tried again if nothing changes.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -106,8 +109,8 @@ impl Call {
     /// Writes the target's pod, when one more effect may be in flight.
     async fn write(&self, effect: &Effect) -> Result<Written, Ended> {
         let in_flight = self.effect().await?;
-        let namespace = &self.job.namespace;
-        Ok(self.writer.write(namespace, effect, in_flight).await?)
+        let behalf = OnBehalf::of_job(&self.job);
+        Ok(self.writer.write(&behalf, effect, in_flight).await?)
     }
 
     fn pod(&self) -> Option<Arc<Pod>> {

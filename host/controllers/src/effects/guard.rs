@@ -40,7 +40,7 @@ impl Performer {
             return Ok(Cow::Borrowed(effect));
         };
         let refused = |refused: Refused| Error::EffectRefused {
-            verb: effect.kind(),
+            verb: effect.verb().as_str(),
             object: named(namespace, &object),
             refused,
         };

@@ -19,7 +19,10 @@ async fn an_eviction_says_which_pod_of_the_name_is_meant_and_how_it_ends() {
         grace_period_seconds: Some(5),
     };
     let performer = Performer::of_client(client, "operon", []);
-    performer.perform("shop", &evict).await.expect("evicted");
+    performer
+        .perform(&OnBehalf::any_in("shop"), &evict)
+        .await
+        .expect("evicted");
     let sent = sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let options = &sent["deleteOptions"];
     let meant = json!({"uid": "first", "resourceVersion": "7"});
@@ -44,7 +47,10 @@ async fn a_pod_whose_eviction_was_accepted_is_not_evicted_again_before_the_watch
             resource_version: None,
             grace_period_seconds: None,
         };
-        performer.perform("shop", &evict).await.expect("evicted");
+        performer
+            .perform(&OnBehalf::any_in("shop"), &evict)
+            .await
+            .expect("evicted");
     }
     let sent = *sent.lock().unwrap_or_else(PoisonError::into_inner);
     assert_eq!(sent, 2, "one for each pod");

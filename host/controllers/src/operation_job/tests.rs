@@ -230,7 +230,7 @@ fn loaded(performers: &Performers, action: &Arc<Scripted>) -> Loaded {
         plugin: "scripted".to_owned(),
         action: Arc::clone(action) as Arc<dyn Action>,
         performer: performers
-            .performer("scripted", "scripted", Guard::default())
+            .performer(("scripted", "sha256:any"), "scripted", Guard::default())
             .expect("a client"),
         watch: PluginWatch::default(),
         version: Version {

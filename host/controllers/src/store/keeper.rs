@@ -208,7 +208,7 @@ impl<K: Cached> Keeper<K> {
         self.tell_all = true;
         let kind = self.health.kind();
         let metrics = self.health.health().metrics();
-        metrics.panicked(&format!("watch {kind}"));
+        metrics.watch_panicked(kind);
         tracing::error!(
             kind,
             namespace = object.and_then(ResourceExt::namespace),

@@ -38,19 +38,16 @@ pub enum Class {
     Unavailable,
 }
 
-impl Class {
-    /// The class as metrics name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Conflict => "conflict",
-            Self::Exists => "exists",
-            Self::Gone => "gone",
-            Self::Invalid => "invalid",
-            Self::Denied => "denied",
-            Self::Unavailable => "unavailable",
-        }
-    }
+crate::words!(Class {
+    Conflict => "conflict",
+    Exists => "exists",
+    Gone => "gone",
+    Invalid => "invalid",
+    Denied => "denied",
+    Unavailable => "unavailable",
+});
 
+impl Class {
     /// The class of an answer.
     ///
     /// An admission policy denies with a 422 too, so a 422 is final only if each of its causes names a

@@ -44,22 +44,17 @@ pub enum CallCause {
     Unsettled,
 }
 
-impl CallCause {
-    /// The cause in `snake_case`, as metrics name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Step => "step",
-            Self::Target => "target",
-            Self::Effect => "effect",
-            Self::Failure => "failure",
-            Self::Recheck => "recheck",
-            Self::Read => "read",
-            Self::SharedRead => "shared_read",
-            Self::Room => "room",
-            Self::Unsettled => "unsettled",
-        }
-    }
-}
+crate::words!(CallCause {
+    Step => "step",
+    Target => "target",
+    Effect => "effect",
+    Failure => "failure",
+    Recheck => "recheck",
+    Read => "read",
+    SharedRead => "shared_read",
+    Room => "room",
+    Unsettled => "unsettled",
+});
 
 /// The order in which targets are called about; each comes with the number of its previous call, 0 if
 /// there was none.

@@ -26,7 +26,7 @@ use operon_core::{
     selector::Selector,
 };
 use operon_plugin_runtime::{
-    CallObserver, ChildProgram, CodeSource, Loader, LoaderConfig, Outcome,
+    CacheFault, CallObserver, ChildProgram, CodeSource, Function, Loader, LoaderConfig, Outcome,
 };
 use serde_json::{Value, json};
 
@@ -138,6 +138,7 @@ pub(crate) fn memory_kib(name: &str) -> Result<u64> {
 pub(crate) struct Recorder {
     pub(crate) calls: Mutex<Vec<(&'static str, Outcome, Duration)>>,
     pub(crate) code: Mutex<Vec<CodeSource>>,
+    pub(crate) faults: Mutex<Vec<CacheFault>>,
 }
 
 impl Recorder {
@@ -146,6 +147,11 @@ impl Recorder {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    pub(crate) fn faults(&self) -> Vec<CacheFault> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.clone()
     }
 
     pub(crate) fn last_call(&self) -> Option<(&'static str, Outcome)> {
@@ -157,9 +163,9 @@ impl Recorder {
 }
 
 impl CallObserver for Recorder {
-    fn called(&self, _: &str, function: &'static str, outcome: Outcome, duration: Duration) {
+    fn called(&self, _: &str, function: Function, outcome: Outcome, duration: Duration) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.push((function, outcome, duration));
+        calls.push((function.as_str(), outcome, duration));
     }
 
     fn compiled(&self, _: &str, source: CodeSource, _: Duration) {
@@ -167,6 +173,11 @@ impl CallObserver for Recorder {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(source);
+    }
+
+    fn cache_failed(&self, fault: CacheFault) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.push(fault);
     }
 }
 

@@ -3,7 +3,7 @@ use kube::{client::Body, core::ApiResource};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fake;
+use crate::{effects::OnBehalf, fake};
 
 /// The answers of an API server whose webhook, quota or RBAC forbids every write. RBAC grants everything
 /// but these `verb resource[/subresource]`.
@@ -69,7 +69,7 @@ fn effects() -> [Effect; 5] {
 }
 
 async fn refused(performer: &Performer, effect: &Effect) -> ActionError {
-    let error = performer.perform("shop", effect).await;
+    let error = performer.perform(&OnBehalf::any_in("shop"), effect).await;
     let error = error.expect_err("the API server forbids it");
     let needed = Access::to_perform(effect);
     performer.action_error("shop", &needed, error).await

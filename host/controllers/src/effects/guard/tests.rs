@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    effects::{Access, Performed, Performers},
+    effects::{Access, OnBehalf, Performed, Performers},
     fake,
 };
 
@@ -121,7 +121,7 @@ fn performer(may_read: bool) -> (Performer, Writes) {
         finalizers: vec![OURS.to_owned()],
         pods: None,
     };
-    let performer = performers.performer("act", "act", guard);
+    let performer = performers.performer(("act", "sha256:act"), "act", guard);
     (performer.expect("a client"), writes)
 }
 
@@ -157,7 +157,7 @@ fn create(metadata: &Value) -> Value {
 /// The error of a target whose effect is this one, and what was written.
 async fn outcome(effect: &Effect, may_read: bool) -> (Result<(), ActionError>, Vec<Value>) {
     let (performer, writes) = performer(may_read);
-    let done = match performer.perform("shop", effect).await {
+    let done = match performer.perform(&OnBehalf::any_in("shop"), effect).await {
         Ok(_) => Ok(()),
         Err(error) => {
             let needed = Access::to_perform(effect);
@@ -375,7 +375,10 @@ async fn the_host_itself_may_give_finalizers_and_owners() {
     let performer = Performer::of_client(client, "operon", [ApiResource::erase::<Pod>(&())]);
     let metadata = json!({"finalizers": ["operon.dev/any"], "ownerReferences": [owner("ReplicaSet", "set", true)]});
     let done = performer
-        .perform("shop", &Effect::Create(create(&metadata)))
+        .perform(
+            &OnBehalf::any_in("shop"),
+            &Effect::Create(create(&metadata)),
+        )
         .await;
     assert!(matches!(done, Ok(Performed::Object(_))), "{done:?}");
 }

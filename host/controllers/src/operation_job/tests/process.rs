@@ -194,7 +194,7 @@ impl Process {
             action,
             performer: self
                 .performers
-                .performer("plugin", ACCOUNT, guard)
+                .performer(("plugin", "sha256:any"), ACCOUNT, guard)
                 .expect("a client"),
             watch: watch.expect("what the action declares can be watched"),
             version: Version {
