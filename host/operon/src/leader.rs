@@ -35,6 +35,13 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long to wait after the lease could not be reached.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// How long a lease that was taken is looked at before its holder leads: longer than two hosts that take it at the same
+/// time are apart.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// The most bytes of an identity in a field manager, which may have 128.
+const MANAGER_BYTES: usize = 100;
+
 /// The name of the Lease.
 const LEASE: &str = "operon";
 
@@ -63,7 +70,11 @@ impl Leadership {
         loop {
             tokio::select! {
                 changed = manager.changed() => match changed {
-                    Ok(true) => break,
+                    Ok(true) if is_settled(&client, namespace, identity).await => break,
+                    Ok(true) => {
+                        tracing::info!(lease = LEASE, identity, "another host took the lease at the same time");
+                        manager = reach(&client, namespace, identity, &mut contact).await;
+                    }
                     Ok(false) => contact.reached(),
                     Err(error) => contact.failed(namespace, &error).await,
                 },
@@ -137,6 +148,22 @@ impl Leadership {
     }
 }
 
+/// Whether the lease still names this process a moment after this process took it. An expired lease is taken without a
+/// condition on its version, so several hosts can take it at the same time: the last of them has it.
+async fn is_settled(client: &Client, namespace: &str, identity: &str) -> bool {
+    tokio::time::sleep(SETTLE).await;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let spec = leases.get(LEASE).await.ok().and_then(|lease| lease.spec);
+    spec.and_then(|spec| spec.holder_identity).as_deref() == Some(identity)
+}
+
+/// The field manager of a host: a free lease is applied without force, so the API server refuses the second of two hosts
+/// only if they have different field managers. Its end is unique, and a name that is too long begins later.
+fn field_manager(identity: &str) -> String {
+    let start = identity.ceil_char_boundary(identity.len().saturating_sub(MANAGER_BYTES));
+    format!("operon-lease-{}", identity.get(start..).unwrap_or_default())
+}
+
 /// A manager of the lease, as soon as the lease can be read. An API server that does not answer is no
 /// reason to exit: a new process would not reach it either.
 async fn reach(
@@ -149,7 +176,7 @@ async fn reach(
         let manager = LeaseManagerBuilder::new(client.clone(), LEASE)
             .with_namespace(namespace)
             .with_identity(identity)
-            .with_field_manager("operon-lease")
+            .with_field_manager(field_manager(identity))
             .with_duration(DURATION)
             .with_grace(GRACE);
         match manager.build().await {
@@ -209,4 +236,39 @@ fn boot_time() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_another_host_took_in_the_same_moment_is_not_held() {
+        for (spec, is_held) in [
+            (json!({"holderIdentity": "one"}), true),
+            (json!({"holderIdentity": "two"}), false),
+            (json!({}), false),
+        ] {
+            let lease = json!({"metadata": {"name": LEASE}, "spec": spec}).to_string();
+            let service = tower::service_fn(move |_: http::Request<Body>| {
+                let answer = http::Response::new(Body::from(lease.clone().into_bytes()));
+                std::future::ready(Ok::<_, Infallible>(answer))
+            });
+            let client = Client::new(service, "ns");
+            assert_eq!(is_settled(&client, "ns", "one").await, is_held, "{spec}");
+        }
+    }
+
+    #[test]
+    fn hosts_have_different_field_managers_of_a_length_that_the_api_server_accepts() {
+        assert_eq!(field_manager("operon-x7"), "operon-lease-operon-x7");
+        let long = |end: &str| field_manager(&format!("{}{end}", "é".repeat(100)));
+        assert_ne!(long("a"), long("b"));
+        assert!(long("a").len() <= 128);
+    }
 }
