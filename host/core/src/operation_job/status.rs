@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::{
     OperationJob,
-    conditions::{STALLED, Standing, conditions, find},
+    conditions::{STALLED, Standing, conditions, find, with_end},
     operation_job::{
         DRY_RUN_SAYS, OnFailure, OperationJobStatus, Progress, TargetDetail, TargetError,
     },
@@ -138,12 +138,19 @@ pub(super) fn next(
     // The Go operator's oldest version wrote only `endTimestamp`.
     let end_time = previous.end_time.or(previous.end_timestamp).or(finished);
     let (standing, reason, message) = describe(observed, counts, &details, waits);
-    let conditions = conditions(
+    let standing = conditions(
         &previous.conditions,
         standing,
         &reason,
         &size::bounded(message),
         job.metadata.generation,
+        observed.now,
+    );
+    let conditions = with_end(
+        &previous.conditions,
+        standing,
+        progress.end(),
+        previous.progress.is_some_and(Progress::is_finished),
         observed.now,
     );
     OperationJobStatus {
