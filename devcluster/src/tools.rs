@@ -49,6 +49,10 @@ pub enum Tool {
     Kwok,
     /// Installs charts.
     Helm,
+    /// The same, as of the release that waits by kstatus.
+    Helm4,
+    /// Says what kstatus and Argo CD think of objects.
+    Judge,
     /// A registry of artifacts in memory, with the referrers API.
     Registry,
     /// The registry that most others are made of, without the referrers API.
@@ -85,6 +89,8 @@ impl Tool {
             Self::KubeProxy => "kube-proxy",
             Self::Kwok => "kwok",
             Self::Helm => "helm",
+            Self::Helm4 => "helm4",
+            Self::Judge => "judge",
             Self::Registry => "registry",
             Self::Distribution => "distribution",
             Self::Crane => "crane",
@@ -105,6 +111,8 @@ impl Tool {
             Self::KubeProxy => "k8s.io/kubernetes/cmd/kube-proxy",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Helm => "helm.sh/helm/v3/cmd/helm",
+            Self::Helm4 => "helm.sh/helm/v4/cmd/helm",
+            Self::Judge => "operon.dev/devcluster/tools/judge",
             Self::Registry => "operon.dev/devcluster/tools/registry",
             Self::Distribution => "github.com/distribution/distribution/v3/cmd/registry",
             Self::Crane => "github.com/google/go-containerregistry/cmd/crane",
@@ -119,6 +127,8 @@ impl Tool {
         match self {
             Self::Kwok => "kwok",
             Self::KubeProxy => "kube-proxy",
+            Self::Helm4 => "helm",
+            Self::Judge => "judge",
             Self::Registry | Self::Crane => "registry",
             Self::Distribution => "distribution",
             Self::Oras => "oras",
@@ -137,6 +147,8 @@ impl Tool {
         match self {
             Self::Etcd
             | Self::Kwok
+            | Self::Helm4
+            | Self::Judge
             | Self::Registry
             | Self::Distribution
             | Self::Crane
@@ -312,6 +324,8 @@ mod tests {
             Tool::KubeProxy,
             Tool::Kwok,
             Tool::Helm,
+            Tool::Helm4,
+            Tool::Judge,
             Tool::Registry,
             Tool::Distribution,
             Tool::Crane,

@@ -79,6 +79,11 @@ pub fn status(job: &OperationJob) -> OperationJobStatus {
     job.status.clone().unwrap_or_default()
 }
 
+/// Whether a host has reported on the job as it is.
+pub fn is_observed(job: &OperationJob) -> bool {
+    status(job).observed_generation == job.metadata.generation
+}
+
 /// How far the job is.
 pub fn progress(job: &OperationJob) -> Progress {
     status(job).progress.unwrap_or_default()

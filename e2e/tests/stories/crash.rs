@@ -23,7 +23,7 @@ async fn a_leader_killed_when_it_has_accepted_a_job_is_followed_by_another() {
             .create(&Job::replace("opj", &names(&before)).object())
             .await;
         world
-            .job_until("opj", "is accepted", |found| found.status.is_some())
+            .job_until("opj", "is accepted", job::is_observed)
             .await;
         first.kill().await;
         second.leads(world).await;

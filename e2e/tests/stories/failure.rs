@@ -68,7 +68,7 @@ async fn a_job_of_an_unknown_action_can_be_deleted_at_once() {
             .create(&Job::of("opj", "NoSuchAction", &["any"]).object())
             .await;
         world
-            .job_until("opj", "is looked at", |found| found.status.is_some())
+            .job_until("opj", "is looked at", job::is_observed)
             .await;
         world.delete::<OperationJob>("opj").await;
         let deleted = std::time::Instant::now();

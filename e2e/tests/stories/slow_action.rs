@@ -35,7 +35,7 @@ async fn replace(world: &World, name: &str) -> Duration {
     world
         .eventually_within(limit, &format!("{name} has a status"), async || {
             let job = world.job(name).await?;
-            ensure!(job.status.is_some(), "none");
+            ensure!(job::is_observed(&job), "{:?}", job.status);
             Ok(())
         })
         .await;

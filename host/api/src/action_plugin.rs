@@ -43,6 +43,12 @@ use crate::schema::any_object;
         type_ = "string",
         json_path = ".status.signers",
         priority = 1
+    ),
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
     )
 )]
 #[serde(rename_all = "camelCase")]

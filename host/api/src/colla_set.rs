@@ -80,6 +80,12 @@ pub const HISTORY_LIMIT: i32 = 20;
         type_ = "string",
         json_path = ".status.selector",
         priority = 1
+    ),
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
     )
 )]
 #[serde(rename_all = "camelCase")]

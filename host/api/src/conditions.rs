@@ -1,5 +1,5 @@
 //! The three conditions that every kind of Operon carries, as kstatus reads them: `Ready`,
-//! `Reconciling`, `Stalled`.
+//! `Reconciling`, `Stalled`; and those of a kind that finishes, as a Job has them: `Complete`, `Failed`.
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -12,6 +12,11 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Nothing will happen until a change by a user; present only then.
 pub const STALLED: &str = "Stalled";
+
+/// Of a kind that finishes: the object has finished, with success; present only then.
+pub const COMPLETE: &str = "Complete";
+/// Of a kind that finishes: the object has finished, without success; present only then.
+pub const FAILED: &str = "Failed";
 
 /// Of an ActionPlugin: pods are marked for OperationJobs that do not exist any more; present only then.
 pub const PODS_LEFT_BEHIND: &str = "PodsLeftBehind";
@@ -40,6 +45,25 @@ pub enum Standing {
     Stalled,
 }
 
+/// How an object has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With success.
+    Complete,
+    /// Without success.
+    Failed,
+}
+
+impl End {
+    /// The condition that says so.
+    pub fn condition(self) -> &'static str {
+        match self {
+            Self::Complete => COMPLETE,
+            Self::Failed => FAILED,
+        }
+    }
+}
+
 /// The conditions for this standing. A condition whose status did not change keeps its transition
 /// time from `previous`, so that writing the same again is no change.
 pub fn conditions(
@@ -61,6 +85,38 @@ pub fn conditions(
         Standing::Stalled => conditions.push(one(STALLED, true)),
     }
     conditions
+}
+
+/// The [`conditions`] of an object of a kind that finishes, `standing`, and the one that says how it has finished, if it
+/// has.
+///
+/// An object that `had_finished` before this condition existed keeps the conditions that it has, so that an upgrade
+/// writes no status for it. It gets the condition when its other conditions change.
+pub fn with_end(
+    previous: &[Condition],
+    standing: Vec<Condition>,
+    end: Option<End>,
+    had_finished: bool,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let (Some(end), Some(ready)) = (end, find(&standing, READY)) else {
+        return standing;
+    };
+    if had_finished && previous == standing {
+        return standing;
+    }
+    let Condition {
+        reason,
+        message,
+        observed_generation,
+        type_: _,
+        status: _,
+        last_transition_time: _,
+    } = ready;
+    let type_ = end.condition();
+    let generation = *observed_generation;
+    let end = condition(previous, type_, "True", reason, message, generation, now);
+    standing.into_iter().chain([end]).collect()
 }
 
 /// One condition. It keeps its transition time from `previous` if its status did not change.

@@ -381,8 +381,9 @@ pub struct DaemonJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried: Option<String>,
 
-    /// `Ready` is True if every node succeeded, or failed within `maxFailures`. `Reconciling` is True while Jobs
-    /// run, `Stalled` when only a change helps.
+    /// `Complete` or `Failed` is True when the DaemonJob has finished, with success or without; never with
+    /// `completionPolicy: Never`. `Ready` is True if every node succeeded, or failed within `maxFailures`.
+    /// `Reconciling` is True while Jobs run, `Stalled` when only a change helps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -12,7 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::embedded::{EnvVar, JobSpec, Volume, VolumeMount};
+use crate::{
+    conditions::End,
+    embedded::{EnvVar, JobSpec, Volume, VolumeMount},
+};
 
 /// The most steps that a flow may have.
 pub const MAX_STEPS: usize = 1000;
@@ -320,6 +323,15 @@ impl FlowState {
             Self::Terminating => "Terminating",
         }
     }
+
+    /// How an object that has finished with this state has finished.
+    pub fn end(self) -> Option<End> {
+        match self {
+            Self::Pending | Self::Running | Self::Terminating => None,
+            Self::Succeed => Some(End::Complete),
+            Self::Failed => Some(End::Failed),
+        }
+    }
 }
 
 /// The status of a JobFlow.
@@ -365,8 +377,8 @@ pub struct JobFlowStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried: Option<String>,
 
-    /// `Ready` is True if the flow succeeded. `Reconciling` is True while it runs, `Stalled` when only a change
-    /// helps.
+    /// `Complete` or `Failed` is True when the flow has finished, with success or without. `Ready` is True if the
+    /// flow succeeded. `Reconciling` is True while it runs, `Stalled` when only a change helps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

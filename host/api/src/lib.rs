@@ -41,6 +41,9 @@ pub use pod_transition_rule::PodTransitionRule;
 pub use reactive_job::ReactiveJob;
 pub use resource_context::ResourceContext;
 
+/// The category of every kind: `kubectl get operon` lists their objects.
+pub const CATEGORY: &str = "operon";
+
 /// Every CustomResourceDefinition of Operon, in the order in which they are documented.
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![
@@ -58,14 +61,16 @@ pub fn all_crds() -> Vec<CustomResourceDefinition> {
         let annotations = crd.metadata.annotations.get_or_insert_default();
         // `helm uninstall` must not take users' objects with it.
         annotations.insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+        crd.spec.names.categories = Some(vec![CATEGORY.to_owned()]);
         let schemas = crd
             .spec
             .versions
             .iter_mut()
             .filter_map(|version| version.schema.as_mut());
-        schemas
-            .filter_map(|schema| schema.open_api_v3_schema.as_mut())
-            .for_each(schema::tidy);
+        for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
+            schema::tidy(schema);
+            schema::begin_unobserved(schema);
+        }
     }
     for crd in &mut crds {
         let is_daemon_job = crd.spec.names.kind == DaemonJob::kind(&());

@@ -13,7 +13,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{amount, any_object, positive_amount};
+use crate::{
+    conditions::End,
+    schema::{amount, any_object, positive_amount},
+};
 
 /// How the message of each condition of a job with `dryRun` says that nothing is changed, unless the job has no targets.
 pub const DRY_RUN_SAYS: &str = "in a dry run, which changes nothing";
@@ -71,6 +74,12 @@ pub const MOST_PARAMETERS: usize = 8 * 1024;
         name = "SELECTOR",
         type_ = "string",
         json_path = ".status.selector",
+        priority = 1
+    ),
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
         priority = 1
     )
 )]
@@ -333,7 +342,16 @@ pub enum Progress {
 impl Progress {
     /// Whether it is Succeeded or Failed, which are final.
     pub fn is_finished(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed)
+        self.end().is_some()
+    }
+
+    /// How a job with this progress has finished, if it has.
+    pub fn end(self) -> Option<End> {
+        match self {
+            Self::Pending | Self::Processing => None,
+            Self::Failed => Some(End::Failed),
+            Self::Succeeded => Some(End::Complete),
+        }
     }
 }
 
@@ -403,7 +421,7 @@ pub struct OperationJobStatus {
     pub target_details: Vec<TargetDetail>,
 
     /// `Ready` when the job has succeeded, `Reconciling` while it is in progress, `Stalled` when it has
-    /// failed or is blocked. `StandingDown`: Operon writes nothing, because KusionStack's controllers run;
+    /// failed or is blocked. `Complete` or `Failed` when it has finished. `StandingDown`: Operon writes nothing, because KusionStack's controllers run;
     /// present only then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

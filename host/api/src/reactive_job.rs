@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-        CustomResourceDefinition, JSON, JSONSchemaProps, ValidationRule,
+        CustomResourceDefinition, JSONSchemaProps, ValidationRule,
     },
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
 use kube::{CustomResource, CustomResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::embedded::JobTemplateSpec;
 
@@ -474,8 +473,4 @@ fn complete(schema: &mut JSONSchemaProps) {
         .x_kubernetes_validations
         .get_or_insert_default()
         .push(rule);
-    let status = schema.properties.iter_mut().flatten();
-    if let Some((_, status)) = status.into_iter().find(|(name, _)| *name == "status") {
-        status.default = Some(JSON(json!({"observedGeneration": -1})));
-    }
 }

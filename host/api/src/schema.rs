@@ -1,7 +1,7 @@
 //! What the schemas need beyond what is derived from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    JSONSchemaProps, JSONSchemaPropsOrArray,
+    JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
@@ -25,6 +25,20 @@ pub(crate) fn tidy(schema: &mut JSONSchemaProps) {
     properties.for_each(tidy);
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         tidy(items);
+    }
+}
+
+/// Gives an object that no controller has seen yet a status that says so: kstatus, and with it Helm, Flux and kubectl,
+/// takes an object without a status for one that is as desired.
+pub(crate) fn begin_unobserved(schema: &mut JSONSchemaProps) {
+    let status = schema.properties.as_mut();
+    let status = status.and_then(|properties| properties.get_mut("status"));
+    let observes = |status: &&mut JSONSchemaProps| {
+        let properties = status.properties.as_ref();
+        properties.is_some_and(|properties| properties.contains_key("observedGeneration"))
+    };
+    if let Some(status) = status.filter(observes) {
+        status.default = Some(JSON(json!({"observedGeneration": -1})));
     }
 }
 

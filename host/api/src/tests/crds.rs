@@ -98,6 +98,7 @@ fn kubectl_get_prints_these_columns_after_the_name() {
         "(FAILED)",
         "(TOTAL)",
         "(SELECTOR)",
+        "(MESSAGE)",
     ];
     assert_eq!(columns(&opj()), wide);
     assert_eq!(
@@ -109,13 +110,49 @@ fn kubectl_get_prints_these_columns_after_the_name() {
             "DIGEST",
             "AGE",
             "(REASON)",
-            "(SIGNERS)"
+            "(SIGNERS)",
+            "(MESSAGE)"
         ]
     );
     assert_eq!(
         columns(&ptr()),
         ["PODS", "WAITING", "READY", "AGE", "(MESSAGE)"]
     );
+}
+
+#[test]
+fn kubectl_get_operon_lists_every_kind() {
+    for crd in all_crds() {
+        let categories = crd.spec.names.categories;
+        assert_eq!(categories, Some(vec!["operon".to_owned()]));
+    }
+}
+
+#[test]
+fn kstatus_takes_no_object_for_ready_that_no_controller_has_seen() {
+    let begins = |crd: &CustomResourceDefinition| {
+        let status = schema(crd).properties?.remove("status")?;
+        Some(serde_json::to_value(status.default).expect("a default is JSON"))
+    };
+    let begins: Vec<_> = all_crds()
+        .iter()
+        .map(|crd| (crd.spec.names.kind.clone(), begins(crd)))
+        .collect();
+    let unobserved = || Some(json!({"observedGeneration": -1}));
+    let wanted = [
+        ("OperationJob", unobserved()),
+        ("CollaSet", unobserved()),
+        ("PodTransitionRule", unobserved()),
+        // It has no status.
+        ("ResourceContext", None),
+        ("ReactiveJob", unobserved()),
+        ("JobFlow", unobserved()),
+        // Nothing has to be done about it.
+        ("JobTemplate", Some(Value::Null)),
+        ("DaemonJob", unobserved()),
+        ("ActionPlugin", unobserved()),
+    ];
+    assert_eq!(begins, wanted.map(|(kind, begin)| (kind.to_owned(), begin)));
 }
 
 #[test]

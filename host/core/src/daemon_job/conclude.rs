@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use operon_api::{
-    conditions::{READY, Standing as Kstatus, find},
+    conditions::{End, READY, Standing as Kstatus, find},
     daemon_job::{self, CompletionPolicy, DaemonJobStatus, FlowState},
 };
 use serde_json::{Map, Value, json};
@@ -73,7 +73,7 @@ fn ending(observed: &Observed<'_>) -> Conclusion {
         reason: FlowState::Terminating.as_str().to_owned(),
         message: terminating(observed),
     };
-    standing_still(observed, &verdict, previous(observed))
+    standing_still(observed, &verdict, previous(observed), None)
 }
 
 /// What delays the deletion: Jobs whose pods never terminate because their node is dead.
@@ -104,7 +104,7 @@ fn unreadable(observed: &Observed<'_>, failure: &Failure) -> Conclusion {
         reason: failure.reason.clone(),
         message: failure.message.clone(),
     };
-    standing_still(observed, &verdict, status)
+    standing_still(observed, &verdict, status, None)
 }
 
 /// The status of a DaemonJob that has finished: it stays as it was at its end.
@@ -134,18 +134,19 @@ fn finished(observed: &Observed<'_>, survey: &Survey<'_>) -> Conclusion {
         retried: survey.memory.token.map(str::to_owned),
         ..status
     };
-    standing_still(observed, &verdict, status)
+    standing_still(observed, &verdict, status, state.end())
 }
 
 fn standing_still(
     observed: &Observed<'_>,
     verdict: &Verdict,
     status: DaemonJobStatus,
+    end: Option<End>,
 ) -> Conclusion {
     let status = DaemonJobStatus {
         observed_generation: observed.object.metadata.generation,
         state: Some(verdict.state),
-        conditions: status::conditions(observed, verdict),
+        conditions: status::conditions(observed, verdict, end),
         ..status
     };
     Conclusion {
@@ -185,6 +186,7 @@ fn going(
         CompletionPolicy::Always => survey.is_over(),
         CompletionPolicy::Never => false,
     };
+    let end = verdict.state.end().filter(|_| is_finished);
     let mut next = DaemonJobStatus {
         observed_generation: observed.object.metadata.generation,
         state: Some(verdict.state),
@@ -204,7 +206,7 @@ fn going(
         revision: Some(survey.memory.revision.clone()),
         job_status_list: job_status_list(survey),
         retried: survey.memory.token.map(str::to_owned),
-        conditions: status::conditions(observed, &verdict),
+        conditions: status::conditions(observed, &verdict, end),
         ..DaemonJobStatus::default()
     };
     let Trouble {

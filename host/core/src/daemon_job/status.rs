@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::ResourceExt;
 use operon_api::{
-    conditions::{self, Standing as Kstatus},
+    conditions::{self, End, Standing as Kstatus},
     daemon_job::{FailedNode, FlowState, NodeFailurePolicy},
 };
 
@@ -314,16 +314,23 @@ fn whole(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// The conditions of a verdict.
-pub(super) fn conditions(observed: &Observed<'_>, verdict: &Verdict) -> Vec<Condition> {
+/// The conditions of a DaemonJob with this verdict, which has finished so, if it has.
+pub(super) fn conditions(
+    observed: &Observed<'_>,
+    verdict: &Verdict,
+    end: Option<End>,
+) -> Vec<Condition> {
     let status = observed.object.status.as_ref();
+    let previous = status.map_or(&[][..], |status| &status.conditions);
+    let had_finished = status.is_some_and(|status| status.completion_time.is_some());
     let message = short(&verdict.message, MESSAGE);
-    conditions::conditions(
-        status.map(|s| s.conditions.as_slice()).unwrap_or_default(),
+    let standing = conditions::conditions(
+        previous,
         verdict.standing,
         &verdict.reason,
         &message,
         observed.object.metadata.generation,
         observed.now,
-    )
+    );
+    conditions::with_end(previous, standing, end, had_finished, observed.now)
 }

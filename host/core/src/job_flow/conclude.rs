@@ -68,7 +68,7 @@ pub(super) fn conclude(
         completion_time: assessment
             .is_finished
             .then(|| ended().unwrap_or(Time(observed.now))),
-        conditions: verdict.conditions(observed),
+        conditions: verdict.conditions(observed, state.end().filter(|_| assessment.is_finished)),
         steps: assessment
             .steps
             .into_iter()
@@ -114,7 +114,7 @@ fn terminating(observed: &Observed<'_>, previous: JobFlowStatus) -> Conclusion {
         status: JobFlowStatus {
             observed_generation: observed.flow.metadata.generation,
             state: Some(state),
-            conditions: verdict.conditions(observed),
+            conditions: verdict.conditions(observed, None),
             ..previous
         },
         events: Vec::new(),

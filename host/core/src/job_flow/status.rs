@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use operon_api::{
-    conditions::{self, Standing},
+    conditions::{self, End, Standing},
     job_flow::{FlowState, JobFlowStatus, Phase, StepStatus},
 };
 use serde_json::{Map, Value, json};
@@ -124,18 +124,21 @@ impl Verdict {
         }
     }
 
-    pub(super) fn conditions(&self, observed: &Observed<'_>) -> Vec<Condition> {
+    /// The conditions of a flow that has finished so, if it has.
+    pub(super) fn conditions(&self, observed: &Observed<'_>, end: Option<End>) -> Vec<Condition> {
         let flow = observed.flow;
         let status = flow.status.as_ref();
-        let previous = status.map(|status| status.conditions.as_slice());
-        conditions::conditions(
-            previous.unwrap_or_default(),
+        let previous = status.map_or(&[][..], |status| &status.conditions);
+        let had_finished = status.is_some_and(|status| status.completion_time.is_some());
+        let standing = conditions::conditions(
+            previous,
             self.standing,
             &self.reason,
             &self.message,
             flow.metadata.generation,
             observed.now,
-        )
+        );
+        conditions::with_end(previous, standing, end, had_finished, observed.now)
     }
 }
 

@@ -16,7 +16,7 @@ use kube::{
 };
 use operon_api::{
     OperationJob,
-    conditions::{Standing, conditions},
+    conditions::{Standing, conditions, with_end},
     operation_job::{
         MAX_TARGETS, OperationJobStatus, PodTarget, Progress, TargetDetail, TargetSelector,
     },
@@ -207,7 +207,7 @@ impl Outcome {
             }
         };
         let (generation, message) = (job.metadata.generation, size::bounded(message));
-        status.conditions = conditions(
+        let standing = conditions(
             &status.conditions,
             standing,
             &reason,
@@ -215,6 +215,9 @@ impl Outcome {
             generation,
             now,
         );
+        // Only the targets of a job that has not finished are selected.
+        let end = status.progress.and_then(Progress::end);
+        status.conditions = with_end(&status.conditions, standing, end, false, now);
         let mut selecting = job.clone();
         selecting.status = Some(status.clone());
         size::shorten(&selecting, &mut status.target_details);

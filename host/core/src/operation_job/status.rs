@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operon_api::{
     OperationJob,
-    conditions::{STALLED, Standing, conditions, find},
+    conditions::{STALLED, Standing, conditions, find, with_end},
     operation_job::{
         DRY_RUN_SAYS, OnFailure, OperationJobStatus, Progress, TargetDetail, TargetError,
     },
@@ -143,12 +143,19 @@ pub(super) fn next(
         .or(previous.end_timestamp.as_ref());
     let end_time = ended.cloned().or(finished);
     let (standing, reason, message) = describe(observed, counts, &details, waits);
-    let conditions = conditions(
+    let standing = conditions(
         &previous.conditions,
         standing,
         &reason,
         &size::bounded(message),
         job.metadata.generation,
+        observed.now,
+    );
+    let conditions = with_end(
+        &previous.conditions,
+        standing,
+        progress.end(),
+        previous.progress.is_some_and(Progress::is_finished),
         observed.now,
     );
     OperationJobStatus {

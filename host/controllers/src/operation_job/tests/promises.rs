@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use k8s_openapi::{apimachinery::pkg::util::intstr::IntOrString, jiff::Timestamp};
 use kube::ResourceExt;
 use operon_api::{
-    OperationJob, keys,
+    OperationJob,
+    conditions::{End, find},
+    keys,
     operation_job::{OperationJobStatus, Progress, TargetDetail},
 };
 use operon_core::operation_job::{
@@ -118,6 +120,16 @@ impl Writes {
         if is_answered {
             self.statuses.insert(uid.clone(), now);
         }
+        let conditions = new.status.as_ref().map_or(&[][..], |s| &s.conditions);
+        let says = |end: End| find(conditions, end.condition()).is_some();
+        let said = [End::Complete, End::Failed]
+            .into_iter()
+            .find(|end| says(*end));
+        self.promise(
+            said == progress(new).and_then(Progress::end),
+            "a status says by a condition that the job has finished, and how",
+            &new.status,
+        );
         if let Some(progress) = progress(new).filter(|progress| progress.is_finished()) {
             self.finished.insert(uid, progress);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use operon_api::{
-    conditions::{READY, RECONCILING, STALLED},
+    conditions::{FAILED, READY, RECONCILING, STALLED},
     daemon_job::FlowState,
     keys,
 };
@@ -22,6 +22,7 @@ fn fail_fast_starts_nothing_more_and_what_runs_goes_on() {
     assert_eq!(world.state(), FlowState::Failed, "at once");
     assert_eq!(world.busy(), ["b"]);
     assert_eq!(world.status().completion_time, None, "b still runs");
+    assert_eq!(world.end(), []);
     assert_eq!(
         world.standing(),
         [
@@ -40,6 +41,7 @@ fn fail_fast_starts_nothing_more_and_what_runs_goes_on() {
         (FlowState::Failed, "1/4")
     );
     assert!(world.status().completion_time.is_some());
+    assert_eq!(world.end(), [(FAILED, "NodesFailed")]);
     assert_eq!(world.made, 2);
     assert_eq!(
         world.events(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use operon_api::{
-    conditions::{READY, RECONCILING},
+    conditions::{COMPLETE, READY, RECONCILING},
     daemon_job::FlowState,
 };
 use serde_json::json;
@@ -162,6 +162,7 @@ fn one_that_never_finishes_serves_each_node_that_comes() {
     assert_eq!(world.state(), FlowState::Succeed);
     assert_eq!(world.condition(READY).status, "True");
     assert_eq!(world.status().completion_time, None);
+    assert_eq!(world.end(), [], "it never finishes");
     world.events();
 
     world.join("b");
@@ -190,9 +191,11 @@ fn one_that_is_to_go_on_after_all_does_and_one_that_is_to_finish_does() {
     world.settle();
     world.join("b");
     world.settle();
+    assert_eq!(world.end(), [(COMPLETE, "Succeeded")]);
     world.set_rollout("{completionPolicy: Never}");
     world.settle();
     assert_eq!((world.busy(), world.progress()), (vec!["b"], "1/2"));
+    assert_eq!(world.end(), []);
     world.succeed("b");
     world.settle();
     world.set_rollout("{completionPolicy: Always}");

@@ -12,7 +12,7 @@ use crate::{
     action::Failure,
     driver::memory::{
         Chance, Reconciles as _,
-        simulation::{Simulated, simulate},
+        simulation::{Simulated, assert_says_end, simulate},
     },
     jobs,
 };
@@ -245,6 +245,9 @@ fn assert_sane(world: &World, before: &World) {
     let Some(status) = &world.object.status else {
         return;
     };
+    let end = status.state.and_then(FlowState::end);
+    let end = end.filter(|_| status.completion_time.is_some());
+    assert_says_end(&status.conditions, end);
     let count = |number: Option<i32>| number.unwrap_or_default();
     let over = count(status.succeeded) + count(status.failed);
     assert!(

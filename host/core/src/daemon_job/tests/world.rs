@@ -17,7 +17,7 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt};
 use operon_api::{
     DaemonJob,
-    conditions::{READY, find},
+    conditions::{COMPLETE, FAILED, READY, find},
     daemon_job::{DaemonJobStatus, FlowState, Rollout},
     keys,
 };
@@ -427,10 +427,18 @@ impl World {
 
     /// What kstatus and people read: type, status, reason.
     pub(super) fn standing(&self) -> Vec<(&str, &str, &str)> {
-        self.status()
-            .conditions
-            .iter()
+        let conditions = self.status().conditions.iter();
+        conditions
+            .filter(|c| ![COMPLETE, FAILED].contains(&&*c.type_))
             .map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str()))
+            .collect()
+    }
+
+    /// The conditions that say how it has finished, and their reasons.
+    pub(super) fn end(&self) -> Vec<(&str, &str)> {
+        let conditions = self.status().conditions.iter();
+        let ends = conditions.filter(|c| [COMPLETE, FAILED].contains(&&*c.type_));
+        ends.map(|c| (c.type_.as_str(), c.reason.as_str()))
             .collect()
     }
 

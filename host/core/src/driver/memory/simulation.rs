@@ -6,9 +6,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::ResourceExt;
-use operon_api::keys;
+use operon_api::{
+    conditions::{End, find},
+    keys,
+};
 
 use super::{Chance, Cluster, Reconciles};
 use crate::jobs;
@@ -42,6 +45,15 @@ fn assert_queues_hold<S>(before: &Cluster<S>, now: &Cluster<S>) {
         let is_same = |job: &&Job| job.metadata.uid == held.metadata.uid;
         let job = now.jobs.values().find(is_same);
         assert!(job.is_none_or(jobs::is_suspended), "a queue holds it");
+    }
+}
+
+/// The guarantee of each kind that finishes: its status says by a condition that it has, and how.
+pub(crate) fn assert_says_end(conditions: &[Condition], end: Option<End>) {
+    for possible in [End::Complete, End::Failed] {
+        let found = find(conditions, possible.condition());
+        let is_said = found.is_some_and(|found| found.status == "True");
+        assert_eq!(is_said, end == Some(possible), "{end:?}: {conditions:?}");
     }
 }
 

@@ -27,12 +27,14 @@ fn a_failed_flow_is_observed_until_nothing_of_it_runs() {
     assert_eq!(world.phases(), "a Failed, b Running, c Waiting");
     assert_eq!(world.standing()[1], ("Reconciling", "True", "StepFailed"));
     assert_eq!(world.status().completion_time, None);
+    assert_eq!(world.end(), []);
     world.succeed("flow-b");
     world.settle();
     assert_eq!(world.phases(), "a Failed, b Succeeded, c Skipped");
     assert_eq!(world.reason("c"), "FlowFailed");
     assert_eq!(world.standing()[1], ("Stalled", "True", "StepFailed"));
     assert!(world.status().completion_time.is_some());
+    assert_eq!(world.end(), [("Failed", "StepFailed")]);
     assert_eq!(world.status().progress.as_deref(), Some("1/3"));
     assert_eq!(
         world.events(),

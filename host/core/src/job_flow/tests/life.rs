@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use operon_api::job_flow::Phase;
+use operon_api::job_flow::{JobFlowStatus, Phase};
 use serde_json::{Value, json};
 
 use super::world::{World, running, step, step_with};
@@ -31,6 +31,20 @@ fn a_step_has_succeeded_when_its_job_is_complete_and_not_before() {
     world.succeed("flow-a");
     world.settle();
     assert_eq!(world.phases(), "a Succeeded, b Running");
+}
+
+#[test]
+fn the_status_that_the_crd_gives_a_new_flow_says_nothing() {
+    let mut without = World::of(json!([step("a", &[])]));
+    let mut with = without.clone();
+    with.flow.status = Some(JobFlowStatus {
+        observed_generation: Some(-1),
+        ..JobFlowStatus::default()
+    });
+    for world in [&mut without, &mut with] {
+        world.retry("1");
+    }
+    assert_eq!(with.settle(), without.settle());
 }
 
 #[test]

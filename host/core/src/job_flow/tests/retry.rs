@@ -23,6 +23,7 @@ fn what_failed_and_what_was_skipped_because_of_it_runs_again() {
         "a Failed, b Skipped, c Skipped, d Succeeded, e Skipped"
     );
     world.events();
+    assert_eq!(world.end(), [("Failed", "StepFailed")]);
     world.retry("1");
     world.settle();
     assert_eq!(
@@ -31,6 +32,7 @@ fn what_failed_and_what_was_skipped_because_of_it_runs_again() {
     );
     assert_eq!(world.state(), "Running");
     assert_eq!(world.status().completion_time, None);
+    assert_eq!(world.end(), []);
     assert_eq!(world.status().retried.as_deref(), Some("1"));
     assert_eq!(world.step("a").attempts, Some(2));
     assert_eq!(world.names(), ["flow-a", "flow-a-2", "flow-d", "flow-e"]);
@@ -39,6 +41,7 @@ fn what_failed_and_what_was_skipped_because_of_it_runs_again() {
         world.settle();
     }
     assert_eq!(world.state(), "Succeed");
+    assert_eq!(world.end(), [("Complete", "Succeed")]);
     let told = world.events();
     assert_eq!(
         told,

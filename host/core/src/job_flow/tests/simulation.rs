@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use operon_api::{
-    job_flow::{FailurePolicy, Phase},
+    job_flow::{FailurePolicy, FlowState, Phase},
     keys,
 };
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::{
     action::Failure,
     driver::memory::{
         Chance,
-        simulation::{Simulated, simulate},
+        simulation::{Simulated, assert_says_end, simulate},
     },
     jobs,
 };
@@ -93,6 +93,11 @@ impl Simulated for World {
         assert_nothing_is_undone(before, self);
         assert_held(before, self);
         assert_only_failures_use_up_retries(self);
+        if let Some(status) = &self.flow.status {
+            let end = status.state.and_then(FlowState::end);
+            let end = end.filter(|_| status.completion_time.is_some());
+            assert_says_end(&status.conditions, end);
+        }
     }
 
     fn assert_ends(mut self) {

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt};
 use operon_api::{
     JobFlow, JobTemplate,
-    conditions::find,
+    conditions::{COMPLETE, FAILED, find},
     job_flow::{JobFlowSpec, JobFlowStatus, Phase, StepStatus},
     keys,
 };
@@ -297,7 +297,16 @@ impl World {
     pub(super) fn standing(&self) -> Vec<(&str, &str, &str)> {
         let conditions = self.status().conditions.iter();
         conditions
+            .filter(|c| ![COMPLETE, FAILED].contains(&&*c.type_))
             .map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str()))
+            .collect()
+    }
+
+    /// The conditions that say how it has finished, and their reasons.
+    pub(super) fn end(&self) -> Vec<(&str, &str)> {
+        let conditions = self.status().conditions.iter();
+        let ends = conditions.filter(|c| [COMPLETE, FAILED].contains(&&*c.type_));
+        ends.map(|c| (c.type_.as_str(), c.reason.as_str()))
             .collect()
     }
 

@@ -9,7 +9,7 @@ use operon_api::{
 };
 use serde_json::{Value, json};
 
-use super::world::{START, World, condition, standing, time};
+use super::world::{START, World, condition, end, standing, time};
 use crate::{
     action::Failure,
     operation_job::{
@@ -210,6 +210,7 @@ fn a_job_that_selects_no_pod_waits_a_moment_and_fails() {
     assert_eq!(fails.status.progress, Some(Progress::Failed));
     assert_eq!(fails.status.end_time, Some(time(START + 3)));
     assert_eq!(standing(&fails.status), [("Stalled", "NoTargets")]);
+    assert_eq!(end(&fails.status), [("Failed", "NoTargets")]);
     let event = fails.event.expect("an event");
     assert_eq!(
         (event.reason, event.message.as_str()),
@@ -229,6 +230,7 @@ fn a_job_that_selects_no_pod_waits_a_moment_and_fails() {
     assert!(conclusion.events.is_empty(), "{:?}", conclusion.events);
     assert_eq!(world.status().progress, Some(Progress::Failed));
     assert_eq!(standing(world.status()), [("Stalled", "NoTargets")]);
+    assert_eq!(end(world.status()), [("Failed", "NoTargets")]);
     world.now += 100;
     assert_eq!(world.plan(), Plan::Expire);
 }

@@ -1,9 +1,9 @@
 //! The job's own part of the status, and the Events of its transitions.
 
-use operon_api::operation_job::{Progress, TargetDetail};
+use operon_api::operation_job::{OperationJobStatus, Progress, TargetDetail};
 
 use super::world::{
-    START, World, condition, events, failed, not_found, pending, processing, released, report,
+    START, World, condition, end, events, failed, not_found, pending, processing, released, report,
     standing, succeeded, terminal, time,
 };
 use crate::{
@@ -100,6 +100,27 @@ fn a_job_is_seen_once_and_ends_once() {
 }
 
 #[test]
+fn a_job_that_had_finished_before_it_said_so_by_a_condition_is_not_written_again() {
+    let mut world = World::with(&[succeeded("a")]);
+    let mut old = world.conclude(&[]).status;
+    assert_eq!(end(&old), [("Complete", "Succeeded")]);
+    old.conditions.retain(|condition| condition.type_ == READY);
+    world.job.status = Some(old.clone());
+    assert_eq!(world.conclude(&[]).status, old);
+}
+
+#[test]
+fn the_status_that_the_crd_gives_a_new_job_says_nothing() {
+    let without = World::new(&["a", "b"]);
+    let mut with = World::new(&["a", "b"]);
+    with.job.status = Some(OperationJobStatus {
+        observed_generation: Some(-1),
+        ..OperationJobStatus::default()
+    });
+    assert_eq!(with.conclude(&[]), without.conclude(&[]));
+}
+
+#[test]
 fn an_end_under_its_first_name_is_the_end() {
     let mut world = World::with(&[succeeded("a")]);
     world.job.status.as_mut().expect("a status").end_timestamp = Some(time(START - 50));
@@ -191,6 +212,12 @@ fn each_standing_has_its_condition_reason_and_message() {
             .conclude(&[("r", going_on())][..usize::from(details.len() == 4)])
             .status;
         assert_eq!(standing(&status), [(type_, reason)]);
+        let has_ended = match type_ {
+            READY => vec![("Complete", reason)],
+            STALLED => vec![("Failed", reason)],
+            _ => Vec::new(),
+        };
+        assert_eq!(end(&status), has_ended);
         assert!(
             status.conditions.iter().all(|c| c.message == message),
             "{:?}",

@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use operon_api::{
     OperationJob,
-    conditions::find,
+    conditions::{COMPLETE, FAILED, find},
     operation_job::{
         OperationJobSpec, OperationJobStatus, PodTarget, Progress, TargetDetail, TargetError,
     },
@@ -333,14 +333,22 @@ pub(super) fn condition<'a>(status: &'a OperationJobStatus, type_: &str) -> Opti
     find(&status.conditions, type_)
 }
 
-/// The conditions that are true, with their reasons.
+/// The conditions of its standing that are true, with their reasons.
 pub(super) fn standing(status: &OperationJobStatus) -> Vec<(&str, &str)> {
-    let is_true = |c: &&Condition| c.status == "True";
+    let is_true = |c: &&Condition| c.status == "True" && ![COMPLETE, FAILED].contains(&&*c.type_);
     status
         .conditions
         .iter()
         .filter(is_true)
         .map(|c| (c.type_.as_str(), c.reason.as_str()))
+        .collect()
+}
+
+/// The conditions that say how it has finished, with their reasons.
+pub(super) fn end(status: &OperationJobStatus) -> Vec<(&str, &str)> {
+    let conditions = status.conditions.iter();
+    let ends = conditions.filter(|c| [COMPLETE, FAILED].contains(&&*c.type_));
+    ends.map(|c| (c.type_.as_str(), c.reason.as_str()))
         .collect()
 }
 
