@@ -27,6 +27,7 @@ mod daemon_job_waves;
 mod debug_resize;
 mod dry_run;
 mod failure;
+mod gitops;
 mod hostile;
 mod job_flow;
 mod job_flow_admission;
