@@ -12,6 +12,16 @@ pub fn helm() -> PathBuf {
     path("OPERON_HELM")
 }
 
+/// Helm 4 (`OPERON_HELM_4`).
+pub fn helm_4() -> PathBuf {
+    path("OPERON_HELM_4")
+}
+
+/// The program that judges objects as kstatus and Argo CD do (`OPERON_JUDGE`).
+pub fn judge() -> PathBuf {
+    path("OPERON_JUDGE")
+}
+
 /// The folder of the installable chart (`OPERON_CHART`).
 pub fn chart() -> PathBuf {
     path("OPERON_CHART")

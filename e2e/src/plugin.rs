@@ -43,6 +43,7 @@ pub struct Plugin {
     component: Option<Vec<u8>>,
     rules: Option<Value>,
     spec: Value,
+    labels: Value,
 }
 
 impl Plugin {
@@ -61,6 +62,7 @@ impl Plugin {
             component: Some(component),
             rules: Some(rules),
             spec,
+            labels: json!({LABEL: world.namespace}),
         }
     }
 
@@ -120,6 +122,13 @@ impl Plugin {
         self
     }
 
+    /// For the host of this shard.
+    #[must_use]
+    pub fn shard(mut self, shard: &str) -> Self {
+        self.labels[keys::SHARD] = json!(shard);
+        self
+    }
+
     /// With this field of the spec.
     #[must_use]
     pub fn with(mut self, field: &str, value: Value) -> Self {
@@ -162,14 +171,14 @@ impl Plugin {
         if let Some(rules) = &self.rules {
             world.account(&self.name, rules).await;
         }
-        let created = self.create_as(world, &world.client).await;
+        let created = self.create_as(&world.client).await;
         created.unwrap_or_else(|error| panic!("failed to create {}: {error}", self.name));
         self
     }
 
     /// What the API server says to this user of creating the ActionPlugin, without what it refers to.
-    pub async fn create_as(&self, world: &World, user: &Client) -> kube::Result<ActionPlugin> {
-        let metadata = json!({"name": self.name, "labels": {LABEL: world.namespace}});
+    pub async fn create_as(&self, user: &Client) -> kube::Result<ActionPlugin> {
+        let metadata = json!({"name": self.name, "labels": self.labels});
         let object = json!({"metadata": metadata, "spec": self.spec});
         let object = serde_json::from_value(object).expect("an ActionPlugin");
         let plugins = Api::<ActionPlugin>::all(user.clone());

@@ -13,7 +13,7 @@ use operon_devcluster::{Cluster, Nodes, Options, Progress, Tool, output_of, prom
 use crate::{host, tools};
 
 /// Files whose names begin with one of these run on simulated nodes.
-const SIMULATED: [&str; 2] = ["daemon_job", "lost_node"];
+const SIMULATED: [&str; 3] = ["daemon_job", "gitops", "lost_node"];
 
 /// A story that has a line which begins so ends the chart's host and runs its own: it runs last, and alone.
 const ALONE: &str = "\n    alone(async";
@@ -224,6 +224,8 @@ impl Stage<'_> {
             .env("OPERON_NODES", self.cluster.nodes().to_string())
             .env("OPERON_KUBECTL", Tool::Kubectl.ensure(progress)?)
             .env("OPERON_HELM", Tool::Helm.ensure(progress)?)
+            .env("OPERON_HELM_4", Tool::Helm4.ensure(progress)?)
+            .env("OPERON_JUDGE", Tool::Judge.ensure(progress)?)
             .env("OPERON_REGISTRY", Tool::Registry.ensure(progress)?)
             .env("OPERON_ORAS", Tool::Oras.ensure(progress)?)
             .env("OPERON_CHART", tools::chart_dir())

@@ -28,6 +28,7 @@ mod dashboard;
 mod debug_resize;
 mod dry_run;
 mod failure;
+mod gitops;
 mod hostile;
 mod job_flow;
 mod job_flow_admission;

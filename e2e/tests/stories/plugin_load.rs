@@ -173,7 +173,7 @@ async fn whoever_installs_a_plugin_may_impersonate_its_account() {
         let user = world.user_everywhere("installer", rules).await;
         world
             .eventually("the user may install a plugin of the account", async || {
-                mine.create_as(world, &user).await?;
+                mine.create_as(&user).await?;
                 Ok(())
             })
             .await;
@@ -182,7 +182,7 @@ async fn whoever_installs_a_plugin_may_impersonate_its_account() {
             world.named("installer"),
             others.name
         );
-        let created = others.create_as(world, &user).await;
+        let created = others.create_as(&user).await;
         let refusal = created.expect_err("a refusal").to_string();
         assert!(refusal.contains(&refused), "{refusal}");
         let plugins: Api<ActionPlugin> = Api::all(user);
