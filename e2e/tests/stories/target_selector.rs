@@ -57,8 +57,9 @@ async fn all_of_a_deployment_restart() {
         }
         let table = world.kubectl_says(&["get", "opj", "--output=wide"]).await;
         let table = rows(&table);
-        assert_eq!(table[0].last(), Some(&"SELECTOR"));
-        assert_eq!(table[1].last(), Some(&"deployment/foo"));
+        let column = table[0].iter().position(|column| *column == "SELECTOR");
+        let selector = column.and_then(|column| table[1].get(column));
+        assert_eq!(selector, Some(&"deployment/foo"));
     })
     .await;
 }
