@@ -50,7 +50,7 @@ const OPERATION_JOBS: States<'_> = &[
     ),
     ("paused", "Paused", "InProgress", "Suspended"),
     ("blocked", "TooManyFailures", "Failed", "Degraded"),
-    ("deleted", "Processing", "Terminating", "Progressing"),
+    ("deleted", "Canceled", "Terminating", "Progressing"),
 ];
 
 const JOB_FLOWS: States<'_> = &[
@@ -203,7 +203,7 @@ async fn operation_jobs(world: &World) {
     check(world, "paused", POD, "other", json!({"paused": true})).await;
     let blocked = json!({
         "targets": [{"name": "not-there"}, {"name": POD}],
-        "maxConcurrent": 1, "maxFailures": 0,
+        "maxConcurrent": 1, "maxFailures": 0, "onFailure": "Pause",
     });
     check(world, "blocked", POD, "other", blocked).await;
     check(world, "deleted", POD, "other", json!({})).await;
