@@ -49,7 +49,6 @@ const OPERATION_JOBS: States<'_> = &[
         "Suspended",
     ),
     ("paused", "Paused", "InProgress", "Suspended"),
-    ("blocked", "TooManyFailures", "Failed", "Degraded"),
     ("deleted", "Canceled", "Terminating", "Progressing"),
 ];
 
@@ -201,11 +200,6 @@ async fn operation_jobs(world: &World) {
     check(world, "in-progress", POD, "other", json!({})).await;
     check(world, "partition", POD, "other", json!({"partition": 0})).await;
     check(world, "paused", POD, "other", json!({"paused": true})).await;
-    let blocked = json!({
-        "targets": [{"name": "not-there"}, {"name": POD}],
-        "maxConcurrent": 1, "maxFailures": 0, "onFailure": "Pause",
-    });
-    check(world, "blocked", POD, "other", blocked).await;
     check(world, "deleted", POD, "other", json!({})).await;
     let starts = |job: &OperationJob| job::progress(job) == Progress::Processing;
     world.job_until("deleted", "has started", starts).await;
