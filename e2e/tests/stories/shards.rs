@@ -152,10 +152,10 @@ async fn runs(world: &World) {
 async fn is_untouched<K: Kind>(world: &World, name: &str) -> Result<()> {
     let object = serde_json::to_value(world.get::<K>(name).await?)?;
     let metadata = &object["metadata"];
-    // ReactiveJobs are created with this status.
-    let created = json!({"observedGeneration": -1});
+    // Objects are created with a status of this generation.
     let status = &object["status"];
-    ensure!(status.is_null() || *status == created, "{status}");
+    let is_created = status.is_null() || status["observedGeneration"] == -1;
+    ensure!(is_created && status["conditions"].is_null(), "{status}");
     ensure!(metadata["finalizers"].is_null(), "{metadata}");
     Ok(())
 }
