@@ -190,7 +190,7 @@ pub fn changes_nothing(job: &OperationJob) -> bool {
     job.spec.dry_run && !is_left_to_others && find(&status.conditions, READY).is_some_and(says_so)
 }
 
-/// Refuses a word whose kind has no pods.
+/// Refuses a word for a kind without pods.
 fn not_selectable<T>(word: &str, kind: &str, name: &str) -> Result<T, Refusal> {
     let of_owners = owner_kind::ALL.iter().flat_map(|kind| kind.words());
     let words: Vec<_> = of_owners.chain(PODS.map(str::to_owned)).collect();

@@ -23,7 +23,7 @@ pub struct ExistingJobs(Mutex<HashMap<String, Namespace>>);
 struct Namespace {
     /// The uid of each job, by its name.
     by_name: HashMap<String, String>,
-    /// By uid. Copied only if it changes while somebody reads it.
+    /// By uid. Copied only if it changes while a reader has it.
     states: Arc<States>,
 }
 

@@ -15,7 +15,7 @@ use crate::store::Store;
 /// The nodes that are not Ready, by name, each with a sentence about it.
 #[derive(Default)]
 pub struct UnreadyNodes(
-    /// Copied only if it changes while somebody reads it.
+    /// Copied only if it changes while a reader has it.
     Mutex<Arc<HashMap<String, String>>>,
 );
 

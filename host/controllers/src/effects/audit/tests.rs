@@ -63,7 +63,7 @@ fn patch(name: &str, body: Value) -> Effect {
     }
 }
 
-/// An action's performer, whose API server accepts a write unless the name of the object begins with "forbidden".
+/// An action's performer. Its API server accepts a write unless the name of the object begins with "forbidden".
 fn performer() -> Performer {
     let client = fake::client(|request| {
         let path = request.uri().path();

@@ -5,10 +5,10 @@ use operon_core::action::{Effect, ObjectReference, PatchKind};
 
 use super::*;
 
-/// The calls take so long: longer than the reconcile that begins one.
+/// How long a call takes: longer than the reconcile that begins one.
 const CALL: Duration = PATIENCE.saturating_add(Duration::from_secs(1));
 
-/// The write of the finalizer takes so long: the call ends meanwhile.
+/// How long the write of the finalizer takes: the call ends meanwhile.
 const WRITE: Duration = Duration::from_secs(2);
 
 /// An action that changes its target by its first call, and notes which version of the pod each call is about.
