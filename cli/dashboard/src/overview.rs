@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use askama::Template;
 use k8s_openapi::jiff::Timestamp;
-use operon_cli_model::{Mark, Object, plugin_tree};
+use operon_cli_model::{Mark, Object, count, plugin_tree};
 
 use crate::{
     cache::{Known, Link, of},
@@ -185,14 +185,13 @@ fn is_allowed(row: &Line, filter: &Filter) -> bool {
 }
 
 fn summary(rows: &[Line]) -> String {
-    let count = |is_counted: fn(&Line) -> bool| rows.iter().filter(|row| is_counted(row)).count();
-    let noun = if rows.len() == 1 { "object" } else { "objects" };
+    let number = |is_counted: fn(&Line) -> bool| rows.iter().filter(|row| is_counted(row)).count();
     format!(
-        "{} {noun}: {} unfinished, {} failed, {} succeeded",
-        rows.len(),
-        count(|row| row.is_unfinished && row.mark != Mark::Failed),
-        count(|row| row.mark == Mark::Failed),
-        count(|row| row.mark == Mark::Done),
+        "{}: {} unfinished, {} failed, {} succeeded",
+        count(rows.len(), "object"),
+        number(|row| row.is_unfinished && row.mark != Mark::Failed),
+        number(|row| row.mark == Mark::Failed),
+        number(|row| row.mark == Mark::Done),
     )
 }
 

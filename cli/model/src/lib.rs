@@ -30,7 +30,7 @@ pub use render::{Screen, changes, draw};
 pub use run::{
     Request, Selectable, changes_nothing, check_action, operation_job, preview, selectable,
 };
-pub use text::{fitted, printable};
+pub use text::{count, fitted, printable};
 pub use tree::{Mark, Row, Tree, targets};
 pub use verb::{Effect, Promotion, Refusal, Verb, effect};
 pub use why::{NoPart, why};

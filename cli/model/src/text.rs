@@ -67,7 +67,7 @@ pub(crate) fn duration(from: Timestamp, to: Timestamp) -> String {
 }
 
 /// `1 target`, `2 targets`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
+pub fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
