@@ -297,4 +297,22 @@ mod tests {
         );
         Ok(())
     }
+
+    #[test]
+    fn the_profile_of_tests_names_each_package_of_the_workspace() -> Result<()> {
+        let mut command = tools::cargo();
+        command.args(["metadata", "--offline", "--no-deps", "--format-version=1"]);
+        let metadata: serde_json::Value = serde_json::from_str(&output_of(&mut command)?)?;
+        let manifest = fs::read_to_string(tools::workspace_dir().join("Cargo.toml"))?;
+        let packages = metadata["packages"].as_array();
+        for package in packages.context("cargo metadata lists packages")? {
+            let name = package["name"].as_str().context("a package has a name")?;
+            let line = format!("{name} = {{ opt-level = 0, debug = \"line-tables-only\" }}");
+            assert!(
+                manifest.lines().any(|found| found == line),
+                "add a line to [profile.dev.package] in Cargo.toml, or {name} is optimised in each build of the tests: {line}"
+            );
+        }
+        Ok(())
+    }
 }
