@@ -93,7 +93,7 @@ fn make_image(packages: &Path, name: &str, entrypoint: Vec<String>, file: &str) 
         name: name.to_owned(),
         entrypoint,
         command,
-        user: String::new(),
+        ..ImageConfig::default()
     };
     let unfinished = folder.join(format!("{file}.unfinished"));
     image_from_rootfs(&rootfs, &config, &unfinished)?;

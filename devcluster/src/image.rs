@@ -1,7 +1,6 @@
-//! Container images without a container engine: a root folder becomes a one-layer OCI layout in a tar.
+//! Container images without a container engine: a root folder becomes an OCI layout with one layer.
 //!
-//! Same input, same bytes: entries are sorted, owned by root and dated 1970. The layer is not
-//! compressed, for it only travels within this machine.
+//! Same input, same bytes: entries are sorted, owned by root and dated 1970.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,13 +8,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
-use crate::cache::make_dir;
+use crate::cache::{make_dir, remove, write};
 
-/// What runs when a container of the image starts.
+/// What runs when a container of the image starts, and what the image says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct ImageConfig {
     /// The full name, for example `localhost/operon:dev`.
@@ -26,26 +26,137 @@ pub struct ImageConfig {
     pub command: Vec<String>,
     /// The user by number, for example `65532:65532`. Root if empty.
     pub user: String,
+    /// What tools show of the image, by the keys of the OCI image specification.
+    pub labels: Vec<(String, String)>,
+    /// Whether the layer is compressed, as for a registry. It takes time that an image for this machine does not need.
+    pub is_compressed: bool,
 }
 
 /// Writes the image of the folder `rootfs` to `tar`, for [`crate::Cluster::import_image`].
 pub fn image_from_rootfs(rootfs: &Path, config: &ImageConfig, tar: &Path) -> Result<()> {
-    if let Some(parent) = tar.parent() {
-        make_dir(parent)?;
-    }
-    // The layer can be large: it goes through a file beside the result.
-    let layer = tar.with_extension("layer");
-    write_layer(rootfs, &layer).with_context(|| format!("failed to write {}", layer.display()))?;
-    let result = write_layout(config, &layer, tar)
-        .with_context(|| format!("failed to write {}", tar.display()));
-    fs::remove_file(&layer).with_context(|| format!("failed to remove {}", layer.display()))?;
-    result
+    let layout = tar.with_extension("layout");
+    layout_from_rootfs(rootfs, config, &layout)?;
+    let file = fs::File::create(tar).map_err(anyhow::Error::from);
+    let written = file.and_then(|file| write_tree(&layout, std::io::BufWriter::new(file)));
+    written.with_context(|| format!("failed to write {}", tar.display()))?;
+    remove(&layout)
 }
 
-fn write_layer(rootfs: &Path, file: &Path) -> Result<()> {
-    let mut builder = Builder::new(std::io::BufWriter::new(fs::File::create(file)?));
-    for relative in sorted_tree(rootfs, Path::new(""))? {
-        let path = rootfs.join(&relative);
+/// Writes the image of the folder `rootfs` to the folder `layout`, as an OCI layout. What was at `layout` is removed.
+pub fn layout_from_rootfs(rootfs: &Path, config: &ImageConfig, layout: &Path) -> Result<()> {
+    remove(layout)?;
+    let blobs = layout.join("blobs/sha256");
+    make_dir(&blobs)?;
+    let layer = write_layer(rootfs, config.is_compressed, &blobs)
+        .with_context(|| format!("failed to write the layer of {}", config.name))?;
+    let image = write_blob(&blobs, IMAGE, &image_json(config, &layer.content))?;
+    let manifest = write_blob(
+        &blobs,
+        MANIFEST,
+        &json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": image,
+            "layers": [layer.descriptor],
+        }),
+    )?;
+    let mut manifest = manifest;
+    manifest["platform"] = json!({ "architecture": architecture(), "os": "linux" });
+    let tag = config
+        .name
+        .rsplit_once(':')
+        .map_or("latest", |(_, tag)| tag);
+    manifest["annotations"] = json!({
+        "io.containerd.image.name": config.name,
+        "org.opencontainers.image.ref.name": tag,
+    });
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest] });
+    write(&layout.join("index.json"), index.to_string())?;
+    write(
+        &layout.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+}
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const IMAGE: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// A layer that was written.
+struct Layer {
+    /// How a manifest refers to it.
+    descriptor: Value,
+    /// The digest of its content, which is that of the blob unless the blob is compressed.
+    content: String,
+}
+
+/// Writes the layer into the folder of blobs.
+fn write_layer(rootfs: &Path, is_compressed: bool, blobs: &Path) -> Result<Layer> {
+    // The layer can be large: it is written before its digest, and so its name, is known.
+    let file = blobs.join("layer");
+    let unfinished = std::io::BufWriter::new(fs::File::create(&file)?);
+    let (content, media_type) = if is_compressed {
+        let compressed = GzEncoder::new(unfinished, Compression::best());
+        let mut hashed = Hashed::new(compressed);
+        write_tree(rootfs, &mut hashed)?;
+        hashed.to.finish()?.flush()?;
+        (hex(hashed.hash), format!("{LAYER}+gzip"))
+    } else {
+        let mut hashed = Hashed::new(unfinished);
+        write_tree(rootfs, &mut hashed)?;
+        (hex(hashed.hash), LAYER.to_owned())
+    };
+    let (digest, size) = digest_of_file(&file)?;
+    fs::rename(&file, blobs.join(&digest))?;
+    Ok(Layer {
+        descriptor: descriptor(&media_type, &digest, size),
+        content,
+    })
+}
+
+/// Writes a blob in JSON and returns its descriptor.
+fn write_blob(blobs: &Path, media_type: &str, content: &Value) -> Result<Value> {
+    let bytes = content.to_string().into_bytes();
+    let digest = hex(Sha256::new().chain_update(&bytes));
+    write(&blobs.join(&digest), &bytes)?;
+    Ok(descriptor(media_type, &digest, bytes.len() as u64))
+}
+
+fn descriptor(media_type: &str, digest: &str, size: u64) -> Value {
+    json!({ "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size })
+}
+
+/// Passes bytes on and hashes them.
+struct Hashed<W> {
+    to: W,
+    hash: Sha256,
+}
+
+impl<W> Hashed<W> {
+    fn new(to: W) -> Self {
+        let hash = Sha256::new();
+        Self { to, hash }
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Writes a folder as a tar archive.
+pub fn write_tree(folder: &Path, to: impl Write) -> Result<()> {
+    let mut builder = Builder::new(to);
+    for relative in sorted_tree(folder, Path::new(""))? {
+        let path = folder.join(&relative);
         let found = fs::symlink_metadata(&path)
             .with_context(|| format!("failed to read {}", path.display()))?;
         let mut header = header(found.permissions().mode() & 0o7777);
@@ -68,67 +179,20 @@ fn write_layer(rootfs: &Path, file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_layout(config: &ImageConfig, layer: &Path, tar: &Path) -> Result<()> {
-    let (layer_digest, layer_size) = digest_of_file(layer)?;
-    let image = image_json(config, &layer_digest);
-    let image_digest = digest(&image);
-    let manifest_type = "application/vnd.oci.image.manifest.v1+json";
-    let manifest = to_bytes(&json!({
-        "schemaVersion": 2,
-        "mediaType": manifest_type,
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": format!("sha256:{image_digest}"),
-            "size": image.len(),
-        },
-        "layers": [{
-            "mediaType": "application/vnd.oci.image.layer.v1.tar",
-            "digest": format!("sha256:{layer_digest}"),
-            "size": layer_size,
-        }],
-    }));
-    let manifest_digest = digest(&manifest);
-    let tag = config
-        .name
-        .rsplit_once(':')
-        .map_or("latest", |(_, tag)| tag);
-    let index = to_bytes(&json!({
-        "schemaVersion": 2,
-        "manifests": [{
-            "mediaType": manifest_type,
-            "digest": format!("sha256:{manifest_digest}"),
-            "size": manifest.len(),
-            "platform": { "architecture": architecture(), "os": "linux" },
-            "annotations": {
-                "io.containerd.image.name": config.name,
-                "org.opencontainers.image.ref.name": tag,
-            },
-        }],
-    }));
-    let mut builder = Builder::new(std::io::BufWriter::new(fs::File::create(tar)?));
-    append(
-        &mut builder,
-        "oci-layout",
-        br#"{"imageLayoutVersion":"1.0.0"}"#,
-    )?;
-    append(&mut builder, "index.json", &index)?;
-    append(&mut builder, &blob(&manifest_digest), &manifest)?;
-    append(&mut builder, &blob(&image_digest), &image)?;
-    let mut header = header(0o644);
-    header.set_size(layer_size);
-    builder.append_data(&mut header, blob(&layer_digest), fs::File::open(layer)?)?;
-    builder.into_inner()?.flush()?;
-    Ok(())
-}
-
-fn image_json(config: &ImageConfig, layer_digest: &str) -> Vec<u8> {
+fn image_json(config: &ImageConfig, content: &str) -> Value {
     let ImageConfig {
         name: _,
         entrypoint,
         command,
         user,
+        labels,
+        is_compressed: _,
     } = config;
-    to_bytes(&json!({
+    let labels: serde_json::Map<_, _> = labels
+        .iter()
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+        .collect();
+    json!({
         "architecture": architecture(),
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
@@ -137,32 +201,19 @@ fn image_json(config: &ImageConfig, layer_digest: &str) -> Vec<u8> {
             "Cmd": command,
             "User": user,
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Labels": labels,
         },
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer_digest}")] },
-    }))
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{content}")] },
+    })
 }
 
 /// The name that the image formats have for the machine's architecture.
-fn architecture() -> &'static str {
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
     }
-}
-
-fn to_bytes(value: &serde_json::Value) -> Vec<u8> {
-    value.to_string().into_bytes()
-}
-
-fn blob(digest: &str) -> String {
-    format!("blobs/sha256/{digest}")
-}
-
-fn append(builder: &mut Builder<impl Write>, name: &str, content: &[u8]) -> Result<()> {
-    let mut header = header(0o644);
-    header.set_size(content.len() as u64);
-    Ok(builder.append_data(&mut header, name, content)?)
 }
 
 fn header(mode: u32) -> Header {
@@ -202,10 +253,6 @@ pub(crate) fn hex(hash: Sha256) -> String {
     format!("{:x}", hash.finalize())
 }
 
-fn digest(bytes: &[u8]) -> String {
-    hex(Sha256::new().chain_update(bytes))
-}
-
 fn digest_of_file(file: &Path) -> Result<(String, u64)> {
     let mut content = fs::File::open(file)?;
     let mut hash = Sha256::new();
@@ -225,25 +272,73 @@ fn digest_of_file(file: &Path) -> Result<(String, u64)> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn same_root_folder_gives_the_same_bytes() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let rootfs = folder.path().join("rootfs");
+    fn rootfs(folder: &Path) -> Result<PathBuf> {
+        let rootfs = folder.join("rootfs");
         make_dir(&rootfs.join("bin"))?;
         fs::write(rootfs.join("bin/tool"), "content")?;
         std::os::unix::fs::symlink("tool", rootfs.join("bin/alias"))?;
-        let config = ImageConfig {
+        Ok(rootfs)
+    }
+
+    fn config(is_compressed: bool) -> ImageConfig {
+        ImageConfig {
             name: String::from("localhost/tool:1"),
+            labels: vec![("org.opencontainers.image.version".into(), "1".into())],
+            is_compressed,
             ..ImageConfig::default()
-        };
-        let (first, second) = (
-            folder.path().join("first.tar"),
-            folder.path().join("second.tar"),
+        }
+    }
+
+    #[test]
+    fn same_root_folder_gives_the_same_bytes() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let rootfs = rootfs(folder.path())?;
+        let tars = ["first.tar", "second.tar"].map(|name| folder.path().join(name));
+        for is_compressed in [false, true] {
+            image_from_rootfs(&rootfs, &config(is_compressed), &tars[0])?;
+            fs::write(rootfs.join("bin/tool"), "content")?; // another time of change
+            image_from_rootfs(&rootfs, &config(is_compressed), &tars[1])?;
+            assert_eq!(fs::read(&tars[0])?, fs::read(&tars[1])?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_blobs_of_a_layout_are_named_by_their_digests_and_the_image_by_its_content() -> Result<()>
+    {
+        let folder = tempfile::tempdir()?;
+        let rootfs = rootfs(folder.path())?;
+        let mut contents = Vec::new();
+        for is_compressed in [false, true] {
+            let layout = folder.path().join("layout");
+            layout_from_rootfs(&rootfs, &config(is_compressed), &layout)?;
+            let blobs = layout.join("blobs/sha256");
+            let blob = |descriptor: &Value| -> Result<Vec<u8>> {
+                let digest = descriptor["digest"].as_str().context("a digest")?;
+                let (_, name) = digest.split_once(':').context("an algorithm")?;
+                let file = blobs.join(name);
+                let (found, size) = digest_of_file(&file)?;
+                assert_eq!(
+                    (found.as_str(), Some(size)),
+                    (name, descriptor["size"].as_u64())
+                );
+                Ok(fs::read(file)?)
+            };
+            let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json"))?)?;
+            let manifest: Value = serde_json::from_slice(&blob(&index["manifests"][0])?)?;
+            let image: Value = serde_json::from_slice(&blob(&manifest["config"])?)?;
+            blob(&manifest["layers"][0])?;
+            assert_eq!(fs::read_dir(&blobs)?.count(), 3);
+            assert_eq!(
+                image["config"]["Labels"]["org.opencontainers.image.version"],
+                "1"
+            );
+            contents.push(image["rootfs"]["diff_ids"].clone());
+        }
+        assert_eq!(
+            contents[0], contents[1],
+            "compression does not change the content"
         );
-        image_from_rootfs(&rootfs, &config, &first)?;
-        fs::write(rootfs.join("bin/tool"), "content")?; // another time of change
-        image_from_rootfs(&rootfs, &config, &second)?;
-        assert_eq!(fs::read(first)?, fs::read(second)?);
         Ok(())
     }
 }

@@ -1,8 +1,10 @@
 //! The smallest root folder in which a dynamically linked program runs.
 //!
 //! The program, the shared libraries and the loader that `ldd` names, a user that is not
-//! root, and the certificates of public authorities. No shell, no package manager.
+//! root, and the certificates of public authorities. No shell, no package manager, but the records
+//! by which a scanner finds the distribution and the packages that the libraries are of.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::cache::{make_dir, remove, write};
+use crate::process::{find_program, output_of};
 
 /// The user that images run as: the number that minimal images use by custom.
 const NONROOT: &str = "65532";
@@ -21,10 +24,10 @@ const NONROOT: &str = "65532";
 pub fn assemble_rootfs(binary: &Path, destination: &Path) -> Result<()> {
     remove(destination)?;
     copy(binary, &destination.join("usr/local/bin/operon"), 0o755)?;
-    for library in shared_libraries(binary)? {
-        let relative = library.strip_prefix("/").unwrap_or(&library);
+    let libraries = shared_libraries(binary)?;
+    for library in &libraries {
         // By the name the loader looks for; what a link points to is copied.
-        copy(&library, &destination.join(relative), 0o755)?;
+        copy(library, &inside(destination, library), 0o755)?;
     }
     let etc = destination.join("etc");
     make_dir(&etc)?;
@@ -41,15 +44,63 @@ pub fn assemble_rootfs(binary: &Path, destination: &Path) -> Result<()> {
     write(&etc.join("nsswitch.conf"), "hosts: files dns\n")?;
     let authorities = Path::new("/etc/ssl/certs/ca-certificates.crt");
     if authorities.is_file() {
-        copy(
-            authorities,
-            &destination.join("etc/ssl/certs/ca-certificates.crt"),
-            0o644,
-        )?;
+        copy(authorities, &inside(destination, authorities), 0o644)?;
     }
+    record_packages(&libraries, destination)?;
     let temporary = destination.join("tmp");
     make_dir(&temporary)?;
     set_mode(&temporary, 0o1777)
+}
+
+/// Writes which distribution the libraries are of, and their packages with their licences, where Debian's package
+/// manager knows them: one file for each package, as minimal images of Debian have them.
+fn record_packages(libraries: &[PathBuf], destination: &Path) -> Result<()> {
+    let distribution = Path::new("/etc/os-release");
+    if find_program("dpkg-query").is_none() || !distribution.is_file() {
+        return Ok(());
+    }
+    copy(distribution, &inside(destination, distribution), 0o644)?;
+    let mut packages = BTreeSet::from([String::from("ca-certificates")]);
+    for library in libraries {
+        packages.extend(package_of(library)?);
+    }
+    let records = destination.join("var/lib/dpkg/status.d");
+    make_dir(&records)?;
+    for package in packages {
+        let mut query = Command::new("dpkg-query");
+        // A package that is not installed has no record; only that of the certificates can be.
+        let Ok(record) = output_of(query.args(["--status", &package])) else {
+            continue;
+        };
+        write(&records.join(&package), record)?;
+        let licence = PathBuf::from(format!("/usr/share/doc/{package}/copyright"));
+        if licence.is_file() {
+            copy(&licence, &inside(destination, &licence), 0o644)?;
+        }
+    }
+    Ok(())
+}
+
+/// The package that a file is of. The package manager may know the file by its path from before `/lib` became a link.
+fn package_of(file: &Path) -> Result<Option<String>> {
+    let real = fs::canonicalize(file)
+        .with_context(|| format!("failed to find out what {} is", file.display()))?;
+    let merged = real
+        .strip_prefix("/usr")
+        .map(|path| Path::new("/").join(path));
+    for path in std::iter::once(&real).chain(merged.iter()) {
+        let mut query = Command::new("dpkg-query");
+        if let Ok(found) = output_of(query.arg("--search").arg(path)) {
+            // `libc6:amd64: /usr/lib/x86_64-linux-gnu/libc.so.6`
+            return Ok(found.split(':').next().map(str::to_owned));
+        }
+    }
+    Ok(None)
+}
+
+/// The path in the root folder of a file of this machine.
+fn inside(destination: &Path, file: &Path) -> PathBuf {
+    destination.join(file.strip_prefix("/").unwrap_or(file))
 }
 
 /// The shared libraries of a program and its loader, by absolute path. None for a static program.
@@ -138,6 +189,11 @@ mod tests {
                 "{}",
                 library.display()
             );
+        }
+        if find_program("dpkg-query").is_some() {
+            let libc = fs::read_to_string(rootfs.join("var/lib/dpkg/status.d/libc6"))?;
+            assert!(libc.contains("\nVersion: "), "{libc}");
+            assert!(rootfs.join("etc/os-release").is_file());
         }
         assert_eq!(
             fs::metadata(rootfs.join("tmp"))?.permissions().mode() & 0o7777,

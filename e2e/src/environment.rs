@@ -57,6 +57,11 @@ pub fn prometheus() -> PathBuf {
     path("OPERON_PROMETHEUS")
 }
 
+/// The folder with the files of a release (`OPERON_RELEASE`).
+pub fn release() -> PathBuf {
+    path("OPERON_RELEASE")
+}
+
 /// Whether pods have containers: there are none on simulated nodes (`OPERON_NODES`).
 pub fn has_containers() -> bool {
     text("OPERON_NODES") == "real"

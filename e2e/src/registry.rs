@@ -59,16 +59,21 @@ pub struct Registry {
 impl Registry {
     /// Starts a registry that the host can reach. It asks for [`USER`] and [`PASSWORD`].
     pub async fn up(world: &World) -> Self {
-        Self::start(world, &["--user", USER, "--password", PASSWORD]).await
+        let login = ["--user", USER, "--password", PASSWORD];
+        Self::start(world, machine(world).await, &login)
     }
 
     /// Starts a registry that the host can reach, and that serves every client without credentials.
     pub async fn open(world: &World) -> Self {
-        Self::start(world, &[]).await
+        Self::start(world, machine(world).await, &[])
     }
 
-    async fn start(world: &World, arguments: &[&str]) -> Self {
-        let ip = machine(world).await;
+    /// Starts a registry from which a real node pulls images: container runtimes speak plain HTTP on loopback only.
+    pub fn of_images(world: &World) -> Self {
+        Self::start(world, IpAddr::from([127, 0, 0, 1]), &[])
+    }
+
+    fn start(world: &World, ip: IpAddr, arguments: &[&str]) -> Self {
         let mut process = Command::new(environment::registry())
             .args(["--address", &format!("{ip}:0")])
             .args(arguments)
@@ -125,6 +130,14 @@ impl Registry {
         let digest = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         assert!(digest.starts_with("sha256:"), "{output:?}");
         digest
+    }
+
+    /// Pushes the image of an OCI layout, by the program `oras`.
+    pub fn push_image(&self, layout: &Path, tag: &str, repository: &str) {
+        let from = format!("{}:{tag}", layout.display());
+        let to = format!("{}/{repository}:{tag}", self.address);
+        let arguments = ["cp", "--from-oci-layout", &from, "--to-plain-http", &to];
+        oras(&self.folder, &arguments);
     }
 
     /// Attaches a file to an artifact, by the program `oras`.

@@ -28,6 +28,13 @@ pub(crate) struct Built {
     pub(crate) plugins: PathBuf,
 }
 
+impl Built {
+    /// `kubectl operon`, which is built beside a program that is not optimised.
+    pub(crate) fn cli(&self) -> PathBuf {
+        self.binary.with_file_name("kubectl-operon")
+    }
+}
+
 /// An installed host.
 pub(crate) struct Host {
     /// A kubeconfig with the rights of the chart's ServiceAccount.

@@ -57,6 +57,26 @@ pub(crate) fn run(command: Command) -> Result<()> {
     }
 }
 
+/// What an image of the host is, under this name.
+pub(crate) fn config(name: &str) -> ImageConfig {
+    let label = |key: &str, value: &str| {
+        let key = format!("org.opencontainers.image.{key}");
+        (key, value.to_owned())
+    };
+    ImageConfig {
+        name: name.to_owned(),
+        entrypoint: vec![String::from("/usr/local/bin/operon")],
+        user: NONROOT.to_owned(),
+        labels: vec![
+            label("title", "Operon"),
+            label("version", env!("CARGO_PKG_VERSION")),
+            label("source", env!("CARGO_PKG_REPOSITORY")),
+            label("licenses", env!("CARGO_PKG_LICENSE")),
+        ],
+        ..ImageConfig::default()
+    }
+}
+
 /// Makes an image of a root folder and gives it to the cluster's real node.
 pub(crate) fn load(
     cluster: &Cluster,
@@ -67,12 +87,7 @@ pub(crate) fn load(
     let folder = cluster
         .state_dir()
         .context("a cluster of your own fetches its images itself")?;
-    let config = ImageConfig {
-        name: image.to_owned(),
-        entrypoint: vec![String::from("/usr/local/bin/operon")],
-        command: Vec::new(),
-        user: NONROOT.to_owned(),
-    };
+    let config = config(image);
     let tar = folder.join("image.tar");
     image_from_rootfs(rootfs, &config, &tar)?;
     cluster.import_image(&tar)?;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use operon_devcluster::{Progress, Tool, output_of, remove};
+use flate2::{Compression, write::GzEncoder};
+use operon_devcluster::{Progress, Tool, architecture, output_of, remove, write_tree};
 use serde_yaml_ng::Value;
 
 use crate::{host, man, tools};
@@ -22,10 +23,24 @@ const BESIDE: [&str; 2] = ["LICENSE", "cli/kubectl-operon/kubectl_complete-opero
 pub(crate) fn check(progress: &Progress) -> Result<()> {
     let program = host::build_cli(progress)?;
     let folder = tools::target_dir().join("krew");
-    remove(&folder)?;
-    fs::create_dir_all(&folder)
-        .with_context(|| format!("failed to create {}", folder.display()))?;
-    let archive = archive(&program, &folder, progress)?;
+    let Package { archive, manifest } = package(&program, &folder, progress)?;
+    validate(&manifest, progress)?;
+    install(&manifest, &archive, &folder.join("root"), progress)
+}
+
+/// What krew installs.
+pub(crate) struct Package {
+    /// The archive for this machine.
+    pub(crate) archive: PathBuf,
+    /// The manifest, with the archive's digest.
+    pub(crate) manifest: PathBuf,
+}
+
+/// Makes archive and manifest in a folder; what is there already is removed.
+pub(crate) fn package(program: &Path, folder: &Path, progress: &Progress) -> Result<Package> {
+    remove(folder)?;
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let archive = archive(program, folder, progress)?;
     let manifest = folder.join("operon.yaml");
     let template = tools::workspace_dir().join("cli/kubectl-operon/krew.yaml");
     let template = fs::read_to_string(&template)
@@ -36,17 +51,11 @@ pub(crate) fn check(progress: &Progress) -> Result<()> {
     })?;
     fs::write(&manifest, text)
         .with_context(|| format!("failed to write {}", manifest.display()))?;
-    validate(&manifest, progress)?;
-    install(&manifest, &archive, &folder.join("root"), progress)
+    Ok(Package { archive, manifest })
 }
 
 /// The archive for this machine.
 fn archive(program: &Path, folder: &Path, progress: &Progress) -> Result<PathBuf> {
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => bail!("there is no archive for {other}"),
-    };
     let content = folder.join("content");
     man::write(program, &content.join("man"), progress)?;
     let root = tools::workspace_dir();
@@ -56,24 +65,9 @@ fn archive(program: &Path, folder: &Path, progress: &Progress) -> Result<PathBuf
         fs::copy(file, content.join(name))
             .with_context(|| format!("failed to copy {}", file.display()))?;
     }
-    let archive = folder.join(format!("kubectl-operon-linux-{arch}.tar.gz"));
-    let mut tar = Command::new("tar");
-    // The same content gives the same bytes.
-    tar.args([
-        "--sort=name",
-        "--mtime=@0",
-        "--owner=0",
-        "--group=0",
-        "--numeric-owner",
-    ])
-    .args(["--use-compress-program", "gzip --no-name"])
-    .arg("--create")
-    .arg("--file")
-    .arg(&archive)
-    .arg("--directory")
-    .arg(&content)
-    .arg(".");
-    tools::run(progress, "packing the archive for krew", &mut tar)?;
+    let archive = folder.join(format!("kubectl-operon-linux-{}.tar.gz", architecture()));
+    progress.say("packing the archive for krew");
+    pack(&content, &archive)?;
     Ok(archive)
 }
 
@@ -103,7 +97,17 @@ fn manifest_of(
     serde_yaml_ng::to_string(&manifest).context("failed to write the manifest")
 }
 
-fn sha256(file: &Path) -> Result<String> {
+/// Writes a folder as a compressed archive: the same content gives the same bytes.
+pub(crate) fn pack(folder: &Path, archive: &Path) -> Result<()> {
+    let failed = || format!("failed to write {}", archive.display());
+    let file = fs::File::create(archive).with_context(failed)?;
+    let mut compressed = GzEncoder::new(file, Compression::best());
+    write_tree(folder, &mut compressed).with_context(failed)?;
+    compressed.finish().map(drop).with_context(failed)
+}
+
+/// The digest of a file, in hexadecimal.
+pub(crate) fn sha256(file: &Path) -> Result<String> {
     let printed = output_of(Command::new("sha256sum").arg(file))?;
     let digest = printed.split_whitespace().next();
     Ok(digest.context("sha256sum prints a digest")?.to_owned())

@@ -20,6 +20,7 @@ mod metrics;
 mod monitoring;
 mod permissions;
 mod plugins;
+mod release;
 mod simulate;
 mod stories;
 mod test;
@@ -72,6 +73,8 @@ enum Command {
     Faults(faults::Arguments),
     /// Load and call mutated components: each is refused, or ends within its limits
     Fuzz(fuzz::Arguments),
+    /// Make everything that a release publishes, in a folder
+    Release(release::Arguments),
     /// Simulate the controllers: whatever happens in whatever order, what is promised holds
     Simulate(simulate::Arguments),
     /// Load one host with all kinds for an hour: its memory and its open files must not grow
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         Command::Permissions(arguments) => permissions::run(&arguments),
         Command::Faults(arguments) => faults::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Release(arguments) => release::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Soak(arguments) => faults::soak(&arguments),
         Command::Test(arguments) => test::run(&arguments),

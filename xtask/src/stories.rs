@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use operon_devcluster::{Cluster, Nodes, Options, Progress, Tool, output_of, prometheus};
 
-use crate::{host, tools};
+use crate::{host, release, tools};
 
 /// Files whose names begin with one of these run on simulated nodes.
 const SIMULATED: [&str; 3] = ["daemon_job", "gitops", "lost_node"];
@@ -24,6 +24,9 @@ const UNDISTURBED: [&str; 2] = ["traffic", "daemon_job_seed"];
 
 /// The file with stories that need Prometheus, which not every machine can have.
 const PROMETHEUS: &str = "prometheus";
+
+/// The file with stories of the files that a release publishes.
+const RELEASE: &str = "release";
 
 /// How many stories run at a time.
 const AT_A_TIME: usize = 4;
@@ -210,6 +213,16 @@ impl Stage<'_> {
         if stories.iter().any(|story| story.file == PROMETHEUS) {
             command.env("OPERON_PROMETHEUS", prometheus("prometheus", progress)?);
         }
+        if stories.iter().any(|story| story.file == RELEASE) {
+            let folder = tools::target_dir().join("release-files");
+            let programs = release::Programs {
+                operon: self.with.built.binary.clone(),
+                kubectl_operon: self.with.built.cli(),
+                plugins: self.with.built.plugins.clone(),
+            };
+            release::assemble(&programs, &folder, progress)?;
+            command.env("OPERON_RELEASE", folder);
+        }
         command
             .args(["--", "--exact", &format!("--test-threads={at_a_time}")])
             .args(stories.iter().map(|story| &story.name));
@@ -232,10 +245,7 @@ impl Stage<'_> {
             .env("OPERON_PLUGINS_DIR", &self.with.built.plugins)
             .env("OPERON_WASM_DIR", &self.with.components)
             .env("OPERON_BINARY", &self.with.built.binary)
-            .env(
-                "OPERON_KUBECTL_PLUGIN",
-                self.with.built.binary.with_file_name("kubectl-operon"),
-            )
+            .env("OPERON_KUBECTL_PLUGIN", self.with.built.cli())
             .env("OPERON_HOST_KUBECONFIG", &self.host.kubeconfig);
         Ok(command)
     }

@@ -59,6 +59,7 @@ mod reactive_job_options;
 mod reactive_job_takeover;
 mod reactive_job_trouble;
 mod real_daemon_job;
+mod release;
 mod replace;
 mod replace_owner;
 mod replace_refused;
