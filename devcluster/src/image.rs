@@ -97,7 +97,7 @@ fn write_layer(rootfs: &Path, is_compressed: bool, blobs: &Path) -> Result<Layer
     let file = blobs.join("layer");
     let unfinished = std::io::BufWriter::new(fs::File::create(&file)?);
     let (content, media_type) = if is_compressed {
-        let compressed = GzEncoder::new(unfinished, Compression::best());
+        let compressed = GzEncoder::new(unfinished, Compression::default());
         let mut hashed = Hashed::new(compressed);
         write_tree(rootfs, &mut hashed)?;
         hashed.to.finish()?.flush()?;

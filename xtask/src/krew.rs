@@ -101,7 +101,7 @@ fn manifest_of(
 pub(crate) fn pack(folder: &Path, archive: &Path) -> Result<()> {
     let failed = || format!("failed to write {}", archive.display());
     let file = fs::File::create(archive).with_context(failed)?;
-    let mut compressed = GzEncoder::new(file, Compression::best());
+    let mut compressed = GzEncoder::new(file, Compression::default());
     write_tree(folder, &mut compressed).with_context(failed)?;
     compressed.finish().map(drop).with_context(failed)
 }
