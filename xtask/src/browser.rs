@@ -71,11 +71,13 @@ fn test(tests: &[Tests], is_quick: bool, keep: bool, progress: &Progress) -> Res
     let cluster = Cluster::up(&Options::new(CLUSTER, Nodes::Simulated), progress)?;
     let tested = apply_crds(&cluster, progress).and_then(|()| {
         let artifacts = tools::target_dir().join("browser");
+        let state = cluster.state_dir().context("the cluster has no folder")?;
         let mut node = Command::new("node");
         node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
             .args(tests.iter().copied().filter_map(file_of))
             .current_dir(folder())
             .env("KUBECONFIG", cluster.kubeconfig())
+            .env("OPERON_CERTIFICATES", state.join("certificates"))
             .env("OPERON_KUBECTL", Tool::Kubectl.ensure(progress)?)
             .env("OPERON_KUBECTL_PLUGIN", &plugin)
             .env("OPERON_CHROMIUM", &chromium)

@@ -11,6 +11,9 @@ export const chromium = () => variable('OPERON_CHROMIUM');
 export const kubectl = () => variable('OPERON_KUBECTL');
 export const plugin = () => variable('OPERON_KUBECTL_PLUGIN');
 
+// The folder with the certificates of the cluster.
+export const certificates = () => variable('OPERON_CERTIFICATES');
+
 // Where screenshots and figures go.
 export const artifacts = () => variable('OPERON_BROWSER_DIR');
 

@@ -240,6 +240,11 @@ export function podsOf(set) {
   }));
 }
 
+// A pod on the node that has logs.
+export function talkative(nodeName) {
+  return named('Pod', 'talkative', { spec: { ...podTemplate.spec, nodeName } });
+}
+
 // One action that is served, and one that is not.
 export function plugins() {
   const digest = `sha256:${'4be1f0c2a97d35e8'.repeat(4)}`;

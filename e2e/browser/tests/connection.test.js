@@ -56,7 +56,7 @@ describe('the connection', () => {
     const browser = own(await launch(link.argument(dashboard.port)), (one) => one.close());
     const { page } = await enter(browser, dashboard);
     await page.goto(dashboard.at(PATH));
-    const status = page.getByRole('status');
+    const status = page.locator('#connection');
     await follows(page);
     assert.equal(await status.innerText(), '');
 
@@ -77,7 +77,7 @@ describe('the connection', () => {
     await page.goto(dashboard.at(PATH));
     await follows(page);
     await dashboard.stop();
-    const status = page.getByRole('status');
+    const status = page.locator('#connection');
     await status.getByText(LOST).waitFor();
 
     const next = await start(dashboard.port);

@@ -10,7 +10,8 @@ import { assertAccessible, enter, launch } from '../lib/browser.js';
 import { Cluster } from '../lib/cluster.js';
 import { Dashboard } from '../lib/dashboard.js';
 import { artifacts } from '../lib/environment.js';
-import { createAll } from '../lib/objects.js';
+import { Kubelet } from '../lib/kubelet.js';
+import { createAll, talkative } from '../lib/objects.js';
 
 // Name, path, and what it shows.
 const VIEWS = [
@@ -24,7 +25,8 @@ const VIEWS = [
   ['reactivejob', '/reactivejobs/shop/nightly-report', ['ConfigMap report-settings: key columns']],
   ['collaset', '/collasets/shop/site', ['Pod site-c', 'keeps the previous revision']],
   ['actionplugin', '/actionplugins/restart', ['sha256:4be1f0c2a97d', 'key 1']],
-  ['log', '/pods/shop/site-a', ['Container main']],
+  ['log', '/pods/shop/talkative', ['Container main', 'line 300 of the log']],
+  ['log-refused', '/pods/shop/site-a', ['Container main', 'connection refused']],
   ['missing', '/jobflows/shop/nothing', ['Show all objects']],
   ['nowhere', '/jobflow', ['this page has no such address']],
 ];
@@ -33,25 +35,29 @@ const VIEWS = [
 const MISSING = ['missing', 'nowhere'];
 
 describe('every view', () => {
-  let cluster, dashboard, browser;
+  let cluster, kubelet, dashboard, browser, page, troubles;
 
   before(async () => {
     cluster = Cluster.connect();
     await createAll(cluster);
+    kubelet = await Kubelet.join(cluster, 'talks');
+    kubelet.lines = Array.from({ length: 300 }, (_, line) => `line ${line + 1} of the log`);
+    await cluster.create(talkative('talks'));
     dashboard = await Dashboard.start();
     browser = await launch();
+    // The token can be used once, so there is one window, which changes its colours.
+    ({ page, troubles } = await enter(browser, dashboard));
     mkdirSync(artifacts(), { recursive: true });
   });
 
   after(async () => {
     await browser?.close();
     await dashboard?.stop();
+    kubelet?.close();
     cluster?.close();
   });
 
-  // The token can be used once, so there is one window, which changes its colours.
   test('renders, is accessible, and stays within the policy', async (t) => {
-    const { page, troubles } = await enter(browser, dashboard);
     for (const [name, path, texts] of VIEWS) {
       for (const colorScheme of ['light', 'dark']) {
         await t.test(`${name}, ${colorScheme}`, async () => {
@@ -70,7 +76,27 @@ describe('every view', () => {
       }
     }
   });
+
+  test('of a log shows the newest line, also when one is added', async () => {
+    await page.setViewportSize({ width: 1280, height: 800 });
+    await page.goto(dashboard.at('/pods/shop/talkative'));
+    assert.equal(await isAtEnd(page), true);
+    kubelet.lines.push('one more line');
+    await page.locator('pre').getByText('one more line').waitFor();
+    assert.equal(await isAtEnd(page), true);
+  });
 });
+
+// Whether the last line of a log is in sight.
+function isAtEnd(page) {
+  return page.evaluate(() => {
+    const log = document.querySelector('pre');
+    const end = document.createRange();
+    end.setStart(log.lastChild, log.lastChild.length - 1);
+    end.setEnd(log.lastChild, log.lastChild.length);
+    return end.getBoundingClientRect().bottom <= log.getBoundingClientRect().bottom;
+  });
+}
 
 // The marks, squares and steps that only a colour tells apart.
 function withoutWords(page) {
