@@ -18,6 +18,8 @@ export function job(name, namespace, count) {
   }));
   const detail = (place, age) => {
     const { name: target } = targets[place];
+    // Named, although the host omits those that wait: so the object has its full size from the beginning.
+    if (age <= 0) return { name: target, progress: 'Pending' };
     if (age > IN_PROGRESS) {
       const isFailed = place % FAILS === 0;
       const error = { reason: 'DeadlineExceeded', message: 'it waited for container main' };
@@ -37,7 +39,7 @@ export function job(name, namespace, count) {
     // The status after so many changes of targets.
     status(changes) {
       const started = Math.min(Math.floor(changes / 3) + IN_PROGRESS, count + IN_PROGRESS + 1);
-      const details = targets.slice(0, started).map((_, place) => detail(place, started - place));
+      const details = targets.map((_, place) => detail(place, started - place));
       const number = (progress) => details.filter((one) => one.progress === progress).length;
       const succeeded = number('Succeeded');
       return {
