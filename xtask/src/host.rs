@@ -72,9 +72,13 @@ pub(crate) fn build_program(progress: &Progress, release: bool) -> Result<PathBu
     Ok(tools::target_dir().join(profile).join("operon"))
 }
 
-/// Builds `kubectl operon`, which is built with the host, and returns the program.
+/// Builds `kubectl operon`, without the host, and returns the program.
 pub(crate) fn build_cli(progress: &Progress) -> Result<PathBuf> {
-    Ok(build_program(progress, false)?.with_file_name("kubectl-operon"))
+    let mut command = tools::cargo();
+    // With the whole workspace selected, it has the dependencies of all other builds.
+    command.args(["build", "--quiet", "--workspace", "--bin", "kubectl-operon"]);
+    tools::run(progress, "building kubectl operon", &mut command)?;
+    Ok(tools::target_dir().join("debug/kubectl-operon"))
 }
 
 /// Installs the host and waits until it serves.

@@ -4,6 +4,7 @@
 //! by itself, saying so; the second time it is quick.
 
 mod bench;
+mod browser;
 mod cluster;
 mod crds;
 mod demo;
@@ -49,6 +50,8 @@ struct Arguments {
 enum Command {
     /// Measure how fast the host is, and what it asks of the API server; lists the benches
     Bench(bench::Arguments),
+    /// Test the page of `kubectl operon dashboard` in a real browser, and measure it
+    Browser(browser::Arguments),
     /// A Kubernetes cluster on this machine: bring it up, look at it, end it
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -98,6 +101,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Browser(arguments) => browser::run(&arguments),
         Command::Cluster(command) => cluster::run(command),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

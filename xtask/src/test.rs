@@ -12,7 +12,8 @@ use operon_devcluster::{Progress, Tool};
 
 use crate::example::Example;
 use crate::{
-    cluster, crds, demo, deny, faults, host, krew, metrics, monitoring, permissions, stories, tools,
+    browser, cluster, crds, demo, deny, faults, host, krew, metrics, monitoring, permissions,
+    stories, tools,
 };
 
 /// Which checks to run, and where.
@@ -48,6 +49,8 @@ enum Step {
     Chart,
     /// krew accepts and installs `kubectl operon`
     Krew,
+    /// The page of `kubectl operon dashboard` in a real browser, with short measurements
+    Browser,
     /// Stories on a real control plane, the host installed by its chart
     E2e,
     /// Faults at some writes of every kind, for some minutes; only if it is named
@@ -58,7 +61,7 @@ enum Step {
 
 /// The steps that run if none is named. Faults are not among them: those that are made depend on how fast the machine is,
 /// so that two runs of one commit may differ. The nightly run makes all.
-const ALL: [Step; 9] = [
+const ALL: [Step; 10] = [
     Step::Format,
     Step::Lint,
     Step::Generated,
@@ -66,6 +69,7 @@ const ALL: [Step; 9] = [
     Step::Deny,
     Step::Chart,
     Step::Krew,
+    Step::Browser,
     Step::E2e,
     Step::Demo,
 ];
@@ -145,6 +149,7 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
         Step::Deny => deny::check(progress),
         Step::Chart => lint_chart(progress),
         Step::Krew => krew::check(progress),
+        Step::Browser => browser::check(arguments.keep, progress),
         Step::E2e => end_to_end(arguments, progress),
         Step::Faults => faults::make(&["--minutes", FAULT_MINUTES], arguments.keep, progress),
         Step::Demo => demo::check(arguments.nodes),

@@ -159,7 +159,7 @@ pub(crate) fn ensure_wasm_target(progress: &Progress) -> Result<WasmToolchain> {
         progress.say("compiling components with Debian's Rust: rustup cannot add the target");
         return Ok(WasmToolchain::Debian);
     }
-    if !is_root() || find_program("apt-get").is_none() {
+    if !can_install() {
         bail!(
             "the Rust target {WASM_TARGET} is missing and could not be added: {failure}\n  \
              Run `rustup target add {WASM_TARGET}` where there is a network, or, on Debian:\n  \
@@ -167,13 +167,30 @@ pub(crate) fn ensure_wasm_target(progress: &Progress) -> Result<WasmToolchain> {
             DEBIAN_PACKAGES.join(" ")
         );
     }
-    progress.say("rustup cannot add the target; installing Debian's Rust for components instead");
+    progress.say("rustup cannot add the target; Debian's Rust compiles components instead");
+    install(progress, "Debian's Rust", &DEBIAN_PACKAGES)?;
+    Ok(WasmToolchain::Debian)
+}
+
+/// Whether Debian's packages can be installed on this machine.
+pub(crate) fn can_install() -> bool {
+    is_root() && find_program("apt-get").is_some()
+}
+
+/// Installs Debian's packages; the lists of packages may be missing or old.
+pub(crate) fn install(progress: &Progress, what: &str, packages: &[&str]) -> Result<()> {
     let mut install = Command::new("apt-get");
     install
         .args(["install", "-y", "-qq", "--no-install-recommends"])
-        .args(DEBIAN_PACKAGES);
-    run(progress, "installing Debian's Rust", &mut install)?;
-    Ok(WasmToolchain::Debian)
+        .args(packages);
+    let what = format!("installing {what}");
+    if run(progress, &what, &mut install).is_ok() {
+        return Ok(());
+    }
+    let mut update = Command::new("apt-get");
+    update.args(["update", "-qq"]);
+    run(progress, "apt-get update", &mut update)?;
+    run(progress, &what, &mut install)
 }
 
 fn is_root() -> bool {

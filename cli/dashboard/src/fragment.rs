@@ -30,6 +30,11 @@ impl Sign {
             word: mark.word(),
         }
     }
+
+    /// The mark in an address.
+    pub(crate) fn word_of_address(self) -> &'static str {
+        self.class.trim_start_matches("m-")
+    }
 }
 
 /// A row of a tree.

@@ -183,6 +183,7 @@ impl Targets {
             sign: Sign::of(mark),
             query: Table {
                 state: state.clone(),
+                mark: Sign::of(mark).word_of_address().to_owned(),
                 page: 1,
             }
             .query(1),
@@ -190,9 +191,11 @@ impl Targets {
             number,
         };
         let (grid, each) = grid(&rows);
-        if !table.state.is_empty() {
-            rows.retain(|row| row.state == table.state);
-        }
+        rows.retain(|row| {
+            let word = Sign::of(row.mark).word_of_address();
+            (table.state.is_empty() || row.state == table.state)
+                && (table.mark.is_empty() || word == table.mark)
+        });
         let query = |page| table.query(page);
         let (rows, pages) = Pages::of(rows, SIZE, table.page, "Pages of targets", query);
         Self {

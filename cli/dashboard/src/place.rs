@@ -46,6 +46,8 @@ pub(crate) struct Filter {
 pub(crate) struct Table {
     /// Their state; all if empty.
     pub(crate) state: String,
+    /// Their mark, as [`Sign::word_of_address`](crate::fragment::Sign::word_of_address) has it; all if empty.
+    pub(crate) mark: String,
     /// Counted from 1.
     pub(crate) page: usize,
 }
@@ -100,6 +102,7 @@ impl Place {
                     name: (*name).to_owned(),
                     table: Table {
                         state: field(query, "state"),
+                        mark: field(query, "mark"),
                         page: page(query),
                     },
                 })
@@ -138,7 +141,8 @@ impl Filter {
 impl Table {
     /// The query of another page of the same table.
     pub(crate) fn query(&self, page: usize) -> String {
-        query([("state", &self.state)].into_iter(), page)
+        let fields = [("state", &self.state), ("mark", &self.mark)];
+        query(fields.into_iter(), page)
     }
 }
 
@@ -175,6 +179,7 @@ mod tests {
             name: "web.1".to_owned(),
             table: Table {
                 state: state.to_owned(),
+                mark: String::new(),
                 page,
             },
         };

@@ -4,8 +4,13 @@
 const live = document.getElementById('live');
 const connection = document.getElementById('connection');
 const said = document.getElementById('said');
+
+// Milliseconds between two announcements of a screen reader.
+const QUIET = 10000;
+
 let source = null;
 let spoken = words(live);
+let quiet = 0;
 
 // What a screen reader says when it changes.
 function words(part) {
@@ -13,36 +18,51 @@ function words(part) {
   return found ? found.textContent.trim() : '';
 }
 
-// Replaces only what differs, so that a selection or the focus elsewhere stays.
-function show(html) {
-  const next = new DOMParser().parseFromString(html, 'text/html').body;
-  const focused = live.contains(document.activeElement) ? document.activeElement.id : '';
-  const ids = (part) => [...part.children].map((child) => child.id).join(' ');
-  if (ids(next) === ids(live)) {
-    const children = [...next.children];
-    [...live.children].forEach((old, place) => {
-      if (old.outerHTML !== children[place].outerHTML) replace(old, children[place]);
-    });
-  } else {
-    live.replaceChildren(...next.childNodes);
-  }
-  if (focused && document.activeElement?.id !== focused) {
-    document.getElementById(focused)?.focus({ preventScroll: true });
-  }
+// Whatever changes in between is left out, but for the last change.
+function announce() {
   const now = words(live);
-  if (now !== spoken) {
-    said.textContent = now;
-    spoken = now;
-  }
+  if (quiet !== 0 || now === spoken) return;
+  said.textContent = now;
+  spoken = now;
+  quiet = setTimeout(() => {
+    quiet = 0;
+    announce();
+  }, QUIET);
 }
 
-// A wide table stays where it was scrolled to.
-function replace(old, fresh) {
-  const left = [...old.querySelectorAll('.wide')].map((wide) => wide.scrollLeft);
-  old.replaceWith(fresh);
-  fresh.querySelectorAll('.wide').forEach((wide, place) => {
-    wide.scrollLeft = left[place] ?? 0;
+function show(html) {
+  const focused = live.contains(document.activeElement) ? document.activeElement.id : '';
+  const fresh = document.createElement('template');
+  fresh.innerHTML = html;
+  mend(live, fresh.content);
+  if (focused && document.activeElement?.id !== focused) {
+    (document.getElementById(focused) ?? document.getElementById('main')).focus({ preventScroll: true });
+  }
+  announce();
+}
+
+// Gives a node the content of another one. What is the same stays: the focus, a selection, how far a table is scrolled.
+function mend(old, fresh) {
+  const [before, after] = [[...old.childNodes], [...fresh.childNodes]];
+  after.forEach((child, place) => {
+    const present = before[place];
+    if (present === undefined) old.append(child);
+    else if (present.isEqualNode(child)) return;
+    else if (present.nodeType !== Node.ELEMENT_NODE || present.nodeName !== child.nodeName) present.replaceWith(child);
+    else {
+      attributes(present, child);
+      mend(present, child);
+    }
   });
+  before.slice(after.length).forEach((child) => child.remove());
+}
+
+function attributes(old, fresh) {
+  for (const name of old.getAttributeNames()) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const name of fresh.getAttributeNames()) {
+    const value = fresh.getAttribute(name);
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
 }
 
 function say(text) {

@@ -292,8 +292,16 @@ fn an_operation_job_has_counts_a_grid_and_a_table_with_pages() {
     assert_eq!(first.body.matches("<th scope=\"row\">").count(), 100);
     let last = page.get(&cookie, "/opj/shop/web?page=12");
     has_each(&last, &["<th scope=\"row\">pod-0008</th>", "Page 12 of 12"]);
-    let failed = page.get(&cookie, "/opj/shop/web?state=Failed");
-    assert_eq!(failed.body.matches("<th scope=\"row\">").count(), 1);
+    has_each(&first, &["href=\"?state=Failed&#38;mark=failed\""]);
+    for (query, targets) in [
+        ("?state=Failed", 1),
+        ("?state=Failed&mark=failed", 1),
+        ("?state=Failed&mark=blocked", 0),
+    ] {
+        let shown = page.get(&cookie, &format!("/opj/shop/web{query}"));
+        let rows = shown.body.matches("<th scope=\"row\">").count();
+        assert_eq!(rows, targets, "{query}");
+    }
 }
 
 #[test]
