@@ -3,7 +3,6 @@
 
 mod act;
 mod complete;
-mod create;
 mod dashboard;
 mod flags;
 mod follow;
