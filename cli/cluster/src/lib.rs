@@ -3,10 +3,12 @@
 //!
 //! Nothing here decides what is shown or written: `operon-cli-model` does.
 
+mod access;
 mod cluster;
 mod failure;
 mod write;
 
+pub use access::Access;
 pub use cluster::{Cluster, parsed, timely};
 pub use failure::{Failure, Missing, explained};
-pub use write::{create, name, perform};
+pub use write::{Unwritten, create, name, perform};

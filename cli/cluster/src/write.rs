@@ -1,6 +1,8 @@
 //! What is written to a cluster: what the model decided, and new objects.
 
-use anyhow::{Context as _, bail};
+use std::fmt;
+
+use anyhow::{Context as _, anyhow};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use operon_cli_model::{Effect, Kind, Object};
 
@@ -12,12 +14,41 @@ use crate::{
 /// The name of what is written, as the API server records it.
 const MANAGER: &str = "kubectl-operon";
 
+/// Why something was not written, or may not have been.
+#[derive(Debug)]
+pub struct Unwritten {
+    /// In words that say what to do.
+    error: anyhow::Error,
+    /// The HTTP status of the API server; none if it did not answer.
+    pub code: Option<u16>,
+    /// Whether it may have been written.
+    pub may_be_done: bool,
+}
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:#}", self.error)
+    }
+}
+
+impl std::error::Error for Unwritten {}
+
+impl Unwritten {
+    fn of(failure: Failure, explained: impl FnOnce(Failure) -> anyhow::Error) -> Self {
+        Self {
+            code: failure.code(),
+            may_be_done: failure.may_be_done(),
+            error: explained(failure),
+        }
+    }
+}
+
 /// Writes; the sentence about it, and the object as it is then, unless it was deleted.
 pub async fn perform(
     cluster: &Cluster,
     object: &Object,
     effect: Effect,
-) -> anyhow::Result<(String, Option<DynamicObject>)> {
+) -> Result<(String, Option<DynamicObject>), Unwritten> {
     let (kind, name) = (object.kind(), object.name());
     let api = cluster.api(kind);
     let what = format!("{} {name:?}", kind.name());
@@ -28,12 +59,17 @@ pub async fn perform(
                 ..PatchParams::default()
             };
             let patched = timely(api.patch(name, &params, &Patch::Merge(patch))).await;
-            let patched = patched.map_err(|failure| explained(failure, "patch", &what, kind))?;
+            let explained = |failure| explained(failure, "patch", &what, kind);
+            let patched = patched.map_err(|failure| Unwritten::of(failure, explained))?;
             Ok((says, Some(patched)))
         }
         Effect::Create { object, says } => {
-            let object: DynamicObject =
-                serde_json::from_value(object).context("failed to read the new object")?;
+            let object = serde_json::from_value(object).context("failed to read the new object");
+            let object: DynamicObject = object.map_err(|error| Unwritten {
+                error,
+                code: None,
+                may_be_done: false,
+            })?;
             let new = object.metadata.name.as_deref().unwrap_or_default();
             let advice = format!("see `kubectl operon get {}/{new}`", kind.word());
             let created = create(cluster, kind, &object, false, &advice).await?;
@@ -49,7 +85,8 @@ pub async fn perform(
                 ..DeleteParams::background()
             };
             let deleted = timely(api.delete(name, &params)).await;
-            deleted.map_err(|failure| explained(failure, "delete", &what, kind))?;
+            let explained = |failure| explained(failure, "delete", &what, kind);
+            deleted.map_err(|failure| Unwritten::of(failure, explained))?;
             Ok((says, None))
         }
     }
@@ -63,28 +100,29 @@ pub async fn create(
     object: &DynamicObject,
     is_dry: bool,
     advice: &str,
-) -> anyhow::Result<DynamicObject> {
+) -> Result<DynamicObject, Unwritten> {
     let params = PostParams {
         field_manager: Some(MANAGER.to_owned()),
         dry_run: is_dry,
     };
     let called = name(kind, object);
-    match timely(cluster.api(kind).create(&params, object)).await {
-        Ok(created) => Ok(created),
-        Err(Failure::Refused { code: 409, .. }) => bail!("{called} exists already; {advice}"),
+    let created = timely(cluster.api(kind).create(&params, object)).await;
+    let explained = |failure: Failure| match failure {
+        Failure::Refused { code: 409, .. } => anyhow!("{called} exists already; {advice}"),
         // A new object has nothing to be missing but its namespace.
-        Err(Failure::Refused {
+        Failure::Refused {
             code: 404,
             message,
             about,
-        }) if !about.is_empty() => bail!("failed to create {called}: {message}; check -n"),
-        Err(failure) if !is_dry && failure.may_be_done() => bail!(
+        } if !about.is_empty() => anyhow!("failed to create {called}: {message}; check -n"),
+        failure if !is_dry && failure.may_be_done() => anyhow!(
             "failed to create {called}: {failure}. It may exist: kubectl get {} -n {}",
             kind.word(),
             cluster.namespace
         ),
-        Err(failure) => Err(explained(failure, "create", &called, kind)),
-    }
+        failure => explained(failure, "create", &called, kind),
+    };
+    created.map_err(|failure| Unwritten::of(failure, explained))
 }
 
 /// `operationjob.apps.kusionstack.io/web`, as kubectl names an object.
