@@ -125,6 +125,14 @@ impl Failure {
         matches!(self, Self::Refused { code: 404, about, .. } if about.is_empty())
     }
 
+    /// The HTTP status of the API server; none if it did not answer.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::NoAnswer(_) | Self::Unreachable(_) | Self::Login(_) | Self::Unreadable(_) => None,
+        }
+    }
+
     /// Whether the API server may have done what was requested.
     pub fn may_be_done(&self) -> bool {
         match self {

@@ -2,6 +2,13 @@
 //!
 //! The address has a token that can be used once; it becomes a cookie that no script can read and that no other site's
 //! request has. A request for another host, or from another origin, is refused, so no other site can read the page.
+//!
+//! A request that can write (every method but GET and HEAD) must also prove that it comes from this page. The cookie alone
+//! does not: `SameSite` keeps it from other sites, but ports do not make a site, so a page of another server on this machine
+//! (`http://127.0.0.1:3000`) has the browser send it. Its origin is another one, though. Browsers send `Origin` with every
+//! such request, and no page can change it, so a request without it is refused. `Sec-Fetch-Site`, where a browser sends it,
+//! must say the same. That is enough against forgery; the token of a form has another purpose, see `ledger.rs`. It depends
+//! on the header `Referrer-Policy: same-origin`: with `no-referrer` a browser sends the origin `null`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -38,6 +45,8 @@ pub(crate) enum Refusal {
     Token,
     /// It has no cookie.
     Cookie,
+    /// It can write, and does not say that it comes from this page.
+    Unproven,
 }
 
 impl Gate {
@@ -72,6 +81,10 @@ impl Gate {
         }
         if !self.is_from_us(headers) {
             return Err(Refusal::Origin);
+        }
+        let is_read = method == Method::GET || method == Method::HEAD;
+        if !is_read && !is_from_a_page(headers) {
+            return Err(Refusal::Unproven);
         }
         if self.has_cookie(headers) {
             return Ok(Pass::Page);
@@ -137,13 +150,19 @@ impl Gate {
     }
 }
 
+/// Whether a page sent it, which is ours if its origin is: `Origin` is there, and `Sec-Fetch-Site` does not contradict.
+fn is_from_a_page(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    headers.contains_key(header::ORIGIN) && sites.all(|site| site == "same-origin")
+}
+
 /// In a time that does not depend on where they differ.
 fn is_same(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
 /// 256 random bits.
-fn random() -> anyhow::Result<String> {
+pub(crate) fn random() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes)
         .map_err(|error| anyhow!("the system has no random numbers: {error}"))?;
@@ -164,6 +183,9 @@ impl Refusal {
                 "This server answers only requests for 127.0.0.1 or localhost, with its port."
             }
             Self::Origin => "This server does not answer requests from other sites.",
+            Self::Unproven => {
+                "This server writes only what a browser sends from its own page. This request wrote nothing."
+            }
             Self::Token => {
                 "This address was used before, or is of another run of the command. End `kubectl operon dashboard`, run it again, and open the address that it prints."
             }
@@ -193,11 +215,20 @@ mod tests {
         uri: &str,
         headers: &[(&'static str, &'static str)],
     ) -> Result<Pass, Refusal> {
+        check_method(&Method::GET, gate, uri, headers)
+    }
+
+    fn check_method(
+        method: &Method,
+        gate: &Gate,
+        uri: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<Pass, Refusal> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        gate.check(&Method::GET, &uri.parse().expect("a URI"), &map)
+        gate.check(method, &uri.parse().expect("a URI"), &map)
     }
 
     type Headers = &'static [(&'static str, &'static str)];
@@ -254,6 +285,60 @@ mod tests {
         }
         let absolute = check(&gate(), "http://evil.example/", &[HOST, COOKIE]);
         assert_eq!(absolute, Err(Refusal::Host));
+    }
+
+    #[test]
+    fn a_request_that_can_write_needs_the_cookie_and_the_origin_of_this_page() {
+        const ORIGIN: (&str, &str) = ("origin", "http://127.0.0.1:8001");
+        let table: &[(Headers, Result<Pass, Refusal>)] = &[
+            (&[HOST, COOKIE, ORIGIN], Ok(Pass::Page)),
+            (
+                &[HOST, COOKIE, ORIGIN, ("sec-fetch-site", "same-origin")],
+                Ok(Pass::Page),
+            ),
+            (&[HOST, COOKIE], Err(Refusal::Unproven)),
+            (
+                &[HOST, COOKIE, ("sec-fetch-site", "same-origin")],
+                Err(Refusal::Unproven),
+            ),
+            (
+                &[HOST, COOKIE, ORIGIN, ("sec-fetch-site", "same-site")],
+                Err(Refusal::Unproven),
+            ),
+            (
+                &[HOST, COOKIE, ORIGIN, ("sec-fetch-site", "cross-site")],
+                Err(Refusal::Unproven),
+            ),
+            (
+                &[HOST, COOKIE, ORIGIN, ("sec-fetch-site", "none")],
+                Err(Refusal::Unproven),
+            ),
+            // Another server on this machine is the same site.
+            (
+                &[HOST, COOKIE, ("origin", "http://127.0.0.1:3000")],
+                Err(Refusal::Origin),
+            ),
+            (&[HOST, COOKIE, ("origin", "null")], Err(Refusal::Origin)),
+            (
+                &[HOST, COOKIE, ORIGIN, ("origin", "http://evil.example")],
+                Err(Refusal::Origin),
+            ),
+            (&[COOKIE, ORIGIN], Err(Refusal::Host)),
+            (&[HOST, ORIGIN], Err(Refusal::Cookie)),
+        ];
+        for (headers, expected) in table {
+            for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+                let checked = check_method(&method, &gate(), "/", headers);
+                assert_eq!(checked, *expected, "{method} {headers:?}");
+            }
+        }
+        let gate = gate();
+        let posted = check_method(&Method::POST, &gate, "/?token=once", &[HOST, ORIGIN]);
+        assert_eq!(posted, Err(Refusal::Token));
+        for method in [Method::GET, Method::HEAD] {
+            let read = check_method(&method, &gate, "/", &[HOST, COOKIE]);
+            assert_eq!(read, Ok(Pass::Page), "{method}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     cache::Known,
-    part::{Source, Stamp},
+    part::{Reading, Source, Stamp},
     place::Place,
 };
 
@@ -63,7 +63,7 @@ impl Viewer {
                 self.wait(seen).await;
             }
             let (read, stamp) = (Instant::now(), self.stamp());
-            let part = self.source.part(&self.place).await.live;
+            let part = self.source.part(&self.place, Reading::Watched).await.live;
             let is_new = last.is_none_or(|last| last.part != part);
             self.last = Some(Seen {
                 part: part.clone(),

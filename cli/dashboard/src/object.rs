@@ -12,6 +12,7 @@ use operon_flow_graph::{draw_unstyled, pictures};
 
 use crate::{
     fragment::{Branch, Events, Pages, Sign, Twig},
+    offer::Offers,
     place::Table,
 };
 
@@ -21,6 +22,13 @@ const SIZE: usize = 100;
 /// How many squares the grid has at most; each of them has as many targets as that takes.
 const SQUARES: usize = 500;
 
+/// An object of the command's kinds, and what was read beside it.
+pub(crate) struct Read<'a> {
+    pub(crate) object: &'a Object,
+    pub(crate) related: &'a Related,
+    pub(crate) offers: Offers,
+}
+
 /// The part of the page that changes.
 #[derive(Template)]
 #[template(path = "object.html")]
@@ -29,6 +37,8 @@ pub(crate) struct Page {
     /// The lines of `why`.
     why: Vec<String>,
     head: Head,
+    /// The verbs; an ActionPlugin has none.
+    offers: Option<Offers>,
     /// What its status records beside, under this title.
     facts_title: &'static str,
     facts: Vec<(String, String)>,
@@ -73,13 +83,17 @@ struct Count {
 
 /// What is shown of an object of the command's kinds.
 pub(crate) fn object(
-    object: &Object,
-    related: &Related,
+    read: Read<'_>,
     events: Result<Vec<Happening>, String>,
     notes: Vec<String>,
     table: &Table,
     now: Timestamp,
 ) -> Page {
+    let Read {
+        object,
+        related,
+        offers,
+    } = read;
     let graph = match object {
         Object::JobFlow(flow) => Some(graph(flow, now)),
         Object::OperationJob(_)
@@ -95,6 +109,7 @@ pub(crate) fn object(
         .then(|| Targets::of(targets(object, related), table, now));
     let tree = Tree::of(object, related);
     Page {
+        offers: Some(offers),
         targets,
         graph,
         facts_title: "Outputs",
@@ -139,6 +154,7 @@ fn page(
             age: tree.age(now),
             text: tree.text.clone(),
         },
+        offers: None,
         facts_title: "",
         facts: Vec::new(),
         targets: None,

@@ -13,9 +13,11 @@ use operon_cli_model::{Happening, Kind, Object, happenings};
 
 use crate::{
     cache::{Cache, Known, Link, of},
+    ledger::Ledger,
     object,
     overview::{Form, Overview},
     place::Place,
+    rights::Rights,
     shown::{Shown, What},
 };
 
@@ -66,6 +68,17 @@ impl Stamp {
 pub(crate) struct Source {
     pub(crate) cluster: Cluster,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) rights: Arc<Rights>,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+/// Where an object is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// From its watch, if that has it.
+    Watched,
+    /// From the API server: it was just written, and its watch may not have reported that.
+    Fresh,
 }
 
 /// What a place shows.
@@ -149,7 +162,7 @@ impl Part {
 
 impl Source {
     /// What the place shows now.
-    pub(crate) async fn part(&self, place: &Place) -> Part {
+    pub(crate) async fn part(&self, place: &Place, reading: Reading) -> Part {
         let now = Timestamp::now();
         match place {
             Place::Overview(filter) => {
@@ -169,14 +182,22 @@ impl Source {
             } => {
                 let what = What::Ours(*kind);
                 let title = format!("{} {namespace}/{name}", kind.name());
-                match self.object(*kind, namespace, name).await {
+                match self.object(*kind, namespace, name, reading).await {
                     Ok(object) => {
                         let cluster = self.cluster.within(namespace);
                         let uid = object.metadata().uid.clone().unwrap_or_default();
-                        let (related, events) =
-                            tokio::join!(cluster.related(&object), events(&cluster, &uid));
+                        let (related, events, offers) = tokio::join!(
+                            cluster.related(&object),
+                            events(&cluster, &uid),
+                            self.offers(&object, now)
+                        );
                         let notes = self.notes(what);
-                        let page = object::object(&object, &related, events, notes, table, now);
+                        let read = object::Read {
+                            object: &object,
+                            related: &related,
+                            offers,
+                        };
+                        let page = object::object(read, events, notes, table, now);
                         shown(title.clone(), head(&title, what), page.render())
                     }
                     Err(error) => self.missing(title, what, &error),
@@ -222,8 +243,17 @@ impl Source {
     }
 
     /// The object as the watch has it; otherwise it is read, for example from a namespace that is not watched.
-    async fn object(&self, kind: Kind, namespace: &str, name: &str) -> anyhow::Result<Arc<Object>> {
-        if let Some(Shown::Object(object)) = self.cached(What::Ours(kind), namespace, name)? {
+    async fn object(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        reading: Reading,
+    ) -> anyhow::Result<Arc<Object>> {
+        let is_watched = reading == Reading::Watched;
+        if is_watched
+            && let Some(Shown::Object(object)) = self.cached(What::Ours(kind), namespace, name)?
+        {
             return Ok(object);
         }
         let cluster = self.cluster.within(namespace);
@@ -286,7 +316,8 @@ impl Source {
     }
 }
 
-fn code(error: &anyhow::Error) -> StatusCode {
+/// The HTTP status of the page of an object that could not be read.
+pub(crate) fn code(error: &anyhow::Error) -> StatusCode {
     if error.is::<Missing>() {
         StatusCode::NOT_FOUND
     } else {
@@ -311,7 +342,11 @@ fn head(title: &str, what: What) -> askama::Result<String> {
     .render()
 }
 
-fn shown(title: String, head: askama::Result<String>, live: askama::Result<String>) -> Part {
+pub(crate) fn shown(
+    title: String,
+    head: askama::Result<String>,
+    live: askama::Result<String>,
+) -> Part {
     match (head, live) {
         (Ok(head), Ok(live)) => Part {
             code: StatusCode::OK,
@@ -326,7 +361,13 @@ fn shown(title: String, head: askama::Result<String>, live: askama::Result<Strin
     }
 }
 
-fn failed(title: String, head: String, code: StatusCode, notes: Vec<String>, text: &str) -> Part {
+pub(crate) fn failed(
+    title: String,
+    head: String,
+    code: StatusCode,
+    notes: Vec<String>,
+    text: &str,
+) -> Part {
     let text = text.to_owned();
     let live = match (Failed { notes, text }).render() {
         Ok(live) => live,

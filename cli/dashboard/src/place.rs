@@ -56,6 +56,8 @@ pub(crate) struct Table {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Nowhere {
     Kind(UnknownKind),
+    /// What is no number of targets or pods.
+    Number(String),
     Path,
 }
 
@@ -63,6 +65,7 @@ impl fmt::Display for Nowhere {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kind(unknown) => write!(out, "{unknown}"),
+            Self::Number(text) => write!(out, "{text:?} is no number: write one, 0 or more"),
             Self::Path => write!(
                 out,
                 "this page has no such address: an object is at /KIND/NAMESPACE/NAME, an ActionPlugin at /actionplugins/NAME"
@@ -156,7 +159,7 @@ fn query<'a>(fields: impl Iterator<Item = (&'a str, &'a String)>, page: usize) -
 }
 
 /// The last value of a field; empty if there is none.
-fn field(query: &str, name: &str) -> String {
+pub(crate) fn field(query: &str, name: &str) -> String {
     let values = parse(query.as_bytes()).filter(|(key, _)| key == name);
     values
         .last()

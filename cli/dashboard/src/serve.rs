@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use askama::Template;
 use axum::{
     Router,
+    body::{Body, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::{Next, from_fn, from_fn_with_state},
@@ -18,13 +19,17 @@ use tokio::net::TcpListener;
 use crate::{
     cache::Cache,
     gate::{Gate, Pass},
+    intent::Intent,
     live,
-    part::{Part, Source},
-    place::Place,
+    part::{Part, Reading, Source},
+    place::{Place, field},
 };
 
 /// What a browser may do with a page: load what this server has, and nothing else.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'";
+
+/// How many bytes a form may have. It has a token.
+const FORM: usize = 1024;
 
 /// How long the first page waits for the lists.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -71,6 +76,8 @@ impl Page {
         let source = Source {
             cache: Cache::start(&cluster, is_everywhere),
             cluster,
+            rights: Arc::default(),
+            ledger: Arc::default(),
         };
         let router = Router::new()
             .route(
@@ -89,7 +96,7 @@ impl Page {
                 "/icon.svg",
                 get(async || asset("image/svg+xml", include_str!("../static/icon.svg"))),
             )
-            .fallback(get(page))
+            .fallback(get(page).post(answer))
             .with_state(source)
             .layer(from_fn_with_state(self.gate, admit))
             .layer(from_fn(with_headers));
@@ -122,7 +129,7 @@ async fn with_headers(request: Request, next: Next) -> Response {
     for (name, value) in [
         ("content-security-policy", POLICY),
         ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
+        ("referrer-policy", "same-origin"),
         ("cache-control", "no-store"),
         ("cross-origin-resource-policy", "same-origin"),
         ("cross-origin-opener-policy", "same-origin"),
@@ -137,6 +144,8 @@ async fn with_headers(request: Request, next: Next) -> Response {
 #[template(path = "page.html")]
 struct Whole<'a> {
     title: &'a str,
+    /// What a user has just done, in a sentence; empty if nothing.
+    done: &'a str,
     head: &'a str,
     live: &'a str,
     is_live: bool,
@@ -149,20 +158,68 @@ async fn page(State(source): State<Source>, uri: Uri) -> Response {
         Some(rest) if rest.starts_with('/') => (rest, true),
         _ => (path, false),
     };
+    if !is_stream && let Some(intent) = Intent::parse(path, uri.query()) {
+        return match intent {
+            Ok(intent) => whole(&source.question(&intent).await, "", false),
+            Err(nowhere) => whole(&Part::nowhere(&nowhere.to_string()), "", false),
+        };
+    }
     let place = match Place::parse(path, uri.query()) {
         Ok(place) => place,
-        Err(nowhere) => return whole(&Part::nowhere(&nowhere.to_string()), false),
+        Err(nowhere) => return whole(&Part::nowhere(&nowhere.to_string()), "", false),
     };
     if is_stream {
         return live::stream(source, place).into_response();
     }
     source.cache.settle(PATIENCE).await;
-    whole(&source.part(&place).await, true)
+    let done = field(uri.query().unwrap_or_default(), "done");
+    let (done, reading) = match source.ledger.said(&done) {
+        Some(done) => (done, Reading::Fresh),
+        None => (String::new(), Reading::Watched),
+    };
+    whole(&source.part(&place, reading).await, &done, true)
 }
 
-fn whole(part: &Part, is_live: bool) -> Response {
+/// The answer to a question: the only request that writes.
+async fn answer(State(source): State<Source>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Some(Ok(intent)) = Intent::parse(head.uri.path(), head.uri.query()) else {
+        let allowed = [(header::ALLOW, "GET, HEAD")];
+        return (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response();
+    };
+    let token = match token(&head.headers, body).await {
+        Ok(token) => token,
+        Err(refused) => return refused.into_response(),
+    };
+    match source.answered(&intent, &token).await {
+        Ok(address) => Redirect::to(&address).into_response(),
+        Err(part) => whole(&part, "", false),
+    }
+}
+
+/// The token of a form.
+async fn token(headers: &HeaderMap, body: Body) -> Result<String, (StatusCode, &'static str)> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    if kind.is_none_or(|kind| kind != "application/x-www-form-urlencoded") {
+        let code = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err((code, "This server reads only forms of its own page."));
+    }
+    let Ok(form) = to_bytes(body, FORM).await else {
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, "The form is too large."));
+    };
+    let form = String::from_utf8_lossy(&form);
+    match field(&form, "confirmation") {
+        token if token.is_empty() => {
+            Err((StatusCode::BAD_REQUEST, "The form has no confirmation."))
+        }
+        token => Ok(token),
+    }
+}
+
+fn whole(part: &Part, done: &str, is_live: bool) -> Response {
     let whole = Whole {
         title: &part.title,
+        done,
         head: &part.head,
         live: &part.live,
         is_live,

@@ -7,20 +7,15 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use operon_cli_cluster::{Cluster, explained, parsed, timely};
-use operon_cli_model::{Effect, Object, Promotion, Verb, effect, printable};
+use operon_cli_cluster::{parsed, perform};
+use operon_cli_model::{Effect, Promotion, Verb, effect, printable};
 
 use crate::{
-    create::create,
     flags::Flags,
     follow::{End, Follow, Wait},
     name::Named,
     terminal::say,
 };
-
-/// The name of what the command writes, as the API server records it.
-pub(crate) const MANAGER: &str = "kubectl-operon";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Promote {
@@ -122,49 +117,6 @@ pub(crate) async fn run(flags: &Flags, object: &Named, what: Do) -> anyhow::Resu
             Follow::new(&cluster, kind, what.end()).run(object).await
         }
         None => Ok(ExitCode::SUCCESS),
-    }
-}
-
-/// Writes; the sentence about it, and the object as it is then, unless it was deleted.
-async fn perform(
-    cluster: &Cluster,
-    object: &Object,
-    effect: Effect,
-) -> anyhow::Result<(String, Option<DynamicObject>)> {
-    let (kind, name) = (object.kind(), object.name());
-    let api = cluster.api(kind);
-    let what = format!("{} {name:?}", kind.name());
-    match effect {
-        Effect::Patch { patch, says } => {
-            let params = PatchParams {
-                field_manager: Some(MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            let patched = timely(api.patch(name, &params, &Patch::Merge(patch))).await;
-            let patched = patched.map_err(|failure| explained(failure, "patch", &what, kind))?;
-            Ok((says, Some(patched)))
-        }
-        Effect::Create { object, says } => {
-            let object: DynamicObject =
-                serde_json::from_value(object).context("failed to read the new object")?;
-            let new = object.metadata.name.as_deref().unwrap_or_default();
-            let advice = format!("see `kubectl operon get {}/{new}`", kind.word());
-            let created = create(cluster, kind, &object, false, &advice).await?;
-            Ok((says, Some(created)))
-        }
-        Effect::Delete { says } => {
-            let preconditions = Preconditions {
-                uid: object.metadata().uid.clone(),
-                resource_version: None,
-            };
-            let params = DeleteParams {
-                preconditions: Some(preconditions),
-                ..DeleteParams::background()
-            };
-            let deleted = timely(api.delete(name, &params)).await;
-            deleted.map_err(|failure| explained(failure, "delete", &what, kind))?;
-            Ok((says, None))
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 
 mod act;
 mod complete;
-mod create;
 mod dashboard;
 mod flags;
 mod follow;
@@ -44,7 +43,7 @@ enum Command {
     Status(status::Arguments),
     /// Say what an object, or a part of it, waits for, since when, and what to do next
     Why(why::Arguments),
-    /// Show everything in a browser, live and read-only: serves a page on 127.0.0.1 and opens it
+    /// Show everything in a browser, live, and steer it: serves a page on 127.0.0.1 and opens it
     Dashboard(dashboard::Arguments),
     /// Draw the steps of a JobFlow with their dependencies and states, from the cluster or from a file
     Graph(graph::Arguments),

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use kube::api::DynamicObject;
+use operon_cli_cluster::name;
 use operon_cli_model::{Kind, Screen};
 use serde_json::{Value, json};
 
@@ -75,18 +76,6 @@ impl Format {
         };
         Ok(Some(text))
     }
-}
-
-/// `operationjob.apps.kusionstack.io/web`, as kubectl names an object.
-pub(crate) fn name(kind: Kind, object: &DynamicObject) -> String {
-    let metadata = &object.metadata;
-    let name = metadata.name.as_ref().or(metadata.generate_name.as_ref());
-    format!(
-        "{}.{}/{}",
-        kind.name().to_lowercase(),
-        kind.group(),
-        name.map_or("", String::as_str)
-    )
 }
 
 fn list<'a>(objects: impl Iterator<Item = (Kind, &'a DynamicObject)>) -> anyhow::Result<Value> {

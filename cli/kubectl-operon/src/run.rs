@@ -5,17 +5,16 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::ArgGroup;
 use kube::api::DynamicObject;
-use operon_cli_cluster::{Cluster, Failure, explained, parsed};
+use operon_cli_cluster::{Cluster, Failure, create, explained, name, parsed};
 use operon_cli_model::{
     Kind, Object, Request, changes_nothing, check_action, operation_job, preview,
 };
 
 use crate::{
-    create::create,
     flags::Flags,
     follow::{Follow, WAITS, Wait},
     listing::actions,
-    output::{Format, name},
+    output::Format,
     terminal::{complain, print, say},
 };
 

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::text::nearest;
 
 /// A kind that the command shows and steers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// See [`operon_api::OperationJob`].
     OperationJob,

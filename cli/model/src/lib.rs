@@ -32,5 +32,5 @@ pub use run::{
 };
 pub use text::{count, fitted, printable};
 pub use tree::{Mark, Row, Tree, targets};
-pub use verb::{Effect, Promotion, Refusal, Verb, effect};
+pub use verb::{Changed, Decision, Effect, Promotion, Refusal, Right, Verb, effect};
 pub use why::{NoPart, why};

@@ -1,8 +1,9 @@
 //! The verbs: what each writes to an object, or why it is refused and what to do instead.
 
+mod decision;
 pub(crate) mod promote;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use k8s_openapi::jiff::Timestamp;
 use operon_api::{
@@ -12,6 +13,8 @@ use operon_api::{
 use serde_json::{Value, json};
 
 use crate::{Kind, Object, Outcome, text::count};
+
+pub use decision::{Changed, Decision, Right};
 
 /// What a user wants of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub enum Promotion {
     All,
 }
 
-/// What the command must do.
+/// What must be written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A JSON merge patch of the object. With a resource version in it, it applies only to what was read.
@@ -67,18 +70,38 @@ pub enum Effect {
 
 /// Why what a user wants is refused, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal(String);
+pub struct Refusal {
+    text: String,
+    is_for_now: bool,
+}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
+        out.write_str(&self.text)
     }
 }
 
 impl std::error::Error for Refusal {}
 
+impl Refusal {
+    /// Whether the verb is possible once what the text says has happened. Otherwise it does not fit the object.
+    pub fn is_for_now(&self) -> bool {
+        self.is_for_now
+    }
+}
+
 pub(crate) fn refuse<T>(why: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal(why.into()))
+    Err(Refusal {
+        text: why.into(),
+        is_for_now: false,
+    })
+}
+
+fn refuse_for_now<T>(why: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal {
+        text: why.into(),
+        is_for_now: true,
+    })
 }
 
 /// The effect of a verb on an object as it was read.
@@ -179,15 +202,20 @@ fn retry(object: &Object, now: Timestamp) -> Result<Effect, Refusal> {
 /// Targets are final, so another job operates those that failed.
 fn retry_targets(object: &Object, job: &OperationJob) -> Result<Effect, Refusal> {
     let called = object.called();
-    if object.outcome() == Outcome::Unfinished {
-        return refuse(format!(
-            "{called} has not finished; wait for its end with `kubectl operon get {called} --wait`"
-        ));
-    }
     let details = job.status.iter().flat_map(|status| &status.target_details);
     let failed = details.filter(|detail| detail.progress == Progress::Failed);
-    let failed: Vec<_> = failed.map(|detail| detail.name.as_str()).collect();
-    let is_failed = |target: &&PodTarget| failed.contains(&target.name.as_str());
+    let failed: BTreeSet<_> = failed.map(|detail| detail.name.as_str()).collect();
+    if object.outcome() == Outcome::Unfinished {
+        let why = format!(
+            "{called} has not finished; wait for its end with `kubectl operon get {called} --wait`"
+        );
+        return if failed.is_empty() {
+            refuse(why)
+        } else {
+            refuse_for_now(why)
+        };
+    }
+    let is_failed = |target: &&PodTarget| failed.contains(target.name.as_str());
     let targets: Vec<PodTarget> = job.targets().iter().filter(is_failed).cloned().collect();
     if targets.is_empty() {
         return refuse(format!("no target of {called} has failed"));
@@ -202,7 +230,10 @@ fn retry_targets(object: &Object, job: &OperationJob) -> Result<Effect, Refusal>
     let mut again = OperationJob::new(&name, spec);
     again.metadata.namespace.clone_from(&job.metadata.namespace);
     let object = serde_json::to_value(again);
-    let object = object.map_err(|error| Refusal(format!("failed to write {name}: {error}")))?;
+    let object = match object {
+        Ok(object) => object,
+        Err(error) => return refuse(format!("failed to write {name}: {error}")),
+    };
     Ok(Effect::Create {
         object,
         says: format!(
@@ -250,7 +281,7 @@ fn rerun(object: &Object, now: Timestamp) -> Result<Effect, Refusal> {
         return refuse(format!("only a ReactiveJob is run again{other}"));
     };
     if job.spec.suspend == Some(true) {
-        return refuse(format!(
+        return refuse_for_now(format!(
             "{called} is paused, so no Job starts; use `kubectl operon resume {called}` first"
         ));
     }

@@ -1,4 +1,5 @@
-//! The page of `kubectl operon dashboard`, as a browser gets it: what a job waits for, and that it goes on.
+//! The page of `kubectl operon dashboard`, as a browser gets it: what a job waits for, that a user steers it, and that it goes
+//! on.
 
 use std::process::Stdio;
 
@@ -43,24 +44,47 @@ impl Page {
         Ok(page)
     }
 
-    async fn request(&self, path: &str) -> Result<TcpStream> {
+    /// Sends the first line of a request with what a browser adds, and the rest of it.
+    async fn send(&self, line: &str, rest: &str) -> Result<TcpStream> {
         let mut stream = TcpStream::connect(&self.host).await?;
         let (host, cookie) = (&self.host, &self.cookie);
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {host}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
+            "{line} HTTP/1.1\r\nhost: {host}\r\ncookie: {cookie}\r\nconnection: close\r\n{rest}"
         );
         stream.write_all(request.as_bytes()).await?;
         Ok(stream)
     }
 
-    async fn get(&self, path: &str) -> Result<String> {
-        let mut answer = String::new();
-        self.request(path)
-            .await?
-            .read_to_string(&mut answer)
-            .await?;
-        Ok(answer)
+    async fn request(&self, path: &str) -> Result<TcpStream> {
+        self.send(&format!("GET {path}"), "\r\n").await
     }
+
+    async fn get(&self, path: &str) -> Result<String> {
+        text(self.request(path).await?).await
+    }
+
+    /// Confirms what the question of this page asks: the address to which the browser is sent.
+    async fn confirm(&self, path: &str) -> Result<String> {
+        let question = self.get(path).await?;
+        let token = question.split("name=\"confirmation\" value=\"").nth(1);
+        let token = token.and_then(|token| token.split('"').next());
+        let form = format!("confirmation={}", token.context(question.clone())?);
+        let (host, length) = (&self.host, form.len());
+        let rest = format!(
+            "origin: http://{host}\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {length}\r\n\r\n{form}"
+        );
+        let answer = text(self.send(&format!("POST {path}"), &rest).await?).await?;
+        let to = answer.split("\r\nlocation: ").nth(1);
+        let to = to.and_then(|to| to.split("\r\n").next());
+        Ok(to.context(answer.clone())?.to_owned())
+    }
+}
+
+/// Everything that is answered.
+async fn text(mut stream: TcpStream) -> Result<String> {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 /// Reads a stream of changes until it has this text.
@@ -80,17 +104,28 @@ async fn until(stream: &mut TcpStream, text: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_user_sees_in_a_browser_what_a_job_waits_for_and_that_it_goes_on() {
+async fn a_user_promotes_a_job_in_a_browser_and_sees_what_it_waits_for_and_that_it_goes_on() {
     story(async |world: &World| {
         let targets = names(&Deployment::of("foo", 1).up(world).await);
         let label = json!({"label": {"key": "checked", "value": "yes"}});
-        let waiting = Job::of("opj", "Check", &targets).parameters(&label);
-        world.create(&waiting.object()).await;
+        let held = Job::of("opj", "Check", &targets)
+            .parameters(&label)
+            .partition(0);
+        world.create(&held.object()).await;
+        world
+            .job_until("opj", "is observed", job::is_observed)
+            .await;
+
+        let page = Page::open(world).await.expect("the page opens");
+        let promote = format!("/operationjobs/{}/opj/promote", world.namespace);
+        let to = page.confirm(&promote).await.expect("the job is promoted");
+        let done = page.get(&to).await.expect("the page of the job");
+        let says = "<strong>Done:</strong> opj/opj: 1 of 1 targets may start";
+        assert!(done.contains(says), "{done}");
         let waits =
             |found: &OperationJob| job::error(found, &targets[0]).reason == "WaitingForLabel";
         world.job_until("opj", "waits for the label", waits).await;
 
-        let page = Page::open(world).await.expect("the page opens");
         let overview = page.get("/").await.expect("the overview");
         let path = format!("/operationjobs/{}/opj", world.namespace);
         assert!(overview.contains(&format!("href=\"{path}\"")), "{overview}");

@@ -4,3 +4,4 @@ mod browser;
 mod changes;
 mod gate;
 mod places;
+mod verbs;

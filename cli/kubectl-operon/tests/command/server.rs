@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// An answer to requests that begin so: `GET /apis/…`; what follows a `*` is somewhere in the rest. [`LOST`] and [`LATE`]
-/// are none.
+/// An answer to requests that begin so: `GET /apis/…`; what follows a `*` is somewhere in the rest, for example in the body.
+/// [`LOST`] and [`LATE`] are none.
 pub(crate) type Answer = (&'static str, u16, Value);
 
 /// In place of a code: the connection ends without an answer.
@@ -147,12 +147,13 @@ fn answer(stream: TcpStream, answers: &[Answer], seen: &Mutex<Vec<String>>) {
         return;
     }
     noted = format!("{noted}\n{}", String::from_utf8_lossy(&body));
+    let whole = noted.clone();
     seen.lock().expect("no test panics with it").push(noted);
     let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
         "message": "the server could not find the requested resource"});
     let found = answers.iter().find(|(wanted, ..)| {
         let (begin, inside) = wanted.split_once('*').unwrap_or((wanted, ""));
-        request.starts_with(begin) && request.contains(inside)
+        request.starts_with(begin) && whole.contains(inside)
     });
     let (status, body) = found.map_or((404, &missing), |(_, status, body)| (*status, body));
     match status {

@@ -1,3 +1,4 @@
+mod decision;
 mod job_kinds;
 mod kind;
 mod operation_job;
@@ -9,7 +10,7 @@ mod verb;
 mod why;
 mod why_causes;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use serde_json::{Value, json};
 
 use crate::{Kind, Object, Related, Screen, Tree, draw};
@@ -32,16 +33,19 @@ fn object(kind: Kind, spec: &Value, status: &Value) -> Object {
 
 /// The object with an annotation.
 fn annotated(mut object: Object, key: &str, value: &str) -> Object {
-    let metadata = match &mut object {
+    let annotations = metadata(&mut object).annotations.get_or_insert_default();
+    annotations.insert(key.to_owned(), value.to_owned());
+    object
+}
+
+fn metadata(object: &mut Object) -> &mut ObjectMeta {
+    match object {
         Object::OperationJob(job) => &mut job.metadata,
         Object::JobFlow(flow) => &mut flow.metadata,
         Object::DaemonJob(job) => &mut job.metadata,
         Object::ReactiveJob(job) => &mut job.metadata,
         Object::CollaSet(set) => &mut set.metadata,
-    };
-    let annotations = metadata.annotations.get_or_insert_default();
-    annotations.insert(key.to_owned(), value.to_owned());
-    object
+    }
 }
 
 fn pod(name: &str, labels: &Value, status: &Value) -> k8s_openapi::api::core::v1::Pod {

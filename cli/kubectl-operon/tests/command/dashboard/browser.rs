@@ -51,7 +51,18 @@ impl Dashboard {
 
     /// Sends a request with these headers only.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut stream = self.connect(method, path, headers);
+        self.send_body(method, path, headers, "")
+    }
+
+    /// Sends a request with these headers only, and this body.
+    pub(crate) fn send_body(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut stream = self.connect(method, path, headers, body);
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("an answer");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
@@ -63,7 +74,7 @@ impl Dashboard {
         }
     }
 
-    fn connect(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> TcpStream {
+    fn connect(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
         let limit = Some(Duration::from_mins(1));
         stream.set_read_timeout(limit).expect("a limit");
@@ -71,7 +82,10 @@ impl Dashboard {
         for (name, value) in headers {
             request.extend([name, ": ", value, "\r\n"]);
         }
-        write!(stream, "{request}\r\n").expect("it reads");
+        if !body.is_empty() {
+            request.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
+        }
+        write!(stream, "{request}\r\n{body}").expect("it reads");
         stream
     }
 
@@ -92,11 +106,24 @@ impl Dashboard {
         self.send("GET", path, &[("host", &self.host()), ("cookie", cookie)])
     }
 
+    /// A form, as a browser that has the cookie sends it from the page.
+    pub(crate) fn post(&self, cookie: &str, path: &str, form: &str) -> Answer {
+        let (host, origin) = (self.host(), format!("http://{}", self.host()));
+        let headers = [
+            ("host", &*host),
+            ("cookie", cookie),
+            ("origin", &origin),
+            ("sec-fetch-site", "same-origin"),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        self.send_body("POST", path, &headers, form)
+    }
+
     /// The changes of a page, for a browser that has the cookie.
     pub(crate) fn follow(&self, cookie: &str, path: &str) -> Changes {
         let headers = [("host", &*self.host()), ("cookie", cookie)];
         Changes {
-            stream: self.connect("GET", &format!("/live{path}"), &headers),
+            stream: self.connect("GET", &format!("/live{path}"), &headers, ""),
             text: String::new(),
         }
     }

@@ -88,14 +88,15 @@ fn every_answer_lets_the_browser_load_from_this_server_only() {
         ("/nothing", 404),
     ];
     answers.extend(table.map(|(path, code)| (code, page.get(&cookie, path))));
-    let post = page.send("POST", "/", &[("host", &host), ("cookie", &cookie)]);
-    answers.push((405, post));
+    answers.push((405, page.post(&cookie, "/", "")));
+    let unproven = page.send("POST", "/", &[("host", &host), ("cookie", &cookie)]);
+    answers.push((403, unproven));
     for (code, answer) in answers {
         assert_eq!(answer.code, code, "{answer:?}");
         assert!(answer.head.contains(POLICY), "{answer:?}");
         for header in [
             "x-content-type-options: nosniff\r\n",
-            "referrer-policy: no-referrer\r\n",
+            "referrer-policy: same-origin\r\n",
             "cache-control: no-store\r\n",
         ] {
             assert!(answer.head.contains(header), "{header}: {answer:?}");

@@ -13,7 +13,7 @@ const ALL_FLOWS: &str = "GET /apis/api.practice.com/v1alpha1/jobflows";
 const EVENTS: &str = "GET /api/v1/namespaces/shop/events";
 
 /// An object of the namespace `shop`.
-fn object(group: &str, kind: &str, name: &str, spec: &Value, status: &Value) -> Value {
+pub(super) fn object(group: &str, kind: &str, name: &str, spec: &Value, status: &Value) -> Value {
     json!({
         "apiVersion": format!("{group}/v1alpha1"), "kind": kind, "spec": spec, "status": status,
         "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "generation": 1,
@@ -45,7 +45,8 @@ fn escaped(text: &str) -> String {
     text.replace('\'', "&#39;")
 }
 
-fn has_each(answer: &Answer, texts: &[&str]) {
+#[track_caller]
+pub(super) fn has_each(answer: &Answer, texts: &[&str]) {
     for text in texts {
         assert!(answer.body.contains(text), "{text}: {}", answer.body);
     }
