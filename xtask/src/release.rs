@@ -178,7 +178,7 @@ fn write_checksums(out: &Path) -> Result<()> {
     for file in files(out)? {
         let name = file.file_name();
         let digest = krew::sha256(&file.path())?;
-        lines.push_str(&format!("{digest}  {}\n", name.to_string_lossy()));
+        lines += &format!("{digest}  {}\n", name.to_string_lossy());
     }
     let file = out.join("checksums.txt");
     fs::write(&file, lines).with_context(|| format!("failed to write {}", file.display()))
