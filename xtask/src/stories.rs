@@ -139,6 +139,7 @@ fn tell_on(nodes: Nodes, stories: &[&Story], with: &With, progress: &Progress) -
     let name = format!("test-{nodes}");
     let options = Options {
         services: nodes == Nodes::Real,
+        replace: true,
         ..Options::new(&name, nodes)
     };
     let mut cluster = Cluster::up(&options, progress)?;
