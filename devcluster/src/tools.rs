@@ -51,6 +51,8 @@ pub enum Tool {
     Helm,
     /// The same, as of the release that waits by kstatus.
     Helm4,
+    /// Tests the templates of a chart.
+    HelmUnittest,
     /// Says what kstatus and Argo CD think of objects.
     Judge,
     /// A registry of artifacts in memory, with the referrers API.
@@ -90,6 +92,7 @@ impl Tool {
             Self::Kwok => "kwok",
             Self::Helm => "helm",
             Self::Helm4 => "helm4",
+            Self::HelmUnittest => "helm-unittest",
             Self::Judge => "judge",
             Self::Registry => "registry",
             Self::Distribution => "distribution",
@@ -112,6 +115,7 @@ impl Tool {
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Helm => "helm.sh/helm/v3/cmd/helm",
             Self::Helm4 => "helm.sh/helm/v4/cmd/helm",
+            Self::HelmUnittest => "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
             Self::Judge => "operon.dev/devcluster/tools/judge",
             Self::Registry => "operon.dev/devcluster/tools/registry",
             Self::Distribution => "github.com/distribution/distribution/v3/cmd/registry",
@@ -128,6 +132,7 @@ impl Tool {
             Self::Kwok => "kwok",
             Self::KubeProxy => "kube-proxy",
             Self::Helm4 => "helm",
+            Self::HelmUnittest => "helm-unittest",
             Self::Judge => "judge",
             Self::Registry | Self::Crane => "registry",
             Self::Distribution => "distribution",
@@ -148,6 +153,7 @@ impl Tool {
             Self::Etcd
             | Self::Kwok
             | Self::Helm4
+            | Self::HelmUnittest
             | Self::Judge
             | Self::Registry
             | Self::Distribution
@@ -325,6 +331,7 @@ mod tests {
             Tool::Kwok,
             Tool::Helm,
             Tool::Helm4,
+            Tool::HelmUnittest,
             Tool::Judge,
             Tool::Registry,
             Tool::Distribution,

@@ -4,6 +4,7 @@
 //! by itself, saying so; the second time it is quick.
 
 mod bench;
+mod chart;
 mod cluster;
 mod crds;
 mod demo;

@@ -2,17 +2,16 @@
 //!
 //! `cargo xtask ci` is the same, for machines: all steps, from nothing.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use operon_devcluster::{Progress, Tool};
+use operon_devcluster::Progress;
 
 use crate::example::Example;
 use crate::{
-    cluster, crds, demo, deny, faults, host, krew, metrics, monitoring, permissions, stories, tools,
+    chart, cluster, crds, demo, deny, faults, host, krew, metrics, permissions, stories, tools,
 };
 
 /// Which checks to run, and where.
@@ -44,7 +43,7 @@ enum Step {
     Generated,
     /// Licences, duplicates and sources of dependencies
     Deny,
-    /// The chart passes `helm lint --strict`, and its alerts and its dashboard their tests
+    /// The chart passes `helm lint --strict` and the tests of its templates, values, alerts and dashboard
     Chart,
     /// krew accepts and installs `kubectl operon`
     Krew,
@@ -143,7 +142,7 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
             permissions::check(progress)
         }
         Step::Deny => deny::check(progress),
-        Step::Chart => lint_chart(progress),
+        Step::Chart => chart::check(progress),
         Step::Krew => krew::check(progress),
         Step::E2e => end_to_end(arguments, progress),
         Step::Faults => faults::make(&["--minutes", FAULT_MINUTES], arguments.keep, progress),
@@ -192,37 +191,6 @@ fn components(progress: &Progress) -> Result<(PathBuf, Vec<Example>)> {
         .iter()
         .try_for_each(|example| example.put_into(&folder))?;
     Ok((folder, examples))
-}
-
-fn lint_chart(progress: &Progress) -> Result<()> {
-    let chart = tools::chart_dir();
-    check_version(&chart.join("Chart.yaml"))?;
-    let mut helm = std::process::Command::new(Tool::Helm.ensure(progress)?);
-    tools::run(
-        progress,
-        "helm lint --strict",
-        helm.args(["lint", "--strict"]).arg(chart),
-    )?;
-    monitoring::check(progress)
-}
-
-/// The chart is released with the program, under the same version.
-fn check_version(file: &Path) -> Result<()> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
-    let version = env!("CARGO_PKG_VERSION");
-    for line in [
-        format!("version: {version}"),
-        format!("appVersion: {version:?}"),
-    ] {
-        if !text.lines().any(|found| found == line) {
-            bail!(
-                "{} lacks the line `{line}`: the workspace has that version",
-                file.display()
-            );
-        }
-    }
-    Ok(())
 }
 
 fn end_to_end(arguments: &Arguments, progress: &Progress) -> Result<()> {
