@@ -67,6 +67,8 @@ pub enum Tool {
     Krew,
     /// Checks the manifest of a plugin as krew's index does.
     KrewValidator,
+    /// Checks the workflows of GitHub Actions.
+    Actionlint,
 }
 
 impl Tool {
@@ -100,6 +102,7 @@ impl Tool {
             Self::Oras => "oras",
             Self::Krew => "krew",
             Self::KrewValidator => "validate-krew-manifest",
+            Self::Actionlint => "actionlint",
         }
     }
 
@@ -123,6 +126,7 @@ impl Tool {
             Self::Oras => "oras.land/oras/cmd/oras",
             Self::Krew => "sigs.k8s.io/krew/cmd/krew",
             Self::KrewValidator => "sigs.k8s.io/krew/cmd/validate-krew-manifest",
+            Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
         }
     }
 
@@ -138,6 +142,7 @@ impl Tool {
             Self::Distribution => "distribution",
             Self::Oras => "oras",
             Self::Krew | Self::KrewValidator => "krew",
+            Self::Actionlint => "actionlint",
             Self::Etcd
             | Self::KubeApiserver
             | Self::KubeControllerManager
@@ -160,7 +165,8 @@ impl Tool {
             | Self::Crane
             | Self::Oras
             | Self::Krew
-            | Self::KrewValidator => "-s -w",
+            | Self::KrewValidator
+            | Self::Actionlint => "-s -w",
             Self::KubeApiserver
             | Self::KubeControllerManager
             | Self::KubeScheduler
@@ -339,6 +345,7 @@ mod tests {
             Tool::Oras,
             Tool::Krew,
             Tool::KrewValidator,
+            Tool::Actionlint,
         ];
         for tool in Tool::CONTROL_PLANE.into_iter().chain(all) {
             let declared = fs::read_to_string(module_folder(tool.module()).join("go.mod"))?;

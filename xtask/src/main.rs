@@ -26,6 +26,7 @@ mod stories;
 mod test;
 mod tools;
 mod wasm;
+mod workflows;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

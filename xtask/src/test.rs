@@ -12,6 +12,7 @@ use operon_devcluster::Progress;
 use crate::example::Example;
 use crate::{
     chart, cluster, crds, demo, deny, faults, host, krew, metrics, permissions, stories, tools,
+    workflows,
 };
 
 /// Which checks to run, and where.
@@ -45,6 +46,8 @@ enum Step {
     Deny,
     /// The chart passes `helm lint --strict` and the tests of its templates, values, alerts and dashboard
     Chart,
+    /// The workflows pass actionlint, and pin every action
+    Workflows,
     /// krew accepts and installs `kubectl operon`
     Krew,
     /// Stories on a real control plane, the host installed by its chart
@@ -57,13 +60,14 @@ enum Step {
 
 /// The steps that run if none is named. Faults are not among them: those that are made depend on how fast the machine is,
 /// so that two runs of one commit may differ. The nightly run makes all.
-const ALL: [Step; 9] = [
+const ALL: [Step; 10] = [
     Step::Format,
     Step::Lint,
     Step::Generated,
     Step::Unit,
     Step::Deny,
     Step::Chart,
+    Step::Workflows,
     Step::Krew,
     Step::E2e,
     Step::Demo,
@@ -143,6 +147,7 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
         }
         Step::Deny => deny::check(progress),
         Step::Chart => chart::check(progress),
+        Step::Workflows => workflows::check(progress),
         Step::Krew => krew::check(progress),
         Step::E2e => end_to_end(arguments, progress),
         Step::Faults => faults::make(&["--minutes", FAULT_MINUTES], arguments.keep, progress),
