@@ -183,7 +183,13 @@ pub(crate) fn spawn(
 /// Makes the operator's namespace, in which only pods of the strictest Pod Security Standard may run.
 fn make_namespace(cluster: &Cluster, progress: &Progress) -> Result<()> {
     let kubectl = |arguments: &[&str]| output_of(cluster.kubectl(progress)?.args(arguments));
-    let found = ["get", "namespace", NAMESPACE, "--ignore-not-found", "--output=name"];
+    let found = [
+        "get",
+        "namespace",
+        NAMESPACE,
+        "--ignore-not-found",
+        "--output=name",
+    ];
     if kubectl(&found)?.trim().is_empty() {
         kubectl(&["create", "namespace", NAMESPACE])?;
     }
@@ -196,13 +202,7 @@ fn helm_install(cluster: &Cluster, settings: &[&str], progress: &Progress) -> Re
     let mut helm = cluster.helm(progress)?;
     helm.args(["upgrade", "--install", RELEASE])
         .arg(tools::chart_dir())
-        .args([
-            "--namespace",
-            NAMESPACE,
-            "--wait",
-            "--timeout",
-            "3m",
-        ])
+        .args(["--namespace", NAMESPACE, "--wait", "--timeout", "3m"])
         // The stories replace all pods of a Deployment at the same time.
         .args(["--set-string", "actions.replace.settings.maxReleased=100%"])
         .args(["--set", "controllers.collaSet.enabled=true"])

@@ -3,6 +3,7 @@
 //! What a command needs (the control plane's programs, the WebAssembly target) it sets up
 //! by itself, saying so; the second time it is quick.
 
+mod audit;
 mod bench;
 mod chart;
 mod cluster;
@@ -21,6 +22,7 @@ mod metrics;
 mod monitoring;
 mod permissions;
 mod plugins;
+mod rights;
 mod simulate;
 mod stories;
 mod test;

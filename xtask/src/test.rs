@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Only the end-to-end stories whose name, as `file::story`, holds this
     #[arg(long, value_name = "TEXT")]
     story: Option<String>,
+    /// After all end-to-end stories: fail if none used a right that the chart grants, by the API server's audit log
+    #[arg(long, conflicts_with = "story")]
+    rights: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -208,6 +211,7 @@ fn end_to_end(arguments: &Arguments, progress: &Progress) -> Result<()> {
         built: host::build(progress, false)?,
         components: components(progress)?.0,
         keep: arguments.keep,
+        compares_rights: arguments.rights,
     };
     stories::tell(&chosen, nodes, &told_with, progress)
 }
