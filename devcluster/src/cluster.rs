@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cache::{Lock, make_dir, remove, write_private};
 use crate::certificates::{Certificates, Names};
 use crate::control_plane::Launcher;
+use crate::options::{Fate, Options, check_name, fate, mismatch};
 use crate::process::{Process, output_of};
 use crate::progress::Progress;
 use crate::record::{Record, choose_ports, choose_real_node, clusters_dir, state_dir};
@@ -21,41 +22,6 @@ use crate::{Nodes, containers, proxy, real, simulated};
 
 /// How long a component has to end by itself. Its data is thrown away: there is nothing to save.
 const PATIENCE: Duration = Duration::from_millis(1500);
-
-/// What kind of cluster to bring up.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Its name: lower-case letters, digits and dashes, at most 30.
-    pub name: String,
-    /// What its nodes are.
-    pub nodes: Nodes,
-    /// How many simulated nodes it has. A cluster with real nodes has one.
-    pub simulated_nodes: u32,
-    /// Whether the API server writes an audit log (who did what to which object, without contents).
-    pub audit: bool,
-    /// Whether Services have addresses, by kube-proxy. Needs a real node, and no other cluster that has it.
-    pub services: bool,
-    /// A cluster of the user's own: then nothing is started, and nothing is ended.
-    pub kubeconfig: Option<PathBuf>,
-    /// The program that passes pods' connections on to the API server: called with `forward FROM TO`,
-    /// it shall do what [`crate::forward()`] does. The calling program itself if not given.
-    pub forwarder: Option<PathBuf>,
-}
-
-impl Options {
-    /// A cluster of that name with three simulated nodes, or one real node.
-    pub fn new(name: impl Into<String>, nodes: Nodes) -> Self {
-        Self {
-            name: name.into(),
-            nodes,
-            simulated_nodes: 3,
-            audit: false,
-            services: false,
-            kubeconfig: None,
-            forwarder: None,
-        }
-    }
-}
 
 /// A cluster to work with.
 #[derive(Debug, Clone)]
@@ -77,7 +43,8 @@ impl Cluster {
     /// Brings a cluster up, or returns the one of that name if it is up already.
     ///
     /// # Errors
-    /// Names the component that failed and its log, quoting the end of it. Nothing is left running then.
+    /// Names the component that failed and its log, quoting the end of it. Nothing is left running then. Or says why the
+    /// cluster of that name, which is up, is not what was asked for; it is left as it is.
     pub fn up(options: &Options, progress: &Progress) -> Result<Self> {
         if let Some(kubeconfig) = &options.kubeconfig {
             return Self::external(kubeconfig, progress);
@@ -85,14 +52,20 @@ impl Cluster {
         check_name(&options.name)?;
         let _lock = lock(&options.name, progress)?;
         if let Some(record) = Record::load(&options.name)? {
-            if record.is_up() && is_as_asked(&record, options) {
-                progress.say(format!("cluster {} is up already", options.name));
-                return Ok(Self::of(record));
+            match fate(record.is_up(), mismatch(&record, options), options.replace) {
+                Fate::Use => {
+                    progress.say(format!("cluster {} is up already", options.name));
+                    return Ok(Self::of(record));
+                }
+                Fate::Keep(why) => bail!(
+                    "cluster {name} is up, but {why}.\n  End it with `cargo xtask cluster down --name {name}`, or choose another name with --name",
+                    name = options.name
+                ),
+                Fate::End(why) => progress.say(format!(
+                    "cluster {} is there, but {why}; ending it first",
+                    options.name
+                )),
             }
-            progress.say(format!(
-                "cluster {} is there, but not as asked for; ending it first",
-                options.name
-            ));
             end(&record)?;
         }
         if options.nodes == Nodes::Real
@@ -119,6 +92,12 @@ impl Cluster {
     /// The cluster of that name, if it is up.
     pub fn open(name: &str) -> Result<Option<Self>> {
         Ok(Record::load(name)?.filter(Record::is_up).map(Self::of))
+    }
+
+    /// Why the cluster of that name is not what was asked for; nothing if it is, or if none is up.
+    pub fn mismatch(options: &Options) -> Result<Option<String>> {
+        let record = Record::load(&options.name)?.filter(Record::is_up);
+        Ok(record.and_then(|record| mismatch(&record, options)))
     }
 
     /// Ends the cluster of that name and removes its state. That there is none is fine.
@@ -255,40 +234,12 @@ impl Cluster {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty()
-        || name.len() > 30
-        || !name.chars().all(allowed)
-        || name.starts_with('-')
-        || name.ends_with('-')
-    {
-        bail!(
-            "'{name}' is no name for a cluster: lower-case letters, digits and dashes, at most 30"
-        );
-    }
-    Ok(())
-}
-
 fn lock(name: &str, progress: &Progress) -> Result<Lock> {
     Lock::acquire(&clusters_dir()?.join(format!("{name}.lock")), || {
         progress.say(format!(
             "another command works on cluster {name}; waiting for it"
         ));
     })
-}
-
-/// Whether a cluster that is up is what was asked for.
-fn is_as_asked(record: &Record, options: &Options) -> bool {
-    let has_nodes = match options.nodes {
-        Nodes::Real => true,
-        Nodes::Simulated => record.node_count >= options.simulated_nodes,
-    };
-    let has_services = record.real.as_ref().is_some_and(|real| real.services);
-    record.nodes == options.nodes
-        && has_nodes
-        && (!options.audit || record.audit_log.is_some())
-        && (!options.services || has_services)
 }
 
 /// Finds or builds every program, so that nothing is built while half a cluster runs. Returns kubectl.
@@ -429,17 +380,4 @@ fn end_processes(record: &Record) -> Result<Vec<String>> {
         real::give_back(real)?;
     }
     Ok(running)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_are_no_folder_or_host_name_are_refused() {
-        for name in ["", "..", "a/b", "Dev", "-a", "a-", "a_b", &"a".repeat(31)] {
-            assert!(check_name(name).is_err(), "{name}");
-        }
-        assert!(check_name("e2e-1").is_ok());
-    }
 }

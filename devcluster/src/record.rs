@@ -275,23 +275,25 @@ impl Ports {
     }
 }
 
+/// A record for tests.
+#[cfg(test)]
+pub(crate) fn record(name: &str, ports: Ports, real: Option<RealNode>) -> Record {
+    Record {
+        name: name.to_owned(),
+        nodes: Nodes::Simulated,
+        node_count: 1,
+        kubeconfig: PathBuf::new(),
+        audit_log: None,
+        ports,
+        real,
+        processes: Vec::new(),
+        attached: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn record(name: &str, ports: Ports, real: Option<RealNode>) -> Record {
-        Record {
-            name: name.to_owned(),
-            nodes: Nodes::Simulated,
-            node_count: 1,
-            kubeconfig: PathBuf::new(),
-            audit_log: None,
-            ports,
-            real,
-            processes: Vec::new(),
-            attached: Vec::new(),
-        }
-    }
 
     #[test]
     fn clusters_side_by_side_share_no_port_and_no_subnet() -> Result<()> {

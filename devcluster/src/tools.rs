@@ -51,6 +51,8 @@ pub enum Tool {
     Helm,
     /// The same, as of the release that waits by kstatus.
     Helm4,
+    /// Tests the templates of a chart.
+    HelmUnittest,
     /// Says what kstatus and Argo CD think of objects.
     Judge,
     /// A registry of artifacts in memory, with the referrers API.
@@ -65,6 +67,8 @@ pub enum Tool {
     Krew,
     /// Checks the manifest of a plugin as krew's index does.
     KrewValidator,
+    /// Checks the workflows of GitHub Actions.
+    Actionlint,
 }
 
 impl Tool {
@@ -90,6 +94,7 @@ impl Tool {
             Self::Kwok => "kwok",
             Self::Helm => "helm",
             Self::Helm4 => "helm4",
+            Self::HelmUnittest => "helm-unittest",
             Self::Judge => "judge",
             Self::Registry => "registry",
             Self::Distribution => "distribution",
@@ -97,6 +102,7 @@ impl Tool {
             Self::Oras => "oras",
             Self::Krew => "krew",
             Self::KrewValidator => "validate-krew-manifest",
+            Self::Actionlint => "actionlint",
         }
     }
 
@@ -112,6 +118,7 @@ impl Tool {
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Helm => "helm.sh/helm/v3/cmd/helm",
             Self::Helm4 => "helm.sh/helm/v4/cmd/helm",
+            Self::HelmUnittest => "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
             Self::Judge => "operon.dev/devcluster/tools/judge",
             Self::Registry => "operon.dev/devcluster/tools/registry",
             Self::Distribution => "github.com/distribution/distribution/v3/cmd/registry",
@@ -119,6 +126,7 @@ impl Tool {
             Self::Oras => "oras.land/oras/cmd/oras",
             Self::Krew => "sigs.k8s.io/krew/cmd/krew",
             Self::KrewValidator => "sigs.k8s.io/krew/cmd/validate-krew-manifest",
+            Self::Actionlint => "github.com/rhysd/actionlint/cmd/actionlint",
         }
     }
 
@@ -128,11 +136,13 @@ impl Tool {
             Self::Kwok => "kwok",
             Self::KubeProxy => "kube-proxy",
             Self::Helm4 => "helm",
+            Self::HelmUnittest => "helm-unittest",
             Self::Judge => "judge",
             Self::Registry | Self::Crane => "registry",
             Self::Distribution => "distribution",
             Self::Oras => "oras",
             Self::Krew | Self::KrewValidator => "krew",
+            Self::Actionlint => "actionlint",
             Self::Etcd
             | Self::KubeApiserver
             | Self::KubeControllerManager
@@ -148,13 +158,15 @@ impl Tool {
             Self::Etcd
             | Self::Kwok
             | Self::Helm4
+            | Self::HelmUnittest
             | Self::Judge
             | Self::Registry
             | Self::Distribution
             | Self::Crane
             | Self::Oras
             | Self::Krew
-            | Self::KrewValidator => "-s -w",
+            | Self::KrewValidator
+            | Self::Actionlint => "-s -w",
             Self::KubeApiserver
             | Self::KubeControllerManager
             | Self::KubeScheduler
@@ -325,6 +337,7 @@ mod tests {
             Tool::Kwok,
             Tool::Helm,
             Tool::Helm4,
+            Tool::HelmUnittest,
             Tool::Judge,
             Tool::Registry,
             Tool::Distribution,
@@ -332,6 +345,7 @@ mod tests {
             Tool::Oras,
             Tool::Krew,
             Tool::KrewValidator,
+            Tool::Actionlint,
         ];
         for tool in Tool::CONTROL_PLANE.into_iter().chain(all) {
             let declared = fs::read_to_string(module_folder(tool.module()).join("go.mod"))?;

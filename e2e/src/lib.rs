@@ -23,6 +23,7 @@ pub mod plugin;
 pub mod pods;
 pub mod reactive_job;
 pub mod registry;
+pub mod release;
 pub mod traffic;
 pub mod user;
 pub mod workload;

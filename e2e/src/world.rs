@@ -122,6 +122,22 @@ impl World {
             .await;
     }
 
+    /// Another namespace of the story, which the story deletes.
+    pub async fn another(&self, name: &str) -> Self {
+        let namespace = self.named(name);
+        let object = Namespace {
+            metadata: serde_json::from_value(json!({"name": namespace})).unwrap_or_default(),
+            ..Namespace::default()
+        };
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let created = namespaces.create(&PostParams::default(), &object).await;
+        created.expect("a namespace of our own");
+        Self {
+            client: self.client.clone(),
+            namespace,
+        }
+    }
+
     /// Deletes the namespace of the story as a user does, and waits until it is gone.
     pub async fn delete_namespace(&self) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());

@@ -3,7 +3,6 @@
 //! A bench prints a Markdown table, with the machine it ran on. Nothing is compared with an
 //! earlier run and nothing fails because it was slow: numbers are for people to judge.
 
-mod audit;
 mod colla_set;
 mod daemon_job;
 mod job_flow;

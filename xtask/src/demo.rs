@@ -29,7 +29,8 @@ pub(crate) struct Arguments {
     /// The story to tell
     #[arg(long, value_enum, default_value_t = Story::Replace)]
     story: Story,
-    /// The cluster's name; it is left running
+    /// The cluster's name; it is left running. If a cluster of other nodes has that name, it stays, and the demo adds its
+    /// own nodes to the name
     #[arg(long, default_value = "demo")]
     name: String,
     /// What its nodes are [default: real where this machine can, else simulated]
@@ -98,21 +99,28 @@ fn tell_with(
     progress: &Progress,
 ) -> Result<()> {
     let built = host::build(progress, false)?;
-    let options = Options {
+    let mut options = Options {
         simulated_nodes: SIMULATED_NODES,
         ..Options::new(&arguments.name, nodes)
     };
+    if let Some(why) = Cluster::mismatch(&options)? {
+        let (taken, free) = (&options.name, format!("{}-{nodes}", options.name));
+        progress.say(format!(
+            "cluster {taken} is up, but {why}: it stays, and the demo takes the name {free}"
+        ));
+        options.name = free;
+    }
     let mut cluster = Cluster::up(&options, progress)?;
     host::install(&mut cluster, &built, progress)?;
     let told = stories
         .iter()
         .try_for_each(|story| tell(*story, &cluster, progress));
     if arguments.down {
-        Cluster::down(&arguments.name, progress)?;
+        Cluster::down(&options.name, progress)?;
         return told;
     }
     told?;
-    farewell(&cluster, arguments, nodes);
+    farewell(&cluster, arguments.story, &options);
     Ok(())
 }
 
@@ -152,18 +160,18 @@ pub(crate) fn check(nodes: Option<cluster::NodesArgument>) -> Result<()> {
     )
 }
 
-fn farewell(cluster: &Cluster, arguments: &Arguments, nodes: Nodes) {
-    let (name, described) = match arguments.story {
-        Story::Replace | Story::Deployment => (&arguments.name, "opj opj-replace"),
-        Story::ReactiveJob => (&arguments.name, "reactivejob test"),
-        Story::JobFlow => (&arguments.name, "jobflow jobflow-example"),
-        Story::DaemonJob => (&arguments.name, "daemonjob node-upgrade"),
+fn farewell(cluster: &Cluster, story: Story, options: &Options) {
+    let described = match story {
+        Story::Replace | Story::Deployment => "opj opj-replace",
+        Story::ReactiveJob => "reactivejob test",
+        Story::JobFlow => "jobflow jobflow-example",
+        Story::DaemonJob => "daemonjob node-upgrade",
     };
     println!("\nTo look around:");
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
     println!("  kubectl get cls,opj,reactivejobs,jobflows,daemonjobs,actionplugins,jobs,pods");
     println!("  kubectl describe {described}");
-    match nodes {
+    match options.nodes {
         Nodes::Real => println!(
             "  kubectl logs -n {} deploy/{}",
             host::NAMESPACE,
@@ -174,5 +182,5 @@ fn farewell(cluster: &Cluster, arguments: &Arguments, nodes: Nodes) {
         }
     }
     println!("To stop and remove everything:");
-    println!("  cargo xtask cluster down --name {name}");
+    println!("  cargo xtask cluster down --name {}", options.name);
 }

@@ -191,18 +191,29 @@ pub(crate) fn spawn(
     Ok((process, listen))
 }
 
+/// Makes the operator's namespace, in which only pods of the strictest Pod Security Standard may run.
+fn make_namespace(cluster: &Cluster, progress: &Progress) -> Result<()> {
+    let kubectl = |arguments: &[&str]| output_of(cluster.kubectl(progress)?.args(arguments));
+    let found = [
+        "get",
+        "namespace",
+        NAMESPACE,
+        "--ignore-not-found",
+        "--output=name",
+    ];
+    if kubectl(&found)?.trim().is_empty() {
+        kubectl(&["create", "namespace", NAMESPACE])?;
+    }
+    let standard = "pod-security.kubernetes.io/enforce=restricted";
+    kubectl(&["label", "namespace", NAMESPACE, standard, "--overwrite"]).map(drop)
+}
+
 fn helm_install(cluster: &Cluster, settings: &[&str], progress: &Progress) -> Result<()> {
+    make_namespace(cluster, progress)?;
     let mut helm = cluster.helm(progress)?;
     helm.args(["upgrade", "--install", RELEASE])
         .arg(tools::chart_dir())
-        .args([
-            "--namespace",
-            NAMESPACE,
-            "--create-namespace",
-            "--wait",
-            "--timeout",
-            "3m",
-        ])
+        .args(["--namespace", NAMESPACE, "--wait", "--timeout", "3m"])
         // The stories replace all pods of a Deployment at the same time.
         .args(["--set-string", "actions.replace.settings.maxReleased=100%"])
         .args(["--set", "controllers.collaSet.enabled=true"])

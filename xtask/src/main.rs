@@ -3,8 +3,10 @@
 //! What a command needs (the control plane's programs, the WebAssembly target) it sets up
 //! by itself, saying so; the second time it is quick.
 
+mod audit;
 mod bench;
 mod browser;
+mod chart;
 mod cluster;
 mod crds;
 mod demo;
@@ -22,11 +24,13 @@ mod monitoring;
 mod permissions;
 mod plugins;
 mod release;
+mod rights;
 mod simulate;
 mod stories;
 mod test;
 mod tools;
 mod wasm;
+mod workflows;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 pub(crate) use crate::generated::Arguments;
 use crate::generated::Page;
+use crate::host::NAMESPACE;
 use crate::tools;
 
 const PAGE: Page = Page {
@@ -34,19 +35,30 @@ pub(crate) fn check(progress: &Progress) -> Result<()> {
     PAGE.check(&tables(progress)?, progress)
 }
 
+/// The chart as Helm renders it with these values.
+fn rendered(values: &[String], progress: &Progress) -> Result<String> {
+    let mut command = Command::new(Tool::Helm.ensure(progress)?);
+    command.args(["template", "operon"]).arg(tools::chart_dir());
+    command.args(["--namespace", NAMESPACE, "--kube-version", "1.34.0"]);
+    for value in values {
+        command.args(["--set", value]);
+    }
+    output_of(&mut command)
+}
+
+/// The objects of the chart, with everything that its values can enable.
+pub(crate) fn with_everything(progress: &Progress) -> Result<Vec<Value>> {
+    let switches = switches(&tools::chart_dir().join("templates"))?;
+    let on: Vec<_> = switches.iter().map(|it| format!("{it}=true")).collect();
+    let manifest = rendered(&on, progress)?;
+    let documents = manifest.split("---\n").map(serde_yaml_ng::from_str);
+    Ok(documents.collect::<Result<_, _>>()?)
+}
+
 /// Everything that the chart can grant: a table for each subject, and for each rule its chart values.
 fn tables(progress: &Progress) -> Result<String> {
     let chart = tools::chart_dir();
-    let helm = Tool::Helm.ensure(progress)?;
-    let render = |values: &[String]| {
-        let mut command = Command::new(&helm);
-        command.args(["template", "operon"]).arg(&chart);
-        command.args(["--namespace", "operon-system", "--kube-version", "1.34.0"]);
-        for value in values {
-            command.args(["--set", value]);
-        }
-        roles(&output_of(&mut command)?)
-    };
+    let render = |values: &[String]| roles(&rendered(values, progress)?);
     let switches = switches(&chart.join("templates"))?;
     let defaults = keys(&render(&[])?);
     let all_but = |off: &[&String]| {

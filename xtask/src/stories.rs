@@ -3,6 +3,7 @@
 //! Most run on the nodes that were asked for. Some need several nodes, which come and go, and a machine is
 //! only one: theirs are simulated.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use operon_devcluster::{Cluster, Nodes, Options, Progress, Tool, output_of, prometheus};
 
+use crate::rights::{self, Right};
 use crate::{host, release, tools};
 
 /// Files whose names begin with one of these run on simulated nodes.
@@ -39,6 +41,8 @@ pub(crate) struct With {
     pub(crate) components: PathBuf,
     /// Whether the clusters are left up.
     pub(crate) keep: bool,
+    /// Whether the stories have to use each right that the chart grants.
+    pub(crate) compares_rights: bool,
 }
 
 /// A story: a test of the program `stories` of the package `operon-e2e`.
@@ -129,19 +133,31 @@ pub(crate) fn tell(
             nodes
         }
     };
+    let mut used = BTreeSet::new();
     for nodes in [Nodes::Real, Nodes::Simulated] {
         let here: Vec<_> = stories.iter().filter(|s| nodes_of(s) == nodes).collect();
         if !here.is_empty() {
-            tell_on(nodes, &here, with, progress)?;
+            used.extend(tell_on(nodes, &here, with, progress)?);
         }
+    }
+    if with.compares_rights {
+        rights::check(&used, progress)?;
     }
     Ok(())
 }
 
-fn tell_on(nodes: Nodes, stories: &[&Story], with: &With, progress: &Progress) -> Result<()> {
+/// Tells stories on a cluster of their own, and returns the rights that they used, if that matters.
+fn tell_on(
+    nodes: Nodes,
+    stories: &[&Story],
+    with: &With,
+    progress: &Progress,
+) -> Result<BTreeSet<Right>> {
     let name = format!("test-{nodes}");
     let options = Options {
         services: nodes == Nodes::Real,
+        replace: true,
+        audit: with.compares_rights,
         ..Options::new(&name, nodes)
     };
     let mut cluster = Cluster::up(&options, progress)?;
@@ -157,6 +173,10 @@ fn tell_on(nodes: Nodes, stories: &[&Story], with: &With, progress: &Progress) -
         progress.say(format!("the stories failed: {error:#}"));
         show_host_log(&cluster, progress);
     }
+    let used = match cluster.audit_log() {
+        Some(log) if told.is_ok() => rights::used(log)?,
+        _ => BTreeSet::new(),
+    };
     if with.keep {
         progress.say(format!(
             "cluster {name} is left up: export KUBECONFIG={}",
@@ -165,7 +185,7 @@ fn tell_on(nodes: Nodes, stories: &[&Story], with: &With, progress: &Progress) -
     } else {
         Cluster::down(&name, progress)?;
     }
-    told
+    told.map(|()| used)
 }
 
 /// Where stories run.

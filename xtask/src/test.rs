@@ -2,18 +2,17 @@
 //!
 //! `cargo xtask ci` is the same, for machines: all steps, from nothing.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use operon_devcluster::{Progress, Tool};
+use operon_devcluster::Progress;
 
 use crate::example::Example;
 use crate::{
-    browser, cluster, crds, demo, deny, faults, host, krew, metrics, monitoring, permissions,
-    stories, tools,
+    browser, chart, cluster, crds, demo, deny, faults, host, krew, metrics, permissions, stories,
+    tools, workflows,
 };
 
 /// Which checks to run, and where.
@@ -31,6 +30,9 @@ pub(crate) struct Arguments {
     /// Only the end-to-end stories whose name, as `file::story`, holds this
     #[arg(long, value_name = "TEXT")]
     story: Option<String>,
+    /// After all end-to-end stories: fail if none used a right that the chart grants, by the API server's audit log
+    #[arg(long, conflicts_with = "story")]
+    rights: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,8 +47,10 @@ enum Step {
     Generated,
     /// Licences, duplicates and sources of dependencies
     Deny,
-    /// The chart passes `helm lint --strict`, and its alerts and its dashboard their tests
+    /// The chart passes `helm lint --strict` and the tests of its templates, values, alerts and dashboard
     Chart,
+    /// The workflows pass actionlint, and pin every action
+    Workflows,
     /// krew accepts and installs `kubectl operon`
     Krew,
     /// The page of `kubectl operon dashboard` in a real browser, with short measurements
@@ -61,13 +65,14 @@ enum Step {
 
 /// The steps that run if none is named. Faults are not among them: those that are made depend on how fast the machine is,
 /// so that two runs of one commit may differ. The nightly run makes all.
-const ALL: [Step; 10] = [
+const ALL: [Step; 11] = [
     Step::Format,
     Step::Lint,
     Step::Generated,
     Step::Unit,
     Step::Deny,
     Step::Chart,
+    Step::Workflows,
     Step::Krew,
     Step::Browser,
     Step::E2e,
@@ -147,7 +152,8 @@ fn run_step(step: Step, arguments: &Arguments, progress: &Progress) -> Result<()
             permissions::check(progress)
         }
         Step::Deny => deny::check(progress),
-        Step::Chart => lint_chart(progress),
+        Step::Chart => chart::check(progress),
+        Step::Workflows => workflows::check(progress),
         Step::Krew => krew::check(progress),
         Step::Browser => browser::check(arguments.keep, progress),
         Step::E2e => end_to_end(arguments, progress),
@@ -199,37 +205,6 @@ fn components(progress: &Progress) -> Result<(PathBuf, Vec<Example>)> {
     Ok((folder, examples))
 }
 
-fn lint_chart(progress: &Progress) -> Result<()> {
-    let chart = tools::chart_dir();
-    check_version(&chart.join("Chart.yaml"))?;
-    let mut helm = std::process::Command::new(Tool::Helm.ensure(progress)?);
-    tools::run(
-        progress,
-        "helm lint --strict",
-        helm.args(["lint", "--strict"]).arg(chart),
-    )?;
-    monitoring::check(progress)
-}
-
-/// The chart is released with the program, under the same version.
-fn check_version(file: &Path) -> Result<()> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
-    let version = env!("CARGO_PKG_VERSION");
-    for line in [
-        format!("version: {version}"),
-        format!("appVersion: {version:?}"),
-    ] {
-        if !text.lines().any(|found| found == line) {
-            bail!(
-                "{} lacks the line `{line}`: the workspace has that version",
-                file.display()
-            );
-        }
-    }
-    Ok(())
-}
-
 fn end_to_end(arguments: &Arguments, progress: &Progress) -> Result<()> {
     let chosen = stories::choose(arguments.story.as_deref())?;
     let nodes = match arguments.nodes {
@@ -240,6 +215,7 @@ fn end_to_end(arguments: &Arguments, progress: &Progress) -> Result<()> {
         built: host::build(progress, false)?,
         components: components(progress)?.0,
         keep: arguments.keep,
+        compares_rights: arguments.rights,
     };
     stories::tell(&chosen, nodes, &told_with, progress)
 }

@@ -39,6 +39,27 @@ app.kubernetes.io/part-of: operon
 {{- end -}}
 {{- end -}}
 
+{{/* The user of a pod with the host's image. Together with operon.containerSecurityContext it passes the Pod Security Standard
+`restricted`. A number from a file of values is a float. */}}
+{{- define "operon.podSecurityContext" -}}
+runAsNonRoot: true
+{{- with .Values.runAsUser }}
+runAsUser: {{ int64 . }}
+{{- end }}
+{{- with .Values.runAsGroup }}
+runAsGroup: {{ int64 . }}
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "operon.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
 {{/* The release that a CRD of the cluster belongs to, as namespace/name; "" if to none. */}}
 {{- define "operon.owner" -}}
 {{- with (.metadata).annotations -}}

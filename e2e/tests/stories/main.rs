@@ -30,6 +30,7 @@ mod dry_run;
 mod failure;
 mod gitops;
 mod hostile;
+mod installation;
 mod job_flow;
 mod job_flow_admission;
 mod job_flow_crash;

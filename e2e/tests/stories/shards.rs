@@ -3,16 +3,10 @@
 //!
 //! The story runs hosts of its own, with the accounts of its releases, so it runs alone, after most others.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Output},
-};
+use std::process::Output;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
-};
+use kube::{Api, api::DeleteParams};
 use operon_api::{CollaSet, DaemonJob, JobFlow, ReactiveJob, daemon_job, job_flow, reactive_job};
 use operon_e2e::{
     colla_set::colla_set,
@@ -23,24 +17,14 @@ use operon_e2e::{
     plugin::SYSTEM,
     prelude::*,
     reactive_job::Reactive,
+    release,
     workload::pod_spec,
     world::Kind,
 };
-use serde_json::Value;
 
 /// The shard, and the release, of the second host.
 const SHARD: &str = "b";
 const RELEASE: &str = "operon-b";
-
-fn helm(arguments: &[&str]) -> Output {
-    let run = Command::new(environment::helm()).args(arguments).output();
-    run.expect("helm can be started")
-}
-
-fn helm_does(arguments: &[&str]) {
-    let output = helm(arguments);
-    assert!(output.status.success(), "helm {arguments:?}: {output:?}");
-}
 
 /// Installs or upgrades a release, for these namespaces, without replicas: hosts run as processes here.
 fn released(release: &str, namespace: &str, watched: &[&str], values: &[&str]) -> Output {
@@ -59,7 +43,7 @@ fn released(release: &str, namespace: &str, watched: &[&str], values: &[&str]) -
         &["--set-json", &watched],
         values,
     ];
-    helm(&arguments.concat())
+    release::helm(&arguments.concat())
 }
 
 /// The chart's own release for some namespaces only, until this is dropped.
@@ -80,39 +64,6 @@ impl Drop for Limited {
             eprintln!("the chart's release is still limited: {output:?}");
         }
     }
-}
-
-/// Another namespace of the story.
-async fn another(world: &World, name: &str) -> World {
-    let other = World {
-        client: world.client.clone(),
-        namespace: world.named(name),
-    };
-    let metadata = serde_json::from_value(json!({"name": other.namespace}));
-    let object = Namespace {
-        metadata: metadata.expect("metadata"),
-        ..Namespace::default()
-    };
-    let namespaces: Api<Namespace> = Api::all(world.client.clone());
-    let created = namespaces.create(&PostParams::default(), &object).await;
-    created.expect("a namespace of our own");
-    other
-}
-
-/// A kubeconfig with the rights of the second release's account.
-async fn kubeconfig(world: &World, operator: &str) -> PathBuf {
-    let create = ["create", "token", RELEASE, "--namespace", operator];
-    let token = world.kubectl_says(&create).await;
-    let text = std::fs::read_to_string(environment::host_kubeconfig()).expect("a kubeconfig");
-    let mut config: Value = serde_yaml_ng::from_str(&text).expect("YAML");
-    for user in config["users"].as_array_mut().expect("users") {
-        user["user"] = json!({"token": token.trim()});
-    }
-    let file = folder(world).join("b.kubeconfig");
-    std::fs::create_dir_all(folder(world)).expect("a folder of our own");
-    let text = serde_yaml_ng::to_string(&config).expect("YAML");
-    std::fs::write(&file, text).expect("a kubeconfig");
-    file
 }
 
 /// One object of each kind that a host runs.
@@ -224,7 +175,7 @@ async fn delete_namespaces(world: &World, names: &[&str]) {
 #[tokio::test]
 async fn two_releases_serve_their_own_namespaces_with_rights_there_alone() {
     alone(async |a: &World| {
-        let b = another(a, "b").await;
+        let b = a.another("b").await;
         let (operator, absent) = (a.named("operator"), a.named("c"));
         let shard = format!("--set=shard={SHARD}");
         let served = "serves all namespaces";
@@ -248,7 +199,8 @@ async fn two_releases_serve_their_own_namespaces_with_rights_there_alone() {
         is_left_alone(&b).await;
 
         // One namespace of the second host does not exist yet.
-        let kubeconfig = kubeconfig(a, &operator).await;
+        let kubeconfig = folder(a).join("b.kubeconfig");
+        release::write_kubeconfig(RELEASE, &operator, &kubeconfig);
         let (cache, port) = (folder(a).join("cache"), free_port());
         let watched = watch(&[&b.namespace, &absent]);
         let arguments = [
@@ -263,7 +215,7 @@ async fn two_releases_serve_their_own_namespaces_with_rights_there_alone() {
         let down = "operon_watch_up{kind=\"OperationJob.apps.kusionstack.io\"} 0";
         assert!(second.metrics().expect("metrics").contains(down));
 
-        let c = another(a, "c").await;
+        let c = a.another("c").await;
         let upgraded = released(RELEASE, &operator, &[&b.namespace, &c.namespace], &[]);
         assert!(upgraded.status.success(), "{upgraded:?}");
         let ended = second.ended(Duration::from_mins(2)).await;
@@ -279,7 +231,7 @@ async fn two_releases_serve_their_own_namespaces_with_rights_there_alone() {
         }
         second.kill().await;
         first.kill().await;
-        helm_does(&["uninstall", RELEASE, "--namespace", &operator]);
+        release::helm_does(&["uninstall", RELEASE, "--namespace", &operator]);
         delete_namespaces(a, &[&b.namespace, &c.namespace, &operator]).await;
         drop(limited);
     })

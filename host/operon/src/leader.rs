@@ -43,7 +43,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 const MANAGER_BYTES: usize = 100;
 
 /// The name of the Lease.
-const LEASE: &str = "operon";
+pub(crate) const LEASE: &str = "operon";
 
 /// The leadership of this process, once it has it.
 pub(crate) struct Leadership {

@@ -1,6 +1,7 @@
 //! The program: reads its arguments and starts what they name. Nothing is decided here.
 
 mod beside;
+mod check;
 mod child;
 mod components;
 mod crds;
@@ -33,6 +34,8 @@ struct Arguments {
 enum Command {
     /// Run the host with all controllers, in the cluster of its pod or of KUBECONFIG
     Run(Box<run::Arguments>),
+    /// Check whether the installed host works: a replica leads and is ready, and the built-in actions are loaded; `helm test` runs it
+    Check(check::Arguments),
     /// Print the CustomResourceDefinitions as YAML, or write them to a folder, one file per kind
     Crds(crds::Arguments),
     /// Print every series that a host can have, as /metrics shows them
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Compile(arguments) => return child::compile(arguments),
         Command::CheckValue(limits) => return child::check_value(limits),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Metrics => metrics::run(),
         Command::Plugin(arguments) => plugin::run(arguments),

@@ -493,7 +493,7 @@ fn plugins(watched: &Watched<'_>, listeners: &Listeners) -> Cache<ActionPlugin> 
 }
 
 /// Selects the ActionPlugins of a shard, or those of none.
-fn plugins_of(shard: Option<&str>) -> String {
+pub(crate) fn plugins_of(shard: Option<&str>) -> String {
     shard.map_or_else(
         || format!("!{}", keys::SHARD),
         |shard| format!("{}={shard}", keys::SHARD),

@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::audit::Request;
 use super::machine::Usage;
 use super::metrics::Counted;
 use super::table::Table;
+use crate::audit::Request;
 
 /// Whom the host is to the API server.
 pub(super) const HOST: &str = "system:serviceaccount:operon-system:operon";

@@ -14,10 +14,10 @@ use operon_devcluster::{
 };
 use serde_json::Value;
 
-use super::audit::{self, Request};
 use super::machine::{self, Usage};
 use super::metrics::Counted;
 use super::report::Spent;
+use crate::audit::{self, Request};
 use crate::host;
 
 /// Where a bench's objects are.

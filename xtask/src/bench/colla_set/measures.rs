@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::audit::Request;
+use crate::audit::Request;
 use crate::bench::load;
 use crate::bench::report::{self, HOST, Spent, Writes, count, is_lease, seconds};
 use crate::bench::table::Table;
@@ -257,7 +257,7 @@ fn requests(table: &mut Table, phase: &Phase, counts: &Counts, pods: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::audit::answered as request;
+    use crate::audit::answered as request;
     use crate::bench::machine::Usage;
     use crate::bench::metrics::Counted;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::bench::audit::Request;
+use crate::audit::Request;
 use crate::bench::report::{self, HOST, Spent, Writes, count, p50_and_p99, seconds};
 use crate::bench::table::Table;
 
@@ -236,7 +236,7 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::audit::answered as request;
+    use crate::audit::answered as request;
 
     #[test]
     fn times_are_counted_from_the_daemon_jobs_creation() -> Result<()> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::flow::Flow;
 use super::reactions::{Reactions, is_creation, is_status};
-use crate::bench::audit::Request;
+use crate::audit::Request;
 use crate::bench::report::{self, Spent, Writes, count, p50_and_p99, percentile, seconds};
 use crate::bench::table::Table;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::flow::Flow;
-use crate::bench::audit::Request;
+use crate::audit::Request;
 use crate::bench::report::HOST;
 
 /// How soon followed what had to follow, in seconds. A Job is Complete by the last write of its status.
@@ -126,7 +126,7 @@ pub(super) fn is_status(request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::audit::answered as request;
+    use crate::audit::answered as request;
 
     #[test]
     fn a_step_follows_the_last_of_its_dependencies() {

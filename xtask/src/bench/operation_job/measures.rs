@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::audit::Request;
+use crate::audit::Request;
 use crate::bench::load;
 use crate::bench::report::{self, HOST, Spent, Writes, count, is_lease, p50_and_p99, seconds};
 use crate::bench::table::Table;

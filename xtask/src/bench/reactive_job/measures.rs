@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::audit::Request;
+use crate::audit::Request;
 use crate::bench::load;
 use crate::bench::report::{self, HOST, Spent, Writes, count, p50_and_p99, seconds};
 use crate::bench::table::Table;
@@ -255,7 +255,7 @@ fn is_status(request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::audit::answered as request;
+    use crate::audit::answered as request;
 
     #[test]
     fn reactions_are_counted_from_the_change_and_from_the_end_of_its_job() {

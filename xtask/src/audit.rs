@@ -10,65 +10,75 @@ use serde_json::Value;
 
 /// A request, and how it ended.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Who sent it.
-    pub(super) user: String,
+    pub(crate) user: String,
     /// Whom the sender acted as, if not itself.
-    pub(super) acting_as: Option<String>,
+    pub(crate) acting_as: Option<String>,
     /// get, list, watch, create, update, patch, delete …
-    pub(super) verb: String,
+    pub(crate) verb: String,
+    /// The API group of the resource; empty for the core group.
+    pub(crate) group: String,
     /// `pods`, `pods/status`; the path of a request that is about no object.
-    pub(super) resource: String,
+    pub(crate) resource: String,
     /// The object's name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The HTTP status.
-    pub(super) code: u64,
+    pub(crate) code: u64,
     /// When it arrived, in seconds since 1970.
-    pub(super) received: f64,
+    pub(crate) received: f64,
     /// When it was answered.
-    pub(super) answered: f64,
+    pub(crate) answered: f64,
 }
 
 impl Request {
     /// Whether it was meant to change something.
-    pub(super) fn is_write(&self) -> bool {
+    pub(crate) fn is_write(&self) -> bool {
         !self.is_read() && self.verb != "watch"
     }
 
     /// Whether it was a GET or a LIST.
-    pub(super) fn is_read(&self) -> bool {
+    pub(crate) fn is_read(&self) -> bool {
         matches!(self.verb.as_str(), "get" | "list")
     }
 
     /// Whether the API server did what was asked.
-    pub(super) fn succeeded(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         (200..300).contains(&self.code)
     }
 
     /// Whether it is about this resource or a part of it.
-    pub(super) fn concerns(&self, resource: &str) -> bool {
+    pub(crate) fn concerns(&self, resource: &str) -> bool {
         self.resource.split('/').next() == Some(resource)
     }
 
     /// Whether it arrived within these moments.
-    pub(super) fn within(&self, from: f64, to: f64) -> bool {
+    pub(crate) fn within(&self, from: f64, to: f64) -> bool {
         (from..=to).contains(&self.received)
     }
 }
 
 /// The requests that the log tells of, in the order of their arrival. A watch is in it once it has begun.
-pub(super) fn read(log: &Path) -> Result<Vec<Request>> {
-    let failure = || format!("failed to read {}", log.display());
-    let file = File::open(log).with_context(failure)?;
-    let mut requests = Vec::new();
-    for line in BufReader::new(file).lines() {
-        // The last line may be half written.
-        let line = line.with_context(failure)?;
-        let event: Value = serde_json::from_str(&line).unwrap_or_default();
-        requests.extend(request(&event));
-    }
+pub(crate) fn read(log: &Path) -> Result<Vec<Request>> {
+    let mut requests = each(log)?.collect::<Result<Vec<_>>>()?;
     requests.sort_by(|a, b| a.received.total_cmp(&b.received));
     Ok(requests)
+}
+
+/// The requests that the log tells of, one after the other: a log may be large.
+pub(crate) fn each(log: &Path) -> Result<impl Iterator<Item = Result<Request>>> {
+    let failure = format!("failed to read {}", log.display());
+    let file = File::open(log).with_context(|| failure.clone())?;
+    let lines = BufReader::new(file).lines();
+    Ok(lines.filter_map(move |line| {
+        let line = line.with_context(|| failure.clone());
+        line.map(|line| {
+            // The last line may be half written.
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            request(&event)
+        })
+        .transpose()
+    }))
 }
 
 fn request(event: &Value) -> Option<Request> {
@@ -91,6 +101,7 @@ fn request(event: &Value) -> Option<Request> {
         user: text("/user/username")?.to_owned(),
         acting_as: text("/impersonatedUser/username").map(str::to_owned),
         verb: verb.to_owned(),
+        group: text("/objectRef/apiGroup").unwrap_or_default().to_owned(),
         resource,
         name: text("/objectRef/name").unwrap_or_default().to_owned(),
         code: event
@@ -109,7 +120,7 @@ fn seconds(text: &str) -> Option<f64> {
 
 /// A request for tests that succeeded, a quarter of a second after it arrived.
 #[cfg(test)]
-pub(super) fn answered(
+pub(crate) fn answered(
     user: &str,
     verb: &str,
     resource: &str,
@@ -120,6 +131,7 @@ pub(super) fn answered(
         user: user.to_owned(),
         acting_as: None,
         verb: verb.to_owned(),
+        group: String::new(),
         resource: resource.to_owned(),
         name: name.to_owned(),
         code: 200,
