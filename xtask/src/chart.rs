@@ -102,8 +102,8 @@ fn suites(text: &str) -> Result<Vec<String>> {
                 .is_some_and(|tests| !tests.is_empty()),
             "a suite without tests"
         );
-        let names = templates.iter().filter_map(Value::as_str);
-        named.extend(names.map(|name| name.trim_start_matches("templates/").to_owned()));
+        let templates = templates.iter().filter_map(Value::as_str);
+        named.extend(templates.map(|name| name.trim_start_matches("templates/").to_owned()));
     }
     Ok(named)
 }

@@ -174,12 +174,14 @@ The image has the components of the built-in actions, so nothing else is fetched
 
 /// Writes the digests of all files, as `sha256sum --check` reads them.
 fn write_checksums(out: &Path) -> Result<()> {
-    let mut lines = String::new();
-    for file in files(out)? {
-        let name = file.file_name();
+    let line = |file: &fs::DirEntry| {
         let digest = krew::sha256(&file.path())?;
-        lines += &format!("{digest}  {}\n", name.to_string_lossy());
-    }
+        Ok(format!(
+            "{digest}  {}\n",
+            file.file_name().to_string_lossy()
+        ))
+    };
+    let lines: String = files(out)?.iter().map(line).collect::<Result<_>>()?;
     let file = out.join("checksums.txt");
     fs::write(&file, lines).with_context(|| format!("failed to write {}", file.display()))
 }

@@ -170,9 +170,9 @@ fn compare(granted: &BTreeSet<Right>, used: &BTreeSet<Right>, reasons: &[Unused]
             unused.join("\n  ")
         );
     }
-    let needless = reasons.iter().find_map(|reason| {
+    let needless = reasons.iter().find(|reason| {
         let mut covered = granted.iter().filter(|right| reason.covers(right));
-        covered.all(|right| used.contains(right)).then_some(reason)
+        covered.all(|right| used.contains(right))
     });
     match needless {
         Some(Unused {

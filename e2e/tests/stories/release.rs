@@ -13,16 +13,16 @@ use operon_e2e::{
     plugin::SYSTEM,
     prelude::*,
     registry::Registry,
+    release::helm,
 };
 
 /// Upgrades the chart's release to a chart, with these values beside those that it has.
 fn upgraded(chart: &Path, values: &[&str]) -> Output {
-    let mut helm = Command::new(environment::helm());
-    helm.args(["upgrade", "operon"]).arg(chart);
-    helm.args(["--namespace", SYSTEM, "--reuse-values"]);
-    helm.args(["--wait", "--timeout=3m"]);
-    helm.args(values.iter().map(|value| format!("--set={value}")));
-    helm.output().expect("helm can be started")
+    let chart = chart.to_string_lossy();
+    let mut arguments = vec!["upgrade", "operon", &*chart, "--namespace", SYSTEM];
+    arguments.extend(["--reuse-values", "--wait", "--timeout=3m"]);
+    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
+    helm(&arguments)
 }
 
 /// The release as other stories know it: without replicas, with the image that the node has.

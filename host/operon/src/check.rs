@@ -238,7 +238,7 @@ mod tests {
         object(json!({"metadata": {"name": "operon-1"}, "status": {"conditions": [condition]}}))
     }
 
-    fn plugin(name: &str, source: Value, ready: &str, observed: i64) -> ActionPlugin {
+    fn plugin(name: &str, source: &Value, ready: &str, observed: i64) -> ActionPlugin {
         object(json!({
             "apiVersion": "operon.dev/v1alpha1", "kind": "ActionPlugin",
             "metadata": {"name": name, "generation": 2},
@@ -251,7 +251,7 @@ mod tests {
     }
 
     fn builtin(name: &str, ready: &str, observed: i64) -> ActionPlugin {
-        plugin(name, json!({"builtin": {"name": name}}), ready, observed)
+        plugin(name, &json!({"builtin": {"name": name}}), ready, observed)
     }
 
     fn findings(
@@ -291,7 +291,7 @@ mod tests {
         let fresh = || Some(lease("operon-1", "2026-01-01T00:00:45.000000Z"));
         let late = Some(lease("operon-1", "2026-01-01T00:00:44.000000Z"));
         let released = Some(lease("", "2026-01-01T00:00:59.000000Z"));
-        for (lease, pod, wanted) in [
+        let cases = vec![
             (None, None, "no replica leads: the Lease has no holder"),
             (released, None, "no replica leads: the Lease has no holder"),
             (
@@ -310,7 +310,8 @@ mod tests {
                 Some(Pod::default()),
                 "operon-1 leads, but is not ready",
             ),
-        ] {
+        ];
+        for (lease, pod, wanted) in cases {
             assert_eq!(leader(lease, pod), Finding::Broken(wanted.to_owned()));
         }
     }
@@ -322,7 +323,7 @@ mod tests {
         let plugins = vec![
             builtin("a", "False", 2),
             builtin("b", "True", 1),
-            plugin("c", config_map, "False", 2),
+            plugin("c", &config_map, "False", 2),
             object(json!({
                 "apiVersion": "operon.dev/v1alpha1", "kind": "ActionPlugin",
                 "metadata": {"name": "d", "generation": 1},

@@ -218,8 +218,8 @@ impl Found {
                 self.leaves.push((path.to_owned(), json!("wrong")));
             }
         }
-        let none = Map::new();
-        let properties = node["properties"].as_object().unwrap_or(&none);
+        let empty = Map::new();
+        let properties = node["properties"].as_object().unwrap_or(&empty);
         for (key, property) in properties {
             self.visit(schema, property, &format!("{path}/{key}"))?;
         }
