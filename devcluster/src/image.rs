@@ -50,7 +50,7 @@ pub fn layout_from_rootfs(rootfs: &Path, config: &ImageConfig, layout: &Path) ->
     let layer = write_layer(rootfs, config.is_compressed, &blobs)
         .with_context(|| format!("failed to write the layer of {}", config.name))?;
     let image = write_blob(&blobs, IMAGE, &image_json(config, &layer.content))?;
-    let manifest = write_blob(
+    let mut manifest = write_blob(
         &blobs,
         MANIFEST,
         &json!({
@@ -60,7 +60,6 @@ pub fn layout_from_rootfs(rootfs: &Path, config: &ImageConfig, layout: &Path) ->
             "layers": [layer.descriptor],
         }),
     )?;
-    let mut manifest = manifest;
     manifest["platform"] = json!({ "architecture": architecture(), "os": "linux" });
     let tag = config
         .name

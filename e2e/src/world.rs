@@ -89,19 +89,23 @@ pub fn test_name<S>() -> &'static str {
     function.rsplit("::").next().unwrap_or(function)
 }
 
+async fn make_namespace(client: &Client, name: &str) {
+    let object = Namespace {
+        metadata: serde_json::from_value(json!({"name": name})).unwrap_or_default(),
+        ..Namespace::default()
+    };
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let made = namespaces.create(&PostParams::default(), &object).await;
+    made.unwrap_or_else(|error| panic!("failed to create namespace {name}: {error}"));
+}
+
 impl World {
     async fn begin(test: &str) -> Self {
         let client = Client::try_default().await.unwrap_or_else(|error| {
             panic!("no cluster ({error}); run `cargo xtask test`");
         });
         let namespace = unique(test);
-        let object = Namespace {
-            metadata: serde_json::from_value(json!({"name": namespace})).unwrap_or_default(),
-            ..Namespace::default()
-        };
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        let made = namespaces.create(&PostParams::default(), &object).await;
-        made.unwrap_or_else(|error| panic!("failed to create namespace {namespace}: {error}"));
+        make_namespace(&client, &namespace).await;
         let world = Self { client, namespace };
         world
             .eventually("the namespace has its ServiceAccount", async || {
@@ -125,13 +129,7 @@ impl World {
     /// Another namespace of the story, which the story deletes.
     pub async fn another(&self, name: &str) -> Self {
         let namespace = self.named(name);
-        let object = Namespace {
-            metadata: serde_json::from_value(json!({"name": namespace})).unwrap_or_default(),
-            ..Namespace::default()
-        };
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let created = namespaces.create(&PostParams::default(), &object).await;
-        created.expect("a namespace of our own");
+        make_namespace(&self.client, &namespace).await;
         Self {
             client: self.client.clone(),
             namespace,

@@ -16,7 +16,7 @@ const CLUSTER: &str = "browser";
 /// The names that Chromium has, and Chrome.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
-/// The browser of Debian, and letters for it.
+/// The browser of Debian, and a font.
 const DEBIAN_PACKAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 
 /// Which tests to run, and for how long.

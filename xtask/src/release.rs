@@ -1,7 +1,7 @@
 //! `cargo xtask release --dry-run`: everything that a release publishes, in a folder.
 //!
-//! Nothing leaves this machine: the workflow `release` calls this command and publishes the folder. The same program and
-//! the same sources give the same bytes.
+//! Nothing leaves this machine. The same programs on the same machine give the same image and the same archive of
+//! `kubectl operon`; helm writes the time of packing into the chart.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const CLI_MB: u64 = 15;
 /// What to make, and where.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Make the files and publish nothing; the workflow `release` publishes them
+    /// Make the files and publish nothing; there is no other way yet
     #[arg(long, required = true)]
     dry_run: bool,
     /// The folder to make; what is there already is removed [default: target/release-files]
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let progress = Progress::stderr();
     let operon = host::build_program(&progress, !arguments.debug)?;
     let kubectl_operon = if arguments.debug {
-        operon.with_file_name("kubectl-operon")
+        host::build_cli(&progress)?
     } else {
         build_cli(&progress)?
     };

@@ -136,8 +136,8 @@ impl Failure {
     /// Whether the API server may have done what was requested.
     pub fn may_be_done(&self) -> bool {
         match self {
-            // Of a proxy before the API server, or of the API server while it is still at work.
-            Self::Refused { code, .. } => matches!(code, 502 | 504),
+            // Of a proxy before the API server, or of the API server while it or its store is still at work.
+            Self::Refused { code, .. } => matches!(code, 500 | 502 | 504),
             Self::NoAnswer(_) | Self::Unreachable(_) | Self::Unreadable(_) => true,
             Self::Login(_) => false,
         }

@@ -2,6 +2,8 @@
 //!
 //! The address has a token that can be used once; it becomes a cookie that no script can read and that no other site's
 //! request has. A request for another host, or from another origin, is refused, so no other site can read the page.
+//! Not defended: a browser sends the cookie to every server at 127.0.0.1, whatever its port. Such a server, if the user opens
+//! a page of it, can use the cookie by itself, with any header.
 //!
 //! A request that can write (every method but GET and HEAD) must also prove that it comes from this page. The cookie alone
 //! does not: `SameSite` keeps it from other sites, but ports do not make a site, so a page of another server on this machine

@@ -40,7 +40,7 @@ impl Ask {
         Self::Cancel,
     ];
 
-    /// The verb, confirmed now.
+    /// The verb, as of the moment of the question.
     pub(crate) fn verb(self, now: Timestamp) -> Verb {
         match self {
             Self::Promote(promotion) => Verb::Promote(promotion),
@@ -105,12 +105,12 @@ impl Ask {
 }
 
 fn promotion(query: &str) -> Result<Promotion, Nowhere> {
-    if !field(query, "all").is_empty() {
-        return Ok(Promotion::All);
-    }
-    let to = field(query, "to");
-    if to.is_empty() {
-        return Ok(Promotion::Next);
+    let (all, to) = (field(query, "all"), field(query, "to"));
+    match (all.as_str(), to.as_str()) {
+        ("true", "") => return Ok(Promotion::All),
+        ("", "") => return Ok(Promotion::Next),
+        ("", _) => {}
+        (_, _) => return Err(Nowhere::Path),
     }
     match to.parse().ok().filter(|number| *number >= 0) {
         Some(number) => Ok(Promotion::To(number)),
@@ -207,6 +207,8 @@ mod tests {
             assert_eq!(Intent::parse(path, None), None, "{path}");
         }
         for (path, query, expected) in [
+            ("/opj/shop/web/promote", "all=false", "no such address"),
+            ("/opj/shop/web/promote", "all=true&to=3", "no such address"),
             ("/opj/shop/web/promote", "to=-1", "\"-1\" is no number"),
             ("/opj/shop/web/promote", "to=<b>", "\"<b>\" is no number"),
             (

@@ -36,11 +36,6 @@ export class Link {
     return `--host-resolver-rules=MAP 127.0.0.1:${port} 127.0.0.1:${this.server.address().port}`;
   }
 
-  // How many connections the browser has.
-  get count() {
-    return this.sockets.size / 2;
-  }
-
   cut() {
     this.isCut = true;
     for (const socket of this.sockets) socket.destroy();

@@ -79,6 +79,35 @@ describe('by keyboard only', () => {
       assert.equal(now.scrolled > 0, object === flow, JSON.stringify(now));
     }
   });
+
+  test('a user pauses a job after a question', async () => {
+    await page.setViewportSize({ width: 1280, height: 800 });
+    await page.goto(dashboard.at('/operationjobs/keys/other'));
+    await tabTo(page, (focus) => focus.text === 'Pause…');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/\/pause$/);
+    await tabTo(page, (focus) => focus.text === 'Pause opj/other');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/keys\/other\?done=/);
+    await page.locator('#done').getByText('no further target starts').waitFor();
+    await page.locator('#verbs').getByText('Resume…').waitFor();
+  });
+
+  test('a question begins with the first line of what is written', async () => {
+    const targets = Array.from({ length: 200 }, (_, number) => ({ name: `web-${number}` }));
+    const targetDetails = targets.map(({ name }) => ({ name, progress: 'Failed', error: { reason: 'DeadlineExceeded', message: 'it waited' } }));
+    const status = { observedGeneration: 1, progress: 'Failed', totalPodCount: 200, failedPodCount: 200, targetDetails };
+    await cluster.create({ kind: 'OperationJob', metadata: { name: 'failed', namespace: NAMESPACE }, spec: { action: 'Restart', targets }, status });
+    await page.goto(dashboard.at('/operationjobs/keys/failed/retry'));
+    const written = page.locator('#effect pre');
+    const [isLonger, isInSight] = await written.evaluate((pre) => {
+      const first = document.createRange();
+      first.setStart(pre.firstChild, 0);
+      first.setEnd(pre.firstChild, 2);
+      return [pre.scrollHeight > pre.clientHeight, first.getBoundingClientRect().top >= pre.getBoundingClientRect().top];
+    });
+    assert.deepEqual([isLonger, isInSight], [true, true]);
+  });
 });
 
 // A flow whose image is wider than a narrow window.

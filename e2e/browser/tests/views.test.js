@@ -24,6 +24,8 @@ const VIEWS = [
   ['daemonjob', '/daemonjobs/shop/kernel-patch', ['node node-4', '/boot has no room', 'wave rest']],
   ['reactivejob', '/reactivejobs/shop/nightly-report', ['ConfigMap report-settings: key columns']],
   ['collaset', '/collasets/shop/site', ['Pod site-c', 'keeps the previous revision']],
+  ['question', '/operationjobs/shop/restart-web/promote', ['It would write these fields', 'Another number']],
+  ['question-refused', '/operationjobs/shop/label-api/pause', ['has finished']],
   ['actionplugin', '/actionplugins/restart', ['sha256:4be1f0c2a97d', 'key 1']],
   ['log', '/pods/shop/talkative', ['Container main', 'line 300 of the log']],
   ['log-refused', '/pods/shop/site-a', ['Container main', 'connection refused']],
@@ -31,8 +33,8 @@ const VIEWS = [
   ['nowhere', '/jobflow', ['this page has no such address']],
 ];
 
-// Views of what does not exist; the browser says so in its console.
-const MISSING = ['missing', 'nowhere'];
+// The status of views of what does not exist or cannot be done; the browser says it in its console.
+const STATUSES = { missing: 404, nowhere: 404, 'question-refused': 409 };
 
 describe('every view', () => {
   let cluster, kubelet, dashboard, browser, page, troubles;
@@ -70,7 +72,7 @@ describe('every view', () => {
           await page.screenshot({ path: join(artifacts(), `${name}-${colorScheme}.png`), fullPage: true });
           assert.deepEqual(await withoutWords(page), []);
           assert.equal(await isWiderThan(page, 320), false, 'it fits a narrow window');
-          const expected = MISSING.includes(name) ? /status of 404/ : /^$/;
+          const expected = new RegExp(name in STATUSES ? `status of ${STATUSES[name]}` : '^$');
           assert.deepEqual(troubles.splice(0).filter((trouble) => !expected.test(trouble)), []);
         });
       }

@@ -1,74 +1,23 @@
 //! The life of the installed chart on a node that runs containers: in a namespace with the strictest Pod Security Standard, as a
 //! user that the image does not know, tested by `helm test`, upgraded, uninstalled beside live objects, and installed again.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::PathBuf,
-    process::{Command, Output},
-};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, process::Command};
 
 use k8s_openapi::api::{batch::v1::Job as BatchJob, core::v1::Namespace};
 use kube::Api;
 use operon_api::{CollaSet, ReactiveJob, job_flow::FlowState, reactive_job::State};
 use operon_e2e::{
     environment,
-    host::{alone, folder},
+    host::alone,
     job_flow::{Flow, Step},
     plugin::SYSTEM,
     prelude::*,
     reactive_job::{Reactive, end},
-    release,
+    release::{Release, helm_does},
 };
 
 /// As OpenShift gives one to a namespace.
 const USER: u32 = 1_000_740_000;
-
-/// The chart's release, which this story changes. It is as before when this is dropped, but without replicas, as the other
-/// stories that run hosts of their own want it.
-struct Release {
-    values: PathBuf,
-}
-
-impl Release {
-    fn of(world: &World) -> Self {
-        let get = ["get", "values", "operon", "--namespace", SYSTEM];
-        let values = release::helm_does(&[&get[..], &["--output=yaml"]].concat());
-        let folder = folder(world);
-        fs::create_dir_all(&folder).expect("a folder of our own");
-        let file = folder.join("values.yaml");
-        fs::write(&file, values).expect("a file of our own");
-        Self { values: file }
-    }
-
-    /// Installs or upgrades it with other values, and waits until its replicas are ready.
-    fn try_install(&self, other: &str) -> Output {
-        let chart = environment::chart();
-        let (chart, values) = (chart.to_string_lossy(), self.values.to_string_lossy());
-        let install = ["upgrade", "--install", "operon", &chart];
-        let namespace = ["--namespace", SYSTEM, "--wait", "--timeout=3m"];
-        let values = ["--values", &values, "--set", other];
-        release::helm(&[&install[..], &namespace, &values].concat())
-    }
-
-    fn install(&self, other: &str) {
-        let output = self.try_install(other);
-        assert!(output.status.success(), "{output:?}");
-    }
-}
-
-impl Drop for Release {
-    fn drop(&mut self) {
-        let output = self.try_install("replicas=0");
-        if output.status.success() {
-            // The tokens of a ServiceAccount end with it, and there is a new one.
-            release::write_kubeconfig("operon", SYSTEM, &environment::host_kubeconfig());
-        } else {
-            eprintln!("the chart is not installed as before: {output:?}");
-        }
-    }
-}
 
 /// What `operon check` prints, with the rights of an administrator, and whether it succeeds.
 fn check() -> (bool, String) {
@@ -211,7 +160,7 @@ async fn can_be_deleted_without_a_host(world: &World) {
         .await;
     remove_finalizers_as_documented(world);
     world
-        .eventually("the namespace is gone", async || {
+        .eventually("the namespace is deleted", async || {
             let found = namespaces.get_opt(&world.namespace).await?;
             ensure!(found.is_none(), "{found:?}");
             Ok(())
@@ -245,26 +194,26 @@ async fn the_chart_is_upgraded_tested_and_uninstalled_beside_live_objects_and_th
     alone(async |world: &World| {
         let abandoned = world.another("abandoned").await;
         only_restricted_pods_may_run(world).await;
-        let chart = Release::of(world);
-        chart.install("replicas=1");
+        let (chart, release) = (environment::chart(), Release::of(world));
+        release.install(&chart, &["replicas=1"]);
         for world in [world, &abandoned] {
             fill(world).await;
         }
         let pods = world.all_pods().await.expect("pods");
 
         let other_user = format!("replicas=1,runAsUser={USER},runAsGroup=null");
-        chart.install(&other_user);
+        release.install(&chart, &[&other_user]);
         world.let_job_run("flow-one").await;
         world.job_appears("flow-two").await;
         assert!(users().contains(&USER), "{:?}", users());
         let test = ["test", "operon", "--namespace", SYSTEM, "--logs"];
-        let tested = release::helm_does(&test);
+        let tested = helm_does(&test);
         assert!(tested.contains("leads, and is ready"), "{tested}");
         let (works, printed) = check();
         assert!(works && printed.contains("Replace"), "{printed}");
 
         let kept = crds(world).await;
-        release::helm_does(&["uninstall", "operon", "--namespace", SYSTEM, "--wait"]);
+        helm_does(&["uninstall", "operon", "--namespace", SYSTEM, "--wait"]);
         assert_eq!(belongings(world).await, "");
         assert_eq!(crds(world).await, kept);
         let (works, printed) = check();
@@ -275,9 +224,9 @@ async fn the_chart_is_upgraded_tested_and_uninstalled_beside_live_objects_and_th
             world.assert_untouched(pod).await;
         }
 
-        chart.install(&other_user);
+        release.install(&chart, &[&other_user]);
         is_continued(world).await;
-        drop(chart);
+        drop(release);
         world
             .eventually("the chart's host has ended", async || {
                 ensure!(!users().contains(&USER), "{:?}", users());

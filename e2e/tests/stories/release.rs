@@ -2,10 +2,7 @@
 //!
 //! The story changes the chart's own release, so it runs alone, after most others.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::{path::Path, process::Command};
 
 use operon_e2e::{
     environment,
@@ -13,35 +10,8 @@ use operon_e2e::{
     plugin::SYSTEM,
     prelude::*,
     registry::Registry,
-    release::helm,
+    release::Release,
 };
-
-/// Upgrades the chart's release to a chart, with these values beside those that it has.
-fn upgraded(chart: &Path, values: &[&str]) -> Output {
-    let chart = chart.to_string_lossy();
-    let mut arguments = vec!["upgrade", "operon", &*chart, "--namespace", SYSTEM];
-    arguments.extend(["--reuse-values", "--wait", "--timeout=3m"]);
-    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
-    helm(&arguments)
-}
-
-/// The release as other stories know it: without replicas, with the image that the node has.
-struct Restored;
-
-impl Drop for Restored {
-    fn drop(&mut self) {
-        let values = [
-            "replicas=0",
-            "image.repository=localhost/operon",
-            "image.tag=dev",
-            "image.pullPolicy=Never",
-        ];
-        let output = upgraded(&environment::chart(), &values);
-        if !output.status.success() {
-            eprintln!("the chart's release has the image of the story: {output:?}");
-        }
-    }
-}
 
 /// Unpacks the archive for clusters without a network.
 fn unpack(version: &str, to: &Path) {
@@ -73,8 +43,8 @@ async fn a_release_is_installed_from_its_archive_without_a_network() {
         let repository = format!("{}/mirror/operon", registry.address);
         let chart = unpacked.join(format!("operon-{version}.tgz"));
         let from_registry = format!("image.repository={repository}");
-        let restored = Restored;
-        let output = upgraded(
+        let release = Release::of(world);
+        release.install(
             &chart,
             &[
                 "replicas=1",
@@ -83,13 +53,13 @@ async fn a_release_is_installed_from_its_archive_without_a_network() {
                 "image.pullPolicy=Always",
             ],
         );
-        assert!(output.status.success(), "{output:?}");
         let images = world
             .kubectl_says(&[
                 "get",
                 "pods",
                 "--namespace",
                 SYSTEM,
+                "--selector=pod-template-hash",
                 "--output=jsonpath={.items[*].spec.containers[*].image}",
             ])
             .await;
@@ -100,7 +70,7 @@ async fn a_release_is_installed_from_its_archive_without_a_network() {
         world.create(&label.object()).await;
         let done = world.finished("label").await;
         assert_eq!(job::progress(&done), Progress::Succeeded);
-        drop(restored);
+        drop(release);
     })
     .await;
 }

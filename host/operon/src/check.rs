@@ -53,9 +53,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Reads the cluster until everything works or the time is over, and returns what was found last.
 async fn until_it_works(arguments: &Arguments) -> anyhow::Result<Vec<Finding>> {
-    let config = Config::infer()
-        .await
-        .context("failed to find a cluster: this is no pod, and there is no kubeconfig")?;
+    let config = Config::infer().await.context(
+        "failed to find a cluster: this does not run in a pod, and there is no kubeconfig",
+    )?;
     let client = Client::try_from(client_config(config)).context("failed to build a client")?;
     let limit = Duration::from_secs(arguments.timeout);
     let begin = Instant::now();
@@ -201,7 +201,7 @@ fn unloaded(plugin: &ActionPlugin) -> Option<String> {
     let name = plugin.name_any();
     let status = plugin.status.as_ref();
     let all = status.map_or(&[][..], |status| &status.conditions);
-    let Some(ready) = all.iter().find(|one| one.type_ == conditions::READY) else {
+    let Some(ready) = conditions::find(all, conditions::READY) else {
         return Some(format!("ActionPlugin {name} has no status"));
     };
     if ready.status != "True" {
@@ -212,7 +212,7 @@ fn unloaded(plugin: &ActionPlugin) -> Option<String> {
     }
     let observed = status.and_then(|status| status.observed_generation);
     (observed != plugin.metadata.generation)
-        .then(|| format!("ActionPlugin {name} was changed, and its status is of before"))
+        .then(|| format!("ActionPlugin {name} was changed, and its status is older than its spec"))
 }
 
 #[cfg(test)]
@@ -334,7 +334,7 @@ mod tests {
         let wanted = [
             "ok      operon-1 leads, and is ready",
             "FAILED  ActionPlugin a is not Ready: NoServiceAccount: there is none",
-            "FAILED  ActionPlugin b was changed, and its status is of before",
+            "FAILED  ActionPlugin b was changed, and its status is older than its spec",
             "note    ActionPlugin c is not Ready: NoServiceAccount: there is none",
             "FAILED  ActionPlugin d has no status",
         ];

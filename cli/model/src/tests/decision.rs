@@ -61,7 +61,7 @@ fn a_status_that_moves_on_leaves_what_was_confirmed_and_the_write_is_over_the_ne
 }
 
 #[test]
-fn a_request_keeps_the_time_at_which_it_was_confirmed_so_it_is_one_request() {
+fn a_request_keeps_the_time_of_the_question_so_it_is_one_request() {
     let decision = decided(&failed_flow(), Verb::Retry(now()));
     let expected = json!({"operon.dev/retry": "2026-01-01T00:10:00Z"});
     let shown = decision.effect().written();
