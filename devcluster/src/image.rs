@@ -36,9 +36,7 @@ pub struct ImageConfig {
 pub fn image_from_rootfs(rootfs: &Path, config: &ImageConfig, tar: &Path) -> Result<()> {
     let layout = tar.with_extension("layout");
     layout_from_rootfs(rootfs, config, &layout)?;
-    let file = fs::File::create(tar).map_err(anyhow::Error::from);
-    let written = file.and_then(|file| write_tree(&layout, std::io::BufWriter::new(file)));
-    written.with_context(|| format!("failed to write {}", tar.display()))?;
+    archive(&layout, tar, false)?;
     remove(&layout)
 }
 
@@ -151,8 +149,23 @@ impl<W: Write> Write for Hashed<W> {
     }
 }
 
+/// Writes a folder to a file, as a tar archive that may be compressed.
+pub fn archive(folder: &Path, file: &Path, is_compressed: bool) -> Result<()> {
+    let write = || -> Result<()> {
+        let to = std::io::BufWriter::new(fs::File::create(file)?);
+        if is_compressed {
+            let mut compressed = GzEncoder::new(to, Compression::default());
+            write_tree(folder, &mut compressed)?;
+            Ok(compressed.finish()?.flush()?)
+        } else {
+            write_tree(folder, to)
+        }
+    };
+    write().with_context(|| format!("failed to write {}", file.display()))
+}
+
 /// Writes a folder as a tar archive.
-pub fn write_tree(folder: &Path, to: impl Write) -> Result<()> {
+fn write_tree(folder: &Path, to: impl Write) -> Result<()> {
     let mut builder = Builder::new(to);
     for relative in sorted_tree(folder, Path::new(""))? {
         let path = folder.join(&relative);

@@ -29,7 +29,7 @@ pub use cache::{Lock, cache_dir, remove};
 pub use cluster::{Cluster, Ended};
 pub use debian::prometheus;
 pub use forward::forward;
-pub use image::{ImageConfig, architecture, image_from_rootfs, layout_from_rootfs, write_tree};
+pub use image::{ImageConfig, architecture, archive, image_from_rootfs, layout_from_rootfs};
 pub use options::Options;
 pub use process::{Process, find_program, output_of};
 pub use progress::{Progress, last_lines};

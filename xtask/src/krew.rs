@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use flate2::{Compression, write::GzEncoder};
-use operon_devcluster::{Progress, Tool, architecture, output_of, remove, write_tree};
+use operon_devcluster::{Progress, Tool, architecture, archive, output_of, remove};
 use serde_yaml_ng::Value;
 
 use crate::{host, man, tools};
@@ -40,7 +39,7 @@ pub(crate) struct Package {
 pub(crate) fn package(program: &Path, folder: &Path, progress: &Progress) -> Result<Package> {
     remove(folder)?;
     fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
-    let archive = archive(program, folder, progress)?;
+    let archive = pack(program, folder, progress)?;
     let manifest = folder.join("operon.yaml");
     let template = tools::workspace_dir().join("cli/kubectl-operon/krew.yaml");
     let template = fs::read_to_string(&template)
@@ -55,7 +54,7 @@ pub(crate) fn package(program: &Path, folder: &Path, progress: &Progress) -> Res
 }
 
 /// The archive for this machine.
-fn archive(program: &Path, folder: &Path, progress: &Progress) -> Result<PathBuf> {
+fn pack(program: &Path, folder: &Path, progress: &Progress) -> Result<PathBuf> {
     let content = folder.join("content");
     man::write(program, &content.join("man"), progress)?;
     let root = tools::workspace_dir();
@@ -65,10 +64,10 @@ fn archive(program: &Path, folder: &Path, progress: &Progress) -> Result<PathBuf
         fs::copy(file, content.join(name))
             .with_context(|| format!("failed to copy {}", file.display()))?;
     }
-    let archive = folder.join(format!("kubectl-operon-linux-{}.tar.gz", architecture()));
+    let file = folder.join(format!("kubectl-operon-linux-{}.tar.gz", architecture()));
     progress.say("packing the archive for krew");
-    pack(&content, &archive)?;
-    Ok(archive)
+    archive(&content, &file, true)?;
+    Ok(file)
 }
 
 /// The template with this version and with the platforms that have an archive.
@@ -95,15 +94,6 @@ fn manifest_of(
     }
     *platforms = kept;
     serde_yaml_ng::to_string(&manifest).context("failed to write the manifest")
-}
-
-/// Writes a folder as a compressed archive: the same content gives the same bytes.
-pub(crate) fn pack(folder: &Path, archive: &Path) -> Result<()> {
-    let failed = || format!("failed to write {}", archive.display());
-    let file = fs::File::create(archive).with_context(failed)?;
-    let mut compressed = GzEncoder::new(file, Compression::default());
-    write_tree(folder, &mut compressed).with_context(failed)?;
-    compressed.finish().map(drop).with_context(failed)
 }
 
 /// The digest of a file, in hexadecimal.

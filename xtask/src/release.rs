@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use operon_devcluster::{
-    Progress, Tool, architecture, assemble_rootfs, layout_from_rootfs, remove, write_tree,
+    Progress, Tool, architecture, archive, assemble_rootfs, layout_from_rootfs, remove,
 };
 
 use crate::{host, image, krew, plugins, tools};
@@ -108,7 +108,7 @@ pub(crate) fn assemble(programs: &Programs, out: &Path, progress: &Progress) -> 
     let mut config = image::config(&format!("{REPOSITORY}:{VERSION}"));
     config.is_compressed = true;
     layout_from_rootfs(&rootfs, &config, &folder.join("image"))?;
-    pack(&folder.join("image"), &out.join(image_file()))?;
+    archive(&folder.join("image"), &out.join(image_file()), false)?;
     let chart = package_chart(out, progress)?;
     let krew = krew::package(&programs.kubectl_operon, &scratch.join("krew"), progress)?;
     copy_into(&krew.archive, out)?;
@@ -119,16 +119,10 @@ pub(crate) fn assemble(programs: &Programs, out: &Path, progress: &Progress) -> 
     let readme = folder.join("README.md");
     fs::write(&readme, offline_readme())
         .with_context(|| format!("failed to write {}", readme.display()))?;
-    pack(&offline, &out.join(format!("{name}.tar")))?;
+    // What is in it is compressed already.
+    archive(&offline, &out.join(format!("{name}.tar")), false)?;
     write_checksums(out)?;
     remove(&scratch)
-}
-
-/// Writes a folder as an archive. What is in it is compressed already.
-fn pack(folder: &Path, archive: &Path) -> Result<()> {
-    let failed = || format!("failed to write {}", archive.display());
-    let file = fs::File::create(archive).with_context(failed)?;
-    write_tree(folder, std::io::BufWriter::new(file)).with_context(failed)
 }
 
 fn image_file() -> String {
