@@ -13,6 +13,7 @@ use operon_devcluster::{
     Progress, Tool, architecture, archive, assemble_rootfs, layout_from_rootfs, remove,
 };
 
+use crate::host::Built;
 use crate::{host, image, krew, plugins, tools};
 
 /// The version of everything.
@@ -39,33 +40,18 @@ pub(crate) struct Arguments {
     debug: bool,
 }
 
-/// The programs of a release.
-pub(crate) struct Programs {
-    /// The host.
-    pub(crate) operon: PathBuf,
-    /// The plugin of kubectl.
-    pub(crate) kubectl_operon: PathBuf,
-    /// The folder of the built-in actions' components.
-    pub(crate) plugins: PathBuf,
-}
-
 /// Makes the files and prints what they are.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let progress = Progress::stderr();
-    let operon = host::build_program(&progress, !arguments.debug)?;
+    let built = host::build(&progress, !arguments.debug)?;
     let kubectl_operon = if arguments.debug {
-        host::build_cli(&progress)?
+        built.cli()
     } else {
         build_cli(&progress)?
     };
-    let programs = Programs {
-        operon,
-        kubectl_operon,
-        plugins: plugins::build(&progress)?,
-    };
     let default = || tools::target_dir().join("release-files");
     let out = arguments.out.clone().unwrap_or_else(default);
-    assemble(&programs, &out, &progress)?;
+    assemble(&built, &kubectl_operon, &out, &progress)?;
     for file in files(&out)? {
         let size = file.metadata()?.len();
         println!("{:>9.1} MB  {}", megabytes(size), file.path().display());
@@ -73,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.debug {
         return Ok(());
     }
-    let cli = programs.kubectl_operon.metadata()?.len();
+    let cli = kubectl_operon.metadata()?.len();
     within("kubectl-operon", cli, CLI_MB)?;
     within(
         "the image",
@@ -91,15 +77,20 @@ fn build_cli(progress: &Progress) -> Result<PathBuf> {
     Ok(tools::target_dir().join("cli/kubectl-operon"))
 }
 
-/// Makes the files of a release in the folder `out`.
-pub(crate) fn assemble(programs: &Programs, out: &Path, progress: &Progress) -> Result<()> {
+/// Makes the files of a release in the folder `out`, of what was built and the program `kubectl operon`.
+pub(crate) fn assemble(
+    built: &Built,
+    kubectl_operon: &Path,
+    out: &Path,
+    progress: &Progress,
+) -> Result<()> {
     remove(out)?;
     fs::create_dir_all(out).with_context(|| format!("failed to create {}", out.display()))?;
     let scratch = tools::target_dir().join("release-scratch");
     remove(&scratch)?;
     let rootfs = scratch.join("rootfs");
-    assemble_rootfs(&programs.operon, &rootfs)?;
-    plugins::put_into(&rootfs, &programs.plugins)?;
+    assemble_rootfs(&built.binary, &rootfs)?;
+    plugins::put_into(&rootfs, &built.plugins)?;
     let name = format!("operon-{VERSION}-linux-{}", architecture());
     // What a cluster without a network needs; the image and the other files are published one by one, too.
     let offline = scratch.join("offline");
@@ -110,7 +101,7 @@ pub(crate) fn assemble(programs: &Programs, out: &Path, progress: &Progress) -> 
     layout_from_rootfs(&rootfs, &config, &folder.join("image"))?;
     archive(&folder.join("image"), &out.join(image_file()), false)?;
     let chart = package_chart(out, progress)?;
-    let krew = krew::package(&programs.kubectl_operon, &scratch.join("krew"), progress)?;
+    let krew = krew::package(kubectl_operon, &scratch.join("krew"), progress)?;
     copy_into(&krew.archive, out)?;
     copy_into(&krew.manifest, out)?;
     copy_into(&chart, &folder)?;

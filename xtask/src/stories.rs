@@ -235,12 +235,8 @@ impl Stage<'_> {
         }
         if stories.iter().any(|story| story.file == RELEASE) {
             let folder = tools::target_dir().join("release-files");
-            let programs = release::Programs {
-                operon: self.with.built.binary.clone(),
-                kubectl_operon: self.with.built.cli(),
-                plugins: self.with.built.plugins.clone(),
-            };
-            release::assemble(&programs, &folder, progress)?;
+            let built = &self.with.built;
+            release::assemble(built, &built.cli(), &folder, progress)?;
             command.env("OPERON_RELEASE", folder);
         }
         command

@@ -164,10 +164,10 @@ impl Intent {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn intent(ask: Ask) -> Intent {
+    pub(crate) fn intent(ask: Ask) -> Intent {
         Intent {
             kind: Kind::OperationJob,
             namespace: "shop".to_owned(),

@@ -130,16 +130,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::intent::Ask;
-
-    fn intent(ask: Ask) -> Intent {
-        Intent {
-            kind: Kind::OperationJob,
-            namespace: "shop".to_owned(),
-            name: "web".to_owned(),
-            ask,
-        }
-    }
+    use crate::intent::{Ask, tests::intent};
 
     fn decision() -> Decision {
         let job = json!({"metadata": {"name": "web"}, "spec": {"action": "Restart"}});
